@@ -1,0 +1,36 @@
+# Ten verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
+PYTHON ?= python3.11
+UV := .tools/bin/uv
+LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-package rlway-client
+INSTALL := install --quiet --no-deps --no-build-isolation
+
+.PHONY: help setup demo test lint format bench lock image clean
+
+help:  ## what each verb does
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+setup: .venv/ready .venv-train/ready  ## both environments: .venv (serve, clients) and .venv-train (train, export)
+
+$(UV):
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: locks/serve-dev.txt serve/pyproject.toml clients/python/pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python .venv --require-hashes locks/serve-dev.txt
+	$(UV) pip $(INSTALL) --python .venv -e clients/python -e serve
+	touch $@
+
+.venv-train/ready: locks/train-dev.txt train/pyproject.toml export/pyproject.toml clients/python/pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-train
+	$(UV) pip sync --quiet --python .venv-train --require-hashes locks/train-dev.txt
+	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
+	touch $@
+
+lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hashes
+	$(LOCK) serve/pyproject.toml -o locks/serve.txt
+	$(LOCK) serve/pyproject.toml --group serve/pyproject.toml:dev -c locks/serve.txt -o locks/serve-dev.txt
+	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet -o locks/train.txt
+	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet --group train/pyproject.toml:dev \
+		-c locks/train.txt -o locks/train-dev.txt

@@ -1,0 +1,76 @@
+"""The command `rlway`: finds its subcommands among the installed packages and reports failures in one sentence.
+
+In:      the command line; the entry points of the group `rlway.commands`.
+Out:     an exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from rlway_client.errors import RlwayError, UsageError
+
+GROUP = "rlway.commands"
+PACKAGE_OF = {"train": "rlway-train", "env": "rlway-train", "export": "rlway-export", "serve": "rlway-serve"}
+
+
+class Commands(TyperGroup):
+    """Loads a subcommand only when it is asked for, so that `rlway act` never waits for the server's imports."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        order = ["train", "env", "export", "inspect", "serve", "act", "play", "edge", "bench"]
+        return sorted(_installed(), key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        entry = _installed().get(cmd_name)
+        if entry is None:
+            if cmd_name in PACKAGE_OF:
+                package = PACKAGE_OF[cmd_name]
+                raise UsageError(f"`rlway {cmd_name}` comes with {package}, which is not installed here: pip install {package}")
+            return None
+        loaded = entry.load()
+        if isinstance(loaded, typer.Typer):
+            command = get_command(loaded)
+        else:
+            app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+            app.command(name=cmd_name)(loaded)
+            command = get_command(app)
+        command.name = cmd_name
+        return command
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+
+
+@app.callback()
+def rlway() -> None:
+    """Takes a TF-Agents policy from training to the machines that act on it.
+
+    Failures are one sentence; add --debug anywhere for the traceback.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    try:
+        app(args=[word for word in words if word != "--debug"], prog_name="rlway")
+    except RlwayError as error:
+        if debug:
+            raise
+        print(f"rlway: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `rlway inspect … | head`
+        sys.stderr.close()
+        sys.exit(1)

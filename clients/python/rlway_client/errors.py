@@ -1,0 +1,152 @@
+"""Every failure that RLway reports, once, with the codes under which it travels.
+
+A message is one sentence that says the subject, what was expected, what was found and, where there is one, the remedy.
+
+    RlwayError                    http  grpc
+    ├── RequestMalformed          400   INVALID_ARGUMENT
+    ├── KeyMissing                401   UNAUTHENTICATED
+    ├── KeyRefused                403   PERMISSION_DENIED
+    ├── NotFound                  404   NOT_FOUND
+    ├── BodyTooLarge              413   OUT_OF_RANGE
+    ├── MediaTypeUnsupported      415   INVALID_ARGUMENT
+    ├── SpecViolated              422   INVALID_ARGUMENT     carries `faults`, each with its path
+    ├── QueueFull                 429   RESOURCE_EXHAUSTED   carries `retry_after_s`
+    ├── InternalError             500   INTERNAL             carries a request id, and nothing else
+    ├── NotReady                  503   UNAVAILABLE
+    ├── DeadlineExceeded          504   DEADLINE_EXCEEDED
+    ├── UsageError                      a command was given what it cannot use; exits 2
+    ├── EnvironmentFault                an environment is unknown, unsuitable or broken
+    ├── RunInvalid                      a run folder is missing, unfinished or damaged
+    ├── BundleInvalid                   a bundle is missing, damaged or of another schema
+    ├── ExportRefused                   a policy cannot be converted, or its files disagree
+    └── ServerUnreachable               nothing answered, or not in time
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from rlway_client.specs import Fault
+
+
+class RlwayError(Exception):
+    """A failure with one sentence for whoever can mend it."""
+
+    http: ClassVar[int] = 500
+    grpc: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Internal error"
+    exit_code: ClassVar[int] = 1
+
+    def problem(self) -> dict[str, Any]:
+        """The error as RFC 9457 problem details."""
+        return {"type": "about:blank", "title": self.title, "status": self.http, "detail": str(self)}
+
+
+class RequestMalformed(RlwayError):
+    http, grpc, title = 400, "INVALID_ARGUMENT", "Malformed request"
+
+
+class KeyMissing(RlwayError):
+    http, grpc, title = 401, "UNAUTHENTICATED", "API key missing"
+
+
+class KeyRefused(RlwayError):
+    http, grpc, title = 403, "PERMISSION_DENIED", "API key refused"
+
+
+class NotFound(RlwayError):
+    http, grpc, title = 404, "NOT_FOUND", "Not found"
+
+
+class BodyTooLarge(RlwayError):
+    http, grpc, title = 413, "OUT_OF_RANGE", "Body too large"
+
+
+class MediaTypeUnsupported(RlwayError):
+    http, grpc, title = 415, "INVALID_ARGUMENT", "Media type not supported"
+
+
+class SpecViolated(RlwayError):
+    """A request's values do not fit the policy's spec; `faults` names each by its path."""
+
+    http, grpc, title = 422, "INVALID_ARGUMENT", "Request does not fit the policy's spec"
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"{faults[0].sentence}{more}")
+
+    def problem(self) -> dict[str, Any]:
+        faults = [{"path": f.path, "expected": f.expected, "got": f.got} for f in self.faults]
+        return super().problem() | {"errors": faults}
+
+
+class QueueFull(RlwayError):
+    http, grpc, title = 429, "RESOURCE_EXHAUSTED", "Queue full"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class InternalError(RlwayError):
+    """Something failed that the caller can do nothing about; the log has the traceback under the same id."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(f"The server failed on this request; its log has the cause under request id {request_id}.")
+
+    def problem(self) -> dict[str, Any]:
+        return super().problem() | {"request_id": self.request_id}
+
+
+class NotReady(RlwayError):
+    http, grpc, title = 503, "UNAVAILABLE", "Not ready"
+
+
+class DeadlineExceeded(RlwayError):
+    http, grpc, title = 504, "DEADLINE_EXCEEDED", "Deadline exceeded"
+
+
+class UsageError(RlwayError):
+    exit_code = 2
+
+
+class EnvironmentFault(RlwayError):
+    pass
+
+
+class RunInvalid(RlwayError):
+    pass
+
+
+class BundleInvalid(RlwayError):
+    pass
+
+
+class ExportRefused(RlwayError):
+    pass
+
+
+class ServerUnreachable(RlwayError):
+    pass
+
+
+_BY_STATUS: dict[int, type[RlwayError]] = {
+    kind.http: kind
+    for kind in (
+        RequestMalformed, KeyMissing, KeyRefused, NotFound, BodyTooLarge, MediaTypeUnsupported, NotReady, DeadlineExceeded,
+    )
+}  # fmt: skip
+
+
+def from_problem(status: int, problem: dict[str, Any]) -> RlwayError:
+    """The error that a server meant by this status and problem document, for a client to raise."""
+    detail = str(problem.get("detail") or f"the server answered with status {status}")
+    if status == SpecViolated.http and problem.get("errors"):
+        return SpecViolated([Fault(f["path"], f["expected"], f["got"]) for f in problem["errors"]])
+    if status == QueueFull.http:
+        return QueueFull(detail)
+    if "request_id" in problem:
+        return InternalError(str(problem["request_id"]))
+    return _BY_STATUS.get(status, RlwayError)(detail)

@@ -1,0 +1,55 @@
+"""Writing files and folders so that nobody ever sees half of one.
+
+In:      bytes, or a folder filled beside its destination.
+Out:     the finished file or folder, by one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes beside `path`, then renames over it."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # noqa: PTH101: mkstemp's 0600 would hide the file from a server under another user
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108
+        raise
+
+
+@contextmanager
+def folder_that_appears_whole(path: Path) -> Iterator[Path]:
+    """Yields a hidden folder beside `path`; on leaving it becomes `path`, on any error it vanishes.
+
+    Raises FileExistsError when `path` exists by then: a published folder is never overwritten.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if path.exists():  # an empty folder would be replaced silently by the rename
+            raise FileExistsError(f"{path} exists already")
+        draft.rename(path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

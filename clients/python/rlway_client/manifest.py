@@ -1,0 +1,86 @@
+"""What a bundle says of itself: `manifest.json`, and the same text inside the ONNX file's metadata.
+
+In:      JSON bytes.
+Out:     `Manifest`.
+Refuses: another schema version, missing or mistyped fields.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from rlway_client.errors import BundleInvalid, UsageError
+from rlway_client.specs import TensorSpec
+
+MANIFEST_SCHEMA = 1
+METADATA_KEY = "rlway.manifest"  # in the ONNX file's metadata_props
+POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """One exported file against the SavedModel it came from, over `observations` rows."""
+
+    file: str
+    observations: int
+    max_difference: float  # of actions (continuous) or Q-values (discrete), absolute
+    mean_difference: float
+    argmax_flips: int  # rows whose discrete action differs
+    smallest_flip_gap: float | None  # the smallest gap of the two best Q-values among them; None without flips
+    passed: bool
+    threshold: str  # what `passed` means for this file, in words
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`manifest.json`: all that a server or a robot must know to run the policy."""
+
+    schema_version: int = MANIFEST_SCHEMA
+    policy: str
+    version: int
+    algorithm: str
+    env: str | None
+    observation: list[TensorSpec]  # the leaves, in the order of the model's inputs
+    action: TensorSpec
+    noise: TensorSpec | None  # None when the source had no noise input: greedy only
+    state: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []  # besides the action: `q_values`, or `loc` and `scale`
+    training: dict[str, Any] = {}
+    parity: list[Parity] = []
+    files: dict[str, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
+    versions: dict[str, str] = {}
+    created: str = ""  # UTC, ISO 8601
+
+
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """Reads a manifest; `where` names its place in error messages."""
+    try:
+        raw = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleInvalid(f"{where}: not JSON: {error}.") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != MANIFEST_SCHEMA:
+        raise BundleInvalid(
+            f"{where}: manifest schema version {version!r} is not known here (expected {MANIFEST_SCHEMA}); "
+            f"use the RLway that wrote it, or export again."
+        )
+    try:
+        manifest = msgspec.convert(raw, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleInvalid(f"{where}: {error}.") from error
+    if not POLICY_NAME.fullmatch(manifest.policy) or manifest.version < 1:
+        raise BundleInvalid(f"{where}: policy {manifest.policy!r} version {manifest.version} is not a valid name.")
+    return manifest
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def check_policy_name(name: str) -> str:
+    """The name itself, or a UsageError that says what a name may hold."""
+    if not POLICY_NAME.fullmatch(name):
+        raise UsageError(f"policy name {name!r}: expected 1 to 64 letters, digits, '.', '_' or '-', not starting with a sign.")
+    return name

@@ -1,0 +1,68 @@
+"""What a training leaves behind: the run folder and its `run.json`.
+
+In:      `runs/<name>/`, written by `rlway train`.
+Out:     `Run`, the facts that the exporter and people read.
+Refuses: a folder without `run.json` (the training did not end), a damaged or newer one.
+
+    runs/<name>/
+      run.json                 written last: its presence says that the run is complete
+      policies/                as TF-Agents' PolicySavedModelTrigger lays it out
+        greedy_policy/  policy/  collect_policy/  checkpoints/policy_checkpoint_%010d/
+      train/                   TensorBoard summaries
+      evaluations.csv  learning_curve.png  trained.mp4  random.mp4
+      observations.npz         `observation`: rows that the trained policy visited
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlway_client.errors import RunInvalid
+from rlway_client.specs import TensorSpec
+
+RUN_SCHEMA = 1
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """`run.json`. Steps are environment steps, summed over parallel environments."""
+
+    schema_version: int = RUN_SCHEMA
+    algorithm: str
+    env: str
+    preset: str | None = None
+    seed: int
+    observation: list[TensorSpec]
+    action: TensorSpec
+    noise: TensorSpec
+    outputs: list[TensorSpec]  # what `act` returns besides the action, by name
+    hyperparameters: dict[str, Any]
+    versions: dict[str, str]
+    steps: int
+    iterations: int  # gradient updates
+    iterations_per_s: float  # of the training loop alone: evaluations and start-up excluded
+    wall_s: float
+    best_checkpoint: int  # the number in policy_checkpoint_%010d with the highest evaluation
+    latest_checkpoint: int
+    final_return: float  # mean undiscounted return of the best checkpoint over `final_episodes` fresh episodes
+    final_episodes: int
+    random_return: float  # of uniformly random actions, for comparison
+
+
+def read_run(folder: Path) -> Run:
+    """The facts of a finished run."""
+    path = folder / "run.json"
+    if not folder.is_dir():
+        raise RunInvalid(f"{folder}: no such run folder; `rlway train` writes one.")
+    if not path.is_file():
+        raise RunInvalid(f"{folder}: has no run.json, so it is not a finished run; train it to its end first.")
+    try:
+        raw = msgspec.json.decode(path.read_bytes())
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != RUN_SCHEMA:
+            raise RunInvalid(f"{path}: schema version {version!r} is not known here (expected {RUN_SCHEMA}).")
+        return msgspec.convert(raw, Run)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunInvalid(f"{path}: damaged: {error}.") from error

@@ -1,0 +1,159 @@
+"""What a tensor must look like, and where a value does not.
+
+In:      a value as it came over the wire (nested lists, an array), and a `TensorSpec`.
+Out:     faults, each with the path of the offending element: `observation[3]: expected finite float32, got NaN`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+AnyArray = NDArray[Any]
+
+MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One place where a value does not fit."""
+
+    path: str
+    expected: str
+    got: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.path}: expected {self.expected}, got {self.got}"
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """The shape of one tensor, without the batch dimension.
+
+    name:     its name in files and on the wire, without `/`.
+    shape:    the dimensions after the batch.
+    dtype:    numpy's name: `float32`, `uint8`, `int64`, …
+    minimum,
+    maximum:  inclusive bounds: one number for all elements, or one per element in row-major order; None is unbounded.
+    path:     the keys under which it lies in a nested observation; empty when the tensor is the whole observation.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    minimum: float | list[float | None] | None = None
+    maximum: float | list[float | None] | None = None
+    path: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of elements of one row."""
+        return math.prod(self.shape)
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of one row as a raw little-endian tensor."""
+        return self.size * self.numpy_dtype.itemsize
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether it holds whole numbers, as the actions of DQN do."""
+        return self.numpy_dtype.kind in "iu"
+
+    @property
+    def label(self) -> str:
+        """The spec as people write it: `float32[4]`, `int64` for a scalar."""
+        return self.dtype + (str(list(self.shape)) if self.shape else "")
+
+    def bounds(self) -> tuple[AnyArray, AnyArray]:
+        """Lower and upper bounds as float64 arrays of `shape`, infinite where unbounded."""
+        return self._bound(self.minimum, -math.inf), self._bound(self.maximum, math.inf)
+
+    def _bound(self, bound: float | list[float | None] | None, unbounded: float) -> AnyArray:
+        if isinstance(bound, list):
+            return np.array([unbounded if b is None else b for b in bound], np.float64).reshape(self.shape)
+        return np.full(self.shape, unbounded if bound is None else bound, np.float64)
+
+
+def make_spec(name: str, shape: tuple[int, ...], dtype: str, low: Any, high: Any, path: tuple[str, ...] = ()) -> TensorSpec:
+    """A spec from bounds as gymnasium and TF-Agents give them: arrays or numbers, infinite where unbounded."""
+    return TensorSpec(name, tuple(int(n) for n in shape), dtype, compact_bound(low), compact_bound(high), path)
+
+
+def compact_bound(bound: Any) -> float | list[float | None] | None:
+    """One number when all elements share it, else one per element; None stands for infinity, which JSON has not."""
+    flat = np.asarray(bound, np.float64).ravel()
+    # What stands for "unbounded" in a float32 space is often its largest number rather than infinity.
+    values = [None if not math.isfinite(v) or abs(v) >= float(np.finfo(np.float32).max) else float(v) for v in flat]
+    return values[0] if len(set(values)) == 1 else values
+
+
+def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
+    """The first `MAX_FAULTS` places where a wire value (nested lists of numbers) does not fit one row of `spec`."""
+    faults: list[Fault] = []
+    for fault in _walk(value, spec, spec.shape, where):
+        faults.append(fault)
+        if len(faults) == MAX_FAULTS:
+            break
+    return faults
+
+
+def _walk(value: Any, spec: TensorSpec, shape: tuple[int, ...], where: str) -> Iterator[Fault]:
+    if not shape:
+        yield from _element_faults(value, spec, where)
+        return
+    expected = f"{spec.dtype}{list(shape)}"
+    if not isinstance(value, list | tuple):
+        yield Fault(where, expected, describe(value))
+    elif len(value) != shape[0]:
+        yield Fault(where, expected, f"{len(value)} {'element' if len(value) == 1 else 'elements'}")
+    else:
+        for i, item in enumerate(value):
+            yield from _walk(item, spec, shape[1:], f"{where}[{i}]")
+
+
+def _element_faults(value: Any, spec: TensorSpec, where: str) -> Iterator[Fault]:
+    kind = spec.numpy_dtype.kind
+    if kind == "b":
+        if not isinstance(value, bool):
+            yield Fault(where, "bool", describe(value))
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        yield Fault(where, spec.dtype, describe(value))
+    elif kind == "f":
+        if not math.isfinite(value) or abs(value) > float(np.finfo(spec.dtype).max):
+            yield Fault(where, f"finite {spec.dtype}", describe(value))
+    elif not float(value).is_integer() or not np.iinfo(spec.dtype).min <= value <= np.iinfo(spec.dtype).max:
+        yield Fault(where, spec.dtype, describe(value))
+
+
+def describe(value: Any) -> str:
+    """A wire value in a word or two, for an error message."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case int() | float():
+            return f"{value:.6g}" if isinstance(value, float) else str(value)[:24]
+        case str():
+            return "a string"
+        case list() | tuple():
+            return f"an array of {len(value)}"
+        case dict():
+            return "an object"
+        case _:
+            return f"a {type(value).__name__}"
