@@ -9,6 +9,7 @@ from rlway_client.bundle import Bundle
 from rlway_client.client import PolicyClient
 from rlway_client.edge import EdgePolicy
 from rlway_client.errors import RlwayError
+from rlway_client.exploration import Explore
 from rlway_client.manifest import Manifest
 from rlway_client.reply import Reply
 from rlway_client.specs import TensorSpec
@@ -17,6 +18,7 @@ __all__ = [
     "AsyncPolicyClient",
     "Bundle",
     "EdgePolicy",
+    "Explore",
     "Manifest",
     "PolicyClient",
     "Reply",

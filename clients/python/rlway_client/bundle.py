@@ -44,7 +44,9 @@ class Bundle(NamedTuple):
                 raise BundleInvalid(f"{file}: missing, though the manifest lists it; export the policy again.")
             found = sha256(file)
             if found != expected:
-                raise BundleInvalid(f"{file}: damaged: expected SHA-256 {expected}, got {found}; export the policy again.")
+                raise BundleInvalid(
+                    f"{file}: damaged: expected SHA-256 {expected}, got {found}; export the policy again."
+                )
 
 
 def bundle_versions(policy: Path) -> list[int]:

@@ -32,7 +32,9 @@ class Commands(TyperGroup):
         if entry is None:
             if cmd_name in PACKAGE_OF:
                 package = PACKAGE_OF[cmd_name]
-                raise UsageError(f"`rlway {cmd_name}` comes with {package}, which is not installed here: pip install {package}")
+                raise UsageError(
+                    f"`rlway {cmd_name}` comes with {package}, which is not installed here: pip install {package}"
+                )
             return None
         loaded = entry.load()
         if isinstance(loaded, typer.Typer):
@@ -49,7 +51,13 @@ def _installed() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()
@@ -73,4 +81,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `rlway inspect … | head`
         sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        print(
+            f"rlway: failed in a way that it should not ({kind}: {error}); add --debug for the traceback",
+            file=sys.stderr,
+        )
         sys.exit(1)

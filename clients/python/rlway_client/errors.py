@@ -135,9 +135,16 @@ class ServerUnreachable(RlwayError):
 _BY_STATUS: dict[int, type[RlwayError]] = {
     kind.http: kind
     for kind in (
-        RequestMalformed, KeyMissing, KeyRefused, NotFound, BodyTooLarge, MediaTypeUnsupported, NotReady, DeadlineExceeded,
+        RequestMalformed,
+        KeyMissing,
+        KeyRefused,
+        NotFound,
+        BodyTooLarge,
+        MediaTypeUnsupported,
+        NotReady,
+        DeadlineExceeded,
     )
-}  # fmt: skip
+}
 
 
 def from_problem(status: int, problem: dict[str, Any]) -> RlwayError:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -23,10 +23,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # noqa: PTH101: mkstemp's 0600 would hide the file from a server under another user
-        os.replace(name, path)  # noqa: PTH105
+        draft = Path(name)
+        draft.chmod(0o644)  # mkstemp's 0600 would hide the file from a server under another user
+        draft.replace(path)
     except BaseException:
-        os.unlink(name)  # noqa: PTH108
+        Path(name).unlink()
         raise
 
 
@@ -36,6 +37,7 @@ def folder_that_appears_whole(path: Path) -> Iterator[Path]:
 
     Raises FileExistsError when `path` exists by then: a published folder is never overwritten.
     """
+    made = [parent for parent in path.parents if not parent.exists()]  # innermost first
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -46,6 +48,9 @@ def folder_that_appears_whole(path: Path) -> Iterator[Path]:
         draft.rename(path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # somebody else's version may stand there by now
+            for parent in made:
+                parent.rmdir()
         raise
 
 

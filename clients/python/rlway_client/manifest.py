@@ -24,7 +24,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """One exported file against the SavedModel it came from, over `observations` rows."""
 
     file: str
-    observations: int
+    observations: int  # how many rows were compared
+    batch_sizes: list[int]  # in how large batches the file was run
     max_difference: float  # of actions (continuous) or Q-values (discrete), absolute
     mean_difference: float
     argmax_flips: int  # rows whose discrete action differs
@@ -82,5 +83,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def check_policy_name(name: str) -> str:
     """The name itself, or a UsageError that says what a name may hold."""
     if not POLICY_NAME.fullmatch(name):
-        raise UsageError(f"policy name {name!r}: expected 1 to 64 letters, digits, '.', '_' or '-', not starting with a sign.")
+        raise UsageError(
+            f"policy name {name!r}: expected 1 to 64 letters, digits, '.', '_' or '-', not starting with a sign."
+        )
     return name

@@ -85,7 +85,9 @@ class TensorSpec(msgspec.Struct, frozen=True):
         return np.full(self.shape, unbounded if bound is None else bound, np.float64)
 
 
-def make_spec(name: str, shape: tuple[int, ...], dtype: str, low: Any, high: Any, path: tuple[str, ...] = ()) -> TensorSpec:
+def make_spec(
+    name: str, shape: tuple[int, ...], dtype: str, low: Any, high: Any, path: tuple[str, ...] = ()
+) -> TensorSpec:
     """A spec from bounds as gymnasium and TF-Agents give them: arrays or numbers, infinite where unbounded."""
     return TensorSpec(name, tuple(int(n) for n in shape), dtype, compact_bound(low), compact_bound(high), path)
 
@@ -130,9 +132,9 @@ def _element_faults(value: Any, spec: TensorSpec, where: str) -> Iterator[Fault]
     elif isinstance(value, bool) or not isinstance(value, int | float):
         yield Fault(where, spec.dtype, describe(value))
     elif kind == "f":
-        if not math.isfinite(value) or abs(value) > float(np.finfo(spec.dtype).max):
+        if not abs(value) <= float(np.finfo(spec.dtype).max):  # false for NaN, too
             yield Fault(where, f"finite {spec.dtype}", describe(value))
-    elif not float(value).is_integer() or not np.iinfo(spec.dtype).min <= value <= np.iinfo(spec.dtype).max:
+    elif value % 1 != 0 or not np.iinfo(spec.dtype).min <= value <= np.iinfo(spec.dtype).max:
         yield Fault(where, spec.dtype, describe(value))
 
 

@@ -1,0 +1,149 @@
+"""A policy on a server, for programs on asyncio: many environments, one process.
+
+In:      an observation.
+Out:     an action.
+Refuses: as `PolicyClient` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from rlway_client.client import act_path, default_policy, timed_out, unreachable
+from rlway_client.errors import ServerUnreachable
+from rlway_client.exploration import Explore
+from rlway_client.reply import Reply, decode_act, decode_json, encode_act
+from rlway_client.specs import AnyArray
+from rlway_client.wire import Address, Answer, AnswerReader
+
+
+class AsyncPolicyClient:
+    """As many connections to one policy as there are requests at once; they are kept."""
+
+    def __init__(self, url: str, policy: str | None = None, *, key: str | None = None, timeout_s: float = 5.0) -> None:
+        self._address = Address.parse(url)
+        self._path = act_path(policy)
+        self._policy = policy
+        self._key = key
+        self.timeout_s = timeout_s
+        self._idle: deque[Connection] = deque()
+
+    async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
+        """The action for one observation: an int (discrete), or an array of the action's shape."""
+        return (await self.ask(observation, explore=explore, seed=seed)).action
+
+    async def act_batch(
+        self, observations: Any, *, explore: Explore | None = None, seed: int | None = None
+    ) -> AnyArray:
+        """The actions [B, …] for observations [B, …]."""
+        actions: AnyArray = (await self.ask(observations, batched=True, explore=explore, seed=seed)).action
+        return actions
+
+    async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
+        """The whole reply. Options: explore, seed, outputs, version, deadline_ms."""
+        body = encode_act(observations, batched=batched, **options)
+        return decode_act(await self._exchange("POST", self._path, body))
+
+    async def describe(self) -> dict[str, Any]:
+        """The policy's manifest, versions and measured latency, as the server tells them."""
+        name = self._policy or default_policy(decode_json(await self._exchange("GET", "/v1/policies")))
+        description: dict[str, Any] = decode_json(await self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
+        return description
+
+    async def close(self) -> None:
+        """Closes the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _exchange(self, method: str, path: str, body: bytes = b"") -> Answer:
+        request = self._address.request(method, path, body, "application/json", self._key)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await self._try(request)
+        except TimeoutError:
+            raise timed_out(self._address, self.timeout_s) from None
+        except (OSError, ServerUnreachable) as error:
+            raise unreachable(self._address, error) from None
+
+    async def _try(self, request: bytes) -> Answer:
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                return await self._ask_over(connection, request)
+            except ConnectionError:
+                continue  # the server had closed it, as it may at any time; a policy answers the same twice
+        return await self._ask_over(await connect(self._address), request)
+
+    async def _ask_over(self, connection: Connection, request: bytes) -> Answer:
+        try:
+            answer = await connection.exchange(request)
+        except BaseException:  # a cancelled request's answer must not be taken for the next one's
+            connection.close()
+            raise
+        if answer.keep_alive:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
+
+
+class Connection(asyncio.Protocol):
+    """One connection: one request at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._reader = AnswerReader()
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._lost: Exception | None = None
+
+    async def exchange(self, request: bytes) -> Answer:
+        """Sends a request and waits for its answer; raises ConnectionError when the peer has gone."""
+        if self._lost is not None or self._transport is None:
+            raise self._lost or ConnectionResetError("not connected")
+        self._reader = AnswerReader()
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._waiting
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting is None or self._waiting.done():
+            return
+        try:
+            answer = self._reader.feed(data)
+        except ServerUnreachable as error:
+            self._waiting.set_exception(error)
+            return
+        if answer is not None:
+            self._waiting.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = ConnectionResetError(str(exc or "it closed the connection before it had answered"))
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(self._lost)
+
+
+async def connect(address: Address) -> Connection:
+    """A new connection to the server."""
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(Connection, address.host, address.port, ssl=address.tls)
+    return connection

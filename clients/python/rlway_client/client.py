@@ -1,0 +1,147 @@
+"""A policy on a server, for programs that wait for their action.
+
+In:      an observation.
+Out:     an action.
+Refuses: ServerUnreachable when the whole exchange takes longer than `timeout_s`; whatever error the server reports.
+
+    with PolicyClient("http://127.0.0.1:8080", "cartpole") as policy:
+        action = policy.act(observation)
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from rlway_client.errors import ServerUnreachable
+from rlway_client.exploration import Explore
+from rlway_client.reply import Reply, decode_act, decode_json, encode_act
+from rlway_client.specs import AnyArray
+from rlway_client.wire import Address, Answer, AnswerReader
+
+
+class PolicyClient:
+    """One connection to one policy, opened when first needed and kept. Not for several threads at once."""
+
+    def __init__(self, url: str, policy: str | None = None, *, key: str | None = None, timeout_s: float = 5.0) -> None:
+        self._address = Address.parse(url)
+        self._path = act_path(policy)
+        self._policy = policy
+        self._key = key
+        self.timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+
+    def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
+        """The action for one observation: an int (discrete), or an array of the action's shape."""
+        return self.ask(observation, explore=explore, seed=seed).action
+
+    def act_batch(self, observations: Any, *, explore: Explore | None = None, seed: int | None = None) -> AnyArray:
+        """The actions [B, …] for observations [B, …]."""
+        actions: AnyArray = self.ask(observations, batched=True, explore=explore, seed=seed).action
+        return actions
+
+    def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
+        """The whole reply. Options: explore, seed, outputs, version, deadline_ms."""
+        body = encode_act(observations, batched=batched, **options)
+        return decode_act(self._exchange("POST", self._path, body))
+
+    def describe(self) -> dict[str, Any]:
+        """The policy's manifest, versions and measured latency, as the server tells them."""
+        name = self._policy or default_policy(decode_json(self._exchange("GET", "/v1/policies")))
+        description: dict[str, Any] = decode_json(self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
+        return description
+
+    def close(self) -> None:
+        """Closes the connection; the next request opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _exchange(self, method: str, path: str, body: bytes = b"") -> Answer:
+        request = self._address.request(method, path, body, "application/json", self._key)
+        deadline = time.monotonic() + self.timeout_s
+        try:
+            return self._try_again_if_stale(request, deadline)
+        except TimeoutError:
+            self.close()
+            raise timed_out(self._address, self.timeout_s) from None
+        except (OSError, ServerUnreachable) as error:
+            self.close()
+            raise unreachable(self._address, error) from None
+
+    def _try_again_if_stale(self, request: bytes, deadline: float) -> Answer:
+        reused = self._socket is not None
+        try:
+            return self._try(request, deadline)
+        except ConnectionError:
+            self.close()
+            if not reused:
+                raise
+        # The server had closed the kept connection, as it may at any time; a policy answers the same twice.
+        return self._try(request, deadline)
+
+    def _try(self, request: bytes, deadline: float) -> Answer:
+        if self._socket is None:
+            self._socket = self._connect(deadline)
+        connection = self._socket
+        connection.settimeout(_remaining(deadline))
+        connection.sendall(request)
+        reader = AnswerReader()
+        while True:
+            connection.settimeout(_remaining(deadline))
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionResetError("it closed the connection before it had answered")
+            answer = reader.feed(data)
+            if answer is not None:
+                if not answer.keep_alive:
+                    self.close()
+                return answer
+
+    def _connect(self, deadline: float) -> socket.socket:
+        host, port, tls, _ = self._address
+        connection = socket.create_connection((host, port), _remaining(deadline))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return tls.wrap_socket(connection, server_hostname=host) if tls else connection
+
+
+def act_path(policy: str | None) -> str:
+    """The act route of a policy, or of the server's default policy."""
+    return "/act" if policy is None else f"/v1/policies/{quote(policy, safe='')}/act"
+
+
+def default_policy(listing: Any) -> str:
+    """The name that `/act` stands for, from the listing of `GET /v1/policies`."""
+    name = listing.get("default") if isinstance(listing, dict) else None
+    if not isinstance(name, str):
+        raise ServerUnreachable("the server has no default policy; name one of those that it serves.")
+    return name
+
+
+def unreachable(address: Address, error: Exception) -> ServerUnreachable:
+    """The connection failed."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
+    return ServerUnreachable(f"{address}: no policy server answers there: {reason}.")
+
+
+def timed_out(address: Address, timeout_s: float) -> ServerUnreachable:
+    """Nothing came in time."""
+    return ServerUnreachable(f"{address}: no answer within {timeout_s:g} s.")
+
+
+def _remaining(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining

@@ -1,0 +1,75 @@
+"""`rlway inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rlway_client.bundle import Bundle, newest_bundle
+from rlway_client.manifest import Manifest, encode_manifest
+from rlway_client.specs import TensorSpec
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="models/<policy>/<version>, or models/<policy> for the newest.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show what a bundle holds, after comparing every file with its checksum."""
+    opened = Bundle.open(newest_bundle(bundle))
+    if as_json:
+        print(encode_manifest(opened.manifest).decode(), end="")
+    else:
+        _show(opened, Console())
+
+
+def _show(bundle: Bundle, console: Console) -> None:
+    manifest = bundle.manifest
+    console.print(f"[bold]{manifest.policy}[/] version {manifest.version}  ({manifest.algorithm}, {manifest.env})")
+    console.print(f"exported {manifest.created}, all {len(manifest.files)} checksums right")
+    console.print(_tensors(manifest))
+    if manifest.parity:
+        console.print(parity_table(manifest))
+    files = Table("file", "bytes", "SHA-256", box=None, header_style="bold")
+    for name, digest in manifest.files.items():
+        files.add_row(name, f"{(bundle.path / name).stat().st_size:,}", digest[:12])
+    console.print(files)
+
+
+def _tensors(manifest: Manifest) -> Table:
+    table = Table("tensor", "spec", "bounds", box=None, header_style="bold")
+    rows = [*manifest.observation, manifest.action, *([manifest.noise] if manifest.noise else []), *manifest.outputs]
+    for spec in rows:
+        table.add_row(spec.name, spec.label, _bounds(spec))
+    return table
+
+
+def _bounds(spec: TensorSpec) -> str:
+    if spec.minimum is None and spec.maximum is None:
+        return "unbounded"
+    return f"{_bound(spec.minimum, '-inf')} … {_bound(spec.maximum, 'inf')}"
+
+
+def _bound(bound: float | list[float | None] | None, unbounded: str) -> str:
+    if isinstance(bound, list):
+        shown = ", ".join(unbounded if b is None else f"{b:.3g}" for b in bound[:8])
+        return f"[{shown}{', …' if len(bound) > 8 else ''}]"
+    return unbounded if bound is None else f"{bound:g}"
+
+
+def parity_table(manifest: Manifest) -> Table:
+    """The exported files against the SavedModel, a row each."""
+    table = Table("file", "rows", "max |Δ|", "mean |Δ|", "flips", "passed", box=None, header_style="bold")
+    for parity in manifest.parity:
+        table.add_row(
+            parity.file,
+            f"{parity.observations:,}",
+            f"{parity.max_difference:.1e}",
+            f"{parity.mean_difference:.1e}",
+            str(parity.argmax_flips),
+            "yes" if parity.passed else "NO",
+        )
+    return table

@@ -1,0 +1,52 @@
+"""`rlway play`: remote environments against a policy server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from rlway_client.aio import AsyncPolicyClient
+from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
+from rlway_client.commands.progress import episode_progress, print_played
+from rlway_client.episodes import Played
+from rlway_client.errors import UsageError
+from rlway_client.exploration import Explore
+from rlway_client.remote import play_remotely
+
+
+def play(
+    url: Url = DEFAULT_URL,
+    policy: Policy = None,
+    env: Annotated[str | None, typer.Option(help="Gymnasium id; by default the one the policy was trained in.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes in all.", min=1)] = 20,
+    envs: Annotated[int, typer.Option(help="Environments at once, each with a connection of its own.", min=1)] = 4,
+    seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
+    temperature: Annotated[float | None, typer.Option(help="Sample discrete actions at this temperature.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Random discrete actions with this probability.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Sample continuous actions; 1 is the trained spread.")] = None,
+    key: Key = None,
+    timeout_s: TimeoutS = 5.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print mean_return, returns and actions_per_s as JSON.")
+    ] = False,
+) -> None:
+    """Play episodes in environments here with actions from a policy server there."""
+    explore = Explore(epsilon=epsilon, temperature=temperature, sigma=sigma)
+    options: dict[str, Any] = {} if explore == Explore() else {"explore": explore}
+
+    async def run() -> Played:
+        async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
+            env_id = env or _trained_env(await client.describe())
+            with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
+                return await play_remotely(client, env_id, episodes, envs, seed, on_episode, **options)
+
+    print_played(asyncio.run(run()), f"{envs} remote environments", as_json)
+
+
+def _trained_env(description: dict[str, Any]) -> str:
+    env_id = description["manifest"].get("env")
+    if not env_id:
+        raise UsageError("the policy's manifest names no environment; give one with --env.")
+    return str(env_id)

@@ -1,0 +1,34 @@
+"""Progress of episodes: a bar on a terminal, nothing that would fill a log elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rlway_client.episodes import Played
+
+
+@contextmanager
+def episode_progress(title: str, episodes: int) -> Iterator[Callable[[float], None]]:
+    """Yields what to call with each episode's return. Writes to stderr: stdout is for results."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=episodes)
+        yield lambda _: progress.advance(task)
+
+
+def print_played(played: Played, where: str, as_json: bool) -> None:
+    """The outcome as one line, or as JSON."""
+    if as_json:
+        print(msgspec.json.encode(played).decode())
+    else:
+        low, high = min(played.returns), max(played.returns)
+        print(
+            f"{where}: mean return {played.mean_return:.1f} over {len(played.returns)} episodes "
+            f"({low:.0f} to {high:.0f}), {played.actions_per_s:,.0f} actions/s"
+        )

@@ -1,0 +1,75 @@
+"""Playing episodes in a gymnasium environment, whoever decides on the actions.
+
+In:      an environment id; a policy.
+Out:     `Played`: the return of every episode, and how fast it went.
+Refuses: an id that gymnasium does not know (EnvironmentFault names near ones), gymnasium not installed (UsageError).
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from rlway_client.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+class Played(msgspec.Struct, frozen=True):
+    """Some episodes' outcome. Returns are undiscounted sums of rewards, in the order of the episodes' seeds."""
+
+    mean_return: float
+    returns: list[float]
+    steps: int
+    wall_s: float
+    actions_per_s: float
+
+
+def summarize(returns: list[float], steps: int, started_s: float) -> Played:
+    """`started_s` as time.perf_counter() gave it."""
+    wall_s = time.perf_counter() - started_s
+    return Played(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
+
+
+def make_env(env_id: str) -> gymnasium.Env[Any, Any]:
+    """The environment; a gymnasium that is missing or an id that it lacks become one sentence."""
+    try:
+        import gymnasium
+    except ModuleNotFoundError:
+        raise UsageError("playing needs gymnasium: pip install 'rlway-client[play]'.") from None
+    try:
+        return gymnasium.make(env_id)
+    except gymnasium.error.Error as error:
+        near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.5)
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise EnvironmentFault(f"environment {env_id!r}: {reason}{hint}.") from None
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(f"environment {env_id!r}: {error}.") from None
+
+
+def play_locally(
+    env_id: str, act: Callable[[Any], Any], episodes: int, seed: int, on_episode: Callable[[float], None]
+) -> Played:
+    """Episodes one after the other; episode i starts from `reset(seed=seed + i)`."""
+    env = make_env(env_id)
+    returns, steps = [], 0
+    started_s = time.perf_counter()
+    for i in range(episodes):
+        observation, _ = env.reset(seed=seed + i)
+        total, ended = 0.0, False
+        while not ended:
+            observation, reward, terminated, truncated, _ = env.step(act(observation))
+            total += float(reward)
+            steps += 1
+            ended = terminated or truncated
+        returns.append(total)
+        on_episode(total)
+    env.close()
+    return summarize(returns, steps, started_s)

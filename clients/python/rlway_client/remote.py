@@ -1,0 +1,60 @@
+"""Playing episodes in several environments at once, each asking a server for its actions over HTTP.
+
+In:      a client, an environment id.
+Out:     `Played`.
+Refuses: what the client and the environment refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rlway_client.aio import AsyncPolicyClient
+from rlway_client.episodes import Played, make_env, summarize
+
+
+async def play_remotely(
+    client: AsyncPolicyClient,
+    env_id: str,
+    episodes: int,
+    envs: int,
+    seed: int,
+    on_episode: Callable[[float], None],
+    **options: Any,
+) -> Played:
+    """Each of `envs` environments takes the next episode when it has ended one; episode i starts from seed + i.
+
+    `options` go with every request, such as `explore`.
+    """
+    environments = [make_env(env_id) for _ in range(min(envs, episodes))]
+    waiting = iter(range(episodes))
+    returns = [0.0] * episodes
+    steps = 0
+    started_s = time.perf_counter()
+
+    async def play_in(env: Any) -> None:
+        nonlocal steps
+        for i in waiting:
+            observation, _ = env.reset(seed=seed + i)
+            ended = False
+            while not ended:
+                action = (await client.ask(observation, **options)).action
+                observation, reward, terminated, truncated, _ = env.step(action)
+                returns[i] += float(reward)
+                steps += 1
+                ended = terminated or truncated
+            on_episode(returns[i])
+        env.close()
+
+    # A plain gather would leave the other environments running after one has failed.
+    players = [asyncio.ensure_future(play_in(env)) for env in environments]
+    try:
+        await asyncio.gather(*players)
+    finally:
+        for player in players:
+            player.cancel()
+        await asyncio.gather(*players, return_exceptions=True)
+    return summarize(returns, steps, started_s)

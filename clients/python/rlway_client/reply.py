@@ -1,0 +1,89 @@
+"""The act message as a client writes and reads it.
+
+In:      observations; then the server's answer.
+Out:     request bodies; a `Reply`.
+Refuses: observations that are not finite numbers (SpecViolated), before anything is sent; an answer that reports an
+         error, as the same error that the server meant.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from rlway_client.errors import RlwayError, SpecViolated, from_problem
+from rlway_client.exploration import Explore
+from rlway_client.specs import AnyArray, Fault, describe
+from rlway_client.wire import Answer
+
+
+class Reply(NamedTuple):
+    """What a policy answered.
+
+    action:   an int (discrete) or an array of the action's shape; for several observations an array [B, …].
+    version:  the version of the policy that acted.
+    outputs:  what was asked for besides, such as `q_values`, as arrays.
+    """
+
+    action: Any
+    version: int
+    outputs: dict[str, AnyArray]
+
+
+def encode_act(
+    observations: Any,
+    *,
+    batched: bool,
+    explore: Explore | None = None,
+    seed: int | None = None,
+    outputs: tuple[str, ...] = (),
+    version: int | None = None,
+    deadline_ms: float | None = None,
+) -> bytes:
+    """The JSON body of an act request."""
+    name = "observations" if batched else "observation"
+    array = np.asarray(observations)
+    if array.dtype.kind not in "fiub":
+        raise SpecViolated([Fault(name, "an array of numbers", f"an array of {array.dtype}")])
+    if not np.isfinite(array).all():
+        where = tuple(np.argwhere(~np.isfinite(array))[0])
+        path = name + "".join(f"[{i}]" for i in where)
+        raise SpecViolated([Fault(path, "a finite number", describe(float(array[where])))])
+    fields = {name: array.tolist(), "explore": explore, "seed": seed, "version": version, "deadline_ms": deadline_ms}
+    body = {key: value for key, value in fields.items() if value is not None}
+    if outputs:
+        body["outputs"] = outputs
+    return msgspec.json.encode(body)
+
+
+def decode_act(answer: Answer) -> Reply:
+    """The reply, or the error that the server reported."""
+    content = decode_json(answer)
+    try:
+        action = content["actions"] if "actions" in content else content["action"]
+        outputs = {name: np.asarray(values, np.float32) for name, values in content.get("outputs", {}).items()}
+        return Reply(_to_action(action), content["version"], outputs)
+    except (KeyError, TypeError, AttributeError):
+        raise RlwayError("the server answered, but not as a policy server does; is the URL right?") from None
+
+
+def decode_json(answer: Answer) -> Any:
+    """The body of a good answer; raises what a bad one reports."""
+    try:
+        content = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = None
+    if answer.status >= 400:
+        raise from_problem(answer.status, content if isinstance(content, dict) else {})
+    if content is None:
+        raise RlwayError(f"the server answered with status {answer.status} and no JSON; is it a policy server?")
+    return content
+
+
+def _to_action(action: Any) -> Any:
+    if isinstance(action, int):
+        return action
+    array = np.asarray(action)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array

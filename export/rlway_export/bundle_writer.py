@@ -1,0 +1,111 @@
+"""The bundle: every file of one version, published in one rename.
+
+In:      a source, a models folder, a policy name.
+Out:     `models/<policy>/<version>/`, the next free version, and its manifest.
+Refuses: files that do not act as the SavedModel does (ExportRefused); then nothing is published.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlway_client.bundle import Bundle, bundle_versions
+from rlway_client.errors import ExportRefused
+from rlway_client.files import folder_that_appears_whole, sha256
+from rlway_client.manifest import Manifest, Parity, encode_manifest
+from rlway_export import onnx_file, parity, tflite_file
+from rlway_export.card import model_card
+from rlway_export.source import SavedPolicy, Source
+
+TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
+SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
+
+
+def write_bundle(source: Source, models: Path, name: str, on_step: Callable[[str], None]) -> Bundle:
+    """Converts, compares and publishes; `on_step` is told what happens."""
+    while True:
+        versions = bundle_versions(models / name) if (models / name).is_dir() else []
+        path = models / name / str(versions[0] + 1 if versions else 1)
+        try:
+            with folder_that_appears_whole(path) as draft:
+                _fill(draft, source, _describe(source, name, int(path.name)), on_step)
+        except FileExistsError:
+            on_step(f"version {path.name} was published by another export meanwhile; taking the next")
+        else:
+            return Bundle.open(path)
+
+
+def _fill(draft: Path, source: Source, manifest: Manifest, on_step: Callable[[str], None]) -> None:
+    on_step(f"baking checkpoint {source.checkpoint} into the SavedModel")
+    source.materialize(draft)
+    policy = SavedPolicy(draft, source.run)
+    on_step("converting to ONNX")
+    onnx_file.write_onnx(policy, manifest, draft / onnx_file.FILE)
+    on_step("converting to TFLite")
+    tflite_file.write_tflite(policy, draft / tflite_file.FILE)
+    on_step("comparing every file with the SavedModel")
+    observations = source.observations()
+    runners: dict[str, parity.Runner] = {
+        onnx_file.FILE: onnx_file.OnnxRunner(draft / onnx_file.FILE),
+        tflite_file.FILE: tflite_file.TFLiteRunner(draft / tflite_file.FILE),
+    }
+    details = [parity.compare(policy, file, runner, observations) for file, runner in runners.items()]
+    (draft / "parity.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode([row for rows in details for row in rows]), indent=2)
+    )
+    summary = [parity.summarize(rows) for rows in details]
+    _refuse_failures(summary)
+    for file in SHOWN:
+        if (source.folder / file).is_file():
+            shutil.copyfile(source.folder / file, draft / file)
+    manifest = msgspec.structs.replace(manifest, parity=summary)
+    (draft / "README.md").write_text(model_card(manifest), encoding="utf-8")
+    files = {str(path.relative_to(draft)): sha256(path) for path in sorted(draft.rglob("*")) if path.is_file()}
+    (draft / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
+
+
+def _refuse_failures(summary: list[Parity]) -> None:
+    for row in summary:
+        if not row.passed:
+            raise ExportRefused(
+                f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got "
+                f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations; nothing was published."
+            )
+
+
+def _describe(source: Source, name: str, version: int) -> Manifest:
+    """The manifest but for what is known only at the end: parity and checksums."""
+    run = source.run
+    training: dict[str, Any] = {
+        "checkpoint": source.checkpoint,
+        "preset": run.preset,
+        "seed": run.seed,
+        "steps": run.steps,
+        "iterations": run.iterations,
+        "wall_s": run.wall_s,
+        "final_return": run.final_return if source.checkpoint == run.best_checkpoint else None,
+        "random_return": run.random_return,
+        "hyperparameters": run.hyperparameters,
+        "versions": run.versions,
+    }
+    return Manifest(
+        policy=name,
+        version=version,
+        algorithm=run.algorithm,
+        env=run.env,
+        observation=run.observation,
+        action=run.action,
+        noise=run.noise,
+        outputs=run.outputs,
+        training=training,
+        versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

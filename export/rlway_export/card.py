@@ -1,0 +1,83 @@
+"""The model card: a bundle's README.md, for people.
+
+In:      the manifest.
+Out:     Markdown.
+"""
+
+from __future__ import annotations
+
+from rlway_client.manifest import Manifest
+from rlway_client.specs import TensorSpec
+
+
+def model_card(manifest: Manifest) -> str:
+    """What the policy is, how well it does, how the files compare, how to use it."""
+    training = manifest.training
+    final = training.get("final_return")
+    quality = (
+        f"{final:.1f} (uniformly random actions: {training['random_return']:.1f})"
+        if final is not None
+        else "not measured"
+    )
+    return f"""# {manifest.policy}, version {manifest.version}
+
+A {manifest.algorithm.upper()} policy for `{manifest.env}`, trained with TF-Agents and exported by RLway.
+
+| | |
+|---|---|
+| mean return | {quality} |
+| environment steps, gradient updates | {training["steps"]:,}, {training["iterations"]:,} |
+| training time | {training["wall_s"]:.0f} s |
+| seed, preset | {training["seed"]}, {training["preset"] or "none"} |
+| checkpoint | {training["checkpoint"]} |
+
+![Mean return over training](learning_curve.png)
+
+## Inputs and outputs
+
+| tensor | spec |
+|---|---|
+{_rows(manifest)}
+
+The action is greedy when `noise` is zero. {_noise_meaning(manifest)}
+
+## Parity with the SavedModel
+
+| file | observations | batch sizes | max abs difference | changed actions |
+|---|---|---|---|---|
+{_parity(manifest)}
+
+`parity.json` has every batch size by itself.
+
+## Use
+
+```sh
+rlway serve models                                     # HTTP
+rlway edge models/{manifest.policy}/{manifest.version} --episodes 5    # in process, TFLite
+```
+"""
+
+
+def _rows(manifest: Manifest) -> str:
+    specs: list[tuple[str, TensorSpec]] = [("input", spec) for spec in manifest.observation]
+    if manifest.noise is not None:
+        specs.append(("input", manifest.noise))
+    specs += [("output", spec) for spec in (manifest.action, *manifest.outputs)]
+    return "\n".join(f"| {kind} `{spec.name}` | {spec.label} |" for kind, spec in specs)
+
+
+def _noise_meaning(manifest: Manifest) -> str:
+    if manifest.action.is_discrete:
+        return (
+            "Gumbel noise times T samples the Boltzmann policy at temperature T, +1e30 on one entry forces that "
+            "action, and −inf masks one."
+        )
+    return "Standard normal noise samples the trained distribution."
+
+
+def _parity(manifest: Manifest) -> str:
+    rows = []
+    for p in manifest.parity:
+        batches = ", ".join(map(str, p.batch_sizes))
+        rows.append(f"| `{p.file}` | {p.observations:,} | {batches} | {p.max_difference:.1e} | {p.argmax_flips} |")
+    return "\n".join(rows)

@@ -1,0 +1,75 @@
+"""The policy as one ONNX file.
+
+In:      the SavedModel's `act`.
+Out:     `model.onnx`: inputs and outputs named as in the manifest, which is in the file's metadata, too.
+Refuses: an operation that ONNX lacks (ExportRefused names it).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rlway_client.errors import ExportRefused
+from rlway_client.manifest import METADATA_KEY, Manifest, encode_manifest
+from rlway_client.specs import AnyArray
+from rlway_export.source import SavedPolicy
+
+FILE = "model.onnx"
+OPSET = 17
+
+
+def write_onnx(policy: SavedPolicy, manifest: Manifest, destination: Path) -> None:
+    """Converts, names inputs and outputs as the manifest does, and checks the file."""
+    import onnx
+
+    model = _convert(policy)
+    _rename_outputs(model, sorted(spec.name for spec in [manifest.action, *manifest.outputs]))
+    del model.metadata_props[:]
+    model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
+    model.producer_name = "rlway"
+    onnx.checker.check_model(model, full_check=True)
+    destination.write_bytes(model.SerializeToString())
+
+
+def _convert(policy: SavedPolicy) -> Any:
+    import tf2onnx
+
+    act, signature = policy.module(batch=None).act, policy.signature(batch=None)
+    try:
+        model, _ = tf2onnx.convert.from_function(act, input_signature=signature, opset=OPSET)
+    except Exception as error:  # tf2onnx raises plain ValueErrors and worse
+        raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {str(error).splitlines()[0]}.") from error
+    return model
+
+
+def _rename_outputs(model: Any, names: list[str]) -> None:
+    """TensorFlow returns a dict's values sorted by key, under names of its own."""
+    graph = model.graph
+    if len(graph.output) != len(names):
+        raise ExportRefused(f"ONNX: expected the outputs {names}, got {[o.name for o in graph.output]}.")
+    new = {output.name: name for output, name in zip(graph.output, names, strict=True)}
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for output in graph.output:
+        output.name = new[output.name]
+
+
+class OnnxRunner:
+    """The file as the parity check runs it."""
+
+    batch_sizes = (1, 7, 64)
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, observations: AnyArray, noise: AnyArray) -> dict[str, AnyArray]:
+        """Arrays by output name."""
+        results = self._session.run(self._outputs, {"observation": observations, "noise": noise})
+        return dict(zip(self._outputs, results, strict=True))

@@ -1,0 +1,45 @@
+"""TensorFlow, its converters and absl report on themselves at length; none of it is for the user of a command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+
+
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
+    """Must be entered before TensorFlow is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a conversion needs no GPU
+    for name in ("tensorflow", "tf2onnx", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with suppress(ModuleNotFoundError):
+        import_module("gym_notices.notices").notices.clear()  # old gym, which TF-Agents imports, prints to stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def muted_descriptors() -> Iterator[None]:
+    """Sends what C++ writes straight to stdout and stderr to nowhere; exceptions still carry what went wrong."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in enumerate(saved, start=1):
+            os.dup2(original, descriptor)
+            os.close(original)
+        os.close(nowhere)

@@ -1,0 +1,184 @@
+"""The FastAPI application: the documented routes, and the same act route for whatever the hot lane leaves.
+
+In:      an endpoint, metrics, settings.
+Out:     an ASGI application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import Response as HttpResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from rlway_client.errors import BodyTooLarge, NotFound, RlwayError
+from rlway_serve import __version__
+from rlway_serve.decoder import ActOptions
+from rlway_serve.endpoint import Endpoint
+from rlway_serve.hotlane import response_headers
+from rlway_serve.metrics import Metrics
+from rlway_serve.policy import ServedPolicy
+from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response
+from rlway_serve.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> FastAPI:
+    """All routes over one endpoint."""
+    app = FastAPI(
+        title="RLway",
+        version=__version__,
+        description="Policies that answer observations with actions.",
+        redoc_url=None,
+        exception_handlers={RlwayError: _on_rlway_error, HTTPException: _on_http_error, Exception: _on_bug},
+    )
+    repository = endpoint.repository
+
+    @app.post("/v1/policies/{policy}/act", summary="Actions for observations", openapi_extra=_act_schema(repository))
+    async def act(policy: str, request: Request) -> HttpResponse:
+        """One `observation` gives one `action`; several `observations` give as many `actions`, in order.
+
+        `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
+        """
+        return await _act(repository[policy], request)
+
+    @app.post("/act", summary="The same for the default policy", openapi_extra=_act_schema(repository))
+    async def act_default(request: Request) -> HttpResponse:
+        if repository.default is None:
+            names = ", ".join(policy.name for policy in repository)
+            raise NotFound(
+                f"/act: several policies are served and none is the default; use /v1/policies/NAME/act: {names}."
+            )
+        return await _act(repository.default, request)
+
+    async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
+        body = await _read_body(request, settings.max_body_bytes)
+        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def reply(response: Response) -> None:
+            if not answered.done():  # the caller may have left
+                answered.set_result(response)
+
+        headers = request.headers
+        authorization = headers.get("authorization")
+        endpoint.act(
+            policy,
+            headers.get("content-type", "").encode("latin-1"),
+            authorization.encode("latin-1") if authorization is not None else None,
+            body,
+            reply,
+        )
+        return _to_http(await answered)
+
+    @app.get("/v1/policies", summary="What is served")
+    async def policies(request: Request) -> dict[str, Any]:
+        _check_key(endpoint, request)
+        default = repository.default.name if repository.default else None
+        return {"policies": [{"name": p.name, "versions": [p.version]} for p in repository], "default": default}
+
+    @app.get("/v1/policies/{policy}", summary="A policy's manifest, versions and measured latency")
+    async def policy(policy: str, request: Request) -> dict[str, Any]:
+        _check_key(endpoint, request)
+        return repository[policy].describe()
+
+    @app.get("/healthz", summary="Whether the process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="Whether actions can be asked for")
+    async def readyz() -> HttpResponse:
+        status, word = (200, "ready") if endpoint.ready else (503, "stopping")
+        return HttpResponse(msgspec.json.encode({"status": word}), status, media_type="application/json")
+
+    @app.get("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
+    async def read_metrics() -> HttpResponse:
+        return HttpResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def _check_key(endpoint: Endpoint, request: Request) -> None:
+    authorization = request.headers.get("authorization")
+    endpoint.keys.check(authorization.encode("latin-1") if authorization is not None else None)
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body, given up as soon as it is known to be too large."""
+    too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large
+    return bytes(body)
+
+
+def _to_http(response: Response) -> HttpResponse:
+    answer = HttpResponse(response.body, response.status)
+    answer.raw_headers = response_headers(response)
+    return answer
+
+
+async def _on_rlway_error(_: Request, error: Exception) -> HttpResponse:
+    assert isinstance(error, RlwayError)
+    return _to_http(problem_response(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
+    """Routes and methods that do not exist, as problem+json like everything else."""
+    assert isinstance(error, HTTPException)
+    problem = {
+        "type": "about:blank",
+        "title": error.detail,
+        "status": error.status_code,
+        "detail": f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; GET /docs lists the routes.",
+    }
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+    return _to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), headers))
+
+
+async def _on_bug(request: Request, error: Exception) -> HttpResponse:
+    if isinstance(error, ClientDisconnect):
+        return HttpResponse(status_code=499)  # nobody reads it
+    internal = new_internal_error()
+    log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
+    return _to_http(problem_response(internal))
+
+
+def _act_schema(repository: Any) -> dict[str, Any]:
+    """The request body for the OpenAPI document, with an example that this server answers."""
+    policy = repository.default or next(iter(repository))
+    spec = policy.manifest.observation[0]
+    example: Any = 0
+    for length in reversed(spec.shape):
+        example = [example] * length
+    _, components = msgspec.json.schema_components([ActOptions], ref_template="#/$defs/{name}")
+    properties = components["ActOptions"]["properties"]
+    properties["explore"] = {
+        "description": "exactly one of epsilon, temperature (discrete) or sigma (continuous)",
+        "type": "object",
+        "properties": {name: {"type": "number", "minimum": 0} for name in ("epsilon", "temperature", "sigma")},
+    }
+    schema = {
+        "type": "object",
+        "properties": {
+            "observation": {"description": "one observation, nested as its shape"},
+            "observations": {"description": "several observations", "type": "array", "minItems": 1},
+            **properties,
+        },
+    }
+    octets = {"schema": {"type": "string", "format": "binary", "description": f"rows of {spec.label}, little-endian"}}
+    content = {
+        "application/json": {"schema": schema, "example": {"observation": example}},
+        "application/octet-stream": octets,
+    }
+    return {"requestBody": {"required": True, "content": content}}

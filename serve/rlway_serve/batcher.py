@@ -1,0 +1,185 @@
+"""Groups concurrent calls into one run of the policy.
+
+In:      calls, each with a deadline or none.
+Out:     a response to each, in order of arrival.
+Refuses: QueueFull once `capacity` rows wait; DeadlineExceeded before running, never after; SpecViolated for the calls
+         whose observations are not finite, while the others of their batch are answered.
+
+Batching is natural: whatever has arrived by the time the runtime is free is one batch, and nothing waits on a timer.
+A short run happens on the event loop; a long one on a thread, while the next batch gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, SpecViolated
+from rlway_client.exploration import draw_noise
+from rlway_client.manifest import Manifest
+from rlway_client.specs import AnyArray, FloatArray
+from rlway_serve.call import Call
+from rlway_serve.decoder import ActDecoder
+from rlway_serve.encoder import ActEncoder
+from rlway_serve.metrics import PolicyMetrics
+from rlway_serve.response import Response, new_internal_error, problem_response
+from rlway_serve.runtime import OnnxRuntime
+
+log = logging.getLogger(__name__)
+
+
+class Batcher:
+    """The queue in front of one policy's runtime. It lives on one event loop."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        runtime: OnnxRuntime,
+        decoder: ActDecoder,
+        metrics: PolicyMetrics,
+        *,
+        max_batch: int,
+        capacity: int,
+    ) -> None:
+        self._spec = manifest.observation[0]
+        self._noise_size = manifest.noise.size if manifest.noise else 0
+        self._runtime = runtime
+        self._decoder = decoder
+        self._encoder = ActEncoder(manifest)
+        self._metrics = metrics
+        self._max_batch = max_batch
+        self._capacity = capacity
+        self._name = manifest.policy
+        self._queue: deque[Call] = deque()
+        self._rows = 0  # waiting in the queue
+        self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
+        self._generator = np.random.default_rng()
+        self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
+        self._closed = False
+
+    @property
+    def queued_rows(self) -> int:
+        return self._rows
+
+    def submit(self, call: Call) -> None:
+        """Queues the call; its `reply` is called later from the event loop. Raises QueueFull, NotReady."""
+        if self._closed:
+            raise NotReady(f"policy {self._name!r}: the server is stopping.")
+        if self._rows and self._rows + call.rows > self._capacity:
+            raise QueueFull(
+                f"policy {self._name!r}: {self._rows} observations are waiting already; try again in a second."
+            )
+        self._queue.append(call)
+        self._rows += call.rows
+        if not self._scheduled:
+            self._scheduled = True
+            # After the callbacks of this turn of the loop: every socket that is readable now joins the batch.
+            asyncio.get_running_loop().call_soon(self._next_batch)
+
+    def close(self) -> None:
+        """Refuses what comes from now on, and waits for the batch that runs."""
+        self._closed = True
+        if self._thread:
+            self._thread.shutdown(wait=True)
+
+    def _next_batch(self) -> None:
+        batch = self._take()
+        if not batch:
+            self._schedule_next()
+        elif self._thread is None:
+            self._answer(batch, self._execute(batch))
+        else:
+            running = asyncio.get_running_loop().run_in_executor(self._thread, self._execute, batch)
+            running.add_done_callback(lambda done: self._answer(batch, done.result()))
+
+    def _answer(self, batch: list[Call], responses: list[Response]) -> None:
+        self._metrics.count_batch(batch, responses, time.perf_counter())
+        for call, response in zip(batch, responses, strict=True):
+            call.reply(response)
+        self._schedule_next()
+
+    def _schedule_next(self) -> None:
+        self._scheduled = bool(self._queue)
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._next_batch)
+
+    def _take(self) -> list[Call]:
+        """Up to `max_batch` rows (a larger single call runs alone) without the calls that are too late."""
+        batch: list[Call] = []
+        rows = 0
+        now = time.perf_counter()
+        while self._queue and (not batch or rows + self._queue[0].rows <= self._max_batch):
+            call = self._queue.popleft()
+            self._rows -= call.rows
+            if call.deadline_s is not None and now + self._runtime.latency_s[1] > call.deadline_s:
+                waited_ms = (now - call.arrived_s) * 1e3
+                late = DeadlineExceeded(f"deadline_ms: cannot be met any more after {waited_ms:.1f} ms in the queue.")
+                self._metrics.count_refusal(late)
+                call.reply(problem_response(late))
+            else:
+                batch.append(call)
+                rows += call.rows
+        return batch
+
+    def _execute(self, batch: list[Call]) -> list[Response]:
+        """One run over all rows of the batch, and the answer to each call. Touches nothing of the event loop's."""
+        try:
+            observations = self._stack(batch)
+            if not np.isfinite(observations).all():
+                return self._execute_without_faulty(batch)
+            names = self._runtime.outputs if any(call.outputs for call in batch) else ("action",)
+            results = self._runtime.run(observations, self._noise(batch, len(observations)), names)
+            return self._encode(batch, dict(zip(names, results, strict=True)))
+        except Exception:
+            return [self._failed(batch)] * len(batch)
+
+    def _execute_without_faulty(self, batch: list[Call]) -> list[Response]:
+        faults = [self._decoder.faults(call) for call in batch]
+        sound = [call for call, found in zip(batch, faults, strict=True) if not found]
+        answered = iter(self._execute(sound) if sound else [])
+        return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
+
+    def _encode(self, batch: list[Call], results: dict[str, AnyArray]) -> list[Response]:
+        actions = results["action"]
+        if not np.isfinite(actions).all():  # never an action that a motor would obey and nobody could explain
+            raise ValueError("the policy returned an action that is not finite")
+        if len(batch) == len(actions) and not any(call.batched or call.outputs for call in batch):
+            return [self._encoder.encode_single(action) for action in actions.tolist()]
+        responses = []
+        start = 0
+        for call in batch:
+            rows = slice(start, start := start + call.rows)
+            outputs = {name: results[name][rows] for name in call.outputs}
+            responses.append(self._encoder.encode(call, actions[rows], outputs))
+        return responses
+
+    def _failed(self, batch: list[Call]) -> Response:
+        error = new_internal_error()
+        log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, len(batch), error.request_id)
+        return problem_response(error)
+
+    def _stack(self, batch: list[Call]) -> AnyArray:  # -> [rows, *shape]
+        dtype = self._spec.numpy_dtype
+        with np.errstate(over="ignore"):  # `_execute` finds what became infinite
+            if all(not call.batched for call in batch):
+                return np.array([call.observations for call in batch], dtype)
+            shape = (-1, *self._spec.shape)
+            parts = [np.asarray(call.observations, dtype).reshape(shape) for call in batch]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _noise(self, batch: list[Call], rows: int) -> FloatArray:  # -> [rows, n]
+        if all(call.explore is None for call in batch):
+            return self._runtime.zero_noise(rows)
+        noise = np.zeros((rows, self._noise_size), np.float32)
+        start = 0
+        for call in batch:
+            if call.explore is not None:
+                generator = self._generator if call.seed is None else np.random.default_rng(call.seed)
+                noise[start : start + call.rows] = draw_noise(call.explore, call.rows, self._noise_size, generator)
+            start += call.rows
+        return noise

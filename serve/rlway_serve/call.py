@@ -1,0 +1,58 @@
+"""One request for actions on its way through the server.
+
+In:      observations that fit the spec, how to explore, until when.
+Out:     a `Response`, given to `reply` exactly once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rlway_client.exploration import Explore
+from rlway_client.specs import AnyArray
+from rlway_serve.response import Response
+
+Reply = Callable[[Response], None]
+
+
+class Call:
+    """`observations` is one row (nested lists) unless `batched`, else `rows` of them (nested lists or an array)."""
+
+    __slots__ = (
+        "arrived_s",
+        "batched",
+        "deadline_s",
+        "explore",
+        "observations",
+        "outputs",
+        "raw",
+        "reply",
+        "rows",
+        "seed",
+    )
+
+    def __init__(
+        self,
+        observations: Sequence[Any] | float | AnyArray,
+        rows: int,
+        reply: Reply,
+        *,
+        batched: bool = False,
+        raw: bool = False,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        outputs: tuple[str, ...] = (),
+        deadline_ms: float | None = None,
+    ) -> None:
+        self.observations = observations
+        self.rows = rows
+        self.reply = reply
+        self.batched = batched  # answered with `actions`, as it was asked with `observations`
+        self.raw = raw  # answered as octets
+        self.explore = explore
+        self.seed = seed
+        self.outputs = outputs
+        self.arrived_s = time.perf_counter()
+        self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000

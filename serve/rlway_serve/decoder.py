@@ -1,0 +1,172 @@
+"""Reads the body of an act request against a policy's spec.
+
+In:      a media type and a body.
+Out:     a `Call`.
+Refuses: RequestMalformed (not JSON, not the protocol's shape), SpecViolated (every fault by its path),
+         MediaTypeUnsupported, NotFound (a version that is not served).
+
+Two readers: msgspec checks shape and types in C while it parses, which is all that a good request meets. What it
+refuses is read again slowly, with Python's json (which knows NaN), to say exactly what is wrong and where.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
+
+from rlway_client.errors import MediaTypeUnsupported, NotFound, RequestMalformed, SpecViolated
+from rlway_client.exploration import Explore, check_explore
+from rlway_client.manifest import Manifest
+from rlway_client.specs import MAX_FAULTS, Fault, TensorSpec, describe, find_faults
+from rlway_serve.call import Call, Reply
+
+
+class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What may accompany an observation."""
+
+    explore: Explore | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None  # the same seed gives the same sampled actions
+    outputs: list[str] = []  # further outputs to return, such as `q_values`
+    version: int | None = None
+    deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+
+
+class ActDecoder:
+    """The reader for one policy."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._spec = manifest.observation[0]
+        self._outputs = frozenset(spec.name for spec in manifest.outputs)
+        row = row_type(self._spec)
+        self.body_type = msgspec.defstruct(
+            "ActRequest",
+            [
+                ("observation", row | UnsetType, UNSET),
+                ("observations", Annotated[list[row], Meta(min_length=1)] | UnsetType, UNSET),  # type: ignore[valid-type]
+            ],
+            bases=(ActOptions,),
+            kw_only=True,
+            forbid_unknown_fields=True,
+        )
+        self._decoder = msgspec.json.Decoder(self.body_type)
+
+    def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
+        """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
+        if media_type == b"application/json" or not media_type:
+            return self._decode_json(body, reply)
+        base = media_type.partition(b";")[0].strip().lower()
+        if base == b"application/json":
+            return self._decode_json(body, reply)
+        if base == b"application/octet-stream":
+            return self._decode_octets(body, reply)
+        raise MediaTypeUnsupported(
+            f"content-type: expected application/json or application/octet-stream, got {base.decode('latin-1')[:100]}."
+        )
+
+    def _decode_json(self, body: bytes, reply: Reply) -> Call:
+        try:
+            request: Any = self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            request = self._explain(body)
+        if request.observation is not UNSET:
+            if request.observations is not UNSET:
+                raise RequestMalformed("body: expected either `observation` or `observations`, got both.")
+            observations, rows, batched = request.observation, 1, False
+        elif request.observations is not UNSET:
+            observations, rows, batched = request.observations, len(request.observations), True
+        else:
+            raise RequestMalformed("body: expected `observation` or `observations`, got neither.")
+        call = Call(observations, rows, reply, batched=batched, deadline_ms=request.deadline_ms)
+        if request.explore is not None:
+            check_explore(request.explore, self._manifest.action, self._manifest.noise)
+            call.explore, call.seed = request.explore, request.seed
+        if request.outputs:
+            call.outputs = self._check_outputs(request.outputs)
+        if request.version is not None and request.version != self._manifest.version:
+            name, served = self._manifest.policy, self._manifest.version
+            raise NotFound(f"policy {name!r}: version {request.version} is not served; version {served} is.")
+        return call
+
+    def _decode_octets(self, body: bytes, reply: Reply) -> Call:
+        row_bytes = self._spec.row_bytes
+        if not body or len(body) % row_bytes:
+            expected = f"a multiple of {row_bytes} bytes ({self._spec.label}, little-endian)"
+            raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
+        observations = np.frombuffer(body, self._spec.numpy_dtype).reshape(-1, *self._spec.shape)
+        return Call(observations, len(observations), reply, batched=True, raw=True)
+
+    def faults(self, call: Call) -> list[Fault]:
+        """The values of a decoded call that its dtype cannot hold as finite numbers, by path."""
+        observations = np.asarray(call.observations).reshape(call.rows, -1)
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(~np.isfinite(observations.astype(self._spec.numpy_dtype)))[:MAX_FAULTS]
+        faults = []
+        for row, column in bad:
+            where = "".join(f"[{i}]" for i in np.unravel_index(column, self._spec.shape)) if self._spec.shape else ""
+            start = f"observations[{row}]" if call.batched else "observation"
+            faults.append(
+                Fault(f"{start}{where}", f"finite {self._spec.dtype}", describe(float(observations[row, column])))
+            )
+        return faults
+
+    def _check_outputs(self, names: list[str]) -> tuple[str, ...]:
+        for i, name in enumerate(names):
+            if name not in self._outputs:
+                expected = f"one of {', '.join(sorted(self._outputs)) or 'none (this policy has only its action)'}"
+                raise SpecViolated([Fault(f"outputs[{i}]", expected, name[:64])])
+        return tuple(dict.fromkeys(names))
+
+    def _explain(self, body: bytes) -> Any:
+        """Reads a refused body again: raises what is wrong, or returns it when msgspec was only too strict."""
+        try:
+            raw = json.loads(body)
+        except UnicodeDecodeError:
+            raise RequestMalformed("body: not JSON: not UTF-8 text.") from None
+        except RecursionError:
+            raise RequestMalformed("body: not JSON that can be read: nested too deeply.") from None
+        except ValueError as error:
+            raise RequestMalformed(f"body: not JSON: {error}.") from None
+        if not isinstance(raw, dict):
+            raise RequestMalformed(
+                f"body: expected an object with `observation` or `observations`, got {describe(raw)}."
+            )
+        observation, observations = raw.pop("observation", UNSET), raw.pop("observations", UNSET)
+        try:
+            options = msgspec.convert(raw, ActOptions)
+        except msgspec.ValidationError as error:
+            raise RequestMalformed(f"body: {error}.") from None
+        faults = [] if observation is UNSET else find_faults(observation, self._spec, "observation")
+        if observations is not UNSET:
+            faults += self._batch_faults(observations)
+        if faults:
+            raise SpecViolated(faults[:MAX_FAULTS])
+        fields = {name: getattr(options, name) for name in ActOptions.__struct_fields__}
+        return self.body_type(observation=observation, observations=observations, **fields)
+
+    def _batch_faults(self, observations: Any) -> list[Fault]:
+        if not isinstance(observations, list) or not observations:
+            got = describe(observations) if observations != [] else "0"
+            return [Fault("observations", f"an array of at least 1 {self._spec.label}", got)]
+        faults: list[Fault] = []
+        for i, row in enumerate(observations):
+            faults += find_faults(row, self._spec, f"observations[{i}]")
+            if len(faults) >= MAX_FAULTS:
+                break
+        return faults
+
+
+def row_type(spec: TensorSpec) -> Any:
+    """The msgspec type of one observation: nested lists of exactly the spec's shape."""
+    kind: Any = {"f": float, "b": bool}.get(spec.numpy_dtype.kind, int)
+    if kind is int:
+        limits = np.iinfo(spec.dtype)
+        # msgspec's bounds are 64-bit signed; uint64 beyond them is left to the slow reader.
+        kind = Annotated[int, Meta(ge=int(limits.min), le=min(int(limits.max), 2**63 - 1))]
+    for length in reversed(spec.shape):
+        kind = Annotated[list[kind], Meta(min_length=length, max_length=length)]
+    return kind

@@ -1,0 +1,259 @@
+"""The fast way in: act requests answered on the connection's own protocol, without ASGI.
+
+In:      bytes from a socket.
+Out:     bytes to it, the same as the FastAPI route would have sent.
+Refuses: nothing by itself. Whatever is not a plain `POST` with a content-length to an act route goes to FastAPI.
+
+A connection answers in the order it was asked, also when a client pipelines and mixes both lanes:
+  - hot after hot: each request holds a `Slot`; finished answers wait for those before them;
+  - ASGI after hot: the application starts once the slots are empty;
+  - hot after ASGI: while an ASGI request runs, everything takes that lane, and uvicorn keeps the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from rlway_client.errors import RequestMalformed
+from rlway_serve.endpoint import Endpoint
+from rlway_serve.policy import ServedPolicy
+from rlway_serve.response import Response, problem_response
+
+SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+
+
+class HotRoutes:
+    """What all hot connections of a server share."""
+
+    def __init__(self, endpoint: Endpoint, max_body_bytes: int) -> None:
+        self.endpoint = endpoint
+        self.max_body_bytes = max_body_bytes
+        self.by_url: dict[bytes, ServedPolicy] = {
+            f"/v1/policies/{policy.name}/act".encode(): policy for policy in endpoint.repository
+        }
+        if endpoint.repository.default:
+            self.by_url[b"/act"] = endpoint.repository.default
+        self._default_headers: list[tuple[bytes, bytes]] = []
+        self._heads: dict[tuple[int, bytes, int], bytes] = {}
+
+    def head(self, response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+        """Status line and headers; remembered until uvicorn renews its `date`, once a second."""
+        if default_headers is not self._default_headers:
+            self._default_headers = default_headers
+            self._heads.clear()
+        if response.headers or not keep_alive:
+            return _write_head(response, default_headers, keep_alive)
+        key = (response.status, response.media_type, len(response.body))
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = _write_head(response, default_headers, keep_alive)
+        return head
+
+
+def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
+    """The headers that both lanes send, in their order."""
+    return [
+        (b"content-type", response.media_type),
+        (b"content-length", str(len(response.body)).encode()),
+        *response.headers,
+    ]
+
+
+def _write_head(response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+    headers = [*default_headers, *response_headers(response)]
+    if not keep_alive:
+        headers.append((b"connection", b"close"))
+    lines = [b"%s: %s\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n"])
+
+
+class Slot:
+    """The place of one hot request among its connection's answers; calling it gives the answer."""
+
+    __slots__ = ("keep_alive", "protocol", "response")
+
+    def __init__(self, protocol: HotLane, keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.keep_alive = keep_alive
+        self.response: Response | None = None
+
+    def __call__(self, response: Response) -> None:
+        self.response = response
+        self.protocol.send_ready_slots()
+
+
+class HotLane(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a shortcut for act requests. `routes` is set on a subclass made per server."""
+
+    routes: HotRoutes
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._slots: deque[Slot] = deque()
+        self._policy: ServedPolicy | None = None  # of the request being read, when it is hot
+        self._keep_alive = True
+        self._last = False  # whether the connection closes after the slots it holds
+        self._chunks: list[bytes] = []
+        self._media_type = b""
+        self._authorization: bytes | None = None
+        self._idle_check: asyncio.TimerHandle | None = None
+        self._active_s = 0.0
+        self._slots_empty: asyncio.Future[None] | None = None
+
+    # What the parser calls, in this order, for every request.
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._policy = None
+
+    def on_headers_complete(self) -> None:
+        policy = self.routes.by_url.get(self.url)
+        if policy is not None and (self.cycle is None or self.cycle.response_complete) and self._is_plain_post():
+            self._policy = policy
+            self._chunks.clear()
+        elif not self._last:
+            self._enter_asgi()
+
+    def on_body(self, body: bytes) -> None:
+        if self._policy is not None:
+            self._chunks.append(body)
+        elif not self._last:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._last:  # what follows a `connection: close` is not a request any more
+            return
+        if self._policy is None:
+            super().on_message_complete()
+            return
+        chunks = self._chunks
+        slot = Slot(self, self._keep_alive)
+        self._slots.append(slot)
+        self._last = not self._keep_alive
+        self._active_s = self.loop.time()
+        if self._idle_check is None:
+            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self.routes.endpoint.act(self._policy, self._media_type, self._authorization, body, slot)
+
+    def _is_plain_post(self) -> bool:
+        """Whether the request is one that this lane reads; notes the headers that matter."""
+        length = -1
+        self._media_type, self._authorization = b"", None
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"content-type":
+                self._media_type = value
+            elif name == b"authorization":
+                self._authorization = value
+            elif name in SLOW_HEADERS:
+                return False
+        if not 0 <= length <= self.routes.max_body_bytes:
+            return False
+        self._keep_alive = self.parser.should_keep_alive()
+        return bool(self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1")
+
+    def _enter_asgi(self) -> None:
+        headers = self.headers
+        url, expect = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url, self.expect_100_continue = url, expect
+        if self._slots:
+            self.app, app = self._after_slots(self.app), self.app
+            try:
+                super().on_headers_complete()
+            finally:
+                self.app = app
+        else:
+            super().on_headers_complete()
+
+    def _after_slots(self, app: Any) -> Any:
+        """The application, begun once every hot request before it is answered."""
+        if self._slots_empty is None:
+            self._slots_empty = self.loop.create_future()
+        empty = self._slots_empty
+
+        async def wait_then_run(scope: Any, receive: Any, send: Any) -> None:
+            await empty
+            await app(scope, receive, send)
+
+        return wait_then_run
+
+    # Answers.
+
+    def send_ready_slots(self) -> None:
+        """Writes the answers whose turn it is."""
+        slots, transport = self._slots, self.transport
+        while slots and (response := slots[0].response) is not None:
+            keep_alive = slots.popleft().keep_alive
+            self.server_state.total_requests += 1
+            if transport.is_closing():
+                continue
+            head = self.routes.head(response, self.server_state.default_headers, keep_alive)
+            transport.write(head + response.body)
+            if not keep_alive:
+                transport.close()
+        if not slots and self._slots_empty is not None:
+            empty, self._slots_empty = self._slots_empty, None
+            if not empty.done():
+                empty.set_result(None)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers bytes that are not HTTP, after the answers that are due, and closes."""
+        self.logger.debug("%s: %s", self.client, msg)
+        if not self._last:
+            slot = Slot(self, keep_alive=False)
+            self._slots.append(slot)
+            self._last = True
+            slot(problem_response(RequestMalformed("the request is not valid HTTP/1.1.")))
+
+    # The connection.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+        if self._slots_empty is not None and not self._slots_empty.done():
+            self._slots_empty.set_result(None)
+
+    def shutdown(self) -> None:
+        """The server stops: answers what was asked, then closes."""
+        if self._slots:
+            self._slots[-1].keep_alive = False
+            self._last = True
+        else:
+            super().shutdown()
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: take no more requests from it until it does."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.resume_reading()
+
+    def _close_if_idle(self) -> None:
+        idle_s = self.loop.time() - self._active_s
+        busy = bool(self._slots) or (self.cycle is not None and not self.cycle.response_complete)
+        if not busy and idle_s >= self.timeout_keep_alive:
+            self.transport.close()
+        else:
+            wait_s = self.timeout_keep_alive if busy else self.timeout_keep_alive - idle_s
+            self._idle_check = self.loop.call_later(wait_s, self._close_if_idle)

@@ -1,0 +1,38 @@
+"""An HTTP answer as a value, so that both lanes send the same bytes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+import msgspec
+
+from rlway_client.errors import InternalError, KeyMissing, QueueFull, RlwayError
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+OCTETS = b"application/octet-stream"
+
+
+class Response(NamedTuple):
+    """Status, media type, body, and whatever further headers it needs."""
+
+    status: int
+    media_type: bytes
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def problem_response(error: RlwayError) -> Response:
+    """The error as RFC 9457 problem+json, with the headers that its status calls for."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if isinstance(error, QueueFull):
+        headers = ((b"retry-after", str(error.retry_after_s).encode()),)
+    elif isinstance(error, KeyMissing):
+        headers = ((b"www-authenticate", b"Bearer"),)
+    return Response(error.http, PROBLEM, msgspec.json.encode(error.problem()), headers)
+
+
+def new_internal_error() -> InternalError:
+    """A 500 with a fresh request id; the caller logs the cause under the same id."""
+    return InternalError(uuid.uuid4().hex)

@@ -1,0 +1,22 @@
+"""How a server behaves: every option, its unit and its default, in one value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `rlway serve` was told."""
+
+    models: Path
+    host: str = "127.0.0.1"
+    port: int = 8080  # 0 takes a free one
+    default_policy: str | None = None  # answers POST /act; by default the only policy there is
+    max_batch: int = 256  # rows gathered into one run; a single request may bring more
+    queue_capacity: int = 4096  # rows waiting per policy before requests get 429
+    max_body_bytes: int = 4 * 1024 * 1024
+    keep_alive_s: float = 75.0  # idle connections are closed after this
+    drain_s: float = 10.0  # how long a stop waits for requests in flight
+    api_keys: Path | None = None  # one key a line; without a file every caller is served

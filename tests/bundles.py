@@ -1,0 +1,98 @@
+"""Bundles for tests: real ONNX files of small policies whose answers can be worked out by hand.
+
+`linear_policy`: q_values = observation · W + b, action = argmax(q_values + noise).
+`gaussian_policy`: loc = observation · W, scale = 0.5, action = 2 · tanh(loc + scale · noise).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from rlway_client.bundle import Bundle
+from rlway_client.files import folder_that_appears_whole, sha256
+from rlway_client.manifest import Manifest, encode_manifest
+from rlway_client.specs import TensorSpec
+
+WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.5], [2.0, -2.0], [0.0, 1.0]], np.float32)  # [4, 2]
+Outputs = list[tuple[str, int, list[Any]]]  # name, type, shape
+BIAS = np.array([0.1, 0.0], np.float32)
+
+
+def linear_policy(models: Path, name: str = "linear", version: int = 1) -> Bundle:
+    """A discrete policy over float32[4] with two actions."""
+    nodes = [
+        helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"]),
+        helper.make_node("Add", ["q_values", "noise"], ["noisy"]),
+        helper.make_node("ArgMax", ["noisy"], ["action"], axis=1, keepdims=0),
+    ]
+    outputs: Outputs = [("action", TensorProto.INT64, ["B"]), ("q_values", TensorProto.FLOAT, ["B", 2])]
+    return _write_bundle(
+        models,
+        Manifest(
+            policy=name,
+            version=version,
+            algorithm="dqn",
+            env="Linear-v0",
+            observation=[TensorSpec("observation", (4,), "float32")],
+            action=TensorSpec("action", (), "int64", 0, 1),
+            noise=TensorSpec("noise", (2,), "float32"),
+            outputs=[TensorSpec("q_values", (2,), "float32")],
+        ),
+        _model(nodes, [4], 2, outputs, {"weights": WEIGHTS, "bias": BIAS}),
+    )
+
+
+def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1) -> Bundle:
+    """A continuous policy over float32[4] with two actions in [−2, 2]."""
+    constants = {"weights": WEIGHTS, "std": np.full(2, 0.5, np.float32), "magnitude": np.full(2, 2.0, np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["observation", "weights"], ["loc"]),
+        helper.make_node("Mul", ["noise", "std"], ["spread"]),
+        helper.make_node("Add", ["loc", "spread"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["squashed"]),
+        helper.make_node("Mul", ["squashed", "magnitude"], ["action"]),
+    ]
+    outputs: Outputs = [("action", TensorProto.FLOAT, ["B", 2]), ("loc", TensorProto.FLOAT, ["B", 2])]
+    return _write_bundle(
+        models,
+        Manifest(
+            policy=name,
+            version=version,
+            algorithm="sac",
+            env=None,
+            observation=[TensorSpec("observation", (4,), "float32")],
+            action=TensorSpec("action", (2,), "float32", -2, 2),
+            noise=TensorSpec("noise", (2,), "float32"),
+            outputs=[TensorSpec("loc", (2,), "float32")],
+        ),
+        _model(nodes, [4], 2, outputs, constants),
+    )
+
+
+def _model(nodes: list[Any], shape: list[int], noise: int, outputs: Outputs, constants: dict[str, Any]) -> bytes:
+    inputs = [
+        helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["B", *shape]),
+        helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["B", noise]),
+    ]
+    values = [helper.make_tensor_value_info(*output) for output in outputs]
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "policy", inputs, values, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _write_bundle(models: Path, manifest: Manifest, model: bytes) -> Bundle:
+    path = models / manifest.policy / str(manifest.version)
+    with folder_that_appears_whole(path) as draft:
+        (draft / "model.onnx").write_bytes(model)
+        files = {"model.onnx": sha256(draft / "model.onnx")}
+        fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
+        (draft / "manifest.json").write_bytes(encode_manifest(Manifest(**fields | {"files": files})))
+    return Bundle.open(path)
