@@ -5,6 +5,10 @@ LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-h
 	--no-emit-package rlway-client
 INSTALL := install --quiet --no-deps --no-build-isolation
 
+CODE := clients serve train export tests benchmarks demo.py
+SERVING := clients/python/rlway_client serve/rlway_serve tests/clients tests/serve tests/k8s tests/e2e demo.py
+TRAINING := train/rlway_train export/rlway_export tests/train tests/export
+
 .PHONY: help setup demo test lint format bench lock image clean
 
 help:  ## what each verb does
@@ -27,6 +31,36 @@ $(UV):
 	$(UV) pip sync --quiet --python .venv-train --require-hashes locks/train-dev.txt
 	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
 	touch $@
+
+demo: setup  ## trains, exports, serves and plays CartPole-v1, in about two minutes
+	@.venv/bin/python demo.py
+
+test: setup  ## every test, in both environments
+	.venv/bin/python -m pytest tests/clients tests/serve tests/k8s tests/packages
+	.venv-train/bin/python -m pytest tests/train tests/export
+	.venv/bin/python -m pytest tests/e2e
+
+lint: setup  ## formatting, lint and strict types, over everything
+	.venv/bin/ruff format --check $(CODE)
+	.venv/bin/ruff check $(CODE)
+	.venv/bin/mypy $(SERVING)
+	.venv/bin/mypy --python-executable .venv-train/bin/python $(TRAINING)
+
+format: setup  ## formats everything and mends what can be mended
+	.venv/bin/ruff format $(CODE)
+	.venv/bin/ruff check --fix $(CODE)
+
+bench: setup  ## speed beside the peers that are installed (wrk, nginx), and training beside the tutorial's loop
+	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
+	.venv-train/bin/python benchmarks/training.py
+
+image:  ## the server's container image, with docker, podman or buildah (TARGET=train for the other one)
+	k8s/build-image $(TARGET)
+
+clean:  ## removes environments and caches; runs/ and models/ stay
+	rm -rf .venv .venv-train .tools dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hashes
 	$(LOCK) serve/pyproject.toml -o locks/serve.txt

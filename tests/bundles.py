@@ -1,11 +1,13 @@
 """Bundles for tests: real ONNX files of small policies whose answers can be worked out by hand.
 
 `linear_policy`: q_values = observation · W + b, action = argmax(q_values + noise).
+`q_network_policy`: a Q-network with ReLU layers and random weights, of the size that people train.
 `gaussian_policy`: loc = observation · W, scale = 0.5, action = 2 · tanh(loc + scale · noise).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +27,24 @@ BIAS = np.array([0.1, 0.0], np.float32)
 
 def linear_policy(models: Path, name: str = "linear", version: int = 1) -> Bundle:
     """A discrete policy over float32[4] with two actions."""
-    nodes = [
-        helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"]),
-        helper.make_node("Add", ["q_values", "noise"], ["noisy"]),
-        helper.make_node("ArgMax", ["noisy"], ["action"], axis=1, keepdims=0),
-    ]
-    outputs: Outputs = [("action", TensorProto.INT64, ["B"]), ("q_values", TensorProto.FLOAT, ["B", 2])]
-    return _write_bundle(
-        models,
-        Manifest(
-            policy=name,
-            version=version,
-            algorithm="dqn",
-            env="Linear-v0",
-            observation=[TensorSpec("observation", (4,), "float32")],
-            action=TensorSpec("action", (), "int64", 0, 1),
-            noise=TensorSpec("noise", (2,), "float32"),
-            outputs=[TensorSpec("q_values", (2,), "float32")],
-        ),
-        _model(nodes, [4], 2, outputs, {"weights": WEIGHTS, "bias": BIAS}),
-    )
+    nodes = [helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"])]
+    model = _discrete_model(nodes, {"weights": WEIGHTS, "bias": BIAS})
+    return _write_bundle(models, _discrete_manifest(name, version), model)
+
+
+def q_network_policy(models: Path, name: str = "q-network", hidden: tuple[int, ...] = (100,)) -> Bundle:
+    """A discrete policy over float32[4] with two actions and hidden ReLU layers."""
+    generator = np.random.default_rng(0)
+    sizes = [4, *hidden, 2]
+    constants, nodes, value = {}, [], "observation"
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        last = i == len(hidden)
+        constants[f"w{i}"] = (generator.standard_normal((fan_in, fan_out)) / np.sqrt(fan_in)).astype(np.float32)
+        constants[f"b{i}"] = np.zeros(fan_out, np.float32)
+        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], ["q_values" if last else f"h{i}"]))
+        if not last:
+            nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
+    return _write_bundle(models, _discrete_manifest(name, 1), _discrete_model(nodes, constants))
 
 
 def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1) -> Bundle:
@@ -72,6 +72,30 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1) -> B
         ),
         _model(nodes, [4], 2, outputs, constants),
     )
+
+
+def _discrete_manifest(name: str, version: int) -> Manifest:
+    return Manifest(
+        policy=name,
+        version=version,
+        algorithm="dqn",
+        env="Linear-v0",
+        observation=[TensorSpec("observation", (4,), "float32")],
+        action=TensorSpec("action", (), "int64", 0, 1),
+        noise=TensorSpec("noise", (2,), "float32"),
+        outputs=[TensorSpec("q_values", (2,), "float32")],
+    )
+
+
+def _discrete_model(network: list[Any], constants: dict[str, Any]) -> bytes:
+    """The network up to `q_values`, then the action as every discrete policy of RLway picks it."""
+    nodes = [
+        *network,
+        helper.make_node("Add", ["q_values", "noise"], ["noisy"]),
+        helper.make_node("ArgMax", ["noisy"], ["action"], axis=1, keepdims=0),
+    ]
+    outputs: Outputs = [("action", TensorProto.INT64, ["B"]), ("q_values", TensorProto.FLOAT, ["B", 2])]
+    return _model(nodes, [4], 2, outputs, constants)
 
 
 def _model(nodes: list[Any], shape: list[int], noise: int, outputs: Outputs, constants: dict[str, Any]) -> bytes:

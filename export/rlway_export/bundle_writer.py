@@ -23,7 +23,7 @@ from rlway_client.files import folder_that_appears_whole, sha256
 from rlway_client.manifest import Manifest, Parity, encode_manifest
 from rlway_export import onnx_file, parity, tflite_file
 from rlway_export.card import model_card
-from rlway_export.source import SavedPolicy, Source
+from rlway_export.source import Source
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
@@ -45,8 +45,7 @@ def write_bundle(source: Source, models: Path, name: str, on_step: Callable[[str
 
 def _fill(draft: Path, source: Source, manifest: Manifest, on_step: Callable[[str], None]) -> None:
     on_step(f"baking checkpoint {source.checkpoint} into the SavedModel")
-    source.materialize(draft)
-    policy = SavedPolicy(draft, source.run)
+    policy = source.materialize(draft)
     on_step("converting to ONNX")
     onnx_file.write_onnx(policy, manifest, draft / onnx_file.FILE)
     on_step("converting to TFLite")
@@ -75,9 +74,10 @@ def _fill(draft: Path, source: Source, manifest: Manifest, on_step: Callable[[st
 def _refuse_failures(summary: list[Parity]) -> None:
     for row in summary:
         if not row.passed:
+            found = f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
             raise ExportRefused(
-                f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got "
-                f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations; nothing was published."
+                f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got {found}; "
+                f"nothing was published."
             )
 
 

@@ -15,6 +15,7 @@ from importlib import import_module
 def quiet_tensorflow() -> Iterator[None]:
     """Must be entered before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a conversion needs no GPU
     for name in ("tensorflow", "tf2onnx", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)

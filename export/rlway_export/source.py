@@ -70,8 +70,8 @@ class Source(NamedTuple):
             )
         return observations.astype(spec.numpy_dtype)
 
-    def materialize(self, destination: Path) -> None:
-        """Writes the greedy policy's SavedModel with this checkpoint's weights into the folder `destination`.
+    def materialize(self, destination: Path) -> SavedPolicy:
+        """Writes the greedy policy's SavedModel with this checkpoint's weights into the folder, and loads it.
 
         The trigger saved the graph once, before training; its checkpoints hold only weights.
         """
@@ -81,12 +81,15 @@ class Source(NamedTuple):
         baked = destination / "baked"  # TF-Agents insists on a folder that does not exist yet
         try:
             policy_loader.materialize_saved_model(str(graph), str(self.checkpoint_path), str(baked))
+            for path in baked.iterdir():
+                path.rename(destination / path.name)
+            baked.rmdir()
+            return SavedPolicy(destination, self.run)
+        except ExportRefused:
+            raise
         except Exception as error:  # TensorFlow has no one kind for "this is damaged"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunInvalid(f"{self.checkpoint_path}: cannot be loaded into {graph}: {reason}.") from error
-        for path in baked.iterdir():
-            path.rename(destination / path.name)
-        baked.rmdir()
 
 
 class SavedPolicy:

@@ -7,17 +7,19 @@ Refuses: a file that onnxruntime cannot load, or whose inputs are not the manife
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
-
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest
 from rlway_client.specs import AnyArray, FloatArray
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home and write to the home directory
+import onnxruntime as ort  # noqa: E402  the variable is read on import
 
 INLINE_BELOW_S = 200e-6  # a run shorter than this costs the event loop less than the hop to a thread and back
 MEASURED_BATCHES = (1, 8, 64)

@@ -27,11 +27,11 @@ from rlway_serve.settings import Settings
 
 def serve(settings: Settings, on_ready: Callable[[Repository, str], None]) -> None:
     """Serves until told to stop; `on_ready` gets the policies and the base URL once requests are answered."""
-    listener = bind(settings.host, settings.port)
-    with listener:
-        metrics = Metrics()
-        repository = Repository(settings, metrics)
-        endpoint = Endpoint(repository, Keys.read(settings.api_keys))
+    metrics = Metrics()
+    repository = Repository(settings, metrics)
+    endpoint = Endpoint(repository, Keys.read(settings.api_keys))
+    # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
+    with bind(settings.host, settings.port) as listener:
         routes = HotRoutes(endpoint, settings.max_body_bytes)
         config = uvicorn.Config(
             create_app(endpoint, metrics, settings),

@@ -1,0 +1,36 @@
+"""What tests of several folders share: the two environments' commands, and one real run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TRAIN = ROOT / ".venv-train/bin/rlway"
+SERVE = ROOT / ".venv/bin/rlway"
+
+
+class Finished(NamedTuple):
+    """A command that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_command(command: Path, *words: Any, timeout_s: float = 240.0) -> Finished:
+    """Runs `rlway …` of one environment to its end."""
+    done = subprocess.run([str(w) for w in (command, *words)], capture_output=True, text=True, timeout=timeout_s)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short CartPole training: well above random, far from perfect. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("runs") / "cartpole"
+    done = run_command(TRAIN, "train", "dqn", "--preset", "cartpole", "--steps", 6000, "--run", folder)
+    assert done.status == 0, done.stderr
+    return folder

@@ -1,0 +1,28 @@
+"""Exports that many tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlway_client.bundle import Bundle
+from rlway_export.silence import quiet_tensorflow
+from tests.conftest import TRAIN, run_command
+
+with quiet_tensorflow():
+    import tf_agents  # noqa: F401  so that its notices are over before a test reads stderr
+
+
+@pytest.fixture(scope="session")
+def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with version 1 of `cartpole`, exported through the command. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("export") / "models"
+    done = run_command(TRAIN, "export", trained_run, "--models", folder, "--policy", "cartpole")
+    assert done.status == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(models: Path) -> Bundle:
+    return Bundle.open(models / "cartpole/1")

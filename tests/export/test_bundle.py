@@ -1,0 +1,160 @@
+"""What `rlway export` publishes from a real run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import tensorflow as tf
+
+from rlway_client.bundle import Bundle
+from rlway_client.errors import BundleInvalid
+from rlway_client.exploration import Explore, draw_noise
+from rlway_client.manifest import METADATA_KEY, decode_manifest
+from rlway_client.specs import AnyArray
+from tests.conftest import TRAIN, run_command
+
+
+@pytest.fixture(scope="session")
+def observations(trained_run: Path) -> AnyArray:
+    rows: AnyArray = np.load(trained_run / "observations.npz")["observation"]
+    return rows[:500]
+
+
+def run_onnx(bundle: Bundle, observations: AnyArray, noise: AnyArray) -> dict[str, AnyArray]:
+    session = ort.InferenceSession(bundle.path / "model.onnx")
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"observation": observations, "noise": noise}), strict=True))
+
+
+def run_tflite(bundle: Bundle, observations: AnyArray, noise: AnyArray) -> dict[str, AnyArray]:
+    act = tf.lite.Interpreter(str(bundle.path / "model.tflite")).get_signature_runner("act")
+    rows = [act(observation=o[None], noise=n[None]) for o, n in zip(observations, noise, strict=True)]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def test_a_bundle_holds_what_the_contract_lists(bundle: Bundle) -> None:
+    """Each file of the contract is there, is listed, and has the checksum that the manifest says."""
+    expected = {"model.onnx", "model.tflite", "saved_model.pb", "parity.json", "README.md", "learning_curve.png"}
+    assert expected <= set(bundle.manifest.files)
+    on_disk = {str(p.relative_to(bundle.path)) for p in bundle.path.rglob("*") if p.is_file()}
+    assert on_disk == set(bundle.manifest.files) | {"manifest.json"}
+    assert any(name.startswith("variables/") for name in on_disk)
+
+
+def test_nothing_but_the_version_is_left_beside_it(models: Path, bundle: Bundle) -> None:
+    """The draft that the bundle was written in has gone."""
+    assert [p.name for p in (models / "cartpole").iterdir()] == [bundle.path.name]
+
+
+@pytest.mark.parametrize("explore", [None, Explore(temperature=2.0), Explore(epsilon=0.5)], ids=str)
+@pytest.mark.parametrize("run_file", [run_onnx, run_tflite], ids=["onnx", "tflite"])
+def test_every_file_acts_as_the_saved_model_does(
+    bundle: Bundle, observations: AnyArray, run_file: object, explore: Explore | None
+) -> None:
+    """Same observation and same noise give the same action on all three, greedy and sampled."""
+    noise = np.zeros((len(observations), 2), np.float32)
+    if explore is not None:
+        noise = draw_noise(explore, len(observations), 2, np.random.default_rng(5))
+    saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold its variables weakly
+    expected = {name: value.numpy() for name, value in saved_model.act(observations, noise).items()}
+    assert callable(run_file)
+    found = run_file(bundle, observations, noise)
+    np.testing.assert_allclose(found["q_values"], expected["q_values"], rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(found["action"], expected["action"])
+    np.testing.assert_array_equal(found["action"], np.argmax(expected["q_values"] + noise, axis=1))
+
+
+def test_the_weights_are_those_of_the_best_checkpoint(trained_run: Path, bundle: Bundle) -> None:
+    """The bundle's SavedModel has the checkpoint's weights, not those of the moment the graph was saved."""
+    best = json.loads((trained_run / "run.json").read_text())["best_checkpoint"]
+    checkpoint = trained_run / f"policies/checkpoints/policy_checkpoint_{best:010d}/variables/variables"
+
+    def kernels(path: str) -> list[AnyArray]:
+        reader = tf.train.load_checkpoint(path)
+        names = sorted(n for n in reader.get_variable_to_shape_map() if "model_variables" in n and "VARIABLE" in n)
+        return [reader.get_tensor(name) for name in names]
+
+    baked, wanted = kernels(str(bundle.path / "variables/variables")), kernels(str(checkpoint))
+    untrained = kernels(str(trained_run / "policies/greedy_policy/variables/variables"))
+    assert wanted
+    assert all(np.array_equal(a, b) for a, b in zip(baked, wanted, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(baked, untrained, strict=True))
+
+
+def test_the_onnx_file_stands_alone(bundle: Bundle) -> None:
+    """It carries the manifest, its tensors have the contract's names, and the batch is its only free dimension."""
+    model = onnx.load(bundle.path / "model.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    inside = decode_manifest(metadata[METADATA_KEY].encode(), "metadata")
+    assert (inside.policy, inside.version) == ("cartpole", 1)
+    assert inside.observation == bundle.manifest.observation
+    assert [i.name for i in model.graph.input] == ["observation", "noise"]
+    assert [o.name for o in model.graph.output] == ["action", "q_values"]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
+    assert shapes == {"observation": [0, 4], "noise": [0, 2]}
+
+
+def test_the_onnx_graph_has_no_leftover_shape_arithmetic(bundle: Bundle) -> None:
+    """A Q-network of three layers is ten operations: what it computes, and nothing about shapes."""
+    operations = [node.op_type for node in onnx.load(bundle.path / "model.onnx").graph.node]
+    assert set(operations) <= {"MatMul", "Gemm", "Add", "Relu", "ArgMax", "Cast"}
+    assert len(operations) <= 11
+
+
+def test_the_tflite_file_needs_builtin_operations_only(bundle: Bundle) -> None:
+    """A robot's interpreter has no flex delegate and no custom operations."""
+    interpreter = tf.lite.Interpreter(str(bundle.path / "model.tflite"), experimental_preserve_all_tensors=True)
+    operations = {op["op_name"] for op in interpreter._get_ops_details()}
+    assert operations
+    assert not any(name.startswith(("Flex", "CUSTOM")) for name in operations)
+
+
+def test_the_parity_report_covers_2000_visited_observations_and_three_batch_sizes(bundle: Bundle) -> None:
+    """The summary in the manifest is the worst of parity.json's rows."""
+    rows = json.loads((bundle.path / "parity.json").read_text())
+    assert all(row["observations"] >= 2000 and row["passed"] for row in rows)
+    assert sorted(b for row in rows if row["file"] == "model.onnx" for b in row["batch_sizes"]) == [1, 7, 64]
+    for summary in bundle.manifest.parity:
+        worst = max(row["max_difference"] for row in rows if row["file"] == summary.file)
+        assert summary.max_difference == worst
+
+
+def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle: Bundle) -> None:
+    """The return in the card is the run's own."""
+    run = json.loads((trained_run / "run.json").read_text())
+    assert f"| mean return | {run['final_return']:.1f} " in (bundle.path / "README.md").read_text()
+
+
+def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
+    trained_run: Path, models: Path, tmp_path: Path
+) -> None:
+    """Versions count up; `--checkpoint latest` names what it exported; --json says where it went."""
+    copy = tmp_path / "models"
+    shutil.copytree(models, copy)
+    before = (copy / "cartpole/1/manifest.json").read_bytes()
+    words = ("--models", copy, "--policy", "cartpole", "--checkpoint", "latest", "--json")
+    done = run_command(TRAIN, "export", trained_run, *words)
+    assert done.status == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert (printed["version"], printed["bundle"]) == (2, str(copy / "cartpole/2"))
+    assert all(row["passed"] for row in printed["parity"])
+    latest = json.loads((trained_run / "run.json").read_text())["latest_checkpoint"]
+    assert Bundle.open(copy / "cartpole/2").manifest.training["checkpoint"] == latest
+    assert (copy / "cartpole/1/manifest.json").read_bytes() == before
+
+
+def test_a_damaged_bundle_is_refused_by_name(models: Path, tmp_path: Path) -> None:
+    """One flipped byte names its file and both checksums."""
+    path = tmp_path / "cartpole/1"
+    shutil.copytree(models / "cartpole/1", path)
+    content = bytearray((path / "model.tflite").read_bytes())
+    content[1000] ^= 1
+    (path / "model.tflite").write_bytes(content)
+    with pytest.raises(BundleInvalid, match=r"model\.tflite: damaged: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}"):
+        Bundle.open(path)

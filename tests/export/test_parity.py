@@ -1,0 +1,122 @@
+"""The gate: files that act alike pass, files that do not are refused and never published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from onnx import numpy_helper
+
+from rlway_client.bundle import Bundle
+from rlway_client.errors import ExportRefused
+from rlway_client.run import Run, read_run
+from rlway_client.specs import AnyArray, TensorSpec
+from rlway_export import bundle_writer, onnx_file, tflite_file
+from rlway_export.onnx_file import OnnxRunner
+from rlway_export.parity import compare, summarize
+from rlway_export.source import SavedPolicy, Source
+from rlway_export.tflite_file import TFLiteRunner
+
+
+@pytest.fixture(scope="session")
+def policy(trained_run: Path, bundle: Bundle) -> SavedPolicy:
+    return SavedPolicy(bundle.path, read_run(trained_run))
+
+
+@pytest.fixture(scope="session")
+def observations(trained_run: Path) -> AnyArray:
+    return Source.open(trained_run, "best").observations()
+
+
+def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:
+    """The bundle's ONNX file with one weight of its last layer changed."""
+    model = onnx.load(bundle.path / "model.onnx")
+    weights = next(i for i in model.graph.initializer if list(i.dims)[-1] == 2 and len(i.dims) == 2)
+    values = numpy_helper.to_array(weights).copy()
+    values[:, 0] += amount
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    onnx.save(model, destination)
+    return OnnxRunner(destination)
+
+
+def test_a_file_with_other_weights_does_not_pass(
+    policy: SavedPolicy, bundle: Bundle, observations: AnyArray, tmp_path: Path
+) -> None:
+    """One column of weights off by 0.1 changes actions, and the report counts them."""
+    found = summarize(compare(policy, "model.onnx", nudged(bundle, 0.1, tmp_path / "m.onnx"), observations))
+    assert not found.passed
+    assert found.argmax_flips > 0
+    assert found.smallest_flip_gap is not None
+
+
+def test_an_untouched_file_passes_at_every_batch_size(
+    policy: SavedPolicy, bundle: Bundle, observations: AnyArray
+) -> None:
+    """The same observations in batches of 1, 7 and 64 give the SavedModel's values."""
+    details = compare(policy, "model.onnx", OnnxRunner(bundle.path / "model.onnx"), observations)
+    assert [p.batch_sizes for p in details] == [[1], [7], [64]]
+    assert all(p.passed and p.observations >= 2000 for p in details)
+
+
+def test_an_export_whose_file_fails_the_gate_publishes_nothing(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the file and what differed; no version and no draft is left."""
+    convert = onnx_file.write_onnx
+
+    def convert_wrongly(policy: SavedPolicy, manifest: Any, destination: Path) -> None:
+        convert(policy, manifest, destination)
+        model = onnx.load(destination)
+        for tensor in model.graph.initializer:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.5), tensor.name))
+        onnx.save(model, destination)
+
+    monkeypatch.setattr(onnx_file, "write_onnx", convert_wrongly)
+    with pytest.raises(ExportRefused, match=r"^model\.onnx does not act as the SavedModel does: expected .*, got "):
+        bundle_writer.write_bundle(Source.open(trained_run, "best"), tmp_path / "models", "cartpole", lambda _: None)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.fixture(scope="session")
+def gaussian(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> SavedPolicy:
+    """A continuous policy as a SavedModel: action = mean + magnitude · tanh(loc + scale · noise)."""
+    kernel = tf.Variable(np.random.default_rng(3).standard_normal((3, 2)).astype(np.float32))
+
+    def act(observation: Any, noise: Any) -> dict[str, Any]:
+        loc = tf.linalg.matmul(observation, kernel)
+        scale = tf.exp(0.1 * loc)
+        return {"action": 1.0 + 2.0 * tf.tanh(loc + scale * noise), "loc": loc, "scale": scale}
+
+    module = tf.Module()
+    module.kernel = kernel
+    signature = [tf.TensorSpec([None, n], tf.float32, name=name) for name, n in (("observation", 3), ("noise", 2))]
+    module.act = tf.function(act, input_signature=signature)
+    path = tmp_path_factory.mktemp("gaussian") / "saved_model"
+    tf.saved_model.save(module, str(path))
+    run = msgspec.structs.replace(
+        read_run(trained_run),
+        algorithm="sac",
+        observation=[TensorSpec("observation", (3,), "float32")],
+        action=TensorSpec("action", (2,), "float32", -1, 3),
+        noise=TensorSpec("noise", (2,), "float32"),
+        outputs=[TensorSpec("loc", (2,), "float32"), TensorSpec("scale", (2,), "float32")],
+    )
+    return SavedPolicy(path, run)
+
+
+def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: SavedPolicy, tmp_path: Path) -> None:
+    """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
+    run: Run = gaussian.run
+    manifest = bundle_writer._describe(Source(tmp_path, run, run.best_checkpoint), "gaussian", 1)
+    onnx_file.write_onnx(gaussian, manifest, tmp_path / "model.onnx")
+    tflite_file.write_tflite(gaussian, tmp_path / "model.tflite")
+    rows = np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)
+    for runner in (OnnxRunner(tmp_path / "model.onnx"), TFLiteRunner(tmp_path / "model.tflite")):
+        found = summarize(compare(gaussian, "file", runner, rows))
+        assert found.passed, found
+        assert found.observations == 2048

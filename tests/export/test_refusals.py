@@ -1,0 +1,87 @@
+"""What `rlway export` refuses: one sentence, the right exit status, and nothing published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import TRAIN, run_command
+
+
+def edit_run(folder: Path, **fields: object) -> None:
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def damage_checkpoints(folder: Path) -> None:
+    for path in folder.glob("policies/checkpoints/*/variables/variables.index"):
+        cut(path)
+
+
+def save_observations(folder: Path, rows: object) -> None:
+    np.savez(folder / "observations.npz", observation=np.asarray(rows, np.float32))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "unfinished": (lambda f: (f / "run.json").unlink(), "has no run.json, so it is not a finished run"),
+    "not JSON": (lambda f: cut(f / "run.json"), "run.json: damaged"),
+    "newer": (lambda f: edit_run(f, schema_version=99), "schema version 99 is not known here (expected 1)"),
+    "mistyped": (lambda f: edit_run(f, seed="seven"), "run.json: damaged: Expected `int`, got `str`"),
+    "no observations": (lambda f: (f / "observations.npz").unlink(), "observations.npz: cannot be read"),
+    "other observations": (lambda f: save_observations(f, np.zeros((5, 3))), "expected rows of float32[4], got"),
+    "no checkpoint": (lambda f: shutil.rmtree(f / "policies/checkpoints"), "has no checkpoint"),
+    "cut checkpoint": (damage_checkpoints, "cannot be loaded into"),
+    "cut graph": (lambda f: cut(f / "policies/greedy_policy/saved_model.pb"), "cannot be loaded"),
+}
+
+
+def refused(*words: object) -> str:
+    """Runs an export that must fail; returns its one sentence."""
+    done = run_command(TRAIN, "export", *words)
+    assert done.status in (1, 2)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    sentence = done.stderr.strip().splitlines()[-1]
+    assert sentence.startswith("rlway: ")
+    return sentence
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_is_refused_and_leaves_nothing(damage: str, trained_run: Path, tmp_path: Path) -> None:
+    """The sentence names what is wrong; the models folder does not even come to be."""
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    spoil, expected = DAMAGES[damage]
+    spoil(run)
+    assert expected in refused(run, "--models", tmp_path / "models", "--policy", "cartpole")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_run_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """It says which folder, and what writes one."""
+    sentence = refused(tmp_path / "nothing", "--models", tmp_path / "models", "--policy", "cartpole")
+    assert "no such run folder; `rlway train` writes one" in sentence
+
+
+def test_an_unknown_checkpoint_is_answered_with_those_there_are(trained_run: Path, tmp_path: Path) -> None:
+    """The numbers to choose from are in the sentence."""
+    best = json.loads((trained_run / "run.json").read_text())["best_checkpoint"]
+    words = ("--models", tmp_path / "models", "--policy", "cartpole", "--checkpoint")
+    assert str(best) in refused(trained_run, *words, "987654321")
+    assert "expected best, latest or a number" in refused(trained_run, *words, "newest")
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", ".hidden", "x" * 65])
+def test_a_policy_name_that_could_leave_the_folder_is_refused(name: str, trained_run: Path, tmp_path: Path) -> None:
+    """Names are letters, digits, dots, underscores and dashes: they become folders and URLs."""
+    sentence = refused(trained_run, "--models", tmp_path / "models", f"--policy={name}")
+    assert "expected 1 to 64 letters, digits" in sentence
