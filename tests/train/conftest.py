@@ -1,0 +1,117 @@
+"""Environments that do one thing each, and one finished run that many tests look at."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete
+
+from rlway_client.run import Run, read_run
+from rlway_train.silence import silence
+
+silence()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What TensorFlow's and TF-Agents' own files warn of when Python compiles them is theirs to mend."""
+    for kind in ("ignore:distutils:DeprecationWarning", "ignore:.*with a literal:SyntaxWarning"):
+        config.addinivalue_line("filterwarnings", kind)
+
+
+RLWAY = Path(sys.executable).parent / "rlway"
+Observation = np.ndarray[Any, np.dtype[Any]]
+
+
+class Counting(gymnasium.Env[Observation, int]):
+    """Observes (episode, step). Episodes last 3 steps: even ones are truncated, odd ones terminate."""
+
+    observation_space: Any = Box(-np.inf, np.inf, (2,), np.float32)
+    action_space: Any = Discrete(2)
+
+    def __init__(self, **_: Any) -> None:
+        self.episode, self.step_in_episode = -1, 0
+
+    def reset(self, *, seed: int | None = None, **_: Any) -> tuple[Observation, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode, self.step_in_episode = self.episode + 1, 0
+        return self._observe(), {}
+
+    def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:  # noqa: ARG002
+        self.step_in_episode += 1
+        ended, odd = self.step_in_episode == 3, self.episode % 2 == 1
+        return self._observe(), 1.0 + self.step_in_episode, ended and odd, ended and not odd, {}
+
+    def _observe(self) -> Observation:
+        return np.array([self.episode, self.step_in_episode], np.float32)
+
+
+class Undefined(Counting):
+    """Observes a NaN from its fifth episode on."""
+
+    def _observe(self) -> Observation:
+        return np.array([np.nan if self.episode == 4 else self.episode, self.step_in_episode], np.float32)
+
+
+class Broken(Counting):
+    """Fails in its fifth episode."""
+
+    def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        if self.episode == 4:
+            raise ZeroDivisionError("division by zero")
+        return super().step(action)
+
+
+class Interrupted(Counting):
+    """Ctrl-C, in its fifth episode."""
+
+    def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        if self.episode == 4:
+            raise KeyboardInterrupt
+        return super().step(action)
+
+
+class Nested(Counting):
+    """Observes a dict."""
+
+    observation_space = Dict({"a": Box(0, 1, (2,), np.float32)})
+
+
+for kind in (Counting, Undefined, Broken, Interrupted, Nested):
+    gymnasium.register(f"rlway-tests/{kind.__name__}-v0", entry_point=kind)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run, and what its command printed."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+
+    @property
+    def run(self) -> Run:
+        return read_run(self.folder)
+
+    @property
+    def printed(self) -> dict[str, Any]:
+        printed: dict[str, Any] = json.loads(self.stdout)
+        return printed
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A few seconds of training on CartPole, through the command as people run it."""
+    folder = tmp_path_factory.mktemp("runs") / "cartpole"
+    command = [str(RLWAY), "train", "dqn", "--preset", "cartpole", "--seed", "1", "--run", str(folder), "--json"]
+    command += ["--steps", "6000", "--eval-every", "1000", "--envs", "4"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return Finished(folder, done.stdout, done.stderr)

@@ -1,0 +1,80 @@
+"""What collected transitions say of how a step ended."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from rlway_client.specs import AnyArray, FloatArray, IntArray
+from rlway_train.collector import Collector
+from rlway_train.environment import Environments, find_domain
+
+COUNTING = "rlway-tests/Counting-v0"
+MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
+
+
+def always_one(observations: FloatArray) -> IntArray:
+    return np.ones(len(observations), np.int64)
+
+
+def counting(mode: AutoresetMode, n: int) -> Collector:
+    vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * n, autoreset_mode=mode)
+    return Collector(Environments(COUNTING, vector), seed=0)
+
+
+def columns(rows: FloatArray) -> tuple[AnyArray, ...]:
+    """Observation, action, reward, discount, successor."""
+    return rows[:, :2], rows[:, 2], rows[:, 3], rows[:, 4], rows[:, 5:]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_only_termination_takes_the_value_of_what_follows(mode: AutoresetMode) -> None:
+    """The discount is 0 after a terminated step, and 1 after any other, a truncated one included."""
+    observation, _, _, discount, successor = columns(counting(mode, 2).collect(always_one, 60))
+    terminated = (observation[:, 0] % 2 == 1) & (successor[:, 1] == 3)
+    truncated = (observation[:, 0] % 2 == 0) & (successor[:, 1] == 3)
+    assert terminated.sum() >= 5
+    assert truncated.sum() >= 5
+    np.testing.assert_array_equal(discount, np.where(terminated, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_transition_leads_across_a_reset(mode: AutoresetMode) -> None:
+    """Every successor is the next step of the same episode, even at its end."""
+    observation, action, reward, _, successor = columns(counting(mode, 3).collect(always_one, 90))
+    np.testing.assert_array_equal(successor - observation, np.tile([0, 1], (90, 1)))
+    np.testing.assert_array_equal(reward, 1 + successor[:, 1])
+    np.testing.assert_array_equal(action, 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_blocks_hold_what_was_asked_for_and_lose_nothing_between_them(mode: AutoresetMode) -> None:
+    """Blocks of a size that does not divide evenly join into whole episodes."""
+    collector = counting(mode, 4)
+    blocks = [collector.collect(always_one, 7) for _ in range(12)]
+    assert [len(block) for block in blocks] == [7] * 12
+    steps, counts = np.unique(np.concatenate(blocks)[:, :2], axis=0, return_counts=True)
+    whole = counts[steps[:, 0] < 6]
+    np.testing.assert_array_equal(whole, 4)  # each of 4 environments passed through each step once
+
+
+def test_the_returns_of_finished_episodes_are_known() -> None:
+    """Three steps that pay 2, 3 and 4 return 9."""
+    collector = counting(AutoresetMode.NEXT_STEP, 2)
+    collector.collect(always_one, 30)
+    assert collector.returns
+    assert set(collector.returns) == {9.0}
+
+
+def test_the_vectorised_cartpole_starts_anew_without_a_false_step() -> None:
+    """Its resets happen within a step of their own; none of them is a transition."""
+    collector = Collector(find_domain("CartPole-v1").make_many(8), seed=3)
+    rows = collector.collect(always_one, 400)
+    observation, successor, discount = rows[:, :4], rows[:, 7:], rows[:, 6]
+    moved = observation[:, 0] + 0.02 * observation[:, 1]  # CartPole's own step of the cart's position
+    np.testing.assert_allclose(successor[:, 0], moved, atol=1e-5)
+    fell = (np.abs(successor[:, 2]) > 12 * np.pi / 180) | (np.abs(successor[:, 0]) > 2.4)
+    assert fell.sum() > 20
+    np.testing.assert_array_equal(discount == 0, fell)

@@ -1,0 +1,60 @@
+"""Steps the environments and gathers transitions for replay.
+
+In:      a policy.
+Out:     transitions float32[n, width], exactly as many as asked for.
+
+A row is observation, action, reward, discount, successor. The discount is 0 where the task terminated, and 1 where it
+went on or the clock ended it: a truncated episode's last state keeps its value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlway_client.specs import FloatArray
+from rlway_train.acting import Policy
+from rlway_train.environment import Environments
+
+
+def row_width(obs_dim: int) -> int:
+    """The columns of a transition row."""
+    return 2 * obs_dim + 3
+
+
+class Collector:
+    """Goes on where it stopped, episode after episode."""
+
+    def __init__(self, environments: Environments, seed: int) -> None:
+        self._environments = environments
+        self._observation = environments.reset(seed)
+        self._spare: list[FloatArray] = []
+        self._running = np.zeros(environments.n)
+        self.returns: list[float] = []  # of the episodes that ended, in order
+
+    def collect(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+        rows, gathered = self._spare, sum(map(len, self._spare))
+        while gathered < n:
+            rows.append(self._step(policy))
+            gathered += len(rows[-1])
+        together = np.concatenate(rows)
+        # Parallel environments may gather a few more than asked for: they are the first of the next block.
+        self._spare = [together[n:]]
+        return together[:n]
+
+    def _step(self, policy: Policy) -> FloatArray:  # -> [≤E, width]
+        actions = policy(self._observation)
+        step = self._environments.step(actions)
+        self._running += step.reward * step.real
+        for i in np.flatnonzero((step.terminated | step.truncated) & step.real):
+            self.returns.append(float(self._running[i]))
+            self._running[i] = 0.0
+        columns = (
+            self._observation,
+            actions[:, None].astype(np.float32),
+            step.reward[:, None],
+            1.0 - step.terminated[:, None].astype(np.float32),
+            step.successor,
+        )
+        rows: FloatArray = np.concatenate(columns, axis=1)
+        self._observation = step.observation
+        return rows if step.real.all() else rows[step.real]

@@ -1,0 +1,134 @@
+"""`rlway train`: the command line of training.
+
+In:      a preset or an environment, and flags.
+Out:     a run folder; what it achieved, in one line or as JSON.
+
+TensorFlow takes seconds to import, so nothing here imports it before every flag has been checked.
+"""
+
+# The flags are read together, from typer's context:
+# ruff: noqa: ARG001
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from rlway_client.errors import RlwayError, UsageError
+from rlway_train.presets import PRESETS, find_preset
+from rlway_train.settings import DqnSettings, override, parse_hidden
+
+train = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
+NEVER = "never"
+
+_TRAINING, _NETWORK, _EXPLORING, _EVALUATING = "Training", "Network and loss", "Exploring", "Evaluating and saving"
+
+
+@train.callback()
+def _train() -> None:
+    """Trains a policy into a run folder."""
+
+
+def _flag(text: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
+
+
+_PRESETS = "; ".join(f"`{name}`: {preset.summary}" for name, preset in PRESETS.items())
+
+
+@train.command()
+def dqn(
+    context: typer.Context,
+    env: Annotated[str | None, typer.Option(help="Gymnasium environment id; a preset names its own.")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"Known-good settings. {_PRESETS}.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder to write; runs/<preset or env>-<seed> if not given.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json in the end.")] = False,
+    discretize: Annotated[
+        int | None, _flag("Offer N values of a continuous action, of one dimension.", _TRAINING)
+    ] = None,
+    steps: Annotated[int | None, _flag("Environment steps in all, over parallel environments.", _TRAINING)] = None,
+    envs: Annotated[int | None, _flag("Parallel environments.", _TRAINING)] = None,
+    block_steps: Annotated[int | None, _flag("Environment steps between two blocks of updates.", _TRAINING)] = None,
+    block_iterations: Annotated[int | None, _flag("Gradient updates a block.", _TRAINING)] = None,
+    initial_steps: Annotated[int | None, _flag("Random steps before the first update.", _TRAINING)] = None,
+    replay_capacity: Annotated[int | None, _flag("Transitions kept.", _TRAINING)] = None,
+    xla: Annotated[bool | None, _flag("Compile the updates.", _TRAINING, "--xla/--no-xla")] = None,
+    hidden: Annotated[str | None, _flag("Hidden layer sizes, such as 256,256.", _NETWORK)] = None,
+    double: Annotated[bool | None, _flag("Double DQN.", _NETWORK, "--double/--no-double")] = None,
+    loss: Annotated[str | None, _flag("huber or squared.", _NETWORK)] = None,
+    gamma: Annotated[float | None, _flag("Discount per step.", _NETWORK)] = None,
+    learning_rate: Annotated[float | None, _flag("Adam's rate.", _NETWORK)] = None,
+    learning_rate_end: Annotated[float | None, _flag("Reached linearly at the last step.", _NETWORK)] = None,
+    gradient_clip: Annotated[float | None, _flag("Largest gradient norm.", _NETWORK)] = None,
+    batch_size: Annotated[int | None, _flag("Transitions an update.", _NETWORK)] = None,
+    target_period: Annotated[int | None, _flag("Iterations between target updates.", _NETWORK)] = None,
+    target_tau: Annotated[float | None, _flag("Share of the network a target update takes over.", _NETWORK)] = None,
+    epsilon_start: Annotated[float | None, _flag("Probability of a random action at first.", _EXPLORING)] = None,
+    epsilon_end: Annotated[float | None, _flag("Probability of a random action later.", _EXPLORING)] = None,
+    epsilon_steps: Annotated[int | None, _flag("Steps from the first to the latter.", _EXPLORING)] = None,
+    eval_every: Annotated[int | None, _flag("Steps between evaluations.", _EVALUATING)] = None,
+    eval_episodes: Annotated[int | None, _flag("Episodes an evaluation.", _EVALUATING)] = None,
+    confirm_episodes: Annotated[int | None, _flag("More of them when it would be the best.", _EVALUATING)] = None,
+    final_episodes: Annotated[int | None, _flag("Fresh episodes of the best checkpoint.", _EVALUATING)] = None,
+    stop_return: Annotated[float | None, _flag("End once a confirmed mean return reaches it.", _EVALUATING)] = None,
+    save_every: Annotated[int | None, _flag("Steps between checkpoints, besides the best.", _EVALUATING)] = None,
+) -> None:
+    """Trains a DQN policy on an environment with discrete actions.
+
+    Any flag overrides the preset. Progress goes to stderr, the result to stdout.
+    """
+    known = find_preset(preset) if preset is not None else None
+    given = {n: v for n, v in context.params.items() if n in DqnSettings.__struct_fields__ and v is not None}
+    if hidden is not None:
+        given["hidden"] = parse_hidden(hidden)
+    settings = override(known.settings if known else DqnSettings(), given)
+    env_id = env or (known.env if known else None)
+    if env_id is None:
+        raise UsageError("name an environment with --env, or a preset with --preset.")
+    folder = run or Path("runs") / f"{preset or env_id.replace('/', '-').replace(':', '-')}-{seed}"
+    _check_folder(folder)
+    _train_dqn(env_id, preset, settings, seed, folder, as_json)
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; name another folder with --run.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: already holds something; name another folder with --run, or remove it.")
+
+
+def _train_dqn(env: str, preset: str | None, settings: DqnSettings, seed: int, folder: Path, as_json: bool) -> None:
+    from rlway_train.silence import silence, silence_compiler
+
+    silence()
+    from rlway_train.environment import find_domain
+
+    domain = find_domain(env, settings.discretize)
+    from rlway_train.progress import Reporter
+
+    with Reporter(settings.steps) as reporter:
+        from rlway_train.loop import Job, train_dqn
+
+        silence_compiler()
+
+        try:
+            done = train_dqn(Job(domain, settings, preset, seed, folder), reporter)
+        except (RlwayError, KeyboardInterrupt) as error:
+            if folder.exists():
+                reporter.note(f"{folder}: unfinished; it keeps the checkpoints saved so far.")
+            if isinstance(error, KeyboardInterrupt):
+                reporter.note("rlway: interrupted.")
+                raise typer.Exit(130) from None
+            raise
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(done), indent=2).decode() + "\n")
+        return
+    print(
+        f"{folder}: return {done.final_return:.1f} over {done.final_episodes} episodes "
+        f"(random: {done.random_return:.1f}), {done.steps:,} steps, "
+        f"{done.iterations_per_s:,.0f} iterations/s, {done.wall_s:.0f} s"
+    )

@@ -1,0 +1,88 @@
+"""What a person sees while a training runs, on stderr.
+
+In:      the state of the training, every block; evaluations; notes.
+Out:     a line that renews itself on a terminal, one plain line per evaluation elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+@dataclass
+class State:
+    """Where the training stands."""
+
+    step: int = 0
+    iterations_per_s: float = 0.0
+    loss: float = float("nan")
+    mean_return: float = float("nan")
+    epsilon: float = 1.0
+
+    @property
+    def words(self) -> str:
+        rate = f"{self.iterations_per_s:,.0f} it/s" if self.iterations_per_s else "compiled"
+        earned = "not yet evaluated" if math.isnan(self.mean_return) else f"return {self.mean_return:.1f}"
+        return f"{rate}  loss {self.loss:.4f}  ε {self.epsilon:.2f}  {earned}"
+
+
+class Reporter:
+    """Use it in `with`."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._shown_s = 0.0
+        self._start_s = time.monotonic()
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]{task.fields[stage]}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.completed:,.0f} steps  {task.fields[words]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=steps, stage="starting", words="")
+
+    def __enter__(self) -> Reporter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """What goes on now, besides the training itself."""
+        self._bar.update(self._task, stage=name)
+
+    def update(self, state: State) -> None:
+        now_s = time.monotonic()
+        if not self._bar.disable and now_s - self._shown_s > 0.1:  # drawing every block would cost more than the block
+            self._shown_s = now_s
+            self._bar.update(self._task, completed=state.step, words=state.words)
+
+    def evaluated(self, state: State, best: bool) -> None:
+        if self._bar.disable:
+            mark = "  best" if best else ""
+            self.note(f"step {state.step:>7,} of {self._steps:,}  {state.words}  ETA {self._eta(state.step)}{mark}")
+
+    def note(self, text: str) -> None:
+        if self._bar.disable:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(text, highlight=False)
+
+    def _eta(self, step: int) -> str:
+        left_s = (time.monotonic() - self._start_s) * max(self._steps - step, 0) / max(step, 1)
+        return f"{left_s / 60:.0f} min" if left_s >= 120 else f"{left_s:.0f} s"

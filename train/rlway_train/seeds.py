@@ -1,0 +1,35 @@
+"""Every seed of a training, from one root.
+
+In:      the run's seed.
+Out:     31-bit seeds, one per purpose and turn; the ranges of two purposes never meet, so the episodes of the final
+         evaluation are not among those that chose the checkpoint.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+RANGE_BITS = 27  # per purpose; 16 purposes fill 31 bits
+ROOM = 1 << 16  # gymnasium seeds parallel environments with seed, seed + 1, …
+
+
+class Purpose(IntEnum):
+    """What a seed is for."""
+
+    NETWORK = 0
+    REPLAY = 1
+    EXPLORATION = 2
+    COLLECTION = 3
+    EVALUATION = 4
+    FINAL = 5
+    RANDOM = 6
+    OBSERVATIONS = 7
+    VIDEO = 8
+
+
+def seed_for(root: int, purpose: Purpose, turn: int = 0) -> int:
+    """The seed of this purpose's `turn`-th use."""
+    (drawn,) = np.random.SeedSequence((root, int(purpose), turn)).generate_state(1, np.uint64)
+    return (int(purpose) << RANGE_BITS) + int(drawn) % ((1 << RANGE_BITS) - ROOM)

@@ -1,0 +1,105 @@
+"""What can be set of a DQN training.
+
+In:      a preset's values, and the flags that override them.
+Out:     `DqnSettings`, checked.
+Refuses: UsageError for a value that makes no sense, naming its flag.
+
+Steps are environment steps, summed over parallel environments; iterations are gradient updates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from rlway_client.errors import UsageError
+
+Loss = Literal["huber", "squared"]
+
+
+class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The hyperparameters of DQN, and how its training is watched."""
+
+    steps: int = 100_000
+    hidden: tuple[int, ...] = (128, 128)
+    double: bool = True
+    loss: Loss = "huber"
+    gamma: float = 0.99
+    learning_rate: float = 1e-3
+    learning_rate_end: float | None = None  # reached at `steps`; None keeps the rate constant
+    gradient_clip: float | None = 10.0  # global norm; None does not clip
+    batch_size: int = 64
+    target_period: int = 128  # iterations
+    target_tau: float = 1.0  # 1 copies the network
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_steps: int = 10_000
+    replay_capacity: int = 100_000
+    initial_steps: int = 1_000  # at random, before the first update
+    envs: int = 8
+    block_steps: int = 64  # environment steps between two blocks of updates
+    block_iterations: int = 64  # updates a block, all in one TensorFlow call
+    eval_every: int = 2_000  # steps
+    eval_episodes: int = 20
+    confirm_episodes: int = 40  # more episodes for an evaluation that would be the best so far
+    final_episodes: int = 20
+    stop_return: float | None = None  # training ends once a confirmed evaluation reaches it
+    save_every: int | None = None  # steps; None saves only what evaluates best, and the end
+    discretize: int | None = None  # into so many actions, for a continuous action of one dimension
+    xla: bool = True
+
+
+def override(settings: DqnSettings, given: dict[str, Any]) -> DqnSettings:
+    """The settings with the given values in place of their own, checked."""
+    return check(msgspec.structs.replace(settings, **given))
+
+
+def parse_hidden(text: str) -> tuple[int, ...]:
+    """`256,256` as sizes."""
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise UsageError(f"--hidden: expected layer sizes such as 256,256, got {text!r}") from None
+
+
+def check(settings: DqnSettings) -> DqnSettings:
+    """The settings themselves, or a UsageError for the first value that makes no sense."""
+    for names, holds, expected in _CHECKS:
+        for name in names.split():
+            value = getattr(settings, name)
+            if value is not None and not holds(value):
+                raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {_shown(value)}")
+    if settings.steps <= settings.initial_steps:
+        raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
+    if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
+        raise UsageError(
+            f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
+            f"({settings.block_steps} steps), got {settings.replay_capacity}"
+        )
+    return settings
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+# A NaN fails every comparison, and so every check.
+_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
+    (
+        "steps batch_size target_period replay_capacity initial_steps envs block_steps block_iterations eval_every "
+        "eval_episodes final_episodes save_every",
+        lambda n: n >= 1,
+        "a whole number of at least 1",
+    ),
+    ("confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("discretize", lambda n: n >= 2, "at least 2 actions"),
+    ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
+    ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
+    ("target_tau", lambda x: 0 < x <= 1, "a number above 0, at most 1"),
+    ("learning_rate learning_rate_end gradient_clip", lambda x: 0 < x < math.inf, "a positive number"),
+    ("stop_return", math.isfinite, "a finite number"),
+    ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
+]

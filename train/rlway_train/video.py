@@ -1,0 +1,51 @@
+"""Episodes as a short film.
+
+In:      an environment that renders, a policy.
+Out:     an mp4 file: whole episodes up to a few seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+
+from rlway_client.errors import EnvironmentFault
+from rlway_client.specs import AnyArray
+from rlway_train.acting import Policy
+from rlway_train.environment import Domain
+
+SHORTEST_S = 2.0  # a random policy's episode may last a blink: film several
+LONGEST_S = 10.0
+MAX_FPS = 30.0
+
+
+def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
+    """Writes the film; raises whatever the environment's renderer raises."""
+    env = domain.make(render=True)
+    try:
+        if "rgb_array" not in env.metadata.get("render_modes", []):
+            raise EnvironmentFault("it has no render mode rgb_array")
+        rate = float(env.metadata.get("render_fps") or MAX_FPS)
+        stride = max(1, int(-(-rate // MAX_FPS)))  # every n-th frame, at the environment's own pace
+        writer: Any = imageio.get_writer(path, fps=rate / stride, codec="libx264", macro_block_size=2, quality=7)
+        with writer:
+            step, ended = 0, True
+            while step < LONGEST_S * rate and not (ended and step >= SHORTEST_S * rate):
+                if ended:
+                    observation, _ = env.reset(seed=seed if step == 0 else None)
+                if step % stride == 0:
+                    writer.append_data(_frame(env.render()))
+                row = np.asarray(observation, np.float32)[None]
+                observation, _, terminated, truncated, _ = env.step(int(policy(row)[0]))
+                ended, step = terminated or truncated, step + 1
+    finally:
+        env.close()
+
+
+def _frame(image: object) -> AnyArray:
+    """The picture with even sides, which the codec needs."""
+    frame = np.asarray(image)
+    return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
