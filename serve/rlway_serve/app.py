@@ -23,8 +23,11 @@ from rlway_serve.endpoint import Endpoint
 from rlway_serve.hotlane import response_headers
 from rlway_serve.metrics import Metrics
 from rlway_serve.policy import ServedPolicy
+from rlway_serve.repository import Repository
 from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response
 from rlway_serve.settings import Settings
+
+PROBLEM_STATUSES = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504)  # of the act route
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +49,12 @@ def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> Fast
 
         `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
         """
+        _check_key(endpoint, request)  # before the path is looked up: a stranger learns no policy's name
         return await _act(repository[policy], request)
 
     @app.post("/act", summary="The same for the default policy", openapi_extra=_act_schema(repository))
     async def act_default(request: Request) -> HttpResponse:
+        _check_key(endpoint, request)
         if repository.default is None:
             names = ", ".join(policy.name for policy in repository)
             raise NotFound(
@@ -58,7 +63,13 @@ def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> Fast
         return await _act(repository.default, request)
 
     async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
-        body = await _read_body(request, settings.max_body_bytes)
+        try:
+            body = await _read_body(request, settings.max_body_bytes)
+        except ClientDisconnect:
+            return HttpResponse(status_code=499)  # nobody reads it
+        except RlwayError as error:
+            policy.metrics.count_refusal(error)
+            raise
         answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
         def reply(response: Response) -> None:
@@ -147,38 +158,66 @@ async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
 
 
 async def _on_bug(request: Request, error: Exception) -> HttpResponse:
-    if isinstance(error, ClientDisconnect):
-        return HttpResponse(status_code=499)  # nobody reads it
     internal = new_internal_error()
     log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
     return _to_http(problem_response(internal))
 
 
-def _act_schema(repository: Any) -> dict[str, Any]:
-    """The request body for the OpenAPI document, with an example that this server answers."""
+def _act_schema(repository: Repository) -> dict[str, Any]:
+    """The act route for the OpenAPI document, with an example that this server answers."""
     policy = repository.default or next(iter(repository))
     spec = policy.manifest.observation[0]
     example: Any = 0
     for length in reversed(spec.shape):
         example = [example] * length
     _, components = msgspec.json.schema_components([ActOptions], ref_template="#/$defs/{name}")
-    properties = components["ActOptions"]["properties"]
-    properties["explore"] = {
+    options = components["ActOptions"]["properties"]
+    options["explore"] = {
         "description": "exactly one of epsilon, temperature (discrete) or sigma (continuous)",
         "type": "object",
         "properties": {name: {"type": "number", "minimum": 0} for name in ("epsilon", "temperature", "sigma")},
     }
-    schema = {
-        "type": "object",
-        "properties": {
-            "observation": {"description": "one observation, nested as its shape"},
-            "observations": {"description": "several observations", "type": "array", "minItems": 1},
-            **properties,
+    request = {
+        "observation": {"description": "one observation, nested as its shape"},
+        "observations": {"description": "several observations", "type": "array", "minItems": 1},
+    }
+    reply = {
+        "action": {"description": "the action for `observation`"},
+        "actions": {"description": "the actions for `observations`", "type": "array"},
+        "version": {"description": "the version of the policy that acted", "type": "integer"},
+        "outputs": {"description": "what `outputs` asked for, by name", "type": "object"},
+    }
+    problem = {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"description": "one sentence: subject, expected, got", "type": "string"},
+        "errors": {"description": "every fault by its path", "type": "array"},
+    }
+    observations = _octets(f"rows of {spec.label}, little-endian")
+    actions = _octets(f"rows of {policy.manifest.action.label}, little-endian")
+    problems = {"description": "A problem (RFC 9457)", "content": {"application/problem+json": _object(problem)}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": _object(request | options) | {"example": {"observation": example}},
+                "application/octet-stream": observations,
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The action",
+                "content": {"application/json": _object(reply), "application/octet-stream": actions},
+            },
+            **{str(status): problems for status in PROBLEM_STATUSES},
         },
     }
-    octets = {"schema": {"type": "string", "format": "binary", "description": f"rows of {spec.label}, little-endian"}}
-    content = {
-        "application/json": {"schema": schema, "example": {"observation": example}},
-        "application/octet-stream": octets,
-    }
-    return {"requestBody": {"required": True, "content": content}}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": {"type": "object", "properties": properties}}
+
+
+def _octets(description: str) -> dict[str, Any]:
+    return {"schema": {"type": "string", "format": "binary", "description": description}}

@@ -124,7 +124,7 @@ class ActDecoder:
     def _explain(self, body: bytes) -> Any:
         """Reads a refused body again: raises what is wrong, or returns it when msgspec was only too strict."""
         try:
-            raw = json.loads(body)
+            raw = json.loads(body, parse_int=_parse_int)
         except UnicodeDecodeError:
             raise RequestMalformed("body: not JSON: not UTF-8 text.") from None
         except RecursionError:
@@ -140,6 +140,8 @@ class ActDecoder:
             options = msgspec.convert(raw, ActOptions)
         except msgspec.ValidationError as error:
             raise RequestMalformed(f"body: {error}.") from None
+        except UnicodeEncodeError:
+            raise RequestMalformed("body: a field's name is not Unicode text.") from None
         faults = [] if observation is UNSET else find_faults(observation, self._spec, "observation")
         if observations is not UNSET:
             faults += self._batch_faults(observations)
@@ -158,6 +160,11 @@ class ActDecoder:
             if len(faults) >= MAX_FAULTS:
                 break
         return faults
+
+
+def _parse_int(digits: str) -> int | float:
+    """Python refuses to read an integer of thousands of digits; for a spec's check it is infinite."""
+    return int(digits) if len(digits) < 400 else float(digits)
 
 
 def row_type(spec: TensorSpec) -> Any:

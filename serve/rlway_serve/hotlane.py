@@ -16,6 +16,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -25,7 +26,7 @@ from rlway_serve.endpoint import Endpoint
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import Response, problem_response
 
-SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect"))
 
 
 class HotRoutes:
@@ -101,31 +102,42 @@ class HotLane(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._slots: deque[Slot] = deque()
-        self._policy: ServedPolicy | None = None  # of the request being read, when it is hot
+        # The request being read.
+        self._reading = False
+        self._policy: ServedPolicy | None = None  # when it is hot
         self._keep_alive = True
-        self._last = False  # whether the connection closes after the slots it holds
         self._chunks: list[bytes] = []
         self._media_type = b""
         self._authorization: bytes | None = None
-        self._idle_check: asyncio.TimerHandle | None = None
-        self._active_s = 0.0
+        # The answers that are due.
+        self._slots: deque[Slot] = deque()
         self._slots_empty: asyncio.Future[None] | None = None
+        self._asgi_open = 0  # requests that took the other lane and are not answered yet
+        self._parting: Response | None = None  # sent after them, before the connection closes
+        # The connection.
+        self._last = False  # no request is taken any more
+        self._closing = False  # closes once nothing is due
+        self._active_s = 0.0
+        self._idle_check: asyncio.TimerHandle | None = None
 
     # What the parser calls, in this order, for every request.
 
     def on_message_begin(self) -> None:
+        self._reading = True
+        self._policy = None
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._policy = None
 
     def on_headers_complete(self) -> None:
+        # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
+        if self._last or self.parser.should_upgrade():
+            return
         policy = self.routes.by_url.get(self.url)
-        if policy is not None and (self.cycle is None or self.cycle.response_complete) and self._is_plain_post():
+        if policy is not None and not self._asgi_open and self._is_plain_post():
             self._policy = policy
             self._chunks.clear()
-        elif not self._last:
+        else:
             self._enter_asgi()
 
     def on_body(self, body: bytes) -> None:
@@ -135,32 +147,46 @@ class HotLane(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._last:  # what follows a `connection: close` is not a request any more
+        if self.parser.should_upgrade():
             return
+        self._reading = False
+        if self._last:
+            return
+        self._last = self._closing  # a stop that began meanwhile still answers this request
         if self._policy is None:
             super().on_message_complete()
+            self._last = self._last or not self.cycle.keep_alive
             return
         chunks = self._chunks
-        slot = Slot(self, self._keep_alive)
+        slot = Slot(self, self._keep_alive and not self._closing)
         self._slots.append(slot)
-        self._last = not self._keep_alive
-        self._active_s = self.loop.time()
-        if self._idle_check is None:
-            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        self._last = not slot.keep_alive
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self.routes.endpoint.act(self._policy, self._media_type, self._authorization, body, slot)
 
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Reads a request that offers HTTP/2 or WebSocket as if it did not: the parser stops at its headers."""
+        method = self.parser.get_method()
+        if method == b"CONNECT" or self._last:
+            self.send_400_response("a proxy's request")
+            return
+        kept = [header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
+        lines = [method + b" " + self.url + b" HTTP/1.1", *(b"%s: %s" % header for header in kept), b"", b""]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"\r\n".join(lines) + rest)
+
     def _is_plain_post(self) -> bool:
-        """Whether the request is one that this lane reads; notes the headers that matter."""
+        """Whether the request is one that this lane reads; notes the headers that matter, of several the first."""
         length = -1
         self._media_type, self._authorization = b"", None
         for name, value in self.headers:
             if name == b"content-length":
                 length = int(value)
             elif name == b"content-type":
-                self._media_type = value
+                self._media_type = self._media_type or value
             elif name == b"authorization":
-                self._authorization = value
+                self._authorization = value if self._authorization is None else self._authorization
             elif name in SLOW_HEADERS:
                 return False
         if not 0 <= length <= self.routes.max_body_bytes:
@@ -171,9 +197,10 @@ class HotLane(HttpToolsProtocol):
     def _enter_asgi(self) -> None:
         headers = self.headers
         url, expect = self.url, self.expect_100_continue
-        super().on_message_begin()
+        super().on_message_begin()  # makes the scope, which the hot lane does without
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
+        self._asgi_open += 1
         if self._slots:
             self.app, app = self._after_slots(self.app), self.app
             try:
@@ -199,46 +226,101 @@ class HotLane(HttpToolsProtocol):
 
     def send_ready_slots(self) -> None:
         """Writes the answers whose turn it is."""
-        slots, transport = self._slots, self.transport
+        slots = self._slots
         while slots and (response := slots[0].response) is not None:
-            keep_alive = slots.popleft().keep_alive
-            self.server_state.total_requests += 1
-            if transport.is_closing():
-                continue
-            head = self.routes.head(response, self.server_state.default_headers, keep_alive)
-            transport.write(head + response.body)
-            if not keep_alive:
-                transport.close()
+            self._write(response, slots.popleft().keep_alive)
         if not slots and self._slots_empty is not None:
             empty, self._slots_empty = self._slots_empty, None
             if not empty.done():
                 empty.set_result(None)
+        if self._closing:
+            self._close_if_done()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._asgi_open -= 1
+        if self._closing:
+            self._close_if_done()
 
     def send_400_response(self, msg: str) -> None:
         """Answers bytes that are not HTTP, after the answers that are due, and closes."""
         self.logger.debug("%s: %s", self.client, msg)
-        if not self._last:
-            slot = Slot(self, keep_alive=False)
-            self._slots.append(slot)
-            self._last = True
-            slot(problem_response(RequestMalformed("the request is not valid HTTP/1.1.")))
+        if self._last:
+            return
+        self._give_up_reading()
+        self._last = self._closing = True
+        self._parting = problem_response(RequestMalformed("the request is not valid HTTP/1.1."))
+        self._close_if_done()
+
+    def _write(self, response: Response, keep_alive: bool) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        head = self.routes.head(response, self.server_state.default_headers, keep_alive)
+        self.transport.write(head + response.body)
+        if not keep_alive:
+            self.transport.close()
+
+    def _close_if_done(self) -> None:
+        if self._slots or self._asgi_open or self._reading:
+            return
+        parting, self._parting = self._parting, None
+        if parting is not None:
+            self._write(parting, keep_alive=False)
+        self.transport.close()
+
+    def _give_up_reading(self) -> None:
+        """The request being read will never be whole."""
+        broken = self.cycle
+        if self._reading and self._policy is None and self._asgi_open and broken.more_body:
+            broken.disconnected = True
+            broken.message_event.set()
+            self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not broken)
+            self._asgi_open -= 1
+        self._reading = False
+        self._policy = None
 
     # The connection.
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._active_s = self.loop.time()
+        self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._active_s = self.loop.time()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError as error:
+            self.send_400_response(str(error))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The peer has said all that it will: it gets the answers that are due, then the connection closes."""
+        self._give_up_reading()
+        self._last = self._closing = True
+        # Closing half of a TLS connection is not possible; and what nobody waits for needs no answer.
+        return bool(self.scheme == "http" and (self._slots or self._asgi_open))
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.flow.read_paused = False  # a pipelined application would resume reading from what has gone
         if self._idle_check is not None:
             self._idle_check.cancel()
         if self._slots_empty is not None and not self._slots_empty.done():
             self._slots_empty.set_result(None)
 
     def shutdown(self) -> None:
-        """The server stops: answers what was asked, then closes."""
-        if self._slots:
+        """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
+        self._closing = True
+        self._last = not self._reading
+        if self._slots and not self._asgi_open and not self._reading:
             self._slots[-1].keep_alive = False
-            self._last = True
-        else:
-            super().shutdown()
+        elif self._asgi_open:
+            self.cycle.keep_alive = False
+        self._close_if_done()
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: take no more requests from it until it does."""
@@ -251,7 +333,7 @@ class HotLane(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         idle_s = self.loop.time() - self._active_s
-        busy = bool(self._slots) or (self.cycle is not None and not self.cycle.response_complete)
+        busy = bool(self._slots or self._asgi_open)
         if not busy and idle_s >= self.timeout_keep_alive:
             self.transport.close()
         else:

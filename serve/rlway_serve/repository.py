@@ -66,15 +66,17 @@ def _load_all(settings: Settings, metrics: Metrics) -> list[ServedPolicy]:
 
 def _load_newest(folder: Path, settings: Settings, metrics: Metrics) -> ServedPolicy:
     """The newest version that is sound; a broken one is reported and never hides a good one."""
-    first_fault: BundleInvalid | None = None
+    faults: list[BundleInvalid] = []
     for version in bundle_versions(folder):
         try:
-            return _load(folder / str(version), settings, metrics)
+            policy = _load(folder / str(version), settings, metrics)
         except BundleInvalid as error:
-            log.error("%s", error)
-            first_fault = first_fault or error
-    assert first_fault is not None
-    raise first_fault
+            faults.append(error)
+            continue
+        for fault in faults:
+            log.error("%s Serving version %d instead.", fault, version)
+        return policy
+    raise faults[0]
 
 
 def _load(path: Path, settings: Settings, metrics: Metrics) -> ServedPolicy:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,7 +31,14 @@ def problem_response(error: RlwayError) -> Response:
         headers = ((b"retry-after", str(error.retry_after_s).encode()),)
     elif isinstance(error, KeyMissing):
         headers = ((b"www-authenticate", b"Bearer"),)
-    return Response(error.http, PROBLEM, msgspec.json.encode(error.problem()), headers)
+    return Response(error.http, PROBLEM, _encode(error.problem()), headers)
+
+
+def _encode(problem: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(problem)
+    except UnicodeEncodeError:  # the message quotes half a surrogate pair that came with the request
+        return json.dumps(problem, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def new_internal_error() -> InternalError:

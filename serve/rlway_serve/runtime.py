@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest
 from rlway_client.specs import AnyArray, FloatArray
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home and write to the home directory
-import onnxruntime as ort  # noqa: E402  the variable is read on import
+import onnxruntime as ort
 
 INLINE_BELOW_S = 200e-6  # a run shorter than this costs the event loop less than the hop to a thread and back
 MEASURED_BATCHES = (1, 8, 64)
@@ -44,7 +45,11 @@ class OnnxRuntime:
         self.outputs = ("action", *(spec.name for spec in manifest.outputs))
         self._check_signature(path)
         self._zeros: FloatArray = np.zeros((0, self._noise_size), np.float32)
-        self.latency_s = self._measure()
+        try:
+            self.latency_s = self._measure()
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise BundleInvalid(f"{path}: does not take what its manifest says: {reason}.") from error
 
     @property
     def inline(self) -> bool:

@@ -18,6 +18,13 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 AnyArray = NDArray[Any]
 
+DTYPES = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)),
+    "float16",
+    "float32",
+    "float64",
+)
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
 
 
@@ -50,6 +57,12 @@ class TensorSpec(msgspec.Struct, frozen=True):
     minimum: float | list[float | None] | None = None
     maximum: float | list[float | None] | None = None
     path: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        if not all(n >= 1 for n in self.shape):
+            raise ValueError(f"shape {list(self.shape)} has a dimension below 1")
 
     @property
     def size(self) -> int:

@@ -1,0 +1,126 @@
+"""A server that is told to stop answers what it was asked, refuses what comes after, and ends with status 0."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.bundles import linear_policy, q_network_policy
+from tests.servers import (
+    ACT,
+    OCTETS,
+    PATIENCE_S,
+    PROBLEM,
+    Server,
+    act_request,
+    get_request,
+    read_metrics,
+    refuses_connections,
+    running_server,
+    wait_until,
+)
+
+SLOW = "/v1/policies/slow/act"
+SLOW_BATCH = 20_000
+SLOW_ROWS = np.zeros((SLOW_BATCH, 4), "<f4").tobytes()
+BODY = {"observation": [0, 0, 0, 0]}
+
+
+@pytest.fixture
+def server(tmp_path: Path, log: Path) -> Iterator[Server]:
+    """To be stopped: one policy that answers at once, and one that computes for a while."""
+    linear_policy(tmp_path / "models")
+    q_network_policy(tmp_path / "models", "slow", (2048, 2048))
+    with running_server(tmp_path / "models", log, "--queue-capacity", "50000") as server:
+        yield server
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once(server: Server, how: signal.Signals) -> None:
+    """Exit status 0, kept connections closed, the port free; SIGTERM and Ctrl-C alike."""
+    with server.connect() as kept, server.connect() as silent:
+        kept.send(act_request(BODY))
+        assert kept.answer().status == 200
+        server.process.send_signal(how)
+        assert kept.rest() == b""
+        assert silent.rest() == b""
+    assert server.process.wait(PATIENCE_S) == 0
+    assert refuses_connections(server)
+    assert "Traceback" not in server.log.read_text()
+
+
+def start_and_stop(server: Server, requests: list[bytes]) -> list[list[int]]:
+    """The statuses that connections get which each sent one of `requests`, all waiting when the stop began."""
+    count = sum(request.count(SLOW.encode()) for request in requests)
+    wires = [server.connect() for _ in requests]
+    with server.connect() as running:
+        # The second request waits once the first, which takes a while to arrive, has begun to run.
+        running.send(act_request(SLOW_ROWS, path=SLOW, media_type=OCTETS) + act_request(BODY, path=SLOW))
+        wait_until(lambda: waiting_rows(server) == 1, "the long run to begin")
+        for wire, request in zip(wires, requests, strict=True):
+            wire.send(request)
+        wait_until(lambda: waiting_rows(server) == 1 + count, f"{count} requests more to wait")
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses_connections(server), "the port to be closed")
+        assert len(running.answer().body) == SLOW_BATCH * 8
+        assert running.answer().status == 200
+        assert running.rest() == b""
+    statuses = [[int(head[:3]) for head in wire.rest().split(b"HTTP/1.1 ")[1:]] for wire in wires]
+    assert server.process.wait(PATIENCE_S) == 0
+    assert "Traceback" not in server.log.read_text()
+    return statuses
+
+
+def waiting_rows(server: Server) -> float:
+    return read_metrics(server)["rlway_queue_rows", "slow", "1"]
+
+
+def test_requests_in_flight_are_answered(server: Server) -> None:
+    """Those that compute and those that wait, by either lane, pipelined or not; meanwhile nobody new is let in."""
+    hot, asgi = (act_request(BODY, path=SLOW, lane=lane) for lane in ("hot", "query"))
+    assert start_and_stop(server, [hot, hot * 3, asgi]) == [[200], [200] * 3, [200]]
+
+
+@pytest.mark.parametrize("pattern", ["hg", "hq", "qh"])
+def test_pipelines_in_flight_are_answered_to_their_end(server: Server, pattern: str) -> None:
+    """Also requests that wait for the answer before them on their own connection."""
+    kinds = {
+        "h": act_request(BODY, path=SLOW),
+        "q": act_request(BODY, path=ACT, lane="query"),
+        "g": get_request("/healthz"),
+    }
+    if pattern == "qh":  # the first must wait, for the second to be behind it
+        kinds = {"q": act_request(BODY, path=SLOW, lane="query"), "h": act_request(BODY, path=ACT)}
+    ((first, *later),) = start_and_stop(server, [b"".join(kinds[kind] for kind in pattern)])
+    assert first == 200
+    assert later in ([200], [503])
+
+
+@pytest.mark.parametrize("lane", ["hot", "query"])
+def test_a_request_that_was_coming_in_is_told(server: Server, lane: str) -> None:
+    """A request whose body ends after the stop began is answered 503 rather than dropped, by either lane."""
+    request = act_request(BODY, path=ACT, lane=lane)
+    with server.connect() as running, server.connect() as late:
+        late.send(request[:-5])
+        running.send(act_request(SLOW_ROWS, path=SLOW, media_type=OCTETS) + act_request(BODY, path=SLOW))
+        wait_until(lambda: waiting_rows(server) == 1, "a request to wait")
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses_connections(server), "the port to be closed")
+        late.send(request[-5:])
+        answer = late.answer()
+        assert (answer.status, answer.headers["content-type"]) == (503, PROBLEM)
+        assert running.answer().status == 200
+    assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_a_stop_does_not_wait_forever(tmp_path: Path, log: Path) -> None:
+    """A request that never ends is given up after `--drain-s`; the stop is orderly all the same."""
+    linear_policy(tmp_path / "models")
+    with running_server(tmp_path / "models", log, "--drain-s", "0.2") as server, server.connect() as stuck:
+        stuck.send(act_request(BODY, lane="query")[:-5])
+        assert server.ask(get_request("/healthz")).status == 200
+        assert server.stop() == 0
