@@ -74,7 +74,9 @@ def _fill(draft: Path, source: Source, manifest: Manifest, on_step: Callable[[st
 def _refuse_failures(summary: list[Parity]) -> None:
     for row in summary:
         if not row.passed:
-            found = f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
+            found = (
+                f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
+            )
             raise ExportRefused(
                 f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got {found}; "
                 f"nothing was published."
@@ -103,6 +105,7 @@ def _describe(source: Source, name: str, version: int) -> Manifest:
         env=run.env,
         observation=run.observation,
         action=run.action,
+        action_values=run.action_values,
         noise=run.noise,
         outputs=run.outputs,
         training=training,

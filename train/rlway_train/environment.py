@@ -36,11 +36,11 @@ class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
                 f"--discretize: expected a bounded continuous action of one dimension, got {space}; "
                 f"wrap the environment to choose among its actions yourself."
             )
-        self._values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, 1]
+        self.values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, 1]
         self.action_space = Discrete(n)
 
     def action(self, action: Any) -> Any:
-        return self._values[int(action)]
+        return self.values[int(action)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Domain:
     discretize: int | None
     max_episode_steps: int | None
     reward_threshold: float | None
+    action_values: list[float] | None  # with `discretize`: the value behind each action
 
     @property
     def obs_dim(self) -> int:
@@ -83,6 +84,7 @@ def find_domain(env: str, discretize: int | None = None) -> Domain:
     try:
         if discretize is not None:
             one = DiscreteActions(one, discretize)
+        values = one.values[:, 0].tolist() if isinstance(one, DiscreteActions) else None
         return Domain(
             env=env,
             observation=_observation_spec(env, one.observation_space),
@@ -90,6 +92,7 @@ def find_domain(env: str, discretize: int | None = None) -> Domain:
             discretize=discretize,
             max_episode_steps=spec.max_episode_steps,
             reward_threshold=spec.reward_threshold,
+            action_values=values,
         )
     finally:
         one.close()

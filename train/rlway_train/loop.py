@@ -205,6 +205,7 @@ def _finish(job: Job, record: Record, reporter: Reporter, training: Training, be
         seed=job.seed,
         observation=[domain.observation],
         action=TensorSpec("action", (), "int64", 0, n - 1),
+        action_values=domain.action_values,
         noise=TensorSpec("noise", (n,), "float32"),
         outputs=[TensorSpec("q_values", (n,), "float32")],
         hyperparameters=msgspec.to_builtins(settings),

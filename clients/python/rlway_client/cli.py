@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from rlway_client.errors import RlwayError, UsageError
@@ -73,7 +74,15 @@ def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
     try:
-        app(args=[word for word in words if word != "--debug"], prog_name="rlway")
+        # Not standalone: typer's own refusals come to us, to be one sentence like all others.
+        status = app(args=[word for word in words if word != "--debug"], prog_name="rlway", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except TyperException as error:
+        if error.format_message():  # without arguments, a group has shown its help instead
+            print(f"rlway: {_as_sentence(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
     except RlwayError as error:
         if debug:
             raise
@@ -91,3 +100,10 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _as_sentence(error: TyperException) -> str:
+    """What is wrong with the command line, and where its options are told."""
+    message = error.format_message().strip().rstrip(".")
+    path = getattr(getattr(error, "ctx", None), "command_path", "rlway")
+    return f"{message[:1].lower()}{message[1:]}; `{path} --help` shows what can be given."

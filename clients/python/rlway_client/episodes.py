@@ -37,14 +37,17 @@ def summarize(returns: list[float], steps: int, started_s: float) -> Played:
     return Played(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
 
 
-def make_env(env_id: str) -> gymnasium.Env[Any, Any]:
-    """The environment; a gymnasium that is missing or an id that it lacks become one sentence."""
+def make_env(env_id: str, action_values: list[float] | None = None) -> gymnasium.Env[Any, Any]:
+    """The environment; with `action_values` it takes their index, as it did when the policy was trained.
+
+    A gymnasium that is missing or an id that it lacks become one sentence.
+    """
     try:
         import gymnasium
     except ModuleNotFoundError:
         raise UsageError("playing needs gymnasium: pip install 'rlway-client[play]'.") from None
     try:
-        return gymnasium.make(env_id)
+        env = gymnasium.make(env_id)
     except gymnasium.error.Error as error:
         near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.5)
         hint = f"; near names: {', '.join(near)}" if near else ""
@@ -52,13 +55,21 @@ def make_env(env_id: str) -> gymnasium.Env[Any, Any]:
         raise EnvironmentFault(f"environment {env_id!r}: {reason}{hint}.") from None
     except ModuleNotFoundError as error:
         raise EnvironmentFault(f"environment {env_id!r}: {error}.") from None
+    if action_values is None:
+        return env
+    space = env.action_space
+    values = np.array(action_values, space.dtype)
+    return gymnasium.wrappers.TransformAction(env, lambda i: values[i : i + 1], gymnasium.spaces.Discrete(len(values)))
 
 
 def play_locally(
-    env_id: str, act: Callable[[Any], Any], episodes: int, seed: int, on_episode: Callable[[float], None]
+    env: gymnasium.Env[Any, Any],
+    act: Callable[[Any], Any],
+    episodes: int,
+    seed: int,
+    on_episode: Callable[[float], None],
 ) -> Played:
     """Episodes one after the other; episode i starts from `reset(seed=seed + i)`."""
-    env = make_env(env_id)
     returns, steps = [], 0
     started_s = time.perf_counter()
     for i in range(episodes):

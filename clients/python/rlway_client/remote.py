@@ -1,8 +1,8 @@
 """Playing episodes in several environments at once, each asking a server for its actions over HTTP.
 
-In:      a client, an environment id.
+In:      a client, environments.
 Out:     `Played`.
-Refuses: what the client and the environment refuse.
+Refuses: what the client refuses.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlway_client.aio import AsyncPolicyClient
-from rlway_client.episodes import Played, make_env, summarize
+from rlway_client.episodes import Played, summarize
+
+if TYPE_CHECKING:
+    import gymnasium
 
 
 async def play_remotely(
     client: AsyncPolicyClient,
-    env_id: str,
+    environments: list[gymnasium.Env[Any, Any]],
     episodes: int,
-    envs: int,
     seed: int,
     on_episode: Callable[[float], None],
     **options: Any,
 ) -> Played:
-    """Each of `envs` environments takes the next episode when it has ended one; episode i starts from seed + i.
+    """Each environment takes the next episode when it has ended one; episode i starts from seed + i.
 
     `options` go with every request, such as `explore`.
     """
-    environments = [make_env(env_id) for _ in range(min(envs, episodes))]
     waiting = iter(range(episodes))
     returns = [0.0] * episodes
     steps = 0

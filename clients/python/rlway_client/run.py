@@ -36,6 +36,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     observation: list[TensorSpec]
     action: TensorSpec
+    action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     noise: TensorSpec
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name
     hyperparameters: dict[str, Any]

@@ -12,7 +12,7 @@ import typer
 
 from rlway_client.commands.progress import episode_progress, print_played
 from rlway_client.edge import EdgePolicy
-from rlway_client.episodes import play_locally
+from rlway_client.episodes import make_env, play_locally
 from rlway_client.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def edge(
     if not env_id:
         raise UsageError("the policy's manifest names no environment; give one with --env, or --rate-hz.")
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
-        played = play_locally(env_id, policy.act, episodes, seed, on_episode)
+        played = play_locally(make_env(env_id, policy.manifest.action_values), policy.act, episodes, seed, on_episode)
     print_played(played, "in process (TFLite)", as_json)
 
 

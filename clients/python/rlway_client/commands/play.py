@@ -10,7 +10,7 @@ import typer
 from rlway_client.aio import AsyncPolicyClient
 from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
 from rlway_client.commands.progress import episode_progress, print_played
-from rlway_client.episodes import Played
+from rlway_client.episodes import Played, make_env
 from rlway_client.errors import UsageError
 from rlway_client.exploration import Explore
 from rlway_client.remote import play_remotely
@@ -36,17 +36,16 @@ def play(
     explore = Explore(epsilon=epsilon, temperature=temperature, sigma=sigma)
     options: dict[str, Any] = {} if explore == Explore() else {"explore": explore}
 
+    environments: list[Any] = []
+
     async def run() -> Played:
         async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
-            env_id = env or _trained_env(await client.describe())
+            manifest = (await client.describe())["manifest"]
+            env_id = env or manifest.get("env")
+            if not env_id:
+                raise UsageError("the policy's manifest names no environment; give one with --env.")
+            environments += [make_env(env_id, manifest.get("action_values")) for _ in range(min(envs, episodes))]
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
-                return await play_remotely(client, env_id, episodes, envs, seed, on_episode, **options)
+                return await play_remotely(client, environments, episodes, seed, on_episode, **options)
 
-    print_played(asyncio.run(run()), f"{envs} remote environments", as_json)
-
-
-def _trained_env(description: dict[str, Any]) -> str:
-    env_id = description["manifest"].get("env")
-    if not env_id:
-        raise UsageError("the policy's manifest names no environment; give one with --env.")
-    return str(env_id)
+    print_played(asyncio.run(run()), f"{len(environments)} remote environments", as_json)
