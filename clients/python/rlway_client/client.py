@@ -79,6 +79,9 @@ class PolicyClient:
         except (OSError, ServerUnreachable) as error:
             self.close()
             raise unreachable(self._address, error) from None
+        except BaseException:  # an interrupted request's answer must not be taken for the next one's
+            self.close()
+            raise
 
     def _try_again_if_stale(self, request: bytes, deadline: float) -> Answer:
         reused = self._socket is not None

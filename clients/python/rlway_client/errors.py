@@ -24,7 +24,11 @@ A message is one sentence that says the subject, what was expected, what was fou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
+
+import msgspec
 
 from rlway_client.specs import Fault
 
@@ -147,13 +151,17 @@ _BY_STATUS: dict[int, type[RlwayError]] = {
 }
 
 
-def from_problem(status: int, problem: dict[str, Any]) -> RlwayError:
+def from_problem(status: int, problem: dict[str, Any], headers: Mapping[str, str]) -> RlwayError:
     """The error that a server meant by this status and problem document, for a client to raise."""
     detail = str(problem.get("detail") or f"the server answered with status {status}")
-    if status == SpecViolated.http and problem.get("errors"):
-        return SpecViolated([Fault(f["path"], f["expected"], f["got"]) for f in problem["errors"]])
+    if status == SpecViolated.http:
+        with suppress(msgspec.ValidationError):
+            faults = msgspec.convert(problem.get("errors"), list[Fault])
+            if faults:
+                return SpecViolated(faults)
     if status == QueueFull.http:
-        return QueueFull(detail)
+        seconds = headers.get("retry-after", "")
+        return QueueFull(detail, int(seconds) if seconds.isdecimal() else 1)
     if "request_id" in problem:
         return InternalError(str(problem["request_id"]))
     return _BY_STATUS.get(status, RlwayError)(detail)

@@ -62,7 +62,7 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleInvalid(f"{where}: not JSON: {error}.") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != MANIFEST_SCHEMA:
+    if type(version) is not int or version != MANIFEST_SCHEMA:
         raise BundleInvalid(
             f"{where}: manifest schema version {version!r} is not known here (expected {MANIFEST_SCHEMA}); "
             f"use the RLway that wrote it, or export again."

@@ -44,7 +44,10 @@ def encode_act(
 ) -> bytes:
     """The JSON body of an act request."""
     name = "observations" if batched else "observation"
-    array = np.asarray(observations)
+    try:
+        array = np.asarray(observations)
+    except ValueError:
+        raise SpecViolated([Fault(name, "an array of numbers", "rows of different lengths")]) from None
     if array.dtype.kind not in "fiub":
         raise SpecViolated([Fault(name, "an array of numbers", f"an array of {array.dtype}")])
     if not np.isfinite(array).all():
@@ -76,7 +79,7 @@ def decode_json(answer: Answer) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError):
         content = None
     if answer.status >= 400:
-        raise from_problem(answer.status, content if isinstance(content, dict) else {})
+        raise from_problem(answer.status, content if isinstance(content, dict) else {}, answer.headers)
     if content is None:
         raise RlwayError(f"the server answered with status {answer.status} and no JSON; is it a policy server?")
     return content

@@ -62,7 +62,7 @@ def read_run(folder: Path) -> Run:
     try:
         raw = msgspec.json.decode(path.read_bytes())
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != RUN_SCHEMA:
+        if type(version) is not int or version != RUN_SCHEMA:
             raise RunInvalid(f"{path}: schema version {version!r} is not known here (expected {RUN_SCHEMA}).")
         return msgspec.convert(raw, Run)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

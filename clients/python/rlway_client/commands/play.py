@@ -35,7 +35,6 @@ def play(
     """Play episodes in environments here with actions from a policy server there."""
     explore = Explore(epsilon=epsilon, temperature=temperature, sigma=sigma)
     options: dict[str, Any] = {} if explore == Explore() else {"explore": explore}
-
     environments: list[Any] = []
 
     async def run() -> Played:
@@ -44,7 +43,8 @@ def play(
             env_id = env or manifest.get("env")
             if not env_id:
                 raise UsageError("the policy's manifest names no environment; give one with --env.")
-            environments += [make_env(env_id, manifest.get("action_values")) for _ in range(min(envs, episodes))]
+            values = manifest.get("action_values")
+            environments.extend(make_env(env_id, values) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(client, environments, episodes, seed, on_episode, **options)
 

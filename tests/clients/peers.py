@@ -1,0 +1,111 @@
+"""Peers that are no policy server: each does to its callers what networks and strangers do.
+
+In:      what to do with a connection.
+Out:     a URL.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Behaviour = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def peer(behaviour: Behaviour) -> Iterator[str]:
+    """Listens; every connection gets the behaviour, on a thread of its own, and an event that says when to end."""
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+    connections: list[socket.socket] = []
+
+    def converse(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.settimeout(10)
+            behaviour(connection, over)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections.append(connection)
+                threads.append(threading.Thread(target=converse, args=(connection,), daemon=True))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        acceptor = threading.Thread(target=accept, daemon=True)
+        acceptor.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        acceptor.join(10)
+    for connection in connections:
+        with suppress(OSError):  # ended already
+            connection.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(10)
+
+
+def silent(_: socket.socket, over: threading.Event) -> None:
+    """Takes the request and never answers."""
+    over.wait(10)
+
+
+def trickling(connection: socket.socket, over: threading.Event) -> None:
+    """Sends a header without end, a byte at a time: there is always something to read."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+    while not over.wait(0.01):
+        connection.sendall(b"x")
+
+
+def trickling_body(connection: socket.socket, over: threading.Event) -> None:
+    """Announces a long body and sends it a byte at a time."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+    while not over.wait(0.01):
+        connection.sendall(b" ")
+
+
+def slamming(connection: socket.socket, _: threading.Event) -> None:
+    """Accepts, and closes."""
+    connection.close()
+
+
+def hanging_up(connection: socket.socket, _: threading.Event) -> None:
+    """Reads the request, then closes."""
+    connection.recv(65536)
+
+
+def breaking_off(connection: socket.socket, _: threading.Event) -> None:
+    """Closes in the middle of its answer."""
+    connection.recv(65536)
+    connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"action":')
+
+
+def babbling(connection: socket.socket, over: threading.Event) -> None:
+    """Speaks first, and not HTTP."""
+    connection.sendall(b"220 mail.example.org ESMTP ready\r\n")
+    over.wait(10)
+
+
+def answering(body: bytes, status: str = "200 OK", media_type: str = "application/json") -> Behaviour:
+    """Answers every request so, over a kept connection."""
+
+    def answer(connection: socket.socket, _: threading.Event) -> None:
+        head = f"HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+        while connection.recv(65536):
+            connection.sendall(head.encode() + body)
+
+    return answer
+
+
+def answering_once(body: bytes, announce: bool) -> Behaviour:
+    """Answers one request, then closes the kept connection; with or without saying so."""
+
+    def answer(connection: socket.socket, _: threading.Event) -> None:
+        connection.recv(65536)
+        close = b"connection: close\r\n" if announce else b""
+        connection.sendall(b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\n\r\n%s" % (close, len(body), body))
+
+    return answer
