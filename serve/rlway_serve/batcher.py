@@ -47,6 +47,7 @@ class Batcher:
         capacity: int,
     ) -> None:
         self._spec = manifest.observation[0]
+        self._dtype = self._spec.numpy_dtype
         self._noise_size = manifest.noise.size if manifest.noise else 0
         self._runtime = runtime
         self._decoder = decoder
@@ -110,12 +111,25 @@ class Batcher:
 
     def _take(self) -> list[Call]:
         """Up to `max_batch` rows (a larger single call runs alone) without the calls that are too late."""
-        batch: list[Call] = []
-        rows = 0
+        queue = self._queue
+        if self._rows <= self._max_batch:
+            taken = list(queue)
+            queue.clear()
+            self._rows = 0
+        else:
+            taken, rows = [], 0
+            while queue and (not taken or rows + queue[0].rows <= self._max_batch):
+                taken.append(queue.popleft())
+                rows += taken[-1].rows
+            self._rows -= rows
+        if any(call.deadline_s for call in taken):
+            return self._without_late(taken)
+        return taken
+
+    def _without_late(self, taken: list[Call]) -> list[Call]:
+        batch = []
         now = time.perf_counter()
-        while self._queue and (not batch or rows + self._queue[0].rows <= self._max_batch):
-            call = self._queue.popleft()
-            self._rows -= call.rows
+        for call in taken:
             if call.deadline_s is not None and now + self._runtime.latency_s[1] > call.deadline_s:
                 waited_ms = (now - call.arrived_s) * 1e3
                 late = DeadlineExceeded(f"deadline_ms: cannot be met any more after {waited_ms:.1f} ms in the queue.")
@@ -123,15 +137,19 @@ class Batcher:
                 call.reply(problem_response(late))
             else:
                 batch.append(call)
-                rows += call.rows
         return batch
 
     def _execute(self, batch: list[Call]) -> list[Response]:
         """One run over all rows of the batch, and the answer to each call. Touches nothing of the event loop's."""
         try:
-            observations = self._stack(batch)
+            plain = not any(call.batched or call.outputs or call.explore for call in batch)
+            observations = self._stack_single(batch) if plain else self._stack(batch)
             if not np.isfinite(observations).all():
                 return self._execute_without_faulty(batch)
+            if plain:
+                greedy = self._runtime.zero_noise(len(batch))
+                actions = self._checked(self._runtime.run(observations, greedy, ("action",))[0])
+                return [self._encoder.encode_single(action) for action in actions.tolist()]
             names = self._runtime.outputs if any(call.outputs for call in batch) else ("action",)
             results = self._runtime.run(observations, self._noise(batch, len(observations)), names)
             return self._encode(batch, dict(zip(names, results, strict=True)))
@@ -145,11 +163,7 @@ class Batcher:
         return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
 
     def _encode(self, batch: list[Call], results: dict[str, AnyArray]) -> list[Response]:
-        actions = results["action"]
-        if not np.isfinite(actions).all():  # never an action that a motor would obey and nobody could explain
-            raise ValueError("the policy returned an action that is not finite")
-        if len(batch) == len(actions) and not any(call.batched or call.outputs for call in batch):
-            return [self._encoder.encode_single(action) for action in actions.tolist()]
+        actions = self._checked(results["action"])
         responses = []
         start = 0
         for call in batch:
@@ -158,23 +172,28 @@ class Batcher:
             responses.append(self._encoder.encode(call, actions[rows], outputs))
         return responses
 
+    def _checked(self, actions: AnyArray) -> AnyArray:
+        """Never an action that a motor would obey and nobody could explain."""
+        if not np.isfinite(actions).all():
+            raise ValueError("the policy returned an action that is not finite")
+        return actions
+
     def _failed(self, batch: list[Call]) -> Response:
         error = new_internal_error()
         log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, len(batch), error.request_id)
         return problem_response(error)
 
+    def _stack_single(self, batch: list[Call]) -> AnyArray:  # -> [calls, *shape]
+        with np.errstate(over="ignore"):  # what becomes infinite is found before the run
+            return np.array([call.observations for call in batch], self._dtype)
+
     def _stack(self, batch: list[Call]) -> AnyArray:  # -> [rows, *shape]
-        dtype = self._spec.numpy_dtype
-        with np.errstate(over="ignore"):  # `_execute` finds what became infinite
-            if all(not call.batched for call in batch):
-                return np.array([call.observations for call in batch], dtype)
-            shape = (-1, *self._spec.shape)
-            parts = [np.asarray(call.observations, dtype).reshape(shape) for call in batch]
+        shape = (-1, *self._spec.shape)
+        with np.errstate(over="ignore"):
+            parts = [np.asarray(call.observations, self._dtype).reshape(shape) for call in batch]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _noise(self, batch: list[Call], rows: int) -> FloatArray:  # -> [rows, n]
-        if all(call.explore is None for call in batch):
-            return self._runtime.zero_noise(rows)
         noise = np.zeros((rows, self._noise_size), np.float32)
         start = 0
         for call in batch:

@@ -38,7 +38,6 @@ class Call:
         observations: Sequence[Any] | float | AnyArray,
         rows: int,
         reply: Reply,
-        *,
         batched: bool = False,
         raw: bool = False,
         explore: Explore | None = None,

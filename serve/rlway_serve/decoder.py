@@ -54,19 +54,25 @@ class ActDecoder:
             forbid_unknown_fields=True,
         )
         self._decoder = msgspec.json.Decoder(self.body_type)
+        plain = msgspec.defstruct("PlainRequest", [("observation", row)], forbid_unknown_fields=True)
+        self._plain_decoder = msgspec.json.Decoder(plain)
 
     def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
         """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
-        if media_type == b"application/json" or not media_type:
+        if media_type != b"application/json" and media_type:
+            base = media_type.partition(b";")[0].strip().lower()
+            if base == b"application/octet-stream":
+                return self._decode_octets(body, reply)
+            if base != b"application/json":
+                got = base.decode("latin-1")[:100]
+                raise MediaTypeUnsupported(
+                    f"content-type: expected application/json or application/octet-stream, got {got}."
+                )
+        try:  # nearly every request is one observation and nothing else
+            plain: Any = self._plain_decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return self._decode_json(body, reply)
-        base = media_type.partition(b";")[0].strip().lower()
-        if base == b"application/json":
-            return self._decode_json(body, reply)
-        if base == b"application/octet-stream":
-            return self._decode_octets(body, reply)
-        raise MediaTypeUnsupported(
-            f"content-type: expected application/json or application/octet-stream, got {base.decode('latin-1')[:100]}."
-        )
+        return Call(plain.observation, 1, reply)
 
     def _decode_json(self, body: bytes, reply: Reply) -> Call:
         try:

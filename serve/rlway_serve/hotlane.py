@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.config import Config
@@ -27,6 +27,18 @@ from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import Response, problem_response
 
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect"))
+MAX_KNOWN_HEADS = 1024
+MAX_KNOWN_HEAD_BYTES = 2048
+
+
+class Head(NamedTuple):
+    """What the headers of an act request say."""
+
+    policy: ServedPolicy
+    body_bytes: int
+    media_type: bytes
+    authorization: bytes | None
+    keep_alive: bool
 
 
 class HotRoutes:
@@ -40,21 +52,14 @@ class HotRoutes:
         }
         if endpoint.repository.default:
             self.by_url[b"/act"] = endpoint.repository.default
-        self._default_headers: list[tuple[bytes, bytes]] = []
-        self._heads: dict[tuple[int, bytes, int], bytes] = {}
+        self.known_heads: dict[bytes, Head] = {}
 
-    def head(self, response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
-        """Status line and headers; remembered until uvicorn renews its `date`, once a second."""
-        if default_headers is not self._default_headers:
-            self._default_headers = default_headers
-            self._heads.clear()
-        if response.headers or not keep_alive:
-            return _write_head(response, default_headers, keep_alive)
-        key = (response.status, response.media_type, len(response.body))
-        head = self._heads.get(key)
-        if head is None:
-            head = self._heads[key] = _write_head(response, default_headers, keep_alive)
-        return head
+    def remember(self, raw: bytes, head: Head) -> None:
+        """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
+        if len(raw) <= MAX_KNOWN_HEAD_BYTES:
+            if len(self.known_heads) == MAX_KNOWN_HEADS:
+                self.known_heads.clear()
+            self.known_heads[raw] = head
 
 
 def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
@@ -66,12 +71,13 @@ def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _write_head(response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+def write_response(response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+    """The answer as bytes, as uvicorn would write it."""
     headers = [*default_headers, *response_headers(response)]
     if not keep_alive:
         headers.append((b"connection", b"close"))
     lines = [b"%s: %s\r\n" % header for header in headers]
-    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n"])
+    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body])
 
 
 class Slot:
@@ -104,11 +110,9 @@ class HotLane(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         # The request being read.
         self._reading = False
-        self._policy: ServedPolicy | None = None  # when it is hot
-        self._keep_alive = True
+        self._head: Head | None = None  # when it is hot
+        self._raw_head = b""  # its bytes, when they came in one piece
         self._chunks: list[bytes] = []
-        self._media_type = b""
-        self._authorization: bytes | None = None
         # The answers that are due.
         self._slots: deque[Slot] = deque()
         self._slots_empty: asyncio.Future[None] | None = None
@@ -124,24 +128,28 @@ class HotLane(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._reading = True
-        self._policy = None
+        self._head = None
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
+        raw, self._raw_head = self._raw_head, b""
         # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
         if self._last or self.parser.should_upgrade():
             return
         policy = self.routes.by_url.get(self.url)
-        if policy is not None and not self._asgi_open and self._is_plain_post():
-            self._policy = policy
-            self._chunks.clear()
-        else:
+        self._head = None if policy is None or self._asgi_open else self._read_head(policy)
+        if self._head is None:
             self._enter_asgi()
+            return
+        self._chunks.clear()
+        # Only where every line was one header: a folded one would make the count differ.
+        if raw.count(b"\r\n") == len(self.headers) + 2:
+            self.routes.remember(raw, self._head)
 
     def on_body(self, body: bytes) -> None:
-        if self._policy is not None:
+        if self._head is not None:
             self._chunks.append(body)
         elif not self._last:
             super().on_body(body)
@@ -152,17 +160,37 @@ class HotLane(HttpToolsProtocol):
         self._reading = False
         if self._last:
             return
-        self._last = self._closing  # a stop that began meanwhile still answers this request
-        if self._policy is None:
+        if self._head is not None:
+            self._ask(self._head, b"".join(self._chunks))
+        else:
             super().on_message_complete()
-            self._last = self._last or not self.cycle.keep_alive
-            return
-        chunks = self._chunks
-        slot = Slot(self, self._keep_alive and not self._closing)
+            self._last = self._closing or not self.cycle.keep_alive
+
+    def _ask(self, head: Head, body: bytes) -> None:
+        keep_alive = head.keep_alive and not self._closing
+        slot = Slot(self, keep_alive)
         self._slots.append(slot)
-        self._last = not slot.keep_alive
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self.routes.endpoint.act(self._policy, self._media_type, self._authorization, body, slot)
+        self._last = not keep_alive  # a stop that began while the request was read still answers it
+        self.routes.endpoint.act(head.policy, head.media_type, head.authorization, body, slot)
+
+    def _ask_known(self, data: bytes) -> bytes:
+        """Asks for the whole requests at the start of `data` whose headers have been read before; returns the rest."""
+        known_heads = self.routes.known_heads
+        while not (self._reading or self._asgi_open or self._last):
+            start = data.find(b"\r\n\r\n") + 4
+            head = known_heads.get(data[:start])
+            if head is None:
+                # For the parser, which begins with a request here: what it will make of these bytes is remembered.
+                self._raw_head = data[:start] if data.startswith(b"POST ") else b""
+                return data
+            end = start + head.body_bytes
+            if len(data) < end:
+                return data
+            self._ask(head, data[start:end])
+            if len(data) == end:
+                return b""
+            data = data[end:]
+        return data
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Reads a request that offers HTTP/2 or WebSocket as if it did not: the parser stops at its headers."""
@@ -174,25 +202,25 @@ class HotLane(HttpToolsProtocol):
         lines = [method + b" " + self.url + b" HTTP/1.1", *(b"%s: %s" % header for header in kept), b"", b""]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._reading = False
         self.data_received(b"\r\n".join(lines) + rest)
 
-    def _is_plain_post(self) -> bool:
-        """Whether the request is one that this lane reads; notes the headers that matter, of several the first."""
-        length = -1
-        self._media_type, self._authorization = b"", None
+    def _read_head(self, policy: ServedPolicy) -> Head | None:
+        """What the headers say, of several alike the first; None for what this lane does not read."""
+        body_bytes, media_type, authorization = -1, b"", None
         for name, value in self.headers:
             if name == b"content-length":
-                length = int(value)
+                body_bytes = int(value)
             elif name == b"content-type":
-                self._media_type = self._media_type or value
+                media_type = media_type or value
             elif name == b"authorization":
-                self._authorization = value if self._authorization is None else self._authorization
+                authorization = value if authorization is None else authorization
             elif name in SLOW_HEADERS:
-                return False
-        if not 0 <= length <= self.routes.max_body_bytes:
-            return False
-        self._keep_alive = self.parser.should_keep_alive()
-        return bool(self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1")
+                return None
+        plain = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
+        if not plain or not 0 <= body_bytes <= self.routes.max_body_bytes:
+            return None
+        return Head(policy, body_bytes, media_type, authorization, self.parser.should_keep_alive())
 
     def _enter_asgi(self) -> None:
         headers = self.headers
@@ -256,10 +284,16 @@ class HotLane(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        head = self.routes.head(response, self.server_state.default_headers, keep_alive)
-        self.transport.write(head + response.body)
+        default_headers = self.server_state.default_headers
         if not keep_alive:
+            self.transport.write(write_response(response, default_headers, keep_alive))
             self.transport.close()
+            return
+        # An answer that is given again and again is written once, until uvicorn renews its `date`, once a second.
+        if response.written_with is not default_headers:
+            response.written = write_response(response, default_headers, keep_alive)
+            response.written_with = default_headers
+        self.transport.write(response.written)
 
     def _close_if_done(self) -> None:
         if self._slots or self._asgi_open or self._reading:
@@ -272,13 +306,13 @@ class HotLane(HttpToolsProtocol):
     def _give_up_reading(self) -> None:
         """The request being read will never be whole."""
         broken = self.cycle
-        if self._reading and self._policy is None and self._asgi_open and broken.more_body:
+        if self._reading and self._head is None and self._asgi_open and broken.more_body:
             broken.disconnected = True
             broken.message_event.set()
             self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not broken)
             self._asgi_open -= 1
         self._reading = False
-        self._policy = None
+        self._head = None
 
     # The connection.
 
@@ -288,8 +322,12 @@ class HotLane(HttpToolsProtocol):
         self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self._active_s = self.loop.time()
+        data = self._ask_known(data)
+        if not data:
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:

@@ -53,20 +53,23 @@ class PolicyMetrics:
 
     def count_batch(self, batch: list[Call], responses: list[Response], now_s: float) -> None:
         """One run and all its calls; a call's latency goes from its decoding to its answer."""
-        rows = 0
-        edges, counts, total = self.latency_s.edges, self.latency_s.counts, 0.0
-        for call in batch:
+        rows, actions, answered, total = 0, 0, 0, 0.0
+        counts = self.latency_s.counts
+        for call, response in zip(batch, responses, strict=True):
             rows += call.rows
             latency_s = now_s - call.arrived_s
             total += latency_s
-            counts[bisect_left(edges, latency_s)] += 1
+            counts[bisect_left(LATENCY_S, latency_s)] += 1
+            if response.status == 200:
+                answered += 1
+                actions += call.rows
+            else:
+                self.requests[response.status] += 1
+        self.requests[200] += answered
+        self.actions += actions
         self.latency_s.total += total
         self.batch_rows.counts[bisect_left(BATCH_ROWS, rows)] += 1
         self.batch_rows.total += rows
-        for call, response in zip(batch, responses, strict=True):
-            self.requests[response.status] += 1
-            if response.status == 200:
-                self.actions += call.rows
 
     def count_refusal(self, error: RlwayError) -> None:
         """A request that never ran."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,13 +15,23 @@ PROBLEM = b"application/problem+json"
 OCTETS = b"application/octet-stream"
 
 
-class Response(NamedTuple):
-    """Status, media type, body, and whatever further headers it needs."""
+class Response:
+    """Status, media type, body, and whatever further headers it needs.
 
-    status: int
-    media_type: bytes
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    `written` is the whole answer as the hot lane sent it last, `written_with` the server's headers it did so with.
+    """
+
+    __slots__ = ("body", "headers", "media_type", "status", "written", "written_with")
+
+    def __init__(
+        self, status: int, media_type: bytes, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        self.status = status
+        self.media_type = media_type
+        self.body = body
+        self.headers = headers
+        self.written = b""
+        self.written_with: list[tuple[bytes, bytes]] | None = None
 
 
 def problem_response(error: RlwayError) -> Response:
