@@ -6,8 +6,9 @@ LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-h
 INSTALL := install --quiet --no-deps --no-build-isolation
 
 CODE := clients serve train export tests benchmarks demo.py
-SERVING := clients/python/rlway_client serve/rlway_serve tests/clients tests/serve tests/k8s tests/e2e demo.py
-TRAINING := train/rlway_train export/rlway_export tests/train tests/export
+SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
+	benchmarks/serving.py benchmarks/plain_fastapi.py demo.py
+TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py
 
 .PHONY: help setup demo test lint format bench lock image clean
 
@@ -18,21 +19,21 @@ setup: .venv/ready .venv-train/ready  ## both environments: .venv (serve, client
 
 $(UV):
 	$(PYTHON) -m venv .tools
-	.tools/bin/pip install --quiet --disable-pip-version-check uv
+	.tools/bin/pip install --quiet --disable-pip-version-check 'uv==0.13.*'
 
 .venv/ready: locks/serve-dev.txt serve/pyproject.toml clients/python/pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(UV) pip sync --quiet --python .venv --require-hashes locks/serve-dev.txt
 	$(UV) pip $(INSTALL) --python .venv -e clients/python -e serve
-	touch $@
+	@touch $@
 
 .venv-train/ready: locks/train-dev.txt train/pyproject.toml export/pyproject.toml clients/python/pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-train
 	$(UV) pip sync --quiet --python .venv-train --require-hashes locks/train-dev.txt
 	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
-	touch $@
+	@touch $@
 
-demo: setup  ## trains, exports, serves and plays CartPole-v1, in about two minutes
+demo: setup  ## trains, exports, serves and plays CartPole-v1, in about a minute
 	@.venv/bin/python demo.py
 
 test: setup  ## every test, in both environments

@@ -1,6 +1,6 @@
 """The whole line in one go: trains CartPole-v1, exports, serves, plays over HTTP and in process, loads the server.
 
-`make demo` runs it. It needs only what `make setup` installs, takes about two minutes on two cores, and stops what it
+`make demo` runs it. It needs only what `make setup` installs, takes about half a minute on two cores, and stops what it
 started, also on Ctrl-C or when a step fails. It leaves runs/demo-N and a new version of models/cartpole behind.
 """
 

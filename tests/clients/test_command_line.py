@@ -24,9 +24,7 @@ needs_world_without_tensorflow = pytest.mark.skipif(
 
 
 def rlway(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [RLWAY, *words], input=stdin, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    return subprocess.run([RLWAY, *words], input=stdin, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def succeed(*words: str | Path, stdin: str = "") -> str:
@@ -81,9 +79,7 @@ def test_act_explores_by_a_seed(server: Server) -> None:
         ('[0,0,0,"1"]', FAILED, "observation"),
     ],
 )
-def test_act_says_what_is_wrong_with_an_observation(
-    server: Server, observation: str, status: int, word: str
-) -> None:
+def test_act_says_what_is_wrong_with_an_observation(server: Server, observation: str, status: int, word: str) -> None:
     """2 when it is no array of numbers, 1 when the policy refuses it; always in one sentence."""
     assert word in fail("act", "--url", server.url, observation, status=status)
 

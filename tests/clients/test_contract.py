@@ -48,7 +48,9 @@ MANIFESTS = st.builds(
     noise=st.none() | specs(),
     state=st.lists(specs(), max_size=1),
     outputs=st.lists(specs(), max_size=2),
-    training=st.dictionaries(TEXT, st.none() | st.booleans() | FINITE | TEXT | st.integers(-(2**53), 2**53), max_size=3),
+    training=st.dictionaries(
+        TEXT, st.none() | st.booleans() | FINITE | TEXT | st.integers(-(2**53), 2**53), max_size=3
+    ),
     parity=st.lists(
         st.builds(
             Parity,
@@ -263,7 +265,8 @@ EXPLORATIONS = st.one_of(
 def test_noise_is_finite_and_decided_by_its_generator(explore: Explore, rows: int, n: int, seed: int) -> None:
     """float32[rows, n] without NaN or infinity, and the same from an equal generator."""
     noise = draw_noise(explore, rows, n, np.random.default_rng(seed))
-    assert (noise.shape, noise.dtype) == ((rows, n), np.float32)
+    assert noise.shape == (rows, n)
+    assert noise.dtype == np.float32
     assert np.isfinite(noise).all()
     np.testing.assert_array_equal(noise, draw_noise(explore, rows, n, np.random.default_rng(seed)))
 

@@ -15,7 +15,7 @@ SLOW = "/v1/policies/slow/act"
 SLOW_BATCH = 10_000
 SLOW_ROWS = np.zeros((SLOW_BATCH, 4), "<f4").tobytes()  # some tenths of a second on the thread
 ROW = [0.0, 0.0, 0.0, 0.0]
-GOOD = {"observation": [1, 0, 0, 0]}
+GOOD: dict[str, Any] = {"observation": [1, 0, 0, 0]}
 BAD = [
     ({"observation": [1, float("nan"), 3, 4]}, "observation[1]"),
     ({"observation": [1, 2, 1e39, 4]}, "observation[2]"),
@@ -26,7 +26,7 @@ BAD = [
 @pytest.mark.parametrize(("bad", "path"), BAD, ids=["NaN", "overflow", "overflow in a batch"])
 def test_one_bad_caller_does_not_spoil_a_batch(linear: Server, bad: dict[str, Any], path: str) -> None:
     """Of requests that arrive in one packet, and so run together, only the bad one is refused."""
-    requests = [GOOD] * 5 + [bad] + [{"observations": [[-1, 0, 0, 0]] * 3}] + [GOOD] * 5
+    requests: list[dict[str, Any]] = [GOOD] * 5 + [bad] + [{"observations": [[-1, 0, 0, 0]] * 3}] + [GOOD] * 5
     with linear.connect() as wire:
         wire.send(b"".join(act_request(body) for body in requests))
         answers = [wire.answer() for _ in requests]
@@ -46,7 +46,7 @@ def test_a_raw_nan_does_not_spoil_a_batch(linear: Server) -> None:
 
 def test_a_batch_keeps_everyones_options_apart(linear: Server) -> None:
     """Seeds, exploration and outputs of one request are not those of its neighbours."""
-    sampled = {"observations": [ROW] * 32, "explore": {"epsilon": 1.0}, "seed": 5}
+    sampled: dict[str, Any] = {"observations": [ROW] * 32, "explore": {"epsilon": 1.0}, "seed": 5}
     alone = linear.ask(act_request(sampled)).json
     requests = [GOOD, sampled, {"observation": [-1, 0, 0, 0], "outputs": ["q_values"]}, sampled | {"seed": 6}, GOOD]
     with linear.connect() as wire:

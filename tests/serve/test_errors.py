@@ -1,4 +1,4 @@
-"""Every row of the error table: the status, problem+json, one sentence that names the place, and nothing of the server."""
+"""Every row of the error table: status, problem+json, one sentence that names the place, nothing of the server."""
 
 from __future__ import annotations
 
@@ -147,7 +147,13 @@ def test_every_fault_of_a_batch_is_named(linear: Server, lane: str) -> None:
     """`errors` lists each place, `observations[row][element]`, in order."""
     rows = [ROW, [NAN, 2, 3, INFINITY], [1, 1e39, 3, 4], [1, 2], ROW, None]
     paths = [fault["path"] for fault in refused(linear, lane, {"observations": rows}, 422)["errors"]]
-    assert paths == ["observations[1][0]", "observations[1][3]", "observations[2][1]", "observations[3]", "observations[5]"]
+    assert paths == [
+        "observations[1][0]",
+        "observations[1][3]",
+        "observations[2][1]",
+        "observations[3]",
+        "observations[5]",
+    ]
 
 
 def test_overflow_alone_is_named_in_a_batch(linear: Server, lane: str) -> None:
@@ -265,8 +271,14 @@ def test_an_unknown_route_is_not_found(linear: Server, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", ACT, "POST"), ("PUT", ACT, "POST"), ("DELETE", ACT, "POST"), ("PATCH", "/act", "POST")]
-    + [("POST", "/healthz", "GET"), ("DELETE", "/v1/policies/linear", "GET")],
+    [
+        ("GET", ACT, "POST"),
+        ("PUT", ACT, "POST"),
+        ("DELETE", ACT, "POST"),
+        ("PATCH", "/act", "POST"),
+        ("POST", "/healthz", "GET"),
+        ("DELETE", "/v1/policies/linear", "GET"),
+    ],
 )
 def test_a_wrong_method_is_told_the_right_one(linear: Server, method: str, path: str, allowed: str) -> None:
     """405 as problem+json, with `allow`."""
@@ -290,7 +302,9 @@ def test_without_a_key_nobody_acts(strict: Server, lane: str, authorization: str
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("wrong", ["wrong-horse", "correct-hors", "correct-horses", "# robots", "CORRECT-HORSE", "\xe9"])
+@pytest.mark.parametrize(
+    "wrong", ["wrong-horse", "correct-hors", "correct-horses", "# robots", "CORRECT-HORSE", "\xe9"]
+)
 def test_a_wrong_key_is_refused(strict: Server, lane: str, wrong: str) -> None:
     """403, also for a part of a key, a comment of the file, or what is not ASCII."""
     headers = [f"authorization: Bearer {wrong}"]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as it comes over real networks: in packets of any size, pipelined, cut short, half-closed, or not HTTP at all."""
+"""HTTP/1.1 as it comes over real networks: in packets of any size, pipelined, cut short, half-closed, or garbage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_pipelined_requests_are_answered_in_order(linear: Server, lane: str) -> 
 def test_both_lanes_pipelined_keep_the_order(linear: Server, pattern: str) -> None:
     """Hot requests (h), others for actions (q, c) and GETs (g) in one packet are answered as they were asked."""
     lanes = {"h": "hot", "q": "query", "c": "chunked"}
-    sent, expected = [], []
+    sent: list[bytes] = []
+    expected: list[object] = []
     for i, kind in enumerate(pattern):
         if kind == "g":
             sent.append(get_request("/healthz"))
@@ -201,7 +202,7 @@ def test_a_client_that_leaves_mid_request_disturbs_nobody(linear: Server, part: 
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_client_that_leaves_before_its_answer_disturbs_nobody(linear: Server, lane: str) -> None:
-    """A whole request whose sender is gone when the answer is ready: nothing goes wrong, nothing is logged as a fault."""
+    """A whole request whose sender is gone when the answer is ready: nothing is logged as a fault."""
     logged_before = linear.log.stat().st_size
     with linear.connect() as staying:
         for _ in range(10):
@@ -222,7 +223,9 @@ def test_a_half_closed_peer_gets_its_answers(linear: Server, lane: str) -> None:
         assert wire.rest() == b""
 
 
-@pytest.mark.parametrize("headers", [["connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABk"]])
+@pytest.mark.parametrize(
+    "headers", [["connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABk"]]
+)
 def test_an_offer_to_upgrade_may_be_ignored(linear: Server, headers: list[str]) -> None:
     """Clients that offer HTTP/2 in the clear are answered over HTTP/1.1, and their next request, too."""
     with linear.connect() as wire:

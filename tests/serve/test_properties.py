@@ -29,7 +29,8 @@ NEAR_REQUESTS = st.fixed_dictionaries(
     optional={
         "observation": ROWS | ANY_JSON,
         "observations": st.lists(ROWS, max_size=4) | ANY_JSON,
-        "explore": st.dictionaries(st.sampled_from(["epsilon", "temperature", "sigma"]), NUMBERS, max_size=2) | ANY_JSON,
+        "explore": st.dictionaries(st.sampled_from(["epsilon", "temperature", "sigma"]), NUMBERS, max_size=2)
+        | ANY_JSON,
         "seed": st.integers(0, 2**63 - 1) | ANY_JSON,
         "outputs": st.lists(TEXTS, max_size=3) | ANY_JSON,
         "version": st.sampled_from([1, 2]) | ANY_JSON,

@@ -19,7 +19,7 @@ from tests.servers import PATIENCE_S, RLWAY, act_request, running_server
 
 def fail_to_serve(models: Path, *options: str) -> str:
     """The sentence with which `rlway serve` ends."""
-    command = [RLWAY, "serve", models, "--port", "0", *options]
+    command = [str(RLWAY), "serve", str(models), "--port", "0", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode in (1, 2), done
     assert done.stdout == ""
@@ -27,7 +27,7 @@ def fail_to_serve(models: Path, *options: str) -> str:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("rlway: ")
     assert "in a way that it should not" not in lines[0]
-    return lines[0]
+    return str(lines[0])
 
 
 def edit_manifest(bundle: Path, **changes: Any) -> None:
