@@ -48,7 +48,13 @@ def test_a_batch_keeps_everyones_options_apart(linear: Server) -> None:
     """Seeds, exploration and outputs of one request are not those of its neighbours."""
     sampled: dict[str, Any] = {"observations": [ROW] * 32, "explore": {"epsilon": 1.0}, "seed": 5}
     alone = linear.ask(act_request(sampled)).json
-    requests = [GOOD, sampled, {"observation": [-1, 0, 0, 0], "outputs": ["q_values"]}, sampled | {"seed": 6}, GOOD]
+    requests: list[dict[str, Any]] = [
+        GOOD,
+        sampled,
+        {"observation": [-1, 0, 0, 0], "outputs": ["q_values"]},
+        sampled | {"seed": 6},
+        GOOD,
+    ]
     with linear.connect() as wire:
         wire.send(b"".join(act_request(body) for body in requests))
         answers = [wire.answer().json for _ in requests]
