@@ -16,7 +16,7 @@ SLOW_BATCH = 10_000
 SLOW_ROWS = np.zeros((SLOW_BATCH, 4), "<f4").tobytes()  # some tenths of a second on the thread
 ROW = [0.0, 0.0, 0.0, 0.0]
 GOOD: dict[str, Any] = {"observation": [1, 0, 0, 0]}
-BAD = [
+BAD: list[tuple[dict[str, Any], str]] = [
     ({"observation": [1, float("nan"), 3, 4]}, "observation[1]"),
     ({"observation": [1, 2, 1e39, 4]}, "observation[2]"),
     ({"observations": [[1, 2, 3, 4], [1, 2, 3, -1e39]]}, "observations[1][3]"),
