@@ -24,7 +24,7 @@ def write_onnx(policy: SavedPolicy, manifest: Manifest, destination: Path) -> No
     import onnx
 
     model = _convert(policy)
-    _rename_outputs(model, sorted(spec.name for spec in [manifest.action, *manifest.outputs]))
+    _name_tensors(model, sorted(spec.name for spec in [manifest.action, *manifest.outputs]))
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
     model.producer_name = "rlway"
@@ -43,8 +43,8 @@ def _convert(policy: SavedPolicy) -> Any:
     return model
 
 
-def _rename_outputs(model: Any, names: list[str]) -> None:
-    """TensorFlow returns a dict's values sorted by key, under names of its own."""
+def _name_tensors(model: Any, names: list[str]) -> None:
+    """Names outputs and batch dimension; TensorFlow returns a dict's values sorted by key, under its own names."""
     graph = model.graph
     if len(graph.output) != len(names):
         raise ExportRefused(f"ONNX: expected the outputs {names}, got {[o.name for o in graph.output]}.")
@@ -54,6 +54,8 @@ def _rename_outputs(model: Any, names: list[str]) -> None:
         node.output[:] = [new.get(name, name) for name in node.output]
     for output in graph.output:
         output.name = new[output.name]
+    for value in [*graph.input, *graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
 
 class OnnxRunner:
