@@ -20,11 +20,10 @@ from rlway_client.errors import BodyTooLarge, NotFound, RlwayError
 from rlway_serve import __version__
 from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
-from rlway_serve.hotlane import response_headers
 from rlway_serve.metrics import Metrics
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.repository import Repository
-from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response
+from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
 from rlway_serve.settings import Settings
 
 PROBLEM_STATUSES = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504)  # of the act route

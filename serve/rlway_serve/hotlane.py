@@ -14,70 +14,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from rlway_client.errors import RequestMalformed
-from rlway_serve.endpoint import Endpoint
-from rlway_serve.policy import ServedPolicy
-from rlway_serve.response import Response, problem_response
-
-SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect"))
-MAX_KNOWN_HEADS = 1024
-MAX_KNOWN_HEAD_BYTES = 2048
-
-
-class Head(NamedTuple):
-    """What the headers of an act request say."""
-
-    policy: ServedPolicy
-    body_bytes: int
-    media_type: bytes
-    authorization: bytes | None
-    keep_alive: bool
-
-
-class HotRoutes:
-    """What all hot connections of a server share."""
-
-    def __init__(self, endpoint: Endpoint, max_body_bytes: int) -> None:
-        self.endpoint = endpoint
-        self.max_body_bytes = max_body_bytes
-        self.by_url: dict[bytes, ServedPolicy] = {
-            f"/v1/policies/{policy.name}/act".encode(): policy for policy in endpoint.repository
-        }
-        if endpoint.repository.default:
-            self.by_url[b"/act"] = endpoint.repository.default
-        self.known_heads: dict[bytes, Head] = {}
-
-    def remember(self, raw: bytes, head: Head) -> None:
-        """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
-        if len(raw) <= MAX_KNOWN_HEAD_BYTES:
-            if len(self.known_heads) == MAX_KNOWN_HEADS:
-                self.known_heads.clear()
-            self.known_heads[raw] = head
-
-
-def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers that both lanes send, in their order."""
-    return [
-        (b"content-type", response.media_type),
-        (b"content-length", str(len(response.body)).encode()),
-        *response.headers,
-    ]
-
-
-def write_response(response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
-    """The answer as bytes, as uvicorn would write it."""
-    headers = [*default_headers, *response_headers(response)]
-    if not keep_alive:
-        headers.append((b"connection", b"close"))
-    lines = [b"%s: %s\r\n" % header for header in headers]
-    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body])
+from rlway_serve.response import Response, problem_response, write_response
+from rlway_serve.routes import Head, HotRoutes
 
 
 class Slot:
@@ -139,7 +85,9 @@ class HotLane(HttpToolsProtocol):
         if self._last or self.parser.should_upgrade():
             return
         policy = self.routes.by_url.get(self.url)
-        self._head = None if policy is None or self._asgi_open else self._read_head(policy)
+        self._head = (
+            None if policy is None or self._asgi_open else self.routes.read_head(policy, self.headers, self.parser)
+        )
         if self._head is None:
             self._enter_asgi()
             return
@@ -204,23 +152,6 @@ class HotLane(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._reading = False
         self.data_received(b"\r\n".join(lines) + rest)
-
-    def _read_head(self, policy: ServedPolicy) -> Head | None:
-        """What the headers say, of several alike the first; None for what this lane does not read."""
-        body_bytes, media_type, authorization = -1, b"", None
-        for name, value in self.headers:
-            if name == b"content-length":
-                body_bytes = int(value)
-            elif name == b"content-type":
-                media_type = media_type or value
-            elif name == b"authorization":
-                authorization = value if authorization is None else authorization
-            elif name in SLOW_HEADERS:
-                return None
-        plain = self.parser.get_method() == b"POST" and self.parser.get_http_version() == "1.1"
-        if not plain or not 0 <= body_bytes <= self.routes.max_body_bytes:
-            return None
-        return Head(policy, body_bytes, media_type, authorization, self.parser.should_keep_alive())
 
     def _enter_asgi(self) -> None:
         headers = self.headers

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from rlway_client.errors import InternalError, KeyMissing, QueueFull, RlwayError
 
@@ -54,3 +55,21 @@ def _encode(problem: dict[str, Any]) -> bytes:
 def new_internal_error() -> InternalError:
     """A 500 with a fresh request id; the caller logs the cause under the same id."""
     return InternalError(uuid.uuid4().hex)
+
+
+def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
+    """The headers that both lanes send, in their order."""
+    return [
+        (b"content-type", response.media_type),
+        (b"content-length", str(len(response.body)).encode()),
+        *response.headers,
+    ]
+
+
+def write_response(response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+    """The answer as bytes, as uvicorn would write it."""
+    headers = [*default_headers, *response_headers(response)]
+    if not keep_alive:
+        headers.append((b"connection", b"close"))
+    lines = [b"%s: %s\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body])

@@ -18,10 +18,11 @@ import uvicorn
 from rlway_client.errors import UsageError
 from rlway_serve.app import create_app
 from rlway_serve.endpoint import Endpoint
-from rlway_serve.hotlane import HotLane, HotRoutes
+from rlway_serve.hotlane import HotLane
 from rlway_serve.keys import Keys
 from rlway_serve.metrics import Metrics
 from rlway_serve.repository import Repository
+from rlway_serve.routes import HotRoutes
 from rlway_serve.settings import Settings
 
 

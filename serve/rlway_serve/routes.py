@@ -1,0 +1,64 @@
+"""Which requests the hot lane answers, and what their headers say.
+
+In:      a request's URL and headers, as the parser read them; or header bytes that were read before.
+Out:     `Head`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rlway_serve.endpoint import Endpoint
+from rlway_serve.policy import ServedPolicy
+
+SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect"))
+MAX_KNOWN_HEADS = 1024
+MAX_KNOWN_HEAD_BYTES = 2048
+
+
+class Head(NamedTuple):
+    """What the headers of an act request say."""
+
+    policy: ServedPolicy
+    body_bytes: int
+    media_type: bytes
+    authorization: bytes | None
+    keep_alive: bool
+
+
+class HotRoutes:
+    """What all hot connections of a server share."""
+
+    def __init__(self, endpoint: Endpoint, max_body_bytes: int) -> None:
+        self.endpoint = endpoint
+        self.max_body_bytes = max_body_bytes
+        self.by_url: dict[bytes, ServedPolicy] = {
+            f"/v1/policies/{policy.name}/act".encode(): policy for policy in endpoint.repository
+        }
+        if endpoint.repository.default:
+            self.by_url[b"/act"] = endpoint.repository.default
+        self.known_heads: dict[bytes, Head] = {}
+
+    def remember(self, raw: bytes, head: Head) -> None:
+        """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
+        if len(raw) <= MAX_KNOWN_HEAD_BYTES:
+            if len(self.known_heads) == MAX_KNOWN_HEADS:
+                self.known_heads.clear()
+            self.known_heads[raw] = head
+
+    def read_head(self, policy: ServedPolicy, headers: list[tuple[bytes, bytes]], parser: Any) -> Head | None:
+        """What parsed headers say, of several alike the first; None for what the hot lane does not read."""
+        body_bytes, media_type, authorization = -1, b"", None
+        for name, value in headers:
+            if name == b"content-length":
+                body_bytes = int(value)
+            elif name == b"content-type":
+                media_type = media_type or value
+            elif name == b"authorization":
+                authorization = value if authorization is None else authorization
+            elif name in SLOW_HEADERS:
+                return None
+        plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
+        if not plain or not 0 <= body_bytes <= self.max_body_bytes:
+            return None
+        return Head(policy, body_bytes, media_type, authorization, parser.should_keep_alive())
