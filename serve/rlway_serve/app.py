@@ -16,7 +16,7 @@ from fastapi.responses import Response as HttpResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from rlway_client.errors import BodyTooLarge, NotFound, RlwayError
+from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RlwayError
 from rlway_serve import __version__
 from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
@@ -38,6 +38,7 @@ def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> Fast
         version=__version__,
         description="Policies that answer observations with actions.",
         redoc_url=None,
+        redirect_slashes=False,  # an address built from the caller's `Host` header is nothing to send anyone to
         exception_handlers={RlwayError: _on_rlway_error, HTTPException: _on_http_error, Exception: _on_bug},
     )
     repository = endpoint.repository
@@ -120,6 +121,9 @@ def _check_key(endpoint: Endpoint, request: Request) -> None:
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
     """The whole body, given up as soon as it is known to be too large."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
     too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > max_bytes:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.policy import ServedPolicy
 
-SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect"))
+SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 MAX_KNOWN_HEADS = 1024
 MAX_KNOWN_HEAD_BYTES = 2048
 

@@ -378,3 +378,15 @@ def test_a_batch_larger_than_the_queue_runs_when_nothing_waits(strict: Server, k
     """The capacity bounds what waits; it is no limit for a single request."""
     body = {"observations": [[1, 0, 0, 0]] * 20}
     assert strict.ask(act_request(body, headers=[key])).json["actions"] == [0] * 20
+
+
+@pytest.mark.parametrize("lane", ["hot", "query"])
+def test_a_compressed_body_is_refused(linear: Server, lane: str) -> None:
+    """415 rather than bytes read as what they are not."""
+    request = act_request(b"{}", lane=lane, headers=["content-encoding: gzip"])
+    check_problem(linear.ask(request), 415, linear)
+
+
+def test_a_trailing_slash_is_another_route(linear: Server) -> None:
+    """404, and no redirection to an address that the caller made up."""
+    check_problem(linear.ask(act_request(b"{}", path="/act/")), 404, linear)
