@@ -33,7 +33,7 @@ $(UV):
 	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
 	@touch $@
 
-demo: setup  ## trains, exports, serves and plays CartPole-v1, in about a minute
+demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a minute
 	@.venv/bin/python demo.py
 
 test: setup  ## every test, in both environments

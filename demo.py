@@ -74,6 +74,9 @@ def rlway(command: Path, *words: Any) -> Any:
     process = subprocess.Popen([str(word) for word in (command, *words, "--json")], stdout=subprocess.PIPE)
     try:
         output, _ = process.communicate()
+    except KeyboardInterrupt:  # Ctrl-C went to it as well, and it tidies up
+        stop(process, ask=False)
+        raise
     except BaseException:
         stop(process)
         raise
@@ -98,9 +101,10 @@ def server(models: Path) -> Iterator[str]:
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Asks the process to end, and insists after a while."""
-    process.terminate()
+def stop(process: subprocess.Popen[bytes], ask: bool = True) -> None:
+    """Asks the process to end, unless it has been, and insists after a while."""
+    if ask:
+        process.terminate()
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:

@@ -47,13 +47,17 @@ def q_network_policy(models: Path, name: str = "q-network", hidden: tuple[int, .
     return _write_bundle(models, _discrete_manifest(name, 1), _discrete_model(nodes, constants))
 
 
-def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1) -> Bundle:
-    """A continuous policy over float32[4] with two actions in [−2, 2]."""
+def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brittle: bool = False) -> Bundle:
+    """A continuous policy over float32[4] with two actions in [−2, 2]; a brittle one is NaN where |loc| > 1e8."""
     constants = {"weights": WEIGHTS, "std": np.full(2, 0.5, np.float32), "magnitude": np.full(2, 2.0, np.float32)}
+    constants["large"] = np.full(2, 1e30 if brittle else 1.0, np.float32)
     nodes = [
         helper.make_node("MatMul", ["observation", "weights"], ["loc"]),
+        helper.make_node("Mul", ["loc", "large"], ["larger"]),
+        helper.make_node("Sub", ["larger", "larger"], ["nothing"]),  # ∞ − ∞, once float32 overflows
+        helper.make_node("Add", ["loc", "nothing"], ["sound"]),
         helper.make_node("Mul", ["noise", "std"], ["spread"]),
-        helper.make_node("Add", ["loc", "spread"], ["sum"]),
+        helper.make_node("Add", ["sound", "spread"], ["sum"]),
         helper.make_node("Tanh", ["sum"], ["squashed"]),
         helper.make_node("Mul", ["squashed", "magnitude"], ["action"]),
     ]

@@ -17,10 +17,11 @@ from typing import Any
 
 import msgspec
 
-from rlway_client.bundle import Bundle, bundle_versions
-from rlway_client.errors import ExportRefused
+from rlway_client.bundle import Bundle
+from rlway_client.errors import ExportRefused, UsageError
 from rlway_client.files import folder_that_appears_whole, sha256
 from rlway_client.manifest import Manifest, Parity, encode_manifest
+from rlway_client.specs import AnyArray
 from rlway_export import onnx_file, parity, tflite_file
 from rlway_export.card import model_card
 from rlway_export.source import Source
@@ -31,19 +32,30 @@ SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model c
 
 def write_bundle(source: Source, models: Path, name: str, on_step: Callable[[str], None]) -> Bundle:
     """Converts, compares and publishes; `on_step` is told what happens."""
+    for folder in (models, models / name):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: expected a folder of bundles, got a file.")
+    observations = source.observations()
     while True:
-        versions = bundle_versions(models / name) if (models / name).is_dir() else []
-        path = models / name / str(versions[0] + 1 if versions else 1)
+        path = models / name / str(_next_version(models / name))
         try:
             with folder_that_appears_whole(path) as draft:
-                _fill(draft, source, _describe(source, name, int(path.name)), on_step)
+                _fill(draft, source, observations, _describe(source, name, int(path.name)), on_step)
         except FileExistsError:
             on_step(f"version {path.name} was published by another export meanwhile; taking the next")
         else:
             return Bundle.open(path)
 
 
-def _fill(draft: Path, source: Source, manifest: Manifest, on_step: Callable[[str], None]) -> None:
+def _next_version(policy: Path) -> int:
+    """One above every number that stands there, be it a version or something that only looks like one."""
+    names = [path.name for path in policy.iterdir()] if policy.is_dir() else []
+    return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0) + 1
+
+
+def _fill(
+    draft: Path, source: Source, observations: AnyArray, manifest: Manifest, on_step: Callable[[str], None]
+) -> None:
     on_step(f"baking checkpoint {source.checkpoint} into the SavedModel")
     policy = source.materialize(draft)
     on_step("converting to ONNX")
@@ -51,7 +63,6 @@ def _fill(draft: Path, source: Source, manifest: Manifest, on_step: Callable[[st
     on_step("converting to TFLite")
     tflite_file.write_tflite(policy, draft / tflite_file.FILE)
     on_step("comparing every file with the SavedModel")
-    observations = source.observations()
     runners: dict[str, parity.Runner] = {
         onnx_file.FILE: onnx_file.OnnxRunner(draft / onnx_file.FILE),
         tflite_file.FILE: tflite_file.TFLiteRunner(draft / tflite_file.FILE),

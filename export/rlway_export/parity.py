@@ -91,6 +91,8 @@ def _judge(
         return _judge_discrete(file, batch, noise, expected, found)
     low, high = run.action.bounds()
     scale = float(np.max(high - low))
+    if not np.isfinite(scale):  # unbounded: judged by the actions that there are
+        scale = max(1.0, float(np.abs(expected["action"]).max()))
     difference = np.abs(expected["action"] - found["action"])
     return Parity(
         file=file,

@@ -7,6 +7,7 @@ Refuses: a checkpoint that does not exist (UsageError lists those that do), a Sa
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ class Source(NamedTuple):
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 observations: AnyArray = arrays[spec.name]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise RunInvalid(f"{path}: cannot be read: {error}.") from None
         if observations.shape[1:] != spec.shape or not len(observations):
             raise RunInvalid(

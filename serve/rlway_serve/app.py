@@ -126,7 +126,8 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
         raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
     too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
     declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_bytes:
+    declared = declared.lstrip("0") or "0"
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
         raise too_large
     body = bytearray()
     async for chunk in request.stream():

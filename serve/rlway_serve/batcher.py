@@ -22,7 +22,7 @@ import numpy as np
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, SpecViolated
 from rlway_client.exploration import draw_noise
 from rlway_client.manifest import Manifest
-from rlway_client.specs import AnyArray, FloatArray
+from rlway_client.specs import AnyArray, Fault, FloatArray
 from rlway_serve.call import Call
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.encoder import ActEncoder
@@ -99,10 +99,12 @@ class Batcher:
             running.add_done_callback(lambda done: self._answer(batch, done.result()))
 
     def _answer(self, batch: list[Call], responses: list[Response]) -> None:
-        self._metrics.count_batch(batch, responses, time.perf_counter())
-        for call, response in zip(batch, responses, strict=True):
-            call.reply(response)
-        self._schedule_next()
+        try:
+            self._metrics.count_batch(batch, responses, time.perf_counter())
+            for call, response in zip(batch, responses, strict=True):
+                call.reply(response)
+        finally:
+            self._schedule_next()
 
     def _schedule_next(self) -> None:
         self._scheduled = bool(self._queue)
@@ -148,10 +150,14 @@ class Batcher:
                 return self._execute_without_faulty(batch)
             if plain:
                 greedy = self._runtime.zero_noise(len(batch))
-                actions = self._checked(self._runtime.run(observations, greedy, ("action",))[0])
-                return [self._encoder.encode_single(action) for action in actions.tolist()]
+                actions = self._runtime.run(observations, greedy, ("action",))[0]
+                if np.isfinite(actions).all():
+                    return [self._encoder.encode_single(action) for action in actions.tolist()]
+                return self._execute_apart(batch)
             names = self._runtime.outputs if any(call.outputs for call in batch) else ("action",)
             results = self._runtime.run(observations, self._noise(batch, len(observations)), names)
+            if not np.isfinite(results[0]).all():
+                return self._execute_apart(batch)
             return self._encode(batch, dict(zip(names, results, strict=True)))
         except Exception:
             return [self._failed(batch)] * len(batch)
@@ -163,7 +169,7 @@ class Batcher:
         return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
 
     def _encode(self, batch: list[Call], results: dict[str, AnyArray]) -> list[Response]:
-        actions = self._checked(results["action"])
+        actions = results["action"]
         responses = []
         start = 0
         for call in batch:
@@ -172,11 +178,12 @@ class Batcher:
             responses.append(self._encoder.encode(call, actions[rows], outputs))
         return responses
 
-    def _checked(self, actions: AnyArray) -> AnyArray:
-        """Never an action that a motor would obey and nobody could explain."""
-        if not np.isfinite(actions).all():
-            raise ValueError("the policy returned an action that is not finite")
-        return actions
+    def _execute_apart(self, batch: list[Call]) -> list[Response]:
+        """Some action is not finite, which no motor should be told: its caller hears so, and nobody else."""
+        if len(batch) > 1:
+            return [self._execute([call])[0] for call in batch]
+        place = "observations" if batch[0].batched else "observation"
+        return [problem_response(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))]
 
     def _failed(self, batch: list[Call]) -> Response:
         error = new_internal_error()

@@ -24,6 +24,8 @@ from rlway_client.manifest import Manifest
 from rlway_client.specs import MAX_FAULTS, Fault, TensorSpec, describe, find_faults
 from rlway_serve.call import Call, Reply
 
+ROWS_AT_ONCE = 256
+
 
 class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may accompany an observation."""
@@ -43,6 +45,7 @@ class ActDecoder:
         self._spec = manifest.observation[0]
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row = row_type(self._spec)
+        self._rows_type = list[row]  # type: ignore[valid-type]
         self.body_type = msgspec.defstruct(
             "ActRequest",
             [
@@ -161,11 +164,22 @@ class ActDecoder:
             got = describe(observations) if observations != [] else "0"
             return [Fault("observations", f"an array of at least 1 {self._spec.label}", got)]
         faults: list[Fault] = []
-        for i, row in enumerate(observations):
-            faults += find_faults(row, self._spec, f"observations[{i}]")
+        for start in range(0, len(observations), ROWS_AT_ONCE):
+            rows = observations[start : start + ROWS_AT_ONCE]
+            if self._are_sound(rows):  # at C speed; a large body must not hold up the event loop for seconds
+                continue
+            for i, row in enumerate(rows, start):
+                faults += find_faults(row, self._spec, f"observations[{i}]")
             if len(faults) >= MAX_FAULTS:
                 break
         return faults
+
+    def _are_sound(self, rows: list[Any]) -> bool:
+        try:
+            array = np.asarray(msgspec.convert(rows, self._rows_type), np.float64)
+        except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):
+            return False
+        return self._spec.numpy_dtype.kind != "f" or bool((np.abs(array) <= np.finfo(self._spec.dtype).max).all())
 
 
 def _parse_int(digits: str) -> int | float:

@@ -25,6 +25,8 @@ from rlway_client.errors import RequestMalformed
 from rlway_serve.response import Response, problem_response, write_response
 from rlway_serve.routes import Head, HotRoutes
 
+MAX_HEADERS_BYTES = 65536
+
 
 class Slot:
     """The place of one hot request among its connection's answers; calling it gives the answer."""
@@ -59,6 +61,8 @@ class HotLane(HttpToolsProtocol):
         self._head: Head | None = None  # when it is hot
         self._raw_head = b""  # its bytes, when they came in one piece
         self._chunks: list[bytes] = []
+        self._in_headers = False
+        self._headers_bytes = 0
         # The answers that are due.
         self._slots: deque[Slot] = deque()
         self._slots_empty: asyncio.Future[None] | None = None
@@ -73,7 +77,8 @@ class HotLane(HttpToolsProtocol):
     # What the parser calls, in this order, for every request.
 
     def on_message_begin(self) -> None:
-        self._reading = True
+        self._reading = not self._last
+        self._in_headers = True
         self._head = None
         self.url = b""
         self.headers = []
@@ -81,6 +86,7 @@ class HotLane(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         raw, self._raw_head = self._raw_head, b""
+        self._in_headers = False
         # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
         if self._last or self.parser.should_upgrade():
             return
@@ -159,7 +165,6 @@ class HotLane(HttpToolsProtocol):
         super().on_message_begin()  # makes the scope, which the hot lane does without
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
-        self._asgi_open += 1
         if self._slots:
             self.app, app = self._after_slots(self.app), self.app
             try:
@@ -168,6 +173,7 @@ class HotLane(HttpToolsProtocol):
                 self.app = app
         else:
             super().on_headers_complete()
+        self._asgi_open += 1  # last: a URL that cannot be parsed raises, and nothing is owed but a 400
 
     def _after_slots(self, app: Any) -> Any:
         """The application, begun once every hot request before it is answered."""
@@ -253,18 +259,27 @@ class HotLane(HttpToolsProtocol):
         self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._active_s = self.loop.time()
         data = self._ask_known(data)
         if not data:
             return
+        headers = self.headers
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError as error:
             self.send_400_response(str(error))
+        else:
+            # Neither the parser nor uvicorn has a limit for headers.
+            unfinished = self._in_headers and self.headers is headers  # of one request, before and after these bytes
+            self._headers_bytes = self._headers_bytes + len(data) if unfinished else 0
+            if self._headers_bytes > MAX_HEADERS_BYTES:
+                self.send_400_response("headers too large")
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer has said all that it will: it gets the answers that are due, then the connection closes."""

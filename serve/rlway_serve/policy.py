@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rlway_client.bundle import Bundle
+from rlway_client.errors import BundleInvalid
 from rlway_serve.batcher import Batcher
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.metrics import Metrics
@@ -27,6 +28,8 @@ class ServedPolicy:
         self.manifest = bundle.manifest
         self.name = bundle.manifest.policy
         self.version = bundle.manifest.version
+        if MODEL_FILE not in bundle.manifest.files:
+            raise BundleInvalid(f"{bundle.path}: its manifest lists no {MODEL_FILE}; export the policy again.")
         self.runtime = OnnxRuntime(bundle.path / MODEL_FILE, bundle.manifest)
         self.decoder = ActDecoder(bundle.manifest)
         self.metrics = metrics.add(self.name, self.version)

@@ -23,7 +23,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report 
 import onnxruntime as ort
 
 INLINE_BELOW_S = 200e-6  # a run shorter than this costs the event loop less than the hop to a thread and back
-MEASURED_BATCHES = (1, 8, 64)
+MEASURED_BATCHES = (1, 8, 64, 256)
 
 
 class OnnxRuntime:
@@ -42,7 +42,8 @@ class OnnxRuntime:
             raise BundleInvalid(f"{path}: policies with several observation inputs or with state are not served yet.")
         self._spec = manifest.observation[0]
         self._noise_size = manifest.noise.size if manifest.noise else 0
-        self.outputs = ("action", *(spec.name for spec in manifest.outputs))
+        self._output_specs = (manifest.action, *manifest.outputs)
+        self.outputs = tuple(spec.name for spec in self._output_specs)
         self._check_signature(path)
         self._zeros: FloatArray = np.zeros((0, self._noise_size), np.float32)
         try:
@@ -80,6 +81,12 @@ class OnnxRuntime:
                 f"got inputs {sorted(found)}{f' and no {sorted(missing)}' if missing else ''}."
             )
 
+    def _check_outputs(self, results: list[AnyArray], rows: int) -> None:
+        for spec, result in zip(self._output_specs, results, strict=True):
+            if result.shape != (rows, *spec.shape) or result.dtype.kind != spec.numpy_dtype.kind:
+                got = f"{result.dtype}{list(result.shape)}"
+                raise ValueError(f"{spec.name}: expected {spec.dtype}{[rows, *spec.shape]}, got {got}")
+
     def _measure(self) -> dict[int, float]:
         """Warms the session up and takes the median run time in seconds for some batch sizes."""
         curve = {}
@@ -92,4 +99,5 @@ class OnnxRuntime:
                 self.run(observations, noise, self.outputs)
                 times.append(time.perf_counter() - start)
             curve[rows] = statistics.median(times)
+            self._check_outputs(self.run(observations, noise, self.outputs), rows)
         return curve

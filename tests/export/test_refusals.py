@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,25 @@ def test_a_policy_name_that_could_leave_the_folder_is_refused(name: str, trained
     """Names are letters, digits, dots, underscores and dashes: they become folders and URLs."""
     sentence = refused(trained_run, "--models", tmp_path / "models", f"--policy={name}")
     assert "expected 1 to 64 letters, digits" in sentence
+
+
+def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Path) -> None:
+    """Neither the models folder nor the policy's may be a file; both are said before anything is converted."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/cartpole").touch()
+    words = ("--policy", "cartpole", "--models")
+    assert "cartpole: expected a folder of bundles, got a file" in refused(trained_run, *words, tmp_path / "models")
+    assert "expected a folder of bundles, got a file" in refused(trained_run, *words, tmp_path / "models/cartpole")
+
+
+def test_an_export_that_is_ended_leaves_nothing(trained_run: Path, tmp_path: Path) -> None:
+    """SIGTERM while it converts: exit status 143, and no draft."""
+    command = [str(TRAIN), "export", str(trained_run), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "converting to ONNX" in line:
+                break
+        process.terminate()
+        assert process.wait(60) == 143
+    assert not (tmp_path / "models").exists()

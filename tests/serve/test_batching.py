@@ -145,3 +145,23 @@ def test_a_half_closed_peer_is_answered_after_a_long_run(several: Server, lane: 
         wire.half_close()
         assert len(wire.answer().body) == SLOW_BATCH * 8
         assert wire.rest() == b""
+
+
+def test_an_action_that_is_not_finite_is_its_callers_alone(several: Server) -> None:
+    """Observations so large that the policy overflows get 422, and the others of their batch their actions."""
+    path = "/v1/policies/brittle/act"
+    huge, fine = {"observation": [1e10, 0, 0, 0]}, {"observation": [0.1, 0, 0, 0]}
+    with several.connect() as wire:
+        wire.send(b"".join(act_request(body, path=path) for body in (fine, huge, fine)))
+        answers = [wire.answer() for _ in range(3)]
+    assert [answers[0].status, answers[2].status] == [200, 200]
+    assert answers[1].status == 422
+
+
+def test_a_large_batch_with_one_fault_is_refused_by_its_path(linear: Server) -> None:
+    """Among 100,000 rows, the one with the fault is named."""
+    rows: list[list[Any]] = [[0, 0, 0, 0] for _ in range(100_000)]
+    rows[77_777][2] = "x"
+    answer = linear.ask(act_request({"observations": rows}))
+    assert answer.status == 422
+    assert [fault["path"] for fault in answer.json["errors"]] == ["observations[77777][2]"]

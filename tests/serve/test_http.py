@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -283,3 +284,39 @@ def test_a_connection_in_use_is_not_idle(impatient: Server, lanes: tuple[str, ..
             wire.send(act_request(BODIES[0], lane=lane))
             assert wire.answer().status == 200
             assert not select.select([wire.socket], [], [], KEEP_ALIVE_S / 3)[0], f"closed after {lane}"
+
+
+def test_a_url_that_cannot_be_parsed_is_answered_and_closed(linear: Server) -> None:
+    """400 and the end, alone and behind other requests; the server still stops at once (as the fixture checks)."""
+    bad = b"GET http://a:99999/ HTTP/1.1\r\nhost: test\r\n\r\n"
+    for before, answers in ((b"", 0), (get_request("/healthz"), 1), (act_request(BODIES[0]), 1)):
+        with linear.connect() as wire:
+            wire.send(before + bad)
+            statuses = [wire.answer().status for _ in range(answers + 1)]
+            assert statuses == [200] * answers + [400]
+            assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("piece", [b"x" * 40_000, b"a: b\r\n" * 7000], ids=["one header", "many headers"])
+def test_headers_without_end_are_refused(linear: Server, piece: bytes) -> None:
+    """A client cannot fill the server's memory with headers that never end."""
+    with linear.connect() as wire:
+        wire.send(b"POST " + ACT.encode() + b" HTTP/1.1\r\nlong: ")
+        received = b""
+        for _ in range(50):
+            try:
+                wire.send(piece)
+            except ConnectionError:
+                break
+        with suppress(ConnectionError):
+            received = wire.rest()
+        assert received == b"" or received.startswith(b"HTTP/1.1 400 ")
+    assert linear.ask(act_request(BODIES[0])).status == 200
+
+
+def test_a_content_length_with_thousands_of_zeros_is_no_server_error(linear: Server) -> None:
+    """Python refuses to read such a number; the request is answered all the same."""
+    head, _, body = act_request(BODIES[0], lane="query").partition(b"\r\n\r\n")
+    length = b"content-length: %d" % len(body)
+    padded = head.replace(length, b"content-length: " + b"0" * 5000 + b"%d" % len(body))
+    assert linear.ask(padded + b"\r\n\r\n" + body).status in (200, 400)

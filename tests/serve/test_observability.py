@@ -66,6 +66,7 @@ def test_policies_are_listed(several: Server, linear: Server) -> None:
     listing = httpx.get(f"{several.url}/v1/policies").json()
     assert listing["default"] is None
     assert {policy["name"]: policy["versions"] for policy in listing["policies"]} == {
+        "brittle": [1],
         "gaussian": [1],
         "linear": [1],
         "slow": [1],

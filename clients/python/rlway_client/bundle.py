@@ -31,6 +31,8 @@ class Bundle(NamedTuple):
             content = (path / "manifest.json").read_bytes()
         except FileNotFoundError:
             raise BundleInvalid(f"{path}: has no manifest.json, so it is not a bundle.") from None
+        except OSError as error:
+            raise BundleInvalid(f"{path / 'manifest.json'}: cannot be read: {error.strerror}.") from None
         bundle = cls(path, decode_manifest(content, str(path / "manifest.json")))
         if verify:
             bundle.verify()

@@ -6,8 +6,9 @@ Out:     an exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
 
 from __future__ import annotations
 
+import signal
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any
 
 import typer
@@ -33,6 +34,8 @@ class Commands(TyperGroup):
         if entry is None:
             if cmd_name in PACKAGE_OF:
                 package = PACKAGE_OF[cmd_name]
+                if _is_installed(package):
+                    return None
                 raise UsageError(
                     f"`rlway {cmd_name}` comes with {package}, which is not installed here: pip install {package}"
                 )
@@ -46,6 +49,14 @@ class Commands(TyperGroup):
             command = get_command(app)
         command.name = cmd_name
         return command
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _installed() -> dict[str, EntryPoint]:
@@ -73,6 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
+    # So that what tidies up after a command does so however it is ended; a server has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         # Not standalone: typer's own refusals come to us, to be one sentence like all others.
         status = app(args=[word for word in words if word != "--debug"], prog_name="rlway", standalone_mode=False)

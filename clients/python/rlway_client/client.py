@@ -10,6 +10,8 @@ Refuses: ServerUnreachable when the whole exchange takes longer than `timeout_s`
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import time
 from types import TracebackType
@@ -84,6 +86,8 @@ class PolicyClient:
             raise
 
     def _try_again_if_stale(self, request: bytes, deadline: float) -> Answer:
+        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+            self.close()  # unasked, it can only have closed the connection, or said that it will
         reused = self._socket is not None
         try:
             return self._try(request, deadline)
@@ -134,7 +138,7 @@ def default_policy(listing: Any) -> str:
 
 def unreachable(address: Address, error: Exception) -> ServerUnreachable:
     """The connection failed."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).rstrip(".")
     return ServerUnreachable(f"{address}: no policy server answers there: {reason}.")
 
 

@@ -14,8 +14,6 @@ Refuses: a way of exploring that the action space has not.
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import numpy as np
 
@@ -23,6 +21,8 @@ from rlway_client.errors import SpecViolated
 from rlway_client.specs import Fault, FloatArray, TensorSpec, describe
 
 FORCED = np.float32(1e30)  # above every Q-value, yet finite: −inf would turn 0 · inf into NaN on some runtimes
+
+MOST_NOISE = 1e6  # of temperature and sigma; float32 must hold what is made of it
 
 
 class Explore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,8 +47,9 @@ def check_explore(explore: Explore, action: TensorSpec, noise: TensorSpec | None
     if name not in allowed:
         kind = "discrete" if action.is_discrete else "continuous"
         raise SpecViolated([Fault(f"explore.{name}", f"{' or '.join(allowed)} for a {kind} action", name)])
-    if not math.isfinite(value) or value < 0 or (name == "epsilon" and value > 1):
-        expected = "a number from 0 to 1" if name == "epsilon" else "a finite number of at least 0"
+    most = 1.0 if name == "epsilon" else MOST_NOISE
+    if not 0 <= value <= most:
+        expected = f"a number from 0 to {most:g}"
         raise SpecViolated([Fault(f"explore.{name}", expected, describe(value))])
 
 

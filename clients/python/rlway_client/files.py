@@ -6,6 +6,7 @@ Out:     the finished file or folder, by one rename.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -45,7 +46,12 @@ def folder_that_appears_whole(path: Path) -> Iterator[Path]:
         draft.chmod(0o755)
         if path.exists():  # an empty folder would be replaced silently by the rename
             raise FileExistsError(f"{path} exists already")
-        draft.rename(path)
+        try:
+            draft.rename(path)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:  # somebody was faster by a moment
+                raise FileExistsError(f"{path} exists already") from error
+            raise
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         with suppress(OSError):  # somebody else's version may stand there by now

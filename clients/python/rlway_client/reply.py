@@ -68,7 +68,7 @@ def decode_act(answer: Answer) -> Reply:
         action = content["actions"] if "actions" in content else content["action"]
         outputs = {name: np.asarray(values, np.float32) for name, values in content.get("outputs", {}).items()}
         return Reply(_to_action(action), content["version"], outputs)
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise RlwayError("the server answered, but not as a policy server does; is the URL right?") from None
 
 

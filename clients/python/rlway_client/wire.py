@@ -30,12 +30,13 @@ class Address(NamedTuple):
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
+            (parts.hostname or "").encode("idna")
+        except ValueError as error:  # UnicodeError is one
             raise UsageError(f"URL {url!r}: {error}.") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"URL {url!r}: expected http://HOST:PORT or https://HOST:PORT.")
         tls = ssl.create_default_context() if parts.scheme == "https" else None
-        return cls(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
+        return cls(parts.hostname.encode("idna").decode(), port or (443 if tls else 80), tls, parts.path.rstrip("/"))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -78,6 +79,8 @@ class AnswerReader:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise ServerUnreachable(f"what answers there does not speak HTTP: {error}.") from None
+        except httptools.HttpParserUpgrade:
+            raise ServerUnreachable("what answers there speaks something else than HTTP/1.1.") from None
         return self.answer
 
     def on_header(self, name: bytes, value: bytes) -> None:
