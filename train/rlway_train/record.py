@@ -21,8 +21,8 @@ from tf_agents.train.triggers import PolicySavedModelTrigger
 from rlway_client.files import write_atomically
 from rlway_client.run import Run
 from rlway_client.specs import FloatArray
-from rlway_train.agent import Learner
 from rlway_train.evaluation import Evaluation
+from rlway_train.learner import Learner
 
 COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
 
