@@ -153,8 +153,8 @@ def _continuous_action(env: str, space: Any) -> TensorSpec:
     spec = make_spec("action", space.shape, "float32", space.low, space.high)
     if not np.isfinite(spec.bounds()).all():
         raise EnvironmentFault(
-            f"{env}: SAC needs actions with bounds, got {space}; "
-            f"give them some with gymnasium.wrappers.RescaleAction or your own wrapper."
+            f"{env}: SAC needs bounds on every action, got {space}; "
+            f"wrap the environment in a gymnasium.ActionWrapper whose action_space has them."
         )
     return spec
 

@@ -66,14 +66,16 @@ PRESETS = {
     "pendulum-sac": Preset(
         env="Pendulum-v1",
         summary="Pendulum-v1 swung up and held, in 20,000 steps with one update a step",
+        # Networks of 64 units learn it as well as the usual 256, at four times the rate. The falling rate keeps what
+        # is learned by 5,000 steps from being lost now and then.
         settings=SacSettings(
             steps=20_000,
             hidden=(64, 64),
             learning_rate=1e-3,
             learning_rate_end=1e-4,
             envs=4,
-            block_steps=16,
-            block_iterations=16,
+            block_steps=20,
+            block_iterations=20,
         ),
     ),
 }
