@@ -76,6 +76,16 @@ def test_zero_noise_is_the_greedy_action() -> None:
     np.testing.assert_allclose(acted["action"], greedy, atol=1e-6)
 
 
+def test_an_observation_from_far_away_still_has_an_action() -> None:
+    """Where the scale overflows, the greedy action is a number all the same, in both forms, and so is a sample."""
+    learning, far = learner(), OBSERVATIONS * np.float32(1e6)
+    acted = {name: value.numpy() for name, value in learning.act()(far, np.zeros((50, 2), np.float32)).items()}
+    assert (acted["scale"] == np.float32(1e9)).any()
+    np.testing.assert_allclose(acted["action"], learning.policy()(far), atol=1e-6)
+    sampled = learning.exploring(0)(far)
+    assert ((sampled >= LOW) & (sampled <= HIGH)).all()
+
+
 @pytest.mark.parametrize("source", ["act", "numpy"])
 def test_normal_noise_samples_the_collect_policy(source: str) -> None:
     """Actions from standard normal noise, and those that collect experience, are spread as TF-Agents' own samples."""

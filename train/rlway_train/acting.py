@@ -15,6 +15,10 @@ import numpy as np
 
 from rlway_client.specs import AnyArray, FloatArray, IntArray
 
+# An observation far from all that was trained on can overflow exp(), and ∞ · 0 would make the greedy action NaN. This
+# is as good as ∞: whatever the noise, the action is at one of its bounds.
+LARGEST_SCALE = 1e9
+
 Policy = Callable[[FloatArray], AnyArray]  # observations [B, obs_dim] -> actions [B, …]
 
 
@@ -79,7 +83,7 @@ class GaussianPolicy:
     def distribution(self, observations: FloatArray) -> tuple[FloatArray, FloatArray]:  # -> [B, action_dim] twice
         """Location and scale, before the squashing."""
         loc, log_scale = np.split(dense(self.layers, observations), 2, axis=1)
-        return loc, np.exp(log_scale)
+        return loc, np.exp(np.minimum(log_scale, np.log(LARGEST_SCALE), dtype=np.float32))
 
     def __call__(self, observations: FloatArray) -> FloatArray:  # -> [B, action_dim]
         loc, scale = self.distribution(observations)

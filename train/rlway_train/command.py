@@ -194,7 +194,7 @@ def _train_into(folder: Path, env: str, preset: str | None, settings: Settings, 
     )
 
 
-def _make_learner(settings: Settings, domain: Domain, seed: int) -> Learner:
+def _make_learner(settings: Settings, domain: Domain, seed: int) -> Learner[Any]:
     if isinstance(settings, SacSettings):
         from rlway_train.sac import SacLearner
 

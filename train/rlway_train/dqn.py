@@ -26,14 +26,13 @@ from rlway_train.progress import Exploration
 from rlway_train.settings import DqnSettings
 
 
-class DqnLearner(Learner):
+class DqnLearner(Learner[DqnSettings]):
     """A DQN agent with its replay."""
 
     algorithm = "dqn"
 
     def __init__(self, settings: DqnSettings, domain: Domain, seed: int) -> None:
         super().__init__(settings, domain, seed)
-        self.settings = settings
         self.n_actions = domain.n_actions
         observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import tensorflow as tf
@@ -24,37 +24,36 @@ from rlway_train.environment import Domain
 from rlway_train.progress import Exploration
 from rlway_train.replay import Ring
 from rlway_train.seeds import Purpose, seed_for
-from rlway_train.settings import Settings
+from rlway_train.settings import Chosen
 
 
 class TrainingDiverged(RlwayError):
     """The loss left the finite numbers: no later update can mend the weights."""
 
 
-class Learner(ABC):
+class Learner(ABC, Generic[Chosen]):
     """An agent with its replay. A subclass makes `self.agent`, then calls `_compile`."""
 
     algorithm: ClassVar[str]
     agent: Any
 
-    def __init__(self, settings: Settings, domain: Domain, seed: int) -> None:
+    def __init__(self, settings: Chosen, domain: Domain, seed: int) -> None:
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
-        self.domain = domain
+        self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
         self.train_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step")
         self.replay = Ring(settings.replay_capacity, row_width(self.obs_dim, self.action_dim))
         self._rng = np.random.default_rng(seed_for(seed, Purpose.EXPLORATION))
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
-        self._base = settings
 
     def _compile(self) -> None:
         width = row_width(self.obs_dim, self.action_dim)
-        self._update = tf.function(self._update_many, jit_compile=self._base.xla)
+        self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
         self._learn = tf.function(
             self._write_and_update,
             input_signature=[
-                tf.TensorSpec([self._base.block_steps, width], tf.float32),
+                tf.TensorSpec([self.settings.block_steps, width], tf.float32),
                 tf.TensorSpec([2], tf.int32),
             ],
         )
@@ -100,7 +99,7 @@ class Learner(ABC):
 
     def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
         """Writes the rows, then runs `block_iterations` updates; `fraction` of the training is over. The mean loss."""
-        settings = self._base
+        settings = self.settings
         if settings.learning_rate_end is not None:
             self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
         before = self.iterations
@@ -119,13 +118,13 @@ class Learner(ABC):
 
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
         self.replay.append(rows)
-        return self._update(self.replay.sample((self._base.block_iterations, self._base.batch_size), seed))
+        return self._update(self.replay.sample((self.settings.block_iterations, self.settings.batch_size), seed))
 
     def _update_many(self, batches: Any) -> Any:  # [iterations, batch, width] -> []
         total = tf.constant(0.0)
-        for i in tf.range(self._base.block_iterations):
+        for i in tf.range(self.settings.block_iterations):
             total += self.agent.train(self._transition(batches[i])).loss
-        return total / self._base.block_iterations
+        return total / self.settings.block_iterations
 
     def _traced(self, act: Any) -> Any:
         """`act` as a function of observation and noise over any number of rows."""

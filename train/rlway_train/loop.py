@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -36,7 +37,7 @@ VISITED_ROWS = 4_096  # observations kept for parity and calibration
 class Job:
     """What to train, and where to."""
 
-    make_learner: Callable[[], Learner]
+    make_learner: Callable[[], Learner[Any]]
     domain: Domain
     settings: Settings
     preset: str | None

@@ -53,7 +53,7 @@ class Record:
                     break
                 parent.rmdir()
 
-    def save_policies(self, learner: Learner) -> None:
+    def save_policies(self, learner: Learner[Any]) -> None:
         """Writes the three SavedModels, with the weights of this moment; checkpoints then follow."""
         self._trigger = PolicySavedModelTrigger(
             str(self.folder / "policies"),

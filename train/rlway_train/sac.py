@@ -20,21 +20,20 @@ from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 
 from rlway_client.specs import TensorSpec
-from rlway_train.acting import GaussianPolicy, UniformPolicy
+from rlway_train.acting import LARGEST_SCALE, GaussianPolicy, UniformPolicy
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
 from rlway_train.progress import Exploration
 from rlway_train.settings import SacSettings
 
 
-class SacLearner(Learner):
+class SacLearner(Learner[SacSettings]):
     """A SAC agent with its replay."""
 
     algorithm = "sac"
 
     def __init__(self, settings: SacSettings, domain: Domain, seed: int) -> None:
         super().__init__(settings, domain, seed)
-        self.settings = settings
         self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
         observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec(domain.action.shape, tf.float32, self._low, self._high, "action")
@@ -124,7 +123,7 @@ class SacLearner(Learner):
         def act(observation: Any, noise: Any) -> dict[str, Any]:
             squashed, _ = actor(observation, step_type=(), network_state=())
             normal = squashed.input_distribution.parameters
-            loc, scale = normal["loc"], normal["scale_diag"]
+            loc, scale = normal["loc"], tf.minimum(normal["scale_diag"], LARGEST_SCALE)
             action = magnitude * tf.tanh(loc + scale * noise)
             # Most actions range symmetrically, and then there is nothing to add.
             return {"action": action + mean if mean.any() else action, "loc": loc, "scale": scale}
