@@ -66,8 +66,8 @@ PRESETS = {
     "pendulum-sac": Preset(
         env="Pendulum-v1",
         summary="Pendulum-v1 swung up and held, in 20,000 steps with one update a step",
-        # Networks of 64 units learn it as well as the usual 256, at four times the rate. The falling rate keeps what
-        # is learned by 5,000 steps from being lost now and then.
+        # Networks of 64 units are enough here, and an update of them takes a quarter of the usual 256's. At a constant
+        # rate a policy that had been good was lost for a while in one run; at a falling one in none of ten.
         settings=SacSettings(
             steps=20_000,
             hidden=(64, 64),
