@@ -16,9 +16,9 @@ from rlway_train.acting import Policy
 from rlway_train.environment import Environments
 
 
-def row_width(obs_dim: int) -> int:
+def row_width(obs_dim: int, action_dim: int) -> int:
     """The columns of a transition row."""
-    return 2 * obs_dim + 3
+    return 2 * obs_dim + action_dim + 2
 
 
 class Collector:
@@ -50,7 +50,7 @@ class Collector:
             self._running[i] = 0.0
         columns = (
             self._observation,
-            actions[:, None].astype(np.float32),
+            actions.reshape(len(actions), -1).astype(np.float32),
             step.reward[:, None],
             1.0 - step.terminated[:, None].astype(np.float32),
             step.successor,

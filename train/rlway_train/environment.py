@@ -1,6 +1,6 @@
-"""Gymnasium environments, several at once, as DQN needs them.
+"""Gymnasium environments, several at once, as DQN and SAC need them.
 
-In:      an environment id; actions int64[E].
+In:      an environment id; actions int64[E], or float32[E, action_dim].
 Out:     `Step`: observations float32[E, obs_dim], rewards, and how each step ended.
 Refuses: EnvironmentFault for an unknown or unsuitable environment, for one that raises, and for an observation that is
          not finite.
@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from rlway_client.errors import EnvironmentFault
-from rlway_client.specs import FloatArray, IntArray, TensorSpec, describe, make_spec
+from rlway_client.specs import AnyArray, FloatArray, TensorSpec, describe, make_spec
 
 BoolArray = NDArray[np.bool_]
 
@@ -45,11 +45,11 @@ class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
 
 @dataclass(frozen=True)
 class Domain:
-    """An environment that DQN can learn: its id, and what it takes and gives."""
+    """An environment that can be learned: its id, and what it takes and gives."""
 
     env: str
     observation: TensorSpec
-    n_actions: int
+    action: TensorSpec
     discretize: int | None
     max_episode_steps: int | None
     reward_threshold: float | None
@@ -58,6 +58,11 @@ class Domain:
     @property
     def obs_dim(self) -> int:
         return self.observation.size
+
+    @property
+    def n_actions(self) -> int:
+        """How many discrete actions there are."""
+        return int(self.action.bounds()[1]) + 1
 
     def make(self, render: bool = False) -> gymnasium.Env[Any, Any]:
         """One environment."""
@@ -74,8 +79,8 @@ class Domain:
         return Environments(self.env, gymnasium.vector.SyncVectorEnv([self.make] * n))
 
 
-def find_domain(env: str, discretize: int | None = None) -> Domain:
-    """The environment of this id, checked to be one that DQN can learn."""
+def find_domain(env: str, discretize: int | None = None, continuous: bool = False) -> Domain:
+    """The environment of this id, checked to be one that DQN can learn, or with `continuous` SAC."""
     spec = _find_spec(env)
     try:
         one = gymnasium.make(env, disable_env_checker=True)
@@ -88,7 +93,7 @@ def find_domain(env: str, discretize: int | None = None) -> Domain:
         return Domain(
             env=env,
             observation=_observation_spec(env, one.observation_space),
-            n_actions=_n_actions(env, one.action_space),
+            action=(_continuous_action if continuous else _discrete_action)(env, one.action_space),
             discretize=discretize,
             max_episode_steps=spec.max_episode_steps,
             reward_threshold=spec.reward_threshold,
@@ -123,7 +128,7 @@ def _observation_spec(env: str, space: Any) -> TensorSpec:
     return make_spec("observation", space.shape, "float32", space.low, space.high)
 
 
-def _n_actions(env: str, space: Any) -> int:
+def _discrete_action(env: str, space: Any) -> TensorSpec:
     if isinstance(space, Box):
         raise EnvironmentFault(
             f"{env}: DQN chooses among a few actions, and this environment's are continuous ({space}); "
@@ -133,7 +138,25 @@ def _n_actions(env: str, space: Any) -> int:
         raise EnvironmentFault(
             f"{env}: expected actions Discrete(n) that start at 0, got {space}; wrap the environment."
         )
-    return int(space.n)
+    return TensorSpec("action", (), "int64", 0, int(space.n) - 1)
+
+
+def _continuous_action(env: str, space: Any) -> TensorSpec:
+    if isinstance(space, Discrete):
+        raise EnvironmentFault(
+            f"{env}: SAC chooses continuous actions, and this environment's are {space}; use DQN (rlway train dqn)."
+        )
+    if not isinstance(space, Box) or len(space.shape) != 1 or np.dtype(space.dtype).kind != "f":
+        raise EnvironmentFault(
+            f"{env}: expected actions that are a vector of floats (Box of rank 1), got {space}; wrap the environment."
+        )
+    spec = make_spec("action", space.shape, "float32", space.low, space.high)
+    if not np.isfinite(spec.bounds()).all():
+        raise EnvironmentFault(
+            f"{env}: SAC needs bounds on every action, got {space}; "
+            f"wrap the environment in a gymnasium.ActionWrapper whose action_space has them."
+        )
+    return spec
 
 
 def _sentence(error: Exception) -> str:
@@ -171,7 +194,7 @@ class Environments:
         self._ended = np.zeros(self.n, np.bool_)
         return self._checked(observation)
 
-    def step(self, actions: IntArray) -> Step:  # [E]
+    def step(self, actions: AnyArray) -> Step:  # [E, …]
         try:
             raw, reward, terminated, truncated, infos = self._vector.step(actions)
         except Exception as error:

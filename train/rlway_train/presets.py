@@ -12,15 +12,20 @@ import difflib
 import msgspec
 
 from rlway_client.errors import UsageError
-from rlway_train.settings import DqnSettings
+from rlway_train.settings import Chosen, DqnSettings, SacSettings
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
-    """An environment with the settings that solve it."""
+    """An environment with the settings that solve it; their kind is the algorithm's."""
 
     env: str
     summary: str
-    settings: DqnSettings
+    settings: DqnSettings | SacSettings
+
+    @property
+    def algorithm(self) -> str:
+        """The command that takes it."""
+        return "sac" if isinstance(self.settings, SacSettings) else "dqn"
 
 
 PRESETS = {
@@ -58,12 +63,36 @@ PRESETS = {
             eval_episodes=10,
         ),
     ),
+    "pendulum-sac": Preset(
+        env="Pendulum-v1",
+        summary="Pendulum-v1 swung up and held, in 20,000 steps with one update a step",
+        # Networks of 64 units are enough here, and an update of them takes a quarter of the usual 256's. At a constant
+        # rate a policy that had been good was lost for a while in one run; at a falling one in none of ten.
+        settings=SacSettings(
+            steps=20_000,
+            hidden=(64, 64),
+            learning_rate=1e-3,
+            learning_rate_end=1e-4,
+            envs=4,
+            block_steps=20,
+            block_iterations=20,
+        ),
+    ),
 }
 
 
-def find_preset(name: str) -> Preset:
-    """The preset of this name."""
+def presets_of(kind: type[Chosen]) -> dict[str, Preset]:
+    """Those of one algorithm."""
+    return {name: preset for name, preset in PRESETS.items() if isinstance(preset.settings, kind)}
+
+
+def find_preset(name: str, kind: type[Chosen]) -> tuple[str, Chosen]:
+    """The environment and the settings of this preset, of the algorithm that `kind` sets."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.4) or sorted(PRESETS)
+        own = presets_of(kind)
+        near = difflib.get_close_matches(name, own, n=3, cutoff=0.4) or sorted(own)
         raise UsageError(f"--preset: there is no preset {name!r}; did you mean {' or '.join(near)}?")
-    return PRESETS[name]
+    preset = PRESETS[name]
+    if not isinstance(preset.settings, kind):
+        raise UsageError(f"--preset: {name!r} is one of `rlway train {preset.algorithm}`; use that command.")
+    return preset.env, preset.settings

@@ -1,7 +1,7 @@
-"""What can be set of a DQN training.
+"""What can be set of a training.
 
 In:      a preset's values, and the flags that override them.
-Out:     `DqnSettings`, checked.
+Out:     `DqnSettings` or `SacSettings`, checked.
 Refuses: UsageError for a value that makes no sense, naming its flag.
 
 Steps are environment steps, summed over parallel environments; iterations are gradient updates.
@@ -11,22 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from rlway_client.errors import UsageError
 
 Loss = Literal["huber", "squared"]
+Chosen = TypeVar("Chosen", bound="Settings")
 
 
-class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The hyperparameters of DQN, and how its training is watched."""
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The hyperparameters that every algorithm has, and how its training is watched."""
 
     steps: int = 100_000
     hidden: tuple[int, ...] = (128, 128)
-    double: bool = True
-    loss: Loss = "huber"
     gamma: float = 0.99
     learning_rate: float = 1e-3
     learning_rate_end: float | None = None  # reached at `steps`; None keeps the rate constant
@@ -34,9 +33,6 @@ class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 64
     target_period: int = 128  # iterations
     target_tau: float = 1.0  # 1 copies the network
-    epsilon_start: float = 1.0
-    epsilon_end: float = 0.05
-    epsilon_steps: int = 10_000
     replay_capacity: int = 100_000
     initial_steps: int = 1_000  # at random, before the first update
     envs: int = 8
@@ -48,11 +44,36 @@ class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: int = 20
     stop_return: float | None = None  # training ends once a confirmed evaluation reaches it
     save_every: int | None = None  # steps; None saves only what evaluates best, and the end
-    discretize: int | None = None  # into so many actions, for a continuous action of one dimension
     xla: bool = True
 
 
-def override(settings: DqnSettings, given: dict[str, Any]) -> DqnSettings:
+class DqnSettings(Settings, frozen=True, kw_only=True):
+    """The hyperparameters of DQN."""
+
+    double: bool = True
+    loss: Loss = "huber"
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_steps: int = 10_000
+    discretize: int | None = None  # into so many actions, for a continuous action of one dimension
+
+
+class SacSettings(Settings, frozen=True, kw_only=True):
+    """The hyperparameters of SAC; where they differ from DQN's, they are those of TF-Agents' tutorial."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: float = 3e-4  # of actor, critics and temperature
+    gradient_clip: float | None = None
+    batch_size: int = 256
+    target_period: int = 1
+    target_tau: float = 0.005
+    initial_alpha: float = 1.0  # the temperature: how much entropy is worth
+    target_entropy: float | None = None  # None is −action_dim / 2
+    reward_scale: float = 1.0
+    xla: bool = False
+
+
+def override(settings: Chosen, given: dict[str, Any]) -> Chosen:
     """The settings with the given values in place of their own, checked."""
     return check(msgspec.structs.replace(settings, **given))
 
@@ -65,11 +86,11 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise UsageError(f"--hidden: expected layer sizes such as 256,256, got {text!r}") from None
 
 
-def check(settings: DqnSettings) -> DqnSettings:
+def check(settings: Chosen) -> Chosen:
     """The settings themselves, or a UsageError for the first value that makes no sense."""
     for names, holds, expected in _CHECKS:
         for name in names.split():
-            value = getattr(settings, name)
+            value = getattr(settings, name, None)  # not every algorithm has every setting
             if value is not None and not holds(value):
                 raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {_shown(value)}")
     if settings.steps <= settings.initial_steps:
@@ -99,7 +120,11 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
     ("target_tau", lambda x: 0 < x <= 1, "a number above 0, at most 1"),
-    ("learning_rate learning_rate_end gradient_clip", lambda x: 0 < x < math.inf, "a positive number"),
-    ("stop_return", math.isfinite, "a finite number"),
+    (
+        "learning_rate learning_rate_end gradient_clip initial_alpha reward_scale",
+        lambda x: 0 < x < math.inf,
+        "a positive number",
+    ),
+    ("stop_return target_entropy", math.isfinite, "a finite number"),
     ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
 ]

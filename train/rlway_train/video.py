@@ -39,7 +39,9 @@ def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
                 if step % stride == 0:
                     writer.append_data(_frame(env.render()))
                 row = np.asarray(observation, np.float32)[None]
-                observation, _, terminated, truncated, _ = env.step(int(policy(row)[0]))
+                action = policy(row)[0]
+                # Not every environment takes numpy's own integers.
+                observation, _, terminated, truncated, _ = env.step(action if action.ndim else action.item())
                 ended, step = terminated or truncated, step + 1
     finally:
         env.close()
