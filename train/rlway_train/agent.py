@@ -27,6 +27,8 @@ from rlway_train.collector import row_width
 from rlway_train.replay import Ring
 from rlway_train.settings import DqnSettings
 
+NEVER = 1 << 31  # iterations
+
 
 class TrainingDiverged(RlwayError):
     """The loss left the finite numbers: no later update can mend the weights."""
@@ -64,15 +66,19 @@ class Learner:
         settings = self.settings
         kind = DdqnAgent if settings.double else DqnAgent
         losses = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
+        optimizers = {
+            "adam": tf.compat.v1.train.AdamOptimizer,
+            "sgd": tf.compat.v1.train.GradientDescentOptimizer,
+        }
         return kind(
             time_step_spec(observation),
             action,
             q_network=self._network,
-            # The version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
-            optimizer=tf.compat.v1.train.AdamOptimizer(self._learning_rate),
+            # A version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
+            optimizer=optimizers[settings.optimizer](self._learning_rate),
             epsilon_greedy=settings.epsilon_end,
             target_update_tau=settings.target_tau,
-            target_update_period=settings.target_period,
+            target_update_period=settings.target_period if settings.target_episodes is None else NEVER,
             td_errors_loss_fn=losses[settings.loss],
             gamma=settings.gamma,
             gradient_clipping=settings.gradient_clip,
@@ -101,9 +107,16 @@ class Learner:
             )
         return loss
 
+    def copy_target(self) -> None:
+        """The target network becomes the network of this moment, whatever the period."""
+        common.soft_variables_update(self._network.variables, self.agent._target_q_network.variables, tau=1.0)
+
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
+        shape = (self.settings.block_iterations, self.settings.batch_size)
+        if self.settings.online:
+            return self._update(tf.reshape(rows, (*shape, row_width(self.obs_dim))))
         self.replay.append(rows)
-        return self._update(self.replay.sample((self.settings.block_iterations, self.settings.batch_size), seed))
+        return self._update(self.replay.sample(shape, seed))
 
     def _update_many(self, batches: Any) -> Any:  # [iterations, batch, width] -> []
         total = tf.constant(0.0)

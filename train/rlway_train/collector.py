@@ -36,7 +36,8 @@ class Collector:
         while gathered < n:
             rows.append(self._step(policy))
             gathered += len(rows[-1])
-        together = np.concatenate(rows)
+        width = row_width(self._observation.shape[1])
+        together: FloatArray = np.concatenate([np.empty((0, width), np.float32), *rows])
         # Parallel environments may gather a few more than asked for: they are the first of the next block.
         self._spare = [together[n:]]
         return together[:n]

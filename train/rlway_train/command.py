@@ -10,12 +10,15 @@ TensorFlow takes seconds to import, so nothing here imports it before every flag
 # ruff: noqa: ARG001
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from rlway_client.errors import RlwayError, UsageError
 from rlway_train.presets import PRESETS, find_preset
@@ -27,45 +30,65 @@ NEVER = "never"
 _TRAINING, _NETWORK, _EXPLORING, _EVALUATING = "Training", "Network and loss", "Exploring", "Evaluating and saving"
 
 
-@train.callback()
-def _train() -> None:
+@train.callback(invoke_without_command=True)
+def _train(
+    list_presets: Annotated[bool, typer.Option("--list-presets", help="Show the known-good settings by name.")] = False,
+) -> None:
     """Trains a policy into a run folder."""
+    if list_presets:
+        table = Table("preset", "environment", "steps", "what it is", box=None, header_style="bold")
+        for name, preset in PRESETS.items():
+            table.add_row(name, preset.env, f"{preset.settings.steps:,}", preset.summary)
+        Console().print(table)
+        raise typer.Exit
 
 
 def _flag(text: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
 
 
-_PRESETS = "; ".join(f"`{name}`: {preset.summary}" for name, preset in PRESETS.items())
-
-
 @train.command()
 def dqn(
     context: typer.Context,
-    env: Annotated[str | None, typer.Option(help="Gymnasium environment id; a preset names its own.")] = None,
-    preset: Annotated[str | None, typer.Option(help=f"Known-good settings. {_PRESETS}.")] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Gymnasium id, module:Class or path/to/file.py:Class; a preset names its own.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Known-good settings; `rlway train --list-presets` shows them.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Folder to write; runs/<preset or env>-<seed> if not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json in the end.")] = False,
+    time_limit: Annotated[
+        int | None, _flag("Steps an episode, in place of the environment's own limit.", _TRAINING)
+    ] = None,
     discretize: Annotated[
         int | None, _flag("Offer N values of a continuous action, of one dimension.", _TRAINING)
     ] = None,
     steps: Annotated[int | None, _flag("Environment steps in all, over parallel environments.", _TRAINING)] = None,
+    episodes: Annotated[int | None, _flag("End after so many training episodes at the latest.", _TRAINING)] = None,
     envs: Annotated[int | None, _flag("Parallel environments.", _TRAINING)] = None,
     block_steps: Annotated[int | None, _flag("Environment steps between two blocks of updates.", _TRAINING)] = None,
     block_iterations: Annotated[int | None, _flag("Gradient updates a block.", _TRAINING)] = None,
     initial_steps: Annotated[int | None, _flag("Random steps before the first update.", _TRAINING)] = None,
     replay_capacity: Annotated[int | None, _flag("Transitions kept.", _TRAINING)] = None,
+    online: Annotated[
+        bool | None, _flag("No replay: learn from each step once, in order.", _TRAINING, "--online/--no-online")
+    ] = None,
     xla: Annotated[bool | None, _flag("Compile the updates.", _TRAINING, "--xla/--no-xla")] = None,
     hidden: Annotated[str | None, _flag("Hidden layer sizes, such as 256,256.", _NETWORK)] = None,
     double: Annotated[bool | None, _flag("Double DQN.", _NETWORK, "--double/--no-double")] = None,
     loss: Annotated[str | None, _flag("huber or squared.", _NETWORK)] = None,
     gamma: Annotated[float | None, _flag("Discount per step.", _NETWORK)] = None,
-    learning_rate: Annotated[float | None, _flag("Adam's rate.", _NETWORK)] = None,
+    learning_rate: Annotated[float | None, _flag("The optimizer's rate.", _NETWORK)] = None,
+    optimizer: Annotated[str | None, _flag("adam or sgd.", _NETWORK)] = None,
     learning_rate_end: Annotated[float | None, _flag("Reached linearly at the last step.", _NETWORK)] = None,
     gradient_clip: Annotated[float | None, _flag("Largest gradient norm.", _NETWORK)] = None,
     batch_size: Annotated[int | None, _flag("Transitions an update.", _NETWORK)] = None,
     target_period: Annotated[int | None, _flag("Iterations between target updates.", _NETWORK)] = None,
+    target_episodes: Annotated[
+        int | None, _flag("Training episodes between target copies, in place of iterations.", _NETWORK)
+    ] = None,
     target_tau: Annotated[float | None, _flag("Share of the network a target update takes over.", _NETWORK)] = None,
     epsilon_start: Annotated[float | None, _flag("Probability of a random action at first.", _EXPLORING)] = None,
     epsilon_end: Annotated[float | None, _flag("Probability of a random action later.", _EXPLORING)] = None,
@@ -89,7 +112,7 @@ def dqn(
     env_id = env or (known.env if known else None)
     if env_id is None:
         raise UsageError("name an environment with --env, or a preset with --preset.")
-    folder = run or Path("runs") / f"{preset or env_id.replace('/', '-').replace(':', '-')}-{seed}"
+    folder = run or Path("runs") / f"{preset or re.sub('[/:.]+', '-', env_id).strip('-')}-{seed}"
     _check_folder(folder)
     _train_dqn(env_id, preset, settings, seed, folder, as_json)
 
@@ -107,7 +130,7 @@ def _train_dqn(env: str, preset: str | None, settings: DqnSettings, seed: int, f
     silence()
     from rlway_train.environment import find_domain
 
-    domain = find_domain(env, settings.discretize)
+    domain = find_domain(env, settings.discretize, settings.time_limit)
     from rlway_train.progress import Reporter
 
     with Reporter(settings.steps) as reporter:

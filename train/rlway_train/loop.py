@@ -22,7 +22,8 @@ from rlway_train.agent import Learner
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
-from rlway_train.plot import plot_learning_curve
+from rlway_train.grid_picture import GRID_WORLD, plot_q_values
+from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
@@ -102,6 +103,8 @@ class Training:
         self.state = State()
         self._evaluations = 0
         self._saved_step = 0
+        self._target_copies = 0
+        self.blocks: list[tuple[int, float]] = []  # after each: the training episodes ended so far, and its loss
         self._best: Best | None = None
 
     def run(self) -> Best:
@@ -125,13 +128,24 @@ class Training:
                 self.meter.stop(settings.block_iterations)
             step += settings.block_steps
             self._show(step, loss, epsilon)
-            if step >= next_evaluation or step >= settings.steps:
+            ended = len(self.training_returns)
+            self.blocks.append((ended, loss))
+            if settings.target_episodes is not None and ended // settings.target_episodes > self._target_copies:
+                learner.copy_target()
+                self._target_copies = ended // settings.target_episodes
+            over = step >= settings.steps or (settings.episodes is not None and ended >= settings.episodes)
+            if step >= next_evaluation or over:
                 next_evaluation = self._next_evaluation(step)
-                if self._evaluate(policy):
+                if self._evaluate(policy) or over:
                     break
         self._record.save_checkpoint(learner.iterations)
         assert self._best is not None  # the last block is always evaluated
         return self._best
+
+    @property
+    def training_returns(self) -> list[float]:
+        """Of the episodes that collecting ended, in order."""
+        return self._collector.returns
 
     def _next_evaluation(self, step: int) -> int:
         every = self._job.settings.eval_every
@@ -165,7 +179,7 @@ class Training:
                 "training/loss": self.state.loss,
                 "training/epsilon": self.state.epsilon,
                 "training/iterations_per_s": self.meter.iterations_per_s,
-                "training/return": float(np.mean(self._collector.returns[-100:] or [0.0])),
+                "training/return": float(np.mean(self.training_returns[-100:] or [0.0])),
             },
         )
         self.state.mean_return = evaluation.mean_return
@@ -197,6 +211,14 @@ def _finish(job: Job, record: Record, reporter: Reporter, training: Training, be
         random.mean_return,
         domain.reward_threshold,
     )
+    plot_training(
+        record.folder / "training_curve.png",
+        f"Training episodes of DQN on {domain.env}, seed {job.seed}",
+        training.training_returns,
+        training.blocks,
+    )
+    if domain.spec.id == GRID_WORLD:
+        plot_q_values(record.folder / "q_values.png", best.policy)
     n = domain.n_actions
     run = Run(
         algorithm="dqn",

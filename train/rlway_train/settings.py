@@ -18,25 +18,30 @@ import msgspec
 from rlway_client.errors import UsageError
 
 Loss = Literal["huber", "squared"]
+Optimizer = Literal["adam", "sgd"]
 
 
 class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The hyperparameters of DQN, and how its training is watched."""
 
     steps: int = 100_000
+    episodes: int | None = None  # training ends after so many, should the steps not end first
     hidden: tuple[int, ...] = (128, 128)
     double: bool = True
     loss: Loss = "huber"
     gamma: float = 0.99
+    optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
     learning_rate_end: float | None = None  # reached at `steps`; None keeps the rate constant
     gradient_clip: float | None = 10.0  # global norm; None does not clip
     batch_size: int = 64
     target_period: int = 128  # iterations
+    target_episodes: int | None = None  # training episodes between target copies, in place of iterations
     target_tau: float = 1.0  # 1 copies the network
     epsilon_start: float = 1.0
     epsilon_end: float = 0.05
     epsilon_steps: int = 10_000
+    online: bool = False  # no replay: each block's steps are learnt from once, in order
     replay_capacity: int = 100_000
     initial_steps: int = 1_000  # at random, before the first update
     envs: int = 8
@@ -48,6 +53,7 @@ class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: int = 20
     stop_return: float | None = None  # training ends once a confirmed evaluation reaches it
     save_every: int | None = None  # steps; None saves only what evaluates best, and the end
+    time_limit: int | None = None  # steps an episode, in place of the environment's own limit
     discretize: int | None = None  # into so many actions, for a continuous action of one dimension
     xla: bool = True
 
@@ -74,6 +80,11 @@ def check(settings: DqnSettings) -> DqnSettings:
                 raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {_shown(value)}")
     if settings.steps <= settings.initial_steps:
         raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
+    if settings.online and settings.block_steps != settings.block_iterations * settings.batch_size:
+        raise UsageError(
+            f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
+            f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
+        )
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
@@ -89,17 +100,19 @@ def _shown(value: Any) -> str:
 # A NaN fails every comparison, and so every check.
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
-        "steps batch_size target_period replay_capacity initial_steps envs block_steps block_iterations eval_every "
+        "steps episodes batch_size target_period target_episodes replay_capacity time_limit envs "
+        "block_steps block_iterations eval_every "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
     ("target_tau", lambda x: 0 < x <= 1, "a number above 0, at most 1"),
     ("learning_rate learning_rate_end gradient_clip", lambda x: 0 < x < math.inf, "a positive number"),
     ("stop_return", math.isfinite, "a finite number"),
+    ("optimizer", lambda name: name in ("adam", "sgd"), "adam or sgd"),
     ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
 ]
