@@ -87,16 +87,9 @@ class Domain:
 
 def find_domain(env: str, discretize: int | None = None, time_limit: int | None = None) -> Domain:
     """The environment of this name, checked to be one that DQN can learn; `time_limit` in steps replaces its own."""
-    spec = find_environment(env, adapt)
-    if time_limit is not None:
-        spec = replace(spec, max_episode_steps=time_limit)
+    spec = find_spec(env, time_limit)
+    one = make_one(env, spec, discretize)
     try:
-        one = gymnasium.make(spec, disable_env_checker=True)
-    except Exception as error:  # whatever an environment's constructor raises is its fault, not ours
-        raise EnvironmentFault(f"{env}: could not be made: {sentence(error)}") from error
-    try:
-        if discretize is not None:
-            one = DiscreteActions(one, discretize)
         values = one.values[:, 0].tolist() if isinstance(one, DiscreteActions) else None
         return Domain(
             env=env,
@@ -108,6 +101,21 @@ def find_domain(env: str, discretize: int | None = None, time_limit: int | None 
         )
     finally:
         one.close()
+
+
+def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:
+    """The environment of this name, whatever its spaces; `time_limit` in steps replaces its own."""
+    spec = find_environment(env, adapt)
+    return spec if time_limit is None else replace(spec, max_episode_steps=time_limit)
+
+
+def make_one(env: str, spec: EnvSpec, discretize: int | None) -> gymnasium.Env[Any, Any]:
+    """One environment. Whatever its constructor raises is its fault, not ours."""
+    try:
+        one = gymnasium.make(spec, disable_env_checker=True)
+    except Exception as error:
+        raise EnvironmentFault(f"{env}: could not be made: {sentence(error)}") from error
+    return one if discretize is None else DiscreteActions(one, discretize)
 
 
 def _observation_spec(env: str, space: Any) -> TensorSpec:
