@@ -80,6 +80,7 @@ def dqn(
     double: Annotated[bool | None, _flag("Double DQN.", _NETWORK, "--double/--no-double")] = None,
     loss: Annotated[str | None, _flag("huber or squared.", _NETWORK)] = None,
     gamma: Annotated[float | None, _flag("Discount per step.", _NETWORK)] = None,
+    n_step: Annotated[int | None, _flag("Rewards summed before the value takes over.", _NETWORK)] = None,
     learning_rate: Annotated[float | None, _flag("The optimizer's rate.", _NETWORK)] = None,
     optimizer: Annotated[str | None, _flag("adam or sgd.", _NETWORK)] = None,
     learning_rate_end: Annotated[float | None, _flag("Reached linearly at the last step.", _NETWORK)] = None,

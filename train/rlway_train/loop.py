@@ -98,7 +98,9 @@ class Training:
         )
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes))
         self.random = RandomPolicy(domain.n_actions, np.random.default_rng(seed_for(job.seed, Purpose.EXPLORATION)))
-        self._collector = Collector(domain.make_many(settings.envs), seed_for(job.seed, Purpose.COLLECTION))
+        self._collector = Collector(
+            domain.make_many(settings.envs), seed_for(job.seed, Purpose.COLLECTION), settings.n_step, settings.gamma
+        )
         self.meter = Meter()
         self.state = State()
         self._evaluations = 0

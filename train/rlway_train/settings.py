@@ -30,6 +30,7 @@ class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     double: bool = True
     loss: Loss = "huber"
     gamma: float = 0.99
+    n_step: int = 1  # rewards summed before the successor's value takes over
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
     learning_rate_end: float | None = None  # reached at `steps`; None keeps the rate constant
@@ -100,7 +101,7 @@ def _shown(value: Any) -> str:
 # A NaN fails every comparison, and so every check.
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
-        "steps episodes batch_size target_period target_episodes replay_capacity time_limit envs "
+        "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
         "block_steps block_iterations eval_every "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
