@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.settings import SacSettings
@@ -35,11 +36,10 @@ def make_learner(xla: bool) -> tuple[Any, FloatArray]:
 
     domain = Domain(
         env="random numbers",
+        spec=EnvSpec("Imagined-v0"),
         observation=TensorSpec("observation", (OBSERVED,), "float32"),
         action=TensorSpec("action", (ACTIONS,), "float32", -1.0, 1.0),
         discretize=None,
-        max_episode_steps=None,
-        reward_threshold=None,
         action_values=None,
     )
     learner = SacLearner(SacSettings(xla=xla, block_steps=BLOCK, block_iterations=BLOCK), domain, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.dqn import DqnLearner
@@ -17,11 +18,10 @@ REWARD, GAMMA = 1.0, 0.5
 
 DOMAIN = Domain(
     env="two states",
+    spec=EnvSpec("Imagined-v0"),
     observation=TensorSpec("observation", (2,), "float32"),
     action=TensorSpec("action", (), "int64", 0, 1),
     discretize=None,
-    max_episode_steps=None,
-    reward_threshold=None,
     action_values=None,
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from gymnasium.envs.registration import EnvSpec
 from tf_agents.policies.greedy_policy import GreedyPolicy
 from tf_agents.trajectories import TimeStep
 
@@ -20,11 +21,10 @@ SETTINGS = SacSettings(hidden=(16, 8), block_steps=64, block_iterations=40, batc
 LOW, HIGH = np.array([-1.0, -2.0], np.float32), np.array([3.0, 0.0], np.float32)
 DOMAIN = Domain(
     env="three numbers",
+    spec=EnvSpec("Imagined-v0"),
     observation=TensorSpec("observation", (3,), "float32"),
     action=TensorSpec("action", (2,), "float32", LOW.tolist(), HIGH.tolist()),
     discretize=None,
-    max_episode_steps=None,
-    reward_threshold=None,
     action_values=None,
 )
 OBSERVATIONS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)

@@ -10,15 +10,18 @@ TensorFlow takes seconds to import, so nothing here imports it before every flag
 # ruff: noqa: ARG001
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from rlway_client.errors import RlwayError, UsageError
-from rlway_train.presets import find_preset, presets_of
+from rlway_train.presets import PRESETS, find_preset
 from rlway_train.settings import Chosen, DqnSettings, SacSettings, Settings, override, parse_hidden
 
 if TYPE_CHECKING:
@@ -31,52 +34,71 @@ NEVER = "never"
 _TRAINING, _NETWORK, _EXPLORING, _EVALUATING = "Training", "Network and loss", "Exploring", "Evaluating and saving"
 
 
-@train.callback()
-def _train() -> None:
+@train.callback(invoke_without_command=True)
+def _train(
+    list_presets: Annotated[bool, typer.Option("--list-presets", help="Show the known-good settings by name.")] = False,
+) -> None:
     """Trains a policy into a run folder."""
+    if list_presets:
+        table = Table("preset", "trained by", "environment", "steps", "what it is", box=None, header_style="bold")
+        for name, preset in PRESETS.items():
+            table.add_row(name, preset.algorithm, preset.env, f"{preset.settings.steps:,}", preset.summary)
+        Console().print(table)
+        raise typer.Exit
 
 
 def _flag(text: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
 
 
-def _presets(kind: type[Chosen]) -> str:
-    return "; ".join(f"`{name}`: {preset.summary}" for name, preset in presets_of(kind).items())
-
-
-_ENV = Annotated[str | None, typer.Option(help="Gymnasium environment id; a preset names its own.")]
+_ENV = Annotated[
+    str | None, typer.Option(help="Gymnasium id, module:Class or path/to/file.py:Class; a preset names its own.")
+]
+_PRESET = Annotated[str | None, typer.Option(help="Known-good settings; `rlway train --list-presets` shows them.")]
 _RUN = Annotated[Path | None, typer.Option(help="Folder to write; runs/<preset or env>-<seed> if not given.")]
 _SEED = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 _JSON = Annotated[bool, typer.Option("--json", help="Print run.json in the end.")]
+_TIME_LIMIT = Annotated[int | None, _flag("Steps an episode, in place of the environment's own limit.", _TRAINING)]
+_EPISODES = Annotated[int | None, _flag("End after so many training episodes at the latest.", _TRAINING)]
 
 
 @train.command()
 def dqn(
     context: typer.Context,
     env: _ENV = None,
-    preset: Annotated[str | None, typer.Option(help=f"Known-good settings. {_presets(DqnSettings)}.")] = None,
+    preset: _PRESET = None,
     run: _RUN = None,
     seed: _SEED = 0,
     as_json: _JSON = False,
+    time_limit: _TIME_LIMIT = None,
     discretize: Annotated[
         int | None, _flag("Offer N values of a continuous action, of one dimension.", _TRAINING)
     ] = None,
     steps: Annotated[int | None, _flag("Environment steps in all, over parallel environments.", _TRAINING)] = None,
+    episodes: _EPISODES = None,
     envs: Annotated[int | None, _flag("Parallel environments.", _TRAINING)] = None,
     block_steps: Annotated[int | None, _flag("Environment steps between two blocks of updates.", _TRAINING)] = None,
     block_iterations: Annotated[int | None, _flag("Gradient updates a block.", _TRAINING)] = None,
     initial_steps: Annotated[int | None, _flag("Random steps before the first update.", _TRAINING)] = None,
     replay_capacity: Annotated[int | None, _flag("Transitions kept.", _TRAINING)] = None,
+    online: Annotated[
+        bool | None, _flag("No replay: learn from each step once, in order.", _TRAINING, "--online/--no-online")
+    ] = None,
     xla: Annotated[bool | None, _flag("Compile the updates.", _TRAINING, "--xla/--no-xla")] = None,
     hidden: Annotated[str | None, _flag("Hidden layer sizes, such as 256,256.", _NETWORK)] = None,
     double: Annotated[bool | None, _flag("Double DQN.", _NETWORK, "--double/--no-double")] = None,
     loss: Annotated[str | None, _flag("huber or squared.", _NETWORK)] = None,
     gamma: Annotated[float | None, _flag("Discount per step.", _NETWORK)] = None,
-    learning_rate: Annotated[float | None, _flag("Adam's rate.", _NETWORK)] = None,
+    n_step: Annotated[int | None, _flag("Rewards summed before the value takes over.", _NETWORK)] = None,
+    learning_rate: Annotated[float | None, _flag("The optimizer's rate.", _NETWORK)] = None,
+    optimizer: Annotated[str | None, _flag("adam or sgd.", _NETWORK)] = None,
     learning_rate_end: Annotated[float | None, _flag("Reached linearly at the last step.", _NETWORK)] = None,
     gradient_clip: Annotated[float | None, _flag("Largest gradient norm.", _NETWORK)] = None,
     batch_size: Annotated[int | None, _flag("Transitions an update.", _NETWORK)] = None,
     target_period: Annotated[int | None, _flag("Iterations between target updates.", _NETWORK)] = None,
+    target_episodes: Annotated[
+        int | None, _flag("Training episodes between target copies, in place of iterations.", _NETWORK)
+    ] = None,
     target_tau: Annotated[float | None, _flag("Share of the network a target update takes over.", _NETWORK)] = None,
     epsilon_start: Annotated[float | None, _flag("Probability of a random action at first.", _EXPLORING)] = None,
     epsilon_end: Annotated[float | None, _flag("Probability of a random action later.", _EXPLORING)] = None,
@@ -99,11 +121,13 @@ def dqn(
 def sac(
     context: typer.Context,
     env: _ENV = None,
-    preset: Annotated[str | None, typer.Option(help=f"Known-good settings. {_presets(SacSettings)}.")] = None,
+    preset: _PRESET = None,
     run: _RUN = None,
     seed: _SEED = 0,
     as_json: _JSON = False,
+    time_limit: _TIME_LIMIT = None,
     steps: Annotated[int | None, _flag("Environment steps in all, over parallel environments.", _TRAINING)] = None,
+    episodes: _EPISODES = None,
     envs: Annotated[int | None, _flag("Parallel environments.", _TRAINING)] = None,
     block_steps: Annotated[int | None, _flag("Environment steps between two blocks of updates.", _TRAINING)] = None,
     block_iterations: Annotated[int | None, _flag("Gradient updates a block.", _TRAINING)] = None,
@@ -148,7 +172,7 @@ def _start(kind: type[Chosen], flags: dict[str, Any]) -> None:
     env = env or known_env
     if env is None:
         raise UsageError("name an environment with --env, or a preset with --preset.")
-    folder = Path(run) if run else Path("runs") / f"{preset or env.replace('/', '-').replace(':', '-')}-{seed}"
+    folder = Path(run) if run else Path("runs") / f"{preset or re.sub('[/:.]+', '-', env).strip('-')}-{seed}"
     _check_folder(folder)
     _train_into(folder, env, preset, settings, seed, flags["as_json"])
 
@@ -166,7 +190,12 @@ def _train_into(folder: Path, env: str, preset: str | None, settings: Settings, 
     silence()
     from rlway_train.environment import find_domain
 
-    domain = find_domain(env, getattr(settings, "discretize", None), continuous=isinstance(settings, SacSettings))
+    domain = find_domain(
+        env,
+        getattr(settings, "discretize", None),
+        settings.time_limit,
+        continuous=isinstance(settings, SacSettings),
+    )
     from rlway_train.progress import Reporter
 
     with Reporter(settings.steps) as reporter:

@@ -25,6 +25,8 @@ from rlway_train.learner import Learner
 from rlway_train.progress import Exploration
 from rlway_train.settings import DqnSettings
 
+NEVER = 1 << 31  # iterations
+
 
 class DqnLearner(Learner[DqnSettings]):
     """A DQN agent with its replay."""
@@ -34,6 +36,8 @@ class DqnLearner(Learner[DqnSettings]):
     def __init__(self, settings: DqnSettings, domain: Domain, seed: int) -> None:
         super().__init__(settings, domain, seed)
         self.n_actions = domain.n_actions
+        self.n_step = settings.n_step
+        self._target_copies = 0
         observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
         self._network = QNetwork(observation, action, fc_layer_params=settings.hidden)
@@ -45,15 +49,19 @@ class DqnLearner(Learner[DqnSettings]):
         settings = self.settings
         kind = DdqnAgent if settings.double else DqnAgent
         losses = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
+        optimizers = {
+            "adam": tf.compat.v1.train.AdamOptimizer,
+            "sgd": tf.compat.v1.train.GradientDescentOptimizer,
+        }
         return kind(
             time_step_spec(observation),
             action,
             q_network=self._network,
-            # The version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
-            optimizer=tf.compat.v1.train.AdamOptimizer(self._learning_rate),
+            # A version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
+            optimizer=optimizers[settings.optimizer](self._learning_rate),
             epsilon_greedy=settings.epsilon_end,
             target_update_tau=settings.target_tau,
-            target_update_period=settings.target_period,
+            target_update_period=settings.target_period if settings.target_episodes is None else NEVER,
             td_errors_loss_fn=losses[settings.loss],
             gamma=settings.gamma,
             gradient_clipping=settings.gradient_clip,
@@ -84,6 +92,22 @@ class DqnLearner(Learner[DqnSettings]):
     def _epsilon(self, step: int) -> float:
         settings = self.settings
         return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
+
+    def episodes_ended(self, n: int) -> None:
+        every = self.settings.target_episodes
+        if every is not None and n // every > self._target_copies:
+            self.copy_target()
+            self._target_copies = n // every
+
+    def copy_target(self) -> None:
+        """The target network becomes the network of this moment, whatever the period."""
+        common.soft_variables_update(self._network.variables, self.agent._target_q_network.variables, tau=1.0)
+
+    def _write_and_update(self, rows: Any, seed: Any) -> Any:
+        settings = self.settings
+        if settings.online:
+            return self._update(tf.reshape(rows, (settings.block_iterations, settings.batch_size, rows.shape[1])))
+        return super()._write_and_update(rows, seed)
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d = self.obs_dim

@@ -36,6 +36,7 @@ class Learner(ABC, Generic[Chosen]):
 
     algorithm: ClassVar[str]
     agent: Any
+    n_step: int = 1  # rewards that a transition row sums up
 
     def __init__(self, settings: Chosen, domain: Domain, seed: int) -> None:
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
@@ -115,6 +116,9 @@ class Learner(ABC, Generic[Chosen]):
                 f"lower --learning-rate, or set --gradient-clip."
             )
         return loss
+
+    def episodes_ended(self, n: int) -> None:
+        """Called after each block of updates with the number of training episodes that have ended so far."""
 
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
         self.replay.append(rows)

@@ -18,12 +18,13 @@ import msgspec
 import numpy as np
 
 from rlway_client.run import Run
-from rlway_train.acting import Policy
+from rlway_train.acting import GreedyPolicy, Policy
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
+from rlway_train.grid_picture import GRID_WORLD, plot_q_values
 from rlway_train.learner import Learner
-from rlway_train.plot import plot_learning_curve
+from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
@@ -92,11 +93,14 @@ class Training:
         settings, domain = job.settings, job.domain
         self.learner = job.make_learner()
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes))
-        self._collector = Collector(domain.make_many(settings.envs), seed_for(job.seed, Purpose.COLLECTION))
+        self._collector = Collector(
+            domain.make_many(settings.envs), seed_for(job.seed, Purpose.COLLECTION), self.learner.n_step, settings.gamma
+        )
         self.meter = Meter()
         self.state = State()
         self._evaluations = 0
         self._saved_step = 0
+        self.blocks: list[tuple[int, float]] = []  # after each: the training episodes ended so far, and its loss
         self._best: Best | None = None
 
     def run(self) -> Best:
@@ -117,13 +121,22 @@ class Training:
                 self.meter.stop(settings.block_iterations)
             step += settings.block_steps
             self._show(step, loss)
-            if step >= next_evaluation or step >= settings.steps:
+            ended = len(self.training_returns)
+            self.blocks.append((ended, loss))
+            learner.episodes_ended(ended)
+            over = step >= settings.steps or (settings.episodes is not None and ended >= settings.episodes)
+            if step >= next_evaluation or over:
                 next_evaluation = self._next_evaluation(step)
-                if self._evaluate(learner.policy()):
+                if self._evaluate(learner.policy()) or over:
                     break
         self._record.save_checkpoint(learner.iterations)
         assert self._best is not None  # the last block is always evaluated
         return self._best
+
+    @property
+    def training_returns(self) -> list[float]:
+        """Of the episodes that collecting ended, in order."""
+        return self._collector.returns
 
     def _next_evaluation(self, step: int) -> int:
         every = self._job.settings.eval_every
@@ -159,7 +172,7 @@ class Training:
                 "training/loss": self.state.loss,
                 f"training/{explored.name}": explored.value,
                 "training/iterations_per_s": self.meter.iterations_per_s,
-                "training/return": float(np.mean(self._collector.returns[-100:] or [0.0])),
+                "training/return": float(np.mean(self.training_returns[-100:] or [0.0])),
             },
         )
         self.state.mean_return = evaluation.mean_return
@@ -191,6 +204,14 @@ def _finish(job: Job, record: Record, reporter: Reporter, training: Training, be
         random.mean_return,
         domain.reward_threshold,
     )
+    plot_training(
+        record.folder / "training_curve.png",
+        f"Training episodes of {learner.algorithm.upper()} on {domain.env}, seed {job.seed}",
+        training.training_returns,
+        training.blocks,
+    )
+    if domain.spec.id == GRID_WORLD and isinstance(best.policy, GreedyPolicy):
+        plot_q_values(record.folder / "q_values.png", best.policy)
     run = Run(
         algorithm=learner.algorithm,
         env=domain.env,

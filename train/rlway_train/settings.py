@@ -18,6 +18,7 @@ import msgspec
 from rlway_client.errors import UsageError
 
 Loss = Literal["huber", "squared"]
+Optimizer = Literal["adam", "sgd"]
 Chosen = TypeVar("Chosen", bound="Settings")
 
 
@@ -25,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The hyperparameters that every algorithm has, and how its training is watched."""
 
     steps: int = 100_000
+    episodes: int | None = None  # training ends after so many, should the steps not end first
     hidden: tuple[int, ...] = (128, 128)
     gamma: float = 0.99
     learning_rate: float = 1e-3
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: int = 20
     stop_return: float | None = None  # training ends once a confirmed evaluation reaches it
     save_every: int | None = None  # steps; None saves only what evaluates best, and the end
+    time_limit: int | None = None  # steps an episode, in place of the environment's own limit
     xla: bool = True
 
 
@@ -52,9 +55,13 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
 
     double: bool = True
     loss: Loss = "huber"
+    n_step: int = 1  # rewards summed before the successor's value takes over
+    optimizer: Optimizer = "adam"
+    target_episodes: int | None = None  # training episodes between target copies, in place of iterations
     epsilon_start: float = 1.0
     epsilon_end: float = 0.05
     epsilon_steps: int = 10_000
+    online: bool = False  # no replay: each block's steps are learnt from once, in order
     discretize: int | None = None  # into so many actions, for a continuous action of one dimension
 
 
@@ -95,6 +102,12 @@ def check(settings: Chosen) -> Chosen:
                 raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {_shown(value)}")
     if settings.steps <= settings.initial_steps:
         raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
+    online = isinstance(settings, DqnSettings) and settings.online
+    if online and settings.block_steps != settings.block_iterations * settings.batch_size:
+        raise UsageError(
+            f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
+            f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
+        )
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
@@ -110,12 +123,13 @@ def _shown(value: Any) -> str:
 # A NaN fails every comparison, and so every check.
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
-        "steps batch_size target_period replay_capacity initial_steps envs block_steps block_iterations eval_every "
+        "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
+        "block_steps block_iterations eval_every "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
@@ -126,5 +140,6 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         "a positive number",
     ),
     ("stop_return target_entropy", math.isfinite, "a finite number"),
+    ("optimizer", lambda name: name in ("adam", "sgd"), "adam or sgd"),
     ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
 ]
