@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from rlway_client.errors import RlwayError, UsageError
 from rlway_train.presets import PRESETS, find_preset
@@ -40,7 +40,8 @@ def _train(
 ) -> None:
     """Trains a policy into a run folder."""
     if list_presets:
-        table = Table("preset", "trained by", "environment", "steps", "what it is", box=None, header_style="bold")
+        names = [Column(name, no_wrap=True) for name in ("preset", "trained by", "environment", "steps")]
+        table = Table(*names, "what it is", box=None, header_style="bold")
         for name, preset in PRESETS.items():
             table.add_row(name, preset.algorithm, preset.env, f"{preset.settings.steps:,}", preset.summary)
         Console().print(table)
