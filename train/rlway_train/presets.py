@@ -59,6 +59,9 @@ PRESETS = {
             epsilon_end=0.1,
             epsilon_steps=0,
             initial_steps=100,
+            # In blocks of 64, one seed in five stayed at 164; of these, the policy that collects is renewed more often.
+            block_steps=16,
+            block_iterations=16,
             eval_every=1_000,
             eval_episodes=10,
         ),
