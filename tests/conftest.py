@@ -1,4 +1,4 @@
-"""What tests of several folders share: the two environments' commands, and one real run."""
+"""What tests of several folders share: the two environments' commands, and two real runs."""
 
 from __future__ import annotations
 
@@ -32,5 +32,15 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short CartPole training: well above random, far from perfect. Not to be changed by a test."""
     folder = tmp_path_factory.mktemp("runs") / "cartpole"
     done = run_command(TRAIN, "train", "dqn", "--preset", "cartpole", "--steps", 6000, "--run", folder)
+    assert done.status == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def continuous_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short Pendulum training with SAC: far above random, short of perfect. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("runs") / "pendulum"
+    words = ("--preset", "pendulum-sac", "--steps", 5000, "--learning-rate-end", 1e-3, "--confirm-episodes", 0)
+    done = run_command(TRAIN, "train", "sac", *words, "--run", folder)
     assert done.status == 0, done.stderr
     return folder

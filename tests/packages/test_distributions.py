@@ -74,7 +74,7 @@ def test_each_environment_offers_its_own_commands() -> None:
 
     common = {"inspect", "act", "play", "edge", "bench"}
     assert offered(serving.stdout) == common | {"serve"}
-    assert offered(training.stdout) == common | {"train", "export"}
+    assert offered(training.stdout) == common | {"train", "env", "export"}
     for command, missing, package in ((SERVE, "train", "rlway-train"), (TRAIN, "serve", "rlway-serve")):
         done = run_command(command, missing)
         assert done.status == 2

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 
 from rlway_client.run import Run, read_run
 from rlway_train.silence import silence
@@ -21,9 +21,9 @@ silence()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What TensorFlow's and TF-Agents' own files warn of when Python compiles them is theirs to mend."""
-    for kind in ("ignore:distutils:DeprecationWarning", "ignore:.*with a literal:SyntaxWarning"):
-        config.addinivalue_line("filterwarnings", kind)
+    """What TensorFlow's and TF-Agents' own files warn of is theirs to mend."""
+    for kind in ("distutils:DeprecationWarning", ".*with a literal:SyntaxWarning", ".*randrange:DeprecationWarning"):
+        config.addinivalue_line("filterwarnings", f"ignore:{kind}")
 
 
 RLWAY = Path(sys.executable).parent / "rlway"
@@ -84,7 +84,30 @@ class Nested(Counting):
     observation_space = Dict({"a": Box(0, 1, (2,), np.float32)})
 
 
-for kind in (Counting, Undefined, Broken, Interrupted, Nested):
+class Echo(Counting):
+    """Takes two numbers, between 0 and 1 and between −2 and 4; observes those that it took last."""
+
+    action_space = Box(np.array([0, -2], np.float32), np.array([1, 4], np.float32))
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), f"{action!r} is not in the action space"
+        _, reward, terminated, truncated, infos = super().step(0)
+        return np.array(action, np.float32), reward, terminated, truncated, infos
+
+
+class Unbounded(Counting):
+    """Takes any number."""
+
+    action_space = Box(-np.inf, np.inf, (1,), np.float32)
+
+
+class Switches(Counting):
+    """Takes four bits."""
+
+    action_space = MultiBinary(4)
+
+
+for kind in (Counting, Undefined, Broken, Interrupted, Nested, Echo, Unbounded, Switches):
     gymnasium.register(f"rlway-tests/{kind.__name__}-v0", entry_point=kind)
 
 

@@ -8,6 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlway_client.specs import AnyArray, FloatArray, IntArray
+from rlway_train.acting import UniformPolicy
 from rlway_train.collector import Collector
 from rlway_train.environment import Environments, find_domain
 
@@ -78,3 +79,16 @@ def test_the_vectorised_cartpole_starts_anew_without_a_false_step() -> None:
     fell = (np.abs(successor[:, 2]) > 12 * np.pi / 180) | (np.abs(successor[:, 0]) > 2.4)
     assert fell.sum() > 20
     np.testing.assert_array_equal(discount == 0, fell)
+
+
+def test_a_continuous_action_is_recorded_as_it_was_taken() -> None:
+    """Every number of the action has its column, and the environment got exactly those numbers."""
+    domain = find_domain("rlway-tests/Echo-v0", continuous=True)
+    low, high = (bound.astype(np.float32) for bound in domain.action.bounds())
+    collector = Collector(domain.make_many(3), seed=0)
+    rows = collector.collect(UniformPolicy(low, high, np.random.default_rng(0)), 90)
+    assert rows.shape == (90, 2 + 2 + 2 + 2)
+    taken, successor = rows[:, 2:4], rows[:, 6:]
+    np.testing.assert_array_equal(taken, successor)
+    assert (taken.min(axis=0) < low + 0.1 * (high - low)).all()
+    assert (taken.max(axis=0) > high - 0.1 * (high - low)).all()

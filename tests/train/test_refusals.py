@@ -23,6 +23,7 @@ REFUSED = [
     ("--env FrozenLake-v1", FAILED, "Box of rank 1"),
     ("--env rlway-tests/Nested-v0", FAILED, "Box of rank 1"),
     ("--preset cartpol", MISUSED, "did you mean cartpole"),
+    ("--preset pendulum-sac", MISUSED, "'pendulum-sac' is one of `rlway train sac`"),
     ("", MISUSED, "--env"),
     ("--env CartPole-v1 --steps -5", MISUSED, "--steps: expected a whole number of at least 1, got -5"),
     ("--env CartPole-v1 --steps 500 --initial-steps 500", MISUSED, "--steps: expected more than the initial 500"),
@@ -36,6 +37,21 @@ REFUSED = [
     ("--env CartPole-v1 --seed -1", MISUSED, "--seed"),
     ("--env CartPole-v1 --steps many", MISUSED, "--steps"),
 ]
+REFUSED_BY_SAC = [
+    ("--env CartPole-v1", FAILED, "SAC chooses continuous actions, and this environment's are Discrete(2)"),
+    ("--env CartPole-v1", FAILED, "use DQN (rlway train dqn)"),
+    ("--env rlway-tests/Unbounded-v0", FAILED, "SAC needs bounds on every action"),
+    ("--env rlway-tests/Switches-v0", FAILED, "a vector of floats (Box of rank 1), got MultiBinary(4)"),
+    ("--env Pendulum-v9", FAILED, "Pendulum-v1"),
+    ("--preset cartpole", MISUSED, "'cartpole' is one of `rlway train dqn`"),
+    ("--preset pendulum", MISUSED, "did you mean pendulum-sac"),
+    ("", MISUSED, "--env"),
+    ("--env Pendulum-v1 --initial-alpha 0", MISUSED, "--initial-alpha: expected a positive number, got 0.0"),
+    ("--env Pendulum-v1 --target-entropy inf", MISUSED, "--target-entropy: expected a finite number, got inf"),
+    ("--env Pendulum-v1 --target-tau 0", MISUSED, "--target-tau"),
+    ("--env Pendulum-v1 --hidden 64,x", MISUSED, "--hidden"),
+    ("--env Pendulum-v1 --batch-size 0", MISUSED, "--batch-size: expected a whole number of at least 1, got 0"),
+]
 FAILING = [
     ("Undefined", FAILED, "observation[0] is NaN at step"),
     ("Broken", FAILED, "its step() raised ZeroDivisionError: division by zero"),
@@ -43,19 +59,22 @@ FAILING = [
 ]
 
 
-def run(arguments: str, folder: Path) -> object:
+def run(arguments: str, folder: Path, algorithm: str = "dqn") -> object:
     """The exit status of a training that is to write `folder`."""
     with pytest.raises(SystemExit) as ended:
-        main(["train", "dqn", "--run", str(folder), *arguments.split()])
+        main(["train", algorithm, "--run", str(folder), *arguments.split()])
     return ended.value.code
 
 
-@pytest.mark.parametrize(("arguments", "status", "says"), REFUSED)
+@pytest.mark.parametrize(
+    ("algorithm", "arguments", "status", "says"),
+    [("dqn", *row) for row in REFUSED] + [("sac", *row) for row in REFUSED_BY_SAC],
+)
 def test_bad_input_is_refused_before_anything_is_written(
-    arguments: str, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    algorithm: str, arguments: str, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message names what is wrong and what would be right; no traceback, no folder."""
-    assert run(arguments, tmp_path / "new" / "run") == status
+    assert run(arguments, tmp_path / "new" / "run", algorithm) == status
     printed = capsys.readouterr()
     assert says in printed.err
     assert "Traceback" not in printed.err

@@ -50,8 +50,8 @@ def test_the_folder_holds_every_file_that_a_run_has(finished: Finished) -> None:
     """Nothing of the documented layout is missing."""
     files = {path.name for path in finished.folder.iterdir()}
     assert files == {
-        "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "trained.mp4", "random.mp4",
-        "observations.npz",
+        "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png", "trained.mp4",
+        "random.mp4", "observations.npz",
     }  # fmt: skip
     assert {path.name for path in (finished.folder / "policies").iterdir()} == {
         "policy", "collect_policy", "greedy_policy", "checkpoints",

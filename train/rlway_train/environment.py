@@ -1,26 +1,27 @@
-"""Gymnasium environments, several at once, as DQN needs them.
+"""Gymnasium environments, several at once, as DQN and SAC need them.
 
-In:      an environment id; actions int64[E].
+In:      an environment's name; actions int64[E], or float32[E, action_dim].
 Out:     `Step`: observations float32[E, obs_dim], rewards, and how each step ended.
 Refuses: EnvironmentFault for an unknown or unsuitable environment, for one that raises, and for an observation that is
-         not finite.
+         not finite or not within its own space.
 """
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from rlway_client.environments import find_environment, sentence
 from rlway_client.errors import EnvironmentFault
-from rlway_client.specs import FloatArray, IntArray, TensorSpec, describe, make_spec
+from rlway_client.specs import AnyArray, FloatArray, TensorSpec, describe, make_spec
+from rlway_train.py_environment import adapt
 
 BoolArray = NDArray[np.bool_]
 
@@ -45,73 +46,86 @@ class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
 
 @dataclass(frozen=True)
 class Domain:
-    """An environment that DQN can learn: its id, and what it takes and gives."""
+    """An environment that can be learned: its name, and what it takes and gives."""
 
     env: str
+    spec: EnvSpec = field(repr=False)
     observation: TensorSpec
-    n_actions: int
+    action: TensorSpec
     discretize: int | None
-    max_episode_steps: int | None
-    reward_threshold: float | None
     action_values: list[float] | None  # with `discretize`: the value behind each action
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        return self.spec.max_episode_steps
+
+    @property
+    def reward_threshold(self) -> float | None:
+        return self.spec.reward_threshold
 
     @property
     def obs_dim(self) -> int:
         return self.observation.size
 
+    @property
+    def n_actions(self) -> int:
+        """How many discrete actions there are."""
+        return int(self.action.bounds()[1]) + 1
+
     def make(self, render: bool = False) -> gymnasium.Env[Any, Any]:
         """One environment."""
-        env = gymnasium.make(self.env, render_mode="rgb_array" if render else None, disable_env_checker=True)
+        modes: dict[str, Any] = (
+            {"render_mode": "rgb_array"} if render else {}
+        )  # a class of one's own need not know the argument
+        env = gymnasium.make(self.spec, disable_env_checker=True, **modes)
         return env if self.discretize is None else DiscreteActions(env, self.discretize)
 
     def make_many(self, n: int) -> Environments:
         """`n` environments that step together: the environment's own vectorised form where it has one."""
-        if _find_spec(self.env).vector_entry_point is not None and self.discretize is None:
-            vector = gymnasium.make_vec(self.env, n, vectorization_mode="vector_entry_point")
+        if self.spec.vector_entry_point is not None and self.discretize is None:
+            vector = gymnasium.make_vec(self.spec, n, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-                return Environments(self.env, vector)
+                return Environments(self.env, vector, self.observation)
             vector.close()
-        return Environments(self.env, gymnasium.vector.SyncVectorEnv([self.make] * n))
+        return Environments(self.env, gymnasium.vector.SyncVectorEnv([self.make] * n), self.observation)
 
 
-def find_domain(env: str, discretize: int | None = None) -> Domain:
-    """The environment of this id, checked to be one that DQN can learn."""
-    spec = _find_spec(env)
+def find_domain(
+    env: str, discretize: int | None = None, time_limit: int | None = None, continuous: bool = False
+) -> Domain:
+    """The environment of this name, checked to be one that DQN can learn, or with `continuous` SAC.
+
+    `time_limit` in steps replaces its own.
+    """
+    spec = find_spec(env, time_limit)
+    one = make_one(env, spec, discretize)
     try:
-        one = gymnasium.make(env, disable_env_checker=True)
-    except Exception as error:  # whatever an environment's constructor raises is its fault, not ours
-        raise EnvironmentFault(f"{env}: could not be made: {_sentence(error)}") from error
-    try:
-        if discretize is not None:
-            one = DiscreteActions(one, discretize)
         values = one.values[:, 0].tolist() if isinstance(one, DiscreteActions) else None
         return Domain(
             env=env,
+            spec=spec,
             observation=_observation_spec(env, one.observation_space),
-            n_actions=_n_actions(env, one.action_space),
+            action=(_continuous_action if continuous else _discrete_action)(env, one.action_space),
             discretize=discretize,
-            max_episode_steps=spec.max_episode_steps,
-            reward_threshold=spec.reward_threshold,
             action_values=values,
         )
     finally:
         one.close()
 
 
-def _find_spec(env: str) -> Any:
-    module, _, name = env.rpartition(":")  # gymnasium's own form for environments that a module registers
-    if module:
-        try:
-            import_module(module)
-        except Exception as error:
-            raise EnvironmentFault(f"--env: {module}: could not be imported: {_sentence(error)}") from error
+def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:
+    """The environment of this name, whatever its spaces; `time_limit` in steps replaces its own."""
+    spec = find_environment(env, adapt)
+    return spec if time_limit is None else replace(spec, max_episode_steps=time_limit)
+
+
+def make_one(env: str, spec: EnvSpec, discretize: int | None) -> gymnasium.Env[Any, Any]:
+    """One environment. Whatever its constructor raises is its fault, not ours."""
     try:
-        return gymnasium.spec(name)
-    except gymnasium.error.Error as error:
-        lower = {known.lower(): known for known in gymnasium.registry}
-        near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
-        remedy = f"did you mean {' or '.join(near)}?" if near else "name one of gymnasium's, or module:Id for your own."
-        raise EnvironmentFault(f"--env: there is no environment {env!r}; {remedy}") from error
+        one = gymnasium.make(spec, disable_env_checker=True)
+    except Exception as error:
+        raise EnvironmentFault(f"{env}: could not be made: {sentence(error)}") from error
+    return one if discretize is None else DiscreteActions(one, discretize)
 
 
 def _observation_spec(env: str, space: Any) -> TensorSpec:
@@ -123,7 +137,7 @@ def _observation_spec(env: str, space: Any) -> TensorSpec:
     return make_spec("observation", space.shape, "float32", space.low, space.high)
 
 
-def _n_actions(env: str, space: Any) -> int:
+def _discrete_action(env: str, space: Any) -> TensorSpec:
     if isinstance(space, Box):
         raise EnvironmentFault(
             f"{env}: DQN chooses among a few actions, and this environment's are continuous ({space}); "
@@ -133,11 +147,25 @@ def _n_actions(env: str, space: Any) -> int:
         raise EnvironmentFault(
             f"{env}: expected actions Discrete(n) that start at 0, got {space}; wrap the environment."
         )
-    return int(space.n)
+    return TensorSpec("action", (), "int64", 0, int(space.n) - 1)
 
 
-def _sentence(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+def _continuous_action(env: str, space: Any) -> TensorSpec:
+    if isinstance(space, Discrete):
+        raise EnvironmentFault(
+            f"{env}: SAC chooses continuous actions, and this environment's are {space}; use DQN (rlway train dqn)."
+        )
+    if not isinstance(space, Box) or len(space.shape) != 1 or np.dtype(space.dtype).kind != "f":
+        raise EnvironmentFault(
+            f"{env}: expected actions that are a vector of floats (Box of rank 1), got {space}; wrap the environment."
+        )
+    spec = make_spec("action", space.shape, "float32", space.low, space.high)
+    if not np.isfinite(spec.bounds()).all():
+        raise EnvironmentFault(
+            f"{env}: SAC needs bounds on every action, got {space}; "
+            f"wrap the environment in a gymnasium.ActionWrapper whose action_space has them."
+        )
+    return spec
 
 
 @dataclass(frozen=True)
@@ -155,27 +183,37 @@ class Step:
 class Environments:
     """E environments that step together and begin anew by themselves."""
 
-    def __init__(self, env: str, vector: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+    def __init__(
+        self, env: str, vector: gymnasium.vector.VectorEnv[Any, Any, Any], spec: TensorSpec | None = None
+    ) -> None:
         self.n = vector.num_envs
+        self.action_dim = int(np.prod(vector.single_action_space.shape or ()))  # 1 of a discrete action
         self._env = env
         self._vector = vector
         self._same_step = vector.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
         self._ended = np.zeros(self.n, np.bool_)
         self._steps = 0
+        # Physics in float32 may miss its own bound by a rounding error.
+        low, high = spec.bounds() if spec is not None else (-np.inf, np.inf)
+        self._low = np.asarray(low - 1e-5 * (1 + np.nan_to_num(np.abs(low), posinf=0.0)), np.float32)
+        self._high = np.asarray(high + 1e-5 * (1 + np.nan_to_num(np.abs(high), posinf=0.0)), np.float32)
+        self._bounded = bool(np.isfinite(self._low).any() or np.isfinite(self._high).any())
 
     def reset(self, seed: int) -> FloatArray:  # -> [E, obs_dim]
         try:
             observation, _ = self._vector.reset(seed=seed)
         except Exception as error:
-            raise EnvironmentFault(f"{self._env}: its reset() raised {_sentence(error)}") from error
+            raise EnvironmentFault(f"{self._env}: its reset() raised {sentence(error)}") from error
         self._ended = np.zeros(self.n, np.bool_)
         return self._checked(observation)
 
-    def step(self, actions: IntArray) -> Step:  # [E]
+    def step(self, actions: AnyArray) -> Step:  # [E, …]
         try:
             raw, reward, terminated, truncated, infos = self._vector.step(actions)
         except Exception as error:
-            raise EnvironmentFault(f"{self._env}: its step() raised {_sentence(error)}") from error
+            raise EnvironmentFault(
+                f"{self._env}: its step() raised {sentence(error)} at step {self._steps + self.n}"
+            ) from error
         self._steps += self.n
         observation = self._checked(raw)
         ended = np.logical_or(terminated, truncated)
@@ -201,7 +239,17 @@ class Environments:
         if not np.isfinite(observation).all():
             where, value = self._bad(observation)
             raise EnvironmentFault(f"{self._env}: observation[{where}] is {value} at step {self._steps}")
+        if self._bounded and ((observation < self._low) | (observation > self._high)).any():
+            self._refuse(observation)
         return observation
+
+    def _refuse(self, observation: FloatArray) -> None:
+        row, where = np.argwhere((observation < self._low) | (observation > self._high))[0]
+        low, high = (np.broadcast_to(bound, observation.shape[1:])[where] for bound in (self._low, self._high))
+        raise EnvironmentFault(
+            f"{self._env}: observation[{where}] is {observation[row, where]:.6g} at step {self._steps}, outside of its "
+            f"own observation_space ({low:.6g} to {high:.6g}); widen the space, or mend the environment."
+        )
 
     def _bad(self, values: FloatArray) -> tuple[int, str]:
         first = np.argwhere(~np.isfinite(values))[0]

@@ -1,7 +1,7 @@
-"""The learning curve as a picture.
+"""How a training went, as pictures.
 
-In:      the rows of evaluations.csv, and what to compare them with.
-Out:     learning_curve.png.
+In:      the rows of evaluations.csv, and what to compare them with; the training's own episodes and losses.
+Out:     learning_curve.png; training_curve.png.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import matplotlib as mpl
 mpl.use("Agg")  # before pyplot chooses one that needs a display
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
@@ -53,5 +54,32 @@ def plot_learning_curve(
     axes.spines[["top", "right"]].set_visible(False)
     # Below the axes: inside them a curve that wanders finds every corner.
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequence[tuple[int, float]]) -> None:
+    """The return of every training episode, exploration included, and the mean loss while it ran.
+
+    `blocks` has, per block of updates, how many episodes had ended and the mean loss.
+    """
+    ended, losses = np.array([block[0] for block in blocks]), np.array([block[1] for block in blocks])
+    episodes, first = np.unique(ended, return_index=True)
+    mean_losses = np.add.reduceat(losses, first) / np.diff(np.append(first, len(losses)))
+
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(8, 6), dpi=120, layout="constrained", sharex=True)
+    upper.plot(np.arange(1, len(returns) + 1), returns, color=BLUE, linewidth=0.8, alpha=0.5)
+    if len(returns) >= 40:
+        window = len(returns) // 20
+        smooth = np.convolve(returns, np.full(window, 1 / window), "valid")
+        upper.plot(np.arange(window, len(returns) + 1), smooth, color=BLUE, linewidth=2)
+    upper.set_ylabel("return of the episode")
+    upper.set_title(title, loc="left", fontsize=13, fontweight="bold")
+    lower.plot(episodes, mean_losses, color=ORANGE, linewidth=1)
+    lower.set_ylabel("mean loss")
+    lower.set_xlabel("training episodes")
+    for axes in (upper, lower):
+        axes.grid(axis="y", color="#e5e7eb")
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)

@@ -11,9 +11,18 @@ import sys
 import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+class Exploration(NamedTuple):
+    """How much a training explores: ε of DQN, the temperature α of SAC."""
+
+    letter: str
+    name: str
+    value: float
 
 
 @dataclass
@@ -24,13 +33,14 @@ class State:
     iterations_per_s: float = 0.0
     loss: float = float("nan")
     mean_return: float = float("nan")
-    epsilon: float = 1.0
+    exploration: Exploration | None = None
 
     @property
     def words(self) -> str:
         rate = f"{self.iterations_per_s:,.0f} it/s" if self.iterations_per_s else "compiled"
         earned = "not yet evaluated" if math.isnan(self.mean_return) else f"return {self.mean_return:.1f}"
-        return f"{rate}  loss {self.loss:.4f}  ε {self.epsilon:.2f}  {earned}"
+        explored = f"  {self.exploration.letter} {self.exploration.value:.2f}" if self.exploration else ""
+        return f"{rate}  loss {self.loss:.4f}{explored}  {earned}"
 
 
 class Reporter:

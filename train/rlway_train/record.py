@@ -21,8 +21,8 @@ from tf_agents.train.triggers import PolicySavedModelTrigger
 from rlway_client.files import write_atomically
 from rlway_client.run import Run
 from rlway_client.specs import FloatArray
-from rlway_train.agent import Learner
 from rlway_train.evaluation import Evaluation
+from rlway_train.learner import Learner
 
 COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
 
@@ -53,7 +53,7 @@ class Record:
                     break
                 parent.rmdir()
 
-    def save_policies(self, learner: Learner) -> None:
+    def save_policies(self, learner: Learner[Any]) -> None:
         """Writes the three SavedModels, with the weights of this moment; checkpoints then follow."""
         self._trigger = PolicySavedModelTrigger(
             str(self.folder / "policies"),

@@ -1,7 +1,7 @@
-"""What can be set of a DQN training.
+"""What can be set of a training.
 
 In:      a preset's values, and the flags that override them.
-Out:     `DqnSettings`, checked.
+Out:     `DqnSettings` or `SacSettings`, checked.
 Refuses: UsageError for a value that makes no sense, naming its flag.
 
 Steps are environment steps, summed over parallel environments; iterations are gradient updates.
@@ -11,22 +11,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from rlway_client.errors import UsageError
 
 Loss = Literal["huber", "squared"]
+Optimizer = Literal["adam", "sgd"]
+Chosen = TypeVar("Chosen", bound="Settings")
 
 
-class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The hyperparameters of DQN, and how its training is watched."""
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The hyperparameters that every algorithm has, and how its training is watched."""
 
     steps: int = 100_000
+    episodes: int | None = None  # training ends after so many, should the steps not end first
     hidden: tuple[int, ...] = (128, 128)
-    double: bool = True
-    loss: Loss = "huber"
     gamma: float = 0.99
     learning_rate: float = 1e-3
     learning_rate_end: float | None = None  # reached at `steps`; None keeps the rate constant
@@ -34,9 +35,6 @@ class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 64
     target_period: int = 128  # iterations
     target_tau: float = 1.0  # 1 copies the network
-    epsilon_start: float = 1.0
-    epsilon_end: float = 0.05
-    epsilon_steps: int = 10_000
     replay_capacity: int = 100_000
     initial_steps: int = 1_000  # at random, before the first update
     envs: int = 8
@@ -48,11 +46,41 @@ class DqnSettings(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: int = 20
     stop_return: float | None = None  # training ends once a confirmed evaluation reaches it
     save_every: int | None = None  # steps; None saves only what evaluates best, and the end
-    discretize: int | None = None  # into so many actions, for a continuous action of one dimension
+    time_limit: int | None = None  # steps an episode, in place of the environment's own limit
     xla: bool = True
 
 
-def override(settings: DqnSettings, given: dict[str, Any]) -> DqnSettings:
+class DqnSettings(Settings, frozen=True, kw_only=True):
+    """The hyperparameters of DQN."""
+
+    double: bool = True
+    loss: Loss = "huber"
+    n_step: int = 1  # rewards summed before the successor's value takes over
+    optimizer: Optimizer = "adam"
+    target_episodes: int | None = None  # training episodes between target copies, in place of iterations
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_steps: int = 10_000
+    online: bool = False  # no replay: each block's steps are learnt from once, in order
+    discretize: int | None = None  # into so many actions, for a continuous action of one dimension
+
+
+class SacSettings(Settings, frozen=True, kw_only=True):
+    """The hyperparameters of SAC; where they differ from DQN's, they are those of TF-Agents' tutorial."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    learning_rate: float = 3e-4  # of actor, critics and temperature
+    gradient_clip: float | None = None
+    batch_size: int = 256
+    target_period: int = 1
+    target_tau: float = 0.005
+    initial_alpha: float = 1.0  # the temperature: how much entropy is worth
+    target_entropy: float | None = None  # None is −action_dim / 2
+    reward_scale: float = 1.0
+    xla: bool = False
+
+
+def override(settings: Chosen, given: dict[str, Any]) -> Chosen:
     """The settings with the given values in place of their own, checked."""
     return check(msgspec.structs.replace(settings, **given))
 
@@ -65,15 +93,21 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise UsageError(f"--hidden: expected layer sizes such as 256,256, got {text!r}") from None
 
 
-def check(settings: DqnSettings) -> DqnSettings:
+def check(settings: Chosen) -> Chosen:
     """The settings themselves, or a UsageError for the first value that makes no sense."""
     for names, holds, expected in _CHECKS:
         for name in names.split():
-            value = getattr(settings, name)
+            value = getattr(settings, name, None)  # not every algorithm has every setting
             if value is not None and not holds(value):
                 raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {_shown(value)}")
     if settings.steps <= settings.initial_steps:
         raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
+    online = isinstance(settings, DqnSettings) and settings.online
+    if online and settings.block_steps != settings.block_iterations * settings.batch_size:
+        raise UsageError(
+            f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
+            f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
+        )
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
@@ -89,17 +123,23 @@ def _shown(value: Any) -> str:
 # A NaN fails every comparison, and so every check.
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
-        "steps batch_size target_period replay_capacity initial_steps envs block_steps block_iterations eval_every "
+        "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
+        "block_steps block_iterations eval_every "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
     ("target_tau", lambda x: 0 < x <= 1, "a number above 0, at most 1"),
-    ("learning_rate learning_rate_end gradient_clip", lambda x: 0 < x < math.inf, "a positive number"),
-    ("stop_return", math.isfinite, "a finite number"),
+    (
+        "learning_rate learning_rate_end gradient_clip initial_alpha reward_scale",
+        lambda x: 0 < x < math.inf,
+        "a positive number",
+    ),
+    ("stop_return target_entropy", math.isfinite, "a finite number"),
+    ("optimizer", lambda name: name in ("adam", "sgd"), "adam or sgd"),
     ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
 ]

@@ -24,10 +24,13 @@ MAX_FPS = 30.0
 
 def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
     """Writes the film; raises whatever the environment's renderer raises."""
+    plain = domain.make()  # an environment that does not render need not know the argument that asks for it
+    modes = plain.metadata.get("render_modes") or []
+    plain.close()
+    if "rgb_array" not in modes:
+        raise EnvironmentFault("it has no render mode rgb_array")
     env = domain.make(render=True)
     try:
-        if "rgb_array" not in env.metadata.get("render_modes", []):
-            raise EnvironmentFault("it has no render mode rgb_array")
         rate = float(env.metadata.get("render_fps") or MAX_FPS)
         stride = max(1, int(-(-rate // MAX_FPS)))  # every n-th frame, at the environment's own pace
         writer: Any = imageio.get_writer(path, fps=rate / stride, codec="libx264", macro_block_size=2, quality=7)
@@ -39,7 +42,9 @@ def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
                 if step % stride == 0:
                     writer.append_data(_frame(env.render()))
                 row = np.asarray(observation, np.float32)[None]
-                observation, _, terminated, truncated, _ = env.step(int(policy(row)[0]))
+                action = policy(row)[0]
+                # Not every environment takes numpy's own integers.
+                observation, _, terminated, truncated, _ = env.step(action if action.ndim else action.item())
                 ended, step = terminated or truncated, step + 1
     finally:
         env.close()

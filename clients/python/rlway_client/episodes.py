@@ -1,13 +1,12 @@
 """Playing episodes in a gymnasium environment, whoever decides on the actions.
 
-In:      an environment id; a policy.
+In:      an environment's name, as rlway_client.environments takes it; a policy.
 Out:     `Played`: the return of every episode, and how fast it went.
-Refuses: an id that gymnasium does not know (EnvironmentFault names near ones), gymnasium not installed (UsageError).
+Refuses: what rlway_client.environments refuses, and an environment that cannot be made (EnvironmentFault).
 """
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from rlway_client.errors import EnvironmentFault, UsageError
+from rlway_client.environments import find_environment, sentence
+from rlway_client.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     import gymnasium
@@ -38,23 +38,14 @@ def summarize(returns: list[float], steps: int, started_s: float) -> Played:
 
 
 def make_env(env_id: str, action_values: list[float] | None = None) -> gymnasium.Env[Any, Any]:
-    """The environment; with `action_values` it takes their index, as it did when the policy was trained.
+    """The environment; with `action_values` it takes their index, as it did when the policy was trained."""
+    spec = find_environment(env_id)
+    import gymnasium
 
-    A gymnasium that is missing or an id that it lacks become one sentence.
-    """
     try:
-        import gymnasium
-    except ModuleNotFoundError:
-        raise UsageError("playing needs gymnasium: pip install 'rlway-client[play]'.") from None
-    try:
-        env = gymnasium.make(env_id)
-    except gymnasium.error.Error as error:
-        near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.5)
-        hint = f"; near names: {', '.join(near)}" if near else ""
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise EnvironmentFault(f"environment {env_id!r}: {reason}{hint}.") from None
-    except ModuleNotFoundError as error:
-        raise EnvironmentFault(f"environment {env_id!r}: {error}.") from None
+        env = gymnasium.make(spec)
+    except Exception as error:  # whatever an environment's constructor raises is its fault, not ours
+        raise EnvironmentFault(f"environment {env_id!r}: could not be made: {sentence(error)}.") from error
     if action_values is None:
         return env
     space = env.action_space

@@ -18,7 +18,10 @@ from rlway_client.errors import UsageError
 
 def edge(
     bundle: Annotated[Path, typer.Argument(help="models/<policy>/<version>, or models/<policy> for the newest.")],
-    env: Annotated[str | None, typer.Option(help="Gymnasium id; by default the one the policy was trained in.")] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(help="Gymnasium id, module:Class or file.py:Class; by default the one the policy was trained in."),
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
     rate_hz: Annotated[

@@ -19,7 +19,10 @@ from rlway_client.remote import play_remotely
 def play(
     url: Url = DEFAULT_URL,
     policy: Policy = None,
-    env: Annotated[str | None, typer.Option(help="Gymnasium id; by default the one the policy was trained in.")] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(help="Gymnasium id, module:Class or file.py:Class; by default the one the policy was trained in."),
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes in all.", min=1)] = 20,
     envs: Annotated[int, typer.Option(help="Environments at once, each with a connection of its own.", min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,

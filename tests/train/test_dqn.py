@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
-from rlway_client.specs import FloatArray
-from rlway_train.agent import Learner, TrainingDiverged
+from rlway_client.specs import FloatArray, TensorSpec
+from rlway_train.dqn import DqnLearner
+from rlway_train.environment import Domain
+from rlway_train.learner import TrainingDiverged
 from rlway_train.settings import DqnSettings
 
 SETTINGS = DqnSettings(hidden=(16,), block_steps=32, block_iterations=20, batch_size=32, learning_rate=1e-2)
 REWARD, GAMMA = 1.0, 0.5
 
 
-def learner(**changes: object) -> Learner:
+DOMAIN = Domain(
+    env="two states",
+    spec=EnvSpec("Imagined-v0"),
+    observation=TensorSpec("observation", (2,), "float32"),
+    action=TensorSpec("action", (), "int64", 0, 1),
+    discretize=None,
+    action_values=None,
+)
+
+
+def learner(**changes: object) -> DqnLearner:
     settings = DqnSettings(**({name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | changes))
-    return Learner(settings, obs_dim=2, n_actions=2, network_seed=1, replay_seed=2)
+    return DqnLearner(settings, DOMAIN, seed=1)
 
 
 def transitions(discount: float) -> FloatArray:

@@ -1,0 +1,107 @@
+"""What one SAC update costs, three ways: as TF-Agents' tutorial calls it, as bare maths in one graph, and as ours.
+
+In:      nothing but this machine: .venv-train/bin/python benchmarks/sac_learner.py
+Out:     milliseconds an update and updates a second, with and without XLA.
+
+All of them train TF-Agents' `SacAgent` at the size of its Minitaur tutorial: 28 observed numbers, 8 actions, actor and
+critics of 256-256, batches of 256. "One call an update" wraps `agent.train` in `common.function` and hands it a batch
+that is already there: the replay and the environment of the tutorial come on top. "Bare, fused" runs 64 updates on one
+constant batch within one graph. "rlway" writes 64 rows to the replay, samples 64 batches from it and runs 64 updates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from rlway_client.specs import FloatArray, TensorSpec
+from rlway_train.settings import SacSettings
+from rlway_train.silence import silence, silence_compiler
+
+OBSERVED, ACTIONS, BLOCK = 28, 8, 64
+
+
+def make_learner(xla: bool) -> tuple[Any, FloatArray]:
+    """A learner whose replay holds 10,000 random rows, and the next block of them."""
+    from rlway_train.environment import Domain
+    from rlway_train.sac import SacLearner
+
+    domain = Domain(
+        env="random numbers",
+        spec=EnvSpec("Imagined-v0"),
+        observation=TensorSpec("observation", (OBSERVED,), "float32"),
+        action=TensorSpec("action", (ACTIONS,), "float32", -1.0, 1.0),
+        discretize=None,
+        action_values=None,
+    )
+    learner = SacLearner(SacSettings(xla=xla, block_steps=BLOCK, block_iterations=BLOCK), domain, seed=0)
+    rows = np.random.default_rng(0).standard_normal((10_000, 2 * OBSERVED + ACTIONS + 2), np.float32)
+    taken = slice(OBSERVED, OBSERVED + ACTIONS)
+    rows[:, taken] = np.tanh(rows[:, taken])
+    rows[:, OBSERVED + ACTIONS + 1] = 1.0  # the discount
+    learner.replay.write(rows)
+    return learner, rows[:BLOCK]
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """The median milliseconds of one update, by way of running it; the first calls, which trace, are left out."""
+    import tensorflow as tf
+    from tf_agents.utils import common
+
+    silence_compiler()
+    plain, block = make_learner(xla=False)
+    compiled, _ = make_learner(xla=True)
+    batch = plain._transition(tf.constant(np.resize(block, (plain.settings.batch_size, block.shape[1]))))
+    one = common.function(plain.agent.train)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def many() -> None:
+        for _ in tf.range(BLOCK):
+            plain.agent.train(batch)
+
+    def singly() -> None:
+        for _ in range(BLOCK):
+            one(batch)
+
+    ways: dict[str, Callable[[], Any]] = {
+        "one call an update": singly,
+        "bare, fused": many,
+        "rlway": lambda: plain.learn(block, 0.0),
+        "rlway --xla": lambda: compiled.learn(block, 0.0),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):  # in turn, so that what else the machine does meets all of them alike
+        for name, run in ways.items():
+            start_s = time.perf_counter()
+            run()
+            if turn:
+                taken[name].append((time.perf_counter() - start_s) * 1e3 / BLOCK)
+    return {name: median(values) for name, values in taken.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10, help="blocks of 64 updates")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    options = parser.parse_args()
+    silence()
+    measured = measure(options.rounds)
+    if options.json:
+        print(json.dumps({name: round(value, 3) for name, value in measured.items()}))
+        return
+    print(f"| SAC update, batch 256, 256-256, {os.cpu_count()} CPUs | ms | updates/s |")
+    print("|---|---|---|")
+    for name, value in measured.items():
+        print(f"| {name} | {value:.2f} | {1e3 / value:,.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The whole line for a policy with continuous actions: SAC on Pendulum, exported, served and played."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlway_client import EdgePolicy, Explore, PolicyClient
+from rlway_client.run import read_run
+from tests.conftest import SERVE, TRAIN, run_command
+
+
+@pytest.fixture(scope="module")
+def models(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run, exported by the other environment's command."""
+    folder = tmp_path_factory.mktemp("e2e") / "models"
+    done = run_command(TRAIN, "export", continuous_run, "--models", folder, "--policy", "pendulum")
+    assert done.status == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(models: Path) -> Iterator[str]:
+    """A server over the exported policy."""
+    command = [str(SERVE), "serve", str(models), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def play(*words: Any) -> dict[str, Any]:
+    done = run_command(SERVE, *words, "--json")
+    assert done.status == 0, done.stderr
+    played: dict[str, Any] = json.loads(done.stdout)
+    return played
+
+
+def test_remote_environments_and_a_robot_swing_the_pendulum_alike(url: str, models: Path, continuous_run: Path) -> None:
+    """Six episodes from equal seeds return the same over HTTP and in process, far above random actions."""
+    remote = play("play", "--url", url, "--policy", "pendulum", "--episodes", 6, "--envs", 3)
+    edge = play("edge", models / "pendulum", "--episodes", 6)
+    # Actions differ in their last digits, and an upright pendulum enlarges that a little.
+    assert remote["mean_return"] == pytest.approx(edge["mean_return"], abs=30.0)
+    assert remote["mean_return"] > read_run(continuous_run).random_return / 3
+
+
+def test_an_action_is_an_array_of_the_actions_shape(url: str, models: Path, continuous_run: Path) -> None:
+    """float32[1] from the client and from the robot's file, one or many, and equal but for rounding."""
+    observations = np.load(continuous_run / "observations.npz")["observation"][:100]
+    edge = EdgePolicy(models / "pendulum")
+    with PolicyClient(url, "pendulum") as policy:
+        many = policy.ask(observations, batched=True, outputs=("loc", "scale"))
+        one = policy.act(observations[0])
+    robot = np.array([edge.act(row) for row in observations])
+    assert (one.shape, one.dtype, many.action.shape, robot.shape) == ((1,), np.float32, (100, 1), (100, 1))
+    np.testing.assert_allclose(many.action, robot, atol=1e-4)
+    np.testing.assert_allclose(many.action, 2 * np.tanh(many.outputs["loc"]), atol=1e-4)
+
+
+def test_a_seed_samples_the_same_action_everywhere(url: str, models: Path) -> None:
+    """Sigma explores the trained distribution, with the caller's seed."""
+    observation, explore = [1.0, 0.0, 0.5], Explore(sigma=1.0)
+    edge = EdgePolicy(models / "pendulum")
+    with PolicyClient(url, "pendulum") as policy:
+        sampled = [policy.act(observation, explore=explore, seed=seed) for seed in range(20)]
+    np.testing.assert_allclose(
+        sampled, [edge.act(observation, explore=explore, seed=seed) for seed in range(20)], atol=1e-4
+    )
+    assert len({float(action[0]) for action in sampled}) > 10

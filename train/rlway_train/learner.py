@@ -1,0 +1,142 @@
+"""What learns: a TF-Agents agent and its replay, many updates in one TensorFlow call.
+
+In:      transition rows float32[n, width], see collector.
+Out:     the loss; policies with the weights of the moment; `act`, the function under which the policy is exported.
+Refuses: TrainingDiverged once the loss is not finite.
+
+The loop knows learners by this class alone; what differs between algorithms lies in its subclasses.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic
+
+import numpy as np
+import tensorflow as tf
+
+from rlway_client.errors import RlwayError
+from rlway_client.specs import FloatArray, TensorSpec
+from rlway_train.acting import Policy, linear
+from rlway_train.collector import row_width
+from rlway_train.environment import Domain
+from rlway_train.progress import Exploration
+from rlway_train.replay import Ring
+from rlway_train.seeds import Purpose, seed_for
+from rlway_train.settings import Chosen
+
+
+class TrainingDiverged(RlwayError):
+    """The loss left the finite numbers: no later update can mend the weights."""
+
+
+class Learner(ABC, Generic[Chosen]):
+    """An agent with its replay. A subclass makes `self.agent`, then calls `_compile`."""
+
+    algorithm: ClassVar[str]
+    agent: Any
+    n_step: int = 1  # rewards that a transition row sums up
+
+    def __init__(self, settings: Chosen, domain: Domain, seed: int) -> None:
+        tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
+        self.settings = settings
+        self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
+        self.train_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step")
+        self.replay = Ring(settings.replay_capacity, row_width(self.obs_dim, self.action_dim))
+        self._rng = np.random.default_rng(seed_for(seed, Purpose.EXPLORATION))
+        self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
+        self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
+
+    def _compile(self) -> None:
+        width = row_width(self.obs_dim, self.action_dim)
+        self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
+        self._learn = tf.function(
+            self._write_and_update,
+            input_signature=[
+                tf.TensorSpec([self.settings.block_steps, width], tf.float32),
+                tf.TensorSpec([2], tf.int32),
+            ],
+        )
+
+    @property
+    def iterations(self) -> int:
+        return int(self.train_step.numpy())
+
+    @property
+    @abstractmethod
+    def random(self) -> Policy:
+        """Uniformly random actions."""
+
+    @property
+    @abstractmethod
+    def noise(self) -> TensorSpec:
+        """What `act` takes besides the observation."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> list[TensorSpec]:
+        """What `act` returns besides the action."""
+
+    @abstractmethod
+    def policy(self) -> Policy:
+        """The greedy policy with the weights of this moment, in numpy."""
+
+    @abstractmethod
+    def exploring(self, step: int) -> Policy:
+        """What collects experience from this environment step on."""
+
+    @abstractmethod
+    def exploration(self, step: int) -> Exploration:
+        """How much it explores at this step."""
+
+    @abstractmethod
+    def act(self) -> Any:
+        """`act(observation, noise)`: the exported policy. Zero noise is the greedy action."""
+
+    @abstractmethod
+    def _transition(self, rows: Any) -> Any:  # [batch, width]
+        """The rows as the agent reads them."""
+
+    def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
+        """Writes the rows, then runs `block_iterations` updates; `fraction` of the training is over. The mean loss."""
+        settings = self.settings
+        if settings.learning_rate_end is not None:
+            self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
+        before = self.iterations
+        try:
+            loss = float(self._learn(rows, [self._replay_seed, before]))
+        except tf.errors.InvalidArgumentError as error:
+            if "inf or nan" not in str(error):  # SAC checks its losses by itself
+                raise
+            loss = math.nan
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss became {loss} within iterations {before} to {before + settings.block_iterations}; "
+                f"lower --learning-rate, or set --gradient-clip."
+            )
+        return loss
+
+    def episodes_ended(self, n: int) -> None:
+        """Called after each block of updates with the number of training episodes that have ended so far."""
+
+    def _write_and_update(self, rows: Any, seed: Any) -> Any:
+        self.replay.append(rows)
+        return self._update(self.replay.sample((self.settings.block_iterations, self.settings.batch_size), seed))
+
+    def _update_many(self, batches: Any) -> Any:  # [iterations, batch, width] -> []
+        total = tf.constant(0.0)
+        for i in tf.range(self.settings.block_iterations):
+            total += self.agent.train(self._transition(batches[i])).loss
+        return total / self.settings.block_iterations
+
+    def _traced(self, act: Any) -> Any:
+        """`act` as a function of observation and noise over any number of rows."""
+        signature = [
+            tf.TensorSpec([None, self.obs_dim], tf.float32, "observation"),
+            tf.TensorSpec([None, *self.noise.shape], tf.float32, "noise"),
+        ]
+        traced = tf.function(act, autograph=False, input_signature=signature)
+        # The policy saver keeps what has been traced, so trace it now.
+        traced.get_concrete_function()
+        return traced
