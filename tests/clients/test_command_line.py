@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from rlway_client.cli import main
+from rlway_client.commands.play import trained_env
+from rlway_client.errors import UsageError
 from tests.bundles import BIAS, WEIGHTS, linear_policy
 from tests.servers import PATIENCE_S, RLWAY, Server
 
@@ -271,3 +273,11 @@ def test_serving_and_asking_need_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_server_does_not_choose_what_is_imported() -> None:
+    """An environment that is code of one's own is only made when `--env` says so."""
+    for name in ("os:system", "evil.py:Env"):
+        with pytest.raises(UsageError, match="say so with --env"):
+            trained_env({"env": name})
+    assert trained_env({"env": "CartPole-v1"}) == "CartPole-v1"

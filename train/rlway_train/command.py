@@ -56,7 +56,7 @@ _ENV = Annotated[
     str | None, typer.Option(help="Gymnasium id, module:Class or path/to/file.py:Class; a preset names its own.")
 ]
 _PRESET = Annotated[str | None, typer.Option(help="Known-good settings; `rlway train --list-presets` shows them.")]
-_RUN = Annotated[Path | None, typer.Option(help="Folder to write; runs/<preset or env>-<seed> if not given.")]
+_RUN = Annotated[Path | None, typer.Option(help="Folder to write; runs/PRESET-SEED or runs/ENV-SEED if not given.")]
 _SEED = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 _JSON = Annotated[bool, typer.Option("--json", help="Print run.json in the end.")]
 _TIME_LIMIT = Annotated[int | None, _flag("Steps an episode, in place of the environment's own limit.", _TRAINING)]
@@ -109,7 +109,9 @@ def dqn(
     confirm_episodes: Annotated[int | None, _flag("More of them when it would be the best.", _EVALUATING)] = None,
     final_episodes: Annotated[int | None, _flag("Fresh episodes of the best checkpoint.", _EVALUATING)] = None,
     stop_return: Annotated[float | None, _flag("End once a confirmed mean return reaches it.", _EVALUATING)] = None,
-    save_every: Annotated[int | None, _flag("Steps between checkpoints, besides the best.", _EVALUATING)] = None,
+    save_every: Annotated[
+        int | None, _flag("Save a checkpoint at the evaluation after so many steps, besides the best.", _EVALUATING)
+    ] = None,
 ) -> None:
     """Trains a DQN policy on an environment with discrete actions.
 
@@ -153,7 +155,9 @@ def sac(
     confirm_episodes: Annotated[int | None, _flag("More of them when it would be the best.", _EVALUATING)] = None,
     final_episodes: Annotated[int | None, _flag("Fresh episodes of the best checkpoint.", _EVALUATING)] = None,
     stop_return: Annotated[float | None, _flag("End once a confirmed mean return reaches it.", _EVALUATING)] = None,
-    save_every: Annotated[int | None, _flag("Steps between checkpoints, besides the best.", _EVALUATING)] = None,
+    save_every: Annotated[
+        int | None, _flag("Save a checkpoint at the evaluation after so many steps, besides the best.", _EVALUATING)
+    ] = None,
 ) -> None:
     """Trains a SAC policy on an environment with continuous actions.
 

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.train.triggers import PolicySavedModelTrigger
 
+from rlway_client.errors import UsageError
 from rlway_client.files import write_atomically
 from rlway_client.run import Run
 from rlway_client.specs import FloatArray
@@ -39,6 +40,8 @@ class Record:
 
     def __enter__(self) -> Record:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if any(self.folder.iterdir()):  # another training was faster by a moment
+            raise UsageError(f"--run {self.folder}: holds something already; name another folder.")
         self._summaries = tf.summary.create_file_writer(str(self.folder / "train"))
         return self
 

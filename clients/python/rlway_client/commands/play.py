@@ -43,12 +43,20 @@ def play(
     async def run() -> Played:
         async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
             manifest = (await client.describe())["manifest"]
-            env_id = env or manifest.get("env")
-            if not env_id:
-                raise UsageError("the policy's manifest names no environment; give one with --env.")
+            env_id = env or trained_env(manifest)
             values = manifest.get("action_values")
             environments.extend(make_env(env_id, values) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(client, environments, episodes, seed, on_episode, **options)
 
     print_played(asyncio.run(run()), f"{len(environments)} remote environments", as_json)
+
+
+def trained_env(manifest: dict[str, Any]) -> str:
+    """The environment that a served policy was trained in, unless naming it would run code of this machine."""
+    name = manifest.get("env")
+    if not isinstance(name, str) or not name:
+        raise UsageError("the policy's manifest names no environment; give one with --env.")
+    if ":" in name:  # a module or a file: a server must not choose what is imported here
+        raise UsageError(f"the policy was trained in {name!r}, which is code of your own; say so with --env {name}.")
+    return name
