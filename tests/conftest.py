@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,20 @@ def run_command(command: Path, *words: Any, timeout_s: float = 240.0) -> Finishe
     """Runs `rlway …` of one environment to its end."""
     done = subprocess.run([str(w) for w in (command, *words)], capture_output=True, text=True, timeout=timeout_s)
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def run_json(command: Path, *words: Any) -> dict[str, Any]:
+    """What `rlway … --json` prints; the command must succeed."""
+    done = run_command(command, *words, "--json")
+    assert done.status == 0, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+def export_run(run: Path, models: Path, policy: str) -> Path:
+    """Exports a run through the command, and returns the folder of bundles."""
+    run_json(TRAIN, "export", run, "--models", models, "--policy", policy)
+    return models
 
 
 @pytest.fixture(scope="session")

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rlway_client import EdgePolicy, Explore, PolicyClient
 from rlway_client.run import read_run
-from tests.conftest import SERVE, TRAIN, run_command
+from tests.conftest import SERVE, export_run, run_json
+from tests.servers import running_server
 
 
 @pytest.fixture(scope="module")
 def models(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, exported by the other environment's command."""
-    folder = tmp_path_factory.mktemp("e2e") / "models"
-    done = run_command(TRAIN, "export", continuous_run, "--models", folder, "--policy", "pendulum")
-    assert done.status == 0, done.stderr
-    return folder
+    return export_run(continuous_run, tmp_path_factory.mktemp("e2e") / "models", "pendulum")
 
 
 @pytest.fixture(scope="module")
 def url(models: Path) -> Iterator[str]:
-    """A server over the exported policy."""
-    command = [str(SERVE), "serve", str(models), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["url"]
-        process.terminate()
-        assert process.wait(30) == 0
-
-
-def play(*words: Any) -> dict[str, Any]:
-    done = run_command(SERVE, *words, "--json")
-    assert done.status == 0, done.stderr
-    played: dict[str, Any] = json.loads(done.stdout)
-    return played
+    """A server over the exported policy; its end is orderly."""
+    with running_server(models, models.with_name("log")) as server:
+        yield server.url
+        assert server.stop() == 0
 
 
 def test_remote_environments_and_a_robot_swing_the_pendulum_alike(url: str, models: Path, continuous_run: Path) -> None:
     """Six episodes from equal seeds return the same over HTTP and in process, far above random actions."""
-    remote = play("play", "--url", url, "--policy", "pendulum", "--episodes", 6, "--envs", 3)
-    edge = play("edge", models / "pendulum", "--episodes", 6)
+    remote = run_json(SERVE, "play", "--url", url, "--policy", "pendulum", "--episodes", 6, "--envs", 3)
+    edge = run_json(SERVE, "edge", models / "pendulum", "--episodes", 6)
     # Actions differ in their last digits, and an upright pendulum enlarges that a little.
     assert remote["mean_return"] == pytest.approx(edge["mean_return"], abs=30.0)
     assert remote["mean_return"] > read_run(continuous_run).random_return / 3

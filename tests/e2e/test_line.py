@@ -10,41 +10,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rlway_client import EdgePolicy, Explore, PolicyClient
 from rlway_client.run import read_run
-from tests.conftest import ROOT, SERVE, TRAIN, run_command
+from tests.conftest import ROOT, SERVE, export_run, run_json
+from tests.servers import running_server
 
 
 @pytest.fixture(scope="module")
 def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, exported by the other environment's command."""
-    folder = tmp_path_factory.mktemp("e2e") / "models"
-    done = run_command(TRAIN, "export", trained_run, "--models", folder, "--policy", "cartpole")
-    assert done.status == 0, done.stderr
-    return folder
+    return export_run(trained_run, tmp_path_factory.mktemp("e2e") / "models", "cartpole")
 
 
 @pytest.fixture(scope="module")
 def url(models: Path) -> Iterator[str]:
-    """A server over the exported policy."""
-    command = [str(SERVE), "serve", str(models), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["url"]
-        process.terminate()
-        assert process.wait(30) == 0
-
-
-def play(*words: Any) -> dict[str, Any]:
-    done = run_command(SERVE, *words, "--json")
-    assert done.status == 0, done.stderr
-    played: dict[str, Any] = json.loads(done.stdout)
-    return played
+    """A server over the exported policy; its end is orderly."""
+    with running_server(models, models.with_name("log")) as server:
+        yield server.url
+        assert server.stop() == 0
 
 
 def test_remote_environments_and_a_robot_see_the_same_policy(url: str, models: Path, trained_run: Path) -> None:
@@ -52,8 +39,8 @@ def test_remote_environments_and_a_robot_see_the_same_policy(url: str, models: P
 
     Not to the letter: where two Q-values are closer than float32 can tell, ONNX and TFLite may choose differently.
     """
-    remote = play("play", "--url", url, "--policy", "cartpole", "--episodes", 12, "--envs", 3)
-    edge = play("edge", models / "cartpole", "--episodes", 12)
+    remote = run_json(SERVE, "play", "--url", url, "--policy", "cartpole", "--episodes", 12, "--envs", 3)
+    edge = run_json(SERVE, "edge", models / "cartpole", "--episodes", 12)
     alike = [a == b for a, b in zip(remote["returns"], edge["returns"], strict=True)]
     assert sum(alike) >= 9
     run = read_run(trained_run)

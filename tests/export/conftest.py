@@ -8,7 +8,7 @@ import pytest
 
 from rlway_client.bundle import Bundle
 from rlway_export.silence import quiet_tensorflow
-from tests.conftest import TRAIN, run_command
+from tests.conftest import export_run
 
 with quiet_tensorflow():
     import tf_agents  # noqa: F401  so that its notices are over before a test reads stderr
@@ -17,10 +17,7 @@ with quiet_tensorflow():
 @pytest.fixture(scope="session")
 def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of `cartpole`, exported through the command. Not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("export") / "models"
-    done = run_command(TRAIN, "export", trained_run, "--models", folder, "--policy", "cartpole")
-    assert done.status == 0, done.stderr
-    return folder
+    return export_run(trained_run, tmp_path_factory.mktemp("export") / "models", "cartpole")
 
 
 @pytest.fixture(scope="session")
