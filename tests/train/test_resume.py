@@ -103,20 +103,9 @@ def test_a_killed_training_goes_on_without_gap_or_repetition(tmp_path: Path) -> 
 def test_an_interrupted_training_keeps_every_block(tmp_path: Path) -> None:
     """Ctrl-C saves at once, not only what the last evaluation saw."""
     folder = tmp_path / "run"
-    words = [
-        "--env",
-        "rlway-tests/Interrupted-v0",
-        "--envs",
-        "2",
-        "--initial-steps",
-        "4",
-        "--block-steps",
-        "4",
-        "--block-iterations",
-        "1",
-    ]
-    words += ["--batch-size", "2", "--eval-every", "8", "--eval-episodes", "2", "--confirm-episodes", "0", "--no-xla"]
-    assert status("train", "dqn", *words, "--run", str(folder)) == INTERRUPTED
+    words = "--env rlway-tests/Interrupted-v0 --envs 2 --initial-steps 4 --block-steps 4 --block-iterations 1 --no-xla"
+    words += " --batch-size 2 --eval-every 16 --eval-episodes 2 --confirm-episodes 0"
+    assert status("train", "dqn", *words.split(), "--run", str(folder)) == INTERRUPTED
     saved = Checkpoints(folder).read()
     assert saved is not None
     assert saved.history.step > saved.history.rows[-1]["step"]
