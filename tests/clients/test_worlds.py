@@ -138,3 +138,11 @@ def test_the_worlds_are_there_for_gymnasium_alone() -> None:
     env.reset(seed=0)
     assert env.render().shape == (192, 256, 3)
     assert np.ptp(env.render()) > 0
+
+
+def test_the_clock_of_the_training_replaces_the_environments_own() -> None:
+    """A policy that was trained with shorter episodes is played with them."""
+    env = make_env("rlway/GridWorld-v0", max_episode_steps=3)
+    env.reset(seed=0)
+    ended = [env.step(LEFT)[3] for _ in range(3)]  # against the border
+    assert ended == [False, False, True]

@@ -20,12 +20,14 @@ from rich.table import Column, Table
 from rlway_client.errors import RlwayError
 from rlway_client.run import Run
 from rlway_train.checkpoint import check_same_specs
+from rlway_train.compare_command import compare
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Plan, Wish, make_plan
 from rlway_train.presets import PRESETS
 from rlway_train.settings import DqnSettings, SacSettings, Settings
 
 train = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
+train.command()(compare)
 
 
 @train.callback(invoke_without_command=True)

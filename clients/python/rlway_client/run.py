@@ -37,6 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     observation: list[TensorSpec]
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
+    max_episode_steps: int | None = None  # the clock that ended episodes; None leaves it to the environment
     noise: TensorSpec
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name
     hyperparameters: dict[str, Any]
