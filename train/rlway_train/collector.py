@@ -46,6 +46,13 @@ class Collector:
         self._spare = [together[n:]]
         return together[:n]
 
+    def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+        """The same; rlway_train.worker begins the next block meanwhile."""
+        return self.collect(policy, n)
+
+    def close(self) -> None:
+        self._environments.close()
+
     def _step(self, policy: Policy) -> FloatArray:  # -> [m, width]
         actions, memory = policy(self._observation, self._memory)
         step = self._environments.step(actions)
