@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlway_client.cli import main
 from rlway_client.errors import EnvironmentFault
+from rlway_client.run import read_run
 from rlway_train.acting import GaussianPolicy, UniformPolicy
 from rlway_train.collector import Collector
 from rlway_train.environment import find_domain
@@ -24,7 +26,7 @@ from tests.policies import Always
 
 COUNTING = "tests.train.conftest:Counting"
 FILE = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 import gymnasium, numpy as np
 from gymnasium.spaces import Box, Discrete
 
@@ -47,7 +49,7 @@ class Witness(gymnasium.Env):
 
 class Crashes(Witness):
     def happen(self):
-        if self.t == 5:
+        if self.t == 5 and multiprocessing.parent_process():
             os.kill(os.getpid(), signal.SIGSEGV)
 
 class Fails(Witness):
@@ -219,3 +221,33 @@ if __name__ == "__main__":
     trainer.kill()
     rest, _ = trainer.communicate(timeout=60)
     assert rest == ""
+
+
+def train(folder: Path, env: str) -> object:
+    """The exit status of a short training that collects in a worker."""
+    arguments = f"train dqn --env {env} --run {folder} --collect-process --envs 2 --no-xla --initial-steps 4 --steps 64"
+    arguments += " --block-steps 4 --block-iterations 1 --batch-size 2 --eval-every 32 --eval-episodes 2"
+    arguments += " --confirm-episodes 0 --final-episodes 2"
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    return ended.value.code
+
+
+def test_a_training_with_a_worker_writes_a_whole_run(tmp_path: Path) -> None:
+    """As many steps and updates as any other; and the worker is gone when it has ended."""
+    assert train(tmp_path / "run", COUNTING) == 0
+    run = read_run(tmp_path / "run")
+    assert (run.steps, run.iterations, run.final_return) == (64, 15, 9.0)
+    assert run.hyperparameters["collect_process"] is True
+    assert multiprocessing.active_children() == []
+
+
+def test_a_lost_worker_ends_a_training_in_one_sentence(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has been learned by then is kept, and can be resumed."""
+    assert train(tmp_path / "run", f"{file}:Crashes") == 1
+    printed = capsys.readouterr()
+    assert ":Crashes: the process that collects in it has ended (signal 11, Segmentation fault)" in printed.err
+    assert "Traceback" not in printed.err
+    assert multiprocessing.active_children() == []

@@ -9,6 +9,8 @@ went on or the clock ended it: a truncated episode's last state keeps its value.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
 from rlway_client.specs import FloatArray
@@ -51,7 +53,8 @@ class Collector:
         return self.collect(policy, n)
 
     def close(self) -> None:
-        self._environments.close()
+        with suppress(Exception):  # what has been collected is not worth less for how an environment ends
+            self._environments.close()
 
     def _step(self, policy: Policy) -> FloatArray:  # -> [m, width]
         actions, memory = policy(self._observation, self._memory)

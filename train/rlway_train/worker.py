@@ -72,7 +72,7 @@ class CollectorProcess:
         self._env = domain.env
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), name="rlway-collector", daemon=True)
-        with _single_threaded(), _uninterrupted():
+        with _single_threaded(), _deaf_to_interrupts():
             self._process.start()
         theirs.close()  # or the pipe would not end with the worker
         self._lent: Generators | None = None  # of the policy that the worker acts with now
@@ -225,7 +225,7 @@ def _single_threaded() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def _deaf_to_interrupts() -> Iterator[None]:
     """What starts meanwhile is never interrupted, even before it can say so itself; we are, as soon as this ends."""
     resource_tracker.ensure_running()  # which would otherwise be started within, and undo the block
     kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
