@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 from rlway_client.environments import find_environment
 from rlway_client.episodes import make_env, play_locally
-from rlway_client.errors import EnvironmentFault
+from rlway_client.errors import EnvironmentFault, UsageError
 from rlway_client.worlds import WORLDS
 from rlway_client.worlds.grid_world import FREE, GridWorld
 
@@ -115,6 +115,43 @@ def test_a_name_that_leads_nowhere_is_told_in_one_sentence(
         find_environment(name)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_bullet_without_pybullet_says_what_to_install() -> None:
+    """Nobody who plays elsewhere needs it, and the robot's environment does not have it."""
+    with pytest.raises(UsageError, match=r"pip install 'rlway-client\[pybullet\]'"):
+        make_env("MinitaurBulletEnv-v0")
+
+
+def test_what_a_muted_block_prints_is_gone_and_what_follows_is_not() -> None:
+    """Python's print, C's printf and its buffer, descriptors 1 and 2; from two threads at once, too."""
+    code = """
+import ctypes, os, sys, threading
+from rlway_client.muting import muted
+
+def speak(word):
+    print(word), print(word, file=sys.stderr)
+    ctypes.CDLL(None).printf(word.encode())
+    os.write(1, word.encode()), os.write(2, word.encode())
+
+def mute():
+    for _ in range(200):
+        with muted():
+            speak("noise")
+
+threads = [threading.Thread(target=mute) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+try:
+    with muted():
+        raise KeyError
+except KeyError:
+    speak("word")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert sorted((done.stdout + done.stderr).replace("\n", "")) == sorted("word" * 5)
 
 
 def test_an_environment_that_cannot_be_made_is_told_why(tmp_path: Path) -> None:

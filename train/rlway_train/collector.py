@@ -9,6 +9,8 @@ went on or the clock ended it: a truncated episode's last state keeps its value.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 
 from rlway_client.specs import FloatArray
@@ -45,6 +47,14 @@ class Collector:
         # Parallel environments may gather a few more than asked for: they are the first of the next block.
         self._spare = [together[n:]]
         return together[:n]
+
+    def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+        """The same; rlway_train.worker begins the next block meanwhile."""
+        return self.collect(policy, n)
+
+    def close(self) -> None:
+        with suppress(Exception):  # what has been collected is not worth less for how an environment ends
+            self._environments.close()
 
     def _step(self, policy: Policy) -> FloatArray:  # -> [m, width]
         actions, memory = policy(self._observation, self._memory)

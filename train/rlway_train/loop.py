@@ -8,6 +8,7 @@ Refuses: what the environment, the learner and the folder refuse. What has been 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from importlib.metadata import version
 from typing import Any
 
@@ -33,6 +34,7 @@ from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
 from rlway_train.video import film
+from rlway_train.worker import CollectorProcess
 
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
 SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
@@ -42,7 +44,8 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
     """Trains, evaluates and writes the whole run folder."""
     with Record(plan.folder, plan.resume) as record:
         training = Training(plan, domain, record, reporter)
-        training.run()
+        with closing(training):
+            training.run()
         reporter.stage("finishing")
         return _finish(plan, domain, record, reporter, training)
 
@@ -56,17 +59,22 @@ class Training:
         self._start_s = time.perf_counter() - history.wall_s
         self._saved_s = self._start_s
         self.learner = make_learner(plan.settings, domain, plan.seed)
-        self.evaluator = Evaluator(domain.make_many(settings.eval_episodes))
-        self._collector = Collector(
-            domain.make_many(settings.envs),
-            seed_for(plan.seed, Purpose.COLLECTION, history.resumptions),
-            self.learner.n_step,
-            settings.gamma,
-        )
+        self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
+        self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions))
         self._earlier_returns = history.returns
         self.history = history
         self.state = State(history.step)
         self._best_weights: list[FloatArray] = []
+
+    def _make_collector(self, seed: int) -> Collector | CollectorProcess:
+        settings, n_step = self._plan.settings, self.learner.n_step
+        if settings.collect_process:
+            return CollectorProcess(self._domain, settings.envs, seed, n_step, settings.gamma)
+        return Collector(self._domain.make_many(settings.envs), seed, n_step, settings.gamma)
+
+    def close(self) -> None:
+        """Ends the collecting; evaluations and films may follow."""
+        self._collector.close()
 
     def run(self) -> None:
         settings, learner, history = self._plan.settings, self.learner, self.history
@@ -115,7 +123,7 @@ class Training:
         """The first block of a process traces and compiles: it is no measure of the rate."""
         settings, learner, history = self._plan.settings, self.learner, self.history
         start_s = time.perf_counter()
-        rows = self._collector.collect(learner.exploring(history.step), settings.block_steps)
+        rows = self._collector.collect_ahead(learner.exploring(history.step), settings.block_steps)
         with uninterrupted():
             loss = learner.learn(rows, history.step / settings.steps)
             if timed:

@@ -45,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     envs: Annotated[int, Flag("Parallel environments.", TRAINING)] = 8
     block_steps: Annotated[int, Flag("Environment steps between two blocks of updates.", TRAINING)] = 64
     block_iterations: Annotated[int, Flag("Gradient updates a block, all in one TensorFlow call.", TRAINING)] = 64
+    collect_process: Annotated[
+        bool, Flag("Step the environments in a process of their own, beside the learner.", TRAINING)
+    ] = False
     initial_steps: Annotated[int, Flag("Random steps before the first update.", TRAINING)] = 1_000
     replay_capacity: Annotated[int, Flag("Transitions kept; new ones replace the oldest.", TRAINING)] = 100_000
     xla: Annotated[bool, Flag("Compile the updates.", TRAINING)] = True
