@@ -65,7 +65,7 @@ def test_the_numpy_policy_is_the_network() -> None:
     observations = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     exported = learning.act()(observations, np.zeros((50, 2), np.float32))
     np.testing.assert_allclose(learning.policy().q_values(observations), exported["q_values"], atol=1e-6)
-    np.testing.assert_array_equal(learning.policy()(observations), exported["action"])
+    np.testing.assert_array_equal(learning.policy().act(observations), exported["action"])
 
 
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:

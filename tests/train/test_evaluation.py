@@ -5,22 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlway_client.specs import FloatArray, IntArray
 from rlway_train.acting import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy
 from rlway_train.environment import find_domain
 from rlway_train.evaluation import Evaluator
 from rlway_train.seeds import RANGE_BITS, ROOM, Purpose, seed_for
-
-
-def push_left(observations: FloatArray) -> IntArray:
-    return np.zeros(len(observations), np.int64)
+from tests.policies import Always, Counting
 
 
 @pytest.mark.parametrize("episodes", [1, 4, 10])
 def test_every_episode_counts_once_and_whole(episodes: int) -> None:
     """Each episode of three steps that pay 2, 3 and 4 returns 9, however many run at once."""
     evaluator = Evaluator(find_domain("rlway-tests/Counting-v0").make_many(4))
-    evaluation = evaluator.evaluate(push_left, episodes, seed=0)
+    evaluation = evaluator.evaluate(Always(0), episodes, seed=0)
     assert evaluation.returns.tolist() == [9.0] * episodes
     assert evaluation.lengths.tolist() == [3] * episodes
 
@@ -28,16 +24,16 @@ def test_every_episode_counts_once_and_whole(episodes: int) -> None:
 def test_the_same_seed_plays_the_same_episodes() -> None:
     """An evaluation follows from its seed, whatever ran before it."""
     evaluator = Evaluator(find_domain("CartPole-v1").make_many(8))
-    first = evaluator.evaluate(push_left, 8, seed=4)
-    other = evaluator.evaluate(push_left, 8, seed=5)
-    again = evaluator.evaluate(push_left, 8, seed=4)
+    first = evaluator.evaluate(Always(0), 8, seed=4)
+    other = evaluator.evaluate(Always(0), 8, seed=5)
+    again = evaluator.evaluate(Always(0), 8, seed=4)
     np.testing.assert_array_equal(first.returns, again.returns)
     assert (first.returns != other.returns).any()
 
 
 def test_an_observation_that_ended_an_episode_was_not_acted_on() -> None:
     """Visited observations are those that the policy was asked about, spread over their episodes."""
-    visited = Evaluator(find_domain("rlway-tests/Counting-v0").make_many(4)).visit(push_left, 500, seed=0)
+    visited = Evaluator(find_domain("rlway-tests/Counting-v0").make_many(4)).visit(Always(0), 500, seed=0)
     assert visited.shape == (500, 2)
     assert set(visited[:, 1]) == {0.0, 1.0, 2.0}
 
@@ -55,7 +51,7 @@ def test_epsilon_is_the_share_of_random_actions() -> None:
     """With two actions, half of the random ones are the greedy one by chance."""
     greedy = GreedyPolicy([np.zeros((1, 2), np.float32), np.array([1.0, 0.0], np.float32)])  # always action 0
     policy = EpsilonGreedyPolicy(greedy, RandomPolicy(2, np.random.default_rng(0)), epsilon=0.3)
-    assert policy(np.zeros((20_000, 1), np.float32)).mean() == pytest.approx(0.15, abs=0.01)
+    assert policy.act(np.zeros((20_000, 1), np.float32)).mean() == pytest.approx(0.15, abs=0.01)
 
 
 def test_a_discretised_action_spans_the_whole_range() -> None:
@@ -66,3 +62,10 @@ def test_a_discretised_action_spans_the_whole_range() -> None:
     values = [env.action(i) for i in range(5)]  # type: ignore[attr-defined]
     np.testing.assert_allclose(np.ravel(values), [-2, -1, 0, 1, 2])
     env.close()
+
+
+def test_a_policy_remembers_its_own_episode_while_it_is_evaluated() -> None:
+    """Each of an evaluation's episodes begins with nothing remembered, also in its second round."""
+    policy = Counting()
+    Evaluator(find_domain("rlway-tests/Counting-v0").make_many(2)).evaluate(policy, 4, seed=0)
+    assert [steps.tolist() for _, steps in policy.seen] == [[0, 0], [1, 1], [2, 2]] * 2

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import gymnasium
-import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rlway_client.specs import FloatArray, IntArray
+from rlway_client.specs import FloatArray
 from rlway_train.collector import Collector
 from rlway_train.environment import Environments
+from tests.policies import Always
 
 COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate
 GAMMA = 0.5
 
 
-def always_one(observations: FloatArray) -> IntArray:
-    return np.ones(len(observations), np.int64)
-
-
 def collected(n_step: int, mode: AutoresetMode) -> FloatArray:
     vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
-    return Collector(Environments(COUNTING, vector), 0, n_step, GAMMA).collect(always_one, 60)
+    return Collector(Environments(COUNTING, vector), 0, n_step, GAMMA).collect(Always(1), 60)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])

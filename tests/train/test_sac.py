@@ -54,7 +54,7 @@ def test_the_actor_finds_the_action_that_pays_most() -> None:
     learning, rng = learner(), np.random.default_rng(0)
     for _ in range(40):
         learning.learn(bandit(rng), fraction=0.0)
-    np.testing.assert_allclose(learning.policy()(np.ones((1, 3), np.float32))[0], BEST, atol=0.3)
+    np.testing.assert_allclose(learning.policy().act(np.ones((1, 3), np.float32))[0], BEST, atol=0.3)
 
 
 def test_the_numpy_policy_is_the_actor() -> None:
@@ -65,7 +65,7 @@ def test_the_numpy_policy_is_the_actor() -> None:
     np.testing.assert_allclose(loc, squashed.input_distribution.mean(), atol=1e-6)
     np.testing.assert_allclose(scale, squashed.input_distribution.stddev(), rtol=1e-5)
     greedy = GreedyPolicy(learning.agent.policy).action(time_steps(OBSERVATIONS)).action
-    np.testing.assert_allclose(learning.policy()(OBSERVATIONS), greedy, atol=1e-6)
+    np.testing.assert_allclose(learning.policy().act(OBSERVATIONS), greedy, atol=1e-6)
 
 
 def test_zero_noise_is_the_greedy_action() -> None:
@@ -81,8 +81,8 @@ def test_an_observation_from_far_away_still_has_an_action() -> None:
     learning, far = learner(), OBSERVATIONS * np.float32(1e6)
     acted = {name: value.numpy() for name, value in learning.act()(far, np.zeros((50, 2), np.float32)).items()}
     assert (acted["scale"] == np.float32(1e9)).any()
-    np.testing.assert_allclose(acted["action"], learning.policy()(far), atol=1e-6)
-    sampled = learning.exploring(0)(far)
+    np.testing.assert_allclose(acted["action"], learning.policy().act(far), atol=1e-6)
+    sampled = learning.exploring(0)(far)[0]
     assert ((sampled >= LOW) & (sampled <= HIGH)).all()
 
 
@@ -94,7 +94,7 @@ def test_normal_noise_samples_the_collect_policy(source: str) -> None:
     tf.random.set_seed(3)
     expected = learning.agent.collect_policy.action(time_steps(one)).action.numpy()
     noise = np.random.default_rng(4).standard_normal((n, 2), np.float32)
-    found = learning.act()(one, noise)["action"].numpy() if source == "act" else learning.exploring(0)(one)
+    found = learning.act()(one, noise)["action"].numpy() if source == "act" else learning.exploring(0)(one)[0]
     shares = np.linspace(0.05, 0.95, 19)
     difference = np.quantile(found, shares, axis=0) - np.quantile(expected, shares, axis=0)
     assert np.abs(difference / (HIGH - LOW)).max() < 0.02

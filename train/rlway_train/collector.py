@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlway_client.specs import FloatArray
-from rlway_train.acting import Policy
+from rlway_train.acting import Memory, Policy, forget
 from rlway_train.environment import Environments
 from rlway_train.nstep import NSteps
 
@@ -31,6 +31,7 @@ class Collector:
         obs_dim = self._observation.shape[1]
         self._n_steps = NSteps(n_step, gamma, environments.n, obs_dim, environments.action_dim) if n_step > 1 else None
         self._spare: list[FloatArray] = []
+        self._memory: Memory = ()
         self._running = np.zeros(environments.n)
         self.returns: list[float] = []  # of the episodes that ended, in order
 
@@ -46,8 +47,9 @@ class Collector:
         return together[:n]
 
     def _step(self, policy: Policy) -> FloatArray:  # -> [m, width]
-        actions = policy(self._observation)
+        actions, memory = policy(self._observation, self._memory)
         step = self._environments.step(actions)
+        self._memory = forget(memory, step.begins)
         self._running += step.reward * step.real
         ended = step.terminated | step.truncated
         for i in np.flatnonzero(ended & step.real):

@@ -178,6 +178,7 @@ class Step:
     terminated: BoolArray  # [E], the task ended: nothing is worth anything after it
     truncated: BoolArray  # [E], the clock ended it: the successor has the value that it has
     real: BoolArray  # [E], False where the environment took no action and only began its next episode
+    begins: BoolArray  # [E], whether `observation` is the first of an episode
 
 
 class Environments:
@@ -229,7 +230,8 @@ class Environments:
         rewards = np.asarray(reward, np.float32)
         if not np.isfinite(rewards).all():
             raise EnvironmentFault(f"{self._env}: the reward of step {self._steps} is {self._bad(rewards)[1]}")
-        return Step(observation, successor, rewards, terminated.copy(), truncated.copy(), real)
+        begins = ended if self._same_step else ~real
+        return Step(observation, successor, rewards, terminated.copy(), truncated.copy(), real, begins)
 
     def close(self) -> None:
         self._vector.close()

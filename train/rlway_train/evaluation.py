@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlway_client.specs import AnyArray, FloatArray
-from rlway_train.acting import Policy
+from rlway_train.acting import Memory, Policy, forget
 from rlway_train.environment import Environments
 
 LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end one
@@ -71,12 +71,15 @@ class Evaluator:
         returns, lengths = np.zeros(n), np.zeros(n, np.int64)
         running = np.ones(n, np.bool_)
         visited = []
+        memory: Memory = ()
         observation = self._environments.reset(seed)
         for _ in range(LONGEST_EPISODE):
             if not running.any():
                 break
             visited.append(observation[running])
-            step = self._environments.step(policy(observation))
+            actions, memory = policy(observation, memory)
+            step = self._environments.step(actions)
+            memory = forget(memory, step.begins)
             returns[running] += step.reward[running]
             lengths[running] += 1
             running &= ~(step.terminated | step.truncated)

@@ -14,7 +14,7 @@ import numpy as np
 
 from rlway_client.errors import EnvironmentFault
 from rlway_client.specs import AnyArray
-from rlway_train.acting import Policy
+from rlway_train.acting import Memory, Policy
 from rlway_train.environment import Domain
 
 SHORTEST_S = 2.0  # a random policy's episode may last a blink: film several
@@ -36,13 +36,16 @@ def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
         writer: Any = imageio.get_writer(path, fps=rate / stride, codec="libx264", macro_block_size=2, quality=7)
         with writer:
             step, ended = 0, True
+            memory: Memory = ()
             while step < LONGEST_S * rate and not (ended and step >= SHORTEST_S * rate):
                 if ended:
                     observation, _ = env.reset(seed=seed if step == 0 else None)
+                    memory = ()
                 if step % stride == 0:
                     writer.append_data(_frame(env.render()))
                 row = np.asarray(observation, np.float32)[None]
-                action = policy(row)[0]
+                actions, memory = policy(row, memory)
+                action = actions[0]
                 # Not every environment takes numpy's own integers.
                 observation, _, terminated, truncated, _ = env.step(action if action.ndim else action.item())
                 ended, step = terminated or truncated, step + 1

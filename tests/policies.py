@@ -1,0 +1,30 @@
+"""Policies of one line, for tests of what runs policies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlway_client.specs import AnyArray, FloatArray, IntArray
+from rlway_train.acting import Memory, Memoryless, Policy
+
+
+class Always(Memoryless):
+    """One action, whatever it sees."""
+
+    def __init__(self, action: int) -> None:
+        self._action = action
+
+    def act(self, observations: FloatArray) -> IntArray:
+        return np.full(len(observations), self._action, np.int64)
+
+
+class Counting(Policy):
+    """Remembers how many steps of its episode it has seen, and notes the number beside each observation."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[AnyArray, AnyArray]] = []
+
+    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[IntArray, Memory]:
+        count = memory[0] if memory else np.zeros((len(observations), 1), np.float32)
+        self.seen.append((observations.copy(), count[:, 0].copy()))
+        return np.zeros(len(observations), np.int64), (count + 1,)
