@@ -87,6 +87,11 @@ def dqn(
     ] = None,
     xla: Annotated[bool | None, _flag("Compile the updates.", _TRAINING, "--xla/--no-xla")] = None,
     hidden: Annotated[str | None, _flag("Hidden layer sizes, such as 256,256.", _NETWORK)] = None,
+    lstm: Annotated[
+        int | None, _flag("Cells of an LSTM behind the hidden layers; the policy then remembers.", _NETWORK)
+    ] = None,
+    sequence_length: Annotated[int | None, _flag("With --lstm: steps that it learns from at once.", _NETWORK)] = None,
+    burn_in: Annotated[int | None, _flag("The first of them, which fill its memory only.", _NETWORK)] = None,
     double: Annotated[bool | None, _flag("Double DQN.", _NETWORK, "--double/--no-double")] = None,
     loss: Annotated[str | None, _flag("huber or squared.", _NETWORK)] = None,
     gamma: Annotated[float | None, _flag("Discount per step.", _NETWORK)] = None,
@@ -236,4 +241,8 @@ def _make_learner(settings: Settings, domain: Domain, seed: int) -> Learner[Any]
     from rlway_train.dqn import DqnLearner
 
     assert isinstance(settings, DqnSettings)
+    if settings.lstm is not None:
+        from rlway_train.recurrent import RecurrentDqnLearner
+
+        return RecurrentDqnLearner(settings, domain, seed)
     return DqnLearner(settings, domain, seed)

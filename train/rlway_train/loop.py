@@ -94,7 +94,9 @@ class Training:
         self.learner = job.make_learner()
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes))
         self._collector = Collector(
-            domain.make_many(settings.envs), seed_for(job.seed, Purpose.COLLECTION), self.learner.n_step, settings.gamma
+            domain.make_many(settings.envs),
+            seed_for(job.seed, Purpose.COLLECTION),
+            self.learner.gathering(settings.envs),
         )
         self.meter = Meter()
         self.state = State()
@@ -221,6 +223,7 @@ def _finish(job: Job, record: Record, reporter: Reporter, training: Training, be
         action=domain.action,
         action_values=domain.action_values,
         noise=learner.noise,
+        state=learner.state,
         outputs=learner.outputs,
         hyperparameters=msgspec.to_builtins(settings),
         versions={name: version(name) for name in ("rlway-train", "tensorflow", "tf-agents", "gymnasium", "numpy")},

@@ -62,6 +62,9 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
     epsilon_end: float = 0.05
     epsilon_steps: int = 10_000
     online: bool = False  # no replay: each block's steps are learnt from once, in order
+    lstm: int | None = None  # cells of an LSTM behind the hidden layers: the policy then remembers
+    sequence_length: int = 16  # with `lstm`: steps that an item of replay holds
+    burn_in: int = 4  # the first of them fill the memory, and are not learnt from
     discretize: int | None = None  # into so many actions, for a continuous action of one dimension
 
 
@@ -124,12 +127,12 @@ def _shown(value: Any) -> str:
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
-        "block_steps block_iterations eval_every "
+        "block_steps block_iterations eval_every lstm "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("initial_steps confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps burn_in", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
