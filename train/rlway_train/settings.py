@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,66 +21,98 @@ Loss = Literal["huber", "squared"]
 Optimizer = Literal["adam", "sgd"]
 Chosen = TypeVar("Chosen", bound="Settings")
 
+TRAINING, NETWORK, EXPLORING, EVALUATING = "Training", "Network and loss", "Exploring", "Evaluating and saving"
+
+
+class Flag(NamedTuple):
+    """How a setting is explained on the command line, and under which heading."""
+
+    help: str
+    panel: str
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The hyperparameters that every algorithm has, and how its training is watched."""
+    """The hyperparameters that every algorithm has, and how its training is watched. Each is a flag of the command."""
 
-    steps: int = 100_000
-    episodes: int | None = None  # training ends after so many, should the steps not end first
-    hidden: tuple[int, ...] = (128, 128)
-    gamma: float = 0.99
-    learning_rate: float = 1e-3
-    learning_rate_end: float | None = None  # reached at `steps`; None keeps the rate constant
-    gradient_clip: float | None = 10.0  # global norm; None does not clip
-    batch_size: int = 64
-    target_period: int = 128  # iterations
-    target_tau: float = 1.0  # 1 copies the network
-    replay_capacity: int = 100_000
-    initial_steps: int = 1_000  # at random, before the first update
-    envs: int = 8
-    block_steps: int = 64  # environment steps between two blocks of updates
-    block_iterations: int = 64  # updates a block, all in one TensorFlow call
-    eval_every: int = 2_000  # steps
-    eval_episodes: int = 20
-    confirm_episodes: int = 40  # more episodes for an evaluation that would be the best so far
-    final_episodes: int = 20
-    stop_return: float | None = None  # training ends once a confirmed evaluation reaches it
-    save_every: int | None = None  # steps; None saves only what evaluates best, and the end
-    time_limit: int | None = None  # steps an episode, in place of the environment's own limit
-    xla: bool = True
+    steps: Annotated[int, Flag("Environment steps in all, over parallel environments.", TRAINING)] = 100_000
+    episodes: Annotated[int | None, Flag("End after so many training episodes at the latest.", TRAINING)] = None
+    time_limit: Annotated[int | None, Flag("Steps an episode, in place of the environment's own limit.", TRAINING)] = (
+        None
+    )
+    envs: Annotated[int, Flag("Parallel environments.", TRAINING)] = 8
+    block_steps: Annotated[int, Flag("Environment steps between two blocks of updates.", TRAINING)] = 64
+    block_iterations: Annotated[int, Flag("Gradient updates a block, all in one TensorFlow call.", TRAINING)] = 64
+    initial_steps: Annotated[int, Flag("Random steps before the first update.", TRAINING)] = 1_000
+    replay_capacity: Annotated[int, Flag("Transitions kept; new ones replace the oldest.", TRAINING)] = 100_000
+    xla: Annotated[bool, Flag("Compile the updates.", TRAINING)] = True
+    deterministic: Annotated[
+        bool, Flag("The same seed gives the same weights, bit for bit, on the same machine; slower.", TRAINING)
+    ] = False
+    hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK)] = (128, 128)
+    gamma: Annotated[float, Flag("Discount per step.", NETWORK)] = 0.99
+    learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
+    learning_rate_end: Annotated[
+        float | None, Flag("Reached linearly at the last step; the rate is constant if not given.", NETWORK)
+    ] = None
+    gradient_clip: Annotated[float | None, Flag("Largest gradient norm, over all variables.", NETWORK)] = 10.0
+    batch_size: Annotated[int, Flag("Transitions an update.", NETWORK)] = 64
+    target_period: Annotated[int, Flag("Iterations between target updates.", NETWORK)] = 128
+    target_tau: Annotated[
+        float, Flag("Share of the network that a target update takes over; 1 copies it.", NETWORK)
+    ] = 1.0
+    eval_every: Annotated[int, Flag("Steps between evaluations.", EVALUATING)] = 2_000
+    eval_episodes: Annotated[int, Flag("Episodes an evaluation.", EVALUATING)] = 20
+    confirm_episodes: Annotated[
+        int, Flag("More of them for an evaluation that would be the best so far.", EVALUATING)
+    ] = 40
+    final_episodes: Annotated[int, Flag("Fresh episodes of the best checkpoint, in the end.", EVALUATING)] = 20
+    stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches it.", EVALUATING)] = None
+    save_every: Annotated[
+        int | None, Flag("Keep a checkpoint at the evaluation after so many steps, besides the best.", EVALUATING)
+    ] = None
 
 
 class DqnSettings(Settings, frozen=True, kw_only=True):
     """The hyperparameters of DQN."""
 
-    double: bool = True
-    loss: Loss = "huber"
-    n_step: int = 1  # rewards summed before the successor's value takes over
-    optimizer: Optimizer = "adam"
-    target_episodes: int | None = None  # training episodes between target copies, in place of iterations
-    epsilon_start: float = 1.0
-    epsilon_end: float = 0.05
-    epsilon_steps: int = 10_000
-    online: bool = False  # no replay: each block's steps are learnt from once, in order
-    lstm: int | None = None  # cells of an LSTM behind the hidden layers: the policy then remembers
-    sequence_length: int = 16  # with `lstm`: steps that an item of replay holds
-    burn_in: int = 4  # the first of them fill the memory, and are not learnt from
-    discretize: int | None = None  # into so many actions, for a continuous action of one dimension
+    discretize: Annotated[int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING)] = None
+    online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING)] = False
+    lstm: Annotated[
+        int | None, Flag("Cells of an LSTM behind the hidden layers; the policy then remembers.", NETWORK)
+    ] = None
+    sequence_length: Annotated[int, Flag("With --lstm: steps of each stretch that it learns from.", NETWORK)] = 16
+    burn_in: Annotated[int, Flag("The first of them, which only fill its memory.", NETWORK)] = 4
+    double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
+    loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
+    n_step: Annotated[int, Flag("Rewards summed before the successor's value takes over.", NETWORK)] = 1
+    optimizer: Annotated[Optimizer, Flag("adam or sgd.", NETWORK)] = "adam"
+    target_episodes: Annotated[
+        int | None, Flag("Training episodes between target copies, in place of iterations.", NETWORK)
+    ] = None
+    epsilon_start: Annotated[float, Flag("Probability of a random action at first.", EXPLORING)] = 1.0
+    epsilon_end: Annotated[float, Flag("Probability of a random action later.", EXPLORING)] = 0.05
+    epsilon_steps: Annotated[int, Flag("Steps from the first to the latter.", EXPLORING)] = 10_000
 
 
 class SacSettings(Settings, frozen=True, kw_only=True):
     """The hyperparameters of SAC; where they differ from DQN's, they are those of TF-Agents' tutorial."""
 
-    hidden: tuple[int, ...] = (256, 256)
-    learning_rate: float = 3e-4  # of actor, critics and temperature
-    gradient_clip: float | None = None
-    batch_size: int = 256
-    target_period: int = 1
-    target_tau: float = 0.005
-    initial_alpha: float = 1.0  # the temperature: how much entropy is worth
-    target_entropy: float | None = None  # None is −action_dim / 2
-    reward_scale: float = 1.0
-    xla: bool = False
+    hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes of actor and critics, such as 256,256.", NETWORK)] = (
+        256,
+        256,
+    )
+    learning_rate: Annotated[float, Flag("Adam's rate, for actor, critics and temperature.", NETWORK)] = 3e-4
+    gradient_clip: Annotated[float | None, Flag("Largest gradient norm.", NETWORK)] = None
+    batch_size: Annotated[int, Flag("Transitions an update.", NETWORK)] = 256
+    target_period: Annotated[int, Flag("Iterations between target updates.", NETWORK)] = 1
+    target_tau: Annotated[float, Flag("Share of the critics that a target update takes over.", NETWORK)] = 0.005
+    reward_scale: Annotated[float, Flag("Factor on rewards, in the losses only.", NETWORK)] = 1.0
+    initial_alpha: Annotated[float, Flag("Worth of entropy at first; SAC adjusts it.", EXPLORING)] = 1.0
+    target_entropy: Annotated[
+        float | None,
+        Flag("Entropy that it adjusts to; minus half the action's dimensions if not given.", EXPLORING),
+    ] = None
+    xla: Annotated[bool, Flag("Compile the updates.", TRAINING)] = False
 
 
 def override(settings: Chosen, given: dict[str, Any]) -> Chosen:
@@ -111,12 +143,24 @@ def check(settings: Chosen) -> Chosen:
             f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
             f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
         )
+    if isinstance(settings, DqnSettings) and settings.lstm is not None:
+        _check_memory(settings)
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
             f"({settings.block_steps} steps), got {settings.replay_capacity}"
         )
     return settings
+
+
+def _check_memory(settings: DqnSettings) -> None:
+    if settings.online or settings.n_step > 1:
+        flag = "online" if settings.online else "n-step"
+        raise UsageError(f"--{flag}: a policy with --lstm learns single steps from sequences in replay; leave one out.")
+    if settings.burn_in >= settings.sequence_length:
+        raise UsageError(
+            f"--burn-in: expected less than --sequence-length, got {settings.burn_in} of {settings.sequence_length}"
+        )
 
 
 def _shown(value: Any) -> str:
