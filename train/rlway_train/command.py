@@ -161,7 +161,7 @@ def _make_learner(settings: Settings, domain: Domain, seed: int) -> Learner[Any]
     from rlway_train.dqn import DqnLearner
 
     assert isinstance(settings, DqnSettings)
-    if settings.lstm is not None:
+    if settings.lstm:
         from rlway_train.recurrent import RecurrentDqnLearner
 
         return RecurrentDqnLearner(settings, domain, seed)

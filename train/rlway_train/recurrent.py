@@ -43,7 +43,6 @@ class RecurrentDqnLearner(QLearner):
 
     @property
     def state(self) -> list[TensorSpec]:
-        assert self.settings.lstm is not None
         return [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
 
     def policy(self) -> GreedyLstmPolicy:

@@ -78,8 +78,8 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
     discretize: Annotated[int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING)] = None
     online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING)] = False
     lstm: Annotated[
-        int | None, Flag("Cells of an LSTM behind the hidden layers; the policy then remembers.", NETWORK)
-    ] = None
+        int, Flag("Cells of an LSTM behind the hidden layers; the policy then remembers. 0 is none.", NETWORK)
+    ] = 0
     sequence_length: Annotated[int, Flag("With --lstm: steps of each stretch that it learns from.", NETWORK)] = 16
     burn_in: Annotated[int, Flag("The first of them, which only fill its memory.", NETWORK)] = 4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
@@ -143,7 +143,7 @@ def check(settings: Chosen) -> Chosen:
             f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
             f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
         )
-    if isinstance(settings, DqnSettings) and settings.lstm is not None:
+    if isinstance(settings, DqnSettings) and settings.lstm:
         _check_memory(settings)
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
@@ -171,12 +171,12 @@ def _shown(value: Any) -> str:
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
-        "block_steps block_iterations eval_every lstm "
+        "block_steps block_iterations eval_every sequence_length "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("initial_steps confirm_episodes epsilon_steps burn_in", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps lstm burn_in", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
