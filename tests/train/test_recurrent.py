@@ -141,7 +141,8 @@ def test_the_numpy_q_values_are_the_networks(learning: RecurrentDqnLearner) -> N
     """Over a whole sequence at once, through TF-Agents' own unrolling."""
     observations = np.random.default_rng(1).normal(size=(9, 12, 2)).astype(np.float32) * 3
     expected, _ = learning._network(observations, step_type=np.full((9, 12), StepType.MID))
-    policy, memory = learning.policy(), ()
+    policy = learning.policy()
+    memory: Memory = ()
     for t in range(12):
         q_values, memory = policy.q_values(observations[:, t], memory)
         np.testing.assert_allclose(q_values, expected[:, t], atol=1e-5)
