@@ -19,7 +19,7 @@ from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 from tf_agents.utils import common
 
-from rlway_client.specs import TensorSpec
+from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy, linear
 from rlway_train.collector import Gathering
 from rlway_train.environment import Domain
@@ -86,6 +86,9 @@ class QLearner(Learner[DqnSettings]):
     def outputs(self) -> list[TensorSpec]:
         return [TensorSpec("q_values", (self.n_actions,), "float32")]
 
+    def weights(self) -> list[FloatArray]:
+        return [variable.numpy() for variable in self._network.variables]
+
     def exploring(self, step: int) -> EpsilonGreedyPolicy:
         return EpsilonGreedyPolicy(self.policy(), self.random, self._epsilon(step))
 
@@ -119,8 +122,8 @@ class DqnLearner(QLearner):
             return super().gathering(envs)
         return NSteps(settings.n_step, settings.gamma, envs, self.obs_dim, self.action_dim)
 
-    def policy(self) -> GreedyPolicy:
-        return GreedyPolicy([variable.numpy() for variable in self._network.variables])
+    def policy(self, weights: list[FloatArray] | None = None) -> GreedyPolicy:
+        return GreedyPolicy(self.weights() if weights is None else weights)
 
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
         settings = self.settings

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 import numpy as np
@@ -43,6 +44,7 @@ class Learner(ABC, Generic[Chosen]):
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
         self.train_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step")
         self.replay = Ring(settings.replay_capacity, self.width)
+        self._seed = seed
         self._rng = np.random.default_rng(seed_for(seed, Purpose.EXPLORATION))
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
@@ -91,8 +93,12 @@ class Learner(ABC, Generic[Chosen]):
         return []
 
     @abstractmethod
-    def policy(self) -> Policy:
-        """The greedy policy with the weights of this moment, in numpy."""
+    def weights(self) -> list[FloatArray]:
+        """What a policy acts by, at this moment."""
+
+    @abstractmethod
+    def policy(self, weights: list[FloatArray] | None = None) -> Policy:
+        """The greedy policy in numpy, with the weights of this moment if none are given."""
 
     @abstractmethod
     def exploring(self, step: int) -> Policy:
@@ -131,6 +137,22 @@ class Learner(ABC, Generic[Chosen]):
                 f"lower --learning-rate, or set --gradient-clip."
             )
         return loss
+
+    def save(self, folder: Path) -> None:
+        """Writes all that changes while learning."""
+        self._checkpoint().write(str(folder / "agent"))
+        np.save(folder / "replay.npy", self.replay.rows())
+
+    def restore(self, folder: Path) -> None:
+        """Reads what `save` wrote. Raises what TensorFlow and numpy do of damaged files."""
+        self._learn.get_concrete_function()  # an optimizer makes its variables when it is traced
+        self._checkpoint().read(str(folder / "agent")).assert_existing_objects_matched()
+        self.replay.write(np.load(folder / "replay.npy", allow_pickle=False))
+        # What was drawn up to here shall not be drawn again.
+        self._rng = np.random.default_rng(seed_for(self._seed, Purpose.EXPLORATION, self.iterations))
+
+    def _checkpoint(self) -> Any:
+        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step)
 
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tf_agents.networks.q_rnn_network import QRnnNetwork
 from tf_agents.trajectories import StepType, Trajectory
 
-from rlway_client.specs import TensorSpec
+from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.dqn import QLearner
 from rlway_train.lstm import HEAD, LSTM, GreedyLstmPolicy
 from rlway_train.sequences import Sequences, frame_width
@@ -45,8 +45,8 @@ class RecurrentDqnLearner(QLearner):
     def state(self) -> list[TensorSpec]:
         return [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
 
-    def policy(self) -> GreedyLstmPolicy:
-        return GreedyLstmPolicy([variable.numpy() for variable in self._network.variables])
+    def policy(self, weights: list[FloatArray] | None = None) -> GreedyLstmPolicy:
+        return GreedyLstmPolicy(self.weights() if weights is None else weights)
 
     def _transition(self, rows: Any) -> Trajectory:  # [batch, width]
         d, length = self.obs_dim, self.settings.sequence_length

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from rlway_client.specs import FloatArray
@@ -31,6 +32,12 @@ class Ring(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
     def write(self, rows: FloatArray) -> None:  # [n, width]
         # More rows than fit would write some places twice, in no certain order.
         self._write(rows[-self.capacity :])
+
+    def rows(self) -> FloatArray:  # -> [size, width]
+        """All that it holds, oldest first."""
+        kept, cursor = self._rows.numpy(), int(self._cursor.numpy())
+        rows: FloatArray = kept[:cursor] if self.size < self.capacity else np.roll(kept, -cursor, axis=0)
+        return rows
 
     def append(self, rows: Any) -> None:
         """`write` for use in a graph: at most `capacity` rows."""

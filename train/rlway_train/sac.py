@@ -19,7 +19,7 @@ from tf_agents.networks.actor_distribution_network import ActorDistributionNetwo
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 
-from rlway_client.specs import TensorSpec
+from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import LARGEST_SCALE, GaussianPolicy, UniformPolicy
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
@@ -97,11 +97,14 @@ class SacLearner(Learner[SacSettings]):
     def _magnitude(self) -> Any:  # [action_dim]
         return (self._high - self._low) / 2
 
-    def policy(self) -> GaussianPolicy:
-        return GaussianPolicy([v.numpy() for v in self._actor.variables], self._mean, self._magnitude)
+    def weights(self) -> list[FloatArray]:
+        return [variable.numpy() for variable in self._actor.variables]
+
+    def policy(self, weights: list[FloatArray] | None = None) -> GaussianPolicy:
+        return GaussianPolicy(self.weights() if weights is None else weights, self._mean, self._magnitude)
 
     def exploring(self, step: int) -> GaussianPolicy:  # noqa: ARG002  SAC's own temperature says how much
-        return GaussianPolicy([v.numpy() for v in self._actor.variables], self._mean, self._magnitude, self._rng)
+        return GaussianPolicy(self.weights(), self._mean, self._magnitude, self._rng)
 
     def exploration(self, step: int) -> Exploration:  # noqa: ARG002
         return Exploration("α", "alpha", float(np.exp(self.agent._log_alpha.numpy())))
