@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rlway_client.worlds import WORLDS
 from rlway_client.worlds.grid_world import FREE, GridWorld
 
 UP, DOWN, LEFT, RIGHT = range(4)
+POSITIONS = "rlway/CartPolePositions-v0"
 MAZE = """
 import gymnasium
 from gymnasium.spaces import Box, Discrete
@@ -35,7 +36,42 @@ SIZE = 3
 @pytest.mark.parametrize("name", WORLDS)
 def test_gymnasium_itself_finds_no_fault(name: str) -> None:
     """Spaces, seeds, determinism and rendering are as gymnasium's own checker wants them."""
-    check_env(make_env(name).unwrapped)
+    # CartPole's picture is gymnasium's own, and its checker wants a display to show it on.
+    check_env(make_env(name).unwrapped, skip_render_check=name == POSITIONS)
+
+
+def test_cartpole_positions_are_cartpole_without_its_velocities() -> None:
+    """The same seed and the same pushes lead through the same positions and angles to the same end."""
+    whole, positions = make_env("CartPole-v1"), make_env(POSITIONS)
+    for seed in range(5):
+        (expected, _), (observation, _) = whole.reset(seed=seed), positions.reset(seed=seed)
+        ended = False
+        for step in count():
+            np.testing.assert_array_equal(observation, expected[[0, 2]])
+            if ended:
+                break
+            push = step % 3 // 2
+            expected, *rest = whole.step(push)
+            observation, *same = positions.step(push)
+            assert same == rest
+            ended = bool(rest[1])
+
+
+def test_vectorised_cartpole_positions_are_vectorised_cartpole_without_its_velocities() -> None:
+    """Resets that happen within a step of their own included."""
+    whole, positions = (gymnasium.make_vec(name, 4, "vector_entry_point") for name in ("CartPole-v1", POSITIONS))
+    assert positions.observation_space.shape == (4, 2)
+    (expected, _), (observation, _) = whole.reset(seed=0), positions.reset(seed=0)
+    np.testing.assert_array_equal(observation, expected[:, [0, 2]])
+    ends = 0
+    for _ in range(60):
+        push = np.ones(4, np.int64)
+        expected, *rest = whole.step(push)
+        observation, *same = positions.step(push)
+        np.testing.assert_array_equal(observation, expected[:, [0, 2]])
+        np.testing.assert_array_equal(same[:3], rest[:3])
+        ends += int(rest[1].sum())
+    assert ends >= 8
 
 
 def test_the_short_way_through_the_grid_pays_what_it_should() -> None:

@@ -20,6 +20,7 @@ from rlway_client.run import read_run
 from rlway_train.acting import GaussianPolicy, UniformPolicy
 from rlway_train.collector import Collector
 from rlway_train.environment import find_domain
+from rlway_train.nstep import NSteps
 from rlway_train.worker import CollectorProcess, WorkerLost
 from tests.conftest import ROOT
 from tests.policies import Always
@@ -100,8 +101,9 @@ def test_a_worker_collects_what_a_collector_would() -> None:
     domain = find_domain("Pendulum-v1", time_limit=20, continuous=True)
     ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
     low, high = -np.ones(1, np.float32), np.ones(1, np.float32)
-    here = Collector(domain.make_many(3), 7, n_step=2, gamma=0.9)
-    with closing(CollectorProcess(domain, 3, 7, n_step=2, gamma=0.9)) as there:
+    two_steps = (2, 0.9, 3, domain.obs_dim, 1)
+    here = Collector(domain.make_many(3), 7, NSteps(*two_steps))
+    with closing(CollectorProcess(domain, 3, 7, NSteps(*two_steps))) as there:
         for n in (50, 7, 64):
             for make in (gaussian, lambda rng: UniformPolicy(low, high, rng)):
                 np.testing.assert_array_equal(there.collect(make(theirs), n), here.collect(make(ours), n))

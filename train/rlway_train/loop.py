@@ -67,10 +67,11 @@ class Training:
         self._best_weights: list[FloatArray] = []
 
     def _make_collector(self, seed: int) -> Collector | CollectorProcess:
-        settings, n_step = self._plan.settings, self.learner.n_step
+        settings = self._plan.settings
+        gathering = self.learner.gathering(settings.envs)
         if settings.collect_process:
-            return CollectorProcess(self._domain, settings.envs, seed, n_step, settings.gamma)
-        return Collector(self._domain.make_many(settings.envs), seed, n_step, settings.gamma)
+            return CollectorProcess(self._domain, settings.envs, seed, gathering)
+        return Collector(self._domain.make_many(settings.envs), seed, gathering)
 
     def close(self) -> None:
         """Ends the collecting; evaluations and films may follow."""
@@ -273,6 +274,7 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
         action_values=domain.action_values,
         max_episode_steps=domain.max_episode_steps,
         noise=learner.noise,
+        state=learner.state,
         outputs=learner.outputs,
         hyperparameters=msgspec.to_builtins(settings),
         versions={name: version(name) for name in ("rlway-train", "tensorflow", "tf-agents", "gymnasium", "numpy")},

@@ -87,6 +87,14 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
         int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING, fixed=True)
     ] = None
     online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING, fixed=True)] = False
+    lstm: Annotated[
+        int,
+        Flag("Cells of an LSTM behind the hidden layers; the policy then remembers. 0 is none.", NETWORK, fixed=True),
+    ] = 0
+    sequence_length: Annotated[
+        int, Flag("With --lstm: steps of each stretch that it learns from.", NETWORK, fixed=True)
+    ] = 16
+    burn_in: Annotated[int, Flag("The first of them, which only fill its memory.", NETWORK)] = 4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
     loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
     n_step: Annotated[int, Flag("Rewards summed before the successor's value takes over.", NETWORK, fixed=True)] = 1
@@ -158,12 +166,24 @@ def check(settings: Chosen) -> Chosen:
             f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
             f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
         )
+    if isinstance(settings, DqnSettings) and settings.lstm:
+        _check_memory(settings)
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
             f"({settings.block_steps} steps), got {settings.replay_capacity}"
         )
     return settings
+
+
+def _check_memory(settings: DqnSettings) -> None:
+    if settings.online or settings.n_step > 1:
+        flag = "online" if settings.online else "n-step"
+        raise UsageError(f"--{flag}: a policy with --lstm learns single steps from sequences in replay; leave one out.")
+    if settings.burn_in >= settings.sequence_length:
+        raise UsageError(
+            f"--burn-in: expected less than --sequence-length, got {settings.burn_in} of {settings.sequence_length}"
+        )
 
 
 def shown(value: Any) -> str:
@@ -177,12 +197,12 @@ def shown(value: Any) -> str:
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
-        "block_steps block_iterations eval_every "
+        "block_steps block_iterations eval_every sequence_length "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("initial_steps confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps lstm burn_in", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),

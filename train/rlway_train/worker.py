@@ -30,7 +30,7 @@ from rlway_client.environments import sentence
 from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray
 from rlway_train.acting import Policy
-from rlway_train.collector import Collector
+from rlway_train.collector import Collector, Gathering
 from rlway_train.environment import Domain, find_domain
 from rlway_train.silence import silence
 
@@ -54,20 +54,19 @@ class Work:
     continuous: bool
     envs: int
     seed: int
-    n_step: int
-    gamma: float
+    gathering: Gathering | None
 
     def collector(self) -> Collector:
         domain = find_domain(self.env, self.discretize, self.time_limit, self.continuous)
-        return Collector(domain.make_many(self.envs), self.seed, self.n_step, self.gamma)
+        return Collector(domain.make_many(self.envs), self.seed, self.gathering)
 
 
 class CollectorProcess:
     """A Collector in another process."""
 
-    def __init__(self, domain: Domain, envs: int, seed: int, n_step: int = 1, gamma: float = 1.0) -> None:
+    def __init__(self, domain: Domain, envs: int, seed: int, gathering: Gathering | None = None) -> None:
         continuous = np.dtype(domain.action.dtype).kind == "f"
-        work = Work(domain.env, domain.discretize, domain.max_episode_steps, continuous, envs, seed, n_step, gamma)
+        work = Work(domain.env, domain.discretize, domain.max_episode_steps, continuous, envs, seed, gathering)
         context = get_context("spawn")
         self._env = domain.env
         self._connection, theirs = context.Pipe()
