@@ -40,16 +40,17 @@ class QLearner(Learner[DqnSettings]):
         super().__init__(settings, domain, seed)
         self.n_actions = domain.n_actions
         self._target_copies = 0
-        observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        observation = self.perception.spec
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
-        self._network = self._make_network(observation, action)
+        vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        self._network = self._perceiving(lambda: self._make_network(vector, action), observation)
         self.agent = self._make_agent(observation, action)
         self.agent.initialize()
         self._compile()
 
     @abstractmethod
     def _make_network(self, observation: Any, action: Any) -> Any:
-        """From an observation's spec to the Q-value of each action."""
+        """From an observation, as a vector, to the Q-value of each action."""
 
     def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
         settings = self.settings
@@ -85,9 +86,6 @@ class QLearner(Learner[DqnSettings]):
     @property
     def outputs(self) -> list[TensorSpec]:
         return [TensorSpec("q_values", (self.n_actions,), "float32")]
-
-    def weights(self) -> list[FloatArray]:
-        return [variable.numpy() for variable in self._network.variables]
 
     def exploring(self, step: int) -> EpsilonGreedyPolicy:
         return EpsilonGreedyPolicy(self.policy(), self.random, self._epsilon(step))
@@ -137,9 +135,9 @@ class DqnLearner(QLearner):
         middle = tf.fill([self.settings.batch_size], StepType.MID)
         reward, discount = rows[:, d + 1], rows[:, d + 2]
         return Transition(
-            TimeStep(middle, reward, discount, rows[:, :d]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
             PolicyStep(tf.cast(rows[:, d], tf.int64), (), ()),
-            TimeStep(middle, reward, discount, rows[:, d + 3 :]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, d + 3 :])),
         )
 
     def act(self) -> Any:

@@ -33,6 +33,7 @@ from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
+from rlway_train.spaces import unpack
 from rlway_train.video import film
 from rlway_train.worker import CollectorProcess
 
@@ -85,7 +86,7 @@ class Training:
             learner.episodes_ended(len(history.returns))
             self._best_weights = self._record.restore(learner)
         else:
-            learner.replay.write(self._collector.collect(learner.random, settings.initial_steps))
+            learner.write(self._collector.collect(learner.random, settings.initial_steps))
             history.step = settings.initial_steps
             history.next_evaluation = self._next_evaluation()
         try:
@@ -228,7 +229,7 @@ class Training:
             preset=plan.preset,
             seed=plan.seed,
             settings=msgspec.to_builtins(plan.settings),
-            observation=[self._domain.observation],
+            observation=self._domain.leaves,
             action=self._domain.action,
             history=history,
         )
@@ -242,7 +243,8 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
     history, best, policy = training.history, training.best, training.best_policy
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
     random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
-    record.save_observations(evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS)))
+    visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
+    record.save_observations(unpack(visited, domain.leaves))
     for name, filmed in (("trained", policy), ("random", learner.random)):
         try:
             film(domain, filmed, seed_for(plan.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
@@ -269,7 +271,7 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
         env=domain.env,
         preset=plan.preset,
         seed=plan.seed,
-        observation=[domain.observation],
+        observation=domain.leaves,
         action=domain.action,
         action_values=domain.action_values,
         max_episode_steps=domain.max_episode_steps,

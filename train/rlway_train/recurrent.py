@@ -54,7 +54,7 @@ class RecurrentDqnLearner(QLearner):
         types = tf.cast(frames[..., 0], tf.int32)
         return Trajectory(
             step_type=self._burnt_in(types),
-            observation=frames[..., 1 : d + 1],
+            observation=self.perception.unpack(frames[..., 1 : d + 1]),
             action=tf.cast(frames[..., d + 1], tf.int64),
             policy_info=(),
             next_step_type=tf.concat([types[:, 1:], types[:, -1:]], axis=1),
@@ -75,13 +75,18 @@ class RecurrentDqnLearner(QLearner):
         unsettled = (tf.range(types.shape[1]) < burn_in)[None] & (begun == 0)
         return tf.where(unsettled, StepType.LAST, types)
 
+    def _observations(self, rows: FloatArray) -> FloatArray:
+        frames = rows.reshape(len(rows), self.settings.sequence_length + 1, -1)
+        return frames[..., 1 : self.obs_dim + 1].reshape(-1, self.obs_dim)
+
     def act(self) -> Any:
-        variables = self._network.variables
+        variables = self._network.trainable_variables
         split = len(variables) - LSTM - HEAD
+        perceive = self.perception
 
         # By hand, since a Keras layer for sequences would put a loop and its lists into the graph.
         def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:
-            flow = observation
+            flow = perceive(observation)
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
             begins = reset[:, None]

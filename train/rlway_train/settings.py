@@ -55,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Flag("The same seed gives the same weights, bit for bit, on the same machine; slower.", TRAINING)
     ] = False
     hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK, fixed=True)] = (128, 128)
+    normalize: Annotated[
+        bool, Flag("Normalise observations by their running mean and spread, within the policy.", NETWORK, fixed=True)
+    ] = False
     gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
