@@ -130,8 +130,10 @@ def _train_into(folder: Path, env: str, preset: str | None, settings: Settings, 
 
     with Reporter(settings.steps) as reporter:
         from rlway_train.loop import Job, train
+        from rlway_train.strategy import make_strategy
 
-        job = Job(lambda: _make_learner(settings, domain, seed), domain, settings, preset, seed, folder)
+        strategy = make_strategy(settings)
+        job = Job(lambda: _make_learner(settings, domain, seed, strategy), domain, settings, preset, seed, folder)
         silence_compiler()
 
         try:
@@ -153,12 +155,13 @@ def _train_into(folder: Path, env: str, preset: str | None, settings: Settings, 
     )
 
 
-def _make_learner(settings: Settings, domain: Domain, seed: int) -> Learner[Any]:
-    if isinstance(settings, SacSettings):
-        from rlway_train.sac import SacLearner
+def _make_learner(settings: Settings, domain: Domain, seed: int, strategy: Any) -> Learner[Any]:
+    with strategy.scope():
+        if isinstance(settings, SacSettings):
+            from rlway_train.sac import SacLearner
 
-        return SacLearner(settings, domain, seed)
-    from rlway_train.dqn import DqnLearner
+            return SacLearner(settings, domain, seed)
+        from rlway_train.dqn import DqnLearner
 
-    assert isinstance(settings, DqnSettings)
-    return DqnLearner(settings, domain, seed)
+        assert isinstance(settings, DqnSettings)
+        return DqnLearner(settings, domain, seed)

@@ -112,7 +112,7 @@ class DqnLearner(Learner[DqnSettings]):
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d = self.obs_dim
         # A row is one step within an episode. DQN reads how the step ended from the discount alone.
-        middle = tf.fill([self.settings.batch_size], StepType.MID)
+        middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, d + 1], rows[:, d + 2]
         return Transition(
             TimeStep(middle, reward, discount, rows[:, :d]),

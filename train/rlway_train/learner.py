@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.train.utils.train_utils import create_train_step
 
 from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray, TensorSpec
@@ -22,9 +25,11 @@ from rlway_train.acting import Policy, linear
 from rlway_train.collector import row_width
 from rlway_train.environment import Domain
 from rlway_train.progress import Exploration
-from rlway_train.replay import Ring
+from rlway_train.replay import Replay, Ring
 from rlway_train.seeds import Purpose, seed_for
-from rlway_train.settings import Chosen
+from rlway_train.settings import Chosen, Settings
+
+Trigger = Callable[..., None]  # of TF-Agents: takes the number of iterations
 
 
 class TrainingDiverged(RlwayError):
@@ -39,16 +44,20 @@ class Learner(ABC, Generic[Chosen]):
     n_step: int = 1  # rewards that a transition row sums up
 
     def __init__(self, settings: Chosen, domain: Domain, seed: int) -> None:
+        # Within the scope of a strategy, where the agent's variables are made as well.
+        self.strategy = tf.distribute.get_strategy()
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
-        self.train_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step")
-        self.replay = Ring(settings.replay_capacity, row_width(self.obs_dim, self.action_dim))
+        self.train_step = create_train_step()
+        self.replay = make_replay(settings, row_width(self.obs_dim, self.action_dim))
         self._rng = np.random.default_rng(seed_for(seed, Purpose.EXPLORATION))
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
 
     def _compile(self) -> None:
+        if self.settings.replay == "reverb":
+            return
         width = row_width(self.obs_dim, self.action_dim)
         self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
         self._learn = tf.function(
@@ -58,6 +67,19 @@ class Learner(ABC, Generic[Chosen]):
                 tf.TensorSpec([2], tf.int32),
             ],
         )
+
+    def begin(self, folder: Path, triggers: Sequence[Trigger]) -> None:
+        """Called once before the first update, with the run's folder and what TF-Agents' Learner is to call."""
+        if self.settings.replay == "reverb":
+            from rlway_train.reverb_replay import ReverbReplay
+            from rlway_train.updates import ReverbUpdates
+
+            assert isinstance(self.replay, ReverbReplay)
+            self._learn = ReverbUpdates(self, self.replay, folder, triggers)
+
+    def close(self) -> None:
+        """Ends the replay."""
+        self.replay.close()
 
     @property
     def iterations(self) -> int:
@@ -121,6 +143,7 @@ class Learner(ABC, Generic[Chosen]):
         """Called after each block of updates with the number of training episodes that have ended so far."""
 
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
+        assert isinstance(self.replay, Ring)
         self.replay.append(rows)
         return self._update(self.replay.sample((self.settings.block_iterations, self.settings.batch_size), seed))
 
@@ -140,3 +163,12 @@ class Learner(ABC, Generic[Chosen]):
         # The policy saver keeps what has been traced, so trace it now.
         traced.get_concrete_function()
         return traced
+
+
+def make_replay(settings: Settings, width: int) -> Replay:
+    """Where those settings keep transitions."""
+    if settings.replay == "tf":
+        return Ring(settings.replay_capacity, width)
+    from rlway_train.reverb_replay import LocalServer, ReverbReplay, Table
+
+    return ReverbReplay(LocalServer(Table.of(settings)), width)

@@ -80,9 +80,12 @@ def train(job: Job, reporter: Reporter) -> Run:
     start_s = time.perf_counter()
     with Record(job.folder) as record:
         training = Training(job, record, reporter, start_s)
-        best = training.run()
-        reporter.stage("finishing")
-        return _finish(job, record, reporter, training, best, start_s)
+        try:
+            best = training.run()
+            reporter.stage("finishing")
+            return _finish(job, record, reporter, training, best, start_s)
+        finally:
+            training.learner.close()
 
 
 class Training:

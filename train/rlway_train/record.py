@@ -25,6 +25,7 @@ from rlway_client.specs import FloatArray
 from rlway_train.evaluation import Evaluation
 from rlway_train.learner import Learner
 
+NEVER = 1 << 62  # iterations
 COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
 
 
@@ -62,9 +63,10 @@ class Record:
             str(self.folder / "policies"),
             learner.agent,
             learner.train_step,
-            interval=1,
+            interval=NEVER,  # by itself; `save_checkpoint` pulls it
             extra_concrete_functions=[("act", learner.act())],
         )
+        learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int) -> None:
         if iteration not in self.checkpoints:

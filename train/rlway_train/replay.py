@@ -1,19 +1,36 @@
-"""The replay ring, inside TensorFlow's graph.
+"""The replay: what every kind of it does, and the ring inside TensorFlow's graph.
 
 In:      transition rows float32[n, width].
-Out:     minibatches float32[iterations, batch, width], drawn uniformly with replacement.
+Out:     of the ring: minibatches float32[iterations, batch, width], drawn uniformly with replacement.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from rlway_client.specs import FloatArray
 
 
-class Ring(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
+class Replay(Protocol):
+    """The latest rows. How they are drawn is a matter between the replay and what updates from it."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Rows that are kept."""
+
+    @abstractmethod
+    def write(self, rows: FloatArray) -> None:  # [n, width]
+        """Adds them; the oldest make room."""
+
+    def close(self) -> None:
+        """Ends what belongs to it outside of this object."""
+
+
+class Ring(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carries no types
     """The last `capacity` rows; the oldest make room for new ones."""
 
     def __init__(self, capacity: int, width: int) -> None:

@@ -109,7 +109,7 @@ class SacLearner(Learner[SacSettings]):
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d, end = self.obs_dim, self.obs_dim + self.action_dim
         # A row is one step within an episode. SAC reads how the step ended from the discount alone.
-        middle = tf.fill([self.settings.batch_size], StepType.MID)
+        middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, end], rows[:, end + 1]
         return Transition(
             TimeStep(middle, reward, discount, rows[:, :d]),
