@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlway_client.specs import AnyArray, FloatArray
-from rlway_train.reverb_replay import LocalServer, ReplayStalled, ReverbReplay, Table
+from rlway_train.reverb_replay import ReplayStalled, ReverbReplay, Table
 from rlway_train.settings import DqnSettings
 
 WIDTH = 3
@@ -21,7 +21,7 @@ def replay() -> Iterator[Open]:
     opened: list[ReverbReplay] = []
 
     def opening(patience_s: float = 60.0, **options: object) -> ReverbReplay:
-        opened.append(ReverbReplay(LocalServer(Table(**options)), WIDTH, patience_s))  # type: ignore[arg-type]
+        opened.append(ReverbReplay(Table(**options), WIDTH, patience_s))  # type: ignore[arg-type]
         return opened[-1]
 
     yield opening

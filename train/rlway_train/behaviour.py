@@ -18,7 +18,6 @@ from rlway_train.acting import (
     EpsilonGreedyPolicy,
     GaussianPolicy,
     GreedyPolicy,
-    Policy,
     RandomPolicy,
     UniformPolicy,
     linear,

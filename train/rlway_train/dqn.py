@@ -9,7 +9,7 @@ arithmetic, and a block compiled as one runs several times faster than the same 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
@@ -18,12 +18,16 @@ from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 from tf_agents.utils import common
 
-from rlway_client.specs import TensorSpec
-from rlway_train.acting import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy, linear
+from rlway_client.specs import FloatArray, TensorSpec
+from rlway_train.acting import GreedyPolicy
+from rlway_train.behaviour import DqnBehaviour
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
 from rlway_train.progress import Exploration
 from rlway_train.settings import DqnSettings
+
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
 
 NEVER = 1 << 31  # iterations
 
@@ -33,8 +37,8 @@ class DqnLearner(Learner[DqnSettings]):
 
     algorithm = "dqn"
 
-    def __init__(self, settings: DqnSettings, domain: Domain, seed: int) -> None:
-        super().__init__(settings, domain, seed)
+    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        super().__init__(settings, domain, seed, exchange)
         self.n_actions = domain.n_actions
         self.n_step = settings.n_step
         self._target_copies = 0
@@ -69,10 +73,6 @@ class DqnLearner(Learner[DqnSettings]):
         )
 
     @property
-    def random(self) -> RandomPolicy:
-        return RandomPolicy(self.n_actions, self._rng)
-
-    @property
     def noise(self) -> TensorSpec:
         return TensorSpec("noise", (self.n_actions,), "float32")
 
@@ -80,18 +80,15 @@ class DqnLearner(Learner[DqnSettings]):
     def outputs(self) -> list[TensorSpec]:
         return [TensorSpec("q_values", (self.n_actions,), "float32")]
 
-    def policy(self) -> GreedyPolicy:
-        return GreedyPolicy([variable.numpy() for variable in self._network.variables])
+    def weights(self) -> list[FloatArray]:
+        return [variable.numpy() for variable in self._network.variables]
 
-    def exploring(self, step: int) -> EpsilonGreedyPolicy:
-        return EpsilonGreedyPolicy(self.policy(), self.random, self._epsilon(step))
+    def policy(self, weights: list[FloatArray] | None = None) -> GreedyPolicy:
+        return GreedyPolicy(self.weights() if weights is None else weights)
 
     def exploration(self, step: int) -> Exploration:
-        return Exploration("ε", "epsilon", self._epsilon(step))
-
-    def _epsilon(self, step: int) -> float:
-        settings = self.settings
-        return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
+        assert isinstance(self.behaviour, DqnBehaviour)
+        return Exploration("ε", "epsilon", self.behaviour.epsilon(step))
 
     def episodes_ended(self, n: int) -> None:
         every = self.settings.target_episodes

@@ -7,12 +7,15 @@ Out:     `Evaluation`; float32[N, obs_dim] of visited observations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rlway_client.specs import AnyArray, FloatArray
 from rlway_train.acting import Memory, Policy, forget
-from rlway_train.environment import Environments
+
+if TYPE_CHECKING:
+    from rlway_train.environment import Environments
 
 LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end one
 

@@ -63,9 +63,12 @@ class Acting(msgspec.Struct, frozen=True):
 
 def message_tables() -> list[reverb.Table]:
     """The tables that a server has besides that of the rows."""
-    always, oldest = reverb.rate_limiters.MinSize(1), reverb.selectors.Fifo()
-    single = [reverb.Table(name, reverb.selectors.Lifo(), oldest, 1, always) for name in (JOB, POLICY)]
-    return [*single, reverb.Table(EPISODES, oldest, oldest, UNREAD_EPISODES, always, max_times_sampled=1)]
+
+    def table(name: str, size: int, times: int) -> reverb.Table:
+        oldest, always = reverb.selectors.Fifo, reverb.rate_limiters.MinSize(1)
+        return reverb.Table(name, oldest(), oldest(), size, always, max_times_sampled=times)
+
+    return [table(JOB, 1, times=0), table(POLICY, 1, times=0), table(EPISODES, UNREAD_EPISODES, times=1)]
 
 
 class Exchange:
@@ -76,6 +79,8 @@ class Exchange:
         self._subject = f"replay at {address}"
         self._note = note
         self._client = reverb.Client(address)
+        self._acting: Acting | None = None
+        self._published = 0
 
     def reach(self) -> dict[str, Any]:  # name -> reverb's TableInfo
         """The state of the tables, as soon as the server answers."""
@@ -108,20 +113,23 @@ class Exchange:
         """Rows that were ever written."""
         return int(self.reach()[ROWS].rate_limiter_info.insert_stats.completed)
 
-    @property
     def job(self) -> Job | None:
+        """What is trained, once a learner has said so."""
         return self._read(JOB, Job)
 
-    @job.setter
-    def job(self, job: Job) -> None:
+    def announce(self, job: Job) -> None:
+        """Says what is trained."""
         self._write(JOB, job)
 
-    @property
     def acting(self) -> Acting | None:
-        return self._read(POLICY, Acting)
+        """The latest policy. It is read only if there is another since the last time."""
+        published = int(self.reach()[POLICY].rate_limiter_info.insert_stats.completed)
+        if published != self._published:
+            self._acting, self._published = self._read(POLICY, Acting), published
+        return self._acting
 
-    @acting.setter
-    def acting(self, acting: Acting) -> None:
+    def publish(self, acting: Acting) -> None:
+        """Has actors go by this policy."""
         self._write(POLICY, acting)
 
     def report(self, returns: list[float]) -> None:

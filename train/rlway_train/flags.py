@@ -24,7 +24,10 @@ def settings_as_flags(*kinds: type[Settings]) -> Callable[[Command], Command]:
     def extend(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind, include_extras=True).items()}
+        hints: dict[str, Any] = {}
+        for kind in kinds:
+            every = get_type_hints(kind, include_extras=True)
+            hints |= {name: every[name] for name in kind.__struct_fields__}
         parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(hint))
             for name, hint in hints.items()

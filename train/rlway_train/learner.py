@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 import tensorflow as tf
@@ -22,12 +22,16 @@ from tf_agents.train.utils.train_utils import create_train_step
 from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import Policy, linear
+from rlway_train.behaviour import Behaviour, make_behaviour
 from rlway_train.collector import row_width
 from rlway_train.environment import Domain
 from rlway_train.progress import Exploration
 from rlway_train.replay import Replay, Ring
 from rlway_train.seeds import Purpose, seed_for
 from rlway_train.settings import Chosen, Settings
+
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
 
 Trigger = Callable[..., None]  # of TF-Agents: takes the number of iterations
 
@@ -43,17 +47,23 @@ class Learner(ABC, Generic[Chosen]):
     agent: Any
     n_step: int = 1  # rewards that a transition row sums up
 
-    def __init__(self, settings: Chosen, domain: Domain, seed: int) -> None:
+    def __init__(self, settings: Chosen, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        """With an exchange, its server keeps the rows; otherwise the settings say where."""
         # Within the scope of a strategy, where the agent's variables are made as well.
         self.strategy = tf.distribute.get_strategy()
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
         self.train_step = create_train_step()
-        self.replay = make_replay(settings, row_width(self.obs_dim, self.action_dim))
-        self._rng = np.random.default_rng(seed_for(seed, Purpose.EXPLORATION))
+        self.replay = make_replay(settings, row_width(self.obs_dim, self.action_dim), exchange)
+        self._domain, self._seed = domain, seed
+        self.behaviour = self._behave(turn=0)
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
+
+    def _behave(self, turn: int) -> Behaviour:
+        rng = np.random.default_rng(seed_for(self._seed, Purpose.EXPLORATION, turn))
+        return make_behaviour(self.settings, self._domain, rng)
 
     def _compile(self) -> None:
         if self.settings.replay == "reverb":
@@ -71,10 +81,10 @@ class Learner(ABC, Generic[Chosen]):
     def begin(self, folder: Path, triggers: Sequence[Trigger]) -> None:
         """Called once before the first update, with the run's folder and what TF-Agents' Learner is to call."""
         if self.settings.replay == "reverb":
-            from rlway_train.reverb_replay import ReverbReplay
+            from rlway_train.reverb_replay import ReverbRows
             from rlway_train.updates import ReverbUpdates
 
-            assert isinstance(self.replay, ReverbReplay)
+            assert isinstance(self.replay, ReverbRows)
             self._learn = ReverbUpdates(self, self.replay, folder, triggers)
 
     def close(self) -> None:
@@ -86,9 +96,9 @@ class Learner(ABC, Generic[Chosen]):
         return int(self.train_step.numpy())
 
     @property
-    @abstractmethod
     def random(self) -> Policy:
         """Uniformly random actions."""
+        return self.behaviour.random
 
     @property
     @abstractmethod
@@ -101,12 +111,16 @@ class Learner(ABC, Generic[Chosen]):
         """What `act` returns besides the action."""
 
     @abstractmethod
-    def policy(self) -> Policy:
-        """The greedy policy with the weights of this moment, in numpy."""
+    def weights(self) -> list[FloatArray]:
+        """What a policy acts by, at this moment."""
 
     @abstractmethod
+    def policy(self, weights: list[FloatArray] | None = None) -> Policy:
+        """The greedy policy in numpy, with the weights of this moment if none are given."""
+
     def exploring(self, step: int) -> Policy:
         """What collects experience from this environment step on."""
+        return self.behaviour.exploring(self.weights(), step)
 
     @abstractmethod
     def exploration(self, step: int) -> Exploration:
@@ -139,6 +153,22 @@ class Learner(ABC, Generic[Chosen]):
             )
         return loss
 
+    def save(self, folder: Path) -> None:
+        """Writes all that changes while learning."""
+        self._checkpoint().write(str(folder / "agent"))
+        self.replay.save(folder)
+
+    def restore(self, folder: Path) -> None:
+        """Reads what `save` wrote. Raises what TensorFlow and numpy do of damaged files."""
+        self.replay.restore(folder)
+        self._learn.get_concrete_function()  # an optimizer makes its variables when it is traced
+        self._checkpoint().read(str(folder / "agent")).assert_existing_objects_matched()
+        # What was drawn up to here shall not be drawn again.
+        self.behaviour = self._behave(turn=self.iterations)
+
+    def _checkpoint(self) -> Any:
+        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step)
+
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""
 
@@ -165,10 +195,10 @@ class Learner(ABC, Generic[Chosen]):
         return traced
 
 
-def make_replay(settings: Settings, width: int) -> Replay:
-    """Where those settings keep transitions."""
+def make_replay(settings: Settings, width: int, exchange: Exchange | None) -> Replay:
+    """Where those settings keep transitions, if not on the server of the exchange."""
     if settings.replay == "tf":
         return Ring(settings.replay_capacity, width)
-    from rlway_train.reverb_replay import LocalServer, ReverbReplay, Table
+    from rlway_train.reverb_replay import RemoteReplay, ReverbReplay, Table
 
-    return ReverbReplay(LocalServer(Table.of(settings)), width)
+    return ReverbReplay(Table.of(settings), width) if exchange is None else RemoteReplay(exchange, width)

@@ -1,89 +1,51 @@
 """The training of a policy, from an environment to a finished run folder, whatever the algorithm.
 
-In:      `Job`.
+In:      `Plan`.
 Out:     `Run`, and the folder that it describes.
-Refuses: what the environment, the learner and the folder refuse.
+Refuses: what the environment, the learner and the folder refuse. What has been learned until then is saved.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from rlway_client.errors import RlwayError
 from rlway_client.run import Run
+from rlway_client.specs import FloatArray
 from rlway_train.acting import GreedyPolicy, Policy
+from rlway_train.algorithms import make_learner
+from rlway_train.checkpoint import Saved
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
 from rlway_train.grid_picture import GRID_WORLD, plot_q_values
-from rlway_train.learner import Learner
+from rlway_train.history import Best
+from rlway_train.interruption import uninterrupted
+from rlway_train.learner import TrainingDiverged
+from rlway_train.plan import Plan
 from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
-from rlway_train.settings import Settings
 from rlway_train.video import film
 
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
+SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to train, and where to."""
-
-    make_learner: Callable[[], Learner[Any]]
-    domain: Domain
-    settings: Settings
-    preset: str | None
-    seed: int
-    folder: Path
-
-
-@dataclass
-class Best:
-    """The checkpoint with the highest evaluation so far."""
-
-    iteration: int
-    policy: Policy
-    evaluation: Evaluation
-
-
-@dataclass
-class Meter:
-    """Times the training loop alone."""
-
-    iterations: int = 0
-    elapsed_s: float = 0.0
-    _since_s: float = field(default=0.0, repr=False)
-
-    def start(self) -> None:
-        self._since_s = time.perf_counter()
-
-    def stop(self, iterations: int) -> None:
-        self.elapsed_s += time.perf_counter() - self._since_s
-        self.iterations += iterations
-
-    @property
-    def iterations_per_s(self) -> float:
-        return self.iterations / self.elapsed_s if self.elapsed_s else 0.0
-
-
-def train(job: Job, reporter: Reporter) -> Run:
+def train(plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
     """Trains, evaluates and writes the whole run folder."""
-    start_s = time.perf_counter()
-    with Record(job.folder) as record:
-        training = Training(job, record, reporter, start_s)
+    with Record(plan.folder, plan.resume) as record:
+        training = Training(plan, domain, record, reporter)
         try:
-            best = training.run()
+            training.run()
             reporter.stage("finishing")
-            return _finish(job, record, reporter, training, best, start_s)
+            return _finish(plan, domain, record, reporter, training)
         finally:
             training.learner.close()
 
@@ -91,135 +53,216 @@ def train(job: Job, reporter: Reporter) -> Run:
 class Training:
     """The loop: collect a block of steps, run a block of updates, now and then evaluate."""
 
-    def __init__(self, job: Job, record: Record, reporter: Reporter, start_s: float) -> None:
-        self._job, self._record, self._reporter, self._start_s = job, record, reporter, start_s
-        settings, domain = job.settings, job.domain
-        self.learner = job.make_learner()
+    def __init__(self, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter) -> None:
+        self._plan, self._domain, self._record, self._reporter = plan, domain, record, reporter
+        settings, history = plan.settings, record.history
+        self._start_s = time.perf_counter() - history.wall_s
+        self._saved_s = self._start_s
+        self.learner = make_learner(plan.settings, domain, plan.seed)
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes))
         self._collector = Collector(
-            domain.make_many(settings.envs), seed_for(job.seed, Purpose.COLLECTION), self.learner.n_step, settings.gamma
+            domain.make_many(settings.envs),
+            seed_for(plan.seed, Purpose.COLLECTION, history.resumptions),
+            self.learner.n_step,
+            settings.gamma,
         )
-        self.meter = Meter()
-        self.state = State()
-        self._evaluations = 0
-        self._saved_step = 0
-        self.blocks: list[tuple[int, float]] = []  # after each: the training episodes ended so far, and its loss
-        self._best: Best | None = None
+        self._earlier_returns = history.returns
+        self.history = history
+        self.state = State(history.step)
+        self._best_weights: list[FloatArray] = []
 
-    def run(self) -> Best:
-        settings, learner = self._job.settings, self.learner
+    def run(self) -> None:
+        settings, learner, history = self._plan.settings, self.learner, self.history
         self._reporter.stage("training")
         self._record.save_policies(learner)
-        learner.replay.write(self._collector.collect(learner.random, settings.initial_steps))
-        step = settings.initial_steps
-        self.state.step = step
-        next_evaluation = self._next_evaluation(step)
-        while step < settings.steps:
-            # The first block traces and compiles: it is no measure of the rate.
-            measured = learner.iterations > 0
-            self.meter.start()
-            rows = self._collector.collect(learner.exploring(step), settings.block_steps)
-            loss = learner.learn(rows, step / settings.steps)
-            if measured:
-                self.meter.stop(settings.block_iterations)
-            step += settings.block_steps
-            self._show(step, loss)
-            ended = len(self.training_returns)
-            self.blocks.append((ended, loss))
-            learner.episodes_ended(ended)
-            over = step >= settings.steps or (settings.episodes is not None and ended >= settings.episodes)
-            if step >= next_evaluation or over:
-                next_evaluation = self._next_evaluation(step)
-                if self._evaluate(learner.policy()) or over:
-                    break
+        if history.step:
+            learner.episodes_ended(len(history.returns))
+            self._best_weights = self._record.restore(learner)
+        else:
+            learner.replay.write(self._collector.collect(learner.random, settings.initial_steps))
+            history.step = settings.initial_steps
+            history.next_evaluation = self._next_evaluation()
+        try:
+            traced = False
+            while not self._ended():
+                self._block(timed=traced)
+                traced = True
+        except TrainingDiverged:  # these weights are not worth keeping
+            raise
+        except (RlwayError, KeyboardInterrupt, SystemExit):
+            if learner.iterations > 0:
+                self._save()
+            raise
         self._record.save_checkpoint(learner.iterations)
-        assert self._best is not None  # the last block is always evaluated
-        return self._best
+        self._save()
+
+    @property
+    def best(self) -> Best:
+        assert self.history.best is not None  # the last block is always evaluated
+        return self.history.best
+
+    @property
+    def best_policy(self) -> Policy:
+        return self.learner.policy(self._best_weights)
 
     @property
     def training_returns(self) -> list[float]:
         """Of the episodes that collecting ended, in order."""
-        return self._collector.returns
+        return self._earlier_returns + self._collector.returns
 
-    def _next_evaluation(self, step: int) -> int:
-        every = self._job.settings.eval_every
-        return step - step % every + every
+    @property
+    def wall_s(self) -> float:
+        return time.perf_counter() - self._start_s
 
-    def _show(self, step: int, loss: float) -> None:
-        state = self.state
-        state.step, state.loss = step, loss
-        state.exploration = self.learner.exploration(step)
-        state.iterations_per_s = self.meter.iterations_per_s
+    def _block(self, timed: bool) -> None:
+        """The first block of a process traces and compiles: it is no measure of the rate."""
+        settings, learner, history = self._plan.settings, self.learner, self.history
+        start_s = time.perf_counter()
+        rows = self._collector.collect(learner.exploring(history.step), settings.block_steps)
+        with uninterrupted():
+            loss = learner.learn(rows, history.step / settings.steps)
+            if timed:
+                history.timed_s += time.perf_counter() - start_s
+                history.timed_iterations += settings.block_iterations
+            history.step += settings.block_steps
+            ended = self._episodes_ended
+            history.blocks.append((ended, loss))
+            learner.episodes_ended(ended)
+        self._show()
+        if time.perf_counter() - self._saved_s > SAVE_AFTER_S:
+            self._save()
+
+    @property
+    def _episodes_ended(self) -> int:
+        return len(self._earlier_returns) + len(self._collector.returns)
+
+    def _ended(self) -> bool:
+        """Whether the training is over; evaluates where that is due."""
+        settings, history = self._plan.settings, self.history
+        enough = settings.episodes is not None and self._episodes_ended >= settings.episodes
+        over = history.step >= settings.steps or enough
+        evaluated = bool(history.rows) and history.rows[-1]["step"] == history.step
+        if history.step >= history.next_evaluation or (over and not evaluated):
+            self._evaluate()
+        return over or self._reached()
+
+    def _reached(self) -> bool:
+        """Whether the latest evaluation is the best, and good enough to end with."""
+        goal, best = self._plan.settings.stop_return, self.history.best
+        return (
+            goal is not None
+            and best is not None
+            and best.iteration == self.learner.iterations
+            and best.evaluation.mean_return >= goal
+        )
+
+    def _next_evaluation(self) -> int:
+        every: int = self._plan.settings.eval_every
+        return (self.history.step // every + 1) * every
+
+    def _show(self) -> None:
+        state, history = self.state, self.history
+        state.step, state.loss = history.step, history.blocks[-1][1]
+        state.exploration = self.learner.exploration(history.step)
+        state.iterations_per_s = history.iterations_per_s
         self._reporter.update(state)
 
-    def _evaluate(self, policy: Policy) -> bool:
-        """Evaluates, keeps the checkpoint if it is the best, and says whether the training has reached its end."""
-        settings, learner = self._job.settings, self.learner
-        evaluation = self._episodes(policy, settings.eval_episodes)
-        best = self._best
-        if settings.confirm_episodes and (best is None or evaluation.mean_return >= best.evaluation.mean_return):
+    def _evaluate(self) -> None:
+        """Evaluates, and keeps the checkpoint if it is the best."""
+        settings, learner, history = self._plan.settings, self.learner, self.history
+        weights = learner.weights()
+        turn = history.evaluations
+        evaluation = self._episodes(weights, settings.eval_episodes, turn + 1)
+        best = history.best.evaluation.mean_return if history.best else -np.inf
+        confirm = settings.confirm_episodes > 0 and evaluation.mean_return >= best
+        if confirm:
             # The best of many noisy means is a lucky one; more episodes tell luck from skill.
-            evaluation += self._episodes(policy, settings.confirm_episodes)
-        is_best = best is None or evaluation.mean_return >= best.evaluation.mean_return
-        iteration, step = learner.iterations, self.state.step
-        if is_best:
-            self._best = Best(iteration, policy, evaluation)
-        if is_best or (settings.save_every is not None and step - self._saved_step >= settings.save_every):
+            evaluation += self._episodes(weights, settings.confirm_episodes, turn + 2)
+        with uninterrupted():
+            history.evaluations += 1 + confirm
+            self._keep(evaluation, weights, evaluation.mean_return >= best)
+            self._save()
+
+    def _keep(self, evaluation: Evaluation, weights: list[FloatArray], is_best: bool) -> None:
+        settings, learner, history = self._plan.settings, self.learner, self.history
+        iteration, step = learner.iterations, history.step
+        history.next_evaluation = self._next_evaluation()
+        if is_best or (settings.save_every is not None and step - history.saved_step >= settings.save_every):
             self._record.save_checkpoint(iteration)
-            self._saved_step = step
-        self._record.add_evaluation(step, iteration, time.perf_counter() - self._start_s, evaluation)
+            history.saved_step = step
+        if is_best:
+            history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
+            self._best_weights = weights
+        self._record.add_evaluation(step, iteration, self.wall_s, evaluation)
         explored = learner.exploration(step)
         self._record.summarize(
             step,
             {
                 "training/loss": self.state.loss,
                 f"training/{explored.name}": explored.value,
-                "training/iterations_per_s": self.meter.iterations_per_s,
+                "training/iterations_per_s": history.iterations_per_s,
                 "training/return": float(np.mean(self.training_returns[-100:] or [0.0])),
             },
         )
         self.state.mean_return = evaluation.mean_return
         self._reporter.evaluated(self.state, is_best)
-        return is_best and settings.stop_return is not None and evaluation.mean_return >= settings.stop_return
 
-    def _episodes(self, policy: Policy, episodes: int) -> Evaluation:
-        self._evaluations += 1
-        return self.evaluator.evaluate(
-            policy, episodes, seed_for(self._job.seed, Purpose.EVALUATION, self._evaluations)
+    def _episodes(self, weights: list[FloatArray], episodes: int, turn: int) -> Evaluation:
+        seed = seed_for(self._plan.seed, Purpose.EVALUATION, turn)
+        return self.evaluator.evaluate(self.learner.policy(weights), episodes, seed)
+
+    def _save(self) -> None:
+        """Writes the checkpoint that a resumed training begins with."""
+        plan, history = self._plan, self.history
+        history.wall_s = self.wall_s
+        history.returns = self.training_returns
+        saved = Saved(
+            algorithm=self.learner.algorithm,
+            env=plan.env,
+            preset=plan.preset,
+            seed=plan.seed,
+            settings=msgspec.to_builtins(plan.settings),
+            observation=[self._domain.observation],
+            action=self._domain.action,
+            history=history,
         )
+        with uninterrupted():
+            self._record.save(saved, self.learner, self._best_weights)
+        self._saved_s = time.perf_counter()
 
 
-def _finish(job: Job, record: Record, reporter: Reporter, training: Training, best: Best, start_s: float) -> Run:
-    domain, settings, learner, evaluator = job.domain, job.settings, training.learner, training.evaluator
-    final = evaluator.evaluate(best.policy, settings.final_episodes, seed_for(job.seed, Purpose.FINAL))
-    random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(job.seed, Purpose.RANDOM))
-    record.save_observations(evaluator.visit(best.policy, VISITED_ROWS, seed_for(job.seed, Purpose.OBSERVATIONS)))
-    for name, policy in (("trained", best.policy), ("random", learner.random)):
+def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training) -> Run:
+    settings, learner, evaluator = plan.settings, training.learner, training.evaluator
+    history, best, policy = training.history, training.best, training.best_policy
+    final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
+    random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
+    record.save_observations(evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS)))
+    for name, filmed in (("trained", policy), ("random", learner.random)):
         try:
-            film(domain, policy, seed_for(job.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
+            film(domain, filmed, seed_for(plan.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
         except Exception as error:  # a missing renderer must not cost the training
             reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")
     plot_learning_curve(
         record.folder / "learning_curve.png",
-        f"{learner.algorithm.upper()} on {domain.env}, seed {job.seed}",
-        record.rows,
+        f"{learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
+        history.rows,
         best.iteration,
         random.mean_return,
         domain.reward_threshold,
     )
     plot_training(
         record.folder / "training_curve.png",
-        f"Training episodes of {learner.algorithm.upper()} on {domain.env}, seed {job.seed}",
+        f"Training episodes of {learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
         training.training_returns,
-        training.blocks,
+        history.blocks,
     )
-    if domain.spec.id == GRID_WORLD and isinstance(best.policy, GreedyPolicy):
-        plot_q_values(record.folder / "q_values.png", best.policy)
+    if domain.spec.id == GRID_WORLD and isinstance(policy, GreedyPolicy):
+        plot_q_values(record.folder / "q_values.png", policy)
     run = Run(
         algorithm=learner.algorithm,
         env=domain.env,
-        preset=job.preset,
-        seed=job.seed,
+        preset=plan.preset,
+        seed=plan.seed,
         observation=[domain.observation],
         action=domain.action,
         action_values=domain.action_values,
@@ -227,10 +270,10 @@ def _finish(job: Job, record: Record, reporter: Reporter, training: Training, be
         outputs=learner.outputs,
         hyperparameters=msgspec.to_builtins(settings),
         versions={name: version(name) for name in ("rlway-train", "tensorflow", "tf-agents", "gymnasium", "numpy")},
-        steps=training.state.step,
+        steps=history.step,
         iterations=learner.iterations,
-        iterations_per_s=round(training.meter.iterations_per_s, 1),
-        wall_s=round(time.perf_counter() - start_s, 2),
+        iterations_per_s=round(history.iterations_per_s, 1),
+        wall_s=round(training.wall_s, 2),
         best_checkpoint=best.iteration,
         latest_checkpoint=learner.iterations,
         final_return=final.mean_return,

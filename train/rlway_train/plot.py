@@ -6,7 +6,7 @@ Out:     learning_curve.png; training_curve.png.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,7 +23,7 @@ BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
 def plot_learning_curve(
     path: Path,
     title: str,
-    rows: Sequence[dict[str, float]],
+    rows: Sequence[Mapping[str, float]],
     best_iteration: int,
     random_return: float,
     threshold: float | None,

@@ -25,7 +25,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def algorithm(self) -> str:
         """The command that takes it."""
-        return "sac" if isinstance(self.settings, SacSettings) else "dqn"
+        return self.settings.algorithm
 
 
 PRESETS = {

@@ -2,13 +2,17 @@
 
 In:      the learner, evaluations, and in the end everything that a `Run` says.
 Out:     `runs/<name>/`, laid out as rlway_client.run documents it; `run.json` last.
-Refuses: UsageError for a folder that already holds something.
+Refuses: UsageError for a folder that holds something else, or that another training is writing; RunInvalid when the
+         disk is full: what was saved before stays.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,44 +22,99 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.train.triggers import PolicySavedModelTrigger
 
-from rlway_client.errors import UsageError
+from rlway_client.errors import RunInvalid, UsageError
 from rlway_client.files import write_atomically
 from rlway_client.run import Run
 from rlway_client.specs import FloatArray
+from rlway_train.checkpoint import Checkpoints, Saved
 from rlway_train.evaluation import Evaluation
+from rlway_train.history import History
 from rlway_train.learner import Learner
+from rlway_train.lock import locked
 
 NEVER = 1 << 62  # iterations
 COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
+UNFINISHED = {"policies", "train", "evaluations.csv"}  # what a training leaves that was killed before it saved anything
 
 
 class Record:
-    """Use it in `with`: a run that fails before its first trained checkpoint leaves nothing behind."""
+    """Use it in `with`: a run that fails before it saved anything leaves nothing behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, resume: bool = False) -> None:
         self.folder = folder
-        self.checkpoints: list[int] = []
-        self.rows: list[dict[str, float]] = []
+        self.history = History()
+        self._resume = resume
+        self._checkpoints = Checkpoints(folder)
         self._trigger: Any = None
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def __enter__(self) -> Record:
         self.folder.mkdir(parents=True, exist_ok=True)
-        if any(self.folder.iterdir()):  # another training was faster by a moment
-            raise UsageError(f"--run {self.folder}: holds something already; name another folder.")
-        self._summaries = tf.summary.create_file_writer(str(self.folder / "train"))
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.folder))
+            self._begin()
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._summaries.close()
-        if kind is not None and not self.checkpoints:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            for parent in self._made[1:]:
-                if any(parent.iterdir()):
-                    break
-                parent.rmdir()
+        with self._lock:
+            self._summaries.close()
+            if kind is not None and self._checkpoints.last is None:
+                self._vanish()
+
+    def _begin(self) -> None:
+        saved = self._checkpoints.read() if self._resume else None
+        if saved is not None:
+            self.history = saved.history
+            self.history.resumptions += 1
+            self._forget_what_came_later()
+        elif self._resume and {path.name for path in self.folder.iterdir()} <= UNFINISHED:
+            self._empty()
+        elif any(self.folder.iterdir()):
+            raise UsageError(f"--run {self.folder}: holds something already; name another folder.")
+        self._summaries = tf.summary.create_file_writer(str(self.folder / "train"))
+
+    def _vanish(self) -> None:
+        self._empty()
+        self.folder.rmdir()
+        for parent in self._made[1:]:
+            if any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+    def _empty(self) -> None:
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _forget_what_came_later(self) -> None:
+        """After the last checkpoint the killed training went on for a while; that will be trained anew."""
+        self._write_evaluations()
+        kept = {f"policy_checkpoint_{iteration:010d}" for iteration in self.history.checkpoints}
+        for path in (self.folder / "policies/checkpoints").glob("*"):
+            if path.name not in kept:
+                shutil.rmtree(path)
+
+    def save(self, saved: Saved, learner: Learner[Any], best: list[FloatArray]) -> None:
+        """Writes what a resumed training needs."""
+        with self._written("the training's checkpoint"):
+            self._checkpoints.save(saved, learner, best)
+
+    def restore(self, learner: Learner[Any]) -> list[FloatArray]:
+        """The learner as it was saved last; returns the best policy's weights."""
+        return self._checkpoints.restore(learner)
+
+    @contextmanager
+    def _written(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+            raise RunInvalid(
+                f"{self.folder}: {what} could not be written: {reason}; what was saved before is kept, "
+                f"and --resume goes on from it."
+            ) from error
 
     def save_policies(self, learner: Learner[Any]) -> None:
         """Writes the three SavedModels, with the weights of this moment; checkpoints then follow."""
@@ -69,12 +128,14 @@ class Record:
         learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int) -> None:
-        if iteration not in self.checkpoints:
+        if iteration in self.history.checkpoints:
+            return
+        with self._written("the policy's checkpoint"):
             self._trigger(iteration, force_trigger=True)
-            self.checkpoints.append(iteration)
+        self.history.checkpoints.append(iteration)
 
     def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: Evaluation) -> None:
-        self.rows.append(
+        self.history.rows.append(
             {
                 "step": step,
                 "iteration": iteration,
@@ -85,12 +146,18 @@ class Record:
                 "episodes": evaluation.episodes,
             }
         )
-        with (self.folder / "evaluations.csv").open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if len(self.rows) == 1:
-                writer.writeheader()
-            writer.writerow(self.rows[-1])
-        self.summarize(step, {"evaluation/return": evaluation.mean_return, "evaluation/length": evaluation.mean_length})
+        with self._written("evaluations.csv"):
+            self._write_evaluations()
+        # Under the names of TF-Agents' own metrics.
+        means = {"AverageReturn": evaluation.mean_return, "AverageEpisodeLength": evaluation.mean_length}
+        self.summarize(step, {f"Metrics/{name}": value for name, value in means.items()})
+
+    def _write_evaluations(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history.rows)
+        write_atomically(self.folder / "evaluations.csv", text.getvalue().encode())
 
     def summarize(self, step: int, values: dict[str, float]) -> None:
         with self._summaries.as_default(step=step):

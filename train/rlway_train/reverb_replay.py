@@ -11,20 +11,29 @@ rows that share a chunk cost less to write and more to draw, and every row is dr
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import reverb
 import tensorflow as tf
 
 from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray
-from rlway_train.replay import Replay
+from rlway_train.deadline import watched
+from rlway_train.replay import ROWS_FILE, RecentRows, Replay
 from rlway_train.settings import DqnSettings, Selector, Settings
 from rlway_train.silence import stderr_closed
 
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
+
 ROWS = "rows"  # the table's name
 UNCONFIRMED_ROWS = 32  # of some sixty that the server has not confirmed yet, Reverb warns
+LOOK_UP_S = 2.0  # while nothing is taken
 # Samples on their way, in batches. Reverb's own default of a few samples, with a worker per core, costs three times the
 # CPU: one worker that always fetches many at once takes the table's lock rarely and the cores from nobody.
 BATCHES_IN_FLIGHT = 2
@@ -78,9 +87,9 @@ class Table:
 class LocalServer:
     """A server within this process, which then draws without a network. Close it."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, others: Sequence[reverb.Table] = ()) -> None:
         with stderr_closed():  # Reverb's notices know no level
-            self._server = reverb.Server([table.make()])
+            self._server = reverb.Server([table.make(), *others])
         self.address = f"localhost:{self._server.port}"
 
     def close(self) -> None:
@@ -88,15 +97,13 @@ class LocalServer:
             self._server.stop()
 
 
-class ReverbReplay(Replay):
-    """The rows on a server; one that is given lives as long as this."""
+class ReverbRows:
+    """The rows on a server that is somewhere."""
 
-    def __init__(self, server: LocalServer | str, width: int, patience_s: float = 60.0) -> None:
-        self._server = server if isinstance(server, LocalServer) else None
-        self.address = server.address if isinstance(server, LocalServer) else server
-        self._width, self.patience_s = width, patience_s
+    def __init__(self, address: str, width: int, patience_s: float) -> None:
+        self.address, self._width, self.patience_s = address, width, patience_s
         self.priority = 1.0  # of new rows: that of the most surprising one so far, so that each is soon drawn once
-        self._client = reverb.Client(self.address)
+        self._client = reverb.Client(address)
         self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
 
     @property
@@ -113,20 +120,34 @@ class ReverbReplay(Replay):
     def _info(self) -> Any:
         return self._client.server_info()[ROWS]
 
-    def write(self, rows: FloatArray) -> None:  # [n, width]
-        """Returns once the server has them all."""
+    def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
+        """Returns once the server has them all; `waiting` is called now and then while it does not take them."""
         for start in range(0, len(rows), UNCONFIRMED_ROWS):
             for row in rows[start : start + UNCONFIRMED_ROWS]:
                 self._writer.append(row)
                 self._writer.create_item(ROWS, self.priority, self._writer.history[-1])
+            self._wait(waiting)
+            # The writer would remember every row until the end of an episode.
+            self._writer.end_episode()
+
+    def _wait(self, waiting: Callable[[], None]) -> None:
+        start_s = time.monotonic()
+        while True:
             try:
-                # Not `flush`: the writer would remember every row until the end of an episode.
-                self._writer.end_episode(timeout_ms=int(self.patience_s * 1e3))
+                self._writer.flush(timeout_ms=int(min(LOOK_UP_S, self.patience_s) * 1e3))
+                return
             except reverb.errors.DeadlineExceededError:
+                waiting()
+            waited_s = time.monotonic() - start_s
+            if waited_s > self.patience_s:
                 raise ReplayStalled(
                     f"replay at {self.address}: took no rows for {self.patience_s:g} s, for its limiter waits until "
                     f"more are drawn; is a learner running?"
-                ) from None
+                )
+
+    def guard(self, call: Callable[[], Any]) -> Any:
+        """The result of a call that draws, unless the server is lost."""
+        return call()
 
     def dataset(self, batch_size: int) -> Any:
         """`ReplaySample`s of that many rows: `data` [batch, width], `info` [batch] each. Ends when none come."""
@@ -144,6 +165,51 @@ class ReverbReplay(Replay):
         options.threading.private_threadpool_size = 1
         return drawn.batch(batch_size, drop_remainder=True).with_options(options)
 
+
+class RemoteReplay(ReverbRows, Replay):
+    """The rows on the server of an exchange, which saves them itself, and outlives this process."""
+
+    def __init__(self, exchange: Exchange, width: int) -> None:
+        super().__init__(exchange.address, width, exchange.patience_s)
+        self._exchange = exchange
+
+    def guard(self, call: Callable[[], Any]) -> Any:
+        return watched(call, self._exchange.reach)
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def restore(self, folder: Path) -> None:
+        pass
+
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        pass
+
+
+class ReverbReplay(ReverbRows, Replay):
+    """A server within this process, and the rows on it."""
+
+    def __init__(self, table: Table, width: int, patience_s: float = 60.0) -> None:
+        self._table, self._latest = table, RecentRows(table.capacity, width)
+        self._server = LocalServer(table)
+        super().__init__(self._server.address, width, patience_s)
+
+    def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
+        super().write(rows, waiting)
+        self._latest.write(rows)
+
+    def save(self, folder: Path) -> None:
+        # Not Reverb's own checkpoint: a limiter and a capacity come back with it, and settings may have changed.
+        np.save(folder / ROWS_FILE, self._latest.rows())
+
+    def restore(self, folder: Path) -> None:
+        rows = np.load(folder / ROWS_FILE, allow_pickle=False)[-self._table.capacity :]
+        self._server.close()
+        # A limiter counts from the first rows on, and these are the first.
+        table = replace(self._table, min_size=max(1, len(rows)))
+        self._server = LocalServer(table)
+        ReverbRows.__init__(self, self._server.address, self._width, self.patience_s)
+        self.write(rows)
+
+    def close(self) -> None:
+        self._server.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -34,16 +34,19 @@ class Flag(NamedTuple):
 
     help: str
     panel: str
+    fixed: bool = False  # weights, optimizer or stored transitions depend on it: a resumed training keeps its own
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The hyperparameters that every algorithm has, and how its training is watched. Each is a flag of the command."""
 
+    algorithm: ClassVar[str]
+
     steps: Annotated[int, Flag("Environment steps in all, over parallel environments.", TRAINING)] = 100_000
     episodes: Annotated[int | None, Flag("End after so many training episodes at the latest.", TRAINING)] = None
-    time_limit: Annotated[int | None, Flag("Steps an episode, in place of the environment's own limit.", TRAINING)] = (
-        None
-    )
+    time_limit: Annotated[
+        int | None, Flag("Steps an episode, in place of the environment's own limit.", TRAINING, fixed=True)
+    ] = None
     envs: Annotated[int, Flag("Parallel environments.", TRAINING)] = 8
     block_steps: Annotated[int, Flag("Environment steps between two blocks of updates.", TRAINING)] = 64
     block_iterations: Annotated[int, Flag("Gradient updates a block, all in one TensorFlow call.", TRAINING)] = 64
@@ -55,18 +58,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Annotated[
         Strategy, Flag("none or mirrored: spread each batch over all GPUs; with --replay reverb.", TRAINING)
     ] = "none"
-    replay: Annotated[Replay, Flag("tf, within TensorFlow's graph; or reverb, a Reverb server.", REPLAYING)] = "tf"
+    replay: Annotated[
+        Replay, Flag("tf, within TensorFlow's graph; or reverb, a Reverb server.", REPLAYING, fixed=True)
+    ] = "tf"
     replay_capacity: Annotated[int, Flag("Transitions kept; new ones replace the oldest.", REPLAYING)] = 100_000
     selector: Annotated[Selector, Flag("How Reverb draws transitions: uniform or prioritized.", REPLAYING)] = "uniform"
     limiter: Annotated[
         Limiter,
         Flag(
-            "min-size: Reverb lets draw once the initial steps are there; ratio: and in step with what is written.",
+            "ratio: Reverb lets draw and write in step; min-size: as fast as each can, after the initial steps.",
             REPLAYING,
         ),
-    ] = "min-size"
-    hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK)] = (128, 128)
-    gamma: Annotated[float, Flag("Discount per step.", NETWORK)] = 0.99
+    ] = "ratio"
+    hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK, fixed=True)] = (128, 128)
+    gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
         float | None, Flag("Reached linearly at the last step; the rate is constant if not given.", NETWORK)
@@ -92,8 +97,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class DqnSettings(Settings, frozen=True, kw_only=True):
     """The hyperparameters of DQN."""
 
-    discretize: Annotated[int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING)] = None
-    online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING)] = False
+    algorithm: ClassVar[str] = "dqn"
+
+    discretize: Annotated[
+        int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING, fixed=True)
+    ] = None
+    online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING, fixed=True)] = False
     priority_exponent: Annotated[
         float, Flag("With a prioritized selector: power of the TD error by which transitions are drawn.", REPLAYING)
     ] = 0.6
@@ -102,8 +111,8 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
     ] = 0.4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
     loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
-    n_step: Annotated[int, Flag("Rewards summed before the successor's value takes over.", NETWORK)] = 1
-    optimizer: Annotated[Optimizer, Flag("adam or sgd.", NETWORK)] = "adam"
+    n_step: Annotated[int, Flag("Rewards summed before the successor's value takes over.", NETWORK, fixed=True)] = 1
+    optimizer: Annotated[Optimizer, Flag("adam or sgd.", NETWORK, fixed=True)] = "adam"
     target_episodes: Annotated[
         int | None, Flag("Training episodes between target copies, in place of iterations.", NETWORK)
     ] = None
@@ -115,7 +124,11 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
 class SacSettings(Settings, frozen=True, kw_only=True):
     """The hyperparameters of SAC; where they differ from DQN's, they are those of TF-Agents' tutorial."""
 
-    hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes of actor and critics, such as 256,256.", NETWORK)] = (
+    algorithm: ClassVar[str] = "sac"
+
+    hidden: Annotated[
+        tuple[int, ...], Flag("Hidden layer sizes of actor and critics, such as 256,256.", NETWORK, fixed=True)
+    ] = (
         256,
         256,
     )
@@ -131,6 +144,12 @@ class SacSettings(Settings, frozen=True, kw_only=True):
         Flag("Entropy that it adjusts to; minus half the action's dimensions if not given.", EXPLORING),
     ] = None
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
+
+
+def fixed_settings(kind: type[Settings]) -> list[str]:
+    """The names of those that a resumed training cannot change."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [name for name in kind.__struct_fields__ if get_args(hints[name])[1].fixed]
 
 
 def override(settings: Chosen, given: dict[str, Any]) -> Chosen:
@@ -152,7 +171,7 @@ def check(settings: Chosen) -> Chosen:
         for name in names.split():
             value = getattr(settings, name, None)  # not every algorithm has every setting
             if value is not None and not holds(value):
-                raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {_shown(value)}")
+                raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {shown(value)}")
     if settings.steps <= settings.initial_steps:
         raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
     online = isinstance(settings, DqnSettings) and settings.online
@@ -174,7 +193,7 @@ def _check_in_graph(settings: Settings) -> None:
     """What only Reverb can do."""
     for flag, value, usual in (
         ("selector", settings.selector, "uniform"),
-        ("limiter", settings.limiter, "min-size"),
+        ("limiter", settings.limiter, "ratio"),
         ("strategy", settings.strategy, "none"),
     ):
         if value != usual:
@@ -193,8 +212,11 @@ def _check_reverb(settings: Settings) -> None:
         )
 
 
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def shown(value: Any) -> str:
+    """A value as a flag would give it."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "on", False: "off"}[value]
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 # A NaN fails every comparison, and so every check.

@@ -20,7 +20,8 @@ from tf_agents.train.learner import Learner as TfAgentsLearner
 from tf_agents.train.triggers import StepPerSecondLogTrigger
 
 from rlway_client.specs import FloatArray
-from rlway_train.reverb_replay import ROWS, ReplayStalled, ReverbReplay
+from rlway_train.collector import row_width
+from rlway_train.reverb_replay import ROWS, ReplayStalled, ReverbRows
 from rlway_train.settings import DqnSettings
 from rlway_train.silence import stderr_closed
 
@@ -34,7 +35,7 @@ SMALLEST_PRIORITY = 1e-3  # a row that once was no surprise may become one
 class ReverbUpdates:
     """Draws rows from a replay that holds some already, and trains on them."""
 
-    def __init__(self, learner: Learner[Any], replay: ReverbReplay, folder: Path, triggers: Sequence[Trigger]) -> None:
+    def __init__(self, learner: Learner[Any], replay: ReverbRows, folder: Path, triggers: Sequence[Trigger]) -> None:
         self._learner, self._replay, self._folder, self._triggers = learner, replay, folder, triggers
         self._batch_size = learner.settings.batch_size // learner.strategy.num_replicas_in_sync
         self._prioritized = learner.settings.selector == "prioritized"
@@ -42,19 +43,15 @@ class ReverbUpdates:
         with learner.strategy.scope():
             self._loss = _over_replicas(0.0, tf.VariableAggregation.SUM)
             self._largest = _over_replicas(replay.priority, tf.VariableAggregation.MEAN)
-        if self._prioritized:
-            self._client = TFClient(replay.address)
 
     def __call__(self, rows: FloatArray, seed: Any) -> float:  # noqa: ARG002  Reverb draws by seeds of its own
         """Writes the rows, then runs a block of updates. The mean loss."""
         self._replay.write(rows)
         iterations = self._learner.settings.block_iterations
         self._loss.assign(0.0)
-        if self._updating is None:
-            # Not before there are rows: what begins to draw earlier holds copies of the first few.
-            self._updating = self._start()
+        self._start()
         try:
-            self._updating.run(iterations=iterations)
+            self._replay.guard(lambda: self._updating.run(iterations=iterations))
         except (tf.errors.OutOfRangeError, StopIteration):
             raise ReplayStalled(
                 f"replay at {self._replay.address}: gave no rows for {self._replay.patience_s:g} s, for its limiter "
@@ -64,10 +61,26 @@ class ReverbUpdates:
             self._replay.priority = float(self._largest.numpy())
         return float(self._loss.numpy() / iterations)
 
-    def _start(self) -> TfAgentsLearner:
+    def get_concrete_function(self) -> None:
+        """As that of a TensorFlow function: traces an update, and so makes the optimizer's variables."""
+        self._start()
+        learner, replicas = self._learner, self._learner.strategy
+        width = row_width(learner.obs_dim, learner.action_dim)
+
+        def update(rows: Any) -> Any:
+            return replicas.run(learner.agent.train, args=(learner._transition(rows),))
+
+        tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, width], tf.float32))
+
+    def _start(self) -> None:
+        """Not before there are rows: what begins to draw earlier holds copies of the first few."""
+        if self._updating is not None:
+            return
         learner = self._learner
+        if self._prioritized:
+            self._client = TFClient(self._replay.address)
         with stderr_closed():  # Reverb says that it draws without a network
-            return TfAgentsLearner(
+            self._updating = TfAgentsLearner(
                 str(self._folder),
                 learner.train_step,
                 learner.agent,
