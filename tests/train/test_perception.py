@@ -72,7 +72,8 @@ class Mixed(Rooms):
     observation_space = Dict({"wall": Box(0, 1, (2,)), "door": Discrete(3)})
 
 
-for kind in (DiscreteRooms, ContinuousRooms, SmallRooms, Mixed):
+KINDS: list[type[Rooms]] = [DiscreteRooms, ContinuousRooms, SmallRooms, Mixed]
+for kind in KINDS:
     gymnasium.register(f"rlway-tests/{kind.__name__}-v0", entry_point=kind)
 
 LEARNERS = [
@@ -89,7 +90,7 @@ def learned(env: str, settings: Settings) -> tuple[Learner[Any], FloatArray]:
     """A learner after some updates, and the observations that it learned from."""
     domain = find_domain(env, continuous=isinstance(settings, SacSettings))
     learner = make_learner(settings, domain, seed=0)
-    collector = Collector(domain.make_many(4), 0, learner.gathering(4))
+    collector = Collector(domain.make_many(4), 0)
     rows = collector.collect(learner.random, 32)
     learner.write(rows)
     for _ in range(3):
@@ -166,7 +167,7 @@ def test_a_run_with_dicts_says_so_everywhere(tmp_path: Path, capsys: pytest.Capt
     """run.json, the visited observations, and the SavedModel's functions have every array by its name."""
     folder = tmp_path / "run"
     words = "--env rlway-tests/DiscreteRooms-v0 --normalize --envs 2 --steps 96 --initial-steps 32 --no-xla"
-    words += " --block-steps 32 --block-iterations 2 --hidden 8 --eval-every 32 --eval-episodes 2 --confirm-episodes 0 --json"
+    words += " --block-steps 32 --block-iterations 2 --hidden 8 --eval-every 32 --eval-episodes 2 --json"
     with pytest.raises(SystemExit) as ended:
         main(["train", "dqn", *words.split(), "--run", str(folder)])
     assert ended.value.code == 0

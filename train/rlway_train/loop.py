@@ -24,6 +24,7 @@ from rlway_train.checkpoint import Saved
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
+from rlway_train.gathering import make_gathering
 from rlway_train.grid_picture import GRID_WORLD, plot_q_values
 from rlway_train.history import Best
 from rlway_train.interruption import uninterrupted
@@ -45,10 +46,11 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
     """Trains, evaluates and writes the whole run folder."""
     with Record(plan.folder, plan.resume) as record:
         training = Training(plan, domain, record, reporter)
-        with closing(training):
-            training.run()
-        reporter.stage("finishing")
-        return _finish(plan, domain, record, reporter, training)
+        with closing(training.learner):
+            with closing(training):
+                training.run()
+            reporter.stage("finishing")
+            return _finish(plan, domain, record, reporter, training)
 
 
 class Training:
@@ -69,7 +71,7 @@ class Training:
 
     def _make_collector(self, seed: int) -> Collector | CollectorProcess:
         settings = self._plan.settings
-        gathering = self.learner.gathering(settings.envs)
+        gathering = make_gathering(settings, self._domain, settings.envs)
         if settings.collect_process:
             return CollectorProcess(self._domain, settings.envs, seed, gathering)
         return Collector(self._domain.make_many(settings.envs), seed, gathering)

@@ -18,7 +18,6 @@ from tf_agents.trajectories import StepType, Trajectory
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.dqn import QLearner
 from rlway_train.lstm import HEAD, LSTM, GreedyLstmPolicy
-from rlway_train.sequences import Sequences, frame_width
 
 
 class RecurrentDqnLearner(QLearner):
@@ -33,13 +32,6 @@ class RecurrentDqnLearner(QLearner):
             lstm_size=(settings.lstm,),
             output_fc_layer_params=None,
         )
-
-    @property
-    def width(self) -> int:
-        return (self.settings.sequence_length + 1) * frame_width(self.obs_dim, self.action_dim)
-
-    def gathering(self, envs: int) -> Sequences:
-        return Sequences(self.settings.sequence_length, envs, self.obs_dim, self.action_dim)
 
     @property
     def state(self) -> list[TensorSpec]:

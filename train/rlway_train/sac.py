@@ -8,7 +8,7 @@ Actor, critics, losses and the temperature's adjustment are TF-Agents' own, as i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,11 +20,14 @@ from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 
 from rlway_client.specs import FloatArray, TensorSpec
-from rlway_train.acting import LARGEST_SCALE, GaussianPolicy, UniformPolicy
+from rlway_train.acting import LARGEST_SCALE, GaussianPolicy
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
 from rlway_train.progress import Exploration
 from rlway_train.settings import SacSettings
+
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
 
 
 class SacLearner(Learner[SacSettings]):
@@ -32,8 +35,8 @@ class SacLearner(Learner[SacSettings]):
 
     algorithm = "sac"
 
-    def __init__(self, settings: SacSettings, domain: Domain, seed: int) -> None:
-        super().__init__(settings, domain, seed)
+    def __init__(self, settings: SacSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        super().__init__(settings, domain, seed, exchange)
         self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec(domain.action.shape, tf.float32, self._low, self._high, "action")
@@ -84,10 +87,6 @@ class SacLearner(Learner[SacSettings]):
         )
 
     @property
-    def random(self) -> UniformPolicy:
-        return UniformPolicy(self._low, self._high, self._rng)
-
-    @property
     def noise(self) -> TensorSpec:
         return TensorSpec("noise", (self.action_dim,), "float32")
 
@@ -106,16 +105,13 @@ class SacLearner(Learner[SacSettings]):
     def policy(self, weights: list[FloatArray] | None = None) -> GaussianPolicy:
         return GaussianPolicy(self.weights() if weights is None else weights, self._mean, self._magnitude)
 
-    def exploring(self, step: int) -> GaussianPolicy:  # noqa: ARG002  SAC's own temperature says how much
-        return GaussianPolicy(self.weights(), self._mean, self._magnitude, self._rng)
-
     def exploration(self, step: int) -> Exploration:  # noqa: ARG002
         return Exploration("α", "alpha", float(np.exp(self.agent._log_alpha.numpy())))
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d, end = self.obs_dim, self.obs_dim + self.action_dim
         # A row is one step within an episode. SAC reads how the step ended from the discount alone.
-        middle = tf.fill([self.settings.batch_size], StepType.MID)
+        middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, end], rows[:, end + 1]
         return Transition(
             TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
