@@ -84,7 +84,7 @@ def test_online_learning_uses_each_step_once_in_order() -> None:
         ("--online --block-steps 64 --block-iterations 64", "--online: expected --block-steps to be"),
         (
             "--lstm 8 --online --block-steps 64 --block-iterations 1",
-            "--online: a policy with --lstm learns from sequences in replay",
+            "--online: a policy with --lstm learns from sequences drawn evenly from replay",
         ),
         (
             "--lstm 8 --burn-in 16",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rlway_train.algorithms import make_learner
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain, Environments, find_domain
 from rlway_train.evaluation import Evaluator
+from rlway_train.gathering import make_gathering
 from rlway_train.recurrent import RecurrentDqnLearner
 from rlway_train.sequences import FIRST, LAST, Sequences, frame_width
 from rlway_train.settings import DqnSettings
@@ -35,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 DOMAIN = Domain(
     env="imagined",
     spec=EnvSpec("Imagined-v0"),
-    observation=TensorSpec("observation", (2,), "float32"),
+    leaves=[TensorSpec("observation", (2,), "float32")],
     action=TensorSpec("action", (), "int64", 0, 1),
     discretize=None,
     action_values=None,
@@ -227,6 +229,28 @@ def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_the_clo
             assert discount[row, at] == (0.0 if terminates and step + n >= 3 else gamma ** (n - 1))
 
 
+def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
+    """The loss over stretches of either is the same, and so is what the exported function makes of one step."""
+    leaves = [TensorSpec(f"observation_{key}", (1,), "float32", path=(key,)) for key in ("angle", "cart")]
+    settings = DqnSettings(**(SETTINGS | {"normalize": True}))
+    frames = stretches(0)
+    frames[..., OBSERVATION] = frames[..., OBSERVATION] * [1.0, 100.0] + [0.0, 1000.0]
+    vectors, dicts = (RecurrentDqnLearner(settings, replace(DOMAIN, leaves=of), 1) for of in (DOMAIN.leaves, leaves))
+    for one, other in zip(vectors._network.trainable_variables, dicts._network.trainable_variables, strict=True):
+        other.assign(one)
+    losses = []
+    for learning in (vectors, dicts):
+        learning.copy_target()
+        learning.write(flat(frames))
+        losses.append(loss(learning, frames))
+    assert losses[0] == pytest.approx(losses[1])
+    rows, memory = frames[:, 0, OBSERVATION], [np.zeros((BATCH, 7), np.float32)] * 2
+    out = dicts.act()(
+        {"angle": rows[:, :1], "cart": rows[:, 1:]}, np.zeros((BATCH, 2)), *memory, np.ones(BATCH, np.bool_)
+    )
+    np.testing.assert_allclose(out["q_values"], dicts.policy().q_values(rows)[0], atol=1e-5)
+
+
 def test_what_came_before_an_episode_does_not_reach_into_it(learning: RecurrentDqnLearner) -> None:
     """Other observations in the episode before leave the loss as it is; within one they do not."""
     within, across = stretches(0), stretches(0)
@@ -254,7 +278,7 @@ def learned(lstm: int) -> float:
     changes = {"hidden": (16,), "lstm": lstm, "block_steps": 32, "block_iterations": 16, "epsilon_steps": 1_500}
     settings = DqnSettings(**(SETTINGS | changes | {"target_period": 20, "loss": "squared"}))
     learning = make_learner(settings, domain, seed=1)
-    collector = Collector(domain.make_many(4), 0, learning.gathering(4))
+    collector = Collector(domain.make_many(4), 0, make_gathering(settings, domain, 4))
     learning.replay.write(collector.collect(learning.random, 200))
     for block in range(80):
         learning.learn(collector.collect(learning.exploring(block * 32), 32), 0.0)

@@ -34,6 +34,12 @@ REFUSED = [
     ("--env CartPole-v1 --epsilon-end -0.1", MISUSED, "--epsilon-end"),
     ("--env CartPole-v1 --loss cubic", MISUSED, "--loss: expected huber or squared, got cubic"),
     ("--env CartPole-v1 --replay-capacity 10", MISUSED, "--replay-capacity"),
+    ("--env CartPole-v1 --replay redis", MISUSED, "--replay: expected tf or reverb, got redis"),
+    ("--env CartPole-v1 --selector prioritized", MISUSED, "--selector: prioritized needs a Reverb server"),
+    ("--env CartPole-v1 --limiter ratio", MISUSED, "add --replay reverb"),
+    ("--env CartPole-v1 --strategy mirrored", MISUSED, "add --replay reverb"),
+    ("--env CartPole-v1 --replay reverb --online", MISUSED, "--online"),
+    ("--env CartPole-v1 --replay reverb --deterministic", MISUSED, "use --replay tf"),
     ("--env CartPole-v1 --seed -1", MISUSED, "--seed"),
     ("--env CartPole-v1 --steps many", MISUSED, "--steps"),
 ]
@@ -49,6 +55,7 @@ REFUSED_BY_SAC = [
     ("--env Pendulum-v1 --initial-alpha 0", MISUSED, "--initial-alpha: expected a positive number, got 0.0"),
     ("--env Pendulum-v1 --target-entropy inf", MISUSED, "--target-entropy: expected a finite number, got inf"),
     ("--env Pendulum-v1 --target-tau 0", MISUSED, "--target-tau"),
+    ("--env Pendulum-v1 --replay reverb --selector prioritized", MISUSED, "use uniform, or DQN"),
     ("--env Pendulum-v1 --hidden 64,x", MISUSED, "--hidden"),
     ("--env Pendulum-v1 --batch-size 0", MISUSED, "--batch-size: expected a whole number of at least 1, got 0"),
 ]

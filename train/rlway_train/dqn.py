@@ -10,7 +10,7 @@ arithmetic, and a block compiled as one runs several times faster than the same 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
@@ -20,13 +20,15 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, t
 from tf_agents.utils import common
 
 from rlway_client.specs import FloatArray, TensorSpec
-from rlway_train.acting import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy, linear
-from rlway_train.collector import Gathering
+from rlway_train.acting import GreedyPolicy
+from rlway_train.behaviour import DqnBehaviour
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
-from rlway_train.nstep import NSteps
 from rlway_train.progress import Exploration
 from rlway_train.settings import DqnSettings
+
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
 
 NEVER = 1 << 31  # iterations
 
@@ -38,20 +40,21 @@ class QLearner(Learner[DqnSettings]):
     plain_agent: ClassVar[type[Any]] = DqnAgent
     double_agent: ClassVar[type[Any]] = DdqnAgent
 
-    def __init__(self, settings: DqnSettings, domain: Domain, seed: int) -> None:
-        super().__init__(settings, domain, seed)
+    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        super().__init__(settings, domain, seed, exchange)
         self.n_actions = domain.n_actions
         self._target_copies = 0
-        observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        observation = self.perception.spec
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
-        self._network = self._make_network(observation, action)
+        vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        self._network = self._perceiving(lambda: self._make_network(vector, action), observation)
         self.agent = self._make_agent(observation, action)
         self.agent.initialize()
         self._compile()
 
     @abstractmethod
     def _make_network(self, observation: Any, action: Any) -> Any:
-        """From an observation's spec to the Q-value of each action."""
+        """From an observation, as a vector, to the Q-value of each action."""
 
     def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
         settings = self.settings
@@ -77,10 +80,6 @@ class QLearner(Learner[DqnSettings]):
         )
 
     @property
-    def random(self) -> RandomPolicy:
-        return RandomPolicy(self.n_actions, self._rng)
-
-    @property
     def noise(self) -> TensorSpec:
         return TensorSpec("noise", (self.n_actions,), "float32")
 
@@ -88,18 +87,9 @@ class QLearner(Learner[DqnSettings]):
     def outputs(self) -> list[TensorSpec]:
         return [TensorSpec("q_values", (self.n_actions,), "float32")]
 
-    def weights(self) -> list[FloatArray]:
-        return [variable.numpy() for variable in self._network.variables]
-
-    def exploring(self, step: int) -> EpsilonGreedyPolicy:
-        return EpsilonGreedyPolicy(self.policy(), self.random, self._epsilon(step))
-
     def exploration(self, step: int) -> Exploration:
-        return Exploration("ε", "epsilon", self._epsilon(step))
-
-    def _epsilon(self, step: int) -> float:
-        settings = self.settings
-        return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
+        assert isinstance(self.behaviour, DqnBehaviour)
+        return Exploration("ε", "epsilon", self.behaviour.epsilon(step))
 
     def episodes_ended(self, n: int) -> None:
         every = self.settings.target_episodes
@@ -118,12 +108,6 @@ class DqnLearner(QLearner):
     def _make_network(self, observation: Any, action: Any) -> QNetwork:
         return QNetwork(observation, action, fc_layer_params=self.settings.hidden)
 
-    def gathering(self, envs: int) -> Gathering:
-        settings = self.settings
-        if settings.n_step == 1:
-            return super().gathering(envs)
-        return NSteps(settings.n_step, settings.gamma, envs, self.obs_dim, self.action_dim)
-
     def policy(self, weights: list[FloatArray] | None = None) -> GreedyPolicy:
         return GreedyPolicy(self.weights() if weights is None else weights)
 
@@ -136,12 +120,12 @@ class DqnLearner(QLearner):
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d = self.obs_dim
         # A row is one step within an episode. DQN reads how the step ended from the discount alone.
-        middle = tf.fill([self.settings.batch_size], StepType.MID)
+        middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, d + 1], rows[:, d + 2]
         return Transition(
-            TimeStep(middle, reward, discount, rows[:, :d]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
             PolicyStep(tf.cast(rows[:, d], tf.int64), (), ()),
-            TimeStep(middle, reward, discount, rows[:, d + 3 :]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, d + 3 :])),
         )
 
     def act(self) -> Any:

@@ -11,21 +11,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 import tensorflow as tf
+from tf_agents.train.utils.train_utils import create_train_step
 
 from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import Policy, linear
-from rlway_train.collector import Gathering, Transitions, row_width
+from rlway_train.behaviour import Behaviour, make_behaviour
 from rlway_train.environment import Domain
+from rlway_train.gathering import make_gathering
+from rlway_train.perception import Perceiving, Perception
 from rlway_train.progress import Exploration
-from rlway_train.replay import Ring
+from rlway_train.replay import Replay, Ring
 from rlway_train.seeds import Purpose, seed_for
-from rlway_train.settings import Chosen
+from rlway_train.settings import Chosen, Settings
+
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
+
+Trigger = Callable[..., None]  # of TF-Agents: takes the number of iterations
 
 
 class TrainingDiverged(RlwayError):
@@ -37,19 +46,31 @@ class Learner(ABC, Generic[Chosen]):
 
     algorithm: ClassVar[str]
     agent: Any
+    _network: Any  # the one that acts
 
-    def __init__(self, settings: Chosen, domain: Domain, seed: int) -> None:
+    def __init__(self, settings: Chosen, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        """With an exchange, its server keeps the rows; otherwise the settings say where."""
+        # Within the scope of a strategy, where the agent's variables are made as well.
+        self.strategy = tf.distribute.get_strategy()
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
-        self.train_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="train_step")
-        self.replay = Ring(settings.replay_capacity, self.width)
-        self._seed = seed
-        self._rng = np.random.default_rng(seed_for(seed, Purpose.EXPLORATION))
+        self.perception = Perception(domain.leaves, settings.normalize)
+        self.width = make_gathering(settings, domain, envs=1).width
+        self.train_step = create_train_step()
+        self.replay = make_replay(settings, self.width, exchange)
+        self._domain, self._seed = domain, seed
+        self.behaviour = self._behave(turn=0)
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
 
+    def _behave(self, turn: int) -> Behaviour:
+        rng = np.random.default_rng(seed_for(self._seed, Purpose.EXPLORATION, turn))
+        return make_behaviour(self.settings, self._domain, rng)
+
     def _compile(self) -> None:
+        if self.settings.replay == "reverb":
+            return
         self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
         self._learn = tf.function(
             self._write_and_update,
@@ -59,23 +80,27 @@ class Learner(ABC, Generic[Chosen]):
             ],
         )
 
-    @property
-    def width(self) -> int:
-        """The columns of a replay row."""
-        return row_width(self.obs_dim, self.action_dim)
+    def begin(self, folder: Path, triggers: Sequence[Trigger]) -> None:
+        """Called once before the first update, with the run's folder and what TF-Agents' Learner is to call."""
+        if self.settings.replay == "reverb":
+            from rlway_train.reverb_replay import ReverbRows
+            from rlway_train.updates import ReverbUpdates
 
-    def gathering(self, envs: int) -> Gathering:  # noqa: ARG002  single steps need no count
-        """What makes replay rows of the steps of so many environments."""
-        return Transitions(self.obs_dim, self.action_dim)
+            assert isinstance(self.replay, ReverbRows)
+            self._learn = ReverbUpdates(self, self.replay, folder, triggers)
+
+    def close(self) -> None:
+        """Ends the replay."""
+        self.replay.close()
 
     @property
     def iterations(self) -> int:
         return int(self.train_step.numpy())
 
     @property
-    @abstractmethod
     def random(self) -> Policy:
         """Uniformly random actions."""
+        return self.behaviour.random
 
     @property
     @abstractmethod
@@ -92,17 +117,17 @@ class Learner(ABC, Generic[Chosen]):
         """What `act` takes and returns of its memory; none of it without memory."""
         return []
 
-    @abstractmethod
     def weights(self) -> list[FloatArray]:
-        """What a policy acts by, at this moment."""
+        """What a policy acts by, at this moment: see rlway_train.acting.dense for what may come first."""
+        return self.perception.weights() + [variable.numpy() for variable in self._network.trainable_variables]
 
     @abstractmethod
     def policy(self, weights: list[FloatArray] | None = None) -> Policy:
         """The greedy policy in numpy, with the weights of this moment if none are given."""
 
-    @abstractmethod
     def exploring(self, step: int) -> Policy:
         """What collects experience from this environment step on."""
+        return self.behaviour.exploring(self.weights(), step)
 
     @abstractmethod
     def exploration(self, step: int) -> Exploration:
@@ -119,11 +144,25 @@ class Learner(ABC, Generic[Chosen]):
     def _transition(self, rows: Any) -> Any:  # [batch, width]
         """The rows as the agent reads them."""
 
+    def _observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
+        """What was observed at the steps of these rows."""
+        return rows[:, : self.obs_dim]
+
+    def _perceiving(self, make: Callable[[], Any], inputs: Any) -> Any:
+        """The network that `make` makes for vectors, for observations as the environment gives them."""
+        return make() if self.perception.is_plain else Perceiving(make, self.perception, inputs)
+
+    def write(self, rows: FloatArray) -> None:  # [n, width]
+        """Experience that nothing is learned from yet."""
+        self.perception.observe(self._observations(rows))
+        self.replay.write(rows)
+
     def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
         """Writes the rows, then runs `block_iterations` updates; `fraction` of the training is over. The mean loss."""
         settings = self.settings
         if settings.learning_rate_end is not None:
             self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
+        self.perception.observe(self._observations(rows))
         before = self.iterations
         try:
             loss = float(self._learn(rows, [self._replay_seed, before]))
@@ -141,23 +180,24 @@ class Learner(ABC, Generic[Chosen]):
     def save(self, folder: Path) -> None:
         """Writes all that changes while learning."""
         self._checkpoint().write(str(folder / "agent"))
-        np.save(folder / "replay.npy", self.replay.rows())
+        self.replay.save(folder)
 
     def restore(self, folder: Path) -> None:
         """Reads what `save` wrote. Raises what TensorFlow and numpy do of damaged files."""
+        self.replay.restore(folder)
         self._learn.get_concrete_function()  # an optimizer makes its variables when it is traced
         self._checkpoint().read(str(folder / "agent")).assert_existing_objects_matched()
-        self.replay.write(np.load(folder / "replay.npy", allow_pickle=False))
         # What was drawn up to here shall not be drawn again.
-        self._rng = np.random.default_rng(seed_for(self._seed, Purpose.EXPLORATION, self.iterations))
+        self.behaviour = self._behave(turn=self.iterations)
 
     def _checkpoint(self) -> Any:
-        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step)
+        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step, perception=self.perception)
 
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""
 
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
+        assert isinstance(self.replay, Ring)
         self.replay.append(rows)
         return self._update(self.replay.sample((self.settings.block_iterations, self.settings.batch_size), seed))
 
@@ -169,11 +209,21 @@ class Learner(ABC, Generic[Chosen]):
 
     def _traced(self, act: Any) -> Any:
         """`act` as a function of its inputs over any number of rows."""
-        inputs = [TensorSpec("observation", (self.obs_dim,), "float32"), self.noise, *self.state]
+        inputs = [self.noise, *self.state]
         if self.state:
             inputs.append(TensorSpec("reset", (), "bool"))
         signature = [tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in inputs]
+        signature.insert(0, self.perception.batched_spec())
         traced = tf.function(act, autograph=False, input_signature=signature)
         # The policy saver keeps what has been traced, so trace it now.
         traced.get_concrete_function()
         return traced
+
+
+def make_replay(settings: Settings, width: int, exchange: Exchange | None) -> Replay:
+    """Where those settings keep transitions, if not on the server of the exchange."""
+    if settings.replay == "tf":
+        return Ring(settings.replay_capacity, width)
+    from rlway_train.reverb_replay import RemoteReplay, ReverbReplay, Table
+
+    return ReverbReplay(Table.of(settings), width) if exchange is None else RemoteReplay(exchange, width)

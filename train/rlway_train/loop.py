@@ -24,6 +24,7 @@ from rlway_train.checkpoint import Saved
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
+from rlway_train.gathering import make_gathering
 from rlway_train.grid_picture import GRID_WORLD, plot_q_values
 from rlway_train.history import Best
 from rlway_train.interruption import uninterrupted
@@ -33,6 +34,7 @@ from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
+from rlway_train.spaces import unpack
 from rlway_train.video import film
 from rlway_train.worker import CollectorProcess
 
@@ -44,10 +46,11 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
     """Trains, evaluates and writes the whole run folder."""
     with Record(plan.folder, plan.resume) as record:
         training = Training(plan, domain, record, reporter)
-        with closing(training):
-            training.run()
-        reporter.stage("finishing")
-        return _finish(plan, domain, record, reporter, training)
+        with closing(training.learner):
+            with closing(training):
+                training.run()
+            reporter.stage("finishing")
+            return _finish(plan, domain, record, reporter, training)
 
 
 class Training:
@@ -68,7 +71,7 @@ class Training:
 
     def _make_collector(self, seed: int) -> Collector | CollectorProcess:
         settings = self._plan.settings
-        gathering = self.learner.gathering(settings.envs)
+        gathering = make_gathering(settings, self._domain, settings.envs)
         if settings.collect_process:
             return CollectorProcess(self._domain, settings.envs, seed, gathering)
         return Collector(self._domain.make_many(settings.envs), seed, gathering)
@@ -85,7 +88,7 @@ class Training:
             learner.episodes_ended(len(history.returns))
             self._best_weights = self._record.restore(learner)
         else:
-            learner.replay.write(self._collector.collect(learner.random, settings.initial_steps))
+            learner.write(self._collector.collect(learner.random, settings.initial_steps))
             history.step = settings.initial_steps
             history.next_evaluation = self._next_evaluation()
         try:
@@ -228,7 +231,7 @@ class Training:
             preset=plan.preset,
             seed=plan.seed,
             settings=msgspec.to_builtins(plan.settings),
-            observation=[self._domain.observation],
+            observation=self._domain.leaves,
             action=self._domain.action,
             history=history,
         )
@@ -242,7 +245,8 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
     history, best, policy = training.history, training.best, training.best_policy
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
     random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
-    record.save_observations(evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS)))
+    visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
+    record.save_observations(unpack(visited, domain.leaves))
     for name, filmed in (("trained", policy), ("random", learner.random)):
         try:
             film(domain, filmed, seed_for(plan.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
@@ -269,7 +273,7 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
         env=domain.env,
         preset=plan.preset,
         seed=plan.seed,
-        observation=[domain.observation],
+        observation=domain.leaves,
         action=domain.action,
         action_values=domain.action_values,
         max_episode_steps=domain.max_episode_steps,

@@ -32,6 +32,7 @@ from rlway_train.history import History
 from rlway_train.learner import Learner
 from rlway_train.lock import locked
 
+NEVER = 1 << 62  # iterations
 COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
 UNFINISHED = {"policies", "train", "evaluations.csv"}  # what a training leaves that was killed before it saved anything
 
@@ -121,9 +122,10 @@ class Record:
             str(self.folder / "policies"),
             learner.agent,
             learner.train_step,
-            interval=1,
+            interval=NEVER,  # by itself; `save_checkpoint` pulls it
             extra_concrete_functions=[("act", learner.act())],
         )
+        learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int) -> None:
         if iteration in self.history.checkpoints:
@@ -162,8 +164,8 @@ class Record:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
-    def save_observations(self, observations: FloatArray) -> None:  # [N, obs_dim]
-        np.savez_compressed(self.folder / "observations.npz", observation=observations)
+    def save_observations(self, observations: dict[str, FloatArray]) -> None:  # [N, …] by the tensor's name
+        np.savez_compressed(self.folder / "observations.npz", **observations)
 
     def finish(self, run: Run) -> None:
         self._summaries.flush()

@@ -19,7 +19,6 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.dqn import QLearner
 from rlway_train.lstm import HEAD, LSTM, GreedyLstmPolicy
-from rlway_train.sequences import Sequences, frame_width
 
 
 class Remembering:
@@ -57,13 +56,6 @@ class RecurrentDqnLearner(QLearner):
         )
 
     @property
-    def width(self) -> int:
-        return (self.settings.sequence_length + 1) * frame_width(self.obs_dim, self.action_dim)
-
-    def gathering(self, envs: int) -> Sequences:
-        return Sequences(self.settings.sequence_length, envs, self.obs_dim, self.action_dim)
-
-    @property
     def state(self) -> list[TensorSpec]:
         return [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
 
@@ -71,16 +63,16 @@ class RecurrentDqnLearner(QLearner):
         return GreedyLstmPolicy(self.weights() if weights is None else weights)
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
-        d, n, batch = self.obs_dim, self.settings.n_step, self.settings.batch_size
-        length = self.settings.sequence_length
-        frames = tf.reshape(rows, (batch, length + 1, -1))
+        d, length = self.obs_dim, self.settings.sequence_length
+        frames = tf.reshape(rows, (rows.shape[0], length + 1, -1))
         types, observations = tf.cast(frames[..., 0], tf.int32), frames[..., 1 : d + 1]
         actions, reward, discount, crosses = self._n_steps(frames, types)
-        learnt = length + 1 - n  # steps of which n steps are known
+        learnt = length + 1 - self.settings.n_step  # steps of which all that is summed is known
+        skipped, unpack = self._skipped(types[:, :learnt], crosses), self.perception.unpack
         return Transition(
-            TimeStep(self._skipped(types[:, :learnt], crosses), reward, discount, observations[:, :learnt]),
+            TimeStep(skipped, reward, discount, unpack(observations[:, :learnt])),
             PolicyStep(actions, (), ()),
-            TimeStep(types, reward, discount, observations),
+            TimeStep(types, reward, discount, unpack(observations)),
         )
 
     def _n_steps(self, frames: Any, types: Any) -> tuple[Any, Any, Any, Any]:  # [batch, length + 1 − n] each
@@ -111,13 +103,18 @@ class RecurrentDqnLearner(QLearner):
         burns_in = (tf.range(types.shape[1]) < self.settings.burn_in) & ~remembers
         return tf.where(burns_in | crosses, StepType.LAST, types)
 
+    def _observations(self, rows: FloatArray) -> FloatArray:
+        frames = rows.reshape(len(rows), self.settings.sequence_length + 1, -1)
+        return frames[..., 1 : self.obs_dim + 1].reshape(-1, self.obs_dim)
+
     def act(self) -> Any:
-        variables = self._network.variables
+        variables = self._network.trainable_variables
         split = len(variables) - LSTM - HEAD
+        perceive = self.perception
 
         # By hand, since a Keras layer for sequences would put a loop and its lists into the graph.
         def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:
-            flow = observation
+            flow = perceive(observation)
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
             begins = reset[:, None]

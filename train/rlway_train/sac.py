@@ -8,7 +8,7 @@ Actor, critics, losses and the temperature's adjustment are TF-Agents' own, as i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,11 +20,14 @@ from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 
 from rlway_client.specs import FloatArray, TensorSpec
-from rlway_train.acting import LARGEST_SCALE, GaussianPolicy, UniformPolicy
+from rlway_train.acting import LARGEST_SCALE, GaussianPolicy
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
 from rlway_train.progress import Exploration
 from rlway_train.settings import SacSettings
+
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
 
 
 class SacLearner(Learner[SacSettings]):
@@ -32,29 +35,35 @@ class SacLearner(Learner[SacSettings]):
 
     algorithm = "sac"
 
-    def __init__(self, settings: SacSettings, domain: Domain, seed: int) -> None:
-        super().__init__(settings, domain, seed)
+    def __init__(self, settings: SacSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        super().__init__(settings, domain, seed, exchange)
         self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
-        observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec(domain.action.shape, tf.float32, self._low, self._high, "action")
-        self._actor = ActorDistributionNetwork(
-            observation,
-            action,
-            fc_layer_params=settings.hidden,
-            continuous_projection_net=TanhNormalProjectionNetwork,
-        )
-        self.agent = self._make_agent(observation, action)
+        self._network = self._perceiving(lambda: self._make_actor(vector, action), self.perception.spec)
+        self.agent = self._make_agent(vector, action)
         self.agent.initialize()
         self._compile()
 
-    def _make_agent(self, observation: Any, action: Any) -> SacAgent:
-        settings = self.settings
-        critic = CriticNetwork(
-            (observation, action),
-            joint_fc_layer_params=settings.hidden,
+    def _make_actor(self, vector: Any, action: Any) -> ActorDistributionNetwork:
+        return ActorDistributionNetwork(
+            vector,
+            action,
+            fc_layer_params=self.settings.hidden,
+            continuous_projection_net=TanhNormalProjectionNetwork,
+        )
+
+    def _make_critic(self, vector: Any, action: Any) -> CriticNetwork:
+        return CriticNetwork(
+            (vector, action),
+            joint_fc_layer_params=self.settings.hidden,
             kernel_initializer="glorot_uniform",
             last_kernel_initializer="glorot_uniform",
         )
+
+    def _make_agent(self, vector: Any, action: Any) -> SacAgent:
+        settings, observation = self.settings, self.perception.spec
+        critic = self._perceiving(lambda: self._make_critic(vector, action), (observation, action))
         # The version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
         optimizers = {
             f"{name}_optimizer": tf.compat.v1.train.AdamOptimizer(self._learning_rate)
@@ -63,7 +72,7 @@ class SacLearner(Learner[SacSettings]):
         return SacAgent(
             time_step_spec(observation),
             action,
-            actor_network=self._actor,
+            actor_network=self._network,
             critic_network=critic,
             target_update_tau=settings.target_tau,
             target_update_period=settings.target_period,
@@ -76,10 +85,6 @@ class SacLearner(Learner[SacSettings]):
             train_step_counter=self.train_step,
             **optimizers,
         )
-
-    @property
-    def random(self) -> UniformPolicy:
-        return UniformPolicy(self._low, self._high, self._rng)
 
     @property
     def noise(self) -> TensorSpec:
@@ -97,14 +102,8 @@ class SacLearner(Learner[SacSettings]):
     def _magnitude(self) -> Any:  # [action_dim]
         return (self._high - self._low) / 2
 
-    def weights(self) -> list[FloatArray]:
-        return [variable.numpy() for variable in self._actor.variables]
-
     def policy(self, weights: list[FloatArray] | None = None) -> GaussianPolicy:
         return GaussianPolicy(self.weights() if weights is None else weights, self._mean, self._magnitude)
-
-    def exploring(self, step: int) -> GaussianPolicy:  # noqa: ARG002  SAC's own temperature says how much
-        return GaussianPolicy(self.weights(), self._mean, self._magnitude, self._rng)
 
     def exploration(self, step: int) -> Exploration:  # noqa: ARG002
         return Exploration("α", "alpha", float(np.exp(self.agent._log_alpha.numpy())))
@@ -112,16 +111,16 @@ class SacLearner(Learner[SacSettings]):
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d, end = self.obs_dim, self.obs_dim + self.action_dim
         # A row is one step within an episode. SAC reads how the step ended from the discount alone.
-        middle = tf.fill([self.settings.batch_size], StepType.MID)
+        middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, end], rows[:, end + 1]
         return Transition(
-            TimeStep(middle, reward, discount, rows[:, :d]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
             PolicyStep(rows[:, d:end], (), ()),
-            TimeStep(middle, reward, discount, rows[:, end + 2 :]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, end + 2 :])),
         )
 
     def act(self) -> Any:
-        actor, mean, magnitude = self._actor, self._mean, self._magnitude
+        actor, mean, magnitude = self._network, self._mean, self._magnitude
 
         def act(observation: Any, noise: Any) -> dict[str, Any]:
             squashed, _ = actor(observation, step_type=(), network_state=())

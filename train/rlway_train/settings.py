@@ -19,9 +19,14 @@ from rlway_client.errors import UsageError
 
 Loss = Literal["huber", "squared"]
 Optimizer = Literal["adam", "sgd"]
+Replay = Literal["tf", "reverb"]
+Selector = Literal["uniform", "prioritized"]
+Limiter = Literal["min-size", "ratio"]
+Strategy = Literal["none", "mirrored"]
 Chosen = TypeVar("Chosen", bound="Settings")
 
-TRAINING, NETWORK, EXPLORING, EVALUATING = "Training", "Network and loss", "Exploring", "Evaluating and saving"
+TRAINING, REPLAYING, NETWORK = "Training", "Replay", "Network and loss"
+EXPLORING, EVALUATING = "Exploring", "Evaluating and saving"
 
 
 class Flag(NamedTuple):
@@ -49,12 +54,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Flag("Step the environments in a process of their own, beside the learner.", TRAINING)
     ] = False
     initial_steps: Annotated[int, Flag("Random steps before the first update.", TRAINING)] = 1_000
-    replay_capacity: Annotated[int, Flag("Transitions kept; new ones replace the oldest.", TRAINING)] = 100_000
-    xla: Annotated[bool, Flag("Compile the updates.", TRAINING)] = True
+    xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = True
     deterministic: Annotated[
         bool, Flag("The same seed gives the same weights, bit for bit, on the same machine; slower.", TRAINING)
     ] = False
+    strategy: Annotated[
+        Strategy, Flag("none or mirrored: spread each batch over all GPUs; with --replay reverb.", TRAINING)
+    ] = "none"
+    replay: Annotated[
+        Replay, Flag("tf, within TensorFlow's graph; or reverb, a Reverb server.", REPLAYING, fixed=True)
+    ] = "tf"
+    replay_capacity: Annotated[int, Flag("Transitions kept; new ones replace the oldest.", REPLAYING)] = 100_000
+    selector: Annotated[Selector, Flag("How Reverb draws transitions: uniform or prioritized.", REPLAYING)] = "uniform"
+    limiter: Annotated[
+        Limiter,
+        Flag(
+            "ratio: Reverb lets draw and write in step; min-size: as fast as each can, after the initial steps.",
+            REPLAYING,
+        ),
+    ] = "ratio"
     hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK, fixed=True)] = (128, 128)
+    normalize: Annotated[
+        bool, Flag("Normalise observations by their running mean and spread, within the policy.", NETWORK, fixed=True)
+    ] = False
     gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
@@ -95,6 +117,12 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
         int, Flag("With --lstm: steps of each stretch that it learns from.", NETWORK, fixed=True)
     ] = 16
     burn_in: Annotated[int, Flag("The first of them, which only fill its memory.", NETWORK)] = 4
+    priority_exponent: Annotated[
+        float, Flag("With a prioritized selector: power of the TD error by which transitions are drawn.", REPLAYING)
+    ] = 0.6
+    importance_exponent: Annotated[
+        float, Flag("With a prioritized selector: how much of that the loss's weights undo; 1 is all.", REPLAYING)
+    ] = 0.4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
     loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
     n_step: Annotated[int, Flag("Rewards summed before the successor's value takes over.", NETWORK, fixed=True)] = 1
@@ -129,7 +157,7 @@ class SacSettings(Settings, frozen=True, kw_only=True):
         float | None,
         Flag("Entropy that it adjusts to; minus half the action's dimensions if not given.", EXPLORING),
     ] = None
-    xla: Annotated[bool, Flag("Compile the updates.", TRAINING)] = False
+    xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
 
 
 def fixed_settings(kind: type[Settings]) -> list[str]:
@@ -173,16 +201,43 @@ def check(settings: Chosen) -> Chosen:
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
             f"({settings.block_steps} steps), got {settings.replay_capacity}"
         )
+    (_check_reverb if settings.replay == "reverb" else _check_in_graph)(settings)
     return settings
 
 
 def _check_memory(settings: DqnSettings) -> None:
-    if settings.online:
-        raise UsageError("--online: a policy with --lstm learns from sequences in replay; leave one of the two out.")
+    if settings.online or settings.selector == "prioritized":
+        flag = "online" if settings.online else "selector prioritized"
+        raise UsageError(
+            f"--{flag}: a policy with --lstm learns from sequences drawn evenly from replay; leave one out."
+        )
     if settings.burn_in + settings.n_step > settings.sequence_length:
         raise UsageError(
             f"--sequence-length: expected at least --burn-in and --n-step together ({settings.burn_in} + "
             f"{settings.n_step}), got {settings.sequence_length}"
+        )
+
+
+def _check_in_graph(settings: Settings) -> None:
+    """What only Reverb can do."""
+    for flag, value, usual in (
+        ("selector", settings.selector, "uniform"),
+        ("limiter", settings.limiter, "ratio"),
+        ("strategy", settings.strategy, "none"),
+    ):
+        if value != usual:
+            raise UsageError(f"--{flag}: {value} needs a Reverb server, got --replay tf; add --replay reverb.")
+
+
+def _check_reverb(settings: Settings) -> None:
+    """What only the replay in the graph can do."""
+    if isinstance(settings, DqnSettings) and settings.online:
+        raise UsageError("--online: uses no replay, got --replay reverb; leave one of them out.")
+    if settings.deterministic:
+        raise UsageError("--deterministic: Reverb draws by seeds of its own; use --replay tf.")
+    if settings.selector == "prioritized" and not isinstance(settings, DqnSettings):
+        raise UsageError(
+            "--selector: SAC has no TD error per transition to draw by; use uniform, or DQN (rlway train dqn)."
         )
 
 
@@ -205,7 +260,11 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     ("initial_steps confirm_episodes epsilon_steps lstm burn_in", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
-    ("gamma epsilon_start epsilon_end", lambda x: 0 <= x <= 1, "a number between 0 and 1"),
+    (
+        "gamma epsilon_start epsilon_end priority_exponent importance_exponent",
+        lambda x: 0 <= x <= 1,
+        "a number between 0 and 1",
+    ),
     ("target_tau", lambda x: 0 < x <= 1, "a number above 0, at most 1"),
     (
         "learning_rate learning_rate_end gradient_clip initial_alpha reward_scale",
@@ -215,4 +274,8 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     ("stop_return target_entropy", math.isfinite, "a finite number"),
     ("optimizer", lambda name: name in ("adam", "sgd"), "adam or sgd"),
     ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
+    ("replay", lambda name: name in ("tf", "reverb"), "tf or reverb"),
+    ("selector", lambda name: name in ("uniform", "prioritized"), "uniform or prioritized"),
+    ("limiter", lambda name: name in ("min-size", "ratio"), "min-size or ratio"),
+    ("strategy", lambda name: name in ("none", "mirrored"), "none or mirrored"),
 ]

@@ -37,12 +37,12 @@ def silence_compiler() -> None:
     """Has XLA write its notice, which it does once a process and past every setting, where nobody sees it."""
     import tensorflow as tf
 
-    with _stderr_closed():
+    with stderr_closed():
         tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(0.0))
 
 
 @contextmanager
-def _stderr_closed() -> Iterator[None]:
+def stderr_closed() -> Iterator[None]:
     """Sends file descriptor 2 nowhere: C++ does not write through `sys.stderr`."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,170 @@
+"""What the processes of one training tell each other, through the Reverb server between them.
+
+In:      from the learner: the job once, the acting policy after each block. From actors: the returns of episodes.
+Out:     to actors: the job, and the latest policy. To the learner: returns, and how many rows there ever were.
+Refuses: ServerUnreachable when nothing answers for `patience_s`.
+
+Each message is one item, msgpack in a tensor of bytes. The tables of the job and of the policy hold one item each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import reverb
+
+from rlway_client.errors import ServerUnreachable
+from rlway_client.specs import FloatArray
+from rlway_train.deadline import within
+from rlway_train.reverb_replay import ROWS
+
+JOB, POLICY, EPISODES = "job", "policy", "episodes"
+UNREAD_EPISODES = 10_000  # messages; the oldest are forgotten when no learner reads them
+SOON_S = 2  # an answer takes well under a millisecond
+Message = TypeVar("Message")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What is trained, for actors to act alike."""
+
+    algorithm: str
+    env: str
+    seed: int
+    settings: dict[str, Any]
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """An array of float32."""
+
+    shape: tuple[int, ...]
+    content: bytes
+
+    @classmethod
+    def of(cls, array: FloatArray) -> Weights:
+        return cls(array.shape, np.ascontiguousarray(array, np.float32).tobytes())
+
+    @property
+    def array(self) -> FloatArray:
+        return np.frombuffer(self.content, np.float32).reshape(self.shape)
+
+
+class Acting(msgspec.Struct, frozen=True):
+    """The policy of the moment."""
+
+    step: int  # environment steps until now
+    weights: list[Weights] | None = None  # None acts at random
+    priority: float = 1.0  # of new rows
+    over: bool = False  # the training has ended: no more rows are wanted
+
+
+def message_tables() -> list[reverb.Table]:
+    """The tables that a server has besides that of the rows."""
+
+    def table(name: str, size: int, times: int) -> reverb.Table:
+        oldest, always = reverb.selectors.Fifo, reverb.rate_limiters.MinSize(1)
+        return reverb.Table(name, oldest(), oldest(), size, always, max_times_sampled=times)
+
+    return [table(JOB, 1, times=0), table(POLICY, 1, times=0), table(EPISODES, UNREAD_EPISODES, times=1)]
+
+
+class Exchange:
+    """The server's messages, read and written from any process."""
+
+    def __init__(self, address: str, patience_s: float = 60.0, note: Callable[[str], None] = lambda _: None) -> None:
+        self.address, self.patience_s = address, patience_s
+        self._subject = f"replay at {address}"
+        self._note = note
+        self._client = reverb.Client(address)
+        self._acting: Acting | None = None
+        self._published = 0
+
+    def reach(self) -> dict[str, Any]:  # name -> reverb's TableInfo
+        """The state of the tables, as soon as the server answers."""
+        start_s = time.monotonic()
+        tables = self._answer(SOON_S)
+        if tables is None:
+            self._note(f"{self._subject}: no answer; waiting {self.patience_s:g} s for it.")
+            while tables is None:
+                if time.monotonic() - start_s > self.patience_s:
+                    raise ServerUnreachable(
+                        f"{self._subject}: no answer within {self.patience_s:g} s; is `rlway train replay` running "
+                        f"there?"
+                    )
+                tables = self._answer(SOON_S)
+            self._note(f"{self._subject}: is back after {time.monotonic() - start_s:.0f} s.")
+        if ROWS not in tables or JOB not in tables:
+            raise ServerUnreachable(
+                f"{self._subject}: expected the tables of `rlway train replay`, got {', '.join(sorted(tables))}."
+            )
+        return tables
+
+    def _answer(self, timeout_s: int) -> dict[str, Any] | None:
+        try:
+            return self._client.server_info(timeout_s)  # type: ignore[no-any-return]
+        except (reverb.errors.DeadlineExceededError, RuntimeError):
+            return None
+
+    @property
+    def inserted(self) -> int:
+        """Rows that were ever written."""
+        return int(self.reach()[ROWS].rate_limiter_info.insert_stats.completed)
+
+    def job(self) -> Job | None:
+        """What is trained, once a learner has said so."""
+        return self._read(JOB, Job)
+
+    def announce(self, job: Job) -> None:
+        """Says what is trained."""
+        self._write(JOB, job)
+
+    def acting(self) -> Acting | None:
+        """The latest policy. It is read only if there is another since the last time."""
+        published = int(self.reach()[POLICY].rate_limiter_info.insert_stats.completed)
+        if published != self._published:
+            self._acting, self._published = self._read(POLICY, Acting), published
+        return self._acting
+
+    def publish(self, acting: Acting) -> None:
+        """Has actors go by this policy."""
+        self._write(POLICY, acting)
+
+    def report(self, returns: list[float]) -> None:
+        """Adds returns of episodes that ended."""
+        if returns:
+            self._write(EPISODES, returns)
+
+    def take_returns(self) -> list[float]:
+        """Those that were reported since the last time."""
+        waiting = self.reach()[EPISODES].current_size
+        return [value for message in self._sample(EPISODES, waiting, list[float]) for value in message]
+
+    def forget(self) -> None:
+        """Empties every table, for another training."""
+        self.reach()
+        for name in (ROWS, JOB, POLICY, EPISODES):
+            within(self.patience_s, self._subject, lambda name=name: self._client.reset(name))  # type: ignore[misc]
+
+    def _read(self, table: str, kind: type[Message]) -> Message | None:
+        found = self._sample(table, min(1, self.reach()[table].current_size), kind)
+        return found[0] if found else None
+
+    def _sample(self, table: str, n: int, kind: type[Message]) -> list[Message]:
+        if n == 0:
+            return []
+
+        def sample() -> list[Any]:
+            return list(self._client.sample(table, n, emit_timesteps=False))
+
+        return [
+            msgspec.msgpack.decode(item.data[0].tobytes(), type=kind)
+            for item in within(self.patience_s, self._subject, sample)
+        ]
+
+    def _write(self, table: str, message: Any) -> None:
+        content = np.frombuffer(msgspec.msgpack.encode(message), np.uint8)
+        self.reach()
+        within(self.patience_s, self._subject, lambda: self._client.insert(content, {table: 1.0}))
