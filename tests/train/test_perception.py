@@ -37,7 +37,7 @@ class Rooms(gymnasium.Env[Any, Any]):
 
     scale = 1e5
 
-    def __init__(self) -> None:
+    def __init__(self, **_: Any) -> None:
         self._left = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:

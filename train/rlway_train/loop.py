@@ -137,6 +137,9 @@ class Training:
             ended = self._episodes_ended
             history.blocks.append((ended, loss))
             learner.episodes_ended(ended)
+            if settings.save_every is not None and history.step - history.saved_step >= settings.save_every:
+                self._record.save_checkpoint(learner.iterations)
+                history.saved_step = history.step
         self._show()
         if time.perf_counter() - self._saved_s > SAVE_AFTER_S:
             self._save()
@@ -193,13 +196,11 @@ class Training:
             self._save()
 
     def _keep(self, evaluation: Evaluation, weights: list[FloatArray], is_best: bool) -> None:
-        settings, learner, history = self._plan.settings, self.learner, self.history
+        learner, history = self.learner, self.history
         iteration, step = learner.iterations, history.step
         history.next_evaluation = self._next_evaluation()
-        if is_best or (settings.save_every is not None and step - history.saved_step >= settings.save_every):
-            self._record.save_checkpoint(iteration)
-            history.saved_step = step
         if is_best:
+            self._record.save_checkpoint(iteration)
             history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
             self._best_weights = weights
         self._record.add_evaluation(step, iteration, self.wall_s, evaluation)

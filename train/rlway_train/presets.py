@@ -104,6 +104,25 @@ PRESETS = {
             block_iterations=20,
         ),
     ),
+    "minitaur-sac": Preset(
+        env="MinitaurBulletEnv-v0",
+        summary="TF-Agents' SAC tutorial: PyBullet's Minitaur walks, 100,000 updates, replay in Reverb; half an hour",
+        # In the tutorial a step follows an update; here 50 steps are taken beside the 50 updates of the block before.
+        settings=SacSettings(
+            steps=110_000,
+            envs=1,
+            block_steps=50,
+            block_iterations=50,
+            collect_process=True,
+            initial_steps=10_000,
+            replay="reverb",
+            replay_capacity=10_000,
+            limiter="min-size",
+            eval_every=10_000,
+            confirm_episodes=0,
+            save_every=5_000,
+        ),
+    ),
     "cartpole-book": Preset(
         env="CartPole-v1",
         summary="the textbook's DQN: one environment, 300 episodes, a target network copied every 20 of them",

@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: Annotated[int, Flag("Fresh episodes of the best checkpoint, in the end.", EVALUATING)] = 20
     stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches it.", EVALUATING)] = None
     save_every: Annotated[
-        int | None, Flag("Keep a checkpoint at the evaluation after so many steps, besides the best.", EVALUATING)
+        int | None, Flag("Keep a checkpoint of the policy after so many steps, besides the best.", EVALUATING)
     ] = None
 
 
