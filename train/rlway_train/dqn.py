@@ -10,7 +10,7 @@ arithmetic, and a block compiled as one runs several times faster than the same 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
@@ -37,6 +37,8 @@ class QLearner(Learner[DqnSettings]):
     """A DQN agent with its replay, whatever its network is like."""
 
     algorithm = "dqn"
+    plain_agent: ClassVar[type[Any]] = DqnAgent
+    double_agent: ClassVar[type[Any]] = DdqnAgent
 
     def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         super().__init__(settings, domain, seed, exchange)
@@ -56,7 +58,7 @@ class QLearner(Learner[DqnSettings]):
 
     def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
         settings = self.settings
-        kind = DdqnAgent if settings.double else DqnAgent
+        kind = self.double_agent if settings.double else self.plain_agent
         losses = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
         optimizers = {
             "adam": tf.compat.v1.train.AdamOptimizer,

@@ -68,19 +68,21 @@ class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no type
         self._variance.assign((squares / total).astype(np.float32))
         self._count.assign(total)
 
-    def unpack(self, vectors: Any) -> Any:  # [n, obs_dim] -> the observation, n rows of each of its arrays
+    def unpack(self, vectors: Any) -> Any:  # [n, (length,) obs_dim] -> the observation, with arrays [n, (length,) …]
         """The observation that a vector was packed from."""
         if not self._specs[0].path:
             return vectors
         parts = tf.split(vectors, [spec.size for spec in self._specs], axis=-1)
-        return self._nest([tf.reshape(part, [-1, *spec.shape]) for part, spec in zip(parts, self._specs, strict=True)])
+        length = vectors.shape[1:-1]
+        shaped = [tf.reshape(part, [-1, *length, *s.shape]) for part, s in zip(parts, self._specs, strict=True)]
+        return self._nest(shaped)
 
-    def __call__(self, observation: Any) -> Any:  # -> [n, obs_dim]
+    def __call__(self, observation: Any) -> Any:  # -> [n, (length,) obs_dim]
         if self._specs[0].path:
             parts = tf.nest.flatten(observation)
-            vector = tf.concat(
-                [tf.reshape(part, [-1, spec.size]) for part, spec in zip(parts, self._specs, strict=True)], axis=-1
-            )
+            length = parts[0].shape[1 : parts[0].shape.rank - len(self._specs[0].shape)]
+            flat = [tf.reshape(part, [-1, *length, s.size]) for part, s in zip(parts, self._specs, strict=True)]
+            vector = tf.concat(flat, axis=-1)
         else:
             vector = observation
         if not self.normalize:

@@ -206,12 +206,15 @@ def check(settings: Chosen) -> Chosen:
 
 
 def _check_memory(settings: DqnSettings) -> None:
-    if settings.online or settings.n_step > 1 or settings.selector == "prioritized":
-        flag = "online" if settings.online else "n-step" if settings.n_step > 1 else "selector prioritized"
-        raise UsageError(f"--{flag}: a policy with --lstm learns single steps from sequences in replay; leave one out.")
-    if settings.burn_in >= settings.sequence_length:
+    if settings.online or settings.selector == "prioritized":
+        flag = "online" if settings.online else "selector prioritized"
         raise UsageError(
-            f"--burn-in: expected less than --sequence-length, got {settings.burn_in} of {settings.sequence_length}"
+            f"--{flag}: a policy with --lstm learns from sequences drawn evenly from replay; leave one out."
+        )
+    if settings.burn_in + settings.n_step > settings.sequence_length:
+        raise UsageError(
+            f"--sequence-length: expected at least --burn-in and --n-step together ({settings.burn_in} + "
+            f"{settings.n_step}), got {settings.sequence_length}"
         )
 
 
