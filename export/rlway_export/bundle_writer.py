@@ -117,6 +117,7 @@ def _describe(source: Source, name: str, version: int) -> Manifest:
         observation=run.observation,
         action=run.action,
         action_values=run.action_values,
+        max_episode_steps=run.max_episode_steps,
         noise=run.noise,
         outputs=run.outputs,
         training=training,

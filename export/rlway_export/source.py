@@ -2,7 +2,8 @@
 
 In:      `runs/<name>/`, which checkpoint.
 Out:     a SavedModel with the checkpoint's weights baked in, and its `act` function.
-Refuses: a checkpoint that does not exist (UsageError lists those that do), a SavedModel without `act` (ExportRefused).
+Refuses: a checkpoint that does not exist (UsageError lists those that do); a SavedModel without `act`, a policy with a
+         memory (ExportRefused).
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class Source(NamedTuple):
     def open(cls, folder: Path, checkpoint: str) -> Source:
         """`checkpoint` is `best`, `latest` or a number of those under policies/checkpoints."""
         run = read_run(folder)
+        if run.state:
+            memory = ", ".join(spec.name for spec in run.state)
+            raise ExportRefused(
+                f"{folder}: its policy remembers from step to step ({memory}); only policies without memory can be "
+                f"exported yet."
+            )
         number = {"best": run.best_checkpoint, "latest": run.latest_checkpoint}.get(checkpoint)
         if number is None:
             if not checkpoint.isdecimal():

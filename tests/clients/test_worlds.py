@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from gymnasium.utils.env_checker import check_env
 
 from rlway_client.environments import find_environment
 from rlway_client.episodes import make_env, play_locally
-from rlway_client.errors import EnvironmentFault
+from rlway_client.errors import EnvironmentFault, UsageError
 from rlway_client.worlds import WORLDS
 from rlway_client.worlds.grid_world import FREE, GridWorld
 
 UP, DOWN, LEFT, RIGHT = range(4)
+POSITIONS = "rlway/CartPolePositions-v0"
 MAZE = """
 import gymnasium
 from gymnasium.spaces import Box, Discrete
@@ -35,7 +36,42 @@ SIZE = 3
 @pytest.mark.parametrize("name", WORLDS)
 def test_gymnasium_itself_finds_no_fault(name: str) -> None:
     """Spaces, seeds, determinism and rendering are as gymnasium's own checker wants them."""
-    check_env(make_env(name).unwrapped)
+    # CartPole's picture is gymnasium's own, and its checker wants a display to show it on.
+    check_env(make_env(name).unwrapped, skip_render_check=name == POSITIONS)
+
+
+def test_cartpole_positions_are_cartpole_without_its_velocities() -> None:
+    """The same seed and the same pushes lead through the same positions and angles to the same end."""
+    whole, positions = make_env("CartPole-v1"), make_env(POSITIONS)
+    for seed in range(5):
+        (expected, _), (observation, _) = whole.reset(seed=seed), positions.reset(seed=seed)
+        ended = False
+        for step in count():
+            np.testing.assert_array_equal(observation, expected[[0, 2]])
+            if ended:
+                break
+            push = step % 3 // 2
+            expected, *rest = whole.step(push)
+            observation, *same = positions.step(push)
+            assert same == rest
+            ended = bool(rest[1])
+
+
+def test_vectorised_cartpole_positions_are_vectorised_cartpole_without_its_velocities() -> None:
+    """Resets that happen within a step of their own included."""
+    whole, positions = (gymnasium.make_vec(name, 4, "vector_entry_point") for name in ("CartPole-v1", POSITIONS))
+    assert positions.observation_space.shape == (4, 2)
+    (expected, _), (observation, _) = whole.reset(seed=0), positions.reset(seed=0)
+    np.testing.assert_array_equal(observation, expected[:, [0, 2]])
+    ends = 0
+    for _ in range(60):
+        push = np.ones(4, np.int64)
+        expected, *rest = whole.step(push)
+        observation, *same = positions.step(push)
+        np.testing.assert_array_equal(observation, expected[:, [0, 2]])
+        np.testing.assert_array_equal(same[:3], rest[:3])
+        ends += int(rest[1].sum())
+    assert ends >= 8
 
 
 def test_the_short_way_through_the_grid_pays_what_it_should() -> None:
@@ -117,6 +153,43 @@ def test_a_name_that_leads_nowhere_is_told_in_one_sentence(
     assert "\n" not in str(refused.value)
 
 
+def test_bullet_without_pybullet_says_what_to_install() -> None:
+    """Nobody who plays elsewhere needs it, and the robot's environment does not have it."""
+    with pytest.raises(UsageError, match=r"pip install 'rlway-client\[pybullet\]'"):
+        make_env("MinitaurBulletEnv-v0")
+
+
+def test_what_a_muted_block_prints_is_gone_and_what_follows_is_not() -> None:
+    """Python's print, C's printf and its buffer, descriptors 1 and 2; from two threads at once, too."""
+    code = """
+import ctypes, os, sys, threading
+from rlway_client.muting import muted
+
+def speak(word):
+    print(word), print(word, file=sys.stderr)
+    ctypes.CDLL(None).printf(word.encode())
+    os.write(1, word.encode()), os.write(2, word.encode())
+
+def mute():
+    for _ in range(200):
+        with muted():
+            speak("noise")
+
+threads = [threading.Thread(target=mute) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+try:
+    with muted():
+        raise KeyError
+except KeyError:
+    speak("word")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert sorted((done.stdout + done.stderr).replace("\n", "")) == sorted("word" * 5)
+
+
 def test_an_environment_that_cannot_be_made_is_told_why(tmp_path: Path) -> None:
     """What its constructor raised, on one line."""
     file = tmp_path / "needy.py"
@@ -138,3 +211,11 @@ def test_the_worlds_are_there_for_gymnasium_alone() -> None:
     env.reset(seed=0)
     assert env.render().shape == (192, 256, 3)
     assert np.ptp(env.render()) > 0
+
+
+def test_the_clock_of_the_training_replaces_the_environments_own() -> None:
+    """A policy that was trained with shorter episodes is played with them."""
+    env = make_env("rlway/GridWorld-v0", max_episode_steps=3)
+    env.reset(seed=0)
+    ended = [env.step(LEFT)[3] for _ in range(3)]  # against the border
+    assert ended == [False, False, True]

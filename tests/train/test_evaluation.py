@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import SyncVectorEnv
 
 from rlway_train.acting import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy
-from rlway_train.environment import find_domain
+from rlway_train.environment import Environments, OneEpisode, find_domain
 from rlway_train.evaluation import Evaluator
 from rlway_train.seeds import RANGE_BITS, ROOM, Purpose, seed_for
 from tests.policies import Always, Counting
@@ -31,6 +35,24 @@ def test_the_same_seed_plays_the_same_episodes() -> None:
     assert (first.returns != other.returns).any()
 
 
+def test_an_environment_rests_once_its_episode_has_ended() -> None:
+    """An evaluation takes its episodes' steps and no more, and finds what one finds whose environments go on."""
+    game, steps = find_domain("rlway/CardGame-v0"), []
+
+    class Noted(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> Any:
+            steps.append(action)
+            return super().step(action)
+
+    resting = SyncVectorEnv([lambda: OneEpisode(Noted(game.make()))] * 8)
+    evaluation = Evaluator(Environments("cards", resting)).evaluate(Always(0), 16, seed=4)
+    going_on = Evaluator(game.make_many(8)).evaluate(Always(0), 16, seed=4)
+    assert evaluation.lengths.tolist() == going_on.lengths.tolist()
+    assert evaluation.returns.tolist() == going_on.returns.tolist()
+    assert len(steps) == evaluation.lengths.sum()
+    assert len(set(evaluation.lengths)) > 1
+
+
 def test_an_observation_that_ended_an_episode_was_not_acted_on() -> None:
     """Visited observations are those that the policy was asked about, spread over their episodes."""
     visited = Evaluator(find_domain("rlway-tests/Counting-v0").make_many(4)).visit(Always(0), 500, seed=0)
@@ -51,7 +73,8 @@ def test_epsilon_is_the_share_of_random_actions() -> None:
     """With two actions, half of the random ones are the greedy one by chance."""
     greedy = GreedyPolicy([np.zeros((1, 2), np.float32), np.array([1.0, 0.0], np.float32)])  # always action 0
     policy = EpsilonGreedyPolicy(greedy, RandomPolicy(2, np.random.default_rng(0)), epsilon=0.3)
-    assert policy.act(np.zeros((20_000, 1), np.float32)).mean() == pytest.approx(0.15, abs=0.01)
+    actions, _ = policy(np.zeros((20_000, 1), np.float32))
+    assert actions.mean() == pytest.approx(0.15, abs=0.01)
 
 
 def test_a_discretised_action_spans_the_whole_range() -> None:

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from rlway_client.specs import FloatArray
 from rlway_train.collector import Collector
 from rlway_train.environment import Environments
+from rlway_train.nstep import NSteps
 from tests.policies import Always
 
 COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate
@@ -17,7 +18,8 @@ GAMMA = 0.5
 
 def collected(n_step: int, mode: AutoresetMode) -> FloatArray:
     vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
-    return Collector(Environments(COUNTING, vector), 0, n_step, GAMMA).collect(Always(1), 60)
+    gathering = NSteps(n_step, GAMMA, 2, 2, 1) if n_step > 1 else None
+    return Collector(Environments(COUNTING, vector), 0, gathering).collect(Always(1), 60)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])

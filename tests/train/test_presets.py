@@ -82,6 +82,9 @@ def test_online_learning_uses_each_step_once_in_order() -> None:
     ("words", "says"),
     [
         ("--online --block-steps 64 --block-iterations 64", "--online: expected --block-steps to be"),
+        ("--lstm 8 --n-step 3", "--n-step: a policy with --lstm learns single steps"),
+        ("--lstm 8 --burn-in 16", "--burn-in: expected less than --sequence-length, got 16 of 16"),
+        ("--lstm -1", "--lstm: expected a whole number of at least 0, got -1"),
         ("--optimizer adamant", "--optimizer: expected adam or sgd, got adamant"),
         ("--n-step 0", "--n-step"),
         ("--time-limit 0", "--time-limit"),

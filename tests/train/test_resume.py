@@ -16,7 +16,6 @@ from rlway_client.cli import main
 from rlway_client.run import read_run
 from rlway_train.algorithms import make_learner
 from rlway_train.checkpoint import Checkpoints
-from rlway_train.collector import row_width
 from rlway_train.environment import find_domain
 from rlway_train.learner import Learner
 from rlway_train.settings import DqnSettings, SacSettings, Settings
@@ -210,6 +209,10 @@ def test_a_damaged_checkpoint_is_named(interrupted: Path, tmp_path: Path, capsys
 
 LEARNERS = [
     ("CartPole-v1", DqnSettings(hidden=(8,), block_steps=32, block_iterations=4, xla=False)),
+    (
+        "rlway/CartPolePositions-v0",
+        DqnSettings(hidden=(8,), lstm=6, sequence_length=3, burn_in=1, block_steps=32, block_iterations=4, xla=False),
+    ),
     ("Pendulum-v1", SacSettings(hidden=(8,), block_steps=32, block_iterations=4)),
     ("CartPole-v1", DqnSettings(hidden=(8,), block_steps=32, block_iterations=4, replay="reverb", initial_steps=0)),
 ]
@@ -218,16 +221,16 @@ LEARNERS = [
 def learner(env: str, settings: Settings, folder: Path) -> tuple[Learner[Any], Any]:
     domain = find_domain(env, continuous=isinstance(settings, SacSettings))
     learning = make_learner(settings, domain, seed=0)
-    rows = np.random.default_rng(0).random((32, row_width(learning.obs_dim, learning.action_dim)), np.float32)
-    if isinstance(settings, DqnSettings):
-        rows[:, learning.obs_dim] = rows[:, learning.obs_dim].round()
+    rows = np.random.default_rng(0).random((32, learning.width), np.float32)
+    if isinstance(settings, DqnSettings):  # its actions are whole numbers, and so are the step types of sequences
+        rows = rows.round()
     if settings.replay == "reverb":  # draws anew each time; of equal rows the draw is always the same
         rows[:] = rows[0]
     learning.begin(folder, [])
     return learning, rows
 
 
-@pytest.mark.parametrize(("env", "settings"), LEARNERS, ids=["dqn", "sac", "reverb"])
+@pytest.mark.parametrize(("env", "settings"), LEARNERS, ids=["dqn", "dqn with memory", "sac", "reverb"])
 def test_everything_that_learning_changes_is_restored(env: str, settings: Settings, tmp_path: Path) -> None:
     """Weights, targets, what the optimizers remember, the temperature, the replay and the iteration."""
     learned, rows = learner(env, settings, tmp_path)

@@ -87,16 +87,17 @@ class RandomPolicy(Memoryless):
 
 
 @dataclass(frozen=True)
-class EpsilonGreedyPolicy(Memoryless):
+class EpsilonGreedyPolicy(Policy):
     """The greedy action, but with probability epsilon a random one."""
 
-    greedy: GreedyPolicy
+    greedy: Policy
     random: RandomPolicy
     epsilon: float
 
-    def act(self, observations: FloatArray) -> IntArray:
+    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[IntArray, Memory]:
         explores = self.random.rng.random(len(observations)) < self.epsilon
-        return np.where(explores, self.random.act(observations), self.greedy.act(observations))
+        best, memory = self.greedy(observations, memory)  # a step that explores is remembered, too
+        return np.where(explores, self.random.act(observations), best), memory
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rlway_train.dqn import DqnLearner
 from rlway_train.environment import Domain
 from rlway_train.learner import Learner
+from rlway_train.recurrent import RecurrentDqnLearner
 from rlway_train.sac import SacLearner
 from rlway_train.settings import DqnSettings, SacSettings, Settings
 from rlway_train.strategy import make_strategy
@@ -25,4 +26,4 @@ def make_learner(settings: Settings, domain: Domain, seed: int, exchange: Exchan
         if isinstance(settings, SacSettings):
             return SacLearner(settings, domain, seed, exchange)
         assert isinstance(settings, DqnSettings)
-        return DqnLearner(settings, domain, seed, exchange)
+        return (RecurrentDqnLearner if settings.lstm else DqnLearner)(settings, domain, seed, exchange)

@@ -4,17 +4,20 @@ In:      a policy.
 Out:     transitions float32[n, width], exactly as many as asked for.
 
 A row is observation, action, reward, discount, successor. The discount is 0 where the task terminated, and 1 where it
-went on or the clock ended it: a truncated episode's last state keeps its value. With n-step returns, see nstep.
+went on or the clock ended it: a truncated episode's last state keeps its value. What replay holds may be more than one
+step each: see nstep and sequences.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Protocol
+
 import numpy as np
 
-from rlway_client.specs import FloatArray
+from rlway_client.specs import AnyArray, FloatArray
 from rlway_train.acting import Memory, Policy, forget
 from rlway_train.environment import Environments
-from rlway_train.nstep import NSteps
 
 
 def row_width(obs_dim: int, action_dim: int) -> int:
@@ -22,17 +25,36 @@ def row_width(obs_dim: int, action_dim: int) -> int:
     return 2 * obs_dim + action_dim + 2
 
 
+class Gathering(Protocol):
+    """Makes the rows that replay holds from the single steps of E environments."""
+
+    width: int
+
+    def push(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # [E, …] -> [m, width]
+        """The rows that are complete now. Where `real` is False the environment took no step."""
+
+
+class Transitions:
+    """Each step by itself."""
+
+    def __init__(self, obs_dim: int, action_dim: int) -> None:
+        self.width = row_width(obs_dim, action_dim)
+
+    def push(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # noqa: ARG002
+        return rows if real.all() else rows[real]
+
+
 class Collector:
     """Goes on where it stopped, episode after episode."""
 
-    def __init__(self, environments: Environments, seed: int, n_step: int = 1, gamma: float = 1.0) -> None:
+    def __init__(self, environments: Environments, seed: int, gathering: Gathering | None = None) -> None:
         self._environments = environments
         self._observation = environments.reset(seed)
-        obs_dim = self._observation.shape[1]
-        self._n_steps = NSteps(n_step, gamma, environments.n, obs_dim, environments.action_dim) if n_step > 1 else None
+        self._gathering = gathering or Transitions(self._observation.shape[1], environments.action_dim)
         self._spare: list[FloatArray] = []
         self._memory: Memory = ()
         self._running = np.zeros(environments.n)
+        self.taken = 0  # environment steps that the latest block stands for
         self.returns: list[float] = []  # of the episodes that ended, in order
 
     def collect(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
@@ -40,11 +62,22 @@ class Collector:
         while gathered < n:
             rows.append(self._step(policy))
             gathered += len(rows[-1])
-        width = row_width(self._observation.shape[1], self._environments.action_dim)
-        together: FloatArray = np.concatenate([np.empty((0, width), np.float32), *rows])
+        together: FloatArray = np.concatenate([np.empty((0, self._gathering.width), np.float32), *rows])
         # Parallel environments may gather a few more than asked for: they are the first of the next block.
         self._spare = [together[n:]]
+        self.taken = n
         return together[:n]
+
+    def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+        """The same; rlway_train.worker begins the next block meanwhile."""
+        return self.collect(policy, n)
+
+    def end(self) -> None:
+        """The training is over."""
+
+    def close(self) -> None:
+        with suppress(Exception):  # what has been collected is not worth less for how an environment ends
+            self._environments.close()
 
     def _step(self, policy: Policy) -> FloatArray:  # -> [m, width]
         actions, memory = policy(self._observation, self._memory)
@@ -64,6 +97,4 @@ class Collector:
         )
         rows: FloatArray = np.concatenate(columns, axis=1)
         self._observation = step.observation
-        if self._n_steps is not None:
-            return self._n_steps.push(rows, ended, step.real)
-        return rows if step.real.all() else rows[step.real]
+        return self._gathering.push(rows, ended, step.real)

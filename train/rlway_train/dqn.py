@@ -9,6 +9,7 @@ arithmetic, and a block compiled as one runs several times faster than the same 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -32,22 +33,25 @@ if TYPE_CHECKING:
 NEVER = 1 << 31  # iterations
 
 
-class DqnLearner(Learner[DqnSettings]):
-    """A DQN agent with its replay."""
+class QLearner(Learner[DqnSettings]):
+    """A DQN agent with its replay, whatever its network is like."""
 
     algorithm = "dqn"
 
     def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         super().__init__(settings, domain, seed, exchange)
         self.n_actions = domain.n_actions
-        self.n_step = settings.n_step
         self._target_copies = 0
         observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
-        self._network = QNetwork(observation, action, fc_layer_params=settings.hidden)
+        self._network = self._make_network(observation, action)
         self.agent = self._make_agent(observation, action)
         self.agent.initialize()
         self._compile()
+
+    @abstractmethod
+    def _make_network(self, observation: Any, action: Any) -> Any:
+        """From an observation's spec to the Q-value of each action."""
 
     def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
         settings = self.settings
@@ -83,9 +87,6 @@ class DqnLearner(Learner[DqnSettings]):
     def weights(self) -> list[FloatArray]:
         return [variable.numpy() for variable in self._network.variables]
 
-    def policy(self, weights: list[FloatArray] | None = None) -> GreedyPolicy:
-        return GreedyPolicy(self.weights() if weights is None else weights)
-
     def exploration(self, step: int) -> Exploration:
         assert isinstance(self.behaviour, DqnBehaviour)
         return Exploration("ε", "epsilon", self.behaviour.epsilon(step))
@@ -99,6 +100,16 @@ class DqnLearner(Learner[DqnSettings]):
     def copy_target(self) -> None:
         """The target network becomes the network of this moment, whatever the period."""
         common.soft_variables_update(self._network.variables, self.agent._target_q_network.variables, tau=1.0)
+
+
+class DqnLearner(QLearner):
+    """Learns a network of dense layers from transitions."""
+
+    def _make_network(self, observation: Any, action: Any) -> QNetwork:
+        return QNetwork(observation, action, fc_layer_params=self.settings.hidden)
+
+    def policy(self, weights: list[FloatArray] | None = None) -> GreedyPolicy:
+        return GreedyPolicy(self.weights() if weights is None else weights)
 
     def _write_and_update(self, rows: Any, seed: Any) -> Any:
         settings = self.settings

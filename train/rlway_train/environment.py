@@ -44,6 +44,32 @@ class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
         return self.values[int(action)]
 
 
+class OneEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Plays the episode of a seed, then rests until the next seed, so that others' longer episodes cost no more steps.
+
+    A vector of environments begins ended ones anew by itself, without a seed; here it is shown the last observation.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._last: Any = None
+        self._rests = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._rests = seed is None
+        if self._rests:
+            return self._last, {}
+        self._last, infos = self.env.reset(seed=seed, options=options)
+        return self._last, infos
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        if self._rests:
+            return self._last, 0.0, False, False, {}
+        answer = self.env.step(action)
+        self._last = answer[0]
+        return answer
+
+
 @dataclass(frozen=True)
 class Domain:
     """An environment that can be learned: its name, and what it takes and gives."""
@@ -80,14 +106,18 @@ class Domain:
         env = gymnasium.make(self.spec, disable_env_checker=True, **modes)
         return env if self.discretize is None else DiscreteActions(env, self.discretize)
 
-    def make_many(self, n: int) -> Environments:
-        """`n` environments that step together: the environment's own vectorised form where it has one."""
+    def make_many(self, n: int, one_episode: bool = False) -> Environments:
+        """`n` environments that step together: the environment's own vectorised form where it has one.
+
+        Others rest after `one_episode`, for whoever resets them all with a seed and looks at no second one.
+        """
         if self.spec.vector_entry_point is not None and self.discretize is None:
             vector = gymnasium.make_vec(self.spec, n, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
                 return Environments(self.env, vector, self.observation)
             vector.close()
-        return Environments(self.env, gymnasium.vector.SyncVectorEnv([self.make] * n), self.observation)
+        make = (lambda: OneEpisode(self.make())) if one_episode else self.make
+        return Environments(self.env, gymnasium.vector.SyncVectorEnv([make] * n), self.observation)
 
 
 def find_domain(

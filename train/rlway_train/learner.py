@@ -23,7 +23,7 @@ from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import Policy, linear
 from rlway_train.behaviour import Behaviour, make_behaviour
-from rlway_train.collector import row_width
+from rlway_train.collector import Gathering
 from rlway_train.environment import Domain
 from rlway_train.progress import Exploration
 from rlway_train.replay import Replay, Ring
@@ -45,7 +45,6 @@ class Learner(ABC, Generic[Chosen]):
 
     algorithm: ClassVar[str]
     agent: Any
-    n_step: int = 1  # rewards that a transition row sums up
 
     def __init__(self, settings: Chosen, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         """With an exchange, its server keeps the rows; otherwise the settings say where."""
@@ -55,9 +54,9 @@ class Learner(ABC, Generic[Chosen]):
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
         self.train_step = create_train_step()
-        self.replay = make_replay(settings, row_width(self.obs_dim, self.action_dim), exchange)
         self._domain, self._seed = domain, seed
         self.behaviour = self._behave(turn=0)
+        self.replay = make_replay(settings, self.width, exchange)
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
 
@@ -68,12 +67,11 @@ class Learner(ABC, Generic[Chosen]):
     def _compile(self) -> None:
         if self.settings.replay == "reverb":
             return
-        width = row_width(self.obs_dim, self.action_dim)
         self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
         self._learn = tf.function(
             self._write_and_update,
             input_signature=[
-                tf.TensorSpec([self.settings.block_steps, width], tf.float32),
+                tf.TensorSpec([self.settings.block_steps, self.width], tf.float32),
                 tf.TensorSpec([2], tf.int32),
             ],
         )
@@ -90,6 +88,15 @@ class Learner(ABC, Generic[Chosen]):
     def close(self) -> None:
         """Ends the replay."""
         self.replay.close()
+
+    @property
+    def width(self) -> int:
+        """The columns of a replay row."""
+        return self.gathering(1).width
+
+    def gathering(self, envs: int) -> Gathering:
+        """What makes replay rows of the steps of so many environments."""
+        return self.behaviour.gathering(envs)
 
     @property
     def iterations(self) -> int:
@@ -110,6 +117,11 @@ class Learner(ABC, Generic[Chosen]):
     def outputs(self) -> list[TensorSpec]:
         """What `act` returns besides the action."""
 
+    @property
+    def state(self) -> list[TensorSpec]:
+        """What `act` takes and returns of its memory; none of it without memory."""
+        return []
+
     @abstractmethod
     def weights(self) -> list[FloatArray]:
         """What a policy acts by, at this moment."""
@@ -128,7 +140,10 @@ class Learner(ABC, Generic[Chosen]):
 
     @abstractmethod
     def act(self) -> Any:
-        """`act(observation, noise)`: the exported policy. Zero noise is the greedy action."""
+        """`act(observation, noise)`: the exported policy. Zero noise is the greedy action.
+
+        With memory, `act(observation, noise, *state, reset)`: where `reset` is True an episode begins.
+        """
 
     @abstractmethod
     def _transition(self, rows: Any) -> Any:  # [batch, width]
@@ -184,11 +199,11 @@ class Learner(ABC, Generic[Chosen]):
         return total / self.settings.block_iterations
 
     def _traced(self, act: Any) -> Any:
-        """`act` as a function of observation and noise over any number of rows."""
-        signature = [
-            tf.TensorSpec([None, self.obs_dim], tf.float32, "observation"),
-            tf.TensorSpec([None, *self.noise.shape], tf.float32, "noise"),
-        ]
+        """`act` as a function of its inputs over any number of rows."""
+        inputs = [TensorSpec("observation", (self.obs_dim,), "float32"), self.noise, *self.state]
+        if self.state:
+            inputs.append(TensorSpec("reset", (), "bool"))
+        signature = [tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in inputs]
         traced = tf.function(act, autograph=False, input_signature=signature)
         # The policy saver keeps what has been traced, so trace it now.
         traced.get_concrete_function()

@@ -25,6 +25,7 @@ class NSteps:
 
     def __init__(self, n: int, gamma: float, envs: int, obs_dim: int, action_dim: int) -> None:
         self._n, self._gamma = n, gamma
+        self.width = 2 * obs_dim + action_dim + 2
         self._reward = obs_dim + action_dim
         self._discount, self._successor = self._reward + 1, self._reward + 2
         self._waiting: list[deque[FloatArray]] = [deque() for _ in range(envs)]

@@ -1,12 +1,13 @@
 """How a training went, as pictures.
 
 In:      the rows of evaluations.csv, and what to compare them with; the training's own episodes and losses.
-Out:     learning_curve.png; training_curve.png.
+Out:     learning_curve.png; training_curve.png; one picture of many runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,7 +18,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from rlway_train.comparison import Group
+
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
+COLOURS = (BLUE, ORANGE, "#16a34a", "#9333ea", "#db2777", "#0891b2")  # of groups of runs, in turn
 
 
 def plot_learning_curve(
@@ -81,5 +85,28 @@ def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequ
     for axes in (upper, lower):
         axes.grid(axis="y", color="#e5e7eb")
         axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
+    """The mean return of every group over its seeds, with a band of one standard deviation; thin lines are seeds."""
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
+    for group, colour in zip(groups, cycle(COLOURS), strict=False):
+        band, seeds = group.band(), len(group.curves)
+        for curve in group.curves:
+            axes.plot(curve.steps, curve.returns, color=colour, linewidth=0.8, alpha=0.35)
+        axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
+        many = f"{seeds} seeds" if seeds > 1 else "1 seed"
+        axes.plot(band.steps, band.mean, color=colour, linewidth=2, label=f"{group.label} ({many})")
+    axes.set_title("Mean return over training, by seeds", loc="left", fontsize=13, fontweight="bold")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return per episode")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.grid(axis="y", color="#e5e7eb")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)

@@ -44,6 +44,29 @@ PRESETS = {
             stop_return=500.0,
         ),
     ),
+    "cartpole-rnn": Preset(
+        env="rlway/CartPolePositions-v0",
+        summary="CartPole-v1 without its velocities, which an LSTM makes up for by remembering",
+        # Positions are small numbers, and a velocity is the difference of two: it takes a high rate to find them, and a
+        # falling one to keep them. A target that follows slowly holds where one that is copied swings.
+        settings=DqnSettings(
+            steps=60_000,
+            hidden=(64,),
+            lstm=32,
+            sequence_length=8,
+            burn_in=3,
+            loss="squared",
+            gamma=0.98,
+            learning_rate=5e-3,
+            learning_rate_end=1e-4,
+            batch_size=32,
+            block_iterations=32,
+            target_period=1,
+            target_tau=0.01,
+            confirm_episodes=80,
+            stop_return=500.0,
+        ),
+    ),
     "cartpole-dqn": Preset(
         env="CartPole-v0",
         summary="TF-Agents' DQN tutorial: CartPole-v0, one hidden layer of 100, one update a step, 20,000 of them",

@@ -50,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     envs: Annotated[int, Flag("Parallel environments.", TRAINING)] = 8
     block_steps: Annotated[int, Flag("Environment steps between two blocks of updates.", TRAINING)] = 64
     block_iterations: Annotated[int, Flag("Gradient updates a block, all in one TensorFlow call.", TRAINING)] = 64
+    collect_process: Annotated[
+        bool, Flag("Step the environments in a process of their own, beside the learner.", TRAINING)
+    ] = False
     initial_steps: Annotated[int, Flag("Random steps before the first update.", TRAINING)] = 1_000
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = True
     deterministic: Annotated[
@@ -103,6 +106,14 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
         int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING, fixed=True)
     ] = None
     online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING, fixed=True)] = False
+    lstm: Annotated[
+        int,
+        Flag("Cells of an LSTM behind the hidden layers; the policy then remembers. 0 is none.", NETWORK, fixed=True),
+    ] = 0
+    sequence_length: Annotated[
+        int, Flag("With --lstm: steps of each stretch that it learns from.", NETWORK, fixed=True)
+    ] = 16
+    burn_in: Annotated[int, Flag("The first of them, which only fill its memory.", NETWORK)] = 4
     priority_exponent: Annotated[
         float, Flag("With a prioritized selector: power of the TD error by which transitions are drawn.", REPLAYING)
     ] = 0.6
@@ -180,6 +191,8 @@ def check(settings: Chosen) -> Chosen:
             f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
             f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
         )
+    if isinstance(settings, DqnSettings) and settings.lstm:
+        _check_memory(settings)
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
@@ -212,6 +225,16 @@ def _check_reverb(settings: Settings) -> None:
         )
 
 
+def _check_memory(settings: DqnSettings) -> None:
+    if settings.online or settings.n_step > 1:
+        flag = "online" if settings.online else "n-step"
+        raise UsageError(f"--{flag}: a policy with --lstm learns single steps from sequences in replay; leave one out.")
+    if settings.burn_in >= settings.sequence_length:
+        raise UsageError(
+            f"--burn-in: expected less than --sequence-length, got {settings.burn_in} of {settings.sequence_length}"
+        )
+
+
 def shown(value: Any) -> str:
     """A value as a flag would give it."""
     if value is None or isinstance(value, bool):
@@ -223,12 +246,12 @@ def shown(value: Any) -> str:
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
-        "block_steps block_iterations eval_every "
+        "block_steps block_iterations eval_every sequence_length "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("initial_steps confirm_episodes epsilon_steps", lambda n: n >= 0, "a whole number of at least 0"),
+    ("initial_steps confirm_episodes epsilon_steps lstm burn_in", lambda n: n >= 0, "a whole number of at least 0"),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     (

@@ -1,11 +1,12 @@
 """Episodes as a short film.
 
 In:      an environment that renders, a policy.
-Out:     an mp4 file: whole episodes up to a few seconds.
+Out:     an mp4 file: whole episodes up to a few seconds, fewer of an environment that takes long to draw itself.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from rlway_train.environment import Domain
 SHORTEST_S = 2.0  # a random policy's episode may last a blink: film several
 LONGEST_S = 10.0
 MAX_FPS = 30.0
+FILMING_S = 20.0  # a picture by PyBullet's software renderer can take half a second
 
 
-def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
-    """Writes the film; raises whatever the environment's renderer raises."""
+def film(domain: Domain, policy: Policy, seed: int, path: Path, filming_s: float = FILMING_S) -> None:
+    """Writes the film; raises whatever the environment's renderer raises. After `filming_s` it ends where it is."""
+    end_s = time.perf_counter() + filming_s
     plain = domain.make()  # an environment that does not render need not know the argument that asks for it
     modes = plain.metadata.get("render_modes") or []
     plain.close()
@@ -43,6 +46,8 @@ def film(domain: Domain, policy: Policy, seed: int, path: Path) -> None:
                     memory = ()
                 if step % stride == 0:
                     writer.append_data(_frame(env.render()))
+                    if time.perf_counter() >= end_s:
+                        break
                 row = np.asarray(observation, np.float32)[None]
                 actions, memory = policy(row, memory)
                 action = actions[0]

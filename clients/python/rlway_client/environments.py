@@ -1,7 +1,8 @@
 """An environment by its name, whoever wrote it.
 
-In:      a name, in one of four forms:
+In:      a name, in one of five forms:
            CartPole-v1, rlway/GridWorld-v0     registered in gymnasium
+           MinitaurBulletEnv-v0                one of PyBullet's, where it is installed
            my_package.my_module:Maze-v0        registered by a module when it is imported
            my_package.my_module:Maze           a class in a module; the current folder's modules, too
            envs/maze.py:Maze                   a class in a file
@@ -15,7 +16,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,10 @@ def find_environment(name: str, adapt: Adapt = lambda _: None) -> EnvSpec:
     try:
         return gymnasium.spec(attribute)
     except gymnasium.error.Error as error:
+        if not source and "bullet" in name.lower():
+            from rlway_client.worlds.bullet import bullet_spec
+
+            return bullet_spec(name)
         raise EnvironmentFault(f"there is no environment {name!r}{_remedy(attribute, error)}") from error
 
 
@@ -54,13 +59,18 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three known names that look like this one, whatever the case."""
+    lower = {one.lower(): one for one in known}
+    return [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
+
+
 def _remedy(name: str, error: Exception) -> str:
     import gymnasium
 
-    lower = {known.lower(): known for known in gymnasium.registry}
-    near = [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
+    alike = near(name, gymnasium.registry)
+    if alike:
+        return f"; did you mean {' or '.join(alike)}?"
     if isinstance(error, gymnasium.error.NamespaceNotFound):
         return "; a module that registers it goes before it: module:Id."
     return "; name one of gymnasium's, or module:Class or path/to/file.py:Class for your own."
@@ -106,8 +116,8 @@ def _class_spec(name: str, module: ModuleType, attribute: str, adapt: Adapt) -> 
     found = getattr(module, attribute, None)
     if found is None:
         classes = [other for other, value in vars(module).items() if _is_environment(value)]
-        near = difflib.get_close_matches(attribute, classes, n=3, cutoff=0.4) or classes[:3]
-        hint = f"; its environments: {', '.join(near)}" if near else ", and no gymnasium.Env at all"
+        listed = difflib.get_close_matches(attribute, classes, n=3, cutoff=0.4) or classes[:3]
+        hint = f"; its environments: {', '.join(listed)}" if listed else ", and no gymnasium.Env at all"
         raise EnvironmentFault(f"{name}: the module has no {attribute!r}{hint}.")
     entry_point = found if _is_environment(found) else adapt(found)
     if entry_point is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,11 +38,18 @@ def summarize(returns: list[float], steps: int, started_s: float) -> Played:
     return Played(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
 
 
-def make_env(env_id: str, action_values: list[float] | None = None) -> gymnasium.Env[Any, Any]:
-    """The environment; with `action_values` it takes their index, as it did when the policy was trained."""
+def make_env(
+    env_id: str, action_values: list[float] | None = None, max_episode_steps: int | None = None
+) -> gymnasium.Env[Any, Any]:
+    """The environment as the policy was trained in it.
+
+    With `action_values` it takes their index; `max_episode_steps` replaces its own clock.
+    """
     spec = find_environment(env_id)
     import gymnasium
 
+    if max_episode_steps is not None:
+        spec = replace(spec, max_episode_steps=max_episode_steps)
     try:
         env = gymnasium.make(spec)
     except Exception as error:  # whatever an environment's constructor raises is its fault, not ours

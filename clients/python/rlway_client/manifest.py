@@ -45,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     observation: list[TensorSpec]  # the leaves, in the order of the model's inputs
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
+    max_episode_steps: int | None = None  # the clock that ended its training episodes
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
     state: list[TensorSpec] = []
     outputs: list[TensorSpec] = []  # besides the action: `q_values`, or `loc` and `scale`

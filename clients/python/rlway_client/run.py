@@ -37,7 +37,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     observation: list[TensorSpec]
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
+    max_episode_steps: int | None = None  # the clock that ended episodes; None leaves it to the environment
     noise: TensorSpec
+    state: list[TensorSpec] = []  # what `act` remembers: it takes these, with `reset`, and returns them
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name
     hyperparameters: dict[str, Any]
     versions: dict[str, str]

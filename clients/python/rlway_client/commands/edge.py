@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import typer
 
-from rlway_client.commands.progress import episode_progress, print_played
+from rlway_client.commands.progress import TimeLimit, episode_progress, print_played
 from rlway_client.edge import EdgePolicy
 from rlway_client.episodes import make_env, play_locally
 from rlway_client.errors import UsageError
@@ -24,6 +24,7 @@ def edge(
     ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to play.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
+    time_limit: TimeLimit = None,
     rate_hz: Annotated[
         float | None, typer.Option(help="No environment: act at this rate and report jitter.", min=0.1)
     ] = None,
@@ -39,8 +40,10 @@ def edge(
     env_id = env or policy.manifest.env
     if not env_id:
         raise UsageError("the policy's manifest names no environment; give one with --env, or --rate-hz.")
+    trained = policy.manifest.max_episode_steps if env is None else None  # another environment has its own clock
+    environment = make_env(env_id, policy.manifest.action_values, time_limit or trained)
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
-        played = play_locally(make_env(env_id, policy.manifest.action_values), policy.act, episodes, seed, on_episode)
+        played = play_locally(environment, policy.act, episodes, seed, on_episode)
     print_played(played, "in process (TFLite)", as_json)
 
 

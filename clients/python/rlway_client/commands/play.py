@@ -9,7 +9,7 @@ import typer
 
 from rlway_client.aio import AsyncPolicyClient
 from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
-from rlway_client.commands.progress import episode_progress, print_played
+from rlway_client.commands.progress import TimeLimit, episode_progress, print_played
 from rlway_client.episodes import Played, make_env
 from rlway_client.errors import UsageError
 from rlway_client.exploration import Explore
@@ -25,6 +25,7 @@ def play(
     ] = None,
     episodes: Annotated[int, typer.Option(help="Episodes in all.", min=1)] = 20,
     envs: Annotated[int, typer.Option(help="Environments at once, each with a connection of its own.", min=1)] = 4,
+    time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
     temperature: Annotated[float | None, typer.Option(help="Sample discrete actions at this temperature.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Random discrete actions with this probability.")] = None,
@@ -45,7 +46,9 @@ def play(
             manifest = (await client.describe())["manifest"]
             env_id = env or trained_env(manifest)
             values = manifest.get("action_values")
-            environments.extend(make_env(env_id, values) for _ in range(min(envs, episodes)))
+            trained = manifest.get("max_episode_steps") if env is None else None  # another has its own clock
+            limit = time_limit or trained
+            environments.extend(make_env(env_id, values, limit) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(client, environments, episodes, seed, on_episode, **options)
 

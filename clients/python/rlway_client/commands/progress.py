@@ -1,15 +1,21 @@
-"""Progress of episodes: a bar on a terminal, nothing that would fill a log elsewhere."""
+"""What commands that play episodes share: a flag, a bar on a terminal, the outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rlway_client.episodes import Played
+
+TimeLimit = Annotated[
+    int | None, typer.Option(help="Steps an episode; by default as many as in training, in that environment.", min=1)
+]
 
 
 @contextmanager
