@@ -116,9 +116,13 @@ def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = start(folder, "--steps", "1000")
     first.communicate(timeout=120)
-    longer = start(folder, "--resume", "--steps", "2000")
+    longer = start(folder, "--resume", "--steps", "2000", "--run-stats")
     longer.communicate(timeout=120)
     assert (first.returncode, longer.returncode) == (0, 0)
+    with (folder / "episodes.csv").open(newline="") as file:
+        episodes = list(csv.DictReader(file))
+    assert [int(row["episode"]) for row in episodes] == [*range(1, len(episodes) + 1)]
+    assert 1500 < sum(float(row["return"]) for row in episodes) <= whole(2000)[-1]  # one for every step
     assert read_run(folder).steps == whole(2000)[-1]
     assert evaluated_steps(folder)[-1] == whole(2000)[-1]
 

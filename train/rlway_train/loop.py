@@ -227,6 +227,9 @@ class Training:
                 "training/return": float(np.mean(self.training_returns[-100:] or [0.0])),
             },
         )
+        settings = self._plan.settings
+        if settings.run_stats:
+            self._record.keep_run_stats(step, self.training_returns, settings.envs)
         self.state.mean_return = evaluation.mean_return
         self._reporter.evaluated(self.state, is_best)
 

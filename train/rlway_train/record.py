@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,11 @@ from rlway_train.learner import Learner
 from rlway_train.lock import locked
 
 NEVER = 1 << 62  # iterations
-COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
-UNFINISHED = {"policies", "train", "evaluations.csv"}  # what a training leaves that was killed before it saved anything
+COLUMNS = {
+    "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
+    "episodes.csv": ["episode", "return"],
+}
+UNFINISHED = {"policies", "train", *COLUMNS}  # what a training leaves that was killed before it saved anything
 
 
 class Record:
@@ -152,12 +155,23 @@ class Record:
         means = {"AverageReturn": evaluation.mean_return, "AverageEpisodeLength": evaluation.mean_length}
         self.summarize(step, {f"Metrics/{name}": value for name, value in means.items()})
 
+    def keep_run_stats(self, step: int, returns: list[float], envs: int) -> None:
+        """What TF-Agents' RunStats wrapper counts, and the return of every training episode so far."""
+        with self._written("episodes.csv"):
+            self._write_rows("episodes.csv", [{"episode": i, "return": value} for i, value in enumerate(returns, 1)])
+        ended = len(returns)
+        counts = {"episodes": ended, "resets": ended + envs, "steps": step}
+        self.summarize(step, {f"environment/{name}": value for name, value in counts.items()})
+
     def _write_evaluations(self) -> None:
+        self._write_rows("evaluations.csv", self.history.rows)
+
+    def _write_rows(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS[name], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.history.rows)
-        write_atomically(self.folder / "evaluations.csv", text.getvalue().encode())
+        writer.writerows(rows)
+        write_atomically(self.folder / name, text.getvalue().encode())
 
     def summarize(self, step: int, values: dict[str, float]) -> None:
         with self._summaries.as_default(step=step):
