@@ -115,9 +115,7 @@ def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:
     if not actors:
         return flags
     if flags["replay"] == "tf":
-        raise UsageError(
-            "--actors: they add to a Reverb server, got --replay tf; leave one of them out."
-        )
+        raise UsageError("--actors: they add to a Reverb server, got --replay tf; leave one of them out.")
     if flags["collect_process"]:
         raise UsageError("--collect-process: actors have processes of their own, got --actors; leave one of them out.")
     return flags | {"replay": "reverb"}

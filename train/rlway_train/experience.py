@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from rlway_client.errors import UsageError
@@ -43,7 +42,7 @@ class Received:
         """`step` environment steps are behind us."""
         self._exchange, self._learner, self._note = exchange, learner, note
         settings = learner.settings
-        job = Job(learner.algorithm, env, seed, msgspec.to_builtins(settings))
+        job = Job.of(settings, env, seed)
         if _is_free(exchange, job, fixed_settings(type(settings)), step):
             exchange.forget()
         exchange.announce(job)
