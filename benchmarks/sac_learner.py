@@ -37,7 +37,7 @@ def make_learner(xla: bool) -> tuple[Any, FloatArray]:
     domain = Domain(
         env="random numbers",
         spec=EnvSpec("Imagined-v0"),
-        observation=TensorSpec("observation", (OBSERVED,), "float32"),
+        leaves=[TensorSpec("observation", (OBSERVED,), "float32")],
         action=TensorSpec("action", (ACTIONS,), "float32", -1.0, 1.0),
         discretize=None,
         action_values=None,

@@ -107,7 +107,27 @@ class Switches(Counting):
     action_space = MultiBinary(4)
 
 
-for kind in (Counting, Undefined, Broken, Interrupted, Nested, Echo, Unbounded, Switches):
+class Recall(gymnasium.Env[Observation, int]):
+    """Shows −1 or 1 at first, and zeros from then on; the action after three pays 1 if it names what was shown."""
+
+    observation_space: Any = Box(-1, 1, (1,), np.float32)
+    action_space: Any = Discrete(2)
+
+    def __init__(self, **_: Any) -> None:
+        self.shown, self.steps = 0, 0
+
+    def reset(self, *, seed: int | None = None, **_: Any) -> tuple[Observation, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.shown, self.steps = int(self.np_random.integers(2)), 0
+        return np.array([2 * self.shown - 1], np.float32), {}
+
+    def step(self, action: int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        ended = self.steps == 4
+        return np.zeros(1, np.float32), float(ended and action == self.shown), ended, False, {}
+
+
+for kind in (Counting, Undefined, Broken, Interrupted, Nested, Echo, Unbounded, Switches, Recall):
     gymnasium.register(f"rlway-tests/{kind.__name__}-v0", entry_point=kind)
 
 

@@ -82,8 +82,14 @@ def test_online_learning_uses_each_step_once_in_order() -> None:
     ("words", "says"),
     [
         ("--online --block-steps 64 --block-iterations 64", "--online: expected --block-steps to be"),
-        ("--lstm 8 --n-step 3", "--n-step: a policy with --lstm learns single steps"),
-        ("--lstm 8 --burn-in 16", "--burn-in: expected less than --sequence-length, got 16 of 16"),
+        (
+            "--lstm 8 --online --block-steps 64 --block-iterations 1",
+            "--online: a policy with --lstm learns from sequences drawn evenly from replay",
+        ),
+        (
+            "--lstm 8 --burn-in 16",
+            "--sequence-length: expected at least --burn-in and --n-step together (16 + 1), got 16",
+        ),
         ("--lstm -1", "--lstm: expected a whole number of at least 0, got -1"),
         ("--optimizer adamant", "--optimizer: expected adam or sgd, got adamant"),
         ("--n-step 0", "--n-step"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 import tensorflow as tf
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from tf_agents.trajectories import StepType, TimeStep
+from tf_agents.trajectories import StepType, TimeStep, Transition
 
 from rlway_client.run import read_run
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.acting import Memory, forget
+from rlway_train.algorithms import make_learner
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain, Environments, find_domain
+from rlway_train.evaluation import Evaluator
+from rlway_train.gathering import make_gathering
 from rlway_train.recurrent import RecurrentDqnLearner
 from rlway_train.sequences import FIRST, LAST, Sequences, frame_width
 from rlway_train.settings import DqnSettings
@@ -33,7 +37,7 @@ SETTINGS: dict[str, Any] = {
 DOMAIN = Domain(
     env="imagined",
     spec=EnvSpec("Imagined-v0"),
-    observation=TensorSpec("observation", (2,), "float32"),
+    leaves=[TensorSpec("observation", (2,), "float32")],
     action=TensorSpec("action", (), "int64", 0, 1),
     discretize=None,
     action_values=None,
@@ -158,7 +162,11 @@ def test_one_exported_step_has_no_loop(learning: RecurrentDqnLearner) -> None:
 
 def loss(learning: RecurrentDqnLearner, frames: AnyArray) -> float:
     """As an update over these stretches has it."""
-    return float(learning.agent.loss(learning._transition(tf.constant(flat(frames)))).loss)
+    return float(learning.agent.loss(transition(learning, frames)).loss)
+
+
+def transition(learning: RecurrentDqnLearner, frames: AnyArray) -> Transition:
+    return learning._transition(tf.constant(flat(frames)))
 
 
 def pay(frames: AnyArray, step: int) -> AnyArray:
@@ -185,14 +193,62 @@ def test_an_episode_that_begins_within_a_stretch_is_learnt_from_its_first_step_o
     assert loss(learning, pay(frames, 1)) > loss(learning, frames)
 
 
-def test_an_episode_that_begins_a_stretch_is_not_learnt_from_its_first_step_on(
-    learning: RecurrentDqnLearner,
-) -> None:
-    """The target network begins a frame later, and would value the second step as if the first had not been."""
+def test_an_episode_that_begins_a_stretch_is_learnt_from_its_first_step_on(learning: RecurrentDqnLearner) -> None:
+    """The target network has then seen that step, too: another first observation is worth another second one."""
     frames = stretches(0)
     frames[:, 0, 0] = FIRST
-    assert loss(learning, pay(frames, 0)) == loss(learning, frames)
-    assert loss(learning, pay(frames, BURN_IN)) > loss(learning, frames)
+    assert loss(learning, pay(frames, 0)) > loss(learning, frames)
+    frames[:, 0, REWARD], frames[:, 2:, 0] = 0.0, LAST  # but for the first step nothing is learnt from
+    changed = frames.copy()
+    changed[:, 0, OBSERVATION] += 1.0
+    values = [
+        learning.agent._compute_next_q_values(transition(learning, f).next_time_step, ()) for f in (frames, changed)
+    ]
+    assert (values[0][:, 0] != values[1][:, 0]).numpy().all()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_the_clock_cut_it_short(n: int) -> None:
+    """By step of an episode whose three steps pay 2, 3 and 4: the sum, and the discount that is left."""
+    gamma, length = 0.5, 7
+    learning = learner(n_step=n, gamma=gamma, sequence_length=length, burn_in=0, batch_size=60)
+    frames = collected(AutoresetMode.NEXT_STEP, length, 60)
+    made = transition(learning, frames)
+    learnt, reward, discount = (
+        part.numpy()
+        for part in (made.time_step.step_type != StepType.LAST, made.time_step.reward, made.time_step.discount)
+    )
+    assert learnt.shape == (60, length + 1 - n)
+    for row, at in np.ndindex(*learnt.shape):
+        episode, step = frames[row, at, OBSERVATION].astype(int)
+        ends, terminates = step + n > 3, episode % 2 == 1
+        assert learnt[row, at] == (step < 3 and (terminates or not ends))
+        if learnt[row, at]:
+            pays = [2 + ahead for ahead in range(step, min(step + n, 3))]
+            assert reward[row, at] == pytest.approx(sum(gamma**k * pay for k, pay in enumerate(pays)))
+            assert discount[row, at] == (0.0 if terminates and step + n >= 3 else gamma ** (n - 1))
+
+
+def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
+    """The loss over stretches of either is the same, and so is what the exported function makes of one step."""
+    leaves = [TensorSpec(f"observation_{key}", (1,), "float32", path=(key,)) for key in ("angle", "cart")]
+    settings = DqnSettings(**(SETTINGS | {"normalize": True}))
+    frames = stretches(0)
+    frames[..., OBSERVATION] = frames[..., OBSERVATION] * [1.0, 100.0] + [0.0, 1000.0]
+    vectors, dicts = (RecurrentDqnLearner(settings, replace(DOMAIN, leaves=of), 1) for of in (DOMAIN.leaves, leaves))
+    for one, other in zip(vectors._network.trainable_variables, dicts._network.trainable_variables, strict=True):
+        other.assign(one)
+    losses = []
+    for learning in (vectors, dicts):
+        learning.copy_target()
+        learning.write(flat(frames))
+        losses.append(loss(learning, frames))
+    assert losses[0] == pytest.approx(losses[1])
+    rows, memory = frames[:, 0, OBSERVATION], [np.zeros((BATCH, 7), np.float32)] * 2
+    out = dicts.act()(
+        {"angle": rows[:, :1], "cart": rows[:, 1:]}, np.zeros((BATCH, 2)), *memory, np.ones(BATCH, np.bool_)
+    )
+    np.testing.assert_allclose(out["q_values"], dicts.policy().q_values(rows)[0], atol=1e-5)
 
 
 def test_what_came_before_an_episode_does_not_reach_into_it(learning: RecurrentDqnLearner) -> None:
@@ -216,11 +272,42 @@ def test_compiled_updates_over_sequences_are_the_uncompiled_ones() -> None:
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+def learned(lstm: int) -> float:
+    """The mean return of what a few seconds of training make of the game of recalling."""
+    domain = find_domain("rlway-tests/Recall-v0")
+    changes = {"hidden": (16,), "lstm": lstm, "block_steps": 32, "block_iterations": 16, "epsilon_steps": 1_500}
+    settings = DqnSettings(**(SETTINGS | changes | {"target_period": 20, "loss": "squared"}))
+    learning = make_learner(settings, domain, seed=1)
+    collector = Collector(domain.make_many(4), 0, make_gathering(settings, domain, 4))
+    learning.replay.write(collector.collect(learning.random, 200))
+    for block in range(80):
+        learning.learn(collector.collect(learning.exploring(block * 32), 32), 0.0)
+    return Evaluator(domain.make_many(20)).evaluate(learning.policy(), 200, seed=0).mean_return
+
+
+def test_what_was_seen_once_is_remembered_until_it_counts() -> None:
+    """A policy that sees only the present is right half of the time."""
+    assert learned(lstm=8) > 0.95
+    assert 0.35 < learned(lstm=0) < 0.65
+
+
 @pytest.fixture(scope="module")
 def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short training of a policy with a memory."""
     folder = tmp_path_factory.mktemp("runs") / "remembering"
-    words = ["--preset", "cartpole-rnn", "--lstm", "8", "--steps", "1500", "--eval-every", "500", "--no-xla"]
+    words = [
+        "--preset",
+        "cartpole-rnn",
+        "--lstm",
+        "8",
+        "--steps",
+        "1500",
+        "--eval-every",
+        "500",
+        "--no-xla",
+        "--block-iterations",
+        "4",
+    ]
     done = run_command(TRAIN, "train", "dqn", *words, "--run", folder)
     assert done.status == 0, done.stderr
     return folder

@@ -29,7 +29,7 @@ def domain(action: TensorSpec) -> Domain:
     return Domain(
         env="two states",
         spec=EnvSpec("Imagined-v0"),
-        observation=TensorSpec("observation", (2,), "float32"),
+        leaves=[TensorSpec("observation", (2,), "float32")],
         action=action,
         discretize=None,
         action_values=None,

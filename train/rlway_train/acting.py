@@ -21,6 +21,9 @@ from rlway_client.specs import AnyArray, FloatArray, IntArray
 # is as good as ∞: whatever the noise, the action is at one of its bounds.
 LARGEST_SCALE = 1e9
 
+FURTHEST = 10.0  # standard deviations from the mean that a normalised observation may lie
+TINIEST_VARIANCE = 1e-8  # of an observation that never changes
+
 Memory = tuple[FloatArray, ...]  # [B, …] each; () is no memory, or that all B episodes begin
 
 
@@ -51,14 +54,26 @@ def forget(memory: Memory, begins: NDArray[np.bool_]) -> Memory:
 
 
 def dense(layers: Sequence[FloatArray], observations: FloatArray) -> FloatArray:  # [B, obs_dim] -> [B, outputs]
-    """A network of dense layers, ReLU between them; `layers` are kernels and biases in order."""
+    """A network of dense layers, ReLU between them; `layers` are kernels and biases in order.
+
+    Before them there may be the mean and the variance, both [obs_dim], by which the network normalises.
+    """
     flow = observations
+    if layers[0].ndim == 1:
+        flow = normalized(flow, *layers[:2])
+        layers = layers[2:]
     last = len(layers) - 2
     for i in range(0, last, 2):
         flow = flow @ layers[i]
         flow += layers[i + 1]
         np.maximum(flow, 0, out=flow)
     return flow @ layers[last] + layers[last + 1]
+
+
+def normalized(observations: FloatArray, mean: FloatArray, variance: FloatArray) -> FloatArray:  # [B, obs_dim]
+    """As rlway_train.perception does it in TensorFlow."""
+    seen: FloatArray = (observations - mean) / np.sqrt(variance + np.float32(TINIEST_VARIANCE))
+    return np.clip(seen, -FURTHEST, FURTHEST)
 
 
 @dataclass(frozen=True)

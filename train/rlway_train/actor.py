@@ -22,6 +22,7 @@ from rlway_train.behaviour import Behaviour, make_behaviour
 from rlway_train.collector import Collector
 from rlway_train.environment import find_domain
 from rlway_train.exchange import Acting, Exchange, Job
+from rlway_train.gathering import make_gathering
 from rlway_train.reverb_replay import ReverbRows
 from rlway_train.seeds import Purpose, seed_for
 from rlway_train.settings import DqnSettings, SacSettings, Settings
@@ -78,7 +79,7 @@ class Actor:
         behaviour = make_behaviour(
             settings, domain, np.random.default_rng(seed_for(job.seed, Purpose.EXPLORATION, self._number))
         )
-        gathering = behaviour.gathering(settings.envs)
+        gathering = make_gathering(settings, domain, settings.envs)
         rows = ReverbRows(self._exchange.address, gathering.width, patience_s=float("inf"))
         seed = seed_for(job.seed, Purpose.COLLECTION, self._number)
         self._note(f"acting in {job.env}, {settings.envs} at a time, for the learner of {job.algorithm}.")

@@ -1,7 +1,7 @@
 """How an algorithm acts while experience is gathered: at random first, then exploring around what was learned.
 
 In:      settings, what the environment takes, the weights of the moment.
-Out:     policies in numpy; what makes replay rows of their steps.
+Out:     policies in numpy.
 
 No agent is needed for that, and no TensorFlow: an actor in a process of its own has neither.
 """
@@ -23,19 +23,16 @@ from rlway_train.acting import (
     UniformPolicy,
     linear,
 )
-from rlway_train.collector import Gathering, Transitions
 from rlway_train.environment import Domain
 from rlway_train.lstm import GreedyLstmPolicy
-from rlway_train.nstep import NSteps
-from rlway_train.sequences import Sequences
 from rlway_train.settings import DqnSettings, SacSettings, Settings
 
 
 class Behaviour(ABC):
     """Makes policies of weights."""
 
-    def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
-        self._obs_dim, self._action_dim, self._rng = domain.obs_dim, domain.action.size, rng
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
 
     @property
     @abstractmethod
@@ -46,16 +43,12 @@ class Behaviour(ABC):
     def exploring(self, weights: Sequence[FloatArray], step: int) -> Policy:
         """What gathers experience from this environment step on."""
 
-    def gathering(self, envs: int) -> Gathering:  # noqa: ARG002  single steps need no count
-        """What makes replay rows of the steps of so many environments."""
-        return Transitions(self._obs_dim, self._action_dim)
-
 
 class DqnBehaviour(Behaviour):
     """Of DQN: the best action, but with a probability that falls over the steps a random one."""
 
     def __init__(self, settings: DqnSettings, domain: Domain, rng: np.random.Generator) -> None:
-        super().__init__(domain, rng)
+        super().__init__(rng)
         self._settings, self._n_actions = settings, domain.n_actions
 
     @property
@@ -71,20 +64,12 @@ class DqnBehaviour(Behaviour):
         settings = self._settings
         return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
 
-    def gathering(self, envs: int) -> Gathering:
-        settings = self._settings
-        if settings.lstm:
-            return Sequences(settings.sequence_length, envs, self._obs_dim, self._action_dim)
-        if settings.n_step > 1:
-            return NSteps(settings.n_step, settings.gamma, envs, self._obs_dim, self._action_dim)
-        return super().gathering(envs)
-
 
 class SacBehaviour(Behaviour):
     """Of SAC: a sample of the actor's distribution, whose width SAC adjusts by itself."""
 
     def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
-        super().__init__(domain, rng)
+        super().__init__(rng)
         self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
 
     @property

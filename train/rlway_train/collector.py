@@ -11,37 +11,13 @@ step each: see nstep and sequences.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Protocol
 
 import numpy as np
 
-from rlway_client.specs import AnyArray, FloatArray
+from rlway_client.specs import FloatArray
 from rlway_train.acting import Memory, Policy, forget
 from rlway_train.environment import Environments
-
-
-def row_width(obs_dim: int, action_dim: int) -> int:
-    """The columns of a transition row."""
-    return 2 * obs_dim + action_dim + 2
-
-
-class Gathering(Protocol):
-    """Makes the rows that replay holds from the single steps of E environments."""
-
-    width: int
-
-    def push(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # [E, …] -> [m, width]
-        """The rows that are complete now. Where `real` is False the environment took no step."""
-
-
-class Transitions:
-    """Each step by itself."""
-
-    def __init__(self, obs_dim: int, action_dim: int) -> None:
-        self.width = row_width(obs_dim, action_dim)
-
-    def push(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # noqa: ARG002
-        return rows if real.all() else rows[real]
+from rlway_train.gathering import Gathering, Transitions
 
 
 class Collector:

@@ -146,7 +146,7 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
     continuous = isinstance(settings, SacSettings)
     domain = find_domain(plan.env, getattr(settings, "discretize", None), settings.time_limit, continuous)
     if plan.saved is not None:
-        check_same_specs(plan.saved, [domain.observation], domain.action)
+        check_same_specs(plan.saved, domain.leaves, domain.action)
     from rlway_train.progress import Reporter
 
     with Reporter(settings.steps) as reporter:

@@ -10,7 +10,7 @@ arithmetic, and a block compiled as one runs several times faster than the same 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
@@ -37,25 +37,28 @@ class QLearner(Learner[DqnSettings]):
     """A DQN agent with its replay, whatever its network is like."""
 
     algorithm = "dqn"
+    plain_agent: ClassVar[type[Any]] = DqnAgent
+    double_agent: ClassVar[type[Any]] = DdqnAgent
 
     def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         super().__init__(settings, domain, seed, exchange)
         self.n_actions = domain.n_actions
         self._target_copies = 0
-        observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        observation = self.perception.spec
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
-        self._network = self._make_network(observation, action)
+        vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        self._network = self._perceiving(lambda: self._make_network(vector, action), observation)
         self.agent = self._make_agent(observation, action)
         self.agent.initialize()
         self._compile()
 
     @abstractmethod
     def _make_network(self, observation: Any, action: Any) -> Any:
-        """From an observation's spec to the Q-value of each action."""
+        """From an observation, as a vector, to the Q-value of each action."""
 
     def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
         settings = self.settings
-        kind = DdqnAgent if settings.double else DqnAgent
+        kind = self.double_agent if settings.double else self.plain_agent
         losses = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
         optimizers = {
             "adam": tf.compat.v1.train.AdamOptimizer,
@@ -83,9 +86,6 @@ class QLearner(Learner[DqnSettings]):
     @property
     def outputs(self) -> list[TensorSpec]:
         return [TensorSpec("q_values", (self.n_actions,), "float32")]
-
-    def weights(self) -> list[FloatArray]:
-        return [variable.numpy() for variable in self._network.variables]
 
     def exploration(self, step: int) -> Exploration:
         assert isinstance(self.behaviour, DqnBehaviour)
@@ -123,9 +123,9 @@ class DqnLearner(QLearner):
         middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, d + 1], rows[:, d + 2]
         return Transition(
-            TimeStep(middle, reward, discount, rows[:, :d]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
             PolicyStep(tf.cast(rows[:, d], tf.int64), (), ()),
-            TimeStep(middle, reward, discount, rows[:, d + 3 :]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, d + 3 :])),
         )
 
     def act(self) -> Any:

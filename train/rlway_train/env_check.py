@@ -18,12 +18,13 @@ from typing import Any
 import gymnasium
 import msgspec
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Tuple
 from gymnasium.utils.env_checker import data_equivalence
 
 from rlway_client.environments import sentence
 from rlway_client.errors import EnvironmentFault
-from rlway_client.specs import TensorSpec, describe, make_spec
+from rlway_client.specs import TensorSpec, describe
+from rlway_train.spaces import leaves
 
 LONGEST_EPISODE = 10_000  # steps
 
@@ -51,7 +52,7 @@ def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, se
     for space, what in ((env.observation_space, "observation_space"), (env.action_space, "action_space")):
         if not isinstance(space, gymnasium.Space):
             raise EnvironmentFault(f"{name}: {what}: expected one of gymnasium.spaces, got a {type(space).__name__}.")
-    observation, action = _leaves(name, env.observation_space), _leaves(name, env.action_space, "action")
+    observation, action = leaves(name, env.observation_space), leaves(name, env.action_space, "action")
     env.action_space.seed(seed)
     for episode in range(episodes):
         check.play(seed + episode)
@@ -179,26 +180,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
     return f"{type(value).__name__} {str(value)[:60]}"
-
-
-def _leaves(name: str, space: Any, label: str = "observation", path: tuple[str, ...] = ()) -> list[TensorSpec]:
-    """The space's tensors, each with its path."""
-    if isinstance(space, Dict | Tuple):
-        inner = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
-        return [leaf for key, sub in inner for leaf in _leaves(name, sub, label, (*path, str(key)))]
-    title = "_".join((label, *path)).replace("/", "_")
-    match space:
-        case Box():
-            return [make_spec(title, space.shape, str(space.dtype), space.low, space.high, path)]
-        case Discrete():
-            return [make_spec(title, (), "int64", space.start, space.start + space.n - 1, path)]
-        case MultiDiscrete():
-            high = space.start + space.nvec - 1
-            return [make_spec(title, space.shape, str(space.dtype), space.start, high, path)]
-        case MultiBinary():
-            return [make_spec(title, space.shape, str(space.dtype), 0, 1, path)]
-        case _:
-            raise EnvironmentFault(
-                f"{name}: {label}: expected Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of them, "
-                f"got {space}."
-            )

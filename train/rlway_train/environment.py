@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
+import msgspec
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ from rlway_client.environments import find_environment, sentence
 from rlway_client.errors import EnvironmentFault
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec, describe, make_spec
 from rlway_train.py_environment import adapt
+from rlway_train.spaces import OneVector, leaves, one_vector
 
 BoolArray = NDArray[np.bool_]
 
@@ -76,7 +78,7 @@ class Domain:
 
     env: str
     spec: EnvSpec = field(repr=False)
-    observation: TensorSpec
+    leaves: list[TensorSpec]  # of the observation as the environment gives it
     action: TensorSpec
     discretize: int | None
     action_values: list[float] | None  # with `discretize`: the value behind each action
@@ -88,6 +90,11 @@ class Domain:
     @property
     def reward_threshold(self) -> float | None:
         return self.spec.reward_threshold
+
+    @property
+    def observation(self) -> TensorSpec:
+        """The observation as one vector, which is how experience is collected."""
+        return one_vector(self.leaves)
 
     @property
     def obs_dim(self) -> int:
@@ -104,6 +111,8 @@ class Domain:
             {"render_mode": "rgb_array"} if render else {}
         )  # a class of one's own need not know the argument
         env = gymnasium.make(self.spec, disable_env_checker=True, **modes)
+        if isinstance(env.observation_space, Dict):
+            env = OneVector(env, self.leaves)
         return env if self.discretize is None else DiscreteActions(env, self.discretize)
 
     def make_many(self, n: int, one_episode: bool = False) -> Environments:
@@ -134,7 +143,7 @@ def find_domain(
         return Domain(
             env=env,
             spec=spec,
-            observation=_observation_spec(env, one.observation_space),
+            leaves=_observation_leaves(env, one.observation_space),
             action=(_continuous_action if continuous else _discrete_action)(env, one.action_space),
             discretize=discretize,
             action_values=values,
@@ -158,13 +167,19 @@ def make_one(env: str, spec: EnvSpec, discretize: int | None) -> gymnasium.Env[A
     return one if discretize is None else DiscreteActions(one, discretize)
 
 
-def _observation_spec(env: str, space: Any) -> TensorSpec:
-    if not isinstance(space, Box) or len(space.shape) != 1 or np.dtype(space.dtype).kind not in "fiu":
+def _observation_leaves(env: str, space: Any) -> list[TensorSpec]:
+    found = leaves(env, space) if isinstance(space, Box | Dict) else []
+    numbers = all(np.dtype(leaf.dtype).kind in "fiu" for leaf in found)
+    if not found or not numbers or not (isinstance(space, Dict) or len(space.shape) == 1) or not _all_boxes(space):
         raise EnvironmentFault(
-            f"{env}: expected observations that are a vector of numbers (Box of rank 1), got {space}; "
-            f"flatten them with gymnasium.wrappers.FlattenObservation."
+            f"{env}: expected observations that are a vector of numbers (Box of rank 1), or a Dict of Boxes, "
+            f"got {space}; flatten them with gymnasium.wrappers.FlattenObservation."
         )
-    return make_spec("observation", space.shape, "float32", space.low, space.high)
+    return [msgspec.structs.replace(leaf, dtype="float32") for leaf in found]
+
+
+def _all_boxes(space: Any) -> bool:
+    return all(map(_all_boxes, space.spaces.values())) if isinstance(space, Dict) else isinstance(space, Box)
 
 
 def _discrete_action(env: str, space: Any) -> TensorSpec:

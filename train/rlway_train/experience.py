@@ -42,6 +42,8 @@ class Received:
         """`step` environment steps are behind us."""
         self._exchange, self._learner, self._note = exchange, learner, note
         settings = learner.settings
+        if settings.normalize:
+            raise UsageError("--normalize: what actors observe does not pass by the learner; train in one process.")
         job = Job.of(settings, env, seed)
         if _is_free(exchange, job, fixed_settings(type(settings)), step):
             exchange.forget()

@@ -23,8 +23,9 @@ from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import Policy, linear
 from rlway_train.behaviour import Behaviour, make_behaviour
-from rlway_train.collector import Gathering
 from rlway_train.environment import Domain
+from rlway_train.gathering import make_gathering
+from rlway_train.perception import Perceiving, Perception
 from rlway_train.progress import Exploration
 from rlway_train.replay import Replay, Ring
 from rlway_train.seeds import Purpose, seed_for
@@ -45,6 +46,7 @@ class Learner(ABC, Generic[Chosen]):
 
     algorithm: ClassVar[str]
     agent: Any
+    _network: Any  # the one that acts
 
     def __init__(self, settings: Chosen, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         """With an exchange, its server keeps the rows; otherwise the settings say where."""
@@ -53,10 +55,12 @@ class Learner(ABC, Generic[Chosen]):
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
+        self.perception = Perception(domain.leaves, settings.normalize)
+        self.width = make_gathering(settings, domain, envs=1).width
         self.train_step = create_train_step()
+        self.replay = make_replay(settings, self.width, exchange)
         self._domain, self._seed = domain, seed
         self.behaviour = self._behave(turn=0)
-        self.replay = make_replay(settings, self.width, exchange)
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
 
@@ -90,15 +94,6 @@ class Learner(ABC, Generic[Chosen]):
         self.replay.close()
 
     @property
-    def width(self) -> int:
-        """The columns of a replay row."""
-        return self.gathering(1).width
-
-    def gathering(self, envs: int) -> Gathering:
-        """What makes replay rows of the steps of so many environments."""
-        return self.behaviour.gathering(envs)
-
-    @property
     def iterations(self) -> int:
         return int(self.train_step.numpy())
 
@@ -122,9 +117,9 @@ class Learner(ABC, Generic[Chosen]):
         """What `act` takes and returns of its memory; none of it without memory."""
         return []
 
-    @abstractmethod
     def weights(self) -> list[FloatArray]:
-        """What a policy acts by, at this moment."""
+        """What a policy acts by, at this moment: see rlway_train.acting.dense for what may come first."""
+        return self.perception.weights() + [variable.numpy() for variable in self._network.trainable_variables]
 
     @abstractmethod
     def policy(self, weights: list[FloatArray] | None = None) -> Policy:
@@ -149,11 +144,25 @@ class Learner(ABC, Generic[Chosen]):
     def _transition(self, rows: Any) -> Any:  # [batch, width]
         """The rows as the agent reads them."""
 
+    def _observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
+        """What was observed at the steps of these rows."""
+        return rows[:, : self.obs_dim]
+
+    def _perceiving(self, make: Callable[[], Any], inputs: Any) -> Any:
+        """The network that `make` makes for vectors, for observations as the environment gives them."""
+        return make() if self.perception.is_plain else Perceiving(make, self.perception, inputs)
+
+    def write(self, rows: FloatArray) -> None:  # [n, width]
+        """Experience that nothing is learned from yet."""
+        self.perception.observe(self._observations(rows))
+        self.replay.write(rows)
+
     def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
         """Writes the rows, then runs `block_iterations` updates; `fraction` of the training is over. The mean loss."""
         settings = self.settings
         if settings.learning_rate_end is not None:
             self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
+        self.perception.observe(self._observations(rows))
         before = self.iterations
         try:
             loss = float(self._learn(rows, [self._replay_seed, before]))
@@ -182,7 +191,7 @@ class Learner(ABC, Generic[Chosen]):
         self.behaviour = self._behave(turn=self.iterations)
 
     def _checkpoint(self) -> Any:
-        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step)
+        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step, perception=self.perception)
 
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""
@@ -200,10 +209,11 @@ class Learner(ABC, Generic[Chosen]):
 
     def _traced(self, act: Any) -> Any:
         """`act` as a function of its inputs over any number of rows."""
-        inputs = [TensorSpec("observation", (self.obs_dim,), "float32"), self.noise, *self.state]
+        inputs = [self.noise, *self.state]
         if self.state:
             inputs.append(TensorSpec("reset", (), "bool"))
         signature = [tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in inputs]
+        signature.insert(0, self.perception.batched_spec())
         traced = tf.function(act, autograph=False, input_signature=signature)
         # The policy saver keeps what has been traced, so trace it now.
         traced.get_concrete_function()

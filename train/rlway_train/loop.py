@@ -24,6 +24,7 @@ from rlway_train.checkpoint import Saved
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
+from rlway_train.gathering import make_gathering
 from rlway_train.grid_picture import GRID_WORLD, plot_q_values
 from rlway_train.history import Best
 from rlway_train.interruption import uninterrupted
@@ -33,6 +34,7 @@ from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
+from rlway_train.spaces import unpack
 from rlway_train.video import film
 from rlway_train.worker import CollectorProcess
 
@@ -80,7 +82,7 @@ class Training:
             return Received(
                 exchange, self.learner, self._plan.env, self._plan.seed, self.history.step, self._reporter.note
             )
-        gathering = self.learner.gathering(settings.envs)
+        gathering = make_gathering(settings, self._domain, settings.envs)
         if settings.collect_process:
             return CollectorProcess(self._domain, settings.envs, seed, gathering)
         return Collector(self._domain.make_many(settings.envs), seed, gathering)
@@ -98,7 +100,7 @@ class Training:
             learner.episodes_ended(len(history.returns))
             self._best_weights = self._record.restore(learner)
         else:
-            learner.replay.write(self._collector.collect(learner.random, settings.initial_steps))
+            learner.write(self._collector.collect(learner.random, settings.initial_steps))
             history.step = self._collector.taken
             history.next_evaluation = self._next_evaluation()
         try:
@@ -148,6 +150,9 @@ class Training:
             ended = self._episodes_ended
             history.blocks.append((ended, loss))
             learner.episodes_ended(ended)
+            if settings.save_every is not None and history.step - history.saved_step >= settings.save_every:
+                self._record.save_checkpoint(learner.iterations)
+                history.saved_step = history.step
         self._show()
         if time.perf_counter() - self._saved_s > SAVE_AFTER_S:
             self._save()
@@ -204,13 +209,11 @@ class Training:
             self._save()
 
     def _keep(self, evaluation: Evaluation, weights: list[FloatArray], is_best: bool) -> None:
-        settings, learner, history = self._plan.settings, self.learner, self.history
+        learner, history = self.learner, self.history
         iteration, step = learner.iterations, history.step
         history.next_evaluation = self._next_evaluation()
-        if is_best or (settings.save_every is not None and step - history.saved_step >= settings.save_every):
-            self._record.save_checkpoint(iteration)
-            history.saved_step = step
         if is_best:
+            self._record.save_checkpoint(iteration)
             history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
             self._best_weights = weights
         self._record.add_evaluation(step, iteration, self.wall_s, evaluation)
@@ -242,7 +245,7 @@ class Training:
             preset=plan.preset,
             seed=plan.seed,
             settings=msgspec.to_builtins(plan.settings),
-            observation=[self._domain.observation],
+            observation=self._domain.leaves,
             action=self._domain.action,
             history=history,
         )
@@ -256,7 +259,8 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
     history, best, policy = training.history, training.best, training.best_policy
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
     random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
-    record.save_observations(evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS)))
+    visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
+    record.save_observations(unpack(visited, domain.leaves))
     for name, filmed in (("trained", policy), ("random", learner.random)):
         try:
             film(domain, filmed, seed_for(plan.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
@@ -283,7 +287,7 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
         env=domain.env,
         preset=plan.preset,
         seed=plan.seed,
-        observation=[domain.observation],
+        observation=domain.leaves,
         action=domain.action,
         action_values=domain.action_values,
         max_episode_steps=domain.max_episode_steps,

@@ -164,8 +164,8 @@ class Record:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
-    def save_observations(self, observations: FloatArray) -> None:  # [N, obs_dim]
-        np.savez_compressed(self.folder / "observations.npz", observation=observations)
+    def save_observations(self, observations: dict[str, FloatArray]) -> None:  # [N, …] by the tensor's name
+        np.savez_compressed(self.folder / "observations.npz", **observations)
 
     def finish(self, run: Run) -> None:
         self._summaries.flush()

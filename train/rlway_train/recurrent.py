@@ -12,16 +12,38 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
 from tf_agents.networks.q_rnn_network import QRnnNetwork
-from tf_agents.trajectories import StepType, Trajectory
+from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.dqn import QLearner
 from rlway_train.lstm import HEAD, LSTM, GreedyLstmPolicy
 
 
+class Remembering:
+    """Values what a step leads to with the memory of all that came before it.
+
+    TF-Agents' agents would unroll the target network from the second frame on, without what the first one showed.
+    """
+
+    def _compute_next_q_values(self, next_time_steps: TimeStep, info: Any) -> Any:  # -> [batch, transitions]
+        values = super()._compute_next_q_values(next_time_steps, info)  # type: ignore[misc]
+        return values[:, -next_time_steps.reward.shape[1] :]
+
+
+class RememberingDqnAgent(Remembering, DqnAgent):  # type: ignore[misc]  # TF-Agents carries no types
+    """DQN over sequences."""
+
+
+class RememberingDdqnAgent(Remembering, DdqnAgent):  # type: ignore[misc]
+    """Double DQN over sequences."""
+
+
 class RecurrentDqnLearner(QLearner):
     """Learns a network with an LSTM from sequences."""
+
+    plain_agent, double_agent = RememberingDqnAgent, RememberingDdqnAgent
 
     def _make_network(self, observation: Any, action: Any) -> QRnnNetwork:
         settings = self.settings
@@ -40,40 +62,59 @@ class RecurrentDqnLearner(QLearner):
     def policy(self, weights: list[FloatArray] | None = None) -> GreedyLstmPolicy:
         return GreedyLstmPolicy(self.weights() if weights is None else weights)
 
-    def _transition(self, rows: Any) -> Trajectory:  # [batch, width]
+    def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d, length = self.obs_dim, self.settings.sequence_length
         frames = tf.reshape(rows, (rows.shape[0], length + 1, -1))
-        types = tf.cast(frames[..., 0], tf.int32)
-        return Trajectory(
-            step_type=self._burnt_in(types),
-            observation=frames[..., 1 : d + 1],
-            action=tf.cast(frames[..., d + 1], tf.int64),
-            policy_info=(),
-            next_step_type=tf.concat([types[:, 1:], types[:, -1:]], axis=1),
-            reward=frames[..., -2],
-            discount=frames[..., -1],
+        types, observations = tf.cast(frames[..., 0], tf.int32), frames[..., 1 : d + 1]
+        actions, reward, discount, crosses = self._n_steps(frames, types)
+        learnt = length + 1 - self.settings.n_step  # steps of which all that is summed is known
+        skipped, unpack = self._skipped(types[:, :learnt], crosses), self.perception.unpack
+        return Transition(
+            TimeStep(skipped, reward, discount, unpack(observations[:, :learnt])),
+            PolicyStep(actions, (), ()),
+            TimeStep(types, reward, discount, unpack(observations)),
         )
 
-    def _burnt_in(self, types: Any) -> Any:  # [batch, length + 1]
-        """The step types, LAST where the memory is not yet what it would be within an episode.
+    def _n_steps(self, frames: Any, types: Any) -> tuple[Any, Any, Any, Any]:  # [batch, length + 1 − n] each
+        """Actions; rewards and discounts over n steps; and whether these lead across the end of an episode.
 
-        TF-Agents' loss skips LAST, and its LSTM resets at FIRST alone. What follows a FIRST has the memory that it has
-        when acting, but not after one in the very first place: the target network begins one frame later, without it.
+        They do not where the task terminated: its discount of 0 ends the sum.
         """
-        burn_in = self.settings.burn_in
-        begun = tf.cumsum(tf.cast(types == StepType.FIRST, tf.int32), axis=1) - tf.cast(
-            types[:, :1] == StepType.FIRST, tf.int32
-        )
-        unsettled = (tf.range(types.shape[1]) < burn_in)[None] & (begun == 0)
-        return tf.where(unsettled, StepType.LAST, types)
+        n, gamma = self.settings.n_step, self.settings.gamma
+        learnt = frames.shape[1] - n
+        reward, crosses = tf.zeros_like(frames[:, :learnt, 0]), tf.zeros_like(types[:, :learnt], tf.bool)
+        discount = tf.ones_like(reward)
+        for k in range(n):
+            ahead = frames[:, k : k + learnt]
+            if k:
+                crosses |= (types[:, k : k + learnt] == StepType.LAST) & (discount > 0)
+                discount *= gamma
+            reward += discount * ahead[..., -2]
+            discount *= ahead[..., -1]
+        return tf.cast(frames[:, :learnt, self.obs_dim + 1], tf.int64), reward, discount, crosses
+
+    def _skipped(self, types: Any, crosses: Any) -> Any:  # [batch, length + 1 − n]
+        """The step types, LAST where there is nothing to learn: TF-Agents' loss skips it, and its LSTM resets at FIRST.
+
+        A stretch begins without memory. What follows a FIRST has the memory that it has when acting; the first steps of
+        another episode have not. Where `crosses` hides a FIRST, it hides the rest of its episode, too.
+        """
+        remembers = tf.cumsum(tf.cast(types == StepType.FIRST, tf.int32), axis=1) > 0
+        burns_in = (tf.range(types.shape[1]) < self.settings.burn_in) & ~remembers
+        return tf.where(burns_in | crosses, StepType.LAST, types)
+
+    def _observations(self, rows: FloatArray) -> FloatArray:
+        frames = rows.reshape(len(rows), self.settings.sequence_length + 1, -1)
+        return frames[..., 1 : self.obs_dim + 1].reshape(-1, self.obs_dim)
 
     def act(self) -> Any:
-        variables = self._network.variables
+        variables = self._network.trainable_variables
         split = len(variables) - LSTM - HEAD
+        perceive = self.perception
 
         # By hand, since a Keras layer for sequences would put a loop and its lists into the graph.
         def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:
-            flow = observation
+            flow = perceive(observation)
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
             begins = reset[:, None]

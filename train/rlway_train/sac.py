@@ -38,26 +38,32 @@ class SacLearner(Learner[SacSettings]):
     def __init__(self, settings: SacSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         super().__init__(settings, domain, seed, exchange)
         self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
-        observation = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec(domain.action.shape, tf.float32, self._low, self._high, "action")
-        self._actor = ActorDistributionNetwork(
-            observation,
-            action,
-            fc_layer_params=settings.hidden,
-            continuous_projection_net=TanhNormalProjectionNetwork,
-        )
-        self.agent = self._make_agent(observation, action)
+        self._network = self._perceiving(lambda: self._make_actor(vector, action), self.perception.spec)
+        self.agent = self._make_agent(vector, action)
         self.agent.initialize()
         self._compile()
 
-    def _make_agent(self, observation: Any, action: Any) -> SacAgent:
-        settings = self.settings
-        critic = CriticNetwork(
-            (observation, action),
-            joint_fc_layer_params=settings.hidden,
+    def _make_actor(self, vector: Any, action: Any) -> ActorDistributionNetwork:
+        return ActorDistributionNetwork(
+            vector,
+            action,
+            fc_layer_params=self.settings.hidden,
+            continuous_projection_net=TanhNormalProjectionNetwork,
+        )
+
+    def _make_critic(self, vector: Any, action: Any) -> CriticNetwork:
+        return CriticNetwork(
+            (vector, action),
+            joint_fc_layer_params=self.settings.hidden,
             kernel_initializer="glorot_uniform",
             last_kernel_initializer="glorot_uniform",
         )
+
+    def _make_agent(self, vector: Any, action: Any) -> SacAgent:
+        settings, observation = self.settings, self.perception.spec
+        critic = self._perceiving(lambda: self._make_critic(vector, action), (observation, action))
         # The version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
         optimizers = {
             f"{name}_optimizer": tf.compat.v1.train.AdamOptimizer(self._learning_rate)
@@ -66,7 +72,7 @@ class SacLearner(Learner[SacSettings]):
         return SacAgent(
             time_step_spec(observation),
             action,
-            actor_network=self._actor,
+            actor_network=self._network,
             critic_network=critic,
             target_update_tau=settings.target_tau,
             target_update_period=settings.target_period,
@@ -96,9 +102,6 @@ class SacLearner(Learner[SacSettings]):
     def _magnitude(self) -> Any:  # [action_dim]
         return (self._high - self._low) / 2
 
-    def weights(self) -> list[FloatArray]:
-        return [variable.numpy() for variable in self._actor.variables]
-
     def policy(self, weights: list[FloatArray] | None = None) -> GaussianPolicy:
         return GaussianPolicy(self.weights() if weights is None else weights, self._mean, self._magnitude)
 
@@ -111,13 +114,13 @@ class SacLearner(Learner[SacSettings]):
         middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, end], rows[:, end + 1]
         return Transition(
-            TimeStep(middle, reward, discount, rows[:, :d]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
             PolicyStep(rows[:, d:end], (), ()),
-            TimeStep(middle, reward, discount, rows[:, end + 2 :]),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, end + 2 :])),
         )
 
     def act(self) -> Any:
-        actor, mean, magnitude = self._actor, self._mean, self._magnitude
+        actor, mean, magnitude = self._network, self._mean, self._magnitude
 
         def act(observation: Any, noise: Any) -> dict[str, Any]:
             squashed, _ = actor(observation, step_type=(), network_state=())

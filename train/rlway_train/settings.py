@@ -74,6 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "ratio"
     hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK, fixed=True)] = (128, 128)
+    normalize: Annotated[
+        bool, Flag("Normalise observations by their running mean and spread, within the policy.", NETWORK, fixed=True)
+    ] = False
     gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
@@ -93,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: Annotated[int, Flag("Fresh episodes of the best checkpoint, in the end.", EVALUATING)] = 20
     stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches it.", EVALUATING)] = None
     save_every: Annotated[
-        int | None, Flag("Keep a checkpoint at the evaluation after so many steps, besides the best.", EVALUATING)
+        int | None, Flag("Keep a checkpoint of the policy after so many steps, besides the best.", EVALUATING)
     ] = None
 
 
@@ -202,6 +205,19 @@ def check(settings: Chosen) -> Chosen:
     return settings
 
 
+def _check_memory(settings: DqnSettings) -> None:
+    if settings.online or settings.selector == "prioritized":
+        flag = "online" if settings.online else "selector prioritized"
+        raise UsageError(
+            f"--{flag}: a policy with --lstm learns from sequences drawn evenly from replay; leave one out."
+        )
+    if settings.burn_in + settings.n_step > settings.sequence_length:
+        raise UsageError(
+            f"--sequence-length: expected at least --burn-in and --n-step together ({settings.burn_in} + "
+            f"{settings.n_step}), got {settings.sequence_length}"
+        )
+
+
 def _check_in_graph(settings: Settings) -> None:
     """What only Reverb can do."""
     for flag, value, usual in (
@@ -222,16 +238,6 @@ def _check_reverb(settings: Settings) -> None:
     if settings.selector == "prioritized" and not isinstance(settings, DqnSettings):
         raise UsageError(
             "--selector: SAC has no TD error per transition to draw by; use uniform, or DQN (rlway train dqn)."
-        )
-
-
-def _check_memory(settings: DqnSettings) -> None:
-    if settings.online or settings.n_step > 1:
-        flag = "online" if settings.online else "n-step"
-        raise UsageError(f"--{flag}: a policy with --lstm learns single steps from sequences in replay; leave one out.")
-    if settings.burn_in >= settings.sequence_length:
-        raise UsageError(
-            f"--burn-in: expected less than --sequence-length, got {settings.burn_in} of {settings.sequence_length}"
         )
 
 

@@ -30,8 +30,9 @@ from rlway_client.environments import sentence
 from rlway_client.errors import RlwayError
 from rlway_client.specs import FloatArray
 from rlway_train.acting import Policy
-from rlway_train.collector import Collector, Gathering
+from rlway_train.collector import Collector
 from rlway_train.environment import Domain, find_domain
+from rlway_train.gathering import Gathering
 from rlway_train.silence import silence
 
 ENDING_S = 2.0  # for the environments to close; then the process is ended
