@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     run_stats: Annotated[
         bool,
         Flag(
-            "Keep every training episode's return in episodes.csv, and count episodes, resets and steps in TensorBoard.",
+            "Keep every training episode's return in episodes.csv; count episodes, resets, steps in TensorBoard.",
             EVALUATING,
         ),
     ] = False
