@@ -9,7 +9,7 @@ CODE := clients serve train export tests benchmarks demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
 	benchmarks/serving.py benchmarks/plain_fastapi.py demo.py
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
-	benchmarks/sac_learner.py
+	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py)
 
 .PHONY: help setup demo test lint format bench lock image clean
 
@@ -55,7 +55,9 @@ format: setup  ## formats everything and mends what can be mended
 bench: setup  ## speed beside the peers that are installed (wrk, nginx), and training beside the tutorial's loop
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
 	.venv-train/bin/python benchmarks/training.py
+	.venv-train/bin/python benchmarks/solving.py
 	.venv-train/bin/python benchmarks/sac_learner.py
+	.venv-train/bin/python benchmarks/minitaur.py
 
 image:  ## the server's container image, with docker, podman or buildah (TARGET=train for the other one)
 	k8s/build-image $(TARGET)

@@ -39,6 +39,12 @@ class Source(NamedTuple):
                 f"{folder}: its policy remembers from step to step ({memory}); only policies without memory can be "
                 f"exported yet."
             )
+        if run.observation[0].path:
+            arrays = ", ".join("/".join(spec.path) for spec in run.observation)
+            raise ExportRefused(
+                f"{folder}: its policy observes a dict of arrays ({arrays}); only policies that observe one vector can "
+                f"be exported yet."
+            )
         number = {"best": run.best_checkpoint, "latest": run.latest_checkpoint}.get(checkpoint)
         if number is None:
             if not checkpoint.isdecimal():

@@ -44,6 +44,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_run(f, state=[{"name": "state_h", "shape": [8], "dtype": "float32"}]),
         "its policy remembers from step to step (state_h); only policies without memory can be exported yet",
     ),
+    "a dict": (
+        lambda f: edit_run(f, observation=[{"name": "o", "shape": [4], "dtype": "float32", "path": ["body", "at"]}]),
+        "its policy observes a dict of arrays (body/at); only policies that observe one vector can be exported yet",
+    ),
     "cut checkpoint": (damage_checkpoints, "cannot be loaded into"),
     "cut graph": (lambda f: cut(f / "policies/greedy_policy/saved_model.pb"), "cannot be loaded"),
 }

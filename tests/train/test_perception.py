@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from gymnasium.spaces import Box, Dict, Discrete
+from tf_agents.policies import policy_loader
 from tf_agents.policies.greedy_policy import GreedyPolicy
 from tf_agents.trajectories import TimeStep
 
@@ -18,7 +19,9 @@ from rlway_client.cli import main
 from rlway_client.errors import EnvironmentFault
 from rlway_client.run import read_run
 from rlway_client.specs import FloatArray
+from rlway_train.acting import GreedyPolicy as DenseGreedyPolicy
 from rlway_train.algorithms import make_learner
+from rlway_train.checkpoint import Checkpoints
 from rlway_train.collector import Collector
 from rlway_train.environment import find_domain
 from rlway_train.learner import Learner
@@ -99,6 +102,13 @@ def learned(env: str, settings: Settings) -> tuple[Learner[Any], FloatArray]:
     return learner, rows[:, : domain.obs_dim]
 
 
+def deployed(folder: Path, destination: Path) -> Any:
+    """The greedy policy with the best checkpoint's weights, as an exporter loads it."""
+    checkpoint = folder / f"policies/checkpoints/policy_checkpoint_{read_run(folder).best_checkpoint:010d}"
+    policy_loader.materialize_saved_model(str(folder / "policies/greedy_policy"), str(checkpoint), str(destination))
+    return tf.saved_model.load(str(destination))
+
+
 def test_mean_and_variance_are_those_of_all_that_was_observed() -> None:
     """However it came in."""
     domain = find_domain("CartPole-v1")
@@ -177,9 +187,16 @@ def test_a_run_with_dicts_says_so_everywhere(tmp_path: Path, capsys: pytest.Capt
     with np.load(folder / "observations.npz") as arrays:
         assert [arrays[name].shape[1:] for name in names] == [(2,), (1,), (2, 2)]
         rows = {name: arrays[name][:5] for name in arrays.files}
-    policy = tf.saved_model.load(str(folder / "policies/greedy_policy"))
+    policy = deployed(folder, tmp_path / "deployed")
     observation = {"body": {"at": rows[names[0]], "speed": rows[names[1]]}, "wall": rows[names[2]]}
     exported = policy.act(tf.nest.map_structure(tf.constant, observation), tf.zeros([5, 3]))
     assert exported["action"].shape == (5,)
+    best = Checkpoints(folder).last
+    assert best is not None
+    with np.load(best / "best.npz") as arrays:  # the mean that normalises is the checkpoint's, too
+        greedy = DenseGreedyPolicy([arrays[name] for name in arrays.files])
+    vectors = np.concatenate([rows[name].reshape(5, -1) for name in names], axis=1)
+    np.testing.assert_allclose(greedy.q_values(vectors), exported["q_values"], atol=1e-4)
+    assert np.abs(greedy.layers[0]).max() > 1e5
     inputs = policy.signatures["action"].structured_input_signature[1].values()
     assert "0/observation/body/at" in [spec.name for spec in inputs]

@@ -8,8 +8,8 @@ No agent is needed for that, and no TensorFlow: an actor in a process of its own
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rlway_train.acting import (
     EpsilonGreedyPolicy,
     GaussianPolicy,
     GreedyPolicy,
+    Policy,
     RandomPolicy,
     UniformPolicy,
     linear,
@@ -27,50 +28,62 @@ from rlway_train.lstm import GreedyLstmPolicy
 from rlway_train.settings import DqnSettings, SacSettings, Settings
 
 
-@dataclass(frozen=True)
-class DqnBehaviour:
+class Behaviour(ABC):
+    """Makes policies of weights."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    @property
+    @abstractmethod
+    def random(self) -> Policy:
+        """Uniformly random actions."""
+
+    @abstractmethod
+    def exploring(self, weights: Sequence[FloatArray], step: int) -> Policy:
+        """What gathers experience from this environment step on."""
+
+
+class DqnBehaviour(Behaviour):
     """Of DQN: the best action, but with a probability that falls over the steps a random one."""
 
-    settings: DqnSettings
-    n_actions: int
-    rng: np.random.Generator
+    def __init__(self, settings: DqnSettings, domain: Domain, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self._settings, self._n_actions = settings, domain.n_actions
 
     @property
     def random(self) -> RandomPolicy:
-        return RandomPolicy(self.n_actions, self.rng)
+        return RandomPolicy(self._n_actions, self._rng)
 
     def exploring(self, weights: Sequence[FloatArray], step: int) -> EpsilonGreedyPolicy:
-        greedy = GreedyLstmPolicy(weights) if self.settings.lstm else GreedyPolicy(weights)
+        greedy = GreedyLstmPolicy(weights) if self._settings.lstm else GreedyPolicy(weights)
         return EpsilonGreedyPolicy(greedy, self.random, self.epsilon(step))
 
     def epsilon(self, step: int) -> float:
-        settings = self.settings
+        """The probability of a random action."""
+        settings = self._settings
         return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
 
 
-@dataclass(frozen=True)
-class SacBehaviour:
+class SacBehaviour(Behaviour):
     """Of SAC: a sample of the actor's distribution, whose width SAC adjusts by itself."""
 
-    low: FloatArray  # [action_dim]
-    high: FloatArray  # [action_dim]
-    rng: np.random.Generator
+    def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
 
     @property
     def random(self) -> UniformPolicy:
-        return UniformPolicy(self.low, self.high, self.rng)
+        return UniformPolicy(self._low, self._high, self._rng)
 
     def exploring(self, weights: Sequence[FloatArray], step: int) -> GaussianPolicy:  # noqa: ARG002
-        return GaussianPolicy(weights, (self.high + self.low) / 2, (self.high - self.low) / 2, self.rng)
-
-
-Behaviour = DqnBehaviour | SacBehaviour
+        low, high = self._low, self._high
+        return GaussianPolicy(weights, (high + low) / 2, (high - low) / 2, self._rng)
 
 
 def make_behaviour(settings: Settings, domain: Domain, rng: np.random.Generator) -> Behaviour:
     """The behaviour of the algorithm that has these settings."""
     if isinstance(settings, SacSettings):
-        low, high = (bound.astype(np.float32) for bound in domain.action.bounds())
-        return SacBehaviour(low, high, rng)
+        return SacBehaviour(domain, rng)
     assert isinstance(settings, DqnSettings)
-    return DqnBehaviour(settings, domain.n_actions, rng)
+    return DqnBehaviour(settings, domain, rng)

@@ -30,6 +30,7 @@ class Collector:
         self._spare: list[FloatArray] = []
         self._memory: Memory = ()
         self._running = np.zeros(environments.n)
+        self.taken = 0  # environment steps that the latest block stands for
         self.returns: list[float] = []  # of the episodes that ended, in order
 
     def collect(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
@@ -40,11 +41,15 @@ class Collector:
         together: FloatArray = np.concatenate([np.empty((0, self._gathering.width), np.float32), *rows])
         # Parallel environments may gather a few more than asked for: they are the first of the next block.
         self._spare = [together[n:]]
+        self.taken = n
         return together[:n]
 
     def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
         """The same; rlway_train.worker begins the next block meanwhile."""
         return self.collect(policy, n)
+
+    def end(self) -> None:
+        """The training is over."""
 
     def close(self) -> None:
         with suppress(Exception):  # what has been collected is not worth less for how an environment ends

@@ -9,25 +9,33 @@ TensorFlow takes seconds to import, so nothing here imports it before every flag
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from rlway_client.errors import RlwayError
+from rlway_client.errors import RlwayError, UsageError
 from rlway_client.run import Run
 from rlway_train.checkpoint import check_same_specs
 from rlway_train.compare_command import compare
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Plan, Wish, make_plan
 from rlway_train.presets import PRESETS
-from rlway_train.settings import DqnSettings, SacSettings, Settings
+from rlway_train.scale_command import actor, learner, replay
+from rlway_train.settings import DqnSettings, SacSettings
+
+if TYPE_CHECKING:
+    from rlway_train.environment import Domain
+    from rlway_train.exchange import Exchange
+    from rlway_train.progress import Reporter
 
 train = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
-train.command()(compare)
+for other in (compare, replay, learner, actor):
+    train.command()(other)
 
 
 @train.callback(invoke_without_command=True)
@@ -56,6 +64,9 @@ _RESUME = Annotated[
         "--resume", help="Go on with the run in this folder, with its own settings; begin it if there is none."
     ),
 ]
+_ACTORS = Annotated[
+    int, typer.Option(min=0, help="Act in so many processes of their own, around a Reverb server; 0 acts in this one.")
+]
 _JSON = Annotated[bool, typer.Option("--json", help="Print run.json in the end.")]
 
 
@@ -68,13 +79,15 @@ def dqn(
     seed: _SEED = None,
     resume: _RESUME = False,
     as_json: _JSON = False,
+    actors: _ACTORS = 0,
     **flags: Any,
 ) -> None:
     """Trains a DQN policy on an environment with discrete actions.
 
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
-    _start(DqnSettings, Wish(env, preset, run, seed, resume), as_json, flags)
+    wish = Wish(env, preset, run, seed, resume)
+    report(carry_out(make_plan(DqnSettings, wish, with_actors(flags, actors)), actors), wish.folder, as_json)
 
 
 @train.command()
@@ -86,32 +99,47 @@ def sac(
     seed: _SEED = None,
     resume: _RESUME = False,
     as_json: _JSON = False,
+    actors: _ACTORS = 0,
     **flags: Any,
 ) -> None:
     """Trains a SAC policy on an environment with continuous actions.
 
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
-    _start(SacSettings, Wish(env, preset, run, seed, resume), as_json, flags)
+    wish = Wish(env, preset, run, seed, resume)
+    report(carry_out(make_plan(SacSettings, wish, with_actors(flags, actors)), actors), wish.folder, as_json)
 
 
-def _start(kind: type[Settings], wish: Wish, as_json: bool, flags: dict[str, Any]) -> None:
-    """Checks every flag, then trains."""
-    done = _carry_out(make_plan(kind, wish, flags))
+def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:
+    """The flags, of which --actors implies one."""
+    if not actors:
+        return flags
+    if flags["replay"] == "tf":
+        raise UsageError("--actors: they add to a Reverb server, got --replay tf; leave one of them out.")
+    if flags["collect_process"]:
+        raise UsageError("--collect-process: actors have processes of their own, got --actors; leave one of them out.")
+    return flags | {"replay": "reverb"}
+
+
+def report(done: Run, folder: Path, as_json: bool) -> None:
+    """Prints what a training has achieved."""
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(done), indent=2).decode() + "\n")
         return
     print(
-        f"{wish.folder}: return {done.final_return:.1f} over {done.final_episodes} episodes "
+        f"{folder}: return {done.final_return:.1f} over {done.final_episodes} episodes "
         f"(random: {done.random_return:.1f}), {done.steps:,} steps, "
         f"{done.iterations_per_s:,.0f} iterations/s, {done.wall_s:.0f} s"
     )
 
 
-def _carry_out(plan: Plan[Any]) -> Run:
-    from rlway_train.silence import silence, silence_compiler
+def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None) -> Run:
+    """Trains; with actors or an exchange, from what other processes do."""
+    from rlway_train.silence import only_python_speaks, silence, silence_compiler
 
     silence()
+    if actors:
+        only_python_speaks()
     from rlway_train.environment import find_domain
 
     settings = plan.settings
@@ -130,12 +158,27 @@ def _carry_out(plan: Plan[Any]) -> Run:
 
             tf.config.experimental.enable_op_determinism()
         try:
-            return train(plan, domain, reporter)
+            if actors:
+                return _train_with(actors, plan, domain, reporter)
+            return train(plan, domain, reporter, exchange)
         except (RlwayError, KeyboardInterrupt) as error:
             if plan.folder.exists():
-                again = f"rlway train {settings.algorithm} --resume --run {plan.folder}"
+                command = settings.algorithm if exchange is None else f"learner --replay {exchange.address}"
+                again = f"rlway train {command} --resume --run {plan.folder}" + f" --actors {actors}" * bool(actors)
                 reporter.note(f"{plan.folder}: unfinished; go on with: {again}")
             if isinstance(error, KeyboardInterrupt):
                 reporter.note("rlway: interrupted.")
                 raise typer.Exit(130) from None
             raise
+
+
+def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
+    """The server is here, where the learner draws from it without a network; the actors are children."""
+    from rlway_train.actors import Actors
+    from rlway_train.exchange import Exchange, message_tables
+    from rlway_train.loop import train
+    from rlway_train.reverb_replay import LocalServer, Table
+
+    with closing(LocalServer(Table.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
+        with Actors(actors, server.address, plan.env) as acting:
+            return train(plan, domain, reporter, Exchange(server.address, note=reporter.note, look=acting.check))

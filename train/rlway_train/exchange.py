@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,6 +24,7 @@ from rlway_train.reverb_replay import ROWS
 
 JOB, POLICY, EPISODES = "job", "policy", "episodes"
 UNREAD_EPISODES = 10_000  # messages; the oldest are forgotten when no learner reads them
+UNLIMITED = 1e300  # samples
 SOON_S = 2  # an answer takes well under a millisecond
 Message = TypeVar("Message")
 
@@ -61,6 +62,33 @@ class Acting(msgspec.Struct, frozen=True):
     over: bool = False  # the training has ended: no more rows are wanted
 
 
+class Rows(NamedTuple):
+    """Where the rows' table stands. Its limiter keeps inserted · samples_per_insert − drawn between two bounds."""
+
+    inserted: int  # ever
+    drawn: int  # ever
+    size: int
+    min_size: int
+    samples_per_insert: float
+    min_diff: float
+    max_diff: float
+    prioritized: bool
+
+    @property
+    def limited(self) -> bool:
+        """Whether those who write may have to wait."""
+        return self.slack < UNLIMITED
+
+    @property
+    def slack(self) -> float:
+        """Samples between the moment when drawing waits and the moment when writing waits."""
+        return self.max_diff - self.min_diff
+
+    def lets_draw(self, n: int) -> bool:
+        """Whether so many more could be drawn now."""
+        return self.size >= self.min_size and self.inserted * self.samples_per_insert - self.drawn - n >= self.min_diff
+
+
 def message_tables() -> list[reverb.Table]:
     """The tables that a server has besides that of the rows."""
 
@@ -74,16 +102,23 @@ def message_tables() -> list[reverb.Table]:
 class Exchange:
     """The server's messages, read and written from any process."""
 
-    def __init__(self, address: str, patience_s: float = 60.0, note: Callable[[str], None] = lambda _: None) -> None:
-        self.address, self.patience_s = address, patience_s
+    def __init__(
+        self,
+        address: str,
+        patience_s: float = 60.0,
+        note: Callable[[str], None] = lambda _: None,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`look` is called whenever the server is looked at, and raises when there is no use in going on."""
+        self.address, self.patience_s, self._look = address, patience_s, look
         self._subject = f"replay at {address}"
         self._note = note
         self._client = reverb.Client(address)
-        self._acting: Acting | None = None
-        self._published = 0
+        self._known: dict[str, tuple[int, Any]] = {}
 
     def reach(self) -> dict[str, Any]:  # name -> reverb's TableInfo
         """The state of the tables, as soon as the server answers."""
+        self._look()
         start_s = time.monotonic()
         tables = self._answer(SOON_S)
         if tables is None:
@@ -108,25 +143,32 @@ class Exchange:
         except (reverb.errors.DeadlineExceededError, RuntimeError):
             return None
 
-    @property
-    def inserted(self) -> int:
-        """Rows that were ever written."""
-        return int(self.reach()[ROWS].rate_limiter_info.insert_stats.completed)
+    def rows(self) -> Rows:
+        """The state of the rows' table."""
+        table = self.reach()[ROWS]
+        limiter = table.rate_limiter_info
+        return Rows(
+            inserted=limiter.insert_stats.completed,
+            drawn=limiter.sample_stats.completed,
+            size=table.current_size,
+            min_size=limiter.min_size_to_sample,
+            samples_per_insert=limiter.samples_per_insert,
+            min_diff=limiter.min_diff,
+            max_diff=limiter.max_diff,
+            prioritized=table.sampler_options.prioritized,
+        )
 
     def job(self) -> Job | None:
         """What is trained, once a learner has said so."""
-        return self._read(JOB, Job)
+        return self._latest(JOB, Job)
 
     def announce(self, job: Job) -> None:
         """Says what is trained."""
         self._write(JOB, job)
 
     def acting(self) -> Acting | None:
-        """The latest policy. It is read only if there is another since the last time."""
-        published = int(self.reach()[POLICY].rate_limiter_info.insert_stats.completed)
-        if published != self._published:
-            self._acting, self._published = self._read(POLICY, Acting), published
-        return self._acting
+        """The latest policy."""
+        return self._latest(POLICY, Acting)
 
     def publish(self, acting: Acting) -> None:
         """Has actors go by this policy."""
@@ -148,9 +190,15 @@ class Exchange:
         for name in (ROWS, JOB, POLICY, EPISODES):
             within(self.patience_s, self._subject, lambda name=name: self._client.reset(name))  # type: ignore[misc]
 
-    def _read(self, table: str, kind: type[Message]) -> Message | None:
-        found = self._sample(table, min(1, self.reach()[table].current_size), kind)
-        return found[0] if found else None
+    def _latest(self, table: str, kind: type[Message]) -> Message | None:
+        """The table's one message, which is read only if it is another since the last time."""
+        state = self.reach()[table]
+        written = int(state.rate_limiter_info.insert_stats.completed)
+        if table not in self._known or self._known[table][0] != written:
+            found = self._sample(table, min(1, state.current_size), kind)
+            self._known[table] = (written, found[0] if found else None)
+        message: Message | None = self._known[table][1]
+        return message
 
     def _sample(self, table: str, n: int, kind: type[Message]) -> list[Message]:
         if n == 0:

@@ -8,7 +8,7 @@ Refuses: UsageError for values that make no sense.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -18,7 +18,7 @@ from rlway_train.settings import Chosen, Flag, Settings, override, parse_hidden
 Command = Callable[..., None]
 
 
-def settings_as_flags(*kinds: type[Settings]) -> Callable[[Command], Command]:
+def settings_as_flags(*kinds: type[Settings], without: Collection[str] = ()) -> Callable[[Command], Command]:
     """A decorator, to stand below typer's own, which reads the signature."""
 
     def extend(command: Command) -> Command:
@@ -27,7 +27,7 @@ def settings_as_flags(*kinds: type[Settings]) -> Callable[[Command], Command]:
         hints: dict[str, Any] = {}
         for kind in kinds:
             every = get_type_hints(kind, include_extras=True)
-            hints |= {name: every[name] for name in kind.__struct_fields__}
+            hints |= {name: every[name] for name in kind.__struct_fields__ if name not in without}
         parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(hint))
             for name, hint in hints.items()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -38,47 +38,59 @@ from rlway_train.spaces import unpack
 from rlway_train.video import film
 from rlway_train.worker import CollectorProcess
 
+if TYPE_CHECKING:
+    from rlway_train.exchange import Exchange
+    from rlway_train.experience import Received
+
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
 SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
 
 
-def train(plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
-    """Trains, evaluates and writes the whole run folder."""
+def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchange | None = None) -> Run:
+    """Trains, evaluates and writes the whole run folder; with an exchange, from what its actors do."""
     with Record(plan.folder, plan.resume) as record:
-        training = Training(plan, domain, record, reporter)
-        with closing(training.learner):
-            with closing(training):
-                training.run()
-            reporter.stage("finishing")
-            return _finish(plan, domain, record, reporter, training)
+        training = Training(plan, domain, record, reporter, exchange)
+        with closing(training):
+            training.run()
+        reporter.stage("finishing")
+        return _finish(plan, domain, record, reporter, training)
 
 
 class Training:
     """The loop: collect a block of steps, run a block of updates, now and then evaluate."""
 
-    def __init__(self, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter) -> None:
+    def __init__(
+        self, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, exchange: Exchange | None = None
+    ) -> None:
         self._plan, self._domain, self._record, self._reporter = plan, domain, record, reporter
         settings, history = plan.settings, record.history
+        self.history = history
         self._start_s = time.perf_counter() - history.wall_s
         self._saved_s = self._start_s
-        self.learner = make_learner(plan.settings, domain, plan.seed)
+        self.learner = make_learner(plan.settings, domain, plan.seed, exchange)
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
-        self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions))
+        self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), exchange)
         self._earlier_returns = history.returns
-        self.history = history
         self.state = State(history.step)
         self._best_weights: list[FloatArray] = []
 
-    def _make_collector(self, seed: int) -> Collector | CollectorProcess:
+    def _make_collector(self, seed: int, exchange: Exchange | None) -> Collector | CollectorProcess | Received:
         settings = self._plan.settings
+        if exchange is not None:
+            from rlway_train.experience import Received
+
+            return Received(
+                exchange, self.learner, self._plan.env, self._plan.seed, self.history.step, self._reporter.note
+            )
         gathering = make_gathering(settings, self._domain, settings.envs)
         if settings.collect_process:
             return CollectorProcess(self._domain, settings.envs, seed, gathering)
         return Collector(self._domain.make_many(settings.envs), seed, gathering)
 
     def close(self) -> None:
-        """Ends the collecting; evaluations and films may follow."""
+        """Ends the collecting and the replay; evaluations and films may follow."""
         self._collector.close()
+        self.learner.close()
 
     def run(self) -> None:
         settings, learner, history = self._plan.settings, self.learner, self.history
@@ -89,7 +101,7 @@ class Training:
             self._best_weights = self._record.restore(learner)
         else:
             learner.write(self._collector.collect(learner.random, settings.initial_steps))
-            history.step = settings.initial_steps
+            history.step = self._collector.taken
             history.next_evaluation = self._next_evaluation()
         try:
             traced = False
@@ -104,6 +116,7 @@ class Training:
             raise
         self._record.save_checkpoint(learner.iterations)
         self._save()
+        self._collector.end()
 
     @property
     def best(self) -> Best:
@@ -133,7 +146,7 @@ class Training:
             if timed:
                 history.timed_s += time.perf_counter() - start_s
                 history.timed_iterations += settings.block_iterations
-            history.step += settings.block_steps
+            history.step += self._collector.taken
             ended = self._episodes_ended
             history.blocks.append((ended, loss))
             learner.episodes_ended(ended)

@@ -48,7 +48,7 @@ PRESETS = {
         env="rlway/CartPolePositions-v0",
         summary="CartPole-v1 without its velocities, which an LSTM makes up for by remembering",
         # A velocity is the small difference of two small numbers: at a rate of 1e-3 the network had hardly found it
-        # after 40,000 steps. With one reward at a time, some seeds kept balancing the pole on a cart that drifts off.
+        # after 40,000 steps. With one reward at a time, some seeds went on balancing on a cart that drifts off.
         settings=DqnSettings(
             steps=40_000,
             hidden=(64,),

@@ -1,7 +1,7 @@
 """What a person sees while a training runs, on stderr.
 
 In:      the state of the training, every block; evaluations; notes.
-Out:     a line that renews itself on a terminal, one plain line per evaluation elsewhere.
+Out:     a line that renews itself on a terminal; elsewhere a plain one per evaluation, and at least every minute.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+DRAWN_S = 0.1  # drawing every block would cost more than the block
+LINE_S = 60.0  # where lines stay, as in a log
 
 
 class Exploration(NamedTuple):
@@ -48,8 +51,7 @@ class Reporter:
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._shown_s = 0.0
-        self._start_s = time.monotonic()
+        self._start_s = self._shown_s = time.monotonic()
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[stage]}"),
@@ -78,20 +80,26 @@ class Reporter:
 
     def update(self, state: State) -> None:
         now_s = time.monotonic()
-        if not self._bar.disable and now_s - self._shown_s > 0.1:  # drawing every block would cost more than the block
-            self._shown_s = now_s
-            self._bar.update(self._task, completed=state.step, words=state.words)
+        if now_s - self._shown_s < (LINE_S if self._bar.disable else DRAWN_S):
+            return
+        self._shown_s = now_s
+        self._bar.update(self._task, completed=state.step, words=state.words)
+        if self._bar.disable:
+            self._line(state)
 
     def evaluated(self, state: State, best: bool) -> None:
         if self._bar.disable:
-            mark = "  best" if best else ""
-            self.note(f"step {state.step:>7,} of {self._steps:,}  {state.words}  ETA {self._eta(state.step)}{mark}")
+            self._shown_s = time.monotonic()
+            self._line(state, "  best" if best else "")
 
     def note(self, text: str) -> None:
         if self._bar.disable:
             print(text, file=sys.stderr, flush=True)
         else:
             self._bar.console.print(text, highlight=False)
+
+    def _line(self, state: State, mark: str = "") -> None:
+        self.note(f"step {state.step:>7,} of {self._steps:,}  {state.words}  ETA {self._eta(state.step)}{mark}")
 
     def _eta(self, step: int) -> str:
         left_s = (time.monotonic() - self._start_s) * max(self._steps - step, 0) / max(step, 1)

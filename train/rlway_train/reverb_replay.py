@@ -21,7 +21,7 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
-from rlway_client.errors import RlwayError
+from rlway_client.errors import RlwayError, UsageError
 from rlway_client.specs import FloatArray
 from rlway_train.deadline import watched
 from rlway_train.replay import ROWS_FILE, RecentRows, Replay
@@ -55,8 +55,8 @@ class Table:
     ahead: int = 1_000  # rows by which either may be ahead of that ratio before it waits
 
     @classmethod
-    def of(cls, settings: Settings) -> Table:
-        """What these settings mean for their table."""
+    def of(cls, settings: Settings, writers: int = 1) -> Table:
+        """What these settings mean for their table, with so many processes that write blocks to it."""
         per_insert = settings.batch_size * settings.block_iterations / settings.block_steps
         in_flight = math.ceil((BATCHES_IN_FLIGHT + 1) * settings.batch_size / per_insert)
         return cls(
@@ -66,7 +66,7 @@ class Table:
             priority_exponent=settings.priority_exponent if isinstance(settings, DqnSettings) else 0.0,
             samples_per_insert=per_insert if settings.limiter == "ratio" else None,
             # A block is written before it is learnt from, and drawing runs ahead of the learning.
-            ahead=2 * settings.block_steps + in_flight,
+            ahead=(1 + writers) * settings.block_steps + in_flight,
         )
 
     def make(self) -> reverb.Table:
@@ -203,6 +203,11 @@ class ReverbReplay(ReverbRows, Replay):
         np.save(folder / ROWS_FILE, self._latest.rows())
 
     def restore(self, folder: Path) -> None:
+        if not (folder / ROWS_FILE).exists():
+            raise UsageError(
+                f"{folder}: its replay was on a server with actors; go on with --actors N, or with "
+                f"`rlway train learner --replay HOST:PORT`."
+            )
         rows = np.load(folder / ROWS_FILE, allow_pickle=False)[-self._table.capacity :]
         self._server.close()
         # A limiter counts from the first rows on, and these are the first.

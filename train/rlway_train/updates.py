@@ -64,12 +64,11 @@ class ReverbUpdates:
         """As that of a TensorFlow function: traces an update, and so makes the optimizer's variables."""
         self._start()
         learner, replicas = self._learner, self._learner.strategy
-        width = learner.width
 
         def update(rows: Any) -> Any:
             return replicas.run(learner.agent.train, args=(learner._transition(rows),))
 
-        tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, width], tf.float32))
+        tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, learner.width], tf.float32))
 
     def _start(self) -> None:
         """Not before there are rows: what begins to draw earlier holds copies of the first few."""
@@ -118,7 +117,9 @@ class ReverbUpdates:
         self._loss.assign_add(loss_info.loss)
         if self._prioritized:
             _, info = experience
-            surprise = tf.maximum(tf.abs(loss_info.extra.td_error), SMALLEST_PRIORITY)
+            errors = tf.abs(loss_info.extra.td_error)  # [batch], or [batch, length] of sequences
+            each = errors if errors.shape.rank == 1 else tf.reduce_mean(errors, axis=1)
+            surprise = tf.maximum(each, SMALLEST_PRIORITY)
             self._largest.assign(tf.maximum(self._largest, tf.reduce_max(surprise)))
             self._client.update_priorities(ROWS, info.key, tf.cast(surprise, tf.float64))
 

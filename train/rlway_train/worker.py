@@ -77,6 +77,7 @@ class CollectorProcess:
         theirs.close()  # or the pipe would not end with the worker
         self._lent: Generators | None = None  # of the policy that the worker acts with now
         self._ahead: FloatArray | None = None
+        self.taken = 0  # environment steps that the latest block stands for
         self.returns: list[float] = []  # of the episodes that ended, in order
 
     def collect(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
@@ -84,6 +85,7 @@ class CollectorProcess:
         if self._lent is not None:
             self._ahead = self._receive()
         self._begin(policy, n)
+        self.taken = n
         return self._receive()
 
     def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
@@ -92,7 +94,11 @@ class CollectorProcess:
         if rows is None:
             rows = self.collect(policy, n) if self._lent is None else self._receive()
         self._begin(policy, n)
+        self.taken = len(rows)
         return rows
+
+    def end(self) -> None:
+        """The training is over."""
 
     def close(self) -> None:
         """Ends the worker, in the midst of a block if need be."""
