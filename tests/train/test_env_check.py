@@ -108,6 +108,16 @@ class Count(py_environment.PyEnvironment):
         return ts.termination(self.seen(), 5.0) if action else ts.truncation(self.seen(), 5.0)
     def seen(self):
         return np.array([self.n], np.int32)
+
+class Nested(Count):
+    def observation_spec(self):
+        number = array_spec.BoundedArraySpec((), np.float32, 0, 3)
+        return {"steps": {"taken": number, "left": number}, "constant": array_spec.ArraySpec((2,), np.float32)}
+    def seen(self):
+        return {
+            "steps": {"taken": np.float32(self.n), "left": np.float32(3 - self.n)},
+            "constant": np.array([7, 8], np.float32),
+        }
 """
 
 
@@ -211,3 +221,18 @@ def test_the_checker_has_nothing_against_what_gymnasium_ships(capsys: pytest.Cap
         assert run("env", "check", name, "--episodes", "2") == 0
         assert name in capsys.readouterr().out
     assert isinstance(gymnasium.make("CartPole-v1"), gymnasium.Env)
+
+
+def test_a_tf_agents_environment_may_observe_a_dict(tmp_path: Path) -> None:
+    """However deep; numbers without a dimension are vectors of one."""
+    path = tmp_path / "nested.py"
+    path.write_text(PY_ENVIRONMENT)
+    domain = find_domain(f"{path}:Nested")
+    assert [(leaf.path, leaf.shape) for leaf in domain.leaves] == [
+        (("constant",), (2,)),
+        (("steps", "left"), (1,)),
+        (("steps", "taken"), (1,)),
+    ]
+    environments = domain.make_many(1)
+    assert environments.reset(seed=0).tolist() == [[7, 8, 3, 0]]
+    assert environments.step(np.array([1])).observation.tolist() == [[7, 8, 2, 1]]
