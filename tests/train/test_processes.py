@@ -20,7 +20,7 @@ from tests.ports import free_port, wait_for
 SMALL = "--env CartPole-v1 --hidden 16 --envs 4 --initial-steps 200 --block-steps 32 --block-iterations 4 "
 OFTEN = "--eval-every 640 --eval-episodes 2 --confirm-episodes 0 --final-episodes 2 "
 FAILED, INTERRUPTED = 1, 130
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0  # for a process to end; on a busy machine TensorFlow takes a minute to start
 
 Start = Callable[[str], subprocess.Popen[str]]
 
@@ -83,11 +83,11 @@ def test_actors_come_and_go_and_a_killed_learner_resumes(start: Start, tmp_path:
     training.communicate()
     saved = Checkpoints(folder).read()
     assert saved is not None
-    again = start(learner + f"--steps {saved.history.step + 6_000}")
+    again = start(learner + f"--steps {saved.history.step + 2_000}")
     assert ended(again)[0] == 0
     assert ended(second)[0] == 0
     run = read_run(folder)
-    assert run.steps >= saved.history.step + 6_000
+    assert run.steps >= saved.history.step + 2_000
     assert run.iterations > saved.history.rows[-1]["iteration"]
 
 
