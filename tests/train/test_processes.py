@@ -96,15 +96,16 @@ def test_a_killed_replay_comes_back_with_what_it_had(start: Start, tmp_path: Pat
     port, folder, checkpoints = free_port(), tmp_path / "run", tmp_path / "checkpoints"
     kept = f"--checkpoints {checkpoints} --checkpoint-every 1"
     replay = start_replay(start, port, kept)
-    acting = start(f"actor --replay localhost:{port}")
-    words = f"learner --replay localhost:{port} --run {folder} --steps 30000 "
+    # Patient, for on a busy machine the server takes its time to come back.
+    acting = start(f"actor --replay localhost:{port} --patience 300")
+    words = f"learner --replay localhost:{port} --patience 300 --run {folder} --steps 30000 "
     training = start(words + SMALL + OFTEN)
     hear(training, r"^step .* of 30,000")
     wait_for(lambda: any(checkpoints.glob("*/DONE")), "a checkpoint")
     hear(training, r"^step .* of 30,000")
     replay.kill()
     replay.wait()
-    hear(training, "no answer; waiting 60 s")
+    hear(training, "no answer; waiting 300 s")
     replay = start(f"replay --port {port} --min-size 200 --samples-per-insert 8 {kept}")
     hear(replay, r"transitions from ")
     hear(training, "is back after")
