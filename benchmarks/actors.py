@@ -28,6 +28,7 @@ import numpy as np
 
 from rlway_train.silence import only_python_speaks, silence
 
+Process = subprocess.Popen[str]
 RLWAY = Path(sys.executable).with_name("rlway")
 HIDDEN = 128
 
@@ -61,11 +62,12 @@ def measure(actors: int, seconds: float) -> Measured:
         port = probe.getsockname()[1]
     address = f"localhost:{port}"
     with ExitStack() as stack:
-        server = stack.enter_context(running("replay", "--port", str(port), "--limiter", "min-size", said="on port"))
+        server = stack.enter_context(running("replay", "--port", str(port), "--limiter", "min-size"))
+        hear(server, "on port")
         announce(address)
-        acting = [
-            stack.enter_context(running("actor", "--replay", address, said="acting in CartPole")) for _ in range(actors)
-        ]
+        acting = [stack.enter_context(running("actor", "--replay", address)) for _ in range(actors)]
+        for actor in acting:
+            hear(actor, "acting in CartPole")
         exchange = Exchange(address)
         before, cpu, server_cpu = exchange.rows().inserted, sum(map(cpu_s, acting)), cpu_s(server)
         start_s = time.perf_counter()
@@ -79,25 +81,26 @@ def measure(actors: int, seconds: float) -> Measured:
 
 
 @contextmanager
-def running(*words: str, said: str) -> Iterator[int]:
-    """The command's process id, once it has said this."""
+def running(*words: str) -> Iterator[Process]:
+    """The command, until the end of the block."""
     process = subprocess.Popen([str(RLWAY), "train", *words], stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if said in line:
-                yield process.pid
-                break
-        else:
-            raise RuntimeError(f"rlway train {' '.join(words)}: ended without saying {said!r}")
+        yield process
     finally:
         process.kill()
         process.wait()
 
 
-def cpu_s(pid: int) -> float:
+def hear(process: Process, words: str) -> None:
+    """Waits until it says this."""
+    assert process.stderr is not None
+    if not any(words in line for line in process.stderr):
+        raise RuntimeError(f"{process.args!r}: ended without saying {words!r}")
+
+
+def cpu_s(process: Process) -> float:
     """The CPU time that a process has taken."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -20,7 +20,7 @@ from tests.ports import free_port, wait_for
 SMALL = "--env CartPole-v1 --hidden 16 --envs 4 --initial-steps 200 --block-steps 32 --block-iterations 4 "
 OFTEN = "--eval-every 640 --eval-episodes 2 --confirm-episodes 0 --final-episodes 2 "
 FAILED, INTERRUPTED = 1, 130
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0  # for a process to end; on a busy machine TensorFlow takes a minute to start
 
 Start = Callable[[str], subprocess.Popen[str]]
 
@@ -83,11 +83,11 @@ def test_actors_come_and_go_and_a_killed_learner_resumes(start: Start, tmp_path:
     training.communicate()
     saved = Checkpoints(folder).read()
     assert saved is not None
-    again = start(learner + f"--steps {saved.history.step + 6_000}")
+    again = start(learner + f"--steps {saved.history.step + 2_000}")
     assert ended(again)[0] == 0
     assert ended(second)[0] == 0
     run = read_run(folder)
-    assert run.steps >= saved.history.step + 6_000
+    assert run.steps >= saved.history.step + 2_000
     assert run.iterations > saved.history.rows[-1]["iteration"]
 
 
@@ -96,15 +96,16 @@ def test_a_killed_replay_comes_back_with_what_it_had(start: Start, tmp_path: Pat
     port, folder, checkpoints = free_port(), tmp_path / "run", tmp_path / "checkpoints"
     kept = f"--checkpoints {checkpoints} --checkpoint-every 1"
     replay = start_replay(start, port, kept)
-    acting = start(f"actor --replay localhost:{port}")
-    words = f"learner --replay localhost:{port} --run {folder} --steps 30000 "
+    # Patient, for on a busy machine the server takes its time to come back.
+    acting = start(f"actor --replay localhost:{port} --patience 300")
+    words = f"learner --replay localhost:{port} --patience 300 --run {folder} --steps 30000 "
     training = start(words + SMALL + OFTEN)
     hear(training, r"^step .* of 30,000")
     wait_for(lambda: any(checkpoints.glob("*/DONE")), "a checkpoint")
     hear(training, r"^step .* of 30,000")
     replay.kill()
     replay.wait()
-    hear(training, "no answer; waiting 60 s")
+    hear(training, "no answer; waiting 300 s")
     replay = start(f"replay --port {port} --min-size 200 --samples-per-insert 8 {kept}")
     hear(replay, r"transitions from ")
     hear(training, "is back after")
