@@ -226,7 +226,8 @@ class ReverbReplay(ReverbRows, Replay):
         super().__init__(self._server.address, width, patience_s)
 
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
-        super().write(rows, waiting)
+        # The limiter would wait for ever for someone to draw from rows that only make room for others.
+        super().write(rows[-self._table.capacity :], waiting)
         self._latest.write(rows)
 
     def save(self, folder: Path) -> None:
