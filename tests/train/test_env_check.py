@@ -108,6 +108,12 @@ class Count(py_environment.PyEnvironment):
         return ts.termination(self.seen(), 5.0) if action else ts.truncation(self.seen(), 5.0)
     def seen(self):
         return np.array([self.n], np.int32)
+
+class Bytes(Count):
+    def observation_spec(self):
+        return array_spec.ArraySpec((1,), np.uint8)
+    def seen(self):
+        return np.array([self.n], np.uint8)
 """
 
 
@@ -193,6 +199,14 @@ def test_a_tf_agents_environment_can_be_trained_on(tmp_path: Path) -> None:
         assert [step[1] for step in steps] == [action, action, 5.0]
         assert steps[-1][2:4] == ended
         assert steps[-1][0].tolist() == [3]
+
+
+def test_bytes_without_bounds_go_from_0_to_255(tmp_path: Path) -> None:
+    """What a dtype can hold need not lie evenly around zero."""
+    path = tmp_path / "bytes.py"
+    path.write_text(PY_ENVIRONMENT)
+    observation = find_domain(f"{path}:Bytes").observation
+    assert (observation.minimum, observation.maximum) == (0.0, 255.0)
 
 
 def test_a_time_limit_replaces_the_environments_own() -> None:

@@ -124,6 +124,13 @@ def test_a_folder_that_holds_something_is_never_written_to(tmp_path: Path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here a file stands where its parent should be."""
+    (tmp_path / "file").write_text("")
+    assert run("--env CartPole-v1 --no-xla", tmp_path / "file" / "run") == MISUSED
+    assert "cannot be made: Not a directory; name another folder" in capsys.readouterr().err
+
+
 def test_help_does_not_wait_for_tensorflow() -> None:
     """The command's module, and so its help, imports neither TensorFlow nor gymnasium."""
     code = "import sys, rlway_train.command; print([m for m in ('tensorflow', 'gymnasium') if m in sys.modules])"
