@@ -21,7 +21,6 @@ REFUSED = [
     ("--env Pendulum-v1", FAILED, "rlway train sac"),
     ("--env CartPole-v1 --discretize 5", FAILED, "continuous action"),
     ("--env FrozenLake-v1", FAILED, "Box of rank 1"),
-    ("--env rlway-tests/Nested-v0", FAILED, "Box of rank 1"),
     ("--preset cartpol", MISUSED, "did you mean cartpole"),
     ("--preset pendulum-sac", MISUSED, "'pendulum-sac' is one of `rlway train sac`"),
     ("", MISUSED, "--env"),
