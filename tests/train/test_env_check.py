@@ -118,6 +118,12 @@ class Nested(Count):
             "steps": {"taken": np.float32(self.n), "left": np.float32(3 - self.n)},
             "constant": np.array([7, 8], np.float32),
         }
+
+class Bytes(Count):
+    def observation_spec(self):
+        return array_spec.ArraySpec((1,), np.uint8)
+    def seen(self):
+        return np.array([self.n], np.uint8)
 """
 
 
@@ -203,6 +209,14 @@ def test_a_tf_agents_environment_can_be_trained_on(tmp_path: Path) -> None:
         assert [step[1] for step in steps] == [action, action, 5.0]
         assert steps[-1][2:4] == ended
         assert steps[-1][0].tolist() == [3]
+
+
+def test_bytes_without_bounds_go_from_0_to_255(tmp_path: Path) -> None:
+    """What a dtype can hold need not lie evenly around zero."""
+    path = tmp_path / "bytes.py"
+    path.write_text(PY_ENVIRONMENT)
+    observation = find_domain(f"{path}:Bytes").observation
+    assert (observation.minimum, observation.maximum) == (0.0, 255.0)
 
 
 def test_a_time_limit_replaces_the_environments_own() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from rlway_client.errors import RlwayError
+from rlway_client.errors import RlwayError, UsageError
 from rlway_client.run import Run
 from rlway_client.specs import FloatArray
 from rlway_train.acting import GreedyPolicy, Policy
@@ -53,7 +53,8 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchang
         with closing(training):
             training.run()
         reporter.stage("finishing")
-        return _finish(plan, domain, record, reporter, training)
+        with record.written("what the training achieved"):
+            return _finish(plan, domain, record, reporter, training)
 
 
 class Training:
@@ -71,7 +72,7 @@ class Training:
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
         self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), exchange)
         self._earlier_returns = history.returns
-        self.state = State(history.step)
+        self.state = State(history.step, mean_return=history.rows[-1]["mean_return"] if history.rows else np.nan)
         self._best_weights: list[FloatArray] = []
 
     def _make_collector(self, seed: int, exchange: Exchange | None) -> Collector | CollectorProcess | Received:
@@ -94,7 +95,7 @@ class Training:
 
     def run(self) -> None:
         settings, learner, history = self._plan.settings, self.learner, self.history
-        self._reporter.stage("training")
+        self._reporter.begin(history.step)
         self._record.save_policies(learner)
         if history.step:
             learner.episodes_ended(len(history.returns))
@@ -103,6 +104,11 @@ class Training:
             learner.write(self._collector.collect(learner.random, settings.initial_steps))
             history.step = self._collector.taken
             history.next_evaluation = self._next_evaluation()
+            if self._enough:
+                raise UsageError(
+                    f"--episodes: expected more than end within the {history.step} random steps at first, got "
+                    f"{settings.episodes}; lower --initial-steps."
+                )
         try:
             traced = False
             while not self._ended():
@@ -161,11 +167,16 @@ class Training:
     def _episodes_ended(self) -> int:
         return len(self._earlier_returns) + len(self._collector.returns)
 
+    @property
+    def _enough(self) -> bool:
+        """Whether as many training episodes have ended as there shall be."""
+        episodes: int | None = self._plan.settings.episodes
+        return episodes is not None and self._episodes_ended >= episodes
+
     def _ended(self) -> bool:
         """Whether the training is over; evaluates where that is due."""
         settings, history = self._plan.settings, self.history
-        enough = settings.episodes is not None and self._episodes_ended >= settings.episodes
-        over = history.step >= settings.steps or enough
+        over = history.step >= settings.steps or self._enough
         evaluated = bool(history.rows) and history.rows[-1]["step"] == history.step
         if history.step >= history.next_evaluation or (over and not evaluated):
             self._evaluate()

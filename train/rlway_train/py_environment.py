@@ -85,8 +85,8 @@ def _box(spec: Any, what: str) -> Box:
     if not hasattr(spec, "shape"):
         raise EnvironmentFault(f"{what}_spec: expected one array, got {spec}; flatten it.")
     dtype: Any = np.dtype(spec.dtype)
-    unbounded = np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+    lowest, highest = (-np.inf, np.inf) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     shape = tuple(spec.shape) or (1,)
-    low = np.broadcast_to(getattr(spec, "minimum", -unbounded), shape).astype(dtype)
-    high = np.broadcast_to(getattr(spec, "maximum", unbounded), shape).astype(dtype)
+    low = np.broadcast_to(getattr(spec, "minimum", lowest), shape).astype(dtype)
+    high = np.broadcast_to(getattr(spec, "maximum", highest), shape).astype(dtype)
     return Box(low, high, shape, dtype)

@@ -37,6 +37,7 @@ COLUMNS = {
     "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
     "episodes.csv": ["episode", "return"],
 }
+DRAFTED = (*COLUMNS, "run.json")
 UNFINISHED = {"policies", "train", *COLUMNS}  # what a training leaves that was killed before it saved anything
 
 
@@ -52,7 +53,10 @@ class Record:
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def __enter__(self) -> Record:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--run {self.folder}: cannot be made: {error.strerror}; name another folder.") from error
         with ExitStack() as stack:
             stack.enter_context(locked(self.folder))
             self._begin()
@@ -68,6 +72,8 @@ class Record:
                 self._vanish()
 
     def _begin(self) -> None:
+        if self._resume:
+            self._forget_drafts()
         saved = self._checkpoints.read() if self._resume else None
         if saved is not None:
             self.history = saved.history
@@ -91,6 +97,13 @@ class Record:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def _forget_drafts(self) -> None:
+        """What rlway_client.files was writing when the training was killed, and nothing else that is hidden."""
+        for name in DRAFTED:
+            for draft in self.folder.glob(f".{name}.*"):
+                draft.unlink()
+        self._checkpoints.forget_drafts()
+
     def _forget_what_came_later(self) -> None:
         """After the last checkpoint the killed training went on for a while; that will be trained anew."""
         self._write_evaluations()
@@ -101,39 +114,44 @@ class Record:
 
     def save(self, saved: Saved, learner: Learner[Any], best: list[FloatArray]) -> None:
         """Writes what a resumed training needs."""
-        with self._written("the training's checkpoint"):
+        with self.written("the training's checkpoint"):
             self._checkpoints.save(saved, learner, best)
 
     def restore(self, learner: Learner[Any]) -> list[FloatArray]:
         """The learner as it was saved last; returns the best policy's weights."""
-        return self._checkpoints.restore(learner)
+        weights = self._checkpoints.restore(learner)
+        # A finished run that goes on is unfinished, and its run.json would soon tell of another one.
+        (self.folder / "run.json").unlink(missing_ok=True)
+        return weights
 
     @contextmanager
-    def _written(self, what: str) -> Iterator[None]:
+    def written(self, what: str) -> Iterator[None]:
+        """A block that writes into the folder, and may find the disk full."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
-            raise RunInvalid(
-                f"{self.folder}: {what} could not be written: {reason}; what was saved before is kept, "
-                f"and --resume goes on from it."
-            ) from error
+            kept = "what was saved before is kept, and --resume goes on from it"
+            if self._checkpoints.last is None:
+                kept = "nothing had been saved yet"
+            raise RunInvalid(f"{self.folder}: {what} could not be written: {reason}; {kept}.") from error
 
     def save_policies(self, learner: Learner[Any]) -> None:
         """Writes the three SavedModels, with the weights of this moment; checkpoints then follow."""
-        self._trigger = PolicySavedModelTrigger(
-            str(self.folder / "policies"),
-            learner.agent,
-            learner.train_step,
-            interval=NEVER,  # by itself; `save_checkpoint` pulls it
-            extra_concrete_functions=[("act", learner.act())],
-        )
+        with self.written("the policies"):
+            self._trigger = PolicySavedModelTrigger(
+                str(self.folder / "policies"),
+                learner.agent,
+                learner.train_step,
+                interval=NEVER,  # by itself; `save_checkpoint` pulls it
+                extra_concrete_functions=[("act", learner.act())],
+            )
         learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int) -> None:
         if iteration in self.history.checkpoints:
             return
-        with self._written("the policy's checkpoint"):
+        with self.written("the policy's checkpoint"):
             self._trigger(iteration, force_trigger=True)
         self.history.checkpoints.append(iteration)
 
@@ -149,7 +167,7 @@ class Record:
                 "episodes": evaluation.episodes,
             }
         )
-        with self._written("evaluations.csv"):
+        with self.written("evaluations.csv"):
             self._write_evaluations()
         # Under the names of TF-Agents' own metrics.
         means = {"AverageReturn": evaluation.mean_return, "AverageEpisodeLength": evaluation.mean_length}
