@@ -74,6 +74,10 @@ class Checkpoints:
         path = last / "training.json"
         try:
             saved = msgspec.json.decode(path.read_bytes(), type=Saved)
+        except FileNotFoundError:
+            if self.last != last:  # a training that goes on has written the next one meanwhile
+                return self.read()
+            raise RunInvalid(f"{path}: missing; train anew into another folder.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RunInvalid(f"{path}: cannot be read: {error}; train anew into another folder.") from error
         if saved.schema_version != SCHEMA:

@@ -175,7 +175,7 @@ class Record:
 
     def keep_run_stats(self, step: int, returns: list[float], envs: int) -> None:
         """What TF-Agents' RunStats wrapper counts, and the return of every training episode so far."""
-        with self._written("episodes.csv"):
+        with self.written("episodes.csv"):
             self._write_rows("episodes.csv", [{"episode": i, "return": value} for i, value in enumerate(returns, 1)])
         ended = len(returns)
         counts = {"episodes": ended, "resets": ended + envs, "steps": step}
