@@ -165,11 +165,9 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
         except (RlwayError, KeyboardInterrupt) as error:
             if plan.folder.exists():
                 command = settings.algorithm if exchange is None else f"learner --replay {exchange.address}"
-                again = (
-                    f"rlway train {command} --resume --run {shlex.quote(str(plan.folder))}"
-                    + f" --actors {actors}" * bool(actors)
-                )
-                reporter.note(f"{plan.folder}: unfinished; go on with: {again}")
+                command += f" --actors {actors}" * bool(actors)
+                where = shlex.quote(str(plan.folder))
+                reporter.note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")
             if isinstance(error, KeyboardInterrupt):
                 reporter.note("rlway: interrupted.")
                 raise typer.Exit(130) from None
