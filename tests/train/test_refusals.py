@@ -35,7 +35,7 @@ REFUSED = [
     ("--env CartPole-v1 --replay-capacity 10", MISUSED, "--replay-capacity"),
     ("--env CartPole-v1 --replay redis", MISUSED, "--replay: expected tf or reverb, got redis"),
     ("--env CartPole-v1 --selector prioritized", MISUSED, "--selector: prioritized needs a Reverb server"),
-    ("--env CartPole-v1 --limiter ratio", MISUSED, "add --replay reverb"),
+    ("--env CartPole-v1 --limiter min-size", MISUSED, "add --replay reverb"),
     ("--env CartPole-v1 --strategy mirrored", MISUSED, "add --replay reverb"),
     ("--env CartPole-v1 --replay reverb --online", MISUSED, "--online"),
     ("--env CartPole-v1 --replay reverb --deterministic", MISUSED, "use --replay tf"),
