@@ -40,7 +40,15 @@ def run_tflite(bundle: Bundle, observations: AnyArray, noise: AnyArray) -> dict[
 
 def test_a_bundle_holds_what_the_contract_lists(bundle: Bundle) -> None:
     """Each file of the contract is there, is listed, and has the checksum that the manifest says."""
-    expected = {"model.onnx", "model.tflite", "saved_model.pb", "parity.json", "README.md", "learning_curve.png"}
+    expected = {
+        "model.onnx",
+        "model.tflite",
+        "saved_model.pb",
+        "parity.json",
+        "parity.npz",
+        "README.md",
+        "learning_curve.png",
+    }
     assert expected <= set(bundle.manifest.files)
     on_disk = {str(p.relative_to(bundle.path)) for p in bundle.path.rglob("*") if p.is_file()}
     assert on_disk == set(bundle.manifest.files) | {"manifest.json"}
