@@ -1,7 +1,7 @@
 """The bundle: every file of one version, published in one rename.
 
 In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel.
-Out:     `models/<policy>/<version>/`, the next free version, and its manifest.
+Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
 Refuses: files that do not act as the SavedModel does (ExportRefused); then nothing is published.
 """
 
@@ -29,6 +29,7 @@ from rlway_export.card import model_card
 from rlway_export.draft import Draft
 from rlway_export.source import Source
 from rlway_export.targets import Target
+from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
@@ -46,7 +47,10 @@ def write_bundle(
         path = models / name / str(_next_version(models / name))
         try:
             with folder_that_appears_whole(path) as draft:
-                _fill(draft, source, observations, _describe(source, name, int(path.name)), targets, on_step)
+                manifest = _describe(source, name, int(path.name))
+                _fill(draft, source, observations, manifest, targets, on_step)
+                if (draft / "model.onnx").exists():
+                    publish_config(path.parent, manifest)  # now: there is never a version without it
         except FileExistsError:
             on_step(f"version {path.name} was published by another export meanwhile; taking the next")
         else:
