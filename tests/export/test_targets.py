@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,14 +13,16 @@ from onnx import TensorProto
 
 from rlway_client.bundle import Bundle
 from rlway_client.errors import BundleInvalid, ExportRefused, UsageError
-from rlway_client.exploration import FORCED
+from rlway_client.exploration import FORCED, Explore, draw_noise
 from rlway_client.manifest import Parity
 from rlway_client.onnx_metadata import read_manifest
-from rlway_client.parity import Limit, Runner, Tolerance, compare, limit_for
+from rlway_client.parity import Limit, Runner, Tolerance, compare, limit_for, summarize
+from rlway_client.run import read_run
 from rlway_client.runners import OnnxRunner, open_runner
 from rlway_client.specs import AnyArray, TensorSpec
-from rlway_export import bundle_writer
-from rlway_export.source import Source
+from rlway_export import bundle_writer, parity
+from rlway_export.draft import Draft
+from rlway_export.source import SavedPolicy, Source
 from rlway_export.targets import TARGETS, parse_formats
 
 FILES = {
@@ -49,6 +52,32 @@ def weights(path: Path) -> set[str]:
     interpreter = tf.lite.Interpreter(str(path))
     details = interpreter.get_tensor_details()
     return {detail["dtype"].__name__ for detail in details if np.prod(detail["shape"]) >= 1000}
+
+
+MEAN, SPREAD = np.array([100.0, 0.0, -5.0, 0.01]), np.array([10.0, 1.0, 0.1, 0.001])
+
+
+@pytest.fixture
+def normalizing(trained_run: Path, tmp_path: Path) -> SavedPolicy:
+    """A discrete policy that sees observations as rlway_train's perception makes them."""
+    generator = np.random.default_rng(3)
+    module = tf.Module()
+    module.mean, module.variance = tf.Variable(MEAN.astype(np.float32)), tf.Variable((SPREAD**2).astype(np.float32))
+    shapes = ((4, 64), (64, 64), (64, 2))
+    module.kernels = [tf.Variable((generator.standard_normal(s) / np.sqrt(s[0])).astype(np.float32)) for s in shapes]
+
+    def act(observation: Any, noise: Any) -> dict[str, Any]:
+        flow = (observation - module.mean) * tf.math.rsqrt(module.variance + 1e-8)
+        flow = tf.clip_by_value(flow, -10.0, 10.0)
+        for kernel in module.kernels[:-1]:
+            flow = tf.nn.relu(tf.linalg.matmul(flow, kernel))
+        q_values = tf.linalg.matmul(flow, module.kernels[-1])
+        return {"action": tf.argmax(q_values + noise, axis=-1, output_type=tf.int64), "q_values": q_values}
+
+    signature = [tf.TensorSpec([None, n], tf.float32, name=name) for name, n in (("observation", 4), ("noise", 2))]
+    module.act = tf.function(act, input_signature=signature)
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    return SavedPolicy(tmp_path / "saved", read_run(trained_run))
 
 
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
@@ -176,3 +205,34 @@ def test_the_onnx_runner_names_a_file_that_it_cannot_load(tmp_path: Path) -> Non
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(BundleInvalid, match=r"model\.onnx: onnxruntime cannot load it: "):
         OnnxRunner(tmp_path / "model.onnx")
+
+
+def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tmp_path: Path) -> None:
+    """A SAC run in all formats passes the gate, and any of them gives nearly the SavedModel's actions by itself."""
+    targets = list(TARGETS.values())
+    source = Source.open(continuous_run, "best")
+    bundle = bundle_writer.write_bundle(source, tmp_path / "models", "pendulum", targets, lambda _: None)
+    rows = source.observations()[:100]
+    noise = draw_noise(Explore(sigma=1.0), len(rows), 1, np.random.default_rng(3))
+    noise[::2] = 0.0
+    saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold its variables weakly
+    expected = saved_model.act(rows, noise)["action"].numpy()
+    for target in targets:
+        runner = open_runner(bundle.path / target.files[-1], bundle.manifest)
+        singles = [runner.run({"observation": rows[i : i + 1], "noise": noise[i : i + 1]}) for i in range(len(rows))]
+        found = np.concatenate([single["action"] for single in singles])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * target.tolerance.relative, err_msg=target.name)
+
+
+def test_a_policy_that_normalises_does_so_in_every_format(normalizing: SavedPolicy, tmp_path: Path) -> None:
+    """Mean and spread are folded into the files, and what is far off is clipped, in C as in ONNX and TFLite."""
+    rows = (np.random.default_rng(0).standard_normal((2100, 4)) * SPREAD + MEAN).astype(np.float32)
+    rows[::50] *= 1e6  # as far as clipping goes
+    manifest = bundle_writer._describe(Source(tmp_path, normalizing.run, 1), "normalizing", 1)
+    draft = Draft(tmp_path, normalizing, manifest, rows)
+    evidence = parity.gather(normalizing, rows)
+    for target in TARGETS.values():
+        target.write(draft)
+        path = tmp_path / target.files[-1]
+        found = summarize(parity.judge(evidence, manifest.action, path, target.open(draft), target.tolerance))
+        assert found.passed, (target.name, found)
