@@ -92,7 +92,8 @@ def _fill(
         if (source.folder / file).is_file():
             shutil.copyfile(source.folder / file, folder / file)
     manifest = msgspec.structs.replace(manifest, parity=summary)
-    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
+    file_bytes = {row.file: (folder / row.file).stat().st_size for row in summary}
+    (folder / "README.md").write_text(model_card(manifest, file_bytes), encoding="utf-8")
     files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     (folder / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
 

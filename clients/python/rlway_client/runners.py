@@ -70,6 +70,7 @@ class TFLiteRunner:
         try:
             with muted():
                 self._interpreter = interpreter(model_path=str(path), num_threads=1)
+                self._interpreter.allocate_tensors()  # its delegate reports itself
                 self._act = self._interpreter.get_signature_runner(SIGNATURE)
         except (RuntimeError, ValueError) as error:
             raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
