@@ -9,7 +9,7 @@ CODE := clients serve train export tests benchmarks demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
 	benchmarks/serving.py benchmarks/plain_fastapi.py demo.py
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
-	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py)
+	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py)
 
 .PHONY: help setup demo test lint format bench lock image clean
 
@@ -57,6 +57,7 @@ bench: setup  ## speed beside the peers that are installed (wrk, nginx), and tra
 	.venv-train/bin/python benchmarks/training.py
 	.venv-train/bin/python benchmarks/solving.py
 	.venv-train/bin/python benchmarks/sac_learner.py
+	.venv-train/bin/python benchmarks/actors.py
 	.venv-train/bin/python benchmarks/minitaur.py
 
 image:  ## the server's container image, with docker, podman or buildah (TARGET=train for the other one)

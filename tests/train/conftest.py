@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from gymnasium.spaces import Box, Discrete, MultiBinary
 
 from rlway_client.run import Run, read_run
 from rlway_train.silence import silence
@@ -78,12 +78,6 @@ class Interrupted(Counting):
         return super().step(action)
 
 
-class Nested(Counting):
-    """Observes a dict."""
-
-    observation_space = Dict({"a": Box(0, 1, (2,), np.float32)})
-
-
 class Echo(Counting):
     """Takes two numbers, between 0 and 1 and between −2 and 4; observes those that it took last."""
 
@@ -127,7 +121,7 @@ class Recall(gymnasium.Env[Observation, int]):
         return np.zeros(1, np.float32), float(ended and action == self.shown), ended, False, {}
 
 
-for kind in (Counting, Undefined, Broken, Interrupted, Nested, Echo, Unbounded, Switches, Recall):
+for kind in (Counting, Undefined, Broken, Interrupted, Echo, Unbounded, Switches, Recall):
     gymnasium.register(f"rlway-tests/{kind.__name__}-v0", entry_point=kind)
 
 

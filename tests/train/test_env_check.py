@@ -108,6 +108,22 @@ class Count(py_environment.PyEnvironment):
         return ts.termination(self.seen(), 5.0) if action else ts.truncation(self.seen(), 5.0)
     def seen(self):
         return np.array([self.n], np.int32)
+
+class Nested(Count):
+    def observation_spec(self):
+        number = array_spec.BoundedArraySpec((), np.float32, 0, 3)
+        return {"steps": {"taken": number, "left": number}, "constant": array_spec.ArraySpec((2,), np.float32)}
+    def seen(self):
+        return {
+            "steps": {"taken": np.float32(self.n), "left": np.float32(3 - self.n)},
+            "constant": np.array([7, 8], np.float32),
+        }
+
+class Bytes(Count):
+    def observation_spec(self):
+        return array_spec.ArraySpec((1,), np.uint8)
+    def seen(self):
+        return np.array([self.n], np.uint8)
 """
 
 
@@ -195,6 +211,14 @@ def test_a_tf_agents_environment_can_be_trained_on(tmp_path: Path) -> None:
         assert steps[-1][0].tolist() == [3]
 
 
+def test_bytes_without_bounds_go_from_0_to_255(tmp_path: Path) -> None:
+    """What a dtype can hold need not lie evenly around zero."""
+    path = tmp_path / "bytes.py"
+    path.write_text(PY_ENVIRONMENT)
+    observation = find_domain(f"{path}:Bytes").observation
+    assert (observation.minimum, observation.maximum) == (0.0, 255.0)
+
+
 def test_a_time_limit_replaces_the_environments_own() -> None:
     """In the vectorised form as in the single one."""
     domain = find_domain("CartPole-v1", time_limit=5)
@@ -211,3 +235,18 @@ def test_the_checker_has_nothing_against_what_gymnasium_ships(capsys: pytest.Cap
         assert run("env", "check", name, "--episodes", "2") == 0
         assert name in capsys.readouterr().out
     assert isinstance(gymnasium.make("CartPole-v1"), gymnasium.Env)
+
+
+def test_a_tf_agents_environment_may_observe_a_dict(tmp_path: Path) -> None:
+    """However deep; numbers without a dimension are vectors of one."""
+    path = tmp_path / "nested.py"
+    path.write_text(PY_ENVIRONMENT)
+    domain = find_domain(f"{path}:Nested")
+    assert [(leaf.path, leaf.shape) for leaf in domain.leaves] == [
+        (("constant",), (2,)),
+        (("steps", "left"), (1,)),
+        (("steps", "taken"), (1,)),
+    ]
+    environments = domain.make_many(1)
+    assert environments.reset(seed=0).tolist() == [[7, 8, 3, 0]]
+    assert environments.step(np.array([1])).observation.tolist() == [[7, 8, 2, 1]]

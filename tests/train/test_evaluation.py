@@ -10,9 +10,10 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from rlway_train.acting import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy
-from rlway_train.environment import Environments, OneEpisode, find_domain
+from rlway_train.environment import Environments, find_domain
 from rlway_train.evaluation import Evaluator
 from rlway_train.seeds import RANGE_BITS, ROOM, Purpose, seed_for
+from rlway_train.wrappers import OneEpisode
 from tests.policies import Always, Counting
 
 

@@ -60,6 +60,16 @@ def test_training_ends_after_so_many_episodes(tmp_path: Path, capsys: pytest.Cap
     assert done["latest_checkpoint"] == done["iterations"]
 
 
+def test_episodes_that_end_before_anything_is_learned_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three hundred random steps are a dozen episodes of CartPole; nothing untrained is left behind."""
+    words = "--env CartPole-v1 --episodes 2 --envs 2 --initial-steps 300 --no-xla --eval-episodes 2"
+    assert run("train", "dqn", *words.split(), "--run", str(tmp_path / "run")) == 2
+    assert "lower --initial-steps" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_online_learning_uses_each_step_once_in_order() -> None:
     """With plain gradient descent, a block of two updates is two blocks of one."""
     rows = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)

@@ -21,7 +21,6 @@ REFUSED = [
     ("--env Pendulum-v1", FAILED, "rlway train sac"),
     ("--env CartPole-v1 --discretize 5", FAILED, "continuous action"),
     ("--env FrozenLake-v1", FAILED, "Box of rank 1"),
-    ("--env rlway-tests/Nested-v0", FAILED, "Box of rank 1"),
     ("--preset cartpol", MISUSED, "did you mean cartpole"),
     ("--preset pendulum-sac", MISUSED, "'pendulum-sac' is one of `rlway train sac`"),
     ("", MISUSED, "--env"),
@@ -122,6 +121,13 @@ def test_a_folder_that_holds_something_is_never_written_to(tmp_path: Path, capsy
     assert run("--preset cartpole", tmp_path) == MISUSED
     assert "already holds something" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here a file stands where its parent should be."""
+    (tmp_path / "file").write_text("")
+    assert run("--env CartPole-v1 --no-xla", tmp_path / "file" / "run") == MISUSED
+    assert "cannot be made: Not a directory; name another folder" in capsys.readouterr().err
 
 
 def test_help_does_not_wait_for_tensorflow() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -13,11 +14,14 @@ import numpy as np
 import pytest
 
 from rlway_client.cli import main
+from rlway_client.errors import UsageError
 from rlway_client.run import read_run
 from rlway_train.algorithms import make_learner
-from rlway_train.checkpoint import Checkpoints
+from rlway_train.checkpoint import FOLDER, Checkpoints
 from rlway_train.environment import find_domain
 from rlway_train.learner import Learner
+from rlway_train.plan import Wish, make_plan
+from rlway_train.record import Record
 from rlway_train.settings import DqnSettings, SacSettings, Settings
 from tests.conftest import TRAIN
 
@@ -116,9 +120,15 @@ def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = start(folder, "--steps", "1000")
     first.communicate(timeout=120)
-    longer = start(folder, "--resume", "--steps", "2000")
+    longer = start(folder, "--resume", "--steps", "2000", "--run-stats")
+    wait_for(longer, "step ")
+    assert not (folder / "run.json").exists()  # what says that a run is complete
     longer.communicate(timeout=120)
     assert (first.returncode, longer.returncode) == (0, 0)
+    with (folder / "episodes.csv").open(newline="") as file:
+        episodes = list(csv.DictReader(file))
+    assert [int(row["episode"]) for row in episodes] == [*range(1, len(episodes) + 1)]
+    assert 1500 < sum(float(row["return"]) for row in episodes) <= whole(2000)[-1]  # one for every step
     assert read_run(folder).steps == whole(2000)[-1]
     assert evaluated_steps(folder)[-1] == whole(2000)[-1]
 
@@ -143,6 +153,48 @@ def test_a_resumed_training_cannot_become_another(
     assert was in says
     assert now in says
     assert evaluated_steps(interrupted) == before
+
+
+def test_flags_are_checked_beside_the_settings_of_the_run_and_not_the_usual_ones(interrupted: Path) -> None:
+    """900 steps are fewer than the random ones that a training usually begins with, and more than this one's 200."""
+    plan = make_plan(DqnSettings, Wish(None, None, interrupted, None, resume=True), {"steps": 900})
+    assert (plan.settings.steps, plan.settings.initial_steps, plan.env) == (900, 200, "CartPole-v1")
+
+
+def test_what_a_killed_training_was_writing_is_removed(interrupted: Path, tmp_path: Path) -> None:
+    """Half a replay can be large. Other hidden files are somebody's own."""
+    folder = tmp_path / "copy"
+    shutil.copytree(interrupted, folder)
+    (draft := folder / "train/checkpoints/.99.abcdefgh").mkdir()
+    (draft / "replay.npy").write_bytes(b"half")
+    (folder / ".evaluations.csv.abcdefgh").write_text("half")
+    (folder / ".notes").write_text("mine")
+    before = {path for path in folder.rglob("*") if "abcdefgh" not in str(path)}
+    with Record(folder, resume=True):
+        assert before <= set(folder.rglob("*"))
+        assert [path for path in folder.rglob("*") if "abcdefgh" in str(path)] == []
+
+
+def test_a_training_that_was_killed_while_it_first_wrote_can_be_begun_anew(tmp_path: Path) -> None:
+    """It left half a file and no checkpoint."""
+    (tmp_path / ".evaluations.csv.abcdefgh").write_text("half")
+    (tmp_path / "policies").mkdir()
+    with Record(tmp_path, resume=True) as record:
+        assert record.history.step == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+def test_results_that_cannot_be_written_are_told_in_a_sentence(
+    interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training itself has ended and is saved; what stands in the way here is a folder."""
+    folder = tmp_path / "copy"
+    shutil.copytree(interrupted, folder)
+    (folder / "observations.npz").mkdir()
+    assert status("train", "dqn", "--resume", "--steps", "300", "--run", str(folder)) == FAILED
+    says = capsys.readouterr().err
+    assert "could not be written: Is a directory; what was saved before is kept" in says
+    assert Checkpoints(folder).read() is not None
 
 
 def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +248,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_named(interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not a traceback from deep within TensorFlow."""
     folder = tmp_path / "copy"
-    subprocess.run(["cp", "-r", str(interrupted), str(folder)], check=True)
+    shutil.copytree(interrupted, folder)
     last = Checkpoints(folder).last
     assert last is not None
     (data,) = last.glob("agent.data*")
@@ -255,6 +307,17 @@ def test_everything_that_learning_changes_is_restored(env: str, settings: Settin
             np.testing.assert_allclose(now, was, atol=1e-6)
     for one in (learned, fresh):
         one.close()
+
+
+def test_a_replay_that_actors_filled_is_not_called_damaged(tmp_path: Path) -> None:
+    """It is on their server; the way to go on is named, not a training anew."""
+    env, settings = LEARNERS[-1]
+    (folder := tmp_path / FOLDER / "1").mkdir(parents=True)
+    fresh, _ = learner(env, settings, folder)
+    with pytest.raises(UsageError, match="go on with --actors N") as refused:
+        Checkpoints(tmp_path).restore(fresh)
+    assert "cannot be read" not in str(refused.value)
+    fresh.close()
 
 
 @pytest.mark.parametrize(

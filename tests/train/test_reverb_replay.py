@@ -68,6 +68,14 @@ def test_the_oldest_rows_make_room_for_new_ones(replay: Open) -> None:
     assert set(numbers(drawn(one, 10))) == set(range(55, 65))
 
 
+def test_of_more_rows_than_fit_the_latest_are_written(replay: Open) -> None:
+    """Nobody draws from the others, and the limiter would wait for that."""
+    one = replay(patience_s=0.5, capacity=20, min_size=20, samples_per_insert=4.0, ahead=5)
+    one.write(rows(1, 100))
+    assert (one.size, one.inserted) == (20, 20)
+    assert set(numbers(drawn(one, 2, batch_size=10))) <= set(range(81, 101))
+
+
 def test_a_prioritized_table_draws_by_priority_to_the_power_of_its_exponent(replay: Open) -> None:
     """With an exponent of 0.5, sixteen times the priority is drawn four times as often."""
     one = replay(capacity=100, selector="prioritized", priority_exponent=0.5)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from rlway_client.errors import RunInvalid, UsageError
+from rlway_client.errors import RlwayError, RunInvalid, UsageError
 from rlway_client.files import folder_that_appears_whole
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.history import History
@@ -74,6 +74,10 @@ class Checkpoints:
         path = last / "training.json"
         try:
             saved = msgspec.json.decode(path.read_bytes(), type=Saved)
+        except FileNotFoundError:
+            if self.last != last:  # a training that goes on has written the next one meanwhile
+                return self.read()
+            raise RunInvalid(f"{path}: missing; train anew into another folder.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise RunInvalid(f"{path}: cannot be read: {error}; train anew into another folder.") from error
         if saved.schema_version != SCHEMA:
@@ -88,9 +92,16 @@ class Checkpoints:
             learner.restore(last)
             with np.load(last / "best.npz", allow_pickle=False) as arrays:
                 return [arrays[name] for name in arrays.files]
+        except RlwayError:  # says by itself what is wrong
+            raise
         except Exception as error:  # TensorFlow has no one kind for "this is damaged"
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunInvalid(f"{last}: cannot be read: {reason}; train anew into another folder.") from error
+
+    def forget_drafts(self) -> None:
+        """Removes what was being written when a training was killed."""
+        for draft in self._folder.glob(".*"):
+            shutil.rmtree(draft)
 
     def _numbers(self) -> list[int]:
         if not self._folder.is_dir():

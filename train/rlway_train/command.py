@@ -8,6 +8,7 @@ TensorFlow takes seconds to import, so nothing here imports it before every flag
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -150,7 +151,7 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
     from rlway_train.progress import Reporter
 
     with Reporter(settings.steps) as reporter:
-        from rlway_train.loop import train
+        from rlway_train.trainer import train
 
         silence_compiler()
         if settings.deterministic:
@@ -164,8 +165,9 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
         except (RlwayError, KeyboardInterrupt) as error:
             if plan.folder.exists():
                 command = settings.algorithm if exchange is None else f"learner --replay {exchange.address}"
-                again = f"rlway train {command} --resume --run {plan.folder}" + f" --actors {actors}" * bool(actors)
-                reporter.note(f"{plan.folder}: unfinished; go on with: {again}")
+                command += f" --actors {actors}" * bool(actors)
+                where = shlex.quote(str(plan.folder))
+                reporter.note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")
             if isinstance(error, KeyboardInterrupt):
                 reporter.note("rlway: interrupted.")
                 raise typer.Exit(130) from None
@@ -176,8 +178,8 @@ def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter
     """The server is here, where the learner draws from it without a network; the actors are children."""
     from rlway_train.actors import Actors
     from rlway_train.exchange import Exchange, message_tables
-    from rlway_train.loop import train
     from rlway_train.reverb_replay import LocalServer, Table
+    from rlway_train.trainer import train
 
     with closing(LocalServer(Table.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
         with Actors(actors, server.address, plan.env) as acting:

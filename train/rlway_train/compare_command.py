@@ -28,7 +28,7 @@ def compare(
     """
     if picture.suffix.lower() != ".png":
         raise UsageError(f"--picture: expected a file that ends in .png, got {picture}")
-    groups = read_groups(runs)
+    groups = read_groups(list(dict.fromkeys(run.resolve() for run in runs)))
     from rlway_train.silence import silence
 
     silence()

@@ -21,10 +21,13 @@ from rlway_client.errors import ServerUnreachable
 from rlway_client.specs import FloatArray
 from rlway_train.deadline import within
 from rlway_train.reverb_replay import ROWS
+from rlway_train.settings import Settings
 
 JOB, POLICY, EPISODES = "job", "policy", "episodes"
 UNREAD_EPISODES = 10_000  # messages; the oldest are forgotten when no learner reads them
 UNLIMITED = 1e300  # samples
+ATTEMPTS = 5  # for a call whose connection breaks
+AGAIN_S = 0.1  # a port where nobody listens refuses at once
 SOON_S = 2  # an answer takes well under a millisecond
 Message = TypeVar("Message")
 
@@ -35,7 +38,11 @@ class Job(msgspec.Struct, frozen=True):
     algorithm: str
     env: str
     seed: int
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # as JSON has them
+
+    @classmethod
+    def of(cls, settings: Settings, env: str, seed: int) -> Job:
+        return cls(settings.algorithm, env, seed, msgspec.json.decode(msgspec.json.encode(settings)))
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -129,6 +136,7 @@ class Exchange:
                         f"{self._subject}: no answer within {self.patience_s:g} s; is `rlway train replay` running "
                         f"there?"
                     )
+                time.sleep(AGAIN_S)
                 tables = self._answer(SOON_S)
             self._note(f"{self._subject}: is back after {time.monotonic() - start_s:.0f} s.")
         if ROWS not in tables or JOB not in tables:
@@ -184,11 +192,18 @@ class Exchange:
         waiting = self.reach()[EPISODES].current_size
         return [value for message in self._sample(EPISODES, waiting, list[float]) for value in message]
 
+    def save(self) -> None:
+        """Has the server write a checkpoint."""
+        self._do(self._client.checkpoint)
+
     def forget(self) -> None:
         """Empties every table, for another training."""
-        self.reach()
-        for name in (ROWS, JOB, POLICY, EPISODES):
-            within(self.patience_s, self._subject, lambda name=name: self._client.reset(name))  # type: ignore[misc]
+
+        def reset() -> None:
+            for name in (ROWS, JOB, POLICY, EPISODES):
+                self._client.reset(name)
+
+        self._do(reset)
 
     def _latest(self, table: str, kind: type[Message]) -> Message | None:
         """The table's one message, which is read only if it is another since the last time."""
@@ -207,12 +222,18 @@ class Exchange:
         def sample() -> list[Any]:
             return list(self._client.sample(table, n, emit_timesteps=False))
 
-        return [
-            msgspec.msgpack.decode(item.data[0].tobytes(), type=kind)
-            for item in within(self.patience_s, self._subject, sample)
-        ]
+        return [msgspec.msgpack.decode(item.data[0].tobytes(), type=kind) for item in self._do(sample)]
 
     def _write(self, table: str, message: Any) -> None:
         content = np.frombuffer(msgspec.msgpack.encode(message), np.uint8)
-        self.reach()
-        within(self.patience_s, self._subject, lambda: self._client.insert(content, {table: 1.0}))
+        self._do(lambda: self._client.insert(content, {table: 1.0}))
+
+    def _do(self, call: Callable[[], Message]) -> Message:
+        """What the call returns. A connection that breaks in the midst of it is taken up again."""
+        for _ in range(ATTEMPTS):
+            self.reach()
+            try:
+                return within(self.patience_s, self._subject, call)
+            except RuntimeError as error:
+                broken = error
+        raise ServerUnreachable(f"{self._subject}: {str(broken).splitlines()[0]}.") from broken

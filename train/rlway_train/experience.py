@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from rlway_client.errors import UsageError
@@ -45,7 +44,7 @@ class Received:
         settings = learner.settings
         if settings.normalize:
             raise UsageError("--normalize: what actors observe does not pass by the learner; train in one process.")
-        job = Job(learner.algorithm, env, seed, msgspec.to_builtins(settings))
+        job = Job.of(settings, env, seed)
         if _is_free(exchange, job, fixed_settings(type(settings)), step):
             exchange.forget()
         exchange.announce(job)

@@ -11,26 +11,37 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Holds both signals back; a second one of the same kind is the same wish."""
+    """Holds both signals back. Whoever sends a second one has waited long enough: that one is not held."""
     if threading.current_thread() is not threading.main_thread():  # where Python never runs handlers
         yield
         return
     came: list[tuple[int, FrameType | None]] = []
-    earlier = {number: signal.signal(number, lambda *what: came.append(what)) for number in SIGNALS}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if came:
+            _deliver(earlier[signal.Signals(number)], number, frame)
+        came.append((number, frame))
+
+    earlier = {number: signal.signal(number, hold) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
     if came:
-        handler = earlier[signal.Signals(came[0][0])]
-        if callable(handler):
-            handler(*came[0])
-        elif handler == signal.SIG_DFL:
-            signal.raise_signal(came[0][0])
+        _deliver(earlier[signal.Signals(came[0][0])], *came[0])
+
+
+def _deliver(handler: Any, number: int, frame: FrameType | None) -> None:
+    if callable(handler):
+        handler(number, frame)
+    elif handler == signal.SIG_DFL:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)

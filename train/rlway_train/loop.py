@@ -1,77 +1,64 @@
-"""The training of a policy, from an environment to a finished run folder, whatever the algorithm.
+"""The loop of a training, whatever the algorithm: steps, updates, evaluations, checkpoints.
 
-In:      `Plan`.
-Out:     `Run`, and the folder that it describes.
+In:      `Plan`, the run folder's record.
+Out:     the learner, its best weights, and what the training has been through.
 Refuses: what the environment, the learner and the folder refuse. What has been learned until then is saved.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import closing
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from rlway_client.errors import RlwayError
-from rlway_client.run import Run
+from rlway_client.errors import RlwayError, UsageError
 from rlway_client.specs import FloatArray
-from rlway_train.acting import GreedyPolicy, Policy
-from rlway_train.algorithms import make_learner
+from rlway_train.acting import Policy
 from rlway_train.checkpoint import Saved
 from rlway_train.collector import Collector
 from rlway_train.environment import Domain
 from rlway_train.evaluation import Evaluation, Evaluator
 from rlway_train.gathering import make_gathering
-from rlway_train.grid_picture import GRID_WORLD, plot_q_values
 from rlway_train.history import Best
 from rlway_train.interruption import uninterrupted
-from rlway_train.learner import TrainingDiverged
+from rlway_train.learner import Learner, TrainingDiverged
 from rlway_train.plan import Plan
-from rlway_train.plot import plot_learning_curve, plot_training
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
-from rlway_train.spaces import unpack
-from rlway_train.video import film
 from rlway_train.worker import CollectorProcess
 
 if TYPE_CHECKING:
     from rlway_train.exchange import Exchange
     from rlway_train.experience import Received
 
-VISITED_ROWS = 4_096  # observations kept for parity and calibration
 SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
-
-
-def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchange | None = None) -> Run:
-    """Trains, evaluates and writes the whole run folder; with an exchange, from what its actors do."""
-    with Record(plan.folder, plan.resume) as record:
-        training = Training(plan, domain, record, reporter, exchange)
-        with closing(training):
-            training.run()
-        reporter.stage("finishing")
-        return _finish(plan, domain, record, reporter, training)
 
 
 class Training:
     """The loop: collect a block of steps, run a block of updates, now and then evaluate."""
 
     def __init__(
-        self, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, exchange: Exchange | None = None
+        self,
+        plan: Plan[Any],
+        domain: Domain,
+        learner: Learner[Any],
+        record: Record,
+        reporter: Reporter,
+        exchange: Exchange | None = None,
     ) -> None:
         self._plan, self._domain, self._record, self._reporter = plan, domain, record, reporter
         settings, history = plan.settings, record.history
         self.history = history
         self._start_s = time.perf_counter() - history.wall_s
         self._saved_s = self._start_s
-        self.learner = make_learner(plan.settings, domain, plan.seed, exchange)
+        self.learner = learner
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
         self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), exchange)
         self._earlier_returns = history.returns
-        self.state = State(history.step)
+        self.state = State(history.step, mean_return=history.rows[-1]["mean_return"] if history.rows else np.nan)
         self._best_weights: list[FloatArray] = []
 
     def _make_collector(self, seed: int, exchange: Exchange | None) -> Collector | CollectorProcess | Received:
@@ -88,21 +75,28 @@ class Training:
         return Collector(self._domain.make_many(settings.envs), seed, gathering)
 
     def close(self) -> None:
-        """Ends the collecting and the replay; evaluations and films may follow."""
+        """Ends the collecting; evaluations and films may follow."""
         self._collector.close()
-        self.learner.close()
 
     def run(self) -> None:
         settings, learner, history = self._plan.settings, self.learner, self.history
-        self._reporter.stage("training")
+        self._reporter.begin(history.step)
         self._record.save_policies(learner)
         if history.step:
             learner.episodes_ended(len(history.returns))
             self._best_weights = self._record.restore(learner)
+            # Evaluations may be further apart, or closer, than they were.
+            latest = int(history.rows[-1]["step"]) if history.rows else settings.initial_steps
+            history.next_evaluation = self._evaluation_after(latest)
         else:
             learner.write(self._collector.collect(learner.random, settings.initial_steps))
             history.step = self._collector.taken
-            history.next_evaluation = self._next_evaluation()
+            history.next_evaluation = self._evaluation_after(history.step)
+            if self._enough:
+                raise UsageError(
+                    f"--episodes: expected more than end within the {history.step} random steps at first, got "
+                    f"{settings.episodes}; lower --initial-steps."
+                )
         try:
             traced = False
             while not self._ended():
@@ -161,11 +155,16 @@ class Training:
     def _episodes_ended(self) -> int:
         return len(self._earlier_returns) + len(self._collector.returns)
 
+    @property
+    def _enough(self) -> bool:
+        """Whether as many training episodes have ended as there shall be."""
+        episodes: int | None = self._plan.settings.episodes
+        return episodes is not None and self._episodes_ended >= episodes
+
     def _ended(self) -> bool:
         """Whether the training is over; evaluates where that is due."""
         settings, history = self._plan.settings, self.history
-        enough = settings.episodes is not None and self._episodes_ended >= settings.episodes
-        over = history.step >= settings.steps or enough
+        over = history.step >= settings.steps or self._enough
         evaluated = bool(history.rows) and history.rows[-1]["step"] == history.step
         if history.step >= history.next_evaluation or (over and not evaluated):
             self._evaluate()
@@ -181,9 +180,9 @@ class Training:
             and best.evaluation.mean_return >= goal
         )
 
-    def _next_evaluation(self) -> int:
+    def _evaluation_after(self, step: int) -> int:
         every: int = self._plan.settings.eval_every
-        return (self.history.step // every + 1) * every
+        return (step // every + 1) * every
 
     def _show(self) -> None:
         state, history = self.state, self.history
@@ -211,7 +210,7 @@ class Training:
     def _keep(self, evaluation: Evaluation, weights: list[FloatArray], is_best: bool) -> None:
         learner, history = self.learner, self.history
         iteration, step = learner.iterations, history.step
-        history.next_evaluation = self._next_evaluation()
+        history.next_evaluation = self._evaluation_after(step)
         if is_best:
             self._record.save_checkpoint(iteration)
             history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
@@ -227,6 +226,9 @@ class Training:
                 "training/return": float(np.mean(self.training_returns[-100:] or [0.0])),
             },
         )
+        settings = self._plan.settings
+        if settings.run_stats:
+            self._record.keep_run_stats(step, self.training_returns, settings.envs)
         self.state.mean_return = evaluation.mean_return
         self._reporter.evaluated(self.state, is_best)
 
@@ -252,59 +254,3 @@ class Training:
         with uninterrupted():
             self._record.save(saved, self.learner, self._best_weights)
         self._saved_s = time.perf_counter()
-
-
-def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training) -> Run:
-    settings, learner, evaluator = plan.settings, training.learner, training.evaluator
-    history, best, policy = training.history, training.best, training.best_policy
-    final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
-    random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
-    visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
-    record.save_observations(unpack(visited, domain.leaves))
-    for name, filmed in (("trained", policy), ("random", learner.random)):
-        try:
-            film(domain, filmed, seed_for(plan.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
-        except Exception as error:  # a missing renderer must not cost the training
-            reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")
-    plot_learning_curve(
-        record.folder / "learning_curve.png",
-        f"{learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
-        history.rows,
-        best.iteration,
-        random.mean_return,
-        domain.reward_threshold,
-    )
-    plot_training(
-        record.folder / "training_curve.png",
-        f"Training episodes of {learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
-        training.training_returns,
-        history.blocks,
-    )
-    if domain.spec.id == GRID_WORLD and isinstance(policy, GreedyPolicy):
-        plot_q_values(record.folder / "q_values.png", policy)
-    run = Run(
-        algorithm=learner.algorithm,
-        env=domain.env,
-        preset=plan.preset,
-        seed=plan.seed,
-        observation=domain.leaves,
-        action=domain.action,
-        action_values=domain.action_values,
-        max_episode_steps=domain.max_episode_steps,
-        noise=learner.noise,
-        state=learner.state,
-        outputs=learner.outputs,
-        hyperparameters=msgspec.to_builtins(settings),
-        versions={name: version(name) for name in ("rlway-train", "tensorflow", "tf-agents", "gymnasium", "numpy")},
-        steps=history.step,
-        iterations=learner.iterations,
-        iterations_per_s=round(history.iterations_per_s, 1),
-        wall_s=round(training.wall_s, 2),
-        best_checkpoint=best.iteration,
-        latest_checkpoint=learner.iterations,
-        final_return=final.mean_return,
-        final_episodes=final.episodes,
-        random_return=random.mean_return,
-    )
-    record.finish(run)
-    return run

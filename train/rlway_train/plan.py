@@ -61,12 +61,12 @@ def make_plan(kind: type[Chosen], wish: Wish, flags: dict[str, Any]) -> Plan[Cho
     """`kind` are the algorithm's settings; of the flags those count that were given."""
     folder = wish.folder
     known_env, known = find_preset(wish.preset, kind) if wish.preset is not None else (None, kind())
-    settings = overridden(known, flags)
     saved = _look_into(folder, wish.resume)
     if saved is not None:
         settings = overridden(_settings_of(saved, kind, folder), flags)
         _check_same(saved, wish, settings)
         return Plan(saved.env, saved.preset, saved.seed, settings, folder, True, saved)
+    settings = overridden(known, flags)
     env = wish.env or known_env
     if env is None:
         raise UsageError("name an environment with --env, or a preset with --preset.")

@@ -52,6 +52,7 @@ class Reporter:
     def __init__(self, steps: int) -> None:
         self._steps = steps
         self._start_s = self._shown_s = time.monotonic()
+        self._start_step = 0
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[stage]}"),
@@ -78,6 +79,11 @@ class Reporter:
         """What goes on now, besides the training itself."""
         self._bar.update(self._task, stage=name)
 
+    def begin(self, step: int) -> None:
+        """The training goes on from this step, and what came before says nothing of how fast."""
+        self._start_s, self._start_step = time.monotonic(), step
+        self._bar.update(self._task, stage="training", completed=step)
+
     def update(self, state: State) -> None:
         now_s = time.monotonic()
         if now_s - self._shown_s < (LINE_S if self._bar.disable else DRAWN_S):
@@ -102,5 +108,6 @@ class Reporter:
         self.note(f"step {state.step:>7,} of {self._steps:,}  {state.words}  ETA {self._eta(state.step)}{mark}")
 
     def _eta(self, step: int) -> str:
-        left_s = (time.monotonic() - self._start_s) * max(self._steps - step, 0) / max(step, 1)
+        per_step_s = (time.monotonic() - self._start_s) / max(step - self._start_step, 1)
+        left_s = per_step_s * max(self._steps - step, 0)
         return f"{left_s / 60:.0f} min" if left_s >= 120 else f"{left_s:.0f} s"

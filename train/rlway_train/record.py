@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,12 @@ from rlway_train.learner import Learner
 from rlway_train.lock import locked
 
 NEVER = 1 << 62  # iterations
-COLUMNS = ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
-UNFINISHED = {"policies", "train", "evaluations.csv"}  # what a training leaves that was killed before it saved anything
+COLUMNS = {
+    "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
+    "episodes.csv": ["episode", "return"],
+}
+DRAFTED = (*COLUMNS, "run.json")
+UNFINISHED = {"policies", "train", *COLUMNS}  # what a training leaves that was killed before it saved anything
 
 
 class Record:
@@ -49,7 +53,10 @@ class Record:
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def __enter__(self) -> Record:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--run {self.folder}: cannot be made: {error.strerror}; name another folder.") from error
         with ExitStack() as stack:
             stack.enter_context(locked(self.folder))
             self._begin()
@@ -65,6 +72,8 @@ class Record:
                 self._vanish()
 
     def _begin(self) -> None:
+        if self._resume:
+            self._forget_drafts()
         saved = self._checkpoints.read() if self._resume else None
         if saved is not None:
             self.history = saved.history
@@ -88,6 +97,13 @@ class Record:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def _forget_drafts(self) -> None:
+        """What rlway_client.files was writing when the training was killed, and nothing else that is hidden."""
+        for name in DRAFTED:
+            for draft in self.folder.glob(f".{name}.*"):
+                draft.unlink()
+        self._checkpoints.forget_drafts()
+
     def _forget_what_came_later(self) -> None:
         """After the last checkpoint the killed training went on for a while; that will be trained anew."""
         self._write_evaluations()
@@ -98,39 +114,44 @@ class Record:
 
     def save(self, saved: Saved, learner: Learner[Any], best: list[FloatArray]) -> None:
         """Writes what a resumed training needs."""
-        with self._written("the training's checkpoint"):
+        with self.written("the training's checkpoint"):
             self._checkpoints.save(saved, learner, best)
 
     def restore(self, learner: Learner[Any]) -> list[FloatArray]:
         """The learner as it was saved last; returns the best policy's weights."""
-        return self._checkpoints.restore(learner)
+        weights = self._checkpoints.restore(learner)
+        # A finished run that goes on is unfinished, and its run.json would soon tell of another one.
+        (self.folder / "run.json").unlink(missing_ok=True)
+        return weights
 
     @contextmanager
-    def _written(self, what: str) -> Iterator[None]:
+    def written(self, what: str) -> Iterator[None]:
+        """A block that writes into the folder, and may find the disk full."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
-            raise RunInvalid(
-                f"{self.folder}: {what} could not be written: {reason}; what was saved before is kept, "
-                f"and --resume goes on from it."
-            ) from error
+            kept = "what was saved before is kept, and --resume goes on from it"
+            if self._checkpoints.last is None:
+                kept = "nothing had been saved yet"
+            raise RunInvalid(f"{self.folder}: {what} could not be written: {reason}; {kept}.") from error
 
     def save_policies(self, learner: Learner[Any]) -> None:
         """Writes the three SavedModels, with the weights of this moment; checkpoints then follow."""
-        self._trigger = PolicySavedModelTrigger(
-            str(self.folder / "policies"),
-            learner.agent,
-            learner.train_step,
-            interval=NEVER,  # by itself; `save_checkpoint` pulls it
-            extra_concrete_functions=[("act", learner.act())],
-        )
+        with self.written("the policies"):
+            self._trigger = PolicySavedModelTrigger(
+                str(self.folder / "policies"),
+                learner.agent,
+                learner.train_step,
+                interval=NEVER,  # by itself; `save_checkpoint` pulls it
+                extra_concrete_functions=[("act", learner.act())],
+            )
         learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int) -> None:
         if iteration in self.history.checkpoints:
             return
-        with self._written("the policy's checkpoint"):
+        with self.written("the policy's checkpoint"):
             self._trigger(iteration, force_trigger=True)
         self.history.checkpoints.append(iteration)
 
@@ -146,18 +167,29 @@ class Record:
                 "episodes": evaluation.episodes,
             }
         )
-        with self._written("evaluations.csv"):
+        with self.written("evaluations.csv"):
             self._write_evaluations()
         # Under the names of TF-Agents' own metrics.
         means = {"AverageReturn": evaluation.mean_return, "AverageEpisodeLength": evaluation.mean_length}
         self.summarize(step, {f"Metrics/{name}": value for name, value in means.items()})
 
+    def keep_run_stats(self, step: int, returns: list[float], envs: int) -> None:
+        """What TF-Agents' RunStats wrapper counts, and the return of every training episode so far."""
+        with self.written("episodes.csv"):
+            self._write_rows("episodes.csv", [{"episode": i, "return": value} for i, value in enumerate(returns, 1)])
+        ended = len(returns)
+        counts = {"episodes": ended, "resets": ended + envs, "steps": step}
+        self.summarize(step, {f"environment/{name}": value for name, value in counts.items()})
+
     def _write_evaluations(self) -> None:
+        self._write_rows("evaluations.csv", self.history.rows)
+
+    def _write_rows(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS[name], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.history.rows)
-        write_atomically(self.folder / "evaluations.csv", text.getvalue().encode())
+        writer.writerows(rows)
+        write_atomically(self.folder / name, text.getvalue().encode())
 
     def summarize(self, step: int, values: dict[str, float]) -> None:
         with self._summaries.as_default(step=step):

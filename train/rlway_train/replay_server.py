@@ -9,7 +9,6 @@ It knows nothing of environments or algorithms: rows are rows.
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 from collections.abc import Callable
@@ -18,11 +17,9 @@ from typing import Any
 
 import reverb
 
-from rlway_client.errors import UsageError
-from rlway_train.exchange import message_tables
-from rlway_train.reverb_replay import ROWS, Table
-
-KEPT = 2  # checkpoints; the older one is for a disk that is full
+from rlway_client.errors import ServerUnreachable, UsageError
+from rlway_train.exchange import Exchange, message_tables
+from rlway_train.reverb_replay import Table
 
 
 class ReplayServer:
@@ -34,7 +31,7 @@ class ReplayServer:
         tables = [table.make(), *message_tables()]
         self._server = reverb.Server(tables, port=port, checkpointer=_checkpointer(checkpoints))
         self.port = port
-        self._client = reverb.Client(f"localhost:{port}")
+        self._exchange = Exchange(f"localhost:{port}", patience_s=10.0)
 
     def __enter__(self) -> ReplayServer:
         return self
@@ -48,23 +45,20 @@ class ReplayServer:
     @property
     def size(self) -> int:
         """Rows that are kept."""
-        return int(self._client.server_info(timeout=10)[ROWS].current_size)
+        return self._exchange.rows().size
 
     def save(self) -> None:
-        """Writes a checkpoint, whole or not at all, and removes all but the last ones."""
-        if self._folder is None:
-            return
-        self._client.checkpoint()
-        for old in sorted(path for path in self._folder.iterdir() if path.is_dir())[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        """Writes a checkpoint. Once it is whole, Reverb removes the one before."""
+        if self._folder is not None:
+            self._exchange.save()
 
     def run(self, ending: threading.Event, save_every_s: float, note: Callable[[str], None]) -> None:
         """Saves now and then, until the event is set."""
         while not ending.wait(save_every_s if self._folder is not None else None):
             try:
                 self.save()
-            except RuntimeError as error:
-                note(f"{self._folder}: no checkpoint could be written: {str(error).splitlines()[0]}.")
+            except ServerUnreachable as error:
+                note(f"{self._folder}: no checkpoint could be written: {error}")
 
 
 def _checkpointer(folder: Path | None) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 import reverb
 import tensorflow as tf
 
-from rlway_client.errors import RlwayError, UsageError
+from rlway_client.errors import RlwayError, ServerUnreachable, UsageError
 from rlway_client.specs import FloatArray
 from rlway_train.deadline import watched
 from rlway_train.replay import ROWS_FILE, RecentRows, Replay
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ROWS = "rows"  # the table's name
 UNCONFIRMED_ROWS = 32  # of some sixty that the server has not confirmed yet, Reverb warns
+ATTEMPTS = 5  # to write the same rows, of which the server says that something is wrong
 LOOK_UP_S = 2.0  # while nothing is taken
 # Samples on their way, in batches. Reverb's own default of a few samples, with a worker per core, costs three times the
 # CPU: one worker that always fetches many at once takes the table's lock rarely and the cores from nobody.
@@ -104,7 +105,7 @@ class ReverbRows:
         self.address, self._width, self.patience_s = address, width, patience_s
         self.priority = 1.0  # of new rows: that of the most surprising one so far, so that each is soon drawn once
         self._client = reverb.Client(address)
-        self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
+        self._writer = self._new_writer()
 
     @property
     def size(self) -> int:
@@ -123,27 +124,47 @@ class ReverbRows:
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
         """Returns once the server has them all; `waiting` is called now and then while it does not take them."""
         for start in range(0, len(rows), UNCONFIRMED_ROWS):
-            for row in rows[start : start + UNCONFIRMED_ROWS]:
-                self._writer.append(row)
-                self._writer.create_item(ROWS, self.priority, self._writer.history[-1])
-            self._wait(waiting)
-            # The writer would remember every row until the end of an episode.
-            self._writer.end_episode()
+            few = rows[start : start + UNCONFIRMED_ROWS]
+            for attempt in range(ATTEMPTS):
+                try:
+                    self._write(few, waiting)
+                    break
+                except RuntimeError as error:
+                    if attempt == ATTEMPTS - 1:
+                        reason = str(error).splitlines()[0]
+                        raise ServerUnreachable(f"replay at {self.address}: took no rows: {reason}.") from error
+                    # A server that was restored knows nothing of what the writer has sent: begin anew.
+                    self._writer = self._new_writer()
+                    waiting()
 
-    def _wait(self, waiting: Callable[[], None]) -> None:
+    def _new_writer(self) -> Any:
+        return self._client.trajectory_writer(num_keep_alive_refs=1, validate_items=False)
+
+    def _write(self, few: FloatArray, waiting: Callable[[], None]) -> None:
+        for row in few:
+            self._writer.append(row)
+            self._writer.create_item(ROWS, self.priority, self._writer.history[-1])
         start_s = time.monotonic()
-        while True:
-            try:
-                self._writer.flush(timeout_ms=int(min(LOOK_UP_S, self.patience_s) * 1e3))
-                return
-            except reverb.errors.DeadlineExceededError:
-                waiting()
-            waited_s = time.monotonic() - start_s
-            if waited_s > self.patience_s:
+        while not self._flushed():
+            waiting()
+            if time.monotonic() - start_s > self.patience_s:
                 raise ReplayStalled(
                     f"replay at {self.address}: took no rows for {self.patience_s:g} s, for its limiter waits until "
                     f"more are drawn; is a learner running?"
                 )
+        # The writer would remember every row until the end of an episode.
+        self._writer.end_episode()
+
+    def _flushed(self) -> bool:
+        try:
+            self._writer.flush(timeout_ms=int(min(LOOK_UP_S, self.patience_s) * 1e3))
+        except reverb.errors.DeadlineExceededError:
+            return False
+        return True
+
+    @property
+    def _limiter_timeout_ms(self) -> int:
+        return int(self.patience_s * 1e3)
 
     def guard(self, call: Callable[[], Any]) -> Any:
         """The result of a call that draws, unless the server is lost."""
@@ -158,7 +179,7 @@ class ReverbRows:
             tf.TensorShape([self._width]),
             max_in_flight_samples_per_worker=BATCHES_IN_FLIGHT * batch_size,
             num_workers_per_iterator=1,
-            rate_limiter_timeout_ms=int(self.patience_s * 1e3),
+            rate_limiter_timeout_ms=self._limiter_timeout_ms,
         )
         options = tf.data.Options()
         options.autotune.enabled = False
@@ -173,8 +194,18 @@ class RemoteReplay(ReverbRows, Replay):
         super().__init__(exchange.address, width, exchange.patience_s)
         self._exchange = exchange
 
+    @property
+    def _limiter_timeout_ms(self) -> int:
+        return -1  # actors may be away for as long as they like
+
     def guard(self, call: Callable[[], Any]) -> Any:
-        return watched(call, self._exchange.reach)
+        try:
+            return watched(call, self._exchange.reach)
+        except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.NotFoundError) as error:
+            raise ServerUnreachable(
+                f"replay at {self.address}: gave no rows: {error.message.splitlines()[0]}; --resume goes on from the "
+                f"last checkpoint."
+            ) from error
 
     def save(self, folder: Path) -> None:
         pass
@@ -195,7 +226,8 @@ class ReverbReplay(ReverbRows, Replay):
         super().__init__(self._server.address, width, patience_s)
 
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
-        super().write(rows, waiting)
+        # The limiter would wait for ever for someone to draw from rows that only make room for others.
+        super().write(rows[-self._table.capacity :], waiting)
         self._latest.write(rows)
 
     def save(self, folder: Path) -> None:

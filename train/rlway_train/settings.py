@@ -95,6 +95,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 40
     final_episodes: Annotated[int, Flag("Fresh episodes of the best checkpoint, in the end.", EVALUATING)] = 20
     stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches it.", EVALUATING)] = None
+    run_stats: Annotated[
+        bool,
+        Flag(
+            "Keep every training episode's return in episodes.csv; count episodes, resets, steps in TensorBoard.",
+            EVALUATING,
+        ),
+    ] = False
     save_every: Annotated[
         int | None, Flag("Keep a checkpoint of the policy after so many steps, besides the best.", EVALUATING)
     ] = None
