@@ -1,7 +1,7 @@
 """The bundle: every file of one version, published in one rename.
 
-In:      a source, a models folder, a policy name.
-Out:     `models/<policy>/<version>/`, the next free version, and its manifest.
+In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel.
+Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
 Refuses: files that do not act as the SavedModel does (ExportRefused); then nothing is published.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -19,18 +19,25 @@ import msgspec
 
 from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, UsageError
+from rlway_client.evidence import FILE as EVIDENCE_FILE
 from rlway_client.files import folder_that_appears_whole, sha256
 from rlway_client.manifest import Manifest, Parity, encode_manifest
+from rlway_client.parity import summarize
 from rlway_client.specs import AnyArray
-from rlway_export import onnx_file, parity, tflite_file
+from rlway_export import parity
 from rlway_export.card import model_card
+from rlway_export.draft import Draft
 from rlway_export.source import Source
+from rlway_export.targets import Target
+from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
 
 
-def write_bundle(source: Source, models: Path, name: str, on_step: Callable[[str], None]) -> Bundle:
+def write_bundle(
+    source: Source, models: Path, name: str, targets: Sequence[Target], on_step: Callable[[str], None]
+) -> Bundle:
     """Converts, compares and publishes; `on_step` is told what happens."""
     for folder in (models, models / name):
         if folder.exists() and not folder.is_dir():
@@ -40,7 +47,10 @@ def write_bundle(source: Source, models: Path, name: str, on_step: Callable[[str
         path = models / name / str(_next_version(models / name))
         try:
             with folder_that_appears_whole(path) as draft:
-                _fill(draft, source, observations, _describe(source, name, int(path.name)), on_step)
+                manifest = _describe(source, name, int(path.name))
+                _fill(draft, source, observations, manifest, targets, on_step)
+                if (draft / "model.onnx").exists():
+                    publish_config(path.parent, manifest)  # now: there is never a version without it
         except FileExistsError:
             on_step(f"version {path.name} was published by another export meanwhile; taking the next")
         else:
@@ -54,44 +64,47 @@ def _next_version(policy: Path) -> int:
 
 
 def _fill(
-    draft: Path, source: Source, observations: AnyArray, manifest: Manifest, on_step: Callable[[str], None]
+    folder: Path,
+    source: Source,
+    observations: AnyArray,
+    manifest: Manifest,
+    targets: Sequence[Target],
+    on_step: Callable[[str], None],
 ) -> None:
     on_step(f"baking checkpoint {source.checkpoint} into the SavedModel")
-    policy = source.materialize(draft)
-    on_step("converting to ONNX")
-    onnx_file.write_onnx(policy, manifest, draft / onnx_file.FILE)
-    on_step("converting to TFLite")
-    tflite_file.write_tflite(policy, draft / tflite_file.FILE)
+    draft = Draft(folder, source.materialize(folder), manifest, observations)
+    for target in targets:
+        on_step(f"converting to {target.title}")
+        target.write(draft)
     on_step("comparing every file with the SavedModel")
-    runners: dict[str, parity.Runner] = {
-        onnx_file.FILE: onnx_file.OnnxRunner(draft / onnx_file.FILE),
-        tflite_file.FILE: tflite_file.TFLiteRunner(draft / tflite_file.FILE),
-    }
-    details = [parity.compare(policy, file, runner, observations) for file, runner in runners.items()]
-    (draft / "parity.json").write_bytes(
+    evidence = parity.gather(draft.policy, observations)
+    details = [
+        parity.judge(evidence, manifest.action, folder / t.files[-1], t.open(draft), t.tolerance) for t in targets
+    ]
+    (folder / "parity.json").write_bytes(
         msgspec.json.format(msgspec.json.encode([row for rows in details for row in rows]), indent=2)
     )
-    summary = [parity.summarize(rows) for rows in details]
-    _refuse_failures(summary)
+    summary = [summarize(rows) for rows in details]
+    for target, row in zip(targets, summary, strict=True):
+        _refuse_failure(target, row)
+    evidence.excerpt().write(folder / EVIDENCE_FILE)
     for file in SHOWN:
         if (source.folder / file).is_file():
-            shutil.copyfile(source.folder / file, draft / file)
+            shutil.copyfile(source.folder / file, folder / file)
     manifest = msgspec.structs.replace(manifest, parity=summary)
-    (draft / "README.md").write_text(model_card(manifest), encoding="utf-8")
-    files = {str(path.relative_to(draft)): sha256(path) for path in sorted(draft.rglob("*")) if path.is_file()}
-    (draft / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
+    file_bytes = {row.file: (folder / row.file).stat().st_size for row in summary}
+    (folder / "README.md").write_text(model_card(manifest, file_bytes), encoding="utf-8")
+    files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    (folder / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
 
 
-def _refuse_failures(summary: list[Parity]) -> None:
-    for row in summary:
-        if not row.passed:
-            found = (
-                f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
-            )
-            raise ExportRefused(
-                f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got {found}; "
-                f"nothing was published."
-            )
+def _refuse_failure(target: Target, row: Parity) -> None:
+    if not row.passed:
+        found = f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
+        raise ExportRefused(
+            f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got {found}; "
+            f"nothing was published; leave {target.name} out of --formats to export without it."
+        )
 
 
 def _describe(source: Source, name: str, version: int) -> Manifest:

@@ -1,6 +1,6 @@
 """The model card: a bundle's README.md, for people.
 
-In:      the manifest.
+In:      the manifest, the sizes of the files.
 Out:     Markdown.
 """
 
@@ -10,7 +10,7 @@ from rlway_client.manifest import Manifest
 from rlway_client.specs import TensorSpec
 
 
-def model_card(manifest: Manifest) -> str:
+def model_card(manifest: Manifest, file_bytes: dict[str, int]) -> str:
     """What the policy is, how well it does, how the files compare, how to use it."""
     training = manifest.training
     final = training.get("final_return")
@@ -43,9 +43,9 @@ The action is greedy when `noise` is zero. {_noise_meaning(manifest)}
 
 ## Parity with the SavedModel
 
-| file | observations | batch sizes | max abs difference | changed actions |
-|---|---|---|---|---|
-{_parity(manifest)}
+| file | bytes | observations | batch sizes | max abs difference | changed actions | allowed |
+|---|---|---|---|---|---|---|
+{_parity(manifest, file_bytes)}
 
 `parity.json` has every batch size by itself.
 
@@ -75,9 +75,13 @@ def _noise_meaning(manifest: Manifest) -> str:
     return "Standard normal noise samples the trained distribution."
 
 
-def _parity(manifest: Manifest) -> str:
+def _parity(manifest: Manifest, file_bytes: dict[str, int]) -> str:
     rows = []
     for p in manifest.parity:
         batches = ", ".join(map(str, p.batch_sizes))
-        rows.append(f"| `{p.file}` | {p.observations:,} | {batches} | {p.max_difference:.1e} | {p.argmax_flips} |")
+        allowed = p.threshold.replace("|", "\\|")
+        rows.append(
+            f"| `{p.file}` | {file_bytes[p.file]:,} | {p.observations:,} | {batches} | {p.max_difference:.1e} | "
+            f"{p.argmax_flips} | {allowed} |"
+        )
     return "\n".join(rows)

@@ -12,22 +12,25 @@ from typing import Any
 
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import METADATA_KEY, Manifest, encode_manifest
-from rlway_client.specs import AnyArray
 from rlway_export.source import SavedPolicy
 
-FILE = "model.onnx"
 OPSET = 17
 
 
-def write_onnx(policy: SavedPolicy, manifest: Manifest, destination: Path) -> None:
-    """Converts, names inputs and outputs as the manifest does, and checks the file."""
-    import onnx
-
+def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> Any:
+    """The model, with inputs and outputs named as the manifest does."""
     model = _convert(policy)
     _name_tensors(model, sorted(spec.name for spec in [manifest.action, *manifest.outputs]))
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
     model.producer_name = "rlway"
+    return model
+
+
+def write_onnx(model: Any, destination: Path) -> None:
+    """Checks the model, and writes it."""
+    import onnx
+
     onnx.checker.check_model(model, full_check=True)
     destination.write_bytes(model.SerializeToString())
 
@@ -56,22 +59,3 @@ def _name_tensors(model: Any, names: list[str]) -> None:
         output.name = new[output.name]
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-
-
-class OnnxRunner:
-    """The file as the parity check runs it."""
-
-    batch_sizes = (1, 7, 64)
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._outputs = [output.name for output in self._session.get_outputs()]
-
-    def run(self, observations: AnyArray, noise: AnyArray) -> dict[str, AnyArray]:
-        """Arrays by output name."""
-        results = self._session.run(self._outputs, {"observation": observations, "noise": noise})
-        return dict(zip(self._outputs, results, strict=True))

@@ -13,11 +13,23 @@ from tests.conftest import export_run
 with quiet_tensorflow():
     import tf_agents  # noqa: F401  so that its notices are over before a test reads stderr
 
+    from rlway_export.bundle_writer import write_bundle
+    from rlway_export.source import Source
+    from rlway_export.targets import TARGETS
+
 
 @pytest.fixture(scope="session")
 def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of `cartpole`, exported through the command. Not to be changed by a test."""
     return export_run(trained_run, tmp_path_factory.mktemp("export") / "models", "cartpole")
+
+
+@pytest.fixture(scope="session")
+def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same run in all formats. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("formats") / "models"
+    bundle = write_bundle(Source.open(trained_run, "best"), folder, "cartpole", list(TARGETS.values()), lambda _: None)
+    return Bundle.open(bundle.path)
 
 
 @pytest.fixture(scope="session")

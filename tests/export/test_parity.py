@@ -14,13 +14,15 @@ from onnx import numpy_helper
 
 from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused
+from rlway_client.manifest import Parity
+from rlway_client.parity import Runner, summarize
 from rlway_client.run import Run, read_run
+from rlway_client.runners import OnnxRunner
 from rlway_client.specs import AnyArray, TensorSpec
-from rlway_export import bundle_writer, onnx_file, tflite_file
-from rlway_export.onnx_file import OnnxRunner
-from rlway_export.parity import compare, summarize
+from rlway_export import bundle_writer, parity
+from rlway_export.draft import Draft
 from rlway_export.source import SavedPolicy, Source
-from rlway_export.tflite_file import TFLiteRunner
+from rlway_export.targets import FLOAT32, TARGETS, parse_formats
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,11 @@ def policy(trained_run: Path, bundle: Bundle) -> SavedPolicy:
 @pytest.fixture(scope="session")
 def observations(trained_run: Path) -> AnyArray:
     return Source.open(trained_run, "best").observations()
+
+
+def judge(policy: SavedPolicy, runner: Runner, observations: AnyArray) -> list[Parity]:
+    """As the exporter judges a float32 file."""
+    return parity.judge(parity.gather(policy, observations), policy.run.action, Path("file"), runner, FLOAT32)
 
 
 def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:
@@ -48,7 +55,7 @@ def test_a_file_with_other_weights_does_not_pass(
     policy: SavedPolicy, bundle: Bundle, observations: AnyArray, tmp_path: Path
 ) -> None:
     """One column of weights off by 0.1 changes actions, and the report counts them."""
-    found = summarize(compare(policy, "model.onnx", nudged(bundle, 0.1, tmp_path / "m.onnx"), observations))
+    found = summarize(judge(policy, nudged(bundle, 0.1, tmp_path / "m.onnx"), observations))
     assert not found.passed
     assert found.argmax_flips > 0
     assert found.smallest_flip_gap is not None
@@ -58,27 +65,28 @@ def test_an_untouched_file_passes_at_every_batch_size(
     policy: SavedPolicy, bundle: Bundle, observations: AnyArray
 ) -> None:
     """The same observations in batches of 1, 7 and 64 give the SavedModel's values."""
-    details = compare(policy, "model.onnx", OnnxRunner(bundle.path / "model.onnx"), observations)
+    details = judge(policy, OnnxRunner(bundle.path / "model.onnx"), observations)
     assert [p.batch_sizes for p in details] == [[1], [7], [64]]
     assert all(p.passed and p.observations >= 2000 for p in details)
 
 
-def test_an_export_whose_file_fails_the_gate_publishes_nothing(
-    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path, tmp_path: Path) -> None:
     """The error names the file and what differed; no version and no draft is left."""
-    convert = onnx_file.write_onnx
+    target = TARGETS["onnx"]
 
-    def convert_wrongly(policy: SavedPolicy, manifest: Any, destination: Path) -> None:
-        convert(policy, manifest, destination)
-        model = onnx.load(destination)
+    def write_wrongly(draft: Draft) -> None:
+        target.write(draft)
+        model = onnx.load(draft.folder / "model.onnx")
         for tensor in model.graph.initializer:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.5), tensor.name))
-        onnx.save(model, destination)
+        onnx.save(model, draft.folder / "model.onnx")
 
-    monkeypatch.setattr(onnx_file, "write_onnx", convert_wrongly)
-    with pytest.raises(ExportRefused, match=r"^model\.onnx does not act as the SavedModel does: expected .*, got "):
-        bundle_writer.write_bundle(Source.open(trained_run, "best"), tmp_path / "models", "cartpole", lambda _: None)
+    wrong = target._replace(write=write_wrongly)
+    expected = r"^model\.onnx does not act as the SavedModel does: expected .*, got .*; leave onnx out of --formats"
+    with pytest.raises(ExportRefused, match=expected):
+        bundle_writer.write_bundle(
+            Source.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None
+        )
     assert not (tmp_path / "models").exists()
 
 
@@ -113,10 +121,10 @@ def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: S
     """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
     run: Run = gaussian.run
     manifest = bundle_writer._describe(Source(tmp_path, run, run.best_checkpoint), "gaussian", 1)
-    onnx_file.write_onnx(gaussian, manifest, tmp_path / "model.onnx")
-    tflite_file.write_tflite(gaussian, tmp_path / "model.tflite")
     rows = np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)
-    for runner in (OnnxRunner(tmp_path / "model.onnx"), TFLiteRunner(tmp_path / "model.tflite")):
-        found = summarize(compare(gaussian, "file", runner, rows))
+    draft = Draft(tmp_path, gaussian, manifest, rows)
+    for target in parse_formats("onnx,tflite"):
+        target.write(draft)
+        found = summarize(judge(gaussian, target.open(draft), rows))
         assert found.passed, found
         assert found.observations == 2048

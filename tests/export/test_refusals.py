@@ -96,6 +96,14 @@ def test_a_policy_name_that_could_leave_the_folder_is_refused(name: str, trained
     assert "expected 1 to 64 letters, digits" in sentence
 
 
+def test_an_unknown_format_is_answered_with_those_there_are(trained_run: Path, tmp_path: Path) -> None:
+    """What was not understood, and every name that would have been."""
+    words = ("--models", tmp_path / "models", "--policy", "cartpole", "--formats")
+    assert "expected some of onnx," in (sentence := refused(trained_run, *words, "onnx,pickle"))
+    assert sentence.endswith("got pickle.")
+    assert refused(trained_run, *words, ",").endswith("got nothing.")
+
+
 def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Path) -> None:
     """Neither the models folder nor the policy's may be a file; both are said before anything is converted."""
     (tmp_path / "models").mkdir()

@@ -72,7 +72,7 @@ def test_each_environment_offers_its_own_commands() -> None:
     def offered(help_text: str) -> set[str]:
         return set(re.findall(r"^│ ([a-z]+) ", help_text, re.MULTILINE))
 
-    common = {"inspect", "act", "play", "edge", "bench"}
+    common = {"inspect", "verify", "act", "play", "edge", "bench"}
     assert offered(serving.stdout) == common | {"serve"}
     assert offered(training.stdout) == common | {"train", "env", "export"}
     for command, missing, package in ((SERVE, "train", "rlway-train"), (TRAIN, "serve", "rlway-serve")):

@@ -26,7 +26,7 @@ class Commands(TyperGroup):
     """Loads a subcommand only when it is asked for, so that `rlway act` never waits for the server's imports."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        order = ["train", "env", "export", "inspect", "serve", "act", "play", "edge", "bench"]
+        order = ["train", "env", "export", "inspect", "verify", "serve", "act", "play", "edge", "bench"]
         return sorted(_installed(), key=lambda name: (order.index(name) if name in order else len(order), name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002

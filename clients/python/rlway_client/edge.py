@@ -18,9 +18,8 @@ import numpy as np
 from rlway_client.bundle import Bundle, newest_bundle
 from rlway_client.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.exploration import Explore, check_explore, draw_noise
+from rlway_client.runners import SIGNATURE
 from rlway_client.specs import AnyArray, Fault, find_faults
-
-SIGNATURE = "act"  # the TFLite file's one signature, which names its inputs and outputs
 
 
 class EdgePolicy:

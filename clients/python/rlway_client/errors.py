@@ -15,6 +15,7 @@ A message is one sentence that says the subject, what was expected, what was fou
     ├── NotReady                  503   UNAVAILABLE
     ├── DeadlineExceeded          504   DEADLINE_EXCEEDED
     ├── UsageError                      a command was given what it cannot use; exits 2
+    │   └── RuntimeMissing              a file cannot be run, because what runs such files is not installed
     ├── EnvironmentFault                an environment is unknown, unsuitable or broken
     ├── RunInvalid                      a run folder is missing, unfinished or damaged
     ├── BundleInvalid                   a bundle is missing, damaged or of another schema
@@ -114,6 +115,10 @@ class DeadlineExceeded(RlwayError):
 
 class UsageError(RlwayError):
     exit_code = 2
+
+
+class RuntimeMissing(UsageError):
+    pass
 
 
 class EnvironmentFault(RlwayError):

@@ -32,6 +32,9 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     smallest_flip_gap: float | None  # the smallest gap of the two best Q-values among them; None without flips
     passed: bool
     threshold: str  # what `passed` means for this file, in words
+    # The same in numbers, for whoever compares again; None in manifests of before they were written down.
+    allowed_difference: float | None = None  # absolute, as max_difference
+    allowed_flips: float | None = None  # the share of rows; None allows flips of near ties only
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""`rlway inspect`: what is in a bundle."""
+"""`rlway inspect`: what is in a bundle, or in one of its ONNX files by itself."""
 
 from __future__ import annotations
 
@@ -11,28 +11,38 @@ from rich.table import Table
 
 from rlway_client.bundle import Bundle, newest_bundle
 from rlway_client.manifest import Manifest, encode_manifest
+from rlway_client.onnx_metadata import read_manifest
 from rlway_client.specs import TensorSpec
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="models/<policy>/<version>, or models/<policy> for the newest.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="models/<policy>/<version>, models/<policy> for the newest, or an .onnx file.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show what a bundle holds, after comparing every file with its checksum."""
-    opened = Bundle.open(newest_bundle(bundle))
+    """Show what a bundle holds, after comparing every file with its checksum.
+
+    Of an ONNX file it shows the manifest that the file carries: all but parity and checksums.
+    """
+    alone = bundle.suffix == ".onnx" and not bundle.is_dir()
+    opened = Bundle(bundle, read_manifest(bundle)) if alone else Bundle.open(newest_bundle(bundle))
     if as_json:
         print(encode_manifest(opened.manifest).decode(), end="")
     else:
-        _show(opened, Console())
+        _show(opened, Console(), alone)
 
 
-def _show(bundle: Bundle, console: Console) -> None:
+def _show(bundle: Bundle, console: Console, alone: bool) -> None:
     manifest = bundle.manifest
     console.print(f"[bold]{manifest.policy}[/] version {manifest.version}  ({manifest.algorithm}, {manifest.env})")
-    console.print(f"exported {manifest.created}, all {len(manifest.files)} checksums right")
+    checked = "one file by itself" if alone else f"all {len(manifest.files)} checksums right"
+    console.print(f"exported {manifest.created}, {checked}")
     console.print(_tensors(manifest))
     if manifest.parity:
         console.print(parity_table(manifest))
+    if alone:
+        return
     files = Table("file", "bytes", "SHA-256", box=None, header_style="bold")
     for name, digest in manifest.files.items():
         files.add_row(name, f"{(bundle.path / name).stat().st_size:,}", digest[:12])

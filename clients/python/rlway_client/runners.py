@@ -1,0 +1,96 @@
+"""Runs an exported file, whatever its kind, to hold its answers against others.
+
+In:      a file of a bundle and the manifest; inputs by name, first dimension B.
+Out:     outputs by name.
+Refuses: a kind of file that is not known (UsageError), a runtime that is not installed here (RuntimeMissing), a file
+         that its runtime cannot load (BundleInvalid).
+
+These serve comparisons; what acts for a living is rlway_serve's runtime, and EdgePolicy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rlway_client.c_program import CRunner
+from rlway_client.errors import BundleInvalid, RuntimeMissing, UsageError
+from rlway_client.manifest import Manifest
+from rlway_client.muting import muted
+from rlway_client.parity import Arrays, Runner
+
+SIGNATURE = "act"  # a TFLite file's one signature, which names its inputs and outputs
+
+
+def open_runner(path: Path, manifest: Manifest) -> Runner:
+    """A runner for a bundle's file, by its suffix."""
+    match path.suffix:
+        case ".onnx":
+            return OnnxRunner(path)
+        case ".tflite":
+            return TFLiteRunner(path)
+        case ".c":
+            return CRunner(path, manifest)
+    raise UsageError(f"{path}: expected a file .onnx, .tflite or .c; nothing here runs others.")
+
+
+class OnnxRunner:
+    """An ONNX file in onnxruntime, on the CPU."""
+
+    batch_sizes = (1, 7, 64)
+
+    def __init__(self, path: Path) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
+        try:
+            import onnxruntime as ort
+        except ModuleNotFoundError:
+            raise RuntimeMissing("running ONNX files needs onnxruntime: pip install onnxruntime.") from None
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+            raise BundleInvalid(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}.") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One run of any number of rows."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+
+
+class TFLiteRunner:
+    """A TFLite file in LiteRT, or in TensorFlow's interpreter where only that is installed."""
+
+    batch_sizes = (1,)
+
+    def __init__(self, path: Path) -> None:
+        interpreter = _tflite_interpreter()
+        try:
+            with muted():
+                self._interpreter = interpreter(model_path=str(path), num_threads=1)
+                self._interpreter.allocate_tensors()  # its delegate reports itself
+                self._act = self._interpreter.get_signature_runner(SIGNATURE)
+        except (RuntimeError, ValueError) as error:
+            raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One run of one row."""
+        outputs: Arrays = self._act(**inputs)
+        return outputs
+
+
+def _tflite_interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError:
+        pass
+    else:
+        return Interpreter
+    try:
+        with muted():
+            import tensorflow as tf
+    except ModuleNotFoundError:
+        raise RuntimeMissing("running TFLite files needs LiteRT: pip install 'rlway-client[edge]'.") from None
+    return tf.lite.Interpreter

@@ -1,0 +1,32 @@
+"""What every target is written from.
+
+In:      the SavedModel, already in the draft's folder, and what is known of the policy so far.
+Out:     `Draft`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rlway_client.manifest import Manifest
+from rlway_client.specs import AnyArray
+from rlway_export.onnx_file import convert_to_onnx
+from rlway_export.source import SavedPolicy
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A bundle in the making."""
+
+    folder: Path
+    policy: SavedPolicy
+    manifest: Manifest  # without parity and checksums, which are known only at the end
+    observations: AnyArray  # that the trained policy visited
+
+    @cached_property
+    def onnx_model(self) -> Any:
+        """The float32 ONNX model, for all targets that are made from it. Not to be changed."""
+        return convert_to_onnx(self.policy, self.manifest)

@@ -1,0 +1,103 @@
+"""The formats that a policy can be exported to: one entry each, which the bundle writer goes through.
+
+In:      names, as `--formats` takes them.
+Out:     `Target`s: which files, how they are written, how they are run, how far they may be from the SavedModel.
+Refuses: a name that is none (UsageError lists those that are); C where there is no compiler to prove it with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rlway_client.c_program import find_compiler
+from rlway_client.errors import RuntimeMissing, UsageError
+from rlway_client.parity import Runner, Tolerance
+from rlway_client.runners import open_runner
+from rlway_export.draft import Draft
+from rlway_export.tflite_file import Precision
+
+DEFAULT_FORMATS = "onnx,tflite"
+
+# float32 carries 1.2e-7; a few layers of differently ordered sums lose two digits.
+FLOAT32 = Tolerance(1e-5)
+# A rounding to float16 costs up to 4.9e-4, and every layer rounds again.
+FLOAT16 = Tolerance(5e-3, flips=0.01)
+# Ranges in 255 steps, 4e-3 each. A Q-value may be wrong by much more than two of them differ: the actions count.
+INT8 = Tolerance(5e-2, flips=0.05)
+
+
+class Target(NamedTuple):
+    """One format beside the SavedModel, which every bundle holds."""
+
+    name: str
+    title: str
+    files: tuple[str, ...]  # the last one is what is run
+    write: Callable[[Draft], None]  # into the draft's folder
+    tolerance: Tolerance
+
+    def open(self, draft: Draft) -> Runner:
+        """The written file, ready to be run."""
+        return open_runner(draft.folder / self.files[-1], draft.manifest)
+
+
+def _write_onnx(draft: Draft) -> None:
+    from rlway_export.onnx_file import write_onnx
+
+    write_onnx(draft.onnx_model, draft.folder / "model.onnx")
+
+
+def _write_half_onnx(draft: Draft) -> None:
+    from rlway_export.onnx_file import write_onnx
+    from rlway_export.onnx_half import to_half
+
+    write_onnx(to_half(draft.onnx_model), draft.folder / "model.fp16.onnx")
+
+
+def _tflite(title: str, file: str, precision: Precision, tolerance: Tolerance, name: str) -> Target:
+    def write(draft: Draft) -> None:
+        from rlway_export.tflite_file import write_tflite
+
+        write_tflite(draft.policy, precision, draft.observations, draft.folder / file)
+
+    return Target(name, title, (file,), write, tolerance)
+
+
+def _write_c(draft: Draft) -> None:
+    from rlway_export.c_source import write_c
+
+    write_c(draft.onnx_model, draft.manifest, draft.folder)
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("onnx", "ONNX", ("model.onnx",), _write_onnx, FLOAT32),
+        Target("onnx-fp16", "ONNX in float16", ("model.fp16.onnx",), _write_half_onnx, FLOAT16),
+        _tflite("TFLite", "model.tflite", "float32", FLOAT32, "tflite"),
+        _tflite("TFLite with float16 weights", "model.fp16.tflite", "float16", FLOAT16, "tflite-fp16"),
+        _tflite("TFLite with int8 weights", "model.dynamic.tflite", "dynamic", INT8, "tflite-dynamic"),
+        _tflite("TFLite in int8", "model.int8.tflite", "int8", INT8, "tflite-int8"),
+        Target("c", "C source", ("policy.h", "policy.c"), _write_c, FLOAT32),
+    )
+}
+
+
+def parse_formats(formats: str) -> list[Target]:
+    """The targets of a comma-separated list, in the order in which they are always written."""
+    names = [name.strip() for name in formats.split(",") if name.strip()]
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown or not names:
+        got = ", ".join(unknown) or "nothing"
+        raise UsageError(f"--formats {formats}: expected some of {','.join(TARGETS)}, got {got}.")
+    if "c" in names:
+        _check_compiler()
+    return [target for target in TARGETS.values() if target.name in names]
+
+
+def _check_compiler() -> None:
+    """What cannot be run cannot be proven, and what is not proven is not published: better said at once."""
+    try:
+        find_compiler()
+    except RuntimeMissing as error:
+        raise RuntimeMissing(f"--formats c: {error} Without one its source cannot be proven, nor published.") from None
