@@ -326,12 +326,17 @@ def test_a_replay_that_actors_filled_is_not_called_damaged(tmp_path: Path) -> No
     ids=["dqn", "sac"],
 )
 def test_deterministic_trainings_of_one_seed_end_with_the_same_weights(words: str, tmp_path: Path) -> None:
-    """Bit for bit, in processes of their own."""
+    """Bit for bit, in processes of their own, which share the machine."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    trainings = [
+        subprocess.Popen(
+            [str(TRAIN), *words.split(), "--deterministic", "--run", str(folder), *OFTEN], stderr=subprocess.DEVNULL
+        )
+        for folder in folders
+    ]
+    assert [training.wait(timeout=240) for training in trainings] == [0, 0]
     weights = []
-    for name in ("one", "other"):
-        folder = tmp_path / name
-        command = [str(TRAIN), *words.split(), "--deterministic", "--run", str(folder), *OFTEN]
-        subprocess.run(command, check=True, capture_output=True, timeout=240)
+    for folder in folders:
         best = Checkpoints(folder).last
         assert best is not None
         with np.load(best / "best.npz") as arrays:
