@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -48,18 +49,7 @@ def plot_learning_curve(
         best["step"], best["mean_return"], "o", color=ORANGE, markersize=9, markeredgecolor="white", zorder=5,
         label=f"best: {best['mean_return']:.1f} at {best['step']:,.0f} steps",
     )  # fmt: skip
-    axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel("return per episode")
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.grid(axis="y", color="#e5e7eb")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    # Below the axes: inside them a curve that wanders finds every corner.
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    figure.savefig(path)
-    plt.close(figure)
+    _finish_returns(figure, axes, title, path, legend_columns=3)
 
 
 def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequence[tuple[int, float]]) -> None:
@@ -99,7 +89,12 @@ def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
         axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
         many = f"{seeds} seeds" if seeds > 1 else "1 seed"
         axes.plot(band.steps, band.mean, color=colour, linewidth=2, label=f"{group.label} ({many})")
-    axes.set_title("Mean return over training, by seeds", loc="left", fontsize=13, fontweight="bold")
+    _finish_returns(figure, axes, "Mean return over training, by seeds", path, legend_columns=1)
+
+
+def _finish_returns(figure: Any, axes: Any, title: str, path: Path, legend_columns: int) -> None:
+    """What every picture of returns over steps has besides its lines; writes it."""
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return per episode")
     axes.set_xlim(left=0)
@@ -107,6 +102,7 @@ def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
     axes.grid(axis="y", color="#e5e7eb")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
+    # Below the axes: inside them a curve that wanders finds every corner.
+    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)
