@@ -152,9 +152,13 @@ class Learner(ABC, Generic[Chosen]):
         """The network that `make` makes for vectors, for observations as the environment gives them."""
         return make() if self.perception.is_plain else Perceiving(make, self.perception, inputs)
 
+    def _observe(self, rows: FloatArray) -> None:  # [n, width]
+        if self.perception.normalize:  # or nobody wants to know, and rows need no taking apart
+            self.perception.observe(self._observations(rows))
+
     def write(self, rows: FloatArray) -> None:  # [n, width]
         """Experience that nothing is learned from yet."""
-        self.perception.observe(self._observations(rows))
+        self._observe(rows)
         self.replay.write(rows)
 
     def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
@@ -162,7 +166,7 @@ class Learner(ABC, Generic[Chosen]):
         settings = self.settings
         if settings.learning_rate_end is not None:
             self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
-        self.perception.observe(self._observations(rows))
+        self._observe(rows)
         before = self.iterations
         try:
             loss = float(self._learn(rows, [self._replay_seed, before]))

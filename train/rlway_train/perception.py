@@ -55,9 +55,9 @@ class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no type
         return [self._mean.numpy(), self._variance.numpy()] if self.normalize else []
 
     def observe(self, observations: FloatArray) -> None:  # [n, obs_dim]
-        """Takes more observations into mean and variance."""
+        """Takes more observations into mean and variance, of a perception that normalises."""
         n = len(observations)
-        if not self.normalize or not n:
+        if not n:
             return
         before = float(self._count.numpy())
         rows = observations.astype(np.float64)
