@@ -20,12 +20,12 @@ from rlway_client.errors import UsageError
 from rlway_train.acting import Policy
 from rlway_train.behaviour import Behaviour, make_behaviour
 from rlway_train.collector import Collector
-from rlway_train.environment import find_domain
+from rlway_train.environment import domain_of
 from rlway_train.exchange import Acting, Exchange, Job
 from rlway_train.gathering import make_gathering
 from rlway_train.reverb_replay import ReverbRows
 from rlway_train.seeds import Purpose, seed_for
-from rlway_train.settings import DqnSettings, SacSettings, Settings
+from rlway_train.settings import ALGORITHMS, Settings
 
 LOOK_EVERY_S = 0.2  # while there is no job
 REFRESH_S = 0.1  # between two policies; reading one takes a few milliseconds
@@ -70,12 +70,7 @@ class Actor:
 
     def _act(self, job: Job) -> None:
         settings = _settings_of(job)
-        domain = find_domain(
-            _permitted(job.env, self._env),
-            getattr(settings, "discretize", None),
-            settings.time_limit,
-            isinstance(settings, SacSettings),
-        )
+        domain = domain_of(_permitted(job.env, self._env), settings)
         behaviour = make_behaviour(
             settings, domain, np.random.default_rng(seed_for(job.seed, Purpose.EXPLORATION, self._number))
         )
@@ -132,10 +127,9 @@ class _Waiting:
 
 
 def _settings_of(job: Job) -> Settings:
-    kinds: dict[str, type[Settings]] = {kind.algorithm: kind for kind in (DqnSettings, SacSettings)}
-    if job.algorithm not in kinds:
-        raise UsageError(f"expected a job for {' or '.join(kinds)}, got {job.algorithm!r}; is the learner newer?")
-    return msgspec.convert(job.settings, kinds[job.algorithm])
+    if job.algorithm not in ALGORITHMS:
+        raise UsageError(f"expected a job for {' or '.join(ALGORITHMS)}, got {job.algorithm!r}; is the learner newer?")
+    return msgspec.convert(job.settings, ALGORITHMS[job.algorithm])
 
 
 def _permitted(asked: str, named: str | None) -> str:

@@ -50,10 +50,6 @@ class Actors:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    @property
-    def pids(self) -> list[int]:
-        return [started.pid for started, _ in self._started]
-
     def check(self) -> None:
         """Raises when one is gone."""
         for number, (started, said) in enumerate(self._started, start=1):

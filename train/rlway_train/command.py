@@ -141,11 +141,10 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
     silence()
     if actors:
         only_python_speaks()
-    from rlway_train.environment import find_domain
+    from rlway_train.environment import domain_of
 
     settings = plan.settings
-    continuous = isinstance(settings, SacSettings)
-    domain = find_domain(plan.env, getattr(settings, "discretize", None), settings.time_limit, continuous)
+    domain = domain_of(plan.env, settings)
     if plan.saved is not None:
         check_same_specs(plan.saved, domain.leaves, domain.action)
     from rlway_train.progress import Reporter

@@ -23,6 +23,7 @@ from rlway_client.environments import find_environment, sentence
 from rlway_client.errors import EnvironmentFault
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec, describe, make_spec
 from rlway_train.py_environment import adapt
+from rlway_train.settings import DqnSettings, SacSettings, Settings
 from rlway_train.spaces import OneVector, leaves, one_vector
 from rlway_train.wrappers import DiscreteActions, OneEpisode
 
@@ -107,6 +108,12 @@ def find_domain(
         )
     finally:
         one.close()
+
+
+def domain_of(env: str, settings: Settings) -> Domain:
+    """The environment of this name as these settings want it, checked to be one that their algorithm can learn."""
+    discretize = settings.discretize if isinstance(settings, DqnSettings) else None
+    return find_domain(env, discretize, settings.time_limit, continuous=isinstance(settings, SacSettings))
 
 
 def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:

@@ -19,12 +19,11 @@ from rlway_client.errors import UsageError
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Wish, make_plan
 from rlway_train.presets import PRESETS
-from rlway_train.settings import DqnSettings, SacSettings, Settings
+from rlway_train.settings import ALGORITHMS, DqnSettings, SacSettings, Settings
 
 if TYPE_CHECKING:
     from rlway_train.exchange import Exchange
 
-KINDS: dict[str, type[Settings]] = {kind.algorithm: kind for kind in (DqnSettings, SacSettings)}
 # What the server decides, and what the command calls otherwise.
 ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process")
 
@@ -162,9 +161,9 @@ def reach(address: str, patience_s: float) -> Exchange:
 def _kind(algorithm: str | None, preset: str | None) -> type[Settings]:
     if algorithm is None:
         algorithm = PRESETS[preset].algorithm if preset in PRESETS else "dqn"
-    if algorithm not in KINDS:
-        raise UsageError(f"--algorithm: expected {' or '.join(KINDS)}, got {algorithm}")
-    return KINDS[algorithm]
+    if algorithm not in ALGORITHMS:
+        raise UsageError(f"--algorithm: expected {' or '.join(ALGORITHMS)}, got {algorithm}")
+    return ALGORITHMS[algorithm]
 
 
 def _leave(status: int) -> None:

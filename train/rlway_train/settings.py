@@ -167,6 +167,9 @@ class SacSettings(Settings, frozen=True, kw_only=True):
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
 
 
+ALGORITHMS: dict[str, type[Settings]] = {kind.algorithm: kind for kind in (DqnSettings, SacSettings)}
+
+
 def fixed_settings(kind: type[Settings]) -> list[str]:
     """The names of those that a resumed training cannot change."""
     hints = get_type_hints(kind, include_extras=True)
