@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 
 from rlway_client.errors import ExportRefused
+from rlway_client.muting import muted
 from rlway_client.parity import spread
 from rlway_client.runners import SIGNATURE
 from rlway_client.specs import AnyArray
-from rlway_export.silence import muted_descriptors
 from rlway_export.source import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
@@ -35,7 +35,7 @@ def write_tflite(policy: SavedPolicy, precision: Precision, observations: AnyArr
     import tensorflow as tf
 
     module = policy.module(batch=1)
-    with tempfile.TemporaryDirectory(prefix="rlway-tflite-") as folder, muted_descriptors():
+    with tempfile.TemporaryDirectory(prefix="rlway-tflite-") as folder, muted():
         # By way of a SavedModel, because only then the file keeps the names of inputs and outputs.
         tf.saved_model.save(module, folder, signatures={SIGNATURE: module.act})
         try:
