@@ -150,12 +150,13 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
     from rlway_train.progress import Reporter
 
     with Reporter(settings.steps) as reporter:
+        import tensorflow as tf
+
         from rlway_train.trainer import train
 
+        tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)  # before the first operation
         silence_compiler()
         if settings.deterministic:
-            import tensorflow as tf
-
             tf.config.experimental.enable_op_determinism()
         try:
             if actors:

@@ -38,6 +38,7 @@ LOOK_UP_S = 2.0  # while nothing is taken
 # Samples on their way, in batches. Reverb's own default of a few samples, with a worker per core, costs three times the
 # CPU: one worker that always fetches many at once takes the table's lock rarely and the cores from nobody.
 BATCHES_IN_FLIGHT = 2
+BATCHES_READY = 1  # put together while an update runs
 
 
 class ReplayStalled(RlwayError):
@@ -59,7 +60,7 @@ class Table:
     def of(cls, settings: Settings, writers: int = 1) -> Table:
         """What these settings mean for their table, with so many processes that write blocks to it."""
         per_insert = settings.batch_size * settings.block_iterations / settings.block_steps
-        in_flight = math.ceil((BATCHES_IN_FLIGHT + 1) * settings.batch_size / per_insert)
+        in_flight = math.ceil((BATCHES_IN_FLIGHT + BATCHES_READY + 1) * settings.batch_size / per_insert)
         return cls(
             capacity=settings.replay_capacity,
             min_size=max(1, min(settings.initial_steps, settings.replay_capacity)),
@@ -170,8 +171,11 @@ class ReverbRows:
         """The result of a call that draws, unless the server is lost."""
         return call()
 
-    def dataset(self, batch_size: int) -> Any:
-        """`ReplaySample`s of that many rows: `data` [batch, width], `info` [batch] each. Ends when none come."""
+    def dataset(self, batch_size: int, prepare: Callable[[Any], Any] = lambda sample: sample) -> Any:
+        """Batches as `prepare` makes them of a `ReplaySample`: `data` [batch, width], `info` [batch] each.
+
+        Ends when no rows come.
+        """
         drawn = reverb.TimestepDataset(
             self.address,
             ROWS,
@@ -184,7 +188,8 @@ class ReverbRows:
         options = tf.data.Options()
         options.autotune.enabled = False
         options.threading.private_threadpool_size = 1
-        return drawn.batch(batch_size, drop_remainder=True).with_options(options)
+        batches = drawn.batch(batch_size, drop_remainder=True).map(prepare).prefetch(BATCHES_READY)
+        return batches.with_options(options)
 
 
 class RemoteReplay(ReverbRows, Replay):

@@ -55,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     initial_steps: Annotated[int, Flag("Random steps before the first update.", TRAINING)] = 1_000
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = True
+    op_threads: Annotated[
+        int, Flag("Threads within one TensorFlow operation; independent ones run at once; 0 is one per core.", TRAINING)
+    ] = 0
     deterministic: Annotated[
         bool, Flag("The same seed gives the same weights, bit for bit, on the same machine; slower.", TRAINING)
     ] = False
@@ -165,6 +168,11 @@ class SacSettings(Settings, frozen=True, kw_only=True):
         Flag("Entropy that it adjusts to; minus half the action's dimensions if not given.", EXPLORING),
     ] = None
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
+    # Actor, critics and their targets are as many small networks: on a core each, they wait for each other less than
+    # where all cores share every product.
+    op_threads: Annotated[
+        int, Flag("Threads within one TensorFlow operation; independent ones run at once; 0 is one per core.", TRAINING)
+    ] = 1
 
 
 ALGORITHMS: dict[str, type[Settings]] = {kind.algorithm: kind for kind in (DqnSettings, SacSettings)}
@@ -267,7 +275,11 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
-    ("initial_steps confirm_episodes epsilon_steps lstm burn_in", lambda n: n >= 0, "a whole number of at least 0"),
+    (
+        "initial_steps confirm_episodes epsilon_steps lstm burn_in op_threads",
+        lambda n: n >= 0,
+        "a whole number of at least 0",
+    ),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     (

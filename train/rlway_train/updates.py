@@ -94,8 +94,7 @@ class ReverbUpdates:
             )
 
     def _batches(self) -> Any:
-        as_experience = self._weighted if self._prioritized else self._plain
-        return self._replay.dataset(self._batch_size).map(as_experience)
+        return self._replay.dataset(self._batch_size, self._weighted if self._prioritized else self._plain)
 
     def _plain(self, sample: Any) -> Any:
         return self._learner._transition(sample.data), sample.info
