@@ -1,43 +1,40 @@
-"""The face of a policy in C: names, sizes, and what a caller must know.
+"""The face of a policy in C as a file, with what a caller must know.
 
-In:      the manifest, how much stack a call takes.
+In:      the manifest, the function's parameters, how much memory it takes.
 Out:     the text of `policy.h`.
 """
 
 from __future__ import annotations
 
-import re
-
 from rlway_client.manifest import Manifest
-from rlway_client.specs import TensorSpec
+from rlway_export.c_face import RESET, Face, Parameter
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
 
 
-def header(manifest: Manifest, stack_bytes: int) -> str:
-    """`policy.h`."""
-    inputs, outputs = _inputs(manifest), _outputs(manifest)
+def header(manifest: Manifest, face: Face, memory: str) -> str:
+    """`policy.h`; `memory` says what a call takes."""
     about = [
-        f"{manifest.policy}, version {manifest.version}: a {manifest.algorithm.upper()} policy for {manifest.env}.",
+        f"{manifest.policy}, version {manifest.version}: {_what(manifest)}.",
         f"Written by RLway {manifest.versions.get('rlway-export', '')} on {manifest.created}.",
         "",
-        "    cc -std=c99 -O2 -c policy.c        and -lm where the program is linked",
+        "    cc -std=c99 -O3 -c policy.c        and -lm where the program is linked",
         "",
         "Inputs:",
-        *(_describe(spec) for spec in inputs),
+        *(_describe(parameter) for parameter in (*face.observation, *face.noise)),
         "",
+        *_state_meaning(face),
         "Outputs; NULL for what is not wanted:",
-        *(_describe(spec) for spec in outputs),
+        *(_describe(parameter) for parameter in face.outputs),
         "",
         _noise_meaning(manifest),
-        "A call allocates nothing, keeps nothing for the next one, may run in several threads at once, and takes about",
-        f"{stack_bytes} bytes of stack besides what its calls to math.h take.",
+        memory,
         "",
         "A program with several policies compiles each policy.c with a name of its own, -DRLWAY_ACT=first_act, and",
         "defines RLWAY_ACT likewise before including its policy.h.",
     ]
-    sizes = "\n".join(f"#define RLWAY_{c_name(spec).upper()}_SIZE {spec.size}" for spec in [*inputs, *outputs])
-    text = "\n".join(f" * {line}".rstrip() for line in map(comment, about))
+    text = "\n".join(f" * {line}".rstrip() for line in map(comment, "\n".join(about).splitlines()))
+    sizes = "\n".join(f"#define {parameter.macro} {parameter.spec.size}" for parameter in face.tensors)
     return f"""/*
 {text}
  */
@@ -58,7 +55,7 @@ def header(manifest: Manifest, stack_bytes: int) -> str:
 extern "C" {{
 #endif
 
-{signature(manifest)};
+{face.signature()};
 
 #ifdef __cplusplus
 }}
@@ -68,38 +65,18 @@ extern "C" {{
 """
 
 
-def signature(manifest: Manifest) -> str:
-    """The function's head."""
-    parameters = [f"const float *{c_name(spec)}" for spec in _inputs(manifest)]
-    parameters += [f"{c_type(spec)} *{c_name(spec)}" for spec in _outputs(manifest)]
-    return f"void RLWAY_ACT({', '.join(parameters)})"
-
-
-def c_type(spec: TensorSpec) -> str:
-    """Discrete actions are few: what int64 is for in TensorFlow fits 32 bits."""
-    return "int32_t" if spec.is_discrete else "float"
-
-
-def c_name(spec: TensorSpec) -> str:
-    """The tensor's name as C takes it."""
-    return re.sub(r"\W", "_", spec.name, flags=re.ASCII)
-
-
 def comment(line: str) -> str:
     """A line that neither ends a comment nor begins another."""
     return line.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
 
 
-def _inputs(manifest: Manifest) -> list[TensorSpec]:
-    return [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
+def _what(manifest: Manifest) -> str:
+    kind = f"a {manifest.algorithm.upper()} policy" if manifest.algorithm else "a policy"
+    return f"{kind} for {manifest.env}" if manifest.env else kind
 
 
-def _outputs(manifest: Manifest) -> list[TensorSpec]:
-    return [manifest.action, *manifest.outputs]
-
-
-def _describe(spec: TensorSpec) -> str:
-    kind = f"{c_type(spec)}[{spec.size}]"
+def _describe(parameter: Parameter) -> str:
+    spec = parameter.spec
     low, high = spec.bounds()
     pairs = [f"{a:g} to {b:g}" for a, b in zip(low.ravel(), high.ravel(), strict=True)]
     if spec.minimum is None and spec.maximum is None:
@@ -108,7 +85,20 @@ def _describe(spec: TensorSpec) -> str:
         bounds = pairs[0]
     else:
         bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
-    return f"    {c_name(spec):<12} {kind:<12} {bounds}"
+    shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
+    return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}"
+
+
+def _state_meaning(face: Face) -> list[str]:
+    if not face.state:
+        return []
+    return [
+        "What the policy remembers, kept by the caller between calls and changed by each:",
+        *(_describe(parameter) for parameter in face.state),
+        f"    {RESET:<12} {'int':<12} other than 0 where an episode begins: what is remembered is forgotten first,",
+        f"{'':30}and need not have been set",
+        "",
+    ]
 
 
 def _noise_meaning(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ Refuses: a graph whose sizes depend on more than the batch, constants that are n
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from rlway_client.errors import ExportRefused
 from rlway_client.specs import AnyArray
+
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
 class Operation(NamedTuple):
@@ -27,50 +30,88 @@ class Operation(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The operations of one row. Sizes count elements: arrays are flat, in row-major order."""
+    """The operations of one row."""
 
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     operations: list[Operation]
     constants: dict[str, AnyArray]
-    shapes: dict[str, tuple[int, ...]]  # of everything that is computed, with a batch of 1
+    shapes: dict[str, tuple[int, ...]]  # of everything, with a batch of 1
     dtypes: dict[str, str]  # likewise, numpy's names
     uses: Counter[str]  # how often each value is read, the graph's outputs included
 
     def size(self, name: str) -> int:
         """Elements of one value."""
-        shape = self.constants[name].shape if name in self.constants else self.shapes[name]
-        return int(np.prod(shape))
+        return math.prod(self.shapes[name])
 
 
 def read_network(model: Any) -> Network:
-    """The model with a batch of one row; what is computed from constants alone is a constant, too."""
+    """The model with a batch of one row; what is the same for every row is a constant."""
     import onnx
 
     single = onnx.ModelProto()
     single.CopyFrom(model)
-    del single.graph.value_info[:]
-    for value in [*single.graph.input, *single.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    try:
-        graph = onnx.shape_inference.infer_shapes(single, check_type=True, strict_mode=True, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
-        raise ExportRefused(f"C: the policy's sizes cannot be told: {str(error).splitlines()[0]}.") from error
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    inputs = {value.name: _one_row(value) for value in single.graph.input}
+    outputs = tuple(output.name for output in single.graph.output)
+    values = inputs | _run(single, inputs)
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in single.graph.initializer}
+    values |= constants
     operations = []
-    for node in graph.node:
-        if not _fold(node, constants):
+    for node in single.graph.node:
+        if _is_constant(node, constants):
+            constants.update({name: values[name] for name in node.output if name})
+        else:
             operations.append(_operation(node))
-    read = dict.fromkeys(name for operation in operations for name in operation.inputs)  # in the order of their use
-    constants = {name: constants[name] for name in read if name in constants}
+    operations = _needed(operations, outputs)
+    uses = Counter(name for operation in operations for name in operation.inputs)
+    uses.update(outputs)
+    constants = {name: constants[name] for name in uses if name in constants}  # in the order of their use
     for name, value in constants.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ExportRefused(f"C: the constant {name} is not finite, so the policy cannot be written as source.")
-    shapes, dtypes = {}, {}
-    for value in [*graph.value_info, *graph.input, *graph.output]:
-        shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-        dtypes[value.name] = str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-    uses = Counter(name for operation in operations for name in operation.inputs)
-    uses.update(output.name for output in graph.output)
-    return Network(operations, constants, shapes, dtypes, uses)
+    shapes = {name: value.shape for name, value in values.items()}
+    dtypes = {name: str(value.dtype) for name, value in values.items()}
+    return Network(tuple(inputs), outputs, operations, constants, shapes, dtypes, uses)
+
+
+def _one_row(value: Any) -> AnyArray:
+    """A row of zeros for an input, whose batch becomes 1."""
+    import onnx
+
+    kind = value.type.tensor_type
+    kind.shape.dim[0].dim_value = 1
+    shape = tuple(dim.dim_value for dim in kind.shape.dim)
+    if not all(shape):
+        raise ExportRefused(f"C: input {value.name}: expected only the batch to be free, got the shape {list(shape)}.")
+    return np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+
+
+def _run(model: Any, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
+    """Every value of the graph for one row: of their contents only the constants matter, of the rest the sizes."""
+    import onnx
+    import onnxruntime as ort
+
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    names = [name for node in model.graph.node for name in node.output if name]
+    del shown.graph.output[:], shown.graph.value_info[:]
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return dict(zip(names, session.run(names, inputs), strict=True))
+    except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+        raise ExportRefused(f"C: the policy's sizes cannot be told: {str(error).splitlines()[0]}.") from error
+
+
+def _is_constant(node: Any, constants: dict[str, AnyArray]) -> bool:
+    """Whether the node gives the same for every row: it depends on no input of the policy, or on its size alone."""
+    if node.op_type in ("Shape", "Size"):
+        return True
+    branches = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+    return node.op_type not in RANDOM and not branches and all(name in constants for name in node.input if name)
 
 
 def _operation(node: Any) -> Operation:
@@ -80,13 +121,11 @@ def _operation(node: Any) -> Operation:
     return Operation(node.op_type, node.name, tuple(node.input), tuple(node.output), attributes)
 
 
-def _fold(node: Any, constants: dict[str, AnyArray]) -> bool:
-    """Computes the node now, if it depends on no input of the policy."""
-    from onnx.reference import ReferenceEvaluator
-
-    if not all(name in constants for name in node.input if name):
-        return False
-    with np.errstate(all="ignore"):  # what is not finite is refused where it is used
-        values = ReferenceEvaluator(node).run(None, {name: constants[name] for name in node.input if name})
-    constants.update(zip(node.output, values, strict=True))
-    return True
+def _needed(operations: list[Operation], outputs: tuple[str, ...]) -> list[Operation]:
+    """Those on which an output depends: what was only there to tell a size is not."""
+    read, kept = set(outputs), []
+    for operation in reversed(operations):
+        if read.intersection(operation.outputs):
+            read.update(operation.inputs)
+            kept.append(operation)
+    return kept[::-1]

@@ -69,16 +69,38 @@ def _write_c(draft: Draft) -> None:
     write_c(draft.onnx_model, draft.manifest, draft.folder)
 
 
+def _tflm(name: str, title: str, tflite: Target, array: str) -> Target:
+    """The bytes of another target's file as an array."""
+
+    def write(draft: Draft) -> None:
+        from rlway_export.tflm_file import write_tflm
+
+        file = draft.folder / tflite.files[0]
+        is_wanted_too = file.exists()
+        if not is_wanted_too:
+            tflite.write(draft)
+        write_tflm(file.read_bytes(), draft.manifest, array, draft.folder)
+        if not is_wanted_too:
+            file.unlink()
+
+    return Target(name, title, (f"{array}.h", f"{array}.cc"), write, tflite.tolerance)
+
+
+TFLITE = _tflite("TFLite", "model.tflite", "float32", FLOAT32, "tflite")
+TFLITE_INT8 = _tflite("TFLite in int8", "model.int8.tflite", "int8", INT8, "tflite-int8")
+
 TARGETS = {
     target.name: target
     for target in (
         Target("onnx", "ONNX", ("model.onnx",), _write_onnx, FLOAT32),
         Target("onnx-fp16", "ONNX in float16", ("model.fp16.onnx",), _write_half_onnx, FLOAT16),
-        _tflite("TFLite", "model.tflite", "float32", FLOAT32, "tflite"),
+        TFLITE,
         _tflite("TFLite with float16 weights", "model.fp16.tflite", "float16", FLOAT16, "tflite-fp16"),
         _tflite("TFLite with int8 weights", "model.dynamic.tflite", "dynamic", INT8, "tflite-dynamic"),
-        _tflite("TFLite in int8", "model.int8.tflite", "int8", INT8, "tflite-int8"),
+        TFLITE_INT8,
         Target("c", "C source", ("policy.h", "policy.c"), _write_c, FLOAT32),
+        _tflm("tflm", "TFLite Micro", TFLITE, "policy_model"),
+        _tflm("tflm-int8", "TFLite Micro in int8", TFLITE_INT8, "policy_model_int8"),
     )
 }
 

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from rlway_client.c_program import FLAGS, CRunner
 from rlway_client.errors import BundleInvalid, ExportRefused, RuntimeMissing
 from rlway_client.manifest import Manifest
-from rlway_client.runners import OnnxRunner
+from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray, TensorSpec
-from rlway_export.c_operators import number
+from rlway_export.c_constants import number
 from rlway_export.c_source import write_c
 from rlway_export.targets import parse_formats
+from tests.export.c_policies import answers, draw, manifest, model, node
 
 ROWS = 200
 WEIGHTS = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
@@ -27,58 +27,28 @@ Constants = dict[str, AnyArray]
 SPECIAL = [0.0, -0.0, 1e-45, 3.4028235e38, 1 / 3, 1e9, 16777216.0]
 
 
-def manifest(**fields: Any) -> Manifest:
-    """A continuous policy from three numbers to four."""
-    common: dict[str, Any] = {
-        "policy": "by-hand",
-        "version": 7,
-        "algorithm": "sac",
-        "env": "Somewhere-v0",
-        "observation": [TensorSpec("observation", (3,), "float32", -1, [1, None, 2])],
-        "action": TensorSpec("action", (4,), "float32", -2, 2),
-        "noise": TensorSpec("noise", (4,), "float32"),
-    }
-    return Manifest(**common | fields)
-
-
-def model(nodes: list[Any], constants: Constants, kind: int = TensorProto.FLOAT, size: int | None = 4) -> Any:
-    """A graph from `observation` [batch, 3] and `noise` [batch, 4] to `action`."""
-    inputs = [
-        helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", 3]),
-        helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["batch", 4]),
-    ]
-    action = helper.make_tensor_value_info("action", kind, ["batch"] if size is None else ["batch", size])
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "policy", inputs, [action], initializers)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(made, full_check=True)
-    return made
-
-
-def answers(made: Any, facts: Manifest, folder: Path) -> tuple[AnyArray, AnyArray]:
-    """Actions from onnxruntime and from the compiled source, over the same rows."""
-    (folder / "model.onnx").write_bytes(made.SerializeToString())
-    write_c(made, facts, folder)
-    runner = CRunner(folder / "policy.c", facts)
+def rows_of(facts: Manifest) -> Arrays:
+    """Random ones, the first of zeros."""
     generator = np.random.default_rng(0)
-    rows = 3 * generator.standard_normal((ROWS, 7)).astype(np.float32)
-    inputs = {"observation": np.ascontiguousarray(rows[:, :3]), "noise": np.ascontiguousarray(rows[:, 3:])}
-    expected = OnnxRunner(folder / "model.onnx").run(inputs)["action"]
-    singles = [runner.run({name: value[i : i + 1] for name, value in inputs.items()}) for i in range(ROWS)]
-    return expected, np.concatenate([single["action"] for single in singles])
-
-
-def node(kind: str, *inputs: str, out: str = "action", **attributes: Any) -> Any:
-    return helper.make_node(kind, inputs, [out], name=f"the_{kind}", **attributes)
+    specs = [*facts.observation, *([facts.noise] if facts.noise else [])]
+    drawn = {spec.name: draw(spec, ROWS, generator) for spec in specs}
+    return {name: np.concatenate([np.zeros_like(rows[:1]), rows]) for name, rows in drawn.items()}
 
 
 LAYER = [node("MatMul", "observation", "w", out="x")]
 FAR_FROM_0 = [*LAYER, node("Abs", "x", out="a"), node("Add", "a", "one", out="p")]
 ONE: Constants = {"one": np.array(1, np.float32)}
+SQUARE = [*LAYER, node("Reshape", "x", "square", out="y")]
+FLAT = node("Reshape", "z", "flat")
+CORNERS: Constants = {"square": np.array([-1, 2, 2]), "flat": np.array([-1, 4])}
+SPREAD = helper.make_node("Expand", ["m", "whole_row"], ["action"])
 SCALAR, ROW = np.float32(0.7), np.arange(4, dtype=np.float32) - 1.5
 GRAPHS: dict[str, tuple[list[Any], Constants]] = {
-    **{kind: ([*LAYER, node(kind, "x")], {}) for kind in ("Abs", "Elu", "Exp", "LeakyRelu", "Neg", "Relu", "Sigmoid")},
-    **{kind: ([*LAYER, node(kind, "x")], {}) for kind in ("Softplus", "Tanh", "Identity", "Flatten")},
+    **{
+        kind: ([*LAYER, node(kind, "x")], {})
+        for kind in ("Abs", "Elu", "Exp", "LeakyRelu", "Floor", "Neg", "Relu", "Sigmoid")
+    },
+    **{kind: ([*LAYER, node(kind, "x")], {}) for kind in ("Softplus", "Softsign", "Tanh", "Identity", "Flatten")},
     **{kind: ([*FAR_FROM_0, node(kind, "p")], ONE) for kind in ("Log", "Reciprocal", "Sqrt")},
     "Div": ([*FAR_FROM_0, node("Div", "noise", "p")], ONE),
     **{kind: ([*LAYER, node(kind, "x", "noise")], {}) for kind in ("Add", "Max", "Min", "Mul", "Sub")},
@@ -88,6 +58,93 @@ GRAPHS: dict[str, tuple[list[Any], Constants]] = {
     "Gemm": ([node("Gemm", "observation", "w", "r")], {"r": ROW}),
     "Clip": ([*LAYER, node("Clip", "x", "low", "high")], {"low": np.array(-SCALAR), "high": np.array(SCALAR)}),
     "Clip from below": ([*LAYER, node("Clip", "x", "low")], {"low": np.array(SCALAR)}),
+    "Gemm with its weights on their side": (
+        [node("Gemm", "observation", "t", "r", transB=1)],
+        {"r": ROW, "t": WEIGHTS.T},
+    ),
+    "Gemm on another product": ([*LAYER, node("Gemm", "observation", "w", "x")], {}),
+    "Reshape": ([*LAYER, node("Reshape", "x", "to")], {"to": np.array([-1, 4])}),
+    "Pow": ([*FAR_FROM_0, node("Pow", "p", "noise")], ONE),
+    "a column beside a square": (
+        [*SQUARE, node("Add", "y", "column", out="z"), FLAT],
+        CORNERS | {"column": np.ones((2, 1), np.float32)},
+    ),
+    "a row and a column": (
+        [
+            *SQUARE,
+            node("ReduceSum", "y", "last", out="c", keepdims=1),
+            node("ReduceMax", "y", out="r1", axes=[1], keepdims=1),
+            node("Mul", "c", "r1", out="z"),
+            FLAT,
+        ],
+        CORNERS | {"last": np.array([2])},
+    ),
+    "Transpose": (
+        [
+            *SQUARE,
+            node("Transpose", "y", out="z", perm=[0, 2, 1]),
+            node("Sub", "z", "y", out="d"),
+            node("Reshape", "d", "flat", out="f1"),
+            node("Reshape", "z", "flat", out="f2"),
+            node("Sub", "f1", "f2"),
+        ],
+        CORNERS,
+    ),
+    **{
+        kind: (
+            [*SQUARE, node(kind, "y", out="z", axis=axis), FLAT],
+            CORNERS,
+        )
+        for kind, axis in (("Softmax", -1), ("LogSoftmax", 1))
+    },
+    "a mean of everything": (
+        [
+            *LAYER,
+            node("ReduceMean", "x", out="m1", axes=[1], keepdims=0),
+            node("Unsqueeze", "m1", "ax", out="m"),
+            SPREAD,
+        ],
+        {"ax": np.array([1])},
+    ),
+    "the smallest": ([*LAYER, node("ReduceMin", "x", out="m", axes=[-1]), SPREAD], {}),
+    "Where": (
+        [*LAYER, node("Greater", "x", "noise", out="b"), node("Where", "b", "x", "seven")],
+        {"seven": np.full(4, 7.0, np.float32)},
+    ),
+    "flags": (
+        [
+            *LAYER,
+            node("Less", "x", "noise", out="b1"),
+            node("GreaterOrEqual", "x", "zero", out="b2"),
+            node("And", "b1", "b2", out="b3"),
+            node("Not", "b3", out="b4"),
+            node("Cast", "b4", to=TensorProto.FLOAT),
+        ],
+        {"zero": np.zeros(1, np.float32)},
+    ),
+    "whole numbers": (
+        [
+            *LAYER,
+            node("Cast", "x", out="whole", to=TensorProto.INT32),
+            node("Mul", "whole", "three", out="tripled"),
+            node("Max", "tripled", "whole", out="larger"),
+            node("Cast", "larger", to=TensorProto.FLOAT),
+        ],
+        {"three": np.array([3], np.int32)},
+    ),
+    "Slice backwards": (
+        [*LAYER, node("Slice", "x", "from", "to", "axes", "steps")],
+        {"from": np.array([3]), "to": np.array([-99]), "axes": np.array([1]), "steps": np.array([-1])},
+    ),
+    "every other one": (
+        [*LAYER, node("Slice", "x", "from", "to", "axes", "steps", out="s"), node("Concat", "s", "s", axis=1)],
+        {"from": np.array([0]), "to": np.array([2**40]), "axes": np.array([1]), "steps": np.array([2])},
+    ),
+    "Gather": ([*LAYER, node("Gather", "x", "places", axis=1)], {"places": np.array([2, -1, 0, 2])}),
+    "a single place": (
+        [*LAYER, node("Gather", "x", "place", out="g", axis=1), node("Unsqueeze", "g", "place", out="m"), SPREAD],
+        {"place": np.array(1)},
+    ),
     "Split and Concat": (
         [
             *LAYER,
@@ -96,7 +153,6 @@ GRAPHS: dict[str, tuple[list[Any], Constants]] = {
         ],
         {},
     ),
-    "Reshape": ([*LAYER, node("Reshape", "x", "to")], {"to": np.array([-1, 4])}),
     "a value that is read again": (
         [*LAYER, node("Relu", "x", out="r1"), node("Tanh", "r1", out="t"), node("Add", "t", "r1")],
         {},
@@ -116,8 +172,10 @@ GRAPHS: dict[str, tuple[list[Any], Constants]] = {
 def test_an_operator_gives_what_onnxruntime_gives(graph: str, tmp_path: Path) -> None:
     """To a few parts in a million, over 200 rows; the source compiles without a warning."""
     nodes, constants = GRAPHS[graph]
-    expected, found = answers(model(nodes, {"w": WEIGHTS} | constants), manifest(), tmp_path)
-    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+    facts = manifest()
+    made = model(nodes, {"w": WEIGHTS, "whole_row": np.array([1, 4])} | constants, facts)
+    expected, found = answers(made, facts, rows_of(facts), tmp_path)
+    np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-6)
 
 
 def test_a_discrete_action_is_the_first_of_the_largest(tmp_path: Path) -> None:
@@ -125,10 +183,20 @@ def test_a_discrete_action_is_the_first_of_the_largest(tmp_path: Path) -> None:
     nodes = [node("MatMul", "observation", "w", out="x"), node("ArgMax", "x", axis=1, keepdims=0)]
     twins = np.repeat(WEIGHTS[:, :2], 2, axis=1)  # each column twice, so that every row has a tie
     facts = manifest(action=TensorSpec("action", (), "int64", 0, 3))
-    expected, found = answers(model(nodes, {"w": twins}, TensorProto.INT64, None), facts, tmp_path)
-    assert found.dtype == np.int32
-    assert set(expected) == {0, 2}
-    np.testing.assert_array_equal(found, expected)
+    expected, found = answers(model(nodes, {"w": twins}, facts), facts, rows_of(facts), tmp_path)
+    assert found["action"].dtype == np.int32
+    assert set(expected["action"]) == {0, 2}
+    np.testing.assert_array_equal(found["action"], expected["action"])
+
+
+def test_the_largest_is_found_along_any_axis(tmp_path: Path) -> None:
+    """Of a square, along its columns: two whole numbers."""
+    nodes = [*SQUARE, node("ArgMax", "y", axis=1, keepdims=0)]
+    facts = manifest(action=TensorSpec("action", (2,), "int64", 0, 1))
+    made = model(nodes, {"w": WEIGHTS, "square": np.array([-1, 2, 2])}, facts)
+    expected, found = answers(made, facts, rows_of(facts), tmp_path)
+    assert {tuple(row) for row in expected["action"]} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    np.testing.assert_array_equal(found["action"], expected["action"])
 
 
 @pytest.mark.parametrize(
@@ -139,25 +207,17 @@ def test_a_discrete_action_is_the_first_of_the_largest(tmp_path: Path) -> None:
             {},
             r"the operator Erf \(the_Erf\) cannot be written as C source; expected only A",
         ),
-        ([*LAYER, node("Gemm", "x", "m", transB=1)], {"m": np.eye(4, dtype=np.float32)}, "Gemm .* transposed matrices"),
-        (
-            [
-                *LAYER,
-                node("Reshape", "x", "square", out="y"),
-                node("Add", "y", "column", out="z"),
-                node("Reshape", "z", "flat"),
-            ],
-            {"square": np.array([-1, 2, 2]), "flat": np.array([-1, 4]), "column": np.ones((2, 1), np.float32)},
-            r"Add .* with an array of \[2, 1\] beside one of \[2, 2\]",
-        ),
+        ([*LAYER, node("Gemm", "x", "m", alpha=2.0)], {"m": np.eye(4, dtype=np.float32)}, "Gemm .* with factors"),
+        ([*LAYER, node("RandomNormalLike", "x")], {}, "the operator RandomNormalLike"),
+        ([*SQUARE, node("MatMul", "y", "y", out="z"), FLAT], CORNERS, "MatMul .* with an argument that is computed"),
         ([*LAYER, node("Mul", "x", "s")], {"s": np.array(np.inf, np.float32)}, "the constant s is not finite"),
     ],
-    ids=["operator", "use", "shapes", "infinity"],
+    ids=["operator", "use", "chance", "products", "infinity"],
 )
 def test_what_cannot_be_written_is_named(nodes: list[Any], constants: Constants, expected: str, tmp_path: Path) -> None:
     """The operator and its name in the graph, and what was wrong with it; nothing is written."""
     with pytest.raises(ExportRefused, match=expected):
-        write_c(model(nodes, {"w": WEIGHTS} | constants), manifest(), tmp_path)
+        write_c(model(nodes, {"w": WEIGHTS} | constants, manifest()), manifest(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -175,7 +235,7 @@ def test_a_number_reads_back_as_itself() -> None:
 def test_the_compiler_reads_the_weights_that_were_written(tmp_path: Path) -> None:
     """Bit for bit, out of the compiled library."""
     awkward = np.array([[1e-42, -0.0, 1 / 3, 3.4028235e38], [16777217, 1e-7, 0.1, -5e-324], [7, 8, 9, 1e9]], np.float32)
-    write_c(model([node("MatMul", "observation", "w")], {"w": awkward}), manifest(), tmp_path)
+    write_c(model([node("MatMul", "observation", "w")], {"w": awkward}, manifest()), manifest(), tmp_path)
     (tmp_path / "peek.c").write_text('#include "policy.c"\nconst float *peek(void) { return weights_0; }\n')
     library = tmp_path / "peek.so"
     subprocess.run(["cc", *FLAGS, "-shared", "-fPIC", "-o", library, tmp_path / "peek.c", "-lm"], check=True)
@@ -187,12 +247,13 @@ def test_the_compiler_reads_the_weights_that_were_written(tmp_path: Path) -> Non
 
 def test_the_header_says_what_a_caller_must_know(tmp_path: Path) -> None:
     """Name, version, sizes as macros, bounds; a name in it cannot end the comment."""
-    write_c(model([node("MatMul", "observation", "w")], {"w": WEIGHTS}), manifest(env="a/*b*/c"), tmp_path)
+    facts = manifest(env="a/*b*/c")
+    write_c(model([node("MatMul", "observation", "w")], {"w": WEIGHTS}, facts), facts, tmp_path)
     text = (tmp_path / "policy.h").read_text()
     assert '#define RLWAY_POLICY "by-hand"\n#define RLWAY_VERSION 7\n#define RLWAY_OBSERVATION_SIZE 3\n' in text
     assert "observation  float[3]     -1 to 1; -1 to inf; -1 to 2" in text
     assert text.count("*/") == 1
-    CRunner(tmp_path / "policy.c", manifest())
+    CRunner(tmp_path / "policy.c", facts)
 
 
 def test_a_program_acts_greedily_without_noise_and_with_two_policies(tmp_path: Path) -> None:
@@ -200,7 +261,7 @@ def test_a_program_acts_greedily_without_noise_and_with_two_policies(tmp_path: P
     nodes = [*LAYER, node("Add", "x", "noise")]
     for name, factor in (("first", 1), ("second", 10)):
         (tmp_path / name).mkdir()
-        write_c(model(nodes, {"w": factor * np.ones((3, 4), np.float32)}), manifest(), tmp_path / name)
+        write_c(model(nodes, {"w": factor * np.ones((3, 4), np.float32)}, manifest()), manifest(), tmp_path / name)
         command: list[str | Path] = [
             "cc",
             *FLAGS,

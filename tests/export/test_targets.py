@@ -33,6 +33,8 @@ FILES = {
     "model.dynamic.tflite",
     "model.int8.tflite",
     "policy.c",
+    "policy_model.cc",
+    "policy_model_int8.cc",
 }
 DISCRETE = TensorSpec("action", (), "int64", 0, 1)
 
@@ -83,7 +85,7 @@ def normalizing(trained_run: Path, tmp_path: Path) -> SavedPolicy:
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
     """Each file of each target is listed, and each that can run has passed over 2,000 observations."""
     files = {file for target in TARGETS.values() for file in target.files}
-    assert files == FILES | {"policy.h"}
+    assert files == FILES | {"policy.h", "policy_model.h", "policy_model_int8.h"}
     assert files <= set(every_format.manifest.files)
     assert {row.file for row in every_format.manifest.parity} == FILES
     assert all(row.passed and row.observations >= 2000 for row in every_format.manifest.parity)

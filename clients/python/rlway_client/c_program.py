@@ -1,7 +1,7 @@
 """A policy's C source, compiled and called.
 
-In:      `policy.c` beside its `policy.h`, the manifest.
-Out:     outputs by name.
+In:      `policy.c` beside its `policy.h`, the manifest; arrays by name, first dimension 1.
+Out:     outputs by name, whole numbers in 32 bits; of a policy with a memory also the state after the step.
 Refuses: a machine without a C compiler (RuntimeMissing), source that does not compile (BundleInvalid).
 
 This runs code that came with a bundle: only for bundles that are trusted.
@@ -21,6 +21,7 @@ import numpy as np
 from rlway_client.errors import BundleInvalid, RuntimeMissing
 from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays
+from rlway_client.specs import TensorSpec
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -42,11 +43,9 @@ class CRunner:
     batch_sizes = (1,)
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._inputs = [spec.name for spec in manifest.observation] + (["noise"] if manifest.noise else [])
-        self._outputs = [
-            (spec.name, spec.shape, np.int32 if spec.is_discrete else np.float32)
-            for spec in (manifest.action, *manifest.outputs)
-        ]
+        self._inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
+        self._state = manifest.state
+        self._outputs = [manifest.action, *manifest.outputs]
         with tempfile.TemporaryDirectory(prefix="rlway-c-") as folder:
             library = Path(folder) / "policy.so"
             command = [find_compiler(), *FLAGS, "-shared", "-fPIC", "-o", str(library), str(path), "-lm"]
@@ -58,8 +57,17 @@ class CRunner:
         self._act.restype = None
 
     def run(self, inputs: Arrays) -> Arrays:
-        """One call for one row."""
-        rows = [np.ascontiguousarray(inputs[name][0], np.float32) for name in self._inputs]
-        answers = {name: np.zeros((1, *shape), dtype) for name, shape, dtype in self._outputs}
-        self._act(*(array.ctypes.data_as(ctypes.c_void_p) for array in (*rows, *answers.values())))
-        return dict(answers)
+        """One call for one row. The state goes in under its tensors' names, and comes out as `next_<name>`."""
+        rows = [np.ascontiguousarray(inputs[spec.name][0], _dtype(spec)) for spec in self._inputs]
+        state = {f"next_{spec.name}": np.array(inputs[spec.name][:1], _dtype(spec)) for spec in self._state}
+        answers = {spec.name: np.zeros((1, *spec.shape), _dtype(spec)) for spec in self._outputs}
+        arrays = [array.ctypes.data_as(ctypes.c_void_p) for array in (*rows, *state.values(), *answers.values())]
+        reset = [ctypes.c_int(bool(inputs["reset"][0]))] if state else []
+        first_output = len(rows) + len(state)
+        self._act(*arrays[:first_output], *reset, *arrays[first_output:])
+        return {**answers, **state}
+
+
+def _dtype(spec: TensorSpec) -> np.dtype[Any]:
+    """What the source has for the tensor's type: whole numbers in 32 bits, flags in bytes."""
+    return np.dtype({"int64": "int32", "bool": "uint8"}.get(spec.dtype, spec.dtype))

@@ -19,6 +19,7 @@ from rlway_client.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.manifest import Manifest
 from rlway_client.muting import muted
 from rlway_client.parity import Arrays, Runner
+from rlway_client.tflm_array import read_array
 
 SIGNATURE = "act"  # a TFLite file's one signature, which names its inputs and outputs
 
@@ -30,9 +31,11 @@ def open_runner(path: Path, manifest: Manifest) -> Runner:
             return OnnxRunner(path)
         case ".tflite":
             return TFLiteRunner(path)
+        case ".cc":
+            return TFLiteRunner(path, read_array(path))
         case ".c":
             return CRunner(path, manifest)
-    raise UsageError(f"{path}: expected a file .onnx, .tflite or .c; nothing here runs others.")
+    raise UsageError(f"{path}: expected a file .onnx, .tflite, .c or .cc; nothing here runs others.")
 
 
 class OnnxRunner:
@@ -65,11 +68,13 @@ class TFLiteRunner:
 
     batch_sizes = (1,)
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """`content` is the model, where the path is that of another kind of file around it."""
         interpreter = _tflite_interpreter()
+        model = {"model_path": str(path)} if content is None else {"model_content": content}
         try:
             with muted():
-                self._interpreter = interpreter(model_path=str(path), num_threads=1)
+                self._interpreter = interpreter(**model, num_threads=1)
                 self._interpreter.allocate_tensors()  # its delegate reports itself
                 self._act = self._interpreter.get_signature_runner(SIGNATURE)
         except (RuntimeError, ValueError) as error:
