@@ -67,7 +67,7 @@ def test_a_published_bundle_verifies_in_both_environments(command: Path, every_f
     assert printed["checksums"] == len(every_format.manifest.files)
     verdicts = {row["file"]: row["verdict"] for row in printed["files"]}
     assert verdicts.pop("policy.c") == "not run"
-    assert len(verdicts) == 6
+    assert len(verdicts) == 8
     assert set(verdicts.values()) == {"alike"}
 
 
