@@ -28,7 +28,8 @@ BEGINS = "begins"  # `reset` as the model takes it
 def write_c(model: Any, manifest: Manifest, folder: Path) -> None:
     """Writes both files."""
     face = Face.of(manifest)
-    names = {parameter.spec.name: parameter.name for parameter in face.tensors} | {RESET: BEGINS}
+    names = {parameter.spec.name: parameter.name for parameter in face.tensors}
+    names |= {RESET: BEGINS} if face.state else {}
     body = Body(read_network(model), names)
     for operation in body.network.operations:
         write_operation(operation, body)
@@ -62,8 +63,10 @@ def _source(manifest: Manifest, face: Face, body: Body, answers: list[str]) -> s
     if is_static:
         parts.append("".join(f"static {array}\n" for array in arrays))
     lines = [*([] if is_static else arrays), *_defaults(face), *body.lines, *answers]
-    unread = [name for name in face.inputs if not re.search(rf"\b{name}\b", "\n".join(lines))]
-    lines = [*(f"(void){name};" for name in unread), *lines]
+    words = set(re.findall(r"\w+", "\n".join(lines)))
+    if BEGINS in words:
+        lines.insert(0, f"const uint8_t {BEGINS}[1] = {{{RESET} != 0}};")
+    lines = [*(f"(void){name};" for name in face.inputs if name not in words), *lines]
     parts.append(f"{face.signature()}\n{{\n" + "".join(f"    {line}\n" for line in lines) + "}\n")
     return "\n".join(parts)
 
@@ -75,7 +78,7 @@ def _defaults(face: Face) -> list[str]:
         lines += [f"static const {noise.kind} zeros[{noise.macro}] = {{0}};"]
         lines += [f"if ({noise.name} == NULL) {{", f"    {noise.name} = zeros;", "}"]
     if face.state:
-        lines += [f"const uint8_t {BEGINS}[1] = {{{RESET} != 0}};", f"if ({RESET} != 0) {{"]
+        lines += [f"if ({RESET} != 0) {{"]
         for state in face.state:
             lines += [f"    {line}" for line in loop("i", state.spec.size, [f"{state.name}[i] = 0;"])]
         lines += ["}"]

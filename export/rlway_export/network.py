@@ -98,7 +98,7 @@ def _run(model: Any, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised
     try:
         session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return dict(zip(names, session.run(names, inputs), strict=True))

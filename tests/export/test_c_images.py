@@ -8,13 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf2onnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
-from tf_agents.networks.q_network import QNetwork
-from tf_agents.specs import BoundedTensorSpec
 
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
@@ -95,40 +91,3 @@ def test_groups_of_channels_are_refused(tmp_path: Path) -> None:
     facts = image_policy((2, 3, 3), 2, "float32")
     with pytest.raises(ExportRefused, match=r"Conv \(Conv_conv\) with weights of \[2, 1, 3, 3\] in 2 groups"):
         write_c(model(nodes, {"kernel": kernel}, facts), facts, tmp_path)
-
-
-def test_a_q_network_of_tf_agents_sees_the_same(tmp_path: Path) -> None:
-    """Three convolutions over uint8 frames, two dense layers, noise; the work space is static, and said to be."""
-    camera = BoundedTensorSpec((20, 20, 2), tf.uint8, 0, 255, "camera")
-    network = QNetwork(
-        camera,
-        BoundedTensorSpec((), tf.int64, 0, 3, "action"),
-        preprocessing_layers=tf.keras.layers.Lambda(lambda frames: tf.cast(frames, tf.float32) / 255),
-        conv_layer_params=((8, 4, 2), (16, 3, 2), (8, 2, 1)),
-        fc_layer_params=(32,),
-        kernel_initializer=tf.keras.initializers.GlorotUniform(seed=1),
-    )
-
-    def act(camera: Any, noise: Any) -> dict[str, Any]:
-        q_values, _ = network(camera, step_type=())
-        return {"action": tf.argmax(q_values + noise, axis=-1), "q_values": q_values}
-
-    signature = [tf.TensorSpec([None, 20, 20, 2], tf.uint8, "camera"), tf.TensorSpec([None, 4], tf.float32, "noise")]
-    made, _ = tf2onnx.convert.from_function(tf.function(act, input_signature=signature), signature, opset=17)
-    facts = manifest(
-        observation=[TensorSpec("camera", (20, 20, 2), "uint8", 0, 255)],
-        noise=TensorSpec("noise", (4,), "float32"),
-        action=TensorSpec("action", (), "int64", 0, 3),
-        outputs=[TensorSpec("q_values", (4,), "float32")],
-    )
-    generator = np.random.default_rng(5)
-    inputs = {"camera": draw(facts.observation[0], 30, generator), "noise": np.zeros((30, 4), np.float32)}
-    inputs["noise"][10:, 2] = 1e30
-    expected, found = answers(made, facts, inputs, tmp_path)
-    np.testing.assert_allclose(found["q_values"], expected["q_values"], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found["action"], expected["action"])
-    assert set(found["action"][10:]) == {2}
-    header = (tmp_path / "policy.h").read_text()
-    assert "const uint8_t *camera, const float *noise, int32_t *action" in header
-    assert "uint8_t[800] 0 to 255, 20 x 20 x 2" in header
-    assert "bytes of static memory" in header

@@ -174,7 +174,7 @@ def test_a_format_that_fails_is_named_with_what_to_leave_out(trained_run: Path, 
 def test_formats_are_parsed_in_any_order_and_written_in_one() -> None:
     """A name twice is once; a name that is none is answered with all there are."""
     assert [t.name for t in parse_formats(" tflite-int8,onnx, onnx")] == ["onnx", "tflite-int8"]
-    with pytest.raises(UsageError, match=r"expected some of onnx,onnx-fp16,tflite,.*,c, got tflight\.$"):
+    with pytest.raises(UsageError, match=r"expected some of onnx,onnx-fp16,tflite,.*,tflm-int8, got tflight\.$"):
         parse_formats("onnx,tflight")
 
 

@@ -51,8 +51,9 @@ class CRunner:
             command = [find_compiler(), *FLAGS, "-shared", "-fPIC", "-o", str(library), str(path), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S)
             if done.returncode:
-                reason = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-                raise BundleInvalid(f"{path}: does not compile: {reason[0]}.")
+                said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+                reason = next((line for line in said if "error" in line), said[0])
+                raise BundleInvalid(f"{path}: does not compile: {reason}.")
             self._act: Any = ctypes.CDLL(str(library)).rlway_act  # it stays loaded without its file
         self._act.restype = None
 

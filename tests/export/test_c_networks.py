@@ -1,8 +1,7 @@
-"""Policies with a memory, with several inputs and without noise, as C; and the names that C gives them."""
+"""TF-Agents' networks as C: with a memory, with convolutions, with distributions of returns."""
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import tf2onnx
 from gymnasium.envs.registration import EnvSpec
 from tf_agents.networks.actor_distribution_rnn_network import ActorDistributionRnnNetwork
 from tf_agents.networks.categorical_q_network import CategoricalQNetwork
+from tf_agents.networks.q_network import QNetwork
 from tf_agents.networks.q_rnn_network import QRnnNetwork
 from tf_agents.policies.actor_policy import ActorPolicy
 from tf_agents.policies.categorical_q_policy import CategoricalQPolicy
@@ -22,16 +22,13 @@ from tf_agents.policies.q_policy import QPolicy
 from tf_agents.specs import BoundedTensorSpec
 from tf_agents.trajectories import TimeStep, time_step_spec
 
-from rlway_client.c_program import FLAGS
-from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays
 from rlway_client.specs import TensorSpec
-from rlway_export.c_source import write_c
 from rlway_train.environment import Domain
 from rlway_train.recurrent import RecurrentDqnLearner
 from rlway_train.settings import DqnSettings
-from tests.export.c_policies import NEXT, answers, draw, manifest, model, node, runners
+from tests.export.c_policies import NEXT, answers, draw, manifest, runners
 
 CELLS = 5
 STATE = [TensorSpec(name, (CELLS,), "float32") for name in ("state_h", "state_c")]
@@ -86,6 +83,10 @@ def of_actor_rnn() -> Converted:
 def of_c51() -> Converted:
     """TF-Agents' categorical DQN: distributions of returns, their means, the largest."""
     network = CategoricalQNetwork(_tensor(OBSERVATION), _bounded(DISCRETE), num_atoms=11, fc_layer_params=(6,))
+    network.create_variables()
+    generator = np.random.default_rng(9)
+    for variable in network.trainable_variables:
+        variable.assign(generator.standard_normal(variable.shape, np.float32))
     spec = time_step_spec(_tensor(OBSERVATION))
     return _greedy(lambda: CategoricalQPolicy(spec, _bounded(DISCRETE), network, -10, 10), DISCRETE, [])
 
@@ -165,90 +166,38 @@ def test_a_distribution_of_returns_is_summed_up_alike(tmp_path: Path) -> None:
     assert "noise" not in header.replace("greedy", "")
 
 
-def test_what_is_remembered_may_change_places(tmp_path: Path) -> None:
-    """The new state_h is the old state_c and the other way round; an output shows what was there before."""
-    facts = manifest(noise=None, state=STATE, outputs=[TensorSpec("before", (CELLS,), "float32")])
-    nodes = [
-        node("Cast", "reset", out="unused", to=1),
-        node("Identity", "state_h", out=f"{NEXT}state_c"),
-        node("Identity", "state_c", out=f"{NEXT}state_h"),
-        node("Identity", "state_h", out="before"),
-        node("MatMul", "observation", "w"),
-    ]
-    made = model(nodes, {"w": np.ones((3, 4), np.float32)}, facts)
-    generator = np.random.default_rng(10)
-    inputs = {spec.name: draw(spec, 3, generator) for spec in (*facts.observation, *STATE)}
-    expected, found = answers(made, facts, inputs | {"reset": np.zeros(3, bool)}, tmp_path)
-    for name in ("before", f"{NEXT}state_h", f"{NEXT}state_c"):
-        np.testing.assert_array_equal(found[name], expected[name])
+def test_a_q_network_of_tf_agents_sees_the_same(tmp_path: Path) -> None:
+    """Three convolutions over uint8 frames, two dense layers, noise; the work space is static, and said to be."""
+    camera = BoundedTensorSpec((20, 20, 2), tf.uint8, 0, 255, "camera")
+    network = QNetwork(
+        camera,
+        BoundedTensorSpec((), tf.int64, 0, 3, "action"),
+        preprocessing_layers=tf.keras.layers.Lambda(lambda frames: tf.cast(frames, tf.float32) / 255),
+        conv_layer_params=((8, 4, 2), (16, 3, 2), (8, 2, 1)),
+        fc_layer_params=(32,),
+        kernel_initializer=tf.keras.initializers.GlorotUniform(seed=1),
+    )
 
+    def act(camera: Any, noise: Any) -> dict[str, Any]:
+        q_values, _ = network(camera, step_type=())
+        return {"action": tf.argmax(q_values + noise, axis=-1), "q_values": q_values}
 
-def test_a_dict_of_observations_is_an_argument_each(tmp_path: Path) -> None:
-    """Names that C has taken, or that differ in their case only, become others; types are the manifest's."""
-    specs = [
-        TensorSpec("double", (3,), "float32"),
-        TensorSpec("Camera", (2,), "uint8"),
-        TensorSpec("camera", (2,), "float32"),
-        TensorSpec("2.gear", (), "int64"),
-        TensorSpec("i", (1,), "bool"),
-        TensorSpec("unread", (1,), "float32"),
-    ]
-    facts = manifest(observation=specs, noise=None)
-    nodes = [
-        node("Cast", "Camera", out="c1", to=1),
-        node("Cast", "2.gear", out="gear", to=1),
-        node("Unsqueeze", "gear", "one", out="c2"),
-        node("Cast", "i", out="c3", to=1),
-        node("Concat", "double", "c1", "camera", "c2", "c3", out="all", axis=1),
-        node("MatMul", "all", "w"),
-    ]
-    weights = np.random.default_rng(11).standard_normal((9, 4)).astype(np.float32)
-    made = model(nodes, {"w": weights, "one": np.array([1])}, facts)
-    generator = np.random.default_rng(12)
-    expected, found = answers(made, facts, {spec.name: draw(spec, 50, generator) for spec in specs}, tmp_path)
-    np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-3)
-    assert (
-        "void RLWAY_ACT(const float *double_, const uint8_t *Camera, const float *camera_, const int32_t *of_2_gear, "
-        "const uint8_t *i_, const float *unread, float *action);"
-    ) in (tmp_path / "policy.h").read_text()
-
-
-def test_a_number_of_64_bits_is_refused(tmp_path: Path) -> None:
-    """By the name of what holds it."""
-    facts = manifest(observation=[TensorSpec("far", (3,), "float64")])
-    nodes = [node("Cast", "far", out="near", to=1), node("MatMul", "near", "w")]
-    with pytest.raises(ExportRefused, match=r"C: far: expected one of bool, float32, .*got float64"):
-        write_c(model(nodes, {"w": np.ones((3, 4), np.float32)}, facts), facts, tmp_path)
-
-
-def test_a_cpp_program_keeps_the_memory(tmp_path: Path) -> None:
-    """The header compiles as C++, and a state that sums up what it saw begins anew at a reset."""
+    signature = [tf.TensorSpec([None, 20, 20, 2], tf.uint8, "camera"), tf.TensorSpec([None, 4], tf.float32, "noise")]
+    made, _ = tf2onnx.convert.from_function(tf.function(act, input_signature=signature), signature, opset=17)
     facts = manifest(
-        noise=None, state=[TensorSpec("sum", (3,), "float32")], action=TensorSpec("action", (3,), "float32")
+        observation=[TensorSpec("camera", (20, 20, 2), "uint8", 0, 255)],
+        noise=TensorSpec("noise", (4,), "float32"),
+        action=TensorSpec("action", (), "int64", 0, 3),
+        outputs=[TensorSpec("q_values", (4,), "float32")],
     )
-    nodes = [
-        node("Not", "reset", out="goes_on"),
-        node("Cast", "goes_on", out="factor", to=1),
-        node("Unsqueeze", "factor", "one", out="column"),
-        node("Mul", "sum", "column", out="before"),
-        node("Add", "before", "observation", out=f"{NEXT}sum"),
-        node("Neg", f"{NEXT}sum"),
-    ]
-    write_c(model(nodes, {"one": np.array([1])}, facts), facts, tmp_path)
-    (tmp_path / "main.cc").write_text(
-        '#include "policy.h"\n#include <cstdio>\n'
-        "int main()\n{\n"
-        "    const float observation[RLWAY_OBSERVATION_SIZE] = {1, 2, 3};\n"
-        "    float sum[RLWAY_SUM_SIZE], action[RLWAY_ACTION_SIZE];\n"
-        "    for (int step = 0; step < 5; step++) {\n"
-        "        rlway_act(observation, sum, step == 0 || step == 3, action);\n"
-        '        std::printf("%g ", static_cast<double>(action[2]));\n'
-        "    }\n    return 0;\n}\n"
-    )
-    subprocess.run(["cc", *FLAGS, "-c", "-o", tmp_path / "policy.o", tmp_path / "policy.c"], check=True)
-    strict = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-    subprocess.run(
-        ["c++", *strict, "-o", tmp_path / "program", tmp_path / "main.cc", tmp_path / "policy.o", "-lm"], check=True
-    )
-    done = subprocess.run([tmp_path / "program"], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["-3", "-6", "-9", "-3", "-6"]
+    generator = np.random.default_rng(5)
+    inputs = {"camera": draw(facts.observation[0], 30, generator), "noise": np.zeros((30, 4), np.float32)}
+    inputs["noise"][10:, 2] = 1e30
+    expected, found = answers(made, facts, inputs, tmp_path)
+    np.testing.assert_allclose(found["q_values"], expected["q_values"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found["action"], expected["action"])
+    assert set(found["action"][10:]) == {2}
+    header = (tmp_path / "policy.h").read_text()
+    assert "const uint8_t *camera, const float *noise, int32_t *action" in header
+    assert "uint8_t[800] 0 to 255, 20 x 20 x 2" in header
+    assert "bytes of static memory" in header
