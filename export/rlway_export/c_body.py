@@ -55,6 +55,7 @@ class Body:
         for name in network.inputs:
             self._views[name] = View.whole(parameters[name], network.shapes[name])
 
+    @property
     def memory_bytes(self) -> int:
         """What the function's own arrays take."""
         return sum(BYTES[kind] * size for kind, size in self.memory.values())

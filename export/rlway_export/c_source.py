@@ -39,7 +39,7 @@ def write_c(model: Any, manifest: Manifest, folder: Path) -> None:
 
 
 def _memory(body: Body) -> str:
-    size = body.memory_bytes()
+    size = body.memory_bytes
     if size > STACK_BYTES:
         return (
             f"A call allocates nothing, keeps nothing for the next one, and works in {size} bytes of static memory:\n"
@@ -53,7 +53,7 @@ def _memory(body: Body) -> str:
 
 def _source(manifest: Manifest, face: Face, body: Body, answers: list[str]) -> str:
     arrays = [f"{kind} {name}[{size}];" for name, (kind, size) in body.memory.items()]
-    is_static = body.memory_bytes() > STACK_BYTES
+    is_static = body.memory_bytes > STACK_BYTES
     parts = [
         f"/* {comment(manifest.policy)}, version {manifest.version}: see {HEADER}. Written by RLway. */\n"
         f'#include "{HEADER}"\n\n#include <math.h>\n#include <stddef.h>\n'
