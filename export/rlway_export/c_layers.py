@@ -43,6 +43,7 @@ def _dense(operation: Operation, body: Body, weights: AnyArray) -> None:
     n = body.network.shapes[name][-1]
     if weights.ndim != 2 or weights.shape[0] != n:
         raise refusal(operation, f"weights of {list(weights.shape)} for {n} inputs")
+    _check_numbers(operation, body)
     x, m = body.row_major(name), weights.shape[1]
     bias = _bias(operation, body, (x.size // n, m))
     result, kernel = body.make(out), body.add_constant(np.ascontiguousarray(weights))
@@ -81,6 +82,7 @@ def maxpool(operation: Operation, body: Body) -> None:
     """The largest in a window, channel by channel."""
     if len(operation.outputs) > 1 or len(body.network.shapes[operation.inputs[0]]) != 4:
         raise refusal(operation, "places of the largest, or other than two dimensions")
+    _check_numbers(operation, body)
     channels = body.network.shapes[operation.inputs[0]][1]
     x = _image(operation.inputs[0], body)
     window = _window(operation, body, operation.attributes["kernel_shape"])
@@ -169,6 +171,12 @@ def _image(name: str, body: Body) -> View:
     """The image as it must lie in memory, copied if it takes that."""
     view = body.view(name).transpose(CHANNELS_LAST)
     return view if view.is_row_major else body.copy(view, body.scratch("float", view.shape))
+
+
+def _check_numbers(operation: Operation, body: Body) -> None:
+    dtype = body.network.dtypes[operation.inputs[0]]
+    if dtype != "float32":
+        raise refusal(operation, f"values of {dtype}")
 
 
 def _bias(operation: Operation, body: Body, shape: tuple[int, int]) -> Callable[[str], str]:

@@ -40,6 +40,7 @@ FAR_FROM_0 = [*LAYER, node("Abs", "x", out="a"), node("Add", "a", "one", out="p"
 ONE: Constants = {"one": np.array(1, np.float32)}
 SQUARE = [*LAYER, node("Reshape", "x", "square", out="y")]
 FLAT = node("Reshape", "z", "flat")
+CAST = node("Cast", "y", to=TensorProto.FLOAT)
 CORNERS: Constants = {"square": np.array([-1, 2, 2]), "flat": np.array([-1, 4])}
 SPREAD = helper.make_node("Expand", ["m", "whole_row"], ["action"])
 SCALAR, ROW = np.float32(0.7), np.arange(4, dtype=np.float32) - 1.5
@@ -209,10 +210,19 @@ def test_the_largest_is_found_along_any_axis(tmp_path: Path) -> None:
         ),
         ([*LAYER, node("Gemm", "x", "m", alpha=2.0)], {"m": np.eye(4, dtype=np.float32)}, "Gemm .* with factors"),
         ([*LAYER, node("RandomNormalLike", "x")], {}, "the operator RandomNormalLike"),
+        (
+            [
+                node("Cast", "observation", out="whole", to=TensorProto.INT32),
+                node("MatMul", "whole", "v", out="y"),
+                CAST,
+            ],
+            {"v": np.ones((3, 4), np.int32)},
+            "MatMul .* with values of int32",
+        ),
         ([*SQUARE, node("MatMul", "y", "y", out="z"), FLAT], CORNERS, "MatMul .* with an argument that is computed"),
         ([*LAYER, node("Mul", "x", "s")], {"s": np.array(np.inf, np.float32)}, "the constant s is not finite"),
     ],
-    ids=["operator", "use", "chance", "products", "infinity"],
+    ids=["operator", "use", "chance", "whole numbers", "products", "infinity"],
 )
 def test_what_cannot_be_written_is_named(nodes: list[Any], constants: Constants, expected: str, tmp_path: Path) -> None:
     """The operator and its name in the graph, and what was wrong with it; nothing is written."""
