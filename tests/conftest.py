@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,20 +45,38 @@ def export_run(run: Path, models: Path, policy: str) -> Path:
     return models
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder that `make` fills, whichever of the processes that share the tests asks first."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, made = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short CartPole training: well above random, far from perfect. Not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("runs") / "cartpole"
-    done = run_command(TRAIN, "train", "dqn", "--preset", "cartpole", "--steps", 6000, "--run", folder)
-    assert done.status == 0, done.stderr
-    return folder
+
+    def train(folder: Path) -> None:
+        done = run_command(TRAIN, "train", "dqn", "--preset", "cartpole", "--steps", 6000, "--run", folder)
+        assert done.status == 0, done.stderr
+
+    return made_once(tmp_path_factory, "cartpole", train)
 
 
 @pytest.fixture(scope="session")
 def continuous_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short Pendulum training with SAC: far above random, short of perfect. Not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("runs") / "pendulum"
-    words = ("--preset", "pendulum-sac", "--steps", 5000, "--learning-rate-end", 1e-3, "--confirm-episodes", 0)
-    done = run_command(TRAIN, "train", "sac", *words, "--run", folder)
-    assert done.status == 0, done.stderr
-    return folder
+
+    def train(folder: Path) -> None:
+        words = ("--preset", "pendulum-sac", "--steps", 5000, "--learning-rate-end", 1e-3, "--confirm-episodes", 0)
+        done = run_command(TRAIN, "train", "sac", *words, "--run", folder)
+        assert done.status == 0, done.stderr
+
+    return made_once(tmp_path_factory, "pendulum", train)
