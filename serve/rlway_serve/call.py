@@ -14,6 +14,7 @@ from rlway_client.exploration import Explore
 from rlway_client.specs import AnyArray
 from rlway_serve.response import Response
 
+# May have `connection`, with which others take turns when the policy is busy, and `abandoned`, once nobody waits.
 Reply = Callable[[Response], None]
 
 

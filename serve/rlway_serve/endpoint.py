@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from rlway_client.errors import NotReady, RlwayError
+from rlway_serve.bodies import BodyBudget
 from rlway_serve.call import Reply
 from rlway_serve.keys import Keys
 from rlway_serve.policy import ServedPolicy
@@ -21,9 +22,10 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    def __init__(self, repository: Repository, keys: Keys) -> None:
+    def __init__(self, repository: Repository, keys: Keys, bodies: BodyBudget) -> None:
         self.repository = repository
         self.keys = keys
+        self.bodies = bodies
         self.draining = False
 
     @property

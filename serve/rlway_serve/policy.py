@@ -31,7 +31,7 @@ class ServedPolicy:
         if MODEL_FILE not in bundle.manifest.files:
             raise BundleInvalid(f"{bundle.path}: its manifest lists no {MODEL_FILE}; export the policy again.")
         self.runtime = OnnxRuntime(bundle.path / MODEL_FILE, bundle.manifest)
-        self.decoder = ActDecoder(bundle.manifest)
+        self.decoder = ActDecoder(bundle.manifest, settings)
         self.metrics = metrics.add(self.name, self.version)
         self.batcher = Batcher(
             bundle.manifest,
