@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RlwayError
 from rlway_serve import __version__
+from rlway_serve.bodies import Hold
 from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.exposition import Exposition
@@ -72,11 +73,9 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         return await _act(repository.default, request)
 
     async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
-        reserved = 0
+        hold = endpoint.bodies.hold()
         try:
-            declared_bytes = _declared_bytes(request, settings.max_body_bytes)
-            reserved = endpoint.bodies.reserve(declared_bytes)
-            body = await _read_body(request, settings.max_body_bytes)
+            body = await _read_body(request, settings.max_body_bytes, hold)
             return await _answer(policy, request, body)
         except ClientDisconnect:
             return HttpResponse(status_code=499)  # nobody reads it
@@ -84,7 +83,7 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
             policy.metrics.count_refusal(error)
             raise
         finally:
-            endpoint.bodies.release(reserved)
+            hold.release()
 
     async def _answer(policy: ServedPolicy, request: Request, body: bytes) -> HttpResponse:
         answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -134,31 +133,23 @@ def _authorization(request: Request) -> bytes | None:
     return authorization.encode("latin-1") if authorization is not None else None
 
 
-def _declared_bytes(request: Request, max_bytes: int) -> int:
-    """What a body may come to: its declared length, or the limit for one that comes in chunks."""
+async def _read_body(request: Request, max_bytes: int, hold: Hold) -> bytes:
+    """The whole body, given up as soon as it is known to be too large."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
-    if "transfer-encoding" in request.headers:
-        return max_bytes
     declared = request.headers.get("content-length", "0").lstrip("0") or "0"
+    too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
     if not declared.isdecimal() or len(declared) > 18 or int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    return int(declared)
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body, given up as soon as it is known to be too large."""
+        raise too_large
+    hold.grow_to(int(declared))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large
+        hold.grow_to(len(body))
     return bytes(body)
-
-
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
 
 
 def _to_http(response: Response) -> HttpResponse:

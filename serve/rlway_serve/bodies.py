@@ -19,6 +19,10 @@ class BodyBudget:
         self._max_bytes = max_bytes
         self._held_bytes = 0
 
+    def hold(self) -> Hold:
+        """For a body whose size shows while it is read."""
+        return Hold(self)
+
     def reserve(self, size: int) -> int:
         """What to release when the body is done with: `size`, or 0 for a small one. A lone body may have any size."""
         if size <= SMALL_BYTES:
@@ -30,3 +34,22 @@ class BodyBudget:
 
     def release(self, size: int) -> None:
         self._held_bytes -= size
+
+
+class Hold:
+    """What one body has reserved."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._bytes = 0
+
+    def grow_to(self, size: int) -> None:
+        """Raises QueueFull when this is too much for all together."""
+        if size > self._bytes:
+            self._budget.release(self._bytes)
+            self._bytes = 0
+            self._bytes = self._budget.reserve(size)
+
+    def release(self) -> None:
+        self._budget.release(self._bytes)
+        self._bytes = 0

@@ -9,6 +9,7 @@ Refuses: a port in use (UsageError), models that cannot be served (BundleInvalid
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -100,6 +101,8 @@ class Server(uvicorn.Server):
         if self._parent is not None:
             loop.add_reader(self._parent, self._on_parent_gone)
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again and again would delay answers
         self._on_ready()
 
     def _on_parent_gone(self) -> None:

@@ -47,14 +47,18 @@ def policy(bundle: Bundle) -> Iterator[ServedPolicy]:
     policy.batcher.close()
 
 
+async def drain(policy: ServedPolicy) -> None:
+    while policy.batcher.queued_rows:
+        await asyncio.sleep(0)
+
+
 def run(policy: ServedPolicy, calls: list[Call]) -> None:
     """Submits all in one turn of the loop, and returns when none waits."""
 
     async def submit_and_wait() -> None:
         for call in calls:
             policy.batcher.submit(call)
-        while policy.batcher.queued_rows:
-            await asyncio.sleep(0)
+        await drain(policy)
 
     asyncio.run(submit_and_wait())
 
@@ -134,11 +138,9 @@ def test_large_calls_leave_the_queue_to_small_ones(policy: ServedPolicy) -> None
             policy.batcher.submit(one(small))
         with pytest.raises(QueueFull):
             policy.batcher.submit(one(small))
-        while policy.batcher.queued_rows:
-            await asyncio.sleep(0)
+        await drain(policy)
         policy.batcher.submit(many(large, CAPACITY))  # all that was taken counts no more
-        while policy.batcher.queued_rows:
-            await asyncio.sleep(0)
+        await drain(policy)
 
     asyncio.run(fill())
     assert answered.count("small 200") == CAPACITY

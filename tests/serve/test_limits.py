@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.bundles import linear_policy
@@ -226,6 +227,34 @@ def test_what_a_half_closed_peer_sent_ahead_is_answered(linear: Server, lane: st
         wire.half_close()
         assert [wire.answer().status for _ in range(count)] == [200] * count
         assert wire.rest() == b""
+
+
+def test_a_full_table_of_files_is_survived(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Connections that the system has no room for wait or end; those that are served go on, and so do later ones."""
+    models = tmp_path_factory.mktemp("files") / "models"
+    linear_policy(models)
+    with running_server(models, models.with_name("log")) as server, server.connect() as staying:
+        staying.send(act_request(BODY))
+        assert staying.answer().status == 200
+        process = psutil.Process(server.process.pid)
+        files = process.num_fds() + 3
+        process.rlimit(psutil.RLIMIT_NOFILE, (files, files))
+        more = [server.connect() for _ in range(10)]
+        for _ in range(20):
+            staying.send(act_request(BODY))
+            assert staying.answer().status == 200
+        for wire in more:
+            wire.socket.close()
+
+        def served() -> bool:
+            with server.connect() as wire:
+                wire.send(act_request(BODY))
+                try:
+                    return wire.answer().status == 200
+                except OSError:
+                    return False
+
+        wait_until(served, "a file to become free")
 
 
 @pytest.mark.parametrize("options", [["--max-in-flight", "1"], ["--max-in-flight", "2"]], ids="".join)
