@@ -61,12 +61,11 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            ssl_context_factory=(lambda *_: tls) if tls else None,
             proxy_headers=False,  # what a client says about itself is not to be believed
             timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # typed int, used in call_later
             timeout_graceful_shutdown=settings.drain_s,  # type: ignore[arg-type]  # typed int, used in wait_for
         )
-        config.load()
-        config.ssl = tls
         host, port = listener.getsockname()[:2]
         address = f"[{host}]" if ":" in host else host
         url = f"{'https' if tls else 'http'}://{address}:{port}"
