@@ -161,7 +161,7 @@ def fuzz_framing(server: Server, generator: random.Random, findings: Findings) -
     streams, answers = [], []
     for lane in LANES:
         first_line, _, rest = act_request(body, lane=lane, headers=headers).partition(b"\r\n")
-        stream = get_request("/healthz") + first_line + b"\r\n" + damage(rest) + act_request(body, lane=lane)
+        stream = get_request("/healthz") + first_line + b"\r\n" + damage(rest) + get_request("/healthz")
         streams.append(stream)
         # Counted from the end, where the lanes' streams are alike.
         places = sorted(random.Random(cut_seed).sample(range(1, len(rest)), cuts), reverse=True)

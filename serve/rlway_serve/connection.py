@@ -12,6 +12,7 @@ nothing more is read from it.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections import deque
 from typing import Any
@@ -26,6 +27,7 @@ from rlway_serve.patience import Patience
 from rlway_serve.response import Response, problem_response, write_response
 from rlway_serve.routes import Head, HotRoutes
 
+LINGER_S = 1.0
 PIECE_BYTES = 4096  # given to the parser at once: what it has begun cannot be held back any more
 
 
@@ -90,6 +92,7 @@ class Connection(HttpToolsProtocol):
         self._half_closed = False  # by the peer, behind what is held
         self._last = False  # no request is taken any more
         self._closing = False  # closes once nothing is due
+        self._lingers = True  # after an answer that the peer may not expect
         self._patience: Patience  # from the first moment of the connection
 
     # What the lanes do.
@@ -172,9 +175,20 @@ class Connection(HttpToolsProtocol):
         if self._slots or self._asgi_open or self._reading:
             return
         parting, self._parting = self._parting, None
-        if parting is not None:
-            self._write(parting, keep_alive=False)
-        self.transport.close()
+        if parting is None or self.transport.is_closing():
+            self.transport.close()
+            return
+        if self.routes.access_log is not None:
+            sent = (parting.status, None, len(parting.body))
+            self.routes.access_log.write(self.client, "-", b"", *sent, time.perf_counter(), b"")
+        self.transport.write(write_response(parting, self.server_state.default_headers, keep_alive=False))
+        if self.scheme != "http" or not self._lingers:
+            self.transport.close()
+            return
+        # Closed at once, what the peer is still sending would be answered by a reset that may overtake the answer.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_S, self.transport.close)
 
     def _give_up_reading(self) -> None:
         """The request being read will never be whole."""
@@ -199,6 +213,7 @@ class Connection(HttpToolsProtocol):
         self._patience = Patience(self.loop, settings, self._close_if_idle, self._part)
         if len(self.connections) > settings.max_connections:
             limit = settings.max_connections
+            self._lingers = False
             self._part(TooManyConnections(f"the server holds {limit} connections already; try again in a second."))
 
     def data_received(self, data: bytes) -> None:

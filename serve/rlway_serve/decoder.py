@@ -47,6 +47,7 @@ class ActDecoder:
         self._manifest = manifest
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
+        self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
         self._spec = manifest.observation[0]
         # One comma behind every value, and some in the options: counted before a large body is read at all.
         self._max_commas = settings.max_rows * max(1, math.prod(self._spec.shape)) + 1000
@@ -78,7 +79,7 @@ class ActDecoder:
                 raise MediaTypeUnsupported(
                     f"content-type: expected application/json or application/octet-stream, got {got}."
                 )
-        if len(body) > COUNTED_FROM_BYTES:
+        if len(body) > self._checked_from_bytes:
             self._check_size(body)
         try:  # nearly every request is one observation and nothing else
             plain: Any = self._plain_decoder.decode(body)

@@ -94,7 +94,7 @@ def test_answers_to_one_connection_keep_their_order(policy: ServedPolicy) -> Non
     """Turns are between connections, not within them."""
     answered: list[str] = []
     callers = {name: Caller(name, answered) for name in "ab"}
-    calls = [many(callers["a"], rows) for rows in (1, 5, 20, 2, 8, 1)] + [one(callers["b"])] * 20
+    calls = [many(callers["a"], rows) for rows in (1, 5, 20, 2, 8, 1)] + [one(callers["b"]) for _ in range(20)]
     order: list[int] = []
     for i, call in enumerate(calls):
         reply = call.reply
