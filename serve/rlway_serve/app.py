@@ -86,15 +86,10 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
             hold.release()
 
     async def _answer(policy: ServedPolicy, request: Request, body: bytes) -> HttpResponse:
-        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-
-        def reply(response: Response) -> None:
-            if not answered.done():  # the caller may have left
-                answered.set_result(response)
-
+        reply = FutureReply(request)
         media_type = request.headers.get("content-type", "").encode("latin-1")
         endpoint.act(policy, media_type, _authorization(request), body, reply)
-        return _to_http(await answered)
+        return _to_http(await reply.answered)
 
     @app.get("/v1/policies", summary="What is served")
     async def policies(request: Request) -> dict[str, Any]:
@@ -122,6 +117,22 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         return HttpResponse(await exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
+
+
+class FutureReply:
+    """Where a request of this lane waits for its answer."""
+
+    def __init__(self, request: Request) -> None:
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.peer = request.client.host if request.client else None
+
+    @property
+    def abandoned(self) -> bool:
+        return self.answered.done()
+
+    def __call__(self, response: Response) -> None:
+        if not self.answered.done():  # the caller may have left
+            self.answered.set_result(response)
 
 
 def _check_key(endpoint: Endpoint, request: Request) -> None:

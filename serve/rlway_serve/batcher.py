@@ -63,7 +63,7 @@ class Batcher:
         self._queue: deque[Call] = deque()  # in order of arrival
         self._turns: dict[object, deque[Call]] = {}  # by connection, once more waits than fits into a batch
         self._rows = 0  # waiting in either
-        self._large_rows = 0  # those of them in calls of more than `max_batch` rows
+        self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
         self._generator = np.random.default_rng()
         self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
@@ -71,7 +71,7 @@ class Batcher:
 
     @property
     def queued_rows(self) -> int:
-        return self._rows
+        return self._rows + self._large_rows
 
     def submit(self, call: Call) -> None:
         """Queues the call; its `reply` is called later from the event loop. Raises QueueFull, NotReady."""
@@ -79,22 +79,21 @@ class Batcher:
             raise NotReady(f"policy {self._name!r}: the server is stopping.")
         rows = call.rows
         if rows > self._max_batch:
-            waiting = self._large_rows
+            if self._large_rows and self._large_rows + rows > self._capacity:
+                raise self._full(self._large_rows)
             self._large_rows += rows
         else:
-            waiting = self._rows - self._large_rows
-        if waiting and waiting + rows > self._capacity:
-            if rows > self._max_batch:
-                self._large_rows -= rows
-            raise QueueFull(
-                f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second."
-            )
+            if self._rows and self._rows + rows > self._capacity:
+                raise self._full(self._rows)
+            self._rows += rows
         self._queue.append(call)
-        self._rows += rows
         if not self._scheduled:
             self._scheduled = True
             # After the callbacks of this turn of the loop: every socket that is readable now joins the batch.
             asyncio.get_running_loop().call_soon(self._next_batch)
+
+    def _full(self, waiting: int) -> QueueFull:
+        return QueueFull(f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second.")
 
     def close(self) -> None:
         """Refuses what comes from now on, and waits for the batch that runs."""
@@ -121,13 +120,13 @@ class Batcher:
             self._schedule_next()
 
     def _schedule_next(self) -> None:
-        self._scheduled = self._rows > 0
+        self._scheduled = bool(self._queue or self._turns)
         if self._scheduled:
             asyncio.get_running_loop().call_soon(self._next_batch)
 
     def _take(self) -> list[Call]:
         """Up to `max_batch` rows (a larger single call runs alone) without the calls that are too late."""
-        if self._rows <= self._max_batch and not self._turns:
+        if self._rows <= self._max_batch and not self._large_rows and not self._turns:
             taken = list(self._queue)
             self._queue.clear()
             self._rows = 0
@@ -156,9 +155,10 @@ class Batcher:
             del turns[connection]
             if calls:
                 turns[connection] = calls  # behind the others
-            self._rows -= call.rows
             if call.rows > self._max_batch:
                 self._large_rows -= call.rows
+            else:
+                self._rows -= call.rows
             if wanted:
                 taken.append(call)
                 rows += call.rows

@@ -34,6 +34,9 @@ def serve(
         float, typer.Option(help="A request's headers must be complete after this, seconds.", min=0.01)
     ] = 10.0,
     body_timeout_s: Annotated[float, typer.Option(help="And its body this long after them, seconds.", min=0.01)] = 30.0,
+    max_rate: Annotated[
+        float | None, typer.Option(help="Requests per second of one key or address; none by default.", min=1e-6)
+    ] = None,
     keep_alive_s: Annotated[float, typer.Option(help="Idle connections close after this, seconds.", min=0.1)] = 75.0,
     drain_s: Annotated[
         float, typer.Option(help="How long a stop waits for requests in flight, seconds.", min=0)
@@ -80,6 +83,7 @@ def serve(
         max_buffered_bytes=max_buffered_bytes,
         header_timeout_s=header_timeout_s,
         body_timeout_s=body_timeout_s,
+        max_rate=max_rate,
         keep_alive_s=keep_alive_s,
         drain_s=drain_s,
         api_keys=api_keys,

@@ -31,24 +31,38 @@ LINGER_S = 1.0
 PIECE_BYTES = 4096  # given to the parser at once: what it has begun cannot be held back any more
 
 
+class Extras:
+    """What few requests have: an id, a line in the access log, a large body."""
+
+    __slots__ = ("began_s", "body_bytes", "head", "reserved_bytes")
+
+    def __init__(self, head: Head, body_bytes: int, reserved_bytes: int) -> None:
+        self.head = head
+        self.body_bytes = body_bytes
+        self.reserved_bytes = reserved_bytes
+        self.began_s = time.perf_counter()
+
+
 class Slot:
     """The place of one hot request among its connection's answers; calling it gives the answer."""
 
-    __slots__ = ("began_s", "body_bytes", "connection", "head", "keep_alive", "reserved_bytes", "response")
+    __slots__ = ("connection", "extras", "keep_alive", "response")
 
-    def __init__(self, connection: Connection, head: Head, keep_alive: bool) -> None:
+    def __init__(self, connection: Connection, keep_alive: bool, extras: Extras | None = None) -> None:
         self.connection = connection  # requests are taken from connections in turn
-        self.head = head
         self.keep_alive = keep_alive
+        self.extras = extras
         self.response: Response | None = None
-        self.reserved_bytes = 0
-        self.began_s: float  # these two only for the access log
-        self.body_bytes: int
 
     @property
     def abandoned(self) -> bool:
         """Whether nobody waits for the answer any more."""
         return self.connection.transport.is_closing()
+
+    @property
+    def peer(self) -> str | None:
+        """The caller's address."""
+        return self.connection.client[0] if self.connection.client else None
 
     def __call__(self, response: Response) -> None:
         self.response = response
@@ -112,13 +126,11 @@ class Connection(HttpToolsProtocol):
         slots = self._slots
         while slots and (response := slots[0].response) is not None:
             slot = slots.popleft()
-            if slot.reserved_bytes:
-                self.routes.endpoint.bodies.release(slot.reserved_bytes)
-            if self.routes.access_log is not None:
-                head = slot.head
-                asked = (self.client, "POST", head.path, response.status, slot.body_bytes, len(response.body))
-                self.routes.access_log.write(*asked, slot.began_s, head.request_id)
-            self._write(response, slot.keep_alive, slot.head.request_id)
+            if slot.extras is None:
+                self._write(response, slot.keep_alive)
+            else:
+                self._close_extras(slot.extras, response)
+                self._write(response, slot.keep_alive, slot.extras.head.request_id)
         if not slots and self._slots_empty is not None:
             empty, self._slots_empty = self._slots_empty, None
             if not empty.done():
@@ -127,6 +139,13 @@ class Connection(HttpToolsProtocol):
             self._go_on_soon()
         if self._closing:
             self._close_if_done()
+
+    def _close_extras(self, extras: Extras, response: Response) -> None:
+        self.routes.endpoint.bodies.release(extras.reserved_bytes)
+        if self.routes.access_log is not None:
+            head = extras.head
+            asked = (self.client, "POST", head.path, response.status, extras.body_bytes, len(response.body))
+            self.routes.access_log.write(*asked, extras.began_s, head.request_id)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -156,20 +175,21 @@ class Connection(HttpToolsProtocol):
         self._close_if_done()
 
     def _write(self, response: Response, keep_alive: bool, request_id: bytes = b"") -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        server_state, transport = self.server_state, self.transport
+        server_state.total_requests += 1
+        if transport.is_closing():
             return
-        default_headers = self.server_state.default_headers
-        if not keep_alive or request_id:
-            self.transport.write(write_response(response, default_headers, keep_alive, request_id))
+        default_headers = server_state.default_headers
+        if request_id or not keep_alive:
+            transport.write(write_response(response, default_headers, keep_alive, request_id))
             if not keep_alive:
-                self.transport.close()
+                transport.close()
             return
         # An answer that is given again and again is written once, until uvicorn renews its `date`, once a second.
         if response.written_with is not default_headers:
             response.written = write_response(response, default_headers, keep_alive)
             response.written_with = default_headers
-        self.transport.write(response.written)
+        transport.write(response.written)
 
     def _close_if_done(self) -> None:
         if self._slots or self._asgi_open or self._reading:
@@ -233,7 +253,7 @@ class Connection(HttpToolsProtocol):
     def _take_in(self, data: bytes) -> None:
         """Reads requests until the data ends or as many answers are due as may be."""
         while data and not self._last:
-            if self._due >= self.routes.settings.max_in_flight:
+            if self._due >= self.routes.max_in_flight:
                 self._held = data
                 self.flow.pause_reading()
                 break
@@ -270,7 +290,7 @@ class Connection(HttpToolsProtocol):
         return len(self._slots) + self._asgi_open - (self._for_asgi and not self.cycle.response_complete)
 
     def _go_on_soon(self) -> None:
-        if not self._going_on and not self.flow.write_paused and self._due <= self.routes.settings.max_in_flight // 2:
+        if not self._going_on and not self.flow.write_paused and self._due <= self.routes.max_in_flight // 2:
             self._going_on = True
             self.loop.call_soon(self._go_on)
 

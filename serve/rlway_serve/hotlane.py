@@ -12,13 +12,12 @@ A connection answers in the order it was asked, also when a client pipelines and
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httptools
 
-from rlway_client.errors import QueueFull
-from rlway_serve.connection import Connection, Slot
+from rlway_client.errors import QueueFull, RlwayError
+from rlway_serve.connection import Connection, Extras, Slot
 from rlway_serve.response import problem_response
 from rlway_serve.routes import Head
 
@@ -84,26 +83,28 @@ class HotLane(Connection):
         if self._last:
             return
         if self._head is not None:
-            self._ask(self._head, b"".join(self._chunks))
+            self._ask_read(self._head, b"".join(self._chunks))
         else:
             super().on_message_complete()
             self._last = self._closing or not self.cycle.keep_alive
 
-    def _ask(self, head: Head, body: bytes) -> None:
+    def _ask_read(self, head: Head, body: bytes) -> None:
+        """Asks for what the parser has read, or refuses it as was decided at its headers."""
+        extras = None
+        if head.request_id or self._reserved_bytes or self.routes.access_log is not None:
+            extras = Extras(head, len(body), self._reserved_bytes)
+            self._reserved_bytes = 0
+        refusal, self._refusal = self._refusal, None
+        self._ask(head, body, extras, refusal)
+
+    def _ask(self, head: Head, body: bytes, extras: Extras | None, refusal: RlwayError | None = None) -> None:
         keep_alive = head.keep_alive and not self._closing
-        slot = Slot(self, head, keep_alive)
+        slot = Slot(self, keep_alive, extras)
         self._slots.append(slot)
         self._last = not keep_alive  # a stop that began while the request was read still answers it
-        routes = self.routes
-        if routes.access_log is not None:
-            slot.began_s, slot.body_bytes = time.perf_counter(), len(body)
-        if self._reserved_bytes:
-            slot.reserved_bytes, self._reserved_bytes = self._reserved_bytes, 0
-        refusal = self._refusal
         if refusal is None:
-            routes.endpoint.act(head.policy, head.media_type, head.authorization, body, slot)
+            self.routes.endpoint.act(head.policy, head.media_type, head.authorization, body, slot)
         else:
-            self._refusal = None
             head.policy.metrics.count_refusal(refusal)
             slot(problem_response(refusal))
 
@@ -111,12 +112,10 @@ class HotLane(Connection):
         """Asks for the whole requests at the start of `data` whose headers have been read before; returns the rest."""
         if self._reading or self._asgi_open:
             return data
-        routes = self.routes
-        known_heads, max_in_flight, slots = routes.known_heads, routes.settings.max_in_flight, self._slots
-        begin = 0
-        while not self._last and len(slots) < max_in_flight:
+        routes, slots, begin = self.routes, self._slots, 0
+        while not self._last and len(slots) < routes.max_in_flight:
             start = data.find(b"\r\n\r\n", begin) + 4
-            head = known_heads.get(data[begin:start])
+            head = routes.known_heads.get(data[begin:start])
             if head is None:
                 # For the parser, which begins with a request here: what it will make of these bytes is remembered.
                 self._raw_head = data[begin:start] if data.startswith(b"POST ", begin) else b""
@@ -124,7 +123,8 @@ class HotLane(Connection):
             end = start + head.body_bytes
             if len(data) < end:
                 break
-            self._ask(head, data[start:end])
+            extras = None if routes.access_log is None else Extras(head, head.body_bytes, 0)
+            self._ask(head, data[start:end], extras)
             if len(data) == end:
                 return b""
             begin = end

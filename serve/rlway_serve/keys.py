@@ -1,7 +1,7 @@
 """Who may ask for actions, and who may watch the server.
 
 In:      the `Authorization` header.
-Out:     nothing: the caller is let through.
+Out:     which key it was: the caller is let through.
 Refuses: KeyMissing, KeyRefused; keys that cannot be read at the start (UsageError). Keys that cannot be read later are
          logged, and the ones before them stay.
 
@@ -48,10 +48,9 @@ class Keys:
         else:
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
-    def check(self, authorization: bytes | None) -> None:
-        """Raises unless the header is `Bearer` and one of the keys."""
-        if self._api:
-            _check(authorization, [*self._api, *self._admin])
+    def check(self, authorization: bytes | None) -> bytes | None:
+        """Raises unless the header is `Bearer` and one of the keys; returns which, as a digest, or None without keys."""
+        return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
         """The same for what only administrators may see."""
@@ -64,7 +63,7 @@ class Keys:
         self._api, self._admin = api, admin
 
 
-def _check(authorization: bytes | None, keys: list[bytes]) -> None:
+def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
     scheme, _, given = (authorization or b"").partition(b" ")
     given = given.strip()
     if scheme.lower() != b"bearer" or not given:
@@ -72,6 +71,7 @@ def _check(authorization: bytes | None, keys: list[bytes]) -> None:
     digest = sha256(given).digest()
     if sum(hmac.compare_digest(digest, key) for key in keys) == 0:  # `any` would stop at the right one
         raise KeyRefused("authorization: this API key is not accepted here.")
+    return digest
 
 
 def _read_scope(option: str, path: Path | None, variable: str) -> list[bytes]:

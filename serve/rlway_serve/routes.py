@@ -37,6 +37,7 @@ class HotRoutes:
     def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None) -> None:
         self.endpoint = endpoint
         self.settings = settings
+        self.max_in_flight = settings.max_in_flight
         self.access_log = access_log
         self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
         self.by_url: dict[bytes, ServedPolicy] = {

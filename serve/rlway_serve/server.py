@@ -28,6 +28,7 @@ from rlway_serve.hotlane import HotLane
 from rlway_serve.keys import Keys
 from rlway_serve.metrics import Metrics
 from rlway_serve.ports import bind
+from rlway_serve.rates import Rates
 from rlway_serve.reloading import Reloader, Watched, tls_context, watched_tls
 from rlway_serve.repository import Repository
 from rlway_serve.routes import HotRoutes
@@ -47,7 +48,8 @@ def serve(
     metrics = Metrics()
     exposition = Exposition(metrics, shared)
     repository = Repository(settings, metrics)
-    endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes))
+    rates = Rates(settings.max_rate) if settings.max_rate else None
+    endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), rates)
     reloader = Reloader([Watched(keys.files, keys.reload), watched_tls(settings, tls)])
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 4096  # per worker
     header_timeout_s: float = 10.0  # from a request's first byte to the end of its headers
     body_timeout_s: float = 30.0  # from there to the end of its body
+    max_rate: float | None = None  # requests per second of one key, or of one address where there are no keys
     keep_alive_s: float = 75.0  # idle connections are closed after this
     drain_s: float = 10.0  # how long a stop waits for requests in flight
     api_keys: Path | None = None  # one key a line; without any key every caller is served

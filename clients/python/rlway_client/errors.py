@@ -12,6 +12,7 @@ A message is one sentence that says the subject, what was expected, what was fou
     ├── MediaTypeUnsupported      415   INVALID_ARGUMENT
     ├── SpecViolated              422   INVALID_ARGUMENT     carries `faults`, each with its path
     ├── QueueFull                 429   RESOURCE_EXHAUSTED   carries `retry_after_s`
+    │   └── RateExceeded                likewise, for one caller that asks too often
     ├── HeadersTooLarge           431   OUT_OF_RANGE
     ├── InternalError             500   INTERNAL             carries a request id, and nothing else
     ├── NotReady                  503   UNAVAILABLE
@@ -101,6 +102,10 @@ class QueueFull(RlwayError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class RateExceeded(QueueFull):
+    title = "Rate exceeded"
 
 
 class HeadersTooLarge(RlwayError):
