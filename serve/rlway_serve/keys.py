@@ -49,7 +49,7 @@ class Keys:
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
     def check(self, authorization: bytes | None) -> bytes | None:
-        """Raises unless the header is `Bearer` and one of the keys; returns its digest, or None where none is needed."""
+        """Raises unless the header is `Bearer` and one of the keys; returns its digest, or None if none is needed."""
         return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
