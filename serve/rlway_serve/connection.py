@@ -123,11 +123,16 @@ class Connection(HttpToolsProtocol):
 
     def send_ready_slots(self) -> None:
         """Writes the answers whose turn it is."""
-        slots = self._slots
+        slots, transport, default_headers = self._slots, self.transport, self.server_state.default_headers
         while slots and (response := slots[0].response) is not None:
             slot = slots.popleft()
             if slot.extras is None:
-                self._write(response, slot.keep_alive)
+                # `_write`, where it need only send what was sent before: a call less for nearly every request.
+                if slot.keep_alive and response.written_with is default_headers and not transport.is_closing():
+                    self.server_state.total_requests += 1
+                    transport.write(response.written)
+                else:
+                    self._write(response, slot.keep_alive)
             else:
                 self._close_extras(slot.extras, response)
                 self._write(response, slot.keep_alive, slot.extras.head.request_id)

@@ -16,7 +16,7 @@ from typing import Any
 
 import httptools
 
-from rlway_client.errors import QueueFull, RlwayError
+from rlway_client.errors import QueueFull
 from rlway_serve.connection import Connection, Extras, Slot
 from rlway_serve.response import problem_response
 from rlway_serve.routes import Head
@@ -83,21 +83,18 @@ class HotLane(Connection):
         if self._last:
             return
         if self._head is not None:
-            self._ask_read(self._head, b"".join(self._chunks))
+            self._ask(self._head, b"".join(self._chunks))
         else:
             super().on_message_complete()
             self._last = self._closing or not self.cycle.keep_alive
 
-    def _ask_read(self, head: Head, body: bytes) -> None:
+    def _ask(self, head: Head, body: bytes) -> None:
         """Asks for what the parser has read, or refuses it as was decided at its headers."""
         extras = None
         if head.request_id or self._reserved_bytes or self.routes.access_log is not None:
             extras = Extras(head, len(body), self._reserved_bytes)
             self._reserved_bytes = 0
         refusal, self._refusal = self._refusal, None
-        self._ask(head, body, extras, refusal)
-
-    def _ask(self, head: Head, body: bytes, extras: Extras | None, refusal: RlwayError | None = None) -> None:
         keep_alive = head.keep_alive and not self._closing
         slot = Slot(self, keep_alive, extras)
         self._slots.append(slot)
@@ -113,6 +110,7 @@ class HotLane(Connection):
         if self._reading or self._asgi_open:
             return data
         routes, slots, begin = self.routes, self._slots, 0
+        access_log, act = routes.access_log, routes.endpoint.act
         while not self._last and len(slots) < routes.max_in_flight:
             start = data.find(b"\r\n\r\n", begin) + 4
             head = routes.known_heads.get(data[begin:start])
@@ -123,8 +121,12 @@ class HotLane(Connection):
             end = start + head.body_bytes
             if len(data) < end:
                 break
-            extras = None if routes.access_log is None else Extras(head, head.body_bytes, 0)
-            self._ask(head, data[start:end], extras)
+            # `_ask`, written out: it is a call less for nearly every request.
+            keep_alive = head.keep_alive and not self._closing
+            slot = Slot(self, keep_alive, None if access_log is None else Extras(head, head.body_bytes, 0))
+            slots.append(slot)
+            self._last = not keep_alive
+            act(head.policy, head.media_type, head.authorization, data[start:end], slot)
             if len(data) == end:
                 return b""
             begin = end
