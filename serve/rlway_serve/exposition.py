@@ -25,6 +25,7 @@ from prometheus_client.samples import Sample
 
 from rlway_serve.metrics import Metrics
 
+ADDED_GAUGES = frozenset(["rlway_queue_rows"])  # of others, such as states that all workers share, the highest counts
 WAIT_S = 1.0  # for a worker that is busy; then its counts of the last time have to do
 
 
@@ -83,7 +84,7 @@ class Exposition:
 
 
 class Merged:
-    """The sum over workers, as a collector."""
+    """All workers' counts as one collector."""
 
     def __init__(self, families: Iterator[Family]) -> None:
         self._families: dict[str, tuple[Family, dict[tuple[str, tuple[tuple[str, str], ...]], float]]] = {}
@@ -91,7 +92,10 @@ class Merged:
             _, sums = self._families.setdefault(family.name, (family, {}))
             for sample in family.samples:
                 key = (sample.name, tuple(sample.labels.items()))
-                sums[key] = sums.get(key, 0.0) + sample.value
+                if family.kind == "gauge" and family.name not in ADDED_GAUGES:
+                    sums[key] = max(sums.get(key, sample.value), sample.value)
+                else:
+                    sums[key] = sums.get(key, 0.0) + sample.value
 
     def collect(self) -> Iterator[Metric]:
         """Called by `generate_latest`."""
