@@ -7,6 +7,7 @@ Refuses: a file that cannot be written to (UsageError).
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 import msgspec
 
 from rlway_client.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 class AccessRecord(msgspec.Struct, kw_only=True):
@@ -37,13 +40,26 @@ class AccessLog:
 
     def __init__(self, path: str) -> None:
         self._encoder = msgspec.json.Encoder()
-        if path == "-":
-            self._descriptor = sys.stdout.fileno()
-            return
+        self._path = path
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        if self._path == "-":
+            return os.dup(sys.stdout.fileno())
         try:
-            self._descriptor = os.open(Path(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            return os.open(Path(self._path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise UsageError(f"--access-log {path}: cannot be written: {error.strerror}.") from None
+            raise UsageError(f"--access-log {self._path}: cannot be written: {error.strerror}.") from None
+
+    def reopen(self) -> None:
+        """Goes on in a new file, when the old one has been moved away."""
+        try:
+            descriptor = self._open()
+        except UsageError as error:
+            log.error("%s The file before it stays.", error)
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
 
     def write(
         self,

@@ -16,7 +16,7 @@ from typing import Any
 
 import httptools
 
-from rlway_client.errors import QueueFull
+from rlway_client.errors import QueueFull, RequestMalformed
 from rlway_serve.connection import Connection, Extras, Slot
 from rlway_serve.response import problem_response
 from rlway_serve.routes import Head
@@ -43,6 +43,8 @@ class HotLane(Connection):
         # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
         if self._last or self.parser.should_upgrade():
             return
+        if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
+            raise RequestMalformed("host: expected once.")  # which the parser makes an error of its own
         policy = self.routes.by_url.get(self.url)
         self._head = (
             None

@@ -33,7 +33,8 @@ class Watched(NamedTuple):
 class Reloader:
     """Looks at the files once a second; an unfinished change is found again, since its files change once more."""
 
-    def __init__(self, watched: list[Watched]) -> None:
+    def __init__(self, watched: list[Watched], on_hangup: list[Callable[[], None]]) -> None:
+        self._on_hangup = on_hangup  # what SIGHUP calls besides
         self._watched = [(files, reload, _signature(files)) for files, reload in watched if files]
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -51,7 +52,7 @@ class Reloader:
         loop.call_later(POLL_S, self._look, loop)
 
     def _reload_all(self) -> None:
-        for _, reload, _ in self._watched:
+        for reload in (*(reload for _, reload, _ in self._watched), *self._on_hangup):
             reload()
 
 

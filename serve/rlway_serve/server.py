@@ -50,7 +50,8 @@ def serve(
     repository = Repository(settings, metrics)
     rates = Rates(settings.max_rate) if settings.max_rate else None
     endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), rates)
-    reloader = Reloader([Watched(keys.files, keys.reload), watched_tls(settings, tls)])
+    watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
+    reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
         routes = HotRoutes(endpoint, settings, access_log)

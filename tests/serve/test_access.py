@@ -126,6 +126,19 @@ def test_the_access_log_has_one_json_line_per_request(guarded: Server) -> None:
     assert "-key" not in log.read_text()
 
 
+def test_the_access_log_may_be_moved_away(tmp_path: Path, log: Path) -> None:
+    """After SIGHUP the lines go to a new file; none is lost."""
+    linear_policy(tmp_path / "models")
+    access, moved = tmp_path / "access", tmp_path / "access.1"
+    with running_server(tmp_path / "models", log, "--access-log", str(access)) as server:
+        server.ask(get_request("/healthz"))
+        access.rename(moved)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(access.exists, "a new file")
+        server.ask(get_request("/readyz"))
+        assert [json.loads(path.read_text())["path"] for path in (moved, access)] == ["/healthz", "/readyz"]
+
+
 def test_an_access_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """Before anything is served."""
     from tests.serve.test_startup import fail_to_serve

@@ -155,7 +155,9 @@ def test_nothing_is_answered_after_connection_close(linear: Server, before: str,
         b"POST " + ACT.encode() + b" HTTP/1.1\r\ncontent-length: 99999999999999999999999\r\n\r\n",
         b"POST " + ACT.encode() + b" HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
         b"POST " + ACT.encode() + b" HTTP/1.1\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
-        b"POST " + ACT.encode() + b" HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
+        b"POST " + ACT.encode() + b" HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
+        b"POST " + ACT.encode() + b" HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}",  # without a host
+        b"GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
     ],
     ids=lambda garbage: repr(garbage[-28:]),
 )
