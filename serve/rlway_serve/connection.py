@@ -19,7 +19,8 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from rlway_client.errors import HeadersTooLarge, RequestMalformed, RlwayError, TooManyConnections
@@ -69,6 +70,16 @@ class Slot:
         self.connection.send_ready_slots()
 
 
+class Flow(FlowControl):
+    """uvicorn's, but nothing more is read while something is held, whatever the application asks for."""
+
+    holds = False
+
+    def resume_reading(self) -> None:
+        if not self.holds:
+            super().resume_reading()
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's HTTP protocol with limits. `routes` is set on a subclass made per server."""
 
@@ -99,8 +110,10 @@ class Connection(HttpToolsProtocol):
         self._slots: deque[Slot] = deque()
         self._slots_empty: asyncio.Future[None] | None = None
         self._asgi_open = 0  # requests that took the other lane and are not answered yet
+        self._running: RequestResponseCycle | None = None  # the one of them whose turn it is
         self._parting: Response | None = None  # sent after them, before the connection closes
         # The connection.
+        self.flow: Flow
         self._held = b""  # what came while as many answers were due as may be
         self._going_on = False  # with what is held, in the loop's next turn
         self._half_closed = False  # by the peer, behind what is held
@@ -234,6 +247,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.flow = Flow(self.transport)
         settings = self.routes.settings
         self._patience = Patience(self.loop, settings, self._close_if_idle, self._part)
         if len(self.connections) > settings.max_connections:
@@ -260,6 +274,7 @@ class Connection(HttpToolsProtocol):
         while data and not self._last:
             if self._due >= self.routes.max_in_flight:
                 self._held = data
+                self.flow.holds = True
                 self.flow.pause_reading()
                 break
             piece_bytes = max(PIECE_BYTES, self._body_left)
@@ -303,6 +318,7 @@ class Connection(HttpToolsProtocol):
         """Reads what was held."""
         self._going_on = False
         held, self._held = self._held, b""
+        self.flow.holds = False
         if not held or self.transport.is_closing():
             return
         held = self._ask_known(held)
@@ -332,7 +348,15 @@ class Connection(HttpToolsProtocol):
         self._last = self._closing = True
         self._patience.wait_no_more()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None:
+            # uvicorn tells the request that came last; the one that is being answered may be another.
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         self.flow.read_paused = False  # a pipelined application would resume reading from what has gone
         self._give_up_reading()

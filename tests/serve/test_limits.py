@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator
 
@@ -255,6 +256,24 @@ def test_a_full_table_of_files_is_survived(tmp_path_factory: pytest.TempPathFact
                     return False
 
         wait_until(served, "a file to become free")
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [act_request(BODY), act_request(BODY, lane="query"), get_request("/v1/policies/linear")]
+)
+def test_who_does_not_read_is_soon_not_read_from(linear: Server, request_bytes: bytes) -> None:
+    """A client that asks on and on without reading an answer is taken some megabytes from, and then no more."""
+    packet = memoryview(request_bytes * 2000)
+    taken = 0
+    with linear.connect() as wire, linear.connect() as other:
+        wire.socket.setblocking(False)
+        while select.select([], [wire.socket], [], 0.5)[1] and taken < 50_000_000:
+            taken += wire.socket.send(packet[taken % len(packet) :])
+        assert taken < 20_000_000
+        other.send(act_request(BODY))
+        assert other.answer().status == 200
+    wait_until(lambda: linear.ask(act_request(BODY)).status == 200, "the server to go on")
+    assert "Traceback" not in linear.log.read_text()
 
 
 @pytest.mark.parametrize("options", [["--max-in-flight", "1"], ["--max-in-flight", "2"]], ids="".join)
