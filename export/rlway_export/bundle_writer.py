@@ -1,6 +1,7 @@
 """The bundle: every file of one version, published in one rename.
 
-In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel.
+In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel; observations,
+         if the source has none of its own.
 Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
 Refuses: files that do not act as the SavedModel does (ExportRefused); then nothing is published.
 """
@@ -13,7 +14,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,11 +23,12 @@ from rlway_client.evidence import FILE as EVIDENCE_FILE
 from rlway_client.files import folder_that_appears_whole, sha256
 from rlway_client.manifest import Manifest, Parity, encode_manifest
 from rlway_client.parity import summarize
-from rlway_client.specs import AnyArray
 from rlway_export import parity
 from rlway_export.card import model_card
 from rlway_export.draft import Draft
-from rlway_export.source import Source
+from rlway_export.observations import Observations, Origin
+from rlway_export.saved_policy import SavedPolicy
+from rlway_export.source import Facts, Source
 from rlway_export.targets import Target
 from rlway_export.triton import publish_config
 
@@ -36,19 +37,22 @@ SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model c
 
 
 def write_bundle(
-    source: Source, models: Path, name: str, targets: Sequence[Target], on_step: Callable[[str], None]
+    source: Source,
+    models: Path,
+    name: str,
+    targets: Sequence[Target],
+    on_step: Callable[[str], None],
+    observations: Path | None = None,
 ) -> Bundle:
     """Converts, compares and publishes; `on_step` is told what happens."""
     for folder in (models, models / name):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: expected a folder of bundles, got a file.")
-    observations = source.observations()
     while True:
         path = models / name / str(_next_version(models / name))
         try:
             with folder_that_appears_whole(path) as draft:
-                manifest = _describe(source, name, int(path.name))
-                _fill(draft, source, observations, manifest, targets, on_step)
+                manifest = _fill(draft, source, name, int(path.name), targets, on_step, observations)
                 if (draft / "model.onnx").exists():
                     publish_config(path.parent, manifest)  # now: there is never a version without it
         except FileExistsError:
@@ -66,20 +70,26 @@ def _next_version(policy: Path) -> int:
 def _fill(
     folder: Path,
     source: Source,
-    observations: AnyArray,
-    manifest: Manifest,
+    name: str,
+    version: int,
     targets: Sequence[Target],
     on_step: Callable[[str], None],
-) -> None:
-    on_step(f"baking checkpoint {source.checkpoint} into the SavedModel")
-    draft = Draft(folder, source.materialize(folder), manifest, observations)
+    given: Path | None,
+) -> Manifest:
+    on_step(f"baking {source.title} into the SavedModel")
+    policy = source.materialize(folder)
+    observations = Observations.find(policy.interface, given, source.recorded)
+    for note in policy.notes:
+        on_step(f"note: {note}")
+    manifest = _describe(source.facts, policy, observations.origin, name, version)
+    evidence = parity.gather(policy, observations.arrays)
+    draft = Draft(folder, policy, manifest, evidence)
     for target in targets:
         on_step(f"converting to {target.title}")
         target.write(draft)
     on_step("comparing every file with the SavedModel")
-    evidence = parity.gather(draft.policy, observations)
     details = [
-        parity.judge(evidence, manifest.action, folder / t.files[-1], t.open(draft), t.tolerance) for t in targets
+        parity.judge(evidence, policy.interface, folder / t.files[-1], t.open(draft), t.tolerance) for t in targets
     ]
     (folder / "parity.json").write_bytes(
         msgspec.json.format(msgspec.json.encode([row for rows in details for row in rows]), indent=2)
@@ -95,7 +105,9 @@ def _fill(
     file_bytes = {row.file: (folder / row.file).stat().st_size for row in summary}
     (folder / "README.md").write_text(model_card(manifest, file_bytes), encoding="utf-8")
     files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    (folder / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
+    manifest = msgspec.structs.replace(manifest, files=files)
+    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
+    return manifest
 
 
 def _refuse_failure(target: Target, row: Parity) -> None:
@@ -107,33 +119,15 @@ def _refuse_failure(target: Target, row: Parity) -> None:
         )
 
 
-def _describe(source: Source, name: str, version: int) -> Manifest:
+def _describe(facts: Facts, policy: SavedPolicy, compared_over: Origin, name: str, version: int) -> Manifest:
     """The manifest but for what is known only at the end: parity and checksums."""
-    run = source.run
-    training: dict[str, Any] = {
-        "checkpoint": source.checkpoint,
-        "preset": run.preset,
-        "seed": run.seed,
-        "steps": run.steps,
-        "iterations": run.iterations,
-        "wall_s": run.wall_s,
-        "final_return": run.final_return if source.checkpoint == run.best_checkpoint else None,
-        "random_return": run.random_return,
-        "hyperparameters": run.hyperparameters,
-        "versions": run.versions,
-    }
     return Manifest(
         policy=name,
         version=version,
-        algorithm=run.algorithm,
-        env=run.env,
-        observation=run.observation,
-        action=run.action,
-        action_values=run.action_values,
-        max_episode_steps=run.max_episode_steps,
-        noise=run.noise,
-        outputs=run.outputs,
-        training=training,
+        compared_over=compared_over,
+        notes=policy.notes,
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts._asdict(),
+        **policy.interface._asdict(),
     )

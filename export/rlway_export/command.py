@@ -16,13 +16,23 @@ from rlway_export.targets import DEFAULT_FORMATS, TARGETS, parse_formats
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder, as `rlway train` leaves it.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run of `rlway train`, folder of PolicySavedModelTrigger, or SavedModel.")
+    ],
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
     policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
     checkpoint: Annotated[str, typer.Option(help="best, latest, or a checkpoint's number.")] = "best",
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")
     ] = DEFAULT_FORMATS,
+    observations: Annotated[
+        Path | None,
+        typer.Option(help="NPZ file of observations to compare over, an array by the name of each tensor, rows first."),
+    ] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="Module to import first, which defines types that a SavedModel refers to."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print bundle, version and parity as JSON.")] = False,
 ) -> None:
     """Convert a trained policy to other formats, prove that they act alike, and publish the bundle.
@@ -31,14 +41,21 @@ def export(
     """
     check_policy_name(policy)
     targets = parse_formats(formats)
-    from rlway_export.source import Source  # light; what is wrong with the run is said before TensorFlow loads
+    from rlway_export.open_source import open_source  # light; what is wrong is said before TensorFlow loads
 
-    source = Source.open(run, checkpoint)
+    source = open_source(run, checkpoint)
     console = Console(stderr=True)
+
+    def show(step: str) -> None:
+        console.print(f"  {step}", style="yellow" if step.startswith("note: ") else "dim", markup=False, soft_wrap=True)
+
     with quiet_tensorflow():
         from rlway_export.bundle_writer import write_bundle
+        from rlway_export.saved_policy import import_named
 
-        bundle = write_bundle(source, models, policy, targets, lambda step: console.print(f"  {step}", style="dim"))
+        for module in imports or ():
+            import_named(module)
+        bundle = write_bundle(source, models, policy, targets, show, observations)
     if as_json:
         summary = {"bundle": str(bundle.path), "version": bundle.manifest.version, "parity": bundle.manifest.parity}
         print(msgspec.json.encode(summary).decode())

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from rlway_client.errors import RunInvalid
+from rlway_client.interface import Interface
 from rlway_client.specs import TensorSpec
 
 RUN_SCHEMA = 1
@@ -52,6 +53,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     final_return: float  # mean undiscounted return of the best checkpoint over `final_episodes` fresh episodes
     final_episodes: int
     random_return: float  # of uniformly random actions, for comparison
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
 
 
 def read_run(folder: Path) -> Run:
