@@ -140,10 +140,8 @@ class ActionPolicy(SavedPolicy):
         return specs
 
     def _refuse_draws(self) -> None:
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-        frozen = convert_variables_to_constants_v2(self._traced.act.get_concrete_function())
-        draws = next((node for node in frozen.graph.as_graph_def().node if DRAWS.match(node.op)), None)
+        nodes = self.frozen().graph.as_graph_def().node
+        draws = next((node for node in nodes if DRAWS.match(node.op)), None)
         if draws is not None:
             raise ExportRefused(
                 f"{self._name}: draws its actions ({draws.op} in {draws.name}), so no two files of it would act alike; "

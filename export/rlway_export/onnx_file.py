@@ -7,7 +7,6 @@ Refuses: an operation that ONNX lacks (ExportRefused names it, and the layer).
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,11 @@ from rlway_export.onnx_graph import free_batch
 from rlway_export.saved_policy import SavedPolicy
 
 OPSET = 17
-UNSUPPORTED = re.compile(r"Tensorflow op \[(?P<name>.+): (?P<op>\w+)\] is not supported")
 
 
 def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> Any:
     """The model, with inputs and outputs named as the manifest does."""
-    model = _convert(policy)
-    _name_tensors(model, sorted(spec.name for spec in manifest.interface.results))
-    model = free_batch(model)
+    model = free_batch(_convert(policy))
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
     model.producer_name = "rlway"
@@ -42,16 +38,29 @@ def write_onnx(model: Any, destination: Path) -> None:
 
 
 def _convert(policy: SavedPolicy) -> Any:
+    import onnx
     import tf2onnx
 
-    act, signature = policy.module(batch=None).act, policy.signature(batch=None)
-    handlers = {"BroadcastArgs": (_broadcast_args, []), "Select": (_select, []), "SelectV2": (_select, [])}
+    frozen = policy.frozen()
+    inputs, outputs = [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
+    given = [spec.name for spec in policy.interface.inputs]
+    returned = sorted(spec.name for spec in policy.interface.results)  # as TensorFlow returns a dict's values
     try:
-        model, _ = tf2onnx.convert.from_function(
-            act, input_signature=signature, opset=OPSET, custom_op_handlers=handlers
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=dict(zip([*inputs, *outputs], [*given, *returned], strict=True)),
+            opset=OPSET,
+            custom_op_handlers={"BroadcastArgs": (_broadcast_args, []), "Select": (_select, []), "SelectV2": (_select, [])},
         )
     except Exception as error:  # tf2onnx raises plain ValueErrors and worse
         raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {str(error).splitlines()[0]}.") from error
+    for node in model.graph.node:
+        if not onnx.defs.has(node.op_type, node.domain):
+            raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {node.name} is made of.")
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model
 
 
@@ -76,18 +85,3 @@ def _select(context: Any, node: Any, *_: Any, **__: Any) -> None:
     node.set_attr("handles_nan", True)
     Select.version_9(context, node)
     node.attr.pop("handles_nan", None)
-
-
-def _name_tensors(model: Any, names: list[str]) -> None:
-    """Names outputs and batch dimension; TensorFlow returns a dict's values sorted by key, under its own names."""
-    graph = model.graph
-    if len(graph.output) != len(names):
-        raise ExportRefused(f"ONNX: expected the outputs {names}, got {[o.name for o in graph.output]}.")
-    new = {output.name: name for output, name in zip(graph.output, names, strict=True)}
-    for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
-    for output in graph.output:
-        output.name = new[output.name]
-    for value in [*graph.input, *graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"

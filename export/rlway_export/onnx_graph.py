@@ -140,10 +140,14 @@ def _constants_of_batch(model: Any) -> Iterator[tuple[str, AnyArray]]:
 
     for tensor in list(model.graph.initializer):
         value = onnx.numpy_helper.to_array(tensor)
-        if BATCH in value.shape or (value.dtype.kind == "i" and value.size and (value % BATCH == 0).all(axis=None)):
+        if BATCH in value.shape or _of_batch(value).any():
             yield tensor.name, value
-        elif value.dtype.kind == "i" and ((value != 0) & (value % BATCH == 0)).any():
-            yield tensor.name, value
+
+
+def _of_batch(value: AnyArray) -> AnyArray:
+    """Where it counts what grows with the batch."""
+    counts: AnyArray = (value != 0) & (value % BATCH == 0) if value.dtype.kind == "i" else np.zeros(1, np.bool_)
+    return counts
 
 
 def _fits_any_batch(model: Any, name: str, value: AnyArray) -> bool:
@@ -152,7 +156,7 @@ def _fits_any_batch(model: Any, name: str, value: AnyArray) -> bool:
 
     readers = [(node, list(node.input).index(name)) for node in model.graph.node if name in node.input]
     if all(node.op_type == "Reshape" and place == 1 for node, place in readers):
-        of_batch = (value != 0) & (value % BATCH == 0)
+        of_batch = _of_batch(value)
         if of_batch.sum() != 1 or (value == -1).any():
             return False
         value = np.where(of_batch, -1, value)

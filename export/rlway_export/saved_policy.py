@@ -47,6 +47,12 @@ class SavedPolicy(ABC):
         module.act = tf.function(self._act, input_signature=self.signature(batch), autograph=False)
         return module
 
+    def frozen(self) -> Any:
+        """The function over any batch in one graph, its weights constants."""
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        return convert_variables_to_constants_v2(self._traced.act.get_concrete_function())
+
     def run_act(self, inputs: Arrays) -> Arrays:
         """What the SavedModel answers: arrays by output name."""
         parts = []
