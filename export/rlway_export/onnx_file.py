@@ -52,7 +52,7 @@ def _convert(policy: SavedPolicy) -> Any:
             output_names=outputs,
             tensors_to_rename=dict(zip([*inputs, *outputs], [*given, *returned], strict=True)),
             opset=OPSET,
-            custom_op_handlers={"BroadcastArgs": (_broadcast_args, []), "Select": (_select, []), "SelectV2": (_select, [])},
+            custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
         )
     except Exception as error:  # tf2onnx raises plain ValueErrors and worse
         raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {str(error).splitlines()[0]}.") from error
@@ -85,3 +85,6 @@ def _select(context: Any, node: Any, *_: Any, **__: Any) -> None:
     node.set_attr("handles_nan", True)
     Select.version_9(context, node)
     node.attr.pop("handles_nan", None)
+
+
+HANDLERS = {"BroadcastArgs": _broadcast_args, "Select": _select, "SelectV2": _select}
