@@ -113,6 +113,8 @@ def _fill(
 def _refuse_failure(target: Target, row: Parity) -> None:
     if not row.passed:
         found = f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
+        if row.state_difference is not None:
+            found += f", the state off by {row.state_difference:.2e}"
         raise ExportRefused(
             f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got {found}; "
             f"nothing was published; leave {target.name} out of --formats to export without it."
