@@ -172,5 +172,7 @@ def _difference(expected: Arrays, found: Arrays, names: list[str]) -> AnyArray:
 
 def _flipped(action: TensorSpec, expected: Arrays, found: Arrays) -> AnyArray:  # -> [rows]
     """Where another discrete action came out."""
-    changed: AnyArray = expected["action"] != found["action"]
-    return changed.reshape(len(changed), -1).any(axis=1) if action.is_discrete else np.zeros(0, np.bool_)
+    if not action.is_discrete:
+        return np.zeros(0, np.bool_)
+    changed = np.asarray(expected["action"] != found["action"])
+    return np.asarray(changed.reshape(len(changed), -1).any(axis=1))
