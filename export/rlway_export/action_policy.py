@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from rlway_client.errors import ExportRefused
 from rlway_client.interface import NEXT, Interface
 from rlway_client.specs import DTYPES, TensorSpec, make_spec
@@ -22,7 +24,7 @@ from rlway_export.saved_policy import SavedPolicy, load
 
 SPECS = "policy_specs.pbtxt"
 # RandomStandardNormal, StatelessRandomUniformV2, StatelessMultinomial, ParameterizedTruncatedNormal, …
-DRAWS = re.compile(r"^(Stateless|Parameterized)?(Random|Multinomial|TruncatedNormal)")
+DRAWS = re.compile(r"(Stateless)?(Parameterized)?(Random|Multinomial|TruncatedNormal)|Stateful(StandardNormal|Uniform)")
 UNTRAINED = 0  # the train step of what PolicySavedModelTrigger saves when it is made; −1 is that of no training
 
 
@@ -45,7 +47,7 @@ class ActionPolicy(SavedPolicy):
         observation, action = self._bounded(saved_model / SPECS)
         self.interface = Interface(
             observation=self._specs("observation", self._step.time_step.observation, observation),
-            action=self._specs("action", self._step.action, action)[0],
+            action=replace(self._specs("action", self._step.action, action)[0], name="action", path=()),
             noise=None,
             state=self._specs("state", self._step.state, self._step.state),
             outputs=[],

@@ -85,10 +85,19 @@ class ActPolicy(SavedPolicy):
         if not hasattr(self._loaded, "act"):
             raise ExportRefused(f"{saved_model}: has no `act` function, so it was not saved by `rlway train`.")
         self._taken, _ = self._loaded.act.concrete_functions[0].structured_input_signature
+        self._check_inputs()
 
     @property
     def _model(self) -> Any:
         return self._loaded
+
+    def _check_inputs(self) -> None:
+        import tensorflow as tf
+
+        taken = [list(spec.shape[1:]) for spec in tf.nest.flatten(self._taken)]
+        told = [list(spec.shape) for spec in self.interface.inputs]
+        if taken != told:
+            raise RunInvalid(f"run.json tells of inputs with the shapes {told}, the SavedModel's `act` takes {taken}.")
 
     def _act(self, *inputs: Any) -> dict[str, Any]:
         import tensorflow as tf
