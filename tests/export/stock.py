@@ -50,7 +50,9 @@ def agent(name: str) -> Any:
     generator = np.random.default_rng(0)
     for variable in made.policy.variables():
         if variable.dtype == tf.float32:
-            variable.assign_add(0.2 * generator.standard_normal(variable.shape))
+            # What is no kernel may be a variance, which is never below zero.
+            draw = generator.standard_normal if variable.shape.rank > 1 else generator.random
+            variable.assign_add(0.2 * draw(variable.shape))
     return made
 
 

@@ -12,9 +12,13 @@ import onnx
 import pytest
 import tensorflow as tf
 from gymnasium.envs.registration import EnvSpec
+from tf_agents.networks.q_network import QNetwork
 from tf_agents.policies.epsilon_greedy_policy import EpsilonGreedyPolicy
+from tf_agents.policies.greedy_policy import GreedyPolicy
 from tf_agents.policies.policy_saver import PolicySaver
+from tf_agents.policies.q_policy import QPolicy
 from tf_agents.train.triggers import PolicySavedModelTrigger
+from tf_agents.trajectories import time_step_spec
 
 from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, RlwayError, RunInvalid, UsageError
@@ -70,6 +74,7 @@ def make_run(folder: Path, settings: Settings, leaves: list[TensorSpec], action:
     for variable in learner.agent.policy.variables():
         if variable.dtype == tf.float32 and variable.shape.rank:
             variable.assign_add(0.2 * generator.random(variable.shape).astype(np.float32))
+    learner.train_step.assign(10)
     trigger(10, force_trigger=True)
     run = Run(
         algorithm=learner.algorithm,
@@ -357,15 +362,14 @@ def test_what_cannot_be_exported_is_refused_in_one_sentence(case: str, tmp_path:
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 def test_an_operation_that_a_format_lacks_is_named(form: str, tmp_path: Path) -> None:
     """And so is the layer that is made of it."""
-    policy = stock.greedy("dqn")
-    network = policy.wrapped_policy._q_network
-    inner = network.call
 
-    def call(observation: Any, *rest: Any, **more: Any) -> Any:
-        with tf.name_scope("odd_layer"):
-            return inner(tf.math.betainc(2.0, 3.0, tf.sigmoid(observation)), *rest, **more)
+    def odd(seen: Any) -> Any:
+        halves = tf.sigmoid(seen)
+        return tf.math.betainc(halves, halves, halves)
 
-    network.call = call
+    layer = tf.keras.layers.Lambda(odd, name="odd_layer")
+    network = QNetwork(stock.VECTOR, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=(8,))
+    policy = GreedyPolicy(QPolicy(time_step_spec(stock.VECTOR), stock.CHOICE, network))
     source = open_source(stock.save(policy, tmp_path / "source"), "best")
     with pytest.raises(ExportRefused, match=r"Betainc.*odd_layer") as refusal:
         write_bundle(source, tmp_path / "models", "p", [TARGETS[form]], lambda _: None)
