@@ -7,6 +7,7 @@ Refuses: an operation that TFLite lacks (ExportRefused names it): no flex delega
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ CALIBRATION_ROWS = 300
 # forces an action is 1e30, and eight bits that reach there have no room for a Q-value.
 NOT_QUANTIZED = ("ADD", "ARG_MAX", "DIV", "EXP", "MAXIMUM", "MINIMUM", "MUL", "RSQRT", "SPLIT", "SQRT", "SUB", "TANH")
 LAYERS = ("CONV_2D", "FULLY_CONNECTED")
+# What the converter says of an operation that has no counterpart, with its place in TensorFlow's graph.
+LACKING = re.compile(r"""\["\w+:", "([^"@]+)[^\n]*'tf\.(\w+)' op is neither""")
 
 
 def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, destination: Path) -> None:
@@ -40,9 +43,15 @@ def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, dest
         try:
             content = _convert(folder, precision, inputs)
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ExportRefused(f"TFLite: the policy's graph cannot be converted: {reason}.") from error
+            raise ExportRefused(f"TFLite: {_reason(str(error))}.") from error
     destination.write_bytes(content)
+
+
+def _reason(error: str) -> str:
+    lacking = LACKING.search(error)
+    if lacking is not None:
+        return f"has no operation for {lacking[2]}, which {lacking[1]} is made of"
+    return f"the policy's graph cannot be converted: {error.splitlines()[0]}"
 
 
 def _convert(folder: str, precision: Precision, inputs: Arrays) -> bytes:

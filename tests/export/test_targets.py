@@ -126,7 +126,7 @@ def test_the_float16_network_takes_and_gives_float32(every_format: Bundle) -> No
     """Matrix products are of float16; noise, and what it is added to, stays float32; the manifest is inside."""
     model = onnx.shape_inference.infer_shapes(onnx.load(every_format.path / "model.fp16.onnx"), strict_mode=True)
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*model.graph.value_info, *model.graph.output]}
-    products = [node.output[0] for node in model.graph.node if node.op_type == "MatMul"]
+    products = [node.output[0] for node in model.graph.node if node.op_type in ("Gemm", "MatMul")]
     assert len(products) == 3
     assert {kinds[name] for name in products} == {TensorProto.FLOAT16}
     assert [v.type.tensor_type.elem_type for v in model.graph.input] == [TensorProto.FLOAT] * 2
