@@ -104,9 +104,9 @@ def make_run(folder: Path, settings: Settings, leaves: list[TensorSpec], action:
 
 @pytest.fixture(scope="session")
 def bundles(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """All of them in all formats but C, whose operators are another matter, and int8, too coarse for a memory."""
+    """All of them in all formats but int8, which is too coarse for a memory."""
     models = tmp_path_factory.mktemp("own-models")
-    targets = parse_formats("onnx,onnx-fp16,tflite,tflite-fp16,tflite-dynamic")
+    targets = parse_formats("onnx,onnx-fp16,tflite,tflite-fp16,tflite-dynamic,c")
     return {
         name: write_bundle(open_source(runs / name, "best"), models, name, targets, lambda _: None) for name in RUNS
     }
@@ -127,7 +127,7 @@ def test_a_run_with_a_dict_or_a_memory_is_exported_with_its_tensors(name: str, b
     told = {value.name for value in model.graph.output} - {"action", "q_values", "loc", "scale"}
     assert told == {f"next_{cell}" for cell in cells}
     assert manifest.compared_over == "visited"
-    assert len(manifest.parity) == 5
+    assert len(manifest.parity) == 6
     assert all(row.passed and row.observations >= 2000 for row in manifest.parity)
 
 
@@ -142,7 +142,7 @@ def test_a_graph_of_ours_has_no_leftover_shape_arithmetic(name: str, most: int, 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_seed_samples_the_same_actions_from_every_file(name: str, bundles: dict[str, Bundle], runs: Path) -> None:
-    """The SavedModel, ONNX and TFLite, given the noise that one seed gives."""
+    """The SavedModel, ONNX, TFLite and C, given the noise that one seed gives."""
     bundle = bundles[name]
     interface = bundle.manifest.interface
     policy = open_source(runs / name, "best").materialize(bundle.path.parent / "again")
@@ -153,7 +153,7 @@ def test_a_seed_samples_the_same_actions_from_every_file(name: str, bundles: dic
     rows["noise"] = draw_noise(explore, 64, interface.noise.size, np.random.default_rng(11))
     expected = policy.run_act(rows)["action"]
     assert len(np.unique(expected, axis=0)) > 1
-    for file in ("model.onnx", "model.tflite"):
+    for file in ("model.onnx", "model.tflite", "policy.c"):
         runner = open_runner(bundle.path / file, bundle.manifest)
         singles = [runner.run({key: array[i : i + 1] for key, array in rows.items()}) for i in range(64)]
         found = np.concatenate([single["action"] for single in singles])
