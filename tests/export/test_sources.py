@@ -262,7 +262,7 @@ def test_observations_that_do_not_fit_are_refused(arrays: Any, expected: str, tr
         np.savez(path, **arrays)
     source = open_source(trigger, "latest")
     with pytest.raises(UsageError, match=expected):
-        write_bundle(source, tmp_path / "models", "p", [TARGETS["onnx"]], lambda _: None, path)
+        write_bundle(source, tmp_path / "models", "p", [TARGETS["onnx"]], lambda _: None, observations=path)
     assert not (tmp_path / "models").exists()
 
 
