@@ -133,19 +133,22 @@ def test_a_run_with_a_dict_or_a_memory_is_exported_with_its_tensors(name: str, b
 
 @pytest.mark.parametrize(("name", "most"), [("dict", 24), ("dict-sac", 24), ("memory", 32)])
 def test_a_graph_of_ours_has_no_leftover_shape_arithmetic(name: str, most: int, bundles: dict[str, Bundle]) -> None:
-    """Casts are of the whole number among the observations, and of nothing else."""
+    """Casts are of the whole number among the observations, slices of the LSTM's gates, and of nothing else."""
     operations = [node.op_type for node in onnx.load(bundles[name].path / "model.onnx").graph.node]
-    assert not {"Shape", "Expand", "ConstantOfShape", "Gather", "Slice"}.intersection(operations)
+    assert not {"Shape", "Expand", "ConstantOfShape", "Gather"}.intersection(operations)
+    assert operations.count("Slice") <= (4 if name == "memory" else 0)
     assert operations.count("Cast") <= (0 if name == "memory" else 1)
     assert len(operations) <= most
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_seed_samples_the_same_actions_from_every_file(name: str, bundles: dict[str, Bundle], runs: Path) -> None:
+def test_a_seed_samples_the_same_actions_from_every_file(
+    name: str, bundles: dict[str, Bundle], runs: Path, tmp_path: Path
+) -> None:
     """The SavedModel, ONNX, TFLite and C, given the noise that one seed gives."""
     bundle = bundles[name]
     interface = bundle.manifest.interface
-    policy = open_source(runs / name, "best").materialize(bundle.path.parent / "again")
+    policy = open_source(runs / name, "best").materialize(tmp_path)
     rows = Evidence.read(bundle.path / "parity.npz", bundle.manifest).inputs
     rows = {key: array[:64] for key, array in rows.items()}
     explore = Explore(temperature=0.5) if interface.action.is_discrete else Explore(sigma=1.0)
