@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -29,6 +28,7 @@ from rlway_export.card import model_card
 from rlway_export.draft import Draft
 from rlway_export.source import Source
 from rlway_export.targets import Target
+from rlway_export.training import training_facts
 from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
@@ -110,18 +110,6 @@ def _refuse_failure(target: Target, row: Parity) -> None:
 def _describe(source: Source, name: str, version: int) -> Manifest:
     """The manifest but for what is known only at the end: parity and checksums."""
     run = source.run
-    training: dict[str, Any] = {
-        "checkpoint": source.checkpoint,
-        "preset": run.preset,
-        "seed": run.seed,
-        "steps": run.steps,
-        "iterations": run.iterations,
-        "wall_s": run.wall_s,
-        "final_return": run.final_return if source.checkpoint == run.best_checkpoint else None,
-        "random_return": run.random_return,
-        "hyperparameters": run.hyperparameters,
-        "versions": run.versions,
-    }
     return Manifest(
         policy=name,
         version=version,
@@ -133,7 +121,7 @@ def _describe(source: Source, name: str, version: int) -> Manifest:
         max_episode_steps=run.max_episode_steps,
         noise=run.noise,
         outputs=run.outputs,
-        training=training,
+        training=training_facts(source.folder, run, source.checkpoint),
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

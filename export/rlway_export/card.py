@@ -6,6 +6,8 @@ Out:     Markdown.
 
 from __future__ import annotations
 
+from typing import Any
+
 from rlway_client.manifest import Manifest
 from rlway_client.specs import TensorSpec
 
@@ -13,19 +15,13 @@ from rlway_client.specs import TensorSpec
 def model_card(manifest: Manifest, file_bytes: dict[str, int]) -> str:
     """What the policy is, how well it does, how the files compare, how to use it."""
     training = manifest.training
-    final = training.get("final_return")
-    quality = (
-        f"{final:.1f} (uniformly random actions: {training['random_return']:.1f})"
-        if final is not None
-        else "not measured"
-    )
     return f"""# {manifest.policy}, version {manifest.version}
 
 A {manifest.algorithm.upper()} policy for `{manifest.env}`, trained with TF-Agents and exported by RLway.
 
 | | |
 |---|---|
-| mean return | {quality} |
+| mean return | {_quality(training)} |
 | environment steps, gradient updates | {training["steps"]:,}, {training["iterations"]:,} |
 | training time | {training["wall_s"]:.0f} s |
 | seed, preset | {training["seed"]}, {training["preset"] or "none"} |
@@ -56,6 +52,13 @@ rlway serve models                                     # HTTP
 rlway edge models/{manifest.policy}/{manifest.version} --episodes 5    # in process, TFLite
 ```
 """
+
+
+def _quality(training: dict[str, Any]) -> str:
+    final, evaluated = training["final_return"], training["evaluated_return"]
+    if final is not None:
+        return f"{final:.1f} (uniformly random actions: {training['random_return']:.1f})"
+    return "not measured" if evaluated is None else f"{evaluated:.1f} in the evaluation during training"
 
 
 def _rows(manifest: Manifest) -> str:

@@ -16,7 +16,7 @@ from rlway_client.evidence import Evidence
 from rlway_client.exploration import Explore, draw_noise
 from rlway_client.manifest import Parity
 from rlway_client.parity import Runner, Tolerance, compare, limit_for, spread
-from rlway_client.run import Run
+from rlway_client.run import Job
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec
 from rlway_export.source import SavedPolicy
 
@@ -36,7 +36,7 @@ def judge(evidence: Evidence, action: TensorSpec, file: Path, runner: Runner, to
     return compare(file.name, runner, action, limit, evidence.inputs, evidence.expected)
 
 
-def sample_noise(run: Run, rows: int) -> FloatArray:  # -> [rows, n]
+def sample_noise(run: Job, rows: int) -> FloatArray:  # -> [rows, n]
     """Zeros for even rows; Gumbel or normal noise, as the action space takes it, for odd ones."""
     explore = Explore(temperature=1.0) if run.action.is_discrete else Explore(sigma=1.0)
     noise = draw_noise(explore, rows, run.noise.size, np.random.default_rng(0))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlway_client.errors import ExportRefused, RunInvalid, UsageError
-from rlway_client.run import Run, read_run
+from rlway_client.run import Job, read_run
 from rlway_client.specs import AnyArray
 
 CHECKPOINTS = "policies/checkpoints"
@@ -26,7 +26,7 @@ class Source(NamedTuple):
     """A run and the checkpoint to export."""
 
     folder: Path
-    run: Run
+    run: Job  # of a training that has ended, a Run
     checkpoint: int
 
     @classmethod
@@ -109,7 +109,7 @@ class Source(NamedTuple):
 class SavedPolicy:
     """The `act` function of a SavedModel: the reference that every exported file is held against."""
 
-    def __init__(self, saved_model: Path, run: Run) -> None:
+    def __init__(self, saved_model: Path, run: Job) -> None:
         import tensorflow as tf
         import tf_agents  # noqa: F401  registers the type specs that the SavedModel refers to
 
