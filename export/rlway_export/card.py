@@ -1,18 +1,20 @@
 """The model card: a bundle's README.md, for people.
 
-In:      the manifest, the sizes of the files.
+In:      the manifest, the folder with the files.
 Out:     Markdown.
 """
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
 from typing import Any
 
-from rlway_client.manifest import Manifest
+from rlway_client.manifest import Manifest, Measured
 from rlway_client.specs import TensorSpec
 
 
-def model_card(manifest: Manifest, file_bytes: dict[str, int]) -> str:
+def model_card(manifest: Manifest, folder: Path) -> str:
     """What the policy is, how well it does, how the files compare, how to use it."""
     training = manifest.training
     return f"""# {manifest.policy}, version {manifest.version}
@@ -39,11 +41,15 @@ The action is greedy when `noise` is zero. {_noise_meaning(manifest)}
 
 ## Parity with the SavedModel
 
-| file | bytes | observations | batch sizes | max abs difference | changed actions | allowed |
-|---|---|---|---|---|---|---|
-{_parity(manifest, file_bytes)}
+| file | observations | batch sizes | max abs difference | changed actions | allowed |
+|---|---|---|---|---|---|
+{_parity(manifest)}
 
 `parity.json` has every batch size by itself.
+
+## The files
+
+{_measured(manifest, folder)}
 
 ## Use
 
@@ -78,13 +84,52 @@ def _noise_meaning(manifest: Manifest) -> str:
     return "Standard normal noise samples the trained distribution."
 
 
-def _parity(manifest: Manifest, file_bytes: dict[str, int]) -> str:
+def _parity(manifest: Manifest) -> str:
     rows = []
     for p in manifest.parity:
         batches = ", ".join(map(str, p.batch_sizes))
         allowed = p.threshold.replace("|", "\\|")
         rows.append(
-            f"| `{p.file}` | {file_bytes[p.file]:,} | {p.observations:,} | {batches} | {p.max_difference:.1e} | "
-            f"{p.argmax_flips} | {allowed} |"
+            f"| `{p.file}` | {p.observations:,} | {batches} | {p.max_difference:.1e} | {p.argmax_flips} | {allowed} |"
         )
     return "\n".join(rows)
+
+
+def _measured(manifest: Manifest, folder: Path) -> str:
+    """The SavedModel first: the others are as many times faster as is told."""
+    first = manifest.measured[0]
+    played = first.episodes > 0
+    lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]
+    lines.append("|---|---|---|---|---|" + "---|" * played)
+    for found in manifest.measured:
+        is_saved_model = found is first
+        size = sum(path.stat().st_size for path in _files(folder, found.file, is_saved_model))
+        name = "SavedModel" if is_saved_model else f"`{found.file}`"
+        faster = first.action_us / found.action_us
+        line = f"| {name} | {size:,} | {_digits(found.action_us)} | {_digits(faster)} | {_batch_changes(found)} |"
+        lines.append(line if found.mean_return is None else f"{line} {found.mean_return:.1f} |")
+    machine = f"the machine that exported it ({platform.machine()}, one thread)"
+    lines += [
+        "",
+        f"Times are medians on {machine}, with Python's share but for C source. What a batch changes is how far an "
+        "observation's values are from those that it has by itself.",
+    ]
+    if played:
+        lines[-1] += f" Returns are those of {first.episodes} episodes, which begin alike for all."
+    return "\n".join(lines)
+
+
+def _files(folder: Path, file: str, is_saved_model: bool) -> list[Path]:
+    return [folder / file, *folder.glob("variables/*")] if is_saved_model else [folder / file]
+
+
+def _batch_changes(found: Measured) -> str:
+    if found.batch_difference is None:
+        return "takes single observations"
+    if found.batch_invariant:
+        return "nothing"
+    return f"{found.batch_difference:.0e}, {found.batch_changed_actions} actions"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -32,6 +32,9 @@ def export(
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")
     ] = DEFAULT_FORMATS,
+    evaluate: Annotated[
+        int, typer.Option(help="Play so many episodes with every file and with the SavedModel, greedily.", min=0)
+    ] = 0,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the run while it trains: a version per checkpoint, until it ends.")
     ] = False,
@@ -62,7 +65,7 @@ def export(
         if checkpoint is not None:
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
         parent_ended = _stdin_ended() if until_stdin_ends else None
-        _watch(run, models, policy, targets, each or "better", poll_s or 1.0, parent_ended, as_json)
+        _watch(run, models, policy, targets, evaluate, each or "better", poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
         raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
@@ -73,7 +76,10 @@ def export(
     with quiet_tensorflow():
         from rlway_export.bundle_writer import write_bundle
 
-        bundle = write_bundle(source, models, policy, targets, lambda step: console.print(f"  {step}", style="dim"))
+        def show(step: str) -> None:
+            console.print(f"  {step}", style="dim")
+
+        bundle = write_bundle(source, models, policy, targets, show, evaluate)
     if as_json:
         _print_json(bundle)
     else:
@@ -86,6 +92,7 @@ def _watch(
     models: Path,
     policy: str,
     targets: Sequence[Target],
+    evaluate: int,
     each: Each,
     poll_s: float,
     parent_ended: threading.Event | None,
@@ -106,7 +113,7 @@ def _watch(
     with quiet_tensorflow():
         from rlway_export.watch import Watch
 
-        Watch(run, models, policy, targets, each).publish(
+        Watch(run, models, policy, targets, evaluate, each).publish(
             poll_s, parent_ended, lambda text: print(text, file=sys.stderr, flush=True), published
         )
 

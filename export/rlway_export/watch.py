@@ -31,8 +31,11 @@ WEIGHTS = "variables/variables.data-00000-of-00001"  # of a checkpoint, and as i
 class Watch:
     """One run, published under one name."""
 
-    def __init__(self, run: Path, models: Path, policy: str, targets: Sequence[Target], each: Each) -> None:
-        self._run, self._models, self._policy, self._targets, self._each = run, models, policy, targets, each
+    def __init__(
+        self, run: Path, models: Path, policy: str, targets: Sequence[Target], episodes: int, each: Each
+    ) -> None:
+        self._run, self._models, self._policy = run, models, policy
+        self._targets, self._episodes, self._each = targets, episodes, each
 
     def publish(
         self,
@@ -47,11 +50,13 @@ class Watch:
             if self._is_published(source):
                 continue
             try:
-                on_published(write_bundle(source, self._models, self._policy, self._targets, lambda _: None))
+                bundle = write_bundle(source, self._models, self._policy, self._targets, lambda _: None, self._episodes)
             except RlwayError as error:
                 if source.checkpoint_path.is_dir():  # a resumed training forgets what it will train anew
                     missing += 1
                     note(f"checkpoint {source.checkpoint} is not published: {error}")
+            else:
+                on_published(bundle)
         if missing:
             raise ExportRefused(f"{self._run}: {missing} of its checkpoints could not be published, as told above.")
 

@@ -16,7 +16,7 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Parity
 from rlway_client.parity import Runner, summarize
-from rlway_client.run import Run, read_run
+from rlway_client.run import Job, read_run
 from rlway_client.runners import OnnxRunner
 from rlway_client.specs import AnyArray, TensorSpec
 from rlway_export import bundle_writer, parity
@@ -119,8 +119,8 @@ def gaussian(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Sav
 
 def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: SavedPolicy, tmp_path: Path) -> None:
     """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
-    run: Run = gaussian.run
-    manifest = bundle_writer._describe(Source(tmp_path, run, run.best_checkpoint), "gaussian", 1)
+    run: Job = gaussian.run
+    manifest = bundle_writer._describe(Source(tmp_path, run, 0), "gaussian", 1)
     rows = np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)
     draft = Draft(tmp_path, gaussian, manifest, rows)
     for target in parse_formats("onnx,tflite"):

@@ -70,18 +70,23 @@ class Publisher:
             self._finish()
 
     def _finish(self) -> None:
-        """Waits until all that the training has kept is published, if need be by another exporter."""
+        """Waits until all that the training has kept is published; where the exporter was killed, by another one."""
         assert self._process is not None
         if self._process.poll() is not None:
             self._start()
         try:
             status = self._wait()
+            if status < 0:
+                self._start()
+                status = self._wait()
         except BaseException:
             self._end()
             raise
         if status:
-            why = self._said[-1].removeprefix("rlway: ") if self._said else f"exit status {status}."
-            raise PublishingFailed(f"{self._run}: is trained, but not all published: {why} Go on with: {self._by_hand}")
+            why = self._said[-1].removeprefix("rlway: ").rstrip(".") if self._said else f"exit status {status}"
+            raise PublishingFailed(
+                f"{self._run}: is trained, but not all published: {why}; go on with: {self._by_hand}"
+            )
 
     @property
     def _words(self) -> list[str]:
@@ -120,7 +125,8 @@ class Publisher:
         assert process.stdout is not None
         for line in process.stdout:
             self._said.append(line.strip())
-            print(line, end="", file=sys.stderr, flush=True)
+            sys.stderr.write(line)  # at once, or the training's own lines could come between it and its end
+            sys.stderr.flush()
 
     def _wait(self) -> int:
         assert self._process is not None

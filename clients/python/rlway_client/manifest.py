@@ -37,6 +37,26 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     allowed_flips: float | None = None  # the share of rows; None allows flips of near ties only
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one file by itself, on the machine that exported it.
+
+    `saved_model.pb` stands for the SavedModel and its own `action`, from which the others were made.
+    """
+
+    file: str
+    action_us: float  # the median time of one action
+    batch_sizes: list[int]  # in how large batches it was run
+    batch_difference: float | None  # the most that these change of an observation's values; None: it takes single ones
+    batch_changed_actions: int | None  # for how many of the observations they change the action
+    episodes: int = 0
+    mean_return: float | None = None  # over so many episodes, which begin alike for all files; None: none were played
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether an observation's values are the same to the bit, whatever batch it shares."""
+        return not self.batch_difference
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`: all that a server or a robot must know to run the policy."""
 
@@ -54,6 +74,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[TensorSpec] = []  # besides the action: `q_values`, or `loc` and `scale`
     training: dict[str, Any] = {}
     parity: list[Parity] = []
+    measured: list[Measured] = []  # the SavedModel and every file; empty in bundles of before these were measured
     files: dict[str, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
     versions: dict[str, str] = {}
     created: str = ""  # UTC, ISO 8601

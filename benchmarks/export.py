@@ -1,0 +1,196 @@
+"""What an exported policy costs: beside files of the same network that were built by hand, and beside the SavedModel.
+
+In:      nothing but this machine: .venv-train/bin/python benchmarks/export.py
+Out:     a table: each file's time of one action with its bound, and how long exporting in every format takes.
+
+A DQN policy of CartPole, 4→100→2, is trained for a moment and exported. The files built by hand hold its weights in as
+few operations as there are. What is compared runs by turns, round after round, so that a machine that slows down slows
+both; ratios are medians over the rounds. Python's share of a call is in every time but that of C, which a compiled loop
+calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlway_client.bundle import Bundle
+from rlway_client.evidence import FILE, Evidence
+from rlway_client.parity import Arrays
+from rlway_export.latency import make_call, median_us
+from rlway_export.silence import quiet_tensorflow
+from rlway_export.targets import TARGETS
+
+RLWAY = Path(sys.executable).parent / "rlway"
+TRAINING = ["--preset", "cartpole-dqn", "--env", "CartPole-v1", "--hidden", "100", "--steps", "2000"]
+ROUNDS = 41
+ROUND_CALLS = 2_000
+ONNX_RATIO, TFLITE_RATIO, C_US, EXPORT_S = 1.15, 1.2, 1.0, 30.0
+
+
+class Weights(NamedTuple):
+    """Of 4→100→2."""
+
+    hidden: Any  # [4, 100]
+    hidden_bias: Any
+    output: Any  # [100, 2]
+    output_bias: Any
+
+
+def rlway(*words: object) -> float:
+    """Runs a command to its end, and says how many seconds it took."""
+    start_s = time.perf_counter()
+    subprocess.run([str(word) for word in (RLWAY, *words)], check=True, capture_output=True)
+    return time.perf_counter() - start_s
+
+
+def read_weights(bundle: Path) -> Weights:
+    import tensorflow as tf
+    import tf_agents  # noqa: F401  registers the type specs that the SavedModel refers to
+
+    model = tf.saved_model.load(str(bundle))
+    return Weights(*(variable.numpy() for variable in model.model_variables[:4]))
+
+
+def build_onnx(weights: Weights, noisy: bool, path: Path) -> None:
+    """Five operations with noise and Q-values, four of the greedy action alone."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    scores = "scores" if noisy else "q_values"
+    nodes = [
+        helper.make_node("Gemm", ["observation", "hidden", "hidden_bias"], ["layer"]),
+        helper.make_node("Relu", ["layer"], ["active"]),
+        helper.make_node("Gemm", ["active", "output", "output_bias"], ["q_values"]),
+        *([helper.make_node("Add", ["q_values", "noise"], [scores])] if noisy else []),
+        helper.make_node("ArgMax", [scores], ["action"], axis=1, keepdims=0),
+    ]
+    floats, names = TensorProto.FLOAT, ["observation"] + ["noise"] * noisy
+    inputs = [helper.make_tensor_value_info(n, floats, ["batch", 4 if n == "observation" else 2]) for n in names]
+    outputs = [helper.make_tensor_value_info("action", TensorProto.INT64, ["batch"])]
+    if noisy:
+        outputs.append(helper.make_tensor_value_info("q_values", floats, ["batch", 2]))
+    constants = [numpy_helper.from_array(value, name) for name, value in weights._asdict().items()]
+    graph = helper.make_graph(nodes, "by_hand", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def build_tflite(weights: Weights, path: Path) -> None:
+    import tensorflow as tf
+
+    def act(observation: Any, noise: Any) -> dict[str, Any]:
+        active = tf.nn.relu(observation @ weights.hidden + weights.hidden_bias)
+        q_values = active @ weights.output + weights.output_bias
+        return {"action": tf.argmax(q_values + noise, axis=1), "q_values": q_values}
+
+    signature = [tf.TensorSpec([1, n], tf.float32, name) for n, name in ((4, "observation"), (2, "noise"))]
+    module = tf.Module()
+    module.act = tf.function(act, input_signature=signature)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={"act": module.act})
+        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["act"]).convert())
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float, float]:
+    """Microseconds of both, and the ratio: medians over rounds in which each goes first by turns."""
+
+    def round_us(call: Callable[[], object]) -> float:
+        start_ns = time.perf_counter_ns()
+        for _ in range(ROUND_CALLS):
+            call()
+        return (time.perf_counter_ns() - start_ns) / ROUND_CALLS / 1e3
+
+    rounds = []
+    for turn in range(ROUNDS):
+        first, second = (ours, theirs) if turn % 2 else (theirs, ours)
+        taken = {first: round_us(first), second: round_us(second)}
+        rounds.append((taken[ours], taken[theirs], taken[ours] / taken[theirs]))
+    a, b, ratio = np.median(rounds[1:], axis=0)  # the first warms up
+    return float(a), float(b), float(ratio)
+
+
+def measure(scratch: Path, export_s: float, bundle: Bundle) -> list[dict[str, Any]]:
+    """One row per number, with its bound where it has one."""
+    evidence = Evidence.read(bundle.path / FILE, bundle.manifest)
+    inputs: Arrays = {name: array[:1] for name, array in evidence.inputs.items()}
+    weights = read_weights(bundle.path)
+    build_onnx(weights, True, scratch / "by_hand.onnx")
+    build_onnx(weights, False, scratch / "greedy.onnx")
+    build_tflite(weights, scratch / "by_hand.tflite")
+
+    def call(path: Path) -> Callable[[], object]:
+        return make_call(path, bundle.manifest, inputs)[0]
+
+    rows: list[dict[str, Any]] = []
+    for ours, theirs, what, bound in (
+        ("model.onnx", "by_hand.onnx", "ONNX beside the same by hand", ONNX_RATIO),
+        ("model.onnx", "greedy.onnx", "ONNX beside one without noise and Q-values", None),
+        ("model.tflite", "by_hand.tflite", "TFLite beside the same by hand", TFLITE_RATIO),
+    ):
+        our_us, their_us, ratio = compare(call(bundle.path / ours), call(scratch / theirs))
+        rows.append({"what": what, "ours": our_us, "peer": their_us, "ratio": ratio, "bound": bound, "unit": "µs"})
+    policy_us = {found.file: _action_us(bundle, found.file, inputs) for found in bundle.manifest.measured}
+    saved_model_us = policy_us["saved_model.pb"]
+    for file, took_us in policy_us.items():
+        bound = C_US if file == "policy.c" else None
+        what = f"{file} beside the SavedModel's own `action`"
+        rows.append({"what": what, "ours": took_us, "peer": saved_model_us, "bound": bound, "unit": "µs"})
+        rows[-1]["faster"] = saved_model_us / took_us
+    what = f"exporting in {len(TARGETS)} formats, with the gate"
+    rows.append({"what": what, "ours": export_s, "peer": None, "bound": EXPORT_S, "unit": "s"})
+    return rows
+
+
+def _action_us(bundle: Bundle, file: str, inputs: Arrays) -> float:
+    call, actions = make_call(bundle.path / file, bundle.manifest, inputs)
+    return median_us(call) / actions
+
+
+def is_met(row: dict[str, Any]) -> bool:
+    """Bounds are of the ratio, where there is one."""
+    return row["bound"] is None or row.get("ratio", row["ours"]) <= row["bound"]
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    print(f"| one action on {os.cpu_count()} CPUs, {platform.machine()} | ours | beside | ratio | bound | |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        unit, peer = row["unit"], "–" if row["peer"] is None else f"{row['peer']:.2f} {row['unit']}"
+        ratio = f"{row['ratio']:.2f}×" if "ratio" in row else f"{row['faster']:.1f}× faster" if "faster" in row else "–"
+        bound = "–" if row["bound"] is None else f"{row['bound']:g}{'×' if 'ratio' in row else f' {unit}'}"
+        verdict = "" if row["bound"] is None else "met" if is_met(row) else "MISSED"
+        print(f"| {row['what']} | {row['ours']:.2f} {unit} | {peer} | {ratio} | {bound} | {verdict} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON array instead of the table")
+    options = parser.parse_args()
+    with quiet_tensorflow(), tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        rlway("train", "dqn", *TRAINING, "--run", scratch / "run")
+        words = ("--models", scratch / "models", "--policy", "cartpole", "--formats", ",".join(TARGETS))
+        export_s = rlway("export", scratch / "run", *words)
+        rows = measure(scratch, export_s, Bundle.open(scratch / "models/cartpole/1"))
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        show(rows)
+    sys.exit(0 if all(map(is_met, rows)) else 1)
+
+
+if __name__ == "__main__":
+    main()
