@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from rlway_client.bundle import Bundle, bundle_versions
+from rlway_client.cli import main
 from rlway_client.errors import ExportRefused
 from rlway_client.files import sha256
 from rlway_client.run import kept_checkpoints
@@ -156,6 +158,26 @@ def test_an_interrupted_training_ends_its_exporter(saved_often: tuple[Path, Path
     ended.set()
     watch(training.folder).publish(0.01, ended, lambda _: None, lambda _: None)
     assert not (tmp_path / "models").exists()
+
+
+def test_the_command_prints_a_line_of_json_per_version(
+    saved_often: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """stdout is for whoever reads on; people are told on stderr."""
+    training = Trainer(saved_often[0], tmp_path / "run")
+    for number in training.numbers[:2]:
+        training.keep(number)
+    training.finish()
+    words = ["export", str(training.folder), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--formats", "onnx", "--watch", "--each", "new", "--poll-s", "0.01", "--json"])
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    versions = [json.loads(line) for line in said.out.splitlines()]
+    assert [(row["version"], row["parity"][0]["file"]) for row in versions] == [(1, "model.onnx"), (2, "model.onnx")]
+    assert re.findall(r"published cartpole version (\d): checkpoint (\d+), ", said.err) == [
+        (str(i), str(number)) for i, number in enumerate(training.numbers[:2], start=1)
+    ]
 
 
 def watch(run: Path) -> Watch:
