@@ -52,7 +52,7 @@ class Watch:
             try:
                 bundle = write_bundle(source, self._models, self._policy, self._targets, lambda _: None, self._episodes)
             except RlwayError as error:
-                if source.checkpoint_path.is_dir():  # a resumed training forgets what it will train anew
+                if self._weights(source).is_file():  # a resumed training forgets what it will train anew
                     missing += 1
                     note(f"checkpoint {source.checkpoint} is not published: {error}")
             else:
@@ -93,9 +93,12 @@ class Watch:
         better = better_than_before(self._run)
         return [one for one in kept if one.iteration in better]
 
+    def _weights(self, source: Source) -> Path:
+        return self._run / f"policies/checkpoints/policy_checkpoint_{source.checkpoint:010d}" / WEIGHTS
+
     def _is_published(self, source: Source) -> bool:
         """Whether some version has these very weights, whatever their file was called in which run."""
-        weights = sha256(source.checkpoint_path / WEIGHTS)
+        weights = sha256(self._weights(source))
         folder = self._models / self._policy
         for version in bundle_versions(folder) if folder.is_dir() else []:
             try:
