@@ -47,11 +47,11 @@ class Watch:
         """Until the run has ended, or the parent, if one waits for it."""
         missing = 0
         for source in self._follow(poll_s, parent_ended, note):
-            if self._is_published(source):
-                continue
             try:
+                if self._is_published(source):
+                    continue
                 bundle = write_bundle(source, self._models, self._policy, self._targets, lambda _: None, self._episodes)
-            except RlwayError as error:
+            except (FileNotFoundError, RlwayError) as error:
                 if self._weights(source).is_file():  # a resumed training forgets what it will train anew
                     missing += 1
                     note(f"checkpoint {source.checkpoint} is not published: {error}")
