@@ -51,7 +51,9 @@ class Weights(NamedTuple):
 def rlway(*words: object) -> float:
     """Runs a command to its end, and says how many seconds it took."""
     start_s = time.perf_counter()
-    subprocess.run([str(word) for word in (RLWAY, *words)], check=True, capture_output=True)
+    done = subprocess.run([str(word) for word in (RLWAY, *words)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     return time.perf_counter() - start_s
 
 

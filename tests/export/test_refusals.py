@@ -126,12 +126,13 @@ def test_an_export_that_is_ended_leaves_nothing(trained_run: Path, tmp_path: Pat
     assert not (tmp_path / "models").exists()
 
 
-@pytest.mark.parametrize("limit_kib", [16, 100])
+@pytest.mark.parametrize(("limit_kib", "formats"), [(16, "onnx"), (100, "c")])
 def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(
-    limit_kib: int, trained_run: Path, tmp_path: Path
+    limit_kib: int, formats: str, trained_run: Path, tmp_path: Path
 ) -> None:
-    """Whichever file is the first that does not fit: weights and graph are TensorFlow's, others Python's."""
+    """Whichever file is the first that does not fit: the SavedModel's weights, which TensorFlow writes, or policy.c."""
     words = [str(TRAIN), "export", str(trained_run), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
+    words += ["--formats", formats]
     command = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$@"', "bash", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout) == (1, "")
