@@ -91,14 +91,8 @@ class Publisher:
     @property
     def _words(self) -> list[str]:
         assert self._destination is not None
-        return [
-            str(self._run),
-            "--watch",
-            "--models",
-            str(self._destination.parent),
-            "--policy",
-            self._destination.name,
-        ]
+        models, policy = str(self._destination.parent), self._destination.name
+        return [str(self._run), "--watch", "--models", models, "--policy", policy]
 
     @property
     def _by_hand(self) -> str:

@@ -38,13 +38,8 @@ COLUMNS = {
     "episodes.csv": ["episode", "return"],
 }
 DRAFTED = (*COLUMNS, "job.json", "observations.npz", "run.json")
-UNFINISHED = {
-    "policies",
-    "train",
-    "job.json",
-    "observations.npz",
-    *COLUMNS,
-}  # what a training leaves that was killed before it saved anything
+# What a training leaves that was killed before it saved anything.
+UNFINISHED = {"policies", "train", *DRAFTED} - {"run.json"}
 
 
 class Record:
