@@ -27,6 +27,7 @@ import numpy as np
 
 from rlway_client.bundle import Bundle
 from rlway_client.evidence import FILE, Evidence
+from rlway_client.muting import muted
 from rlway_client.parity import Arrays
 from rlway_export.latency import action_us, make_call
 from rlway_export.silence import quiet_tensorflow
@@ -102,7 +103,7 @@ def build_tflite(weights: Weights, path: Path) -> None:
     signature = [tf.TensorSpec([1, n], tf.float32, name) for n, name in ((4, "observation"), (2, "noise"))]
     module = tf.Module()
     module.act = tf.function(act, input_signature=signature)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, muted():
         tf.saved_model.save(module, folder, signatures={"act": module.act})
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["act"]).convert())
 
