@@ -146,7 +146,9 @@ def beside_files_by_hand(scratch: Path, bundle: Bundle) -> list[dict[str, Any]]:
     build_tflite(weights, scratch / "by_hand.tflite")
 
     def call(path: Path) -> Callable[[], object]:
-        return make_call(path, bundle.manifest, inputs)[0]
+        made = make_call(path, bundle.manifest, inputs)
+        assert made is not None
+        return made[0]
 
     rows: list[dict[str, Any]] = []
     for ours, theirs, what, bound in (
@@ -164,7 +166,8 @@ def beside_files_by_hand(scratch: Path, bundle: Bundle) -> list[dict[str, Any]]:
 def beside_the_saved_model(bundle: Bundle) -> list[dict[str, Any]]:
     """Every format of the preset's network."""
     inputs = one_row(bundle)
-    took_us = {m.file: action_us(bundle.path / m.file, bundle.manifest, inputs) for m in bundle.manifest.measured}
+    timed = {m.file: action_us(bundle.path / m.file, bundle.manifest, inputs) for m in bundle.manifest.measured}
+    took_us = {file: us for file, us in timed.items() if us is not None}
     first = took_us.pop("saved_model.pb")
     return [
         {"what": f"4→128→128→2, {file}, beside the SavedModel's `action`", "ours": us, "peer": first, "bound": None}

@@ -105,8 +105,8 @@ def _measured(manifest: Manifest, folder: Path) -> str:
         is_saved_model = found is first
         size = sum(path.stat().st_size for path in _files(folder, found.file, is_saved_model))
         name = "SavedModel" if is_saved_model else f"`{found.file}`"
-        faster = first.action_us / found.action_us
-        line = f"| {name} | {size:,} | {_digits(found.action_us)} | {_digits(faster)} | {_batch_changes(found)} |"
+        times = f"{_digits(found.action_us)} | {_digits(found.times_faster(first))}"
+        line = f"| {name} | {size:,} | {times} | {_batch_changes(found)} |"
         lines.append(line if found.mean_return is None else f"{line} {found.mean_return:.1f} |")
     machine = f"the machine that exported it ({platform.machine()}, one thread)"
     lines += [
@@ -131,5 +131,7 @@ def _batch_changes(found: Measured) -> str:
     return f"{found.batch_difference:.0e}, {found.batch_changed_actions} actions"
 
 
-def _digits(value: float) -> str:
+def _digits(value: float | None) -> str:
+    if value is None:
+        return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -43,22 +43,27 @@ void rlway_repeat(void **arguments, long calls)
 """
 
 
-def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float:
-    """Of one file; `inputs` by name, one row each."""
-    call, actions = make_call(path, manifest, inputs)
+def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
+    """Of one file; `inputs` by name, one row each. None for a kind of file that is for other machines than this."""
+    made = make_call(path, manifest, inputs)
+    if made is None:
+        return None
+    call, actions = made
     return median_us(call) / actions
 
 
-def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[[], object], int]:
+def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[[], object], int] | None:
     """What is timed, ready to be called, and how many actions a call takes."""
     match path.suffix:
+        case ".pb":
+            return _saved_model(path.parent, manifest, inputs), 1
         case ".onnx":
             return _onnx(path, inputs), 1
         case ".tflite":
             return _tflite(path, inputs), 1
         case ".c":
             return _compiled_loop(path.parent, manifest, inputs), C_CALLS
-    return _saved_model(path.parent, manifest, inputs), 1
+    return None
 
 
 def median_us(call: Callable[[], object]) -> float:
@@ -106,16 +111,17 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
 
 def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
     """Calls policy.c `C_CALLS` times, from a source of its own: the compiler cannot see that all calls are alike."""
-    parameters = signature(manifest).count("*")
+    parameters = signature(manifest).partition("(")[2].split(",")
     tensors = [*manifest.observation, manifest.action, *manifest.outputs, *manifest.state]
     largest = max([*(spec.size for spec in tensors), manifest.noise.size if manifest.noise else 0])
-    arrays = np.zeros((parameters, largest), np.float64)
+    arrays = np.zeros((len(parameters), largest), np.float64)
     for array, spec in zip(arrays, manifest.observation, strict=False):  # the observation comes first
         array.view(np.float32)[: spec.size] = inputs[spec.name].ravel()
-    pointers = (ctypes.c_void_p * parameters)(*(array.ctypes.data for array in arrays))
+    pointers = (ctypes.c_void_p * len(parameters))(*(array.ctypes.data for array in arrays))
+    arguments = [f"arguments[{i}]" if "*" in parameter else "0" for i, parameter in enumerate(parameters)]
     with tempfile.TemporaryDirectory(prefix="rlway-loop-") as scratch:
         loop, library = Path(scratch) / "loop.c", Path(scratch) / "loop.so"
-        loop.write_text(LOOP.format(arguments=", ".join(f"arguments[{i}]" for i in range(parameters))))
+        loop.write_text(LOOP.format(arguments=", ".join(arguments)))
         sources = [str(loop), str(folder / "policy.c")]
         command = [find_compiler(), *FLAGS, f"-I{folder}", "-shared", "-fPIC", "-o", str(library), *sources, "-lm"]
         subprocess.run(command, check=True, capture_output=True)

@@ -34,9 +34,10 @@ def measure(
     rows = {name: spread(array, ROWS) for name, array in inputs.items()}
     difference, changed = _batch_changes(file, rows) if len(file.batch_sizes) > 1 else (None, None)
     returns = evaluation.returns(file.run) if evaluation else []
+    took_us = action_us(file.path, manifest, {name: array[:1] for name, array in rows.items()})
     measured = Measured(
         file=file.path.name,
-        action_us=round(action_us(file.path, manifest, {name: array[:1] for name, array in rows.items()}), 3),
+        action_us=None if took_us is None else round(took_us, 3),
         batch_sizes=list(file.batch_sizes),
         batch_difference=difference,
         batch_changed_actions=changed,

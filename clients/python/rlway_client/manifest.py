@@ -44,12 +44,16 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     file: str
-    action_us: float  # the median time of one action
+    action_us: float | None  # the median time of one action; None: a file for other machines than that
     batch_sizes: list[int]  # in how large batches it was run
     batch_difference: float | None  # the most that these change of an observation's values; None: it takes single ones
     batch_changed_actions: int | None  # for how many of the observations they change the action
     episodes: int = 0
     mean_return: float | None = None  # over so many episodes, which begin alike for all files; None: none were played
+
+    def times_faster(self, than: Measured) -> float | None:
+        """How many of its actions take as long as one of the other's."""
+        return than.action_us / self.action_us if self.action_us and than.action_us else None
 
     @property
     def batch_invariant(self) -> bool:

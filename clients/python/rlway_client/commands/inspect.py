@@ -94,11 +94,12 @@ def measured_table(manifest: Manifest) -> Table:
     if played:
         table.add_column("mean return")
     for found in manifest.measured:
+        faster = found.times_faster(manifest.measured[0])
         invariant = "yes" if found.batch_invariant else f"to {found.batch_difference:.0e}"
         table.add_row(
             found.file,
-            f"{found.action_us:.2f}",
-            f"{manifest.measured[0].action_us / found.action_us:.1f}",
+            "–" if found.action_us is None else f"{found.action_us:.2f}",
+            "–" if faster is None else f"{faster:.1f}",
             "–" if found.batch_difference is None else invariant,
             *([f"{found.mean_return:.1f}"] if found.mean_return is not None else []),
         )
