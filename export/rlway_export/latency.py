@@ -23,7 +23,7 @@ from rlway_client.manifest import Manifest
 from rlway_client.muting import muted
 from rlway_client.parity import Arrays
 from rlway_client.runners import SIGNATURE
-from rlway_export.c_header import signature
+from rlway_export.c_face import Face
 
 LONGEST_S = 0.5  # for one file
 CALLS = 2_000  # at most
@@ -111,7 +111,7 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
 
 def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
     """Calls policy.c `C_CALLS` times, from a source of its own: the compiler cannot see that all calls are alike."""
-    parameters = signature(manifest).partition("(")[2].split(",")
+    parameters = Face.of(manifest).signature().partition("(")[2].split(",")
     tensors = [*manifest.observation, manifest.action, *manifest.outputs, *manifest.state]
     largest = max([*(spec.size for spec in tensors), manifest.noise.size if manifest.noise else 0])
     arrays = np.zeros((len(parameters), largest), np.float64)

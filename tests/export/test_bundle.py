@@ -179,11 +179,12 @@ def test_what_a_killed_export_left_is_cleared_away_by_the_next(trained_run: Path
 
 
 def test_every_file_is_timed_and_the_saved_model_is_the_slowest(every_format: Bundle) -> None:
-    """One action of the exported files takes microseconds; TensorFlow's own call takes hundreds."""
+    """One action takes microseconds, TensorFlow's own call hundreds; arrays for microcontrollers are not timed here."""
     saved_model, *files = every_format.manifest.measured
     assert saved_model.file == "saved_model.pb"
     assert [found.file for found in files] == [row.file for row in every_format.manifest.parity]
-    assert all((found.times_faster(saved_model) or 0) > 1 for found in files)
+    assert {found.file for found in files if found.action_us is None} == {"policy_model.cc", "policy_model_int8.cc"}
+    assert all((found.times_faster(saved_model) or 2) > 1 for found in files)
     card = (every_format.path / "README.md").read_text()
     assert all(f"| `{found.file}` | {(every_format.path / found.file).stat().st_size:,} | " in card for found in files)
 
@@ -191,7 +192,8 @@ def test_every_file_is_timed_and_the_saved_model_is_the_slowest(every_format: Bu
 def test_what_a_batch_changes_is_written_down(every_format: Bundle) -> None:
     """For the files that take batches, measured over observations by themselves and among 7 and 64."""
     alone = {found.file for found in every_format.manifest.measured if found.batch_difference is None}
-    assert alone == {f"model{kind}.tflite" for kind in ("", ".fp16", ".dynamic", ".int8")} | {"policy.c"}
+    tflite = {f"model{kind}.tflite" for kind in ("", ".fp16", ".dynamic", ".int8")}
+    assert alone == tflite | {"policy.c", "policy_model.cc", "policy_model_int8.cc"}
     together = [found for found in every_format.manifest.measured if found.file not in alone]
     assert all(found.batch_sizes == [1, 7, 64] for found in together)
     session = ort.InferenceSession(every_format.path / "model.onnx")
