@@ -9,7 +9,7 @@ CODE := clients serve train export tests benchmarks demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
 	$(addprefix benchmarks/,serving.py overload.py plain_fastapi.py) demo.py
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
-	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py)
+	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py export.py)
 
 .PHONY: help setup demo test lint format bench lock image clean
 
@@ -52,7 +52,7 @@ format: setup  ## formats everything and mends what can be mended
 	.venv/bin/ruff format $(CODE)
 	.venv/bin/ruff check --fix $(CODE)
 
-bench: setup  ## speed beside the peers that are installed (wrk, nginx), and training beside the tutorial's loop
+bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py
 	.venv-train/bin/python benchmarks/training.py
@@ -60,6 +60,7 @@ bench: setup  ## speed beside the peers that are installed (wrk, nginx), and tra
 	.venv-train/bin/python benchmarks/sac_learner.py
 	.venv-train/bin/python benchmarks/actors.py
 	.venv-train/bin/python benchmarks/minitaur.py
+	.venv-train/bin/python benchmarks/export.py
 
 image:  ## the server's container image, with docker, podman or buildah (TARGET=train for the other one)
 	k8s/build-image $(TARGET)

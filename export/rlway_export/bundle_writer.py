@@ -3,11 +3,13 @@
 In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel; observations,
          if the source has none of its own.
 Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
-Refuses: files that do not act as the SavedModel does (ExportRefused); then nothing is published.
+Refuses: files that do not act as the SavedModel does, a disk that is full (ExportRefused); then nothing is published.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import platform
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,18 +23,21 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, UsageError
 from rlway_client.evidence import FILE as EVIDENCE_FILE
 from rlway_client.files import folder_that_appears_whole, sha256
-from rlway_client.manifest import Manifest, Parity, encode_manifest
+from rlway_client.manifest import Manifest, Measured, Parity, encode_manifest
 from rlway_client.parity import summarize
-from rlway_export import parity
+from rlway_export import drafts, parity
 from rlway_export.card import model_card
 from rlway_export.draft import Draft
+from rlway_export.measurement import Runnable, measure
 from rlway_export.observations import Observations, Origin
+from rlway_export.returns import Evaluation
 from rlway_export.saved_policy import SavedPolicy
 from rlway_export.source import Facts, Source
 from rlway_export.targets import Target
 from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
+SAVED_MODEL = "saved_model.pb"
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
 
 
@@ -42,23 +47,38 @@ def write_bundle(
     name: str,
     targets: Sequence[Target],
     on_step: Callable[[str], None],
+    episodes: int = 0,
     observations: Path | None = None,
 ) -> Bundle:
-    """Converts, compares and publishes; `on_step` is told what happens."""
+    """Converts, compares, plays so many episodes with every file, and publishes; `on_step` is told what happens."""
     for folder in (models, models / name):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: expected a folder of bundles, got a file.")
+    drafts.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))
         try:
-            with folder_that_appears_whole(path) as draft:
-                manifest = _fill(draft, source, name, int(path.name), targets, on_step, observations)
+            with folder_that_appears_whole(path) as draft, drafts.alive(draft):
+                manifest = _fill(draft, source, name, int(path.name), targets, on_step, episodes, observations)
                 if (draft / "model.onnx").exists():
                     publish_config(path.parent, manifest)  # now: there is never a version without it
         except FileExistsError:
             on_step(f"version {path.name} was published by another export meanwhile; taking the next")
+        except Exception as error:  # TensorFlow, which writes files, too, has an error of its own for each reason
+            reason = _why_not_written(error)
+            if reason is None:
+                raise
+            raise ExportRefused(f"{path}: cannot be written: {reason}; nothing was published.") from error
         else:
             return Bundle.open(path)
+
+
+def _why_not_written(error: Exception) -> str | None:
+    """In the operating system's words; None if that is not what went wrong."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    full = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+    return next((words for words in full if words in str(error)), None)
 
 
 def _next_version(policy: Path) -> int:
@@ -74,6 +94,7 @@ def _fill(
     version: int,
     targets: Sequence[Target],
     on_step: Callable[[str], None],
+    episodes: int,
     given: Path | None,
 ) -> Manifest:
     on_step(f"baking {source.title} into the SavedModel")
@@ -82,32 +103,45 @@ def _fill(
     for note in policy.notes:
         on_step(f"note: {note}")
     manifest = _describe(source.facts, policy, observations.origin, name, version)
+    evaluation = Evaluation(manifest, episodes) if episodes else None
     evidence = parity.gather(policy, observations.arrays)
     draft = Draft(folder, policy, manifest, evidence)
     for target in targets:
         on_step(f"converting to {target.title}")
         target.write(draft)
     on_step("comparing every file with the SavedModel")
+    runners = [target.open(draft) for target in targets]
+    files = [Runnable(folder / t.files[-1], r.run, r.batch_sizes) for t, r in zip(targets, runners, strict=True)]
     details = [
-        parity.judge(evidence, policy.interface, folder / t.files[-1], t.open(draft), t.tolerance) for t in targets
+        parity.judge(evidence, policy.interface, file.path, runner, target.tolerance)
+        for target, file, runner in zip(targets, files, runners, strict=True)
     ]
-    (folder / "parity.json").write_bytes(
-        msgspec.json.format(msgspec.json.encode([row for rows in details for row in rows]), indent=2)
-    )
     summary = [summarize(rows) for rows in details]
     for target, row in zip(targets, summary, strict=True):
         _refuse_failure(target, row)
+    on_step("measuring every file" + f", and playing {episodes} episodes with it" * bool(episodes))
+    saved_model = Runnable(folder / SAVED_MODEL, policy.run_act)
+    measured = [measure(file, manifest, evidence.inputs, evaluation) for file in (saved_model, *files)]
+    _write_report(folder / "parity.json", details, measured)
     evidence.excerpt().write(folder / EVIDENCE_FILE)
-    for file in SHOWN:
-        if (source.folder / file).is_file():
-            shutil.copyfile(source.folder / file, folder / file)
-    manifest = msgspec.structs.replace(manifest, parity=summary)
-    file_bytes = {row.file: (folder / row.file).stat().st_size for row in summary}
-    (folder / "README.md").write_text(model_card(manifest, file_bytes), encoding="utf-8")
-    files = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    manifest = msgspec.structs.replace(manifest, files=files)
+    for shown in SHOWN:
+        if (source.folder / shown).is_file():
+            shutil.copyfile(source.folder / shown, folder / shown)
+    manifest = msgspec.structs.replace(manifest, parity=summary, measured=[found for found, _ in measured])
+    (folder / "README.md").write_text(model_card(manifest, folder), encoding="utf-8")
+    checksums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    manifest = msgspec.structs.replace(manifest, files=checksums)
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return manifest
+
+
+def _write_report(path: Path, details: list[list[Parity]], measured: list[tuple[Measured, list[float]]]) -> None:
+    """All that the manifest has in short: every batch size, every episode."""
+    report = {
+        "parity": [row for rows in details for row in rows],
+        "measured": [{**msgspec.to_builtins(found), "returns": returns} for found, returns in measured],
+    }
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 
 def _refuse_failure(target: Target, row: Parity) -> None:

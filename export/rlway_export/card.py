@@ -1,12 +1,16 @@
 """The model card: a bundle's README.md, for people.
 
-In:      the manifest, the sizes of the files.
+In:      the manifest, the folder with the files.
 Out:     Markdown.
 """
 
 from __future__ import annotations
 
-from rlway_client.manifest import Manifest
+import platform
+from pathlib import Path
+from typing import Any
+
+from rlway_client.manifest import Manifest, Measured
 from rlway_client.specs import TensorSpec
 
 OBSERVATIONS = {
@@ -16,7 +20,7 @@ OBSERVATIONS = {
 }
 
 
-def model_card(manifest: Manifest, file_bytes: dict[str, int]) -> str:
+def model_card(manifest: Manifest, folder: Path) -> str:
     """What the policy is, how well it does, how the files compare, how to use it."""
     return f"""# {manifest.policy}, version {manifest.version}
 
@@ -31,11 +35,15 @@ def model_card(manifest: Manifest, file_bytes: dict[str, int]) -> str:
 
 ## Parity with the SavedModel
 
-| file | bytes | observations | batch sizes | max abs difference | changed actions | allowed |
-|---|---|---|---|---|---|---|
-{_parity(manifest, file_bytes)}
+| file | observations | batch sizes | max abs difference | changed actions | allowed |
+|---|---|---|---|---|---|
+{_parity(manifest)}
 
 `parity.json` has every batch size by itself. {OBSERVATIONS[manifest.compared_over]}
+
+## The files
+
+{_measured(manifest, folder)}
 
 ## Use
 
@@ -55,18 +63,12 @@ def _origin(manifest: Manifest) -> str:
 
 - checkpoint: {training.get("checkpoint") or "the SavedModel's own weights"}{notes}
 """
-    final = training.get("final_return")
-    quality = (
-        f"{final:.1f} (uniformly random actions: {training['random_return']:.1f})"
-        if final is not None
-        else "not measured"
-    )
     kind = f"{(manifest.algorithm or '').upper()} policy for `{manifest.env}`"
     return f"""A {kind}, trained with TF-Agents and exported by RLway.
 
 | | |
 |---|---|
-| mean return | {quality} |
+| mean return | {_quality(training)} |
 | environment steps, gradient updates | {training["steps"]:,}, {training["iterations"]:,} |
 | training time | {training["wall_s"]:.0f} s |
 | seed, preset | {training["seed"]}, {training["preset"] or "none"} |
@@ -74,6 +76,13 @@ def _origin(manifest: Manifest) -> str:
 
 ![Mean return over training](learning_curve.png)
 """
+
+
+def _quality(training: dict[str, Any]) -> str:
+    final, evaluated = training["final_return"], training["evaluated_return"]
+    if final is not None:
+        return f"{final:.1f} (uniformly random actions: {training['random_return']:.1f})"
+    return "not measured" if evaluated is None else f"{evaluated:.1f} in the evaluation during training"
 
 
 def _rows(manifest: Manifest) -> str:
@@ -102,13 +111,54 @@ def _memory(manifest: Manifest) -> str:
     )
 
 
-def _parity(manifest: Manifest, file_bytes: dict[str, int]) -> str:
+def _parity(manifest: Manifest) -> str:
     rows = []
     for p in manifest.parity:
         batches = ", ".join(map(str, p.batch_sizes))
         allowed = p.threshold.replace("|", "\\|")
         rows.append(
-            f"| `{p.file}` | {file_bytes[p.file]:,} | {p.observations:,} | {batches} | {p.max_difference:.1e} | "
-            f"{p.argmax_flips} | {allowed} |"
+            f"| `{p.file}` | {p.observations:,} | {batches} | {p.max_difference:.1e} | {p.argmax_flips} | {allowed} |"
         )
     return "\n".join(rows)
+
+
+def _measured(manifest: Manifest, folder: Path) -> str:
+    """The SavedModel first: the others are as many times faster as is told."""
+    first = manifest.measured[0]
+    played = first.episodes > 0
+    lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]
+    lines.append("|---|---|---|---|---|" + "---|" * played)
+    for found in manifest.measured:
+        is_saved_model = found is first
+        size = sum(path.stat().st_size for path in _files(folder, found.file, is_saved_model))
+        name = "SavedModel" if is_saved_model else f"`{found.file}`"
+        times = f"{_digits(found.action_us)} | {_digits(found.times_faster(first))}"
+        line = f"| {name} | {size:,} | {times} | {_batch_changes(found)} |"
+        lines.append(line if found.mean_return is None else f"{line} {found.mean_return:.1f} |")
+    machine = f"the machine that exported it ({platform.machine()}, one thread)"
+    lines += [
+        "",
+        f"Times are medians on {machine}, with Python's share but for C source. What a batch changes is how far an "
+        "observation's values are from those that it has by itself.",
+    ]
+    if played:
+        lines[-1] += f" Returns are those of {first.episodes} episodes, which begin alike for all."
+    return "\n".join(lines)
+
+
+def _files(folder: Path, file: str, is_saved_model: bool) -> list[Path]:
+    return [folder / file, *folder.glob("variables/*")] if is_saved_model else [folder / file]
+
+
+def _batch_changes(found: Measured) -> str:
+    if found.batch_difference is None:
+        return "takes single observations"
+    if found.batch_invariant:
+        return "nothing"
+    return f"{found.batch_difference:.0e}, {found.batch_changed_actions} actions"
+
+
+def _digits(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,18 +1,25 @@
-"""`rlway export`: a trained run as a bundle."""
+"""`rlway export`: a trained run as a bundle, or one that still trains as one bundle after the other."""
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
 from rich.console import Console
 
+from rlway_client.bundle import Bundle
 from rlway_client.commands.inspect import parity_table
+from rlway_client.errors import UsageError
 from rlway_client.manifest import check_policy_name
 from rlway_export.silence import quiet_tensorflow
-from rlway_export.targets import DEFAULT_FORMATS, TARGETS, parse_formats
+from rlway_export.targets import DEFAULT_FORMATS, TARGETS, Target, parse_formats
+
+Each = Literal["better", "new"]
 
 
 def export(
@@ -21,7 +28,9 @@ def export(
     ],
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
     policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
-    checkpoint: Annotated[str, typer.Option(help="best, latest, or a checkpoint's number.")] = "best",
+    checkpoint: Annotated[
+        str | None, typer.Option(help="best, latest, or a checkpoint's number; best if not given.")
+    ] = None,
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")
     ] = DEFAULT_FORMATS,
@@ -33,17 +42,48 @@ def export(
         list[str] | None,
         typer.Option("--import", help="Module to import first, which defines types that a SavedModel refers to."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print bundle, version and parity as JSON.")] = False,
+    evaluate: Annotated[
+        int, typer.Option(help="Play so many episodes with every file and with the SavedModel, greedily.", min=0)
+    ] = 0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the run while it trains: a version per checkpoint, until it ends.")
+    ] = False,
+    each: Annotated[
+        Each | None,
+        typer.Option(
+            help="With --watch: each better checkpoint than all before, or each new one; better if not given."
+        ),
+    ] = None,
+    poll_s: Annotated[
+        float | None,
+        typer.Option(help="With --watch: look so often for checkpoints, seconds; 1 if not given.", min=0.01),
+    ] = None,
+    until_stdin_ends: Annotated[bool, typer.Option("--until-stdin-ends", hidden=True)] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print bundle, version and parity as JSON; with --watch a line per version.")
+    ] = False,
 ) -> None:
     """Convert a trained policy to other formats, prove that they act alike, and publish the bundle.
 
-    Exits with 1 and publishes nothing when a file differs from the SavedModel by more than its threshold.
+    Exits with 1 and publishes nothing when a file differs from the SavedModel by more than its threshold. With --watch
+    it tells of such a checkpoint, goes on with the next, and exits with 1 in the end; what is published already is not
+    published again.
     """
     check_policy_name(policy)
     targets = parse_formats(formats)
+    if watch:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
+        if observations is not None or imports:
+            raise UsageError("--watch follows runs of `rlway train`, which need no --observations and no --import.")
+        parent_ended = _stdin_ended() if until_stdin_ends else None
+        _watch(run, models, policy, targets, evaluate, each or "better", poll_s or 1.0, parent_ended, as_json)
+        return
+    if each is not None or poll_s is not None:
+        raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
     from rlway_export.open_source import open_source  # light; what is wrong is said before TensorFlow loads
 
-    source = open_source(run, checkpoint)
+    source = open_source(run, checkpoint or "best")
     console = Console(stderr=True)
 
     def show(step: str) -> None:
@@ -55,10 +95,57 @@ def export(
 
         for module in imports or ():
             import_named(module)
-        bundle = write_bundle(source, models, policy, targets, show, observations)
+        bundle = write_bundle(source, models, policy, targets, show, evaluate, observations)
     if as_json:
-        summary = {"bundle": str(bundle.path), "version": bundle.manifest.version, "parity": bundle.manifest.parity}
-        print(msgspec.json.encode(summary).decode())
+        _print_json(bundle)
     else:
         Console().print(parity_table(bundle.manifest))
         print(f"exported {policy} version {bundle.manifest.version} to {bundle.path}")
+
+
+def _watch(
+    run: Path,
+    models: Path,
+    policy: str,
+    targets: Sequence[Target],
+    evaluate: int,
+    each: Each,
+    poll_s: float,
+    parent_ended: threading.Event | None,
+    as_json: bool,
+) -> None:
+    def published(bundle: Bundle) -> None:
+        training = bundle.manifest.training
+        earned = training["evaluated_return"]
+        words = "not evaluated" if earned is None else f"return {earned:.1f}"
+        print(
+            f"published {policy} version {bundle.manifest.version}: checkpoint {training['checkpoint']}, {words}",
+            file=sys.stderr if as_json else sys.stdout,
+            flush=True,
+        )
+        if as_json:
+            _print_json(bundle)
+
+    with quiet_tensorflow():
+        from rlway_export.watch import Watch
+
+        Watch(run, models, policy, targets, evaluate, each).publish(
+            poll_s, parent_ended, lambda text: print(text, file=sys.stderr, flush=True), published
+        )
+
+
+def _print_json(bundle: Bundle) -> None:
+    summary = {"bundle": str(bundle.path), "version": bundle.manifest.version, "parity": bundle.manifest.parity}
+    print(msgspec.json.encode(summary).decode(), flush=True)
+
+
+def _stdin_ended() -> threading.Event:
+    """Set when standard input ends: the kernel closes it for whoever started this, even if that is killed."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended

@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from rlway_client.run import Run, read_run
+from rlway_client.run import Job, read_run
 from rlway_export.checkpoints import bake, checkpoint_path, parse_checkpoint
 from rlway_export.saved_policy import ActPolicy, loading
 from rlway_export.source import Facts
+from rlway_export.training import training_facts
 
 CHECKPOINTS = "policies/checkpoints"
 GRAPH = "policies/greedy_policy"
@@ -23,7 +24,7 @@ class RunSource(NamedTuple):
     """A run and the checkpoint to export."""
 
     folder: Path
-    run: Run
+    run: Job  # of a training that has ended, a Run
     checkpoint: int
 
     @classmethod
@@ -46,18 +47,7 @@ class RunSource(NamedTuple):
     @property
     def facts(self) -> Facts:
         run = self.run
-        training = {
-            "checkpoint": self.checkpoint,
-            "preset": run.preset,
-            "seed": run.seed,
-            "steps": run.steps,
-            "iterations": run.iterations,
-            "wall_s": run.wall_s,
-            "final_return": run.final_return if self.checkpoint == run.best_checkpoint else None,
-            "random_return": run.random_return,
-            "hyperparameters": run.hyperparameters,
-            "versions": run.versions,
-        }
+        training = training_facts(self.folder, run, self.checkpoint)
         return Facts(run.algorithm, run.env, run.action_values, run.max_episode_steps, training)
 
     def materialize(self, destination: Path) -> ActPolicy:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,13 @@ import tensorflow as tf
 from rlway_client.bundle import Bundle
 from rlway_client.errors import BundleInvalid
 from rlway_client.exploration import Explore, draw_noise
+from rlway_client.files import folder_that_appears_whole
 from rlway_client.manifest import METADATA_KEY, decode_manifest
 from rlway_client.specs import AnyArray
+from rlway_export import drafts
+from rlway_export.bundle_writer import write_bundle
+from rlway_export.run_source import RunSource
+from rlway_export.targets import TARGETS
 from tests.conftest import TRAIN, run_command
 
 
@@ -126,12 +133,87 @@ def test_the_tflite_file_needs_builtin_operations_only(bundle: Bundle) -> None:
 
 def test_the_parity_report_covers_2000_visited_observations_and_three_batch_sizes(bundle: Bundle) -> None:
     """The summary in the manifest is the worst of parity.json's rows."""
-    rows = json.loads((bundle.path / "parity.json").read_text())
+    rows = json.loads((bundle.path / "parity.json").read_text())["parity"]
     assert all(row["observations"] >= 2000 and row["passed"] for row in rows)
     assert sorted(b for row in rows if row["file"] == "model.onnx" for b in row["batch_sizes"]) == [1, 7, 64]
     for summary in bundle.manifest.parity:
         worst = max(row["max_difference"] for row in rows if row["file"] == summary.file)
         assert summary.max_difference == worst
+
+
+def test_tensorflows_own_tool_reads_the_bundle(bundle: Bundle) -> None:
+    """saved_model_cli finds the signature that TensorFlow Serving answers by."""
+    command = [str(TRAIN.with_name("saved_model_cli")), "show", "--dir", str(bundle.path)]
+    command += ["--tag_set", "serve", "--signature_def", "action"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "inputs['0/observation'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, 4)" in done.stdout
+    assert "outputs['action'] tensor_info:\n      dtype: DT_INT64\n      shape: (-1)" in done.stdout
+
+
+def test_two_exports_at_once_take_a_version_each(trained_run: Path, tmp_path: Path) -> None:
+    """The slower one finds its number taken when it is done, and begins again with the next."""
+    source, models, steps = RunSource.open(trained_run, "best"), tmp_path / "models", list[str]()
+
+    def meanwhile(step: str) -> None:
+        steps.append(step)
+        if step.startswith("comparing") and not (models / "cartpole/1").exists():
+            write_bundle(source, models, "cartpole", [], lambda _: None)
+
+    assert write_bundle(source, models, "cartpole", [], meanwhile).manifest.version == 2
+    assert "version 1 was published by another export meanwhile; taking the next" in steps
+    assert [Bundle.open(models / f"cartpole/{n}").manifest.version for n in (1, 2)] == [1, 2]
+    assert {path.name for path in (models / "cartpole").iterdir()} == {"1", "2"}
+
+
+def test_what_a_killed_export_left_is_cleared_away_by_the_next(trained_run: Path, tmp_path: Path) -> None:
+    """A draft that somebody is writing stays, and so does what only looks like one."""
+    policy = tmp_path / "models/cartpole"
+    for name in (".1.abcdefgh", ".git", ".1.notdraft9"):
+        (policy / name).mkdir(parents=True)
+        os.utime(policy / name, (0, 0))
+    with folder_that_appears_whole(policy / "7") as draft, drafts.alive(draft):
+        os.utime(draft, (0, 0))
+        write_bundle(RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [], lambda _: None)
+        assert {path.name for path in policy.iterdir()} == {"1", ".git", ".1.notdraft9", draft.name}
+
+
+def test_every_file_is_timed_and_the_saved_model_is_the_slowest(every_format: Bundle) -> None:
+    """One action takes microseconds, TensorFlow's own call hundreds; arrays for microcontrollers are not timed here."""
+    saved_model, *files = every_format.manifest.measured
+    assert saved_model.file == "saved_model.pb"
+    assert [found.file for found in files] == [row.file for row in every_format.manifest.parity]
+    assert {found.file for found in files if found.action_us is None} == {"policy_model.cc", "policy_model_int8.cc"}
+    assert all((found.times_faster(saved_model) or 2) > 1 for found in files)
+    card = (every_format.path / "README.md").read_text()
+    assert all(f"| `{found.file}` | {(every_format.path / found.file).stat().st_size:,} | " in card for found in files)
+
+
+def test_what_a_batch_changes_is_written_down(every_format: Bundle) -> None:
+    """For the files that take batches, measured over observations by themselves and among 7 and 64."""
+    alone = {found.file for found in every_format.manifest.measured if found.batch_difference is None}
+    tflite = {f"model{kind}.tflite" for kind in ("", ".fp16", ".dynamic", ".int8")}
+    assert alone == tflite | {"policy.c", "policy_model.cc", "policy_model_int8.cc"}
+    together = [found for found in every_format.manifest.measured if found.file not in alone]
+    assert all(found.batch_sizes == [1, 7, 64] for found in together)
+    session = ort.InferenceSession(every_format.path / "model.onnx")
+    rows = np.load(every_format.path / "parity.npz")["inputs.observation"][:448]
+    noise = np.zeros((len(rows), 2), np.float32)
+
+    def q_values(batch: int) -> AnyArray:
+        starts = range(0, len(rows), batch)
+        parts = [
+            session.run(["q_values"], {"observation": rows[i : i + batch], "noise": noise[i : i + batch]})[0]
+            for i in starts
+        ]
+        return np.concatenate(parts)
+
+    found = next(found for found in together if found.file == "model.onnx")
+    changes = max(float(np.abs(q_values(1) - q_values(batch)).max()) for batch in (7, 64))
+    assert found.batch_invariant == (found.batch_difference == 0)
+    assert (changes == 0) == found.batch_invariant
+    assert found.batch_difference is not None
+    assert found.batch_difference < 1e-3
 
 
 def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle: Bundle) -> None:
@@ -156,6 +238,25 @@ def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
     latest = json.loads((trained_run / "run.json").read_text())["latest_checkpoint"]
     assert Bundle.open(copy / "cartpole/2").manifest.training["checkpoint"] == latest
     assert (copy / "cartpole/1/manifest.json").read_bytes() == before
+
+
+def test_episodes_are_played_with_every_file_from_equal_seeds(trained_run: Path, tmp_path: Path) -> None:
+    """The float32 file earns what the SavedModel does, episode by episode but for near ties; the card says so."""
+    source = RunSource.open(trained_run, "best")
+    targets = [TARGETS["onnx"], TARGETS["tflite"]]
+    bundle = write_bundle(source, tmp_path / "models", "cartpole", targets, lambda _: None, episodes=4)
+    assert [(m.file, m.episodes) for m in bundle.manifest.measured] == [
+        ("saved_model.pb", 4),
+        ("model.onnx", 4),
+        ("model.tflite", 4),
+    ]
+    played = {row["file"]: row["returns"] for row in json.loads((bundle.path / "parity.json").read_text())["measured"]}
+    for found in bundle.manifest.measured:
+        assert found.mean_return == np.mean(played[found.file])
+        assert sum(a == b for a, b in zip(played[found.file], played["saved_model.pb"], strict=True)) >= 3
+    assert f" {bundle.manifest.measured[1].mean_return:.1f} |" in (bundle.path / "README.md").read_text()
+    random = json.loads((trained_run / "run.json").read_text())["random_return"]
+    assert min(np.mean(returns) for returns in played.values()) > 2 * random
 
 
 def test_a_damaged_bundle_is_refused_by_name(models: Path, tmp_path: Path) -> None:

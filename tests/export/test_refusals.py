@@ -116,3 +116,38 @@ def test_an_export_that_is_ended_leaves_nothing(trained_run: Path, tmp_path: Pat
         process.terminate()
         assert process.wait(60) == 143
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("limit_kib", "formats"), [(16, "onnx"), (100, "c")])
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(
+    limit_kib: int, formats: str, trained_run: Path, tmp_path: Path
+) -> None:
+    """Whichever file is the first that does not fit: the SavedModel's weights, which TensorFlow writes, or policy.c."""
+    words = [str(TRAIN), "export", str(trained_run), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
+    words += ["--formats", formats]
+    command = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$@"', "bash", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (1, "")
+    sentence = done.stderr.strip().splitlines()[-1]
+    assert sentence.startswith("rlway: ")
+    assert "cannot be written: " in sentence
+    assert "nothing was published" in sentence
+    assert not (tmp_path / "models").exists()
+
+
+def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    """What only --watch takes, and what it does not take."""
+    words = (tmp_path, "--models", tmp_path / "models", "--policy", "cartpole")
+    assert "--watch chooses by itself" in refused(*words, "--watch", "--checkpoint", "best")
+    assert "add --watch, or leave them out" in refused(*words, "--each", "new")
+
+
+def test_an_environment_that_is_not_there_is_told_before_anything_is_converted(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    """--evaluate needs the one that the run names."""
+    shutil.copytree(trained_run, tmp_path / "run")
+    edit_run(tmp_path / "run", env="CartPool-v1")
+    words = ("--models", tmp_path / "models", "--policy", "cartpole", "--evaluate", 1)
+    assert "there is no environment 'CartPool-v1'; did you mean CartPole-v1" in refused(tmp_path / "run", *words)
+    assert not (tmp_path / "models").exists()

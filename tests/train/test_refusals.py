@@ -41,6 +41,8 @@ REFUSED = [
     ("--env CartPole-v1 --replay reverb --deterministic", MISUSED, "use --replay tf"),
     ("--env CartPole-v1 --seed -1", MISUSED, "--seed"),
     ("--env CartPole-v1 --steps many", MISUSED, "--steps"),
+    ("--env CartPole-v1 --publish models", MISUSED, "expected a folder and a policy's name: models/NAME"),
+    ("--env CartPole-v1 --publish models/.cart", MISUSED, "policy name '.cart': expected 1 to 64 letters"),
 ]
 REFUSED_BY_SAC = [
     ("--env CartPole-v1", FAILED, "SAC chooses continuous actions, and this environment's are Discrete(2)"),

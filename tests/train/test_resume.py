@@ -190,6 +190,7 @@ def test_results_that_cannot_be_written_are_told_in_a_sentence(
     """The training itself has ended and is saved; what stands in the way here is a folder."""
     folder = tmp_path / "copy"
     shutil.copytree(interrupted, folder)
+    (folder / "observations.npz").unlink()
     (folder / "observations.npz").mkdir()
     assert status("train", "dqn", "--resume", "--steps", "300", "--run", str(folder)) == FAILED
     says = capsys.readouterr().err

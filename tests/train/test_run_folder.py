@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v2 as imageio
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
 from tf_agents.policies import policy_loader
 
 from rlway_client.cli import main
-from rlway_client.run import read_run
+from rlway_client.run import kept_checkpoints, read_job, read_run
 from rlway_train.acting import GreedyPolicy
 from rlway_train.environment import find_domain
 from rlway_train.evaluation import Evaluator
@@ -50,8 +51,8 @@ def test_the_folder_holds_every_file_that_a_run_has(finished: Finished) -> None:
     """Nothing of the documented layout is missing."""
     files = {path.name for path in finished.folder.iterdir()}
     assert files == {
-        "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png", "trained.mp4",
-        "random.mp4", "observations.npz",
+        "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
+        "trained.mp4", "random.mp4", "observations.npz",
     }  # fmt: skip
     assert {path.name for path in (finished.folder / "policies").iterdir()} == {
         "policy", "collect_policy", "greedy_policy", "checkpoints",
@@ -68,6 +69,17 @@ def test_run_json_reads_back_as_it_was_printed(finished: Finished) -> None:
     assert 6_000 <= run.steps < 6_000 + run.hyperparameters["block_steps"]
     assert run.iterations_per_s > 0
     assert (run.observation[0].shape, run.action.maximum, run.noise.shape) == ((4,), 1, (2,))
+
+
+def test_who_follows_a_training_is_told_what_is_trained_and_which_checkpoints_are_whole(finished: Finished) -> None:
+    """job.json is the beginning of run.json; every checkpoint says of itself when it was kept."""
+    job = read_job(finished.folder)
+    assert job is not None
+    assert msgspec.structs.asdict(job).items() <= msgspec.structs.asdict(finished.run).items()
+    kept = kept_checkpoints(finished.folder)
+    assert len(kept) == len(list((finished.folder / "policies/checkpoints").iterdir()))
+    assert kept[-1].iteration == finished.run.latest_checkpoint
+    assert (kept[-1].step, 0 < kept[-1].wall_s <= finished.run.wall_s) == (finished.run.steps, True)
 
 
 def test_only_our_own_words_are_printed(finished: Finished) -> None:

@@ -26,6 +26,7 @@ from rlway_train.compare_command import compare
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Plan, Wish, make_plan
 from rlway_train.presets import PRESETS
+from rlway_train.publisher import PUBLISH, Publisher
 from rlway_train.scale_command import actor, learner, replay
 from rlway_train.settings import DqnSettings, SacSettings
 
@@ -81,6 +82,7 @@ def dqn(
     resume: _RESUME = False,
     as_json: _JSON = False,
     actors: _ACTORS = 0,
+    publish: PUBLISH = None,
     **flags: Any,
 ) -> None:
     """Trains a DQN policy on an environment with discrete actions.
@@ -88,7 +90,9 @@ def dqn(
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
     wish = Wish(env, preset, run, seed, resume)
-    report(carry_out(make_plan(DqnSettings, wish, with_actors(flags, actors)), actors), wish.folder, as_json)
+    plan = make_plan(DqnSettings, wish, with_actors(flags, actors))
+    with Publisher(wish.folder, publish):
+        report(carry_out(plan, actors), wish.folder, as_json)
 
 
 @train.command()
@@ -101,6 +105,7 @@ def sac(
     resume: _RESUME = False,
     as_json: _JSON = False,
     actors: _ACTORS = 0,
+    publish: PUBLISH = None,
     **flags: Any,
 ) -> None:
     """Trains a SAC policy on an environment with continuous actions.
@@ -108,7 +113,9 @@ def sac(
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
     wish = Wish(env, preset, run, seed, resume)
-    report(carry_out(make_plan(SacSettings, wish, with_actors(flags, actors)), actors), wish.folder, as_json)
+    plan = make_plan(SacSettings, wish, with_actors(flags, actors))
+    with Publisher(wish.folder, publish):
+        report(carry_out(plan, actors), wish.folder, as_json)
 
 
 def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rlway_train.acting import Memory, Policy, forget
 if TYPE_CHECKING:
     from rlway_train.environment import Environments
 
+VISITED_ROWS = 4_096  # observations kept for parity and calibration
 LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end one
 
 
@@ -52,12 +53,28 @@ class Evaluator:
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
+        self._seen: list[FloatArray] = []  # by the latest rounds, one array each
 
     def evaluate(self, policy: Policy, episodes: int, seed: int) -> Evaluation:
         rounds = -(-episodes // self._environments.n)
-        done = [self._round(policy, seed + turn * self._environments.n)[0] for turn in range(rounds)]
+        done = []
+        for turn in range(rounds):
+            evaluation, visited = self._round(policy, seed + turn * self._environments.n)
+            done.append(evaluation)
+            self._remember(visited)
         whole = sum(done[1:], done[0])
         return Evaluation(whole.returns[:episodes], whole.lengths[:episodes])
+
+    def recall(self) -> FloatArray:  # -> [N, obs_dim]
+        """Observations that the policies evaluated last acted on: `VISITED_ROWS`, or fewer while there are no more."""
+        together = np.concatenate(self._seen)
+        return _spread(together, min(VISITED_ROWS, len(together)))
+
+    def _remember(self, visited: list[FloatArray]) -> None:
+        together = np.concatenate(visited)
+        self._seen.append(_spread(together, min(VISITED_ROWS, len(together))))
+        while sum(map(len, self._seen[1:])) >= VISITED_ROWS:
+            del self._seen[0]
 
     def visit(self, policy: Policy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
         """Observations that the policy acted on, spread evenly over the episodes they come from."""
@@ -66,8 +83,7 @@ class Evaluator:
         while sum(map(len, visited)) < rows:
             visited += self._round(policy, seed + turn * self._environments.n)[1]
             turn += 1
-        together = np.concatenate(visited)
-        return together[np.linspace(0, len(together) - 1, rows).astype(np.int64)]
+        return _spread(np.concatenate(visited), rows)
 
     def _round(self, policy: Policy, seed: int) -> tuple[Evaluation, list[FloatArray]]:
         n = self._environments.n
@@ -88,3 +104,7 @@ class Evaluator:
             running &= ~(step.terminated | step.truncated)
             observation = step.observation
         return Evaluation(returns, lengths), visited
+
+
+def _spread(together: FloatArray, rows: int) -> FloatArray:
+    return together[np.linspace(0, len(together) - 1, rows).astype(np.int64)]

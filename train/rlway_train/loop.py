@@ -28,6 +28,7 @@ from rlway_train.plan import Plan
 from rlway_train.progress import Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
+from rlway_train.spaces import unpack
 from rlway_train.worker import CollectorProcess
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Training:
             if learner.iterations > 0:
                 self._save()
             raise
-        self._record.save_checkpoint(learner.iterations)
+        self._record.save_checkpoint(learner.iterations, self.wall_s)
         self._save()
         self._collector.end()
 
@@ -145,7 +146,7 @@ class Training:
             history.blocks.append((ended, loss))
             learner.episodes_ended(ended)
             if settings.save_every is not None and history.step - history.saved_step >= settings.save_every:
-                self._record.save_checkpoint(learner.iterations)
+                self._record.save_checkpoint(learner.iterations, self.wall_s)
                 history.saved_step = history.step
         self._show()
         if time.perf_counter() - self._saved_s > SAVE_AFTER_S:
@@ -212,7 +213,8 @@ class Training:
         iteration, step = learner.iterations, history.step
         history.next_evaluation = self._evaluation_after(step)
         if is_best:
-            self._record.save_checkpoint(iteration)
+            self._record.save_observations(unpack(self.evaluator.recall(), self._domain.leaves))
+            self._record.save_checkpoint(iteration, self.wall_s)
             history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
             self._best_weights = weights
         self._record.add_evaluation(step, iteration, self.wall_s, evaluation)

@@ -100,7 +100,8 @@ class Reporter:
 
     def note(self, text: str) -> None:
         if self._bar.disable:
-            print(text, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{text}\n")  # at once: an exporter may speak, too
+            sys.stderr.flush()
         else:
             self._bar.console.print(text, highlight=False)
 

@@ -1,7 +1,7 @@
 """The run folder while it is being written.
 
-In:      the learner, evaluations, and in the end everything that a `Run` says.
-Out:     `runs/<name>/`, laid out as rlway_client.run documents it; `run.json` last.
+In:      the job, the learner, evaluations, and in the end everything that a `Run` says.
+Out:     `runs/<name>/`, laid out as rlway_client.run documents it; `job.json` first, `run.json` last.
 Refuses: UsageError for a folder that holds something else, or that another training is writing; RunInvalid when the
          disk is full: what was saved before stays.
 """
@@ -24,7 +24,7 @@ from tf_agents.train.triggers import PolicySavedModelTrigger
 
 from rlway_client.errors import RunInvalid, UsageError
 from rlway_client.files import write_atomically
-from rlway_client.run import Run
+from rlway_client.run import Job, Kept, Run
 from rlway_client.specs import FloatArray
 from rlway_train.checkpoint import Checkpoints, Saved
 from rlway_train.evaluation import Evaluation
@@ -37,8 +37,9 @@ COLUMNS = {
     "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
     "episodes.csv": ["episode", "return"],
 }
-DRAFTED = (*COLUMNS, "run.json")
-UNFINISHED = {"policies", "train", *COLUMNS}  # what a training leaves that was killed before it saved anything
+DRAFTED = (*COLUMNS, "job.json", "observations.npz", "run.json")
+# What a training leaves that was killed before it saved anything.
+UNFINISHED = {"policies", "train", *DRAFTED} - {"run.json"}
 
 
 class Record:
@@ -124,6 +125,11 @@ class Record:
         (self.folder / "run.json").unlink(missing_ok=True)
         return weights
 
+    def begin(self, job: Job) -> None:
+        """Says what is being trained, to whoever follows."""
+        with self.written("job.json"):
+            self._write_json("job.json", job)
+
     @contextmanager
     def written(self, what: str) -> Iterator[None]:
         """A block that writes into the folder, and may find the disk full."""
@@ -148,11 +154,14 @@ class Record:
             )
         learner.begin(self.folder, [self._trigger])
 
-    def save_checkpoint(self, iteration: int) -> None:
+    def save_checkpoint(self, iteration: int, wall_s: float) -> None:
+        """Keeps the policy as it is now. TensorFlow writes it piece by piece; checkpoint.json says that it is whole."""
         if iteration in self.history.checkpoints:
             return
         with self.written("the policy's checkpoint"):
             self._trigger(iteration, force_trigger=True)
+            kept = Kept(iteration=iteration, step=self.history.step, wall_s=round(wall_s, 3))
+            self._write_json(f"policies/checkpoints/policy_checkpoint_{iteration:010d}/checkpoint.json", kept)
         self.history.checkpoints.append(iteration)
 
     def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: Evaluation) -> None:
@@ -197,8 +206,14 @@ class Record:
                 tf.summary.scalar(name, value)
 
     def save_observations(self, observations: dict[str, FloatArray]) -> None:  # [N, …] by the tensor's name
-        np.savez_compressed(self.folder / "observations.npz", **observations)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **observations)
+        with self.written("observations.npz"):
+            write_atomically(self.folder / "observations.npz", buffer.getvalue())
 
     def finish(self, run: Run) -> None:
         self._summaries.flush()
-        write_atomically(self.folder / "run.json", msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+        self._write_json("run.json", run)
+
+    def _write_json(self, name: str, value: msgspec.Struct) -> None:
+        write_atomically(self.folder / name, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")

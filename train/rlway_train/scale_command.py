@@ -19,6 +19,7 @@ from rlway_client.errors import UsageError
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Wish, make_plan
 from rlway_train.presets import PRESETS
+from rlway_train.publisher import PUBLISH, Publisher
 from rlway_train.settings import ALGORITHMS, DqnSettings, SacSettings, Settings
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def learner(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json in the end.")] = False,
     patience: PATIENCE = 60.0,
+    publish: PUBLISH = None,
     **flags: Any,
 ) -> None:
     """Trains from what actors add to the replay, and tells them how to act. Any number of actors may come and go."""
@@ -117,7 +119,9 @@ def learner(
     given = flags | {"replay": "reverb"}
     if kind is DqnSettings:
         given["selector"] = "prioritized" if exchange.rows().prioritized else "uniform"
-    report(carry_out(make_plan(kind, wish, given), exchange=exchange), wish.folder, as_json)
+    plan = make_plan(kind, wish, given)
+    with Publisher(wish.folder, publish):
+        report(carry_out(plan, exchange=exchange), wish.folder, as_json)
 
 
 def actor(

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rlway_client.run import Run
+from rlway_client.run import Job, Run
 from rlway_train.acting import GreedyPolicy
 from rlway_train.algorithms import make_learner
 from rlway_train.environment import Domain
+from rlway_train.evaluation import VISITED_ROWS
 from rlway_train.grid_picture import GRID_WORLD, plot_q_values
+from rlway_train.learner import Learner
 from rlway_train.loop import Training
 from rlway_train.plan import Plan
 from rlway_train.plot import plot_learning_curve, plot_training
@@ -30,8 +32,6 @@ from rlway_train.video import film
 if TYPE_CHECKING:
     from rlway_train.exchange import Exchange
 
-VISITED_ROWS = 4_096  # observations kept for parity and calibration
-
 
 def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchange | None = None) -> Run:
     """Trains, evaluates and writes the whole run folder; with an exchange, from what its actors do."""
@@ -39,14 +39,34 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchang
         Record(plan.folder, plan.resume) as record,
         closing(make_learner(plan.settings, domain, plan.seed, exchange)) as learner,
     ):
+        job = _job(plan, domain, learner)
+        record.begin(job)
         with closing(Training(plan, domain, learner, record, reporter, exchange)) as training:
             training.run()
         reporter.stage("finishing")
         with record.written("what the training achieved"):
-            return _finish(plan, domain, record, reporter, training)
+            return _finish(job, plan, domain, record, reporter, training)
 
 
-def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training) -> Run:
+def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> Job:
+    return Job(
+        algorithm=learner.algorithm,
+        env=domain.env,
+        preset=plan.preset,
+        seed=plan.seed,
+        observation=domain.leaves,
+        action=domain.action,
+        action_values=domain.action_values,
+        max_episode_steps=domain.max_episode_steps,
+        noise=learner.noise,
+        state=learner.state,
+        outputs=learner.outputs,
+        hyperparameters=msgspec.to_builtins(plan.settings),
+        versions={name: version(name) for name in ("rlway-train", "tensorflow", "tf-agents", "gymnasium", "numpy")},
+    )
+
+
+def _finish(job: Job, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training) -> Run:
     settings, learner, evaluator = plan.settings, training.learner, training.evaluator
     history, best, policy = training.history, training.best, training.best_policy
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
@@ -75,19 +95,7 @@ def _finish(plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter,
     if domain.spec.id == GRID_WORLD and isinstance(policy, GreedyPolicy):
         plot_q_values(record.folder / "q_values.png", policy)
     run = Run(
-        algorithm=learner.algorithm,
-        env=domain.env,
-        preset=plan.preset,
-        seed=plan.seed,
-        observation=domain.leaves,
-        action=domain.action,
-        action_values=domain.action_values,
-        max_episode_steps=domain.max_episode_steps,
-        noise=learner.noise,
-        state=learner.state,
-        outputs=learner.outputs,
-        hyperparameters=msgspec.to_builtins(settings),
-        versions={name: version(name) for name in ("rlway-train", "tensorflow", "tf-agents", "gymnasium", "numpy")},
+        **msgspec.structs.asdict(job),
         steps=history.step,
         iterations=learner.iterations,
         iterations_per_s=round(history.iterations_per_s, 1),

@@ -40,6 +40,30 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     allowed_state_difference: float | None = None  # absolute, as state_difference
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one file by itself, on the machine that exported it.
+
+    `saved_model.pb` stands for the SavedModel and its own `action`, from which the others were made.
+    """
+
+    file: str
+    action_us: float | None  # the median time of one action; None: a file for other machines than that
+    batch_sizes: list[int]  # in how large batches it was run
+    batch_difference: float | None  # the most that these change of an observation's values; None: it takes single ones
+    batch_changed_actions: int | None  # for how many of the observations they change the action
+    episodes: int = 0
+    mean_return: float | None = None  # over so many episodes, which begin alike for all files; None: none were played
+
+    def times_faster(self, than: Measured) -> float | None:
+        """How many of its actions take as long as one of the other's."""
+        return than.action_us / self.action_us if self.action_us and than.action_us else None
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether an observation's values are the same to the bit, whatever batch it shares."""
+        return not self.batch_difference
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`: all that a server or a robot must know to run the policy."""
 
@@ -60,6 +84,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parity: list[Parity] = []
     # Where the observations of the parity come from: the trained policy's episodes, a file, or uniform draws.
     compared_over: Literal["visited", "given", "sampled"] = "visited"
+    measured: list[Measured] = []  # the SavedModel and every file; empty in bundles of before these were measured
     files: dict[str, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
     versions: dict[str, str] = {}
     created: str = ""  # UTC, ISO 8601

@@ -1,22 +1,24 @@
 """What a training leaves behind: the run folder and its `run.json`.
 
 In:      `runs/<name>/`, written by `rlway train`.
-Out:     `Run`, the facts that the exporter and people read.
+Out:     `Run`, the facts that the exporter and people read; while the training goes on, those of them that are known.
 Refuses: a folder without `run.json` (the training did not end), a damaged or newer one.
 
     runs/<name>/
+      job.json                 written first: what is being trained
       run.json                 written last: its presence says that the run is complete
       policies/                as TF-Agents' PolicySavedModelTrigger lays it out
         greedy_policy/  policy/  collect_policy/  checkpoints/policy_checkpoint_%010d/
+          checkpoint.json      in each checkpoint, written last: its presence says that the checkpoint is complete
       train/                   TensorBoard summaries
       evaluations.csv  learning_curve.png  trained.mp4  random.mp4
-      observations.npz         `observation`: rows that the trained policy visited
+      observations.npz         `observation`: rows that the best policy so far visited
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,8 +29,8 @@ from rlway_client.specs import TensorSpec
 RUN_SCHEMA = 1
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """`run.json`. Steps are environment steps, summed over parallel environments."""
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """`job.json`: what is known of a run as soon as it begins."""
 
     schema_version: int = RUN_SCHEMA
     algorithm: str
@@ -44,6 +46,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name
     hyperparameters: dict[str, Any]
     versions: dict[str, str]
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
+
+
+class Run(Job, frozen=True, kw_only=True):
+    """`run.json`. Steps are environment steps, summed over parallel environments."""
+
     steps: int
     iterations: int  # gradient updates
     iterations_per_s: float  # of the training loop alone: evaluations and start-up excluded
@@ -54,9 +65,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     final_episodes: int
     random_return: float  # of uniformly random actions, for comparison
 
-    @property
-    def interface(self) -> Interface:
-        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """`checkpoint.json`: when in its training a checkpoint was kept."""
+
+    iteration: int  # the number in policy_checkpoint_%010d
+    step: int
+    wall_s: float
+
+
+Facts = TypeVar("Facts", bound=Job)
 
 
 def read_run(folder: Path) -> Run:
@@ -66,11 +84,34 @@ def read_run(folder: Path) -> Run:
         raise RunInvalid(f"{folder}: no such run folder; `rlway train` writes one.")
     if not path.is_file():
         raise RunInvalid(f"{folder}: has no run.json, so it is not a finished run; train it to its end first.")
+    return _read(path, Run)
+
+
+def read_job(folder: Path) -> Job | None:
+    """The facts of a run that may still be going on; None where none has begun."""
+    path = folder / "job.json"
+    return _read(path, Job) if path.is_file() else None
+
+
+def kept_checkpoints(folder: Path) -> list[Kept]:
+    """The complete checkpoints, oldest first."""
+    found = []
+    for path in folder.glob("policies/checkpoints/*/checkpoint.json"):
+        try:
+            found.append(msgspec.json.decode(path.read_bytes(), type=Kept))
+        except FileNotFoundError:  # a resumed training forgets what it will train anew
+            continue
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise RunInvalid(f"{path}: damaged: {error}.") from error
+    return sorted(found, key=lambda kept: kept.iteration)
+
+
+def _read(path: Path, kind: type[Facts]) -> Facts:
     try:
         raw = msgspec.json.decode(path.read_bytes())
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if type(version) is not int or version != RUN_SCHEMA:
             raise RunInvalid(f"{path}: schema version {version!r} is not known here (expected {RUN_SCHEMA}).")
-        return msgspec.convert(raw, Run)
+        return msgspec.convert(raw, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunInvalid(f"{path}: damaged: {error}.") from error

@@ -47,6 +47,8 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
         console.print(parity_table(manifest))
         if manifest.compared_over != "visited":
             console.print(f"compared over observations that were {manifest.compared_over}")
+    if manifest.measured:
+        console.print(measured_table(manifest))
     if alone:
         return
     files = Table("file", "bytes", "SHA-256", box=None, header_style="bold")
@@ -86,5 +88,24 @@ def parity_table(manifest: Manifest) -> Table:
             f"{parity.mean_difference:.1e}",
             str(parity.argmax_flips),
             "yes" if parity.passed else "NO",
+        )
+    return table
+
+
+def measured_table(manifest: Manifest) -> Table:
+    """What was found of each file by itself, the SavedModel first; "–" for one that takes no batches."""
+    table = Table("file", "one action, µs", "times faster", "batch-invariant", box=None, header_style="bold")
+    played = any(found.episodes for found in manifest.measured)
+    if played:
+        table.add_column("mean return")
+    for found in manifest.measured:
+        faster = found.times_faster(manifest.measured[0])
+        invariant = "yes" if found.batch_invariant else f"to {found.batch_difference:.0e}"
+        table.add_row(
+            found.file,
+            "–" if found.action_us is None else f"{found.action_us:.2f}",
+            "–" if faster is None else f"{faster:.1f}",
+            "–" if found.batch_difference is None else invariant,
+            *([f"{found.mean_return:.1f}"] if found.mean_return is not None else []),
         )
     return table

@@ -1,0 +1,72 @@
+"""How far a training has got, read from its run folder, whether it has ended or still goes on.
+
+In:      a run folder.
+Out:     what is known of the training of one checkpoint, for the manifest; which checkpoints were better than before.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from rlway_client.errors import RunInvalid
+from rlway_client.run import Job, Run, kept_checkpoints, read_job, read_run
+
+
+def known_so_far(folder: Path) -> Job | None:
+    """The `Run` of a training that has ended, the `Job` of one that has begun."""
+    try:
+        return read_run(folder)
+    except RunInvalid:
+        return read_job(folder)
+
+
+def training_facts(folder: Path, run: Job, checkpoint: int) -> dict[str, Any]:
+    """What the manifest tells of a checkpoint's training."""
+    facts: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "preset": run.preset,
+        "seed": run.seed,
+        "evaluated_return": evaluated_returns(folder).get(checkpoint),
+        "hyperparameters": run.hyperparameters,
+        "versions": run.versions,
+    }
+    if isinstance(run, Run):
+        return facts | {
+            "steps": run.steps,
+            "iterations": run.iterations,
+            "wall_s": run.wall_s,
+            "final_return": run.final_return if checkpoint == run.best_checkpoint else None,
+            "random_return": run.random_return,
+        }
+    kept = next((kept for kept in kept_checkpoints(folder) if kept.iteration == checkpoint), None)
+    return facts | {
+        "steps": kept.step if kept else None,
+        "iterations": checkpoint,
+        "wall_s": kept.wall_s if kept else None,
+        "final_return": None,  # nobody has played fresh episodes with it yet
+        "random_return": None,
+    }
+
+
+def evaluated_returns(folder: Path) -> dict[int, float]:
+    """The mean return by iteration, oldest first."""
+    path = folder / "evaluations.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {int(row["iteration"]): float(row["mean_return"]) for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunInvalid(f"{path}: cannot be read: {error}.") from error
+
+
+def better_than_before(folder: Path) -> set[int]:
+    """The iterations whose evaluation was the best so far: it is those whose checkpoint a training keeps."""
+    better, best = set(), float("-inf")
+    for iteration, mean_return in evaluated_returns(folder).items():
+        if mean_return >= best:
+            best = mean_return
+            better.add(iteration)
+    return better

@@ -1,0 +1,109 @@
+"""A run that is followed while it trains.
+
+In:      a run folder, in which a training goes on, has ended or is yet to begin; where to publish.
+Out:     a bundle for each new checkpoint, or for each better one, but for those that are published already.
+Refuses: nothing on the way: what cannot be published is told, and the next checkpoint is waited for. At the end, a run
+         of which something was not published (ExportRefused).
+
+The training knows nothing of this. Its checkpoints count once they say of themselves that they are whole, and all that
+is remembered is what the bundles themselves hold: whoever begins anew goes on where the one before was killed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rlway_client.bundle import Bundle, bundle_versions
+from rlway_client.errors import BundleInvalid, ExportRefused, RlwayError
+from rlway_client.files import sha256
+from rlway_client.run import Kept, kept_checkpoints, read_job
+from rlway_export.bundle_writer import write_bundle
+from rlway_export.command import Each
+from rlway_export.run_source import RunSource
+from rlway_export.targets import Target
+from rlway_export.training import better_than_before, known_so_far
+
+WEIGHTS = "variables/variables.data-00000-of-00001"  # of a checkpoint, and as it is of the SavedModel made from it
+
+
+class Watch:
+    """One run, published under one name."""
+
+    def __init__(
+        self, run: Path, models: Path, policy: str, targets: Sequence[Target], episodes: int, each: Each
+    ) -> None:
+        self._run, self._models, self._policy = run, models, policy
+        self._targets, self._episodes, self._each = targets, episodes, each
+
+    def publish(
+        self,
+        poll_s: float,
+        parent_ended: threading.Event | None,
+        note: Callable[[str], None],
+        on_published: Callable[[Bundle], None],
+    ) -> None:
+        """Until the run has ended, or the parent, if one waits for it."""
+        missing = 0
+        for source in self._follow(poll_s, parent_ended, note):
+            try:
+                if self._is_published(source):
+                    continue
+                bundle = write_bundle(source, self._models, self._policy, self._targets, lambda _: None, self._episodes)
+            except (FileNotFoundError, RlwayError) as error:
+                if self._weights(source).is_file():  # a resumed training forgets what it will train anew
+                    missing += 1
+                    note(f"checkpoint {source.checkpoint} is not published: {error}")
+            else:
+                on_published(bundle)
+        if missing:
+            raise ExportRefused(f"{self._run}: {missing} of its checkpoints could not be published, as told above.")
+
+    def _follow(
+        self, poll_s: float, parent_ended: threading.Event | None, note: Callable[[str], None]
+    ) -> Iterator[RunSource]:
+        """Checkpoints in the order in which they are kept, each once."""
+        seen: set[Kept] = set()
+        ended = parent_ended or threading.Event()
+        if parent_ended is None and read_job(self._run) is None:
+            note(f"{self._run}: no training has begun there; waiting for one.")
+        while True:
+            # Looked at first: what is kept until a run ends is still published.
+            finished = (parent_ended is None or ended.is_set()) and (self._run / "run.json").is_file()
+            if ended.is_set() and not finished:  # the training was interrupted
+                return
+            fresh = [kept for kept in self._ready() if kept not in seen]
+            if fresh:
+                seen.add(fresh[0])
+                run = known_so_far(self._run)
+                if run is not None:
+                    yield RunSource(self._run, run, fresh[0].iteration)
+            elif finished:
+                return
+            else:
+                ended.wait(poll_s)
+
+    def _ready(self) -> list[Kept]:
+        if not (self._run / "observations.npz").is_file():  # which a training writes with its first evaluation
+            return []
+        kept = kept_checkpoints(self._run)
+        if self._each == "new":
+            return kept
+        better = better_than_before(self._run)
+        return [one for one in kept if one.iteration in better]
+
+    def _weights(self, source: RunSource) -> Path:
+        return self._run / f"policies/checkpoints/policy_checkpoint_{source.checkpoint:010d}" / WEIGHTS
+
+    def _is_published(self, source: RunSource) -> bool:
+        """Whether some version has these very weights, whatever their file was called in which run."""
+        weights = sha256(self._weights(source))
+        folder = self._models / self._policy
+        for version in bundle_versions(folder) if folder.is_dir() else []:
+            try:
+                if Bundle.open(folder / str(version), verify=False).manifest.files.get(WEIGHTS) == weights:
+                    return True
+            except BundleInvalid:
+                continue
+        return False

@@ -1,0 +1,194 @@
+"""A run that is followed while it trains, and what is left when either process is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rlway_client.bundle import Bundle, bundle_versions
+from rlway_client.cli import main
+from rlway_client.errors import ExportRefused
+from rlway_client.files import sha256
+from rlway_client.run import kept_checkpoints
+from rlway_export.watch import WEIGHTS, Watch
+from tests.conftest import TRAIN
+
+SHORT = ["--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
+OFTEN = ["--steps", "6000", "--eval-every", "640", "--eval-episodes", "4", "--confirm-episodes", "2"]
+OFTEN += ["--save-every", "1500", "--final-episodes", "4"]
+
+
+def better_checkpoints(run: Path) -> list[int]:
+    """The iterations that were evaluated better than all before."""
+    with (run / "evaluations.csv").open(newline="") as file:
+        rows = [(int(row["iteration"]), float(row["mean_return"])) for row in csv.DictReader(file)]
+    return [iteration for i, (iteration, earned) in enumerate(rows) if earned >= max(e for _, e in rows[: i + 1])]
+
+
+def published(policy: Path) -> list[int]:
+    """The checkpoints behind the versions, oldest version first; every file of every version is whole."""
+    versions = sorted(bundle_versions(policy)) if policy.is_dir() else []
+    assert versions == list(range(1, len(versions) + 1))
+    return [Bundle.open(policy / str(version)).manifest.training["checkpoint"] for version in versions]
+
+
+class Trainer:
+    """A run folder into which a real run's files come one after the other, as a training writes them."""
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        self._run, self.folder = run, folder
+        shutil.copytree(run, folder, ignore=shutil.ignore_patterns("run.json", "policy_checkpoint_*", "*.mp4", "train"))
+        self.numbers = [kept.iteration for kept in kept_checkpoints(run)]
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"policies/checkpoints/policy_checkpoint_{number:010d}"
+
+    def write_weights(self, number: int) -> None:
+        shutil.copytree(
+            self._run / self.path(number).relative_to(self.folder),
+            self.path(number),
+            ignore=shutil.ignore_patterns("checkpoint.json"),
+        )
+
+    def complete(self, number: int) -> None:
+        kept = (self.path(number) / "checkpoint.json").relative_to(self.folder)
+        shutil.copyfile(self._run / kept, self.folder / kept)
+
+    def keep(self, number: int) -> None:
+        self.write_weights(number)
+        self.complete(number)
+
+    def finish(self) -> None:
+        shutil.copyfile(self._run / "run.json", self.folder / "run.json")
+
+
+@pytest.fixture(scope="module")
+def saved_often(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A short training that published meanwhile, and whose exporter was killed after the first version."""
+    folder = tmp_path_factory.mktemp("published")
+    run, policy = folder / "run", folder / "models/cartpole"
+    command = [str(TRAIN), "train", "dqn", *SHORT, *OFTEN, "--run", str(run), "--publish", str(policy)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        for line in training.stderr:
+            if re.match("published cartpole version 1: checkpoint", line):
+                break
+        children = Path(f"/proc/{training.pid}/task/{training.pid}/children").read_text().split()
+        (exporter,) = (pid for pid in children if b"--watch" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(int(exporter), signal.SIGKILL)
+        training.stderr.read()
+        assert training.wait(120) == 0
+    return run, policy
+
+
+def test_a_training_publishes_each_better_checkpoint_once_though_its_exporter_is_killed(
+    saved_often: tuple[Path, Path],
+) -> None:
+    """SIGKILL at its first version: another one goes on, the training ends as ever, no version is missing or twice."""
+    run, policy = saved_often
+    assert (run / "run.json").is_file()
+    assert len(better_checkpoints(run)) >= 2
+    assert published(policy) == better_checkpoints(run)
+
+
+def test_only_whole_checkpoints_are_published_and_none_twice(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """Weights without checkpoint.json are still being written; whoever follows anew skips what there is."""
+    training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
+    first, second, third = training.numbers[:3]
+    training.keep(first)
+    training.write_weights(second)
+    follow(training.folder, until=lambda: published(policy) == [first])
+    training.complete(second)
+    training.keep(third)
+    training.finish()
+    follow(training.folder)
+    follow(training.folder)
+    assert published(policy) == [first, second, third]
+
+
+def test_a_checkpoint_that_is_trained_anew_is_another_one(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """A resumed training may come to the same iteration with other weights."""
+    training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
+    first, second = training.numbers[:2]
+    training.keep(first)
+    follow(training.folder, until=lambda: len(published(policy)) == 1)
+    shutil.rmtree(training.path(first) / "variables")
+    training.write_weights(second)
+    shutil.copytree(training.path(second) / "variables", training.path(first) / "variables")
+    training.finish()
+    follow(training.folder)
+    assert published(policy) == [first, first]
+    weights = [Bundle.open(policy / str(version)).manifest.files[WEIGHTS] for version in (1, 2)]
+    assert weights[0] != weights[1] == sha256(training.path(second) / WEIGHTS)
+
+
+def test_a_checkpoint_that_cannot_be_exported_does_not_stop_the_next(
+    saved_often: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """It is told at once, and again by the command's end."""
+    training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
+    first, second = training.numbers[:2]
+    training.keep(first)
+    training.keep(second)
+    index = training.path(first) / "variables/variables.index"
+    index.write_bytes(index.read_bytes()[:100])
+    training.finish()
+    notes: list[str] = []
+    with pytest.raises(ExportRefused, match="1 of its checkpoints could not be published"):
+        follow(training.folder, note=notes.append)
+    assert published(policy) == [second]
+    assert [note for note in notes if note.startswith(f"checkpoint {first} is not published: ")]
+
+
+def test_an_interrupted_training_ends_its_exporter(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """Without run.json nothing more is published once the training's process has gone."""
+    training = Trainer(saved_often[0], tmp_path / "run")
+    training.keep(training.numbers[0])
+    ended = threading.Event()
+    ended.set()
+    watch(training.folder).publish(0.01, ended, lambda _: None, lambda _: None)
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_command_prints_a_line_of_json_per_version(
+    saved_often: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """stdout is for whoever reads on; people are told on stderr."""
+    training = Trainer(saved_often[0], tmp_path / "run")
+    for number in training.numbers[:2]:
+        training.keep(number)
+    training.finish()
+    words = ["export", str(training.folder), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--formats", "onnx", "--watch", "--each", "new", "--poll-s", "0.01", "--json"])
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    versions = [json.loads(line) for line in said.out.splitlines()]
+    assert [(row["version"], row["parity"][0]["file"]) for row in versions] == [(1, "model.onnx"), (2, "model.onnx")]
+    assert re.findall(r"published cartpole version (\d): checkpoint (\d+), ", said.err) == [
+        (str(i), str(number)) for i, number in enumerate(training.numbers[:2], start=1)
+    ]
+
+
+def watch(run: Path) -> Watch:
+    """Each new checkpoint as a bundle of its SavedModel alone, which is quick."""
+    return Watch(run, run.parent / "models", "cartpole", [], 0, "new")
+
+
+def follow(run: Path, until: Callable[[], bool] | None = None, note: Callable[[str], None] = lambda _: None) -> None:
+    """Until the run has ended; with a condition, as the child of a training that is killed once it holds."""
+    if until is None:
+        watch(run).publish(0.01, None, note, lambda _: None)
+        return
+    ended = threading.Event()
+    watch(run).publish(0.01, ended, note, lambda _: ended.set() if until() else None)
