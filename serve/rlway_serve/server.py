@@ -7,6 +7,7 @@ Refuses: a port in use (UsageError), models that cannot be served (BundleInvalid
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import signal
 import socket
@@ -30,6 +31,7 @@ def serve(settings: Settings, on_ready: Callable[[Repository, str], None]) -> No
     """Serves until told to stop; `on_ready` gets the policies and the base URL once requests are answered."""
     metrics = Metrics()
     repository = Repository(settings, metrics)
+    repository.load()
     endpoint = Endpoint(repository, Keys.read(settings.api_keys))
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port) as listener:
@@ -81,6 +83,7 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._endpoint.repository.watch(asyncio.get_running_loop())
         await super().startup(sockets)
         self._on_ready()
 
