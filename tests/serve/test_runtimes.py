@@ -14,7 +14,7 @@ from rlway_client.errors import BundleInvalid
 from rlway_client.specs import AnyArray
 from rlway_serve import devices
 from rlway_serve.devices import choose_buckets, open_runtime
-from rlway_serve.onnx_session import BoundSession, CpuSession
+from rlway_serve.onnx_session import BoundSession, CpuSession, available_devices
 from rlway_serve.runtime import Runtime
 from rlway_serve.settings import Settings
 from tests.bundles import gaussian_policy, linear_policy, q_network_policy, softplus_policy
@@ -142,7 +142,7 @@ def test_batch_invariant_answers_do_not_depend_on_other_callers(models: Path) ->
 
 @pytest.mark.parametrize(("quantized", "max_batch"), [(False, 33), (True, 64)], ids=["place", "company"])
 def test_a_policy_that_cannot_be_invariant_is_refused_at_load(models: Path, quantized: bool, max_batch: int) -> None:
-    """Invariance is held against the model: here the last rows are computed otherwise, or all by the largest of them."""
+    """Invariance is held against the model: here the last rows are computed otherwise, or all by the largest one."""
     bundle = softplus_policy(models, f"variant-{max_batch}", quantized)
     with pytest.raises(BundleInvalid, match="--batch-invariant"):
         open_runtime(bundle, settings(models, batch_invariant=True, max_batch=max_batch))
@@ -168,7 +168,7 @@ def test_without_a_gpu_the_cpu_serves_and_the_log_says_so_once(
     models: Path, device: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line for any number of policies."""
-    if device in devices.available_devices():
+    if device in available_devices():
         pytest.skip("this onnxruntime has the device")
     devices._report_missing.cache_clear()
     with caplog.at_level(logging.INFO):
@@ -181,7 +181,7 @@ def test_without_a_gpu_the_cpu_serves_and_the_log_says_so_once(
 
 def test_a_device_that_onnxruntime_does_not_find_is_not_pretended(bundle: Bundle) -> None:
     """onnxruntime's own fall-back to the CPU is not taken for the GPU."""
-    if "cuda" in devices.available_devices():
+    if "cuda" in available_devices():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.warns(UserWarning, match="CUDA"), pytest.raises(BundleInvalid, match="CUDAExecutionProvider"):
         BoundSession(bundle.path / "model.onnx", bundle.manifest, "cuda", max_rows=8)
