@@ -15,6 +15,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -95,6 +96,8 @@ class Repository:
             self._loader.make_room()
             for loaded in self._loader.take(START_CHECK_S):
                 self._adopt(loaded)
+        for policy in self:
+            self._settle(policy)  # an older version stands in where the newest takes too long
         if not self._settings.poll_s:
             self._check_complete()
         for policy in self:
@@ -106,15 +109,15 @@ class Repository:
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, follows the folder and takes what has been loaded, on the event loop."""
 
-        def take_on_loop() -> None:
-            if not self._ending.is_set():
-                loop.call_soon_threadsafe(self._take)
+        def call(callback: Callable[..., object], *arguments: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(callback, *arguments)
 
         self._watching = True
-        self._loader.notify = take_on_loop
+        self._loader.notify = partial(call, self._take)
         loop.call_soon(self._take)  # what ended in between
         if self._settings.poll_s:
-            threading.Thread(target=self._poll, args=(loop,), name="rlway-poll", daemon=True).start()
+            threading.Thread(target=self._poll, args=(call,), name="rlway-poll", daemon=True).start()
 
     def close(self) -> None:
         """Lets running batches end and refuses new ones."""
@@ -123,7 +126,7 @@ class Repository:
             for version in policy.loaded.values():
                 version.batcher.close()
 
-    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _poll(self, call_on_loop: Callable[..., None]) -> None:
         """The thread that looks."""
         known: Seen | None = None
         while not self._ending.wait(self._settings.poll_s):
@@ -134,8 +137,9 @@ class Repository:
                 self._report("", f"{self._settings.models}: cannot be read: {error.strerror}.")
                 continue
             self._report("", "")
-            if seen != known and not self._ending.is_set():
-                loop.call_soon_threadsafe(self._update, seen)
+            # Who does not act yet may have to be stood in for, once its load has become slow.
+            if seen != known or seen.mended or not all(policy.ready for policy in [*self]):
+                call_on_loop(self._update, seen)
                 known = seen
 
     def _find_mended(self) -> frozenset[Key]:
@@ -215,6 +219,7 @@ class Repository:
                 policy.loaded[number] = loaded.result
                 log.debug("%s: version %d loaded in %.3f s.", name, number, loaded.seconds)
         elif fault is not None:
+            fault.__traceback__ = fault.__cause__ = fault.__context__ = None  # which hold the model that failed
             policy.failures[number] = fault
             policy.load_failures[fault.reason] += 1
         else:

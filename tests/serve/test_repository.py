@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -294,6 +295,22 @@ def test_a_slow_load_holds_up_nobody(living: Living) -> None:
     wait_until_acting(server, "quick", 1)
     assert acting(server, "large") == 1
     wait_until_acting(server, "large", 2)
+
+
+def test_a_load_that_hangs_holds_up_nobody(tmp_path: Path, log: Path) -> None:
+    """A file that never gives its bytes: the version before it acts, others come, and the server still stops."""
+    models = tmp_path / "models"
+    linear_policy(models, "hanging")
+    with running_server(models, log, "--poll-s", "0.05") as server:
+        (models / "hanging" / "2").mkdir()
+        os.mkfifo(models / "hanging" / "2" / "manifest.json")
+        for version in (1, 2):
+            linear_policy(models, "other", version=version)
+            wait_until_acting(server, "other", version)
+        assert acting(server, "hanging") == 1
+        linear_policy(models, "hanging", version=3)
+        wait_until_acting(server, "hanging", 3)
+        assert server.stop() == 0
 
 
 def test_a_default_that_is_not_there_yet_keeps_the_server_unready(tmp_path: Path, log: Path) -> None:
