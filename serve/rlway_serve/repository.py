@@ -105,6 +105,8 @@ class Repository:
                 log.error("%s Not served.", fault)
         if not self._policies:
             log.warning("%s: holds no bundle yet; not ready until one comes.", self._settings.models)
+        elif self._settings.default_policy is not None and self.default is None:
+            log.warning("--default %s: no such policy yet; not ready until it comes.", self._settings.default_policy)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, follows the folder and takes what has been loaded, on the event loop."""
