@@ -1,6 +1,6 @@
 """The FastAPI application: the documented routes, and the same act route for whatever the hot lane leaves.
 
-In:      an endpoint, metrics, settings.
+In:      an endpoint, what `/metrics` shows, settings.
 Out:     an ASGI application.
 """
 
@@ -12,26 +12,28 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response as HttpResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RlwayError
 from rlway_serve import __version__
+from rlway_serve.bodies import Hold
 from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
-from rlway_serve.metrics import Metrics
+from rlway_serve.exposition import Exposition
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.repository import Repository
 from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
 from rlway_serve.settings import Settings
 
-PROBLEM_STATUSES = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503, 504)  # of the act route
+PROBLEM_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504)  # of the act route
 
 log = logging.getLogger(__name__)
 
 
-def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> FastAPI:
+def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -> FastAPI:
     """All routes over one endpoint."""
     app = FastAPI(
         title="RLway",
@@ -41,6 +43,14 @@ def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> Fast
         redirect_slashes=False,  # an address built from the caller's `Host` header is nothing to send anyone to
         exception_handlers={RlwayError: _on_rlway_error, HTTPException: _on_http_error, Exception: _on_bug},
     )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "x-request-id"],
+            expose_headers=["retry-after", "rlway-version", "x-request-id"],
+        )
     repository = endpoint.repository
 
     @app.post("/v1/policies/{policy}/act", summary="Actions for observations", openapi_extra=_act_schema(repository))
@@ -61,29 +71,23 @@ def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> Fast
         return await _act(repository.default, request)
 
     async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
+        hold = endpoint.bodies.hold()
         try:
-            body = await _read_body(request, settings.max_body_bytes)
+            body = await _read_body(request, settings.max_body_bytes, hold)
+            return await _answer(policy, request, body)
         except ClientDisconnect:
             return HttpResponse(status_code=499)  # nobody reads it
         except RlwayError as error:
             policy.metrics.count_refusal(error)
             raise
-        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        finally:
+            hold.release()
 
-        def reply(response: Response) -> None:
-            if not answered.done():  # the caller may have left
-                answered.set_result(response)
-
-        headers = request.headers
-        authorization = headers.get("authorization")
-        endpoint.act(
-            policy,
-            headers.get("content-type", "").encode("latin-1"),
-            authorization.encode("latin-1") if authorization is not None else None,
-            body,
-            reply,
-        )
-        return _to_http(await answered)
+    async def _answer(policy: ServedPolicy, request: Request, body: bytes) -> HttpResponse:
+        reply = FutureReply(request)
+        media_type = request.headers.get("content-type", "").encode("latin-1")
+        endpoint.act(policy, media_type, _authorization(request), body, reply)
+        return _to_http(await reply.answered)
 
     @app.get("/v1/policies", summary="What is served")
     async def policies(request: Request) -> dict[str, Any]:
@@ -106,32 +110,54 @@ def create_app(endpoint: Endpoint, metrics: Metrics, settings: Settings) -> Fast
         return HttpResponse(msgspec.json.encode({"status": word}), status, media_type="application/json")
 
     @app.get("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
-    async def read_metrics() -> HttpResponse:
-        return HttpResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def read_metrics(request: Request) -> HttpResponse:
+        endpoint.keys.check_admin(_authorization(request))
+        return HttpResponse(await exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return app
 
 
+class FutureReply:
+    """Where a request of this lane waits for its answer."""
+
+    def __init__(self, request: Request) -> None:
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.peer = request.client.host if request.client else None
+
+    @property
+    def abandoned(self) -> bool:
+        return self.answered.done()
+
+    def __call__(self, response: Response) -> None:
+        if not self.answered.done():  # the caller may have left
+            self.answered.set_result(response)
+
+
 def _check_key(endpoint: Endpoint, request: Request) -> None:
+    endpoint.keys.check(_authorization(request))
+
+
+def _authorization(request: Request) -> bytes | None:
     authorization = request.headers.get("authorization")
-    endpoint.keys.check(authorization.encode("latin-1") if authorization is not None else None)
+    return authorization.encode("latin-1") if authorization is not None else None
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def _read_body(request: Request, max_bytes: int, hold: Hold) -> bytes:
     """The whole body, given up as soon as it is known to be too large."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
+    declared = request.headers.get("content-length", "0").lstrip("0") or "0"
     too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
-    declared = request.headers.get("content-length", "0")
-    declared = declared.lstrip("0") or "0"
-    if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
+    if not declared.isdecimal() or len(declared) > 18 or int(declared) > max_bytes:
         raise too_large
+    hold.grow_to(int(declared))
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_bytes:
             raise too_large
+        hold.grow_to(len(body))
     return bytes(body)
 
 

@@ -2,10 +2,12 @@
 
 In:      calls, each with a deadline or none.
 Out:     a response to each, in order of arrival.
-Refuses: QueueFull once `capacity` rows wait; DeadlineExceeded before running, never after; SpecViolated for the calls
-         whose observations are not finite, while the others of their batch are answered.
+Refuses: QueueFull once `capacity` rows wait (as many again in calls of more than `max_batch` rows, so that large calls
+         never keep small ones out); DeadlineExceeded before running, never after; SpecViolated for the calls whose
+         observations are not finite, while the others of their batch are answered.
 
 Batching is natural: whatever has arrived by the time the runtime is free is one batch, and nothing waits on a timer.
+When more waits than fits into one batch, connections take turns, so that nobody gains by asking much at once.
 A short run happens on the event loop; a long one on a thread, while the next batch gathers.
 """
 
@@ -27,8 +29,10 @@ from rlway_serve.call import Call
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.encoder import ActEncoder
 from rlway_serve.metrics import PolicyMetrics
-from rlway_serve.response import Response, new_internal_error, problem_response
+from rlway_serve.response import JSON, Response, new_internal_error, problem_response
 from rlway_serve.runtime import Runtime
+
+ABANDONED = Response(499, JSON, b"")  # nobody reads it
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +60,10 @@ class Batcher:
         self._max_batch = max_batch
         self._capacity = capacity
         self._name = manifest.policy
-        self._queue: deque[Call] = deque()
-        self._rows = 0  # waiting in the queue
+        self._queue: deque[Call] = deque()  # in order of arrival
+        self._turns: dict[object, deque[Call]] = {}  # by connection, once more waits than fits into a batch
+        self._rows = 0  # waiting in either
+        self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
         self._generator = np.random.default_rng()
         self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
@@ -65,22 +71,29 @@ class Batcher:
 
     @property
     def queued_rows(self) -> int:
-        return self._rows
+        return self._rows + self._large_rows
 
     def submit(self, call: Call) -> None:
         """Queues the call; its `reply` is called later from the event loop. Raises QueueFull, NotReady."""
         if self._closed:
             raise NotReady(f"policy {self._name!r}: the server is stopping.")
-        if self._rows and self._rows + call.rows > self._capacity:
-            raise QueueFull(
-                f"policy {self._name!r}: {self._rows} observations are waiting already; try again in a second."
-            )
+        rows = call.rows
+        if rows > self._max_batch:
+            if self._large_rows and self._large_rows + rows > self._capacity:
+                raise self._full(self._large_rows)
+            self._large_rows += rows
+        else:
+            if self._rows and self._rows + rows > self._capacity:
+                raise self._full(self._rows)
+            self._rows += rows
         self._queue.append(call)
-        self._rows += call.rows
         if not self._scheduled:
             self._scheduled = True
             # After the callbacks of this turn of the loop: every socket that is readable now joins the batch.
             asyncio.get_running_loop().call_soon(self._next_batch)
+
+    def _full(self, waiting: int) -> QueueFull:
+        return QueueFull(f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second.")
 
     def close(self) -> None:
         """Refuses what comes from now on, and waits for the batch that runs."""
@@ -107,25 +120,50 @@ class Batcher:
             self._schedule_next()
 
     def _schedule_next(self) -> None:
-        self._scheduled = bool(self._queue)
-        if self._queue:
+        self._scheduled = bool(self._queue or self._turns)
+        if self._scheduled:
             asyncio.get_running_loop().call_soon(self._next_batch)
 
     def _take(self) -> list[Call]:
         """Up to `max_batch` rows (a larger single call runs alone) without the calls that are too late."""
-        queue = self._queue
-        if self._rows <= self._max_batch:
-            taken = list(queue)
-            queue.clear()
+        if self._rows <= self._max_batch and not self._large_rows and not self._turns:
+            taken = list(self._queue)
+            self._queue.clear()
             self._rows = 0
         else:
-            taken, rows = [], 0
-            while queue and (not taken or rows + queue[0].rows <= self._max_batch):
-                taken.append(queue.popleft())
-                rows += taken[-1].rows
-            self._rows -= rows
+            taken = self._take_in_turn()
         if any(call.deadline_s for call in taken):
             return self._without_late(taken)
+        return taken
+
+    def _take_in_turn(self) -> list[Call]:
+        """One call of each connection after the other; those of connections that have gone are dropped."""
+        turns = self._turns
+        for call in self._queue:
+            turns.setdefault(getattr(call.reply, "connection", call), deque()).append(call)
+        self._queue.clear()
+        taken: list[Call] = []
+        rows = 0
+        while turns:
+            connection = next(iter(turns))
+            calls = turns[connection]
+            call = calls[0]
+            wanted = not getattr(call.reply, "abandoned", False)
+            if wanted and taken and rows + call.rows > self._max_batch:
+                break
+            calls.popleft()
+            del turns[connection]
+            if calls:
+                turns[connection] = calls  # behind the others
+            if call.rows > self._max_batch:
+                self._large_rows -= call.rows
+            else:
+                self._rows -= call.rows
+            if wanted:
+                taken.append(call)
+                rows += call.rows
+            else:
+                call.reply(ABANDONED)
         return taken
 
     def _without_late(self, taken: list[Call]) -> list[Call]:

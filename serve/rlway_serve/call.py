@@ -14,6 +14,8 @@ from rlway_client.exploration import Explore
 from rlway_client.specs import AnyArray
 from rlway_serve.response import Response
 
+# May have `connection`, with which others take turns when the policy is busy, `abandoned`, once nobody waits, and
+# `peer`, the address that `--max-rate` counts.
 Reply = Callable[[Response], None]
 
 

@@ -3,7 +3,7 @@
 In:      a media type and a body.
 Out:     a `Call`.
 Refuses: RequestMalformed (not JSON, not the protocol's shape), SpecViolated (every fault by its path),
-         MediaTypeUnsupported.
+         MediaTypeUnsupported, BodyTooLarge (too many rows, too much JSON).
 
 Two readers: msgspec checks shape and types in C while it parses, which is all that a good request meets. What it
 refuses is read again slowly, with Python's json (which knows NaN), to say exactly what is wrong and where.
@@ -12,19 +12,22 @@ refuses is read again slowly, with Python's json (which knows NaN), to say exact
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from rlway_client.errors import MediaTypeUnsupported, RequestMalformed, SpecViolated
+from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalformed, SpecViolated
 from rlway_client.exploration import Explore, check_explore
 from rlway_client.manifest import Manifest
 from rlway_client.specs import MAX_FAULTS, Fault, TensorSpec, describe, find_faults
 from rlway_serve.call import Call, Reply
+from rlway_serve.settings import Settings
 
 ROWS_AT_ONCE = 256
+COUNTED_FROM_BYTES = 16 * 1024
 
 
 class Pin(msgspec.Struct):
@@ -70,9 +73,14 @@ class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ActDecoder:
     """The reader for one policy."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self._manifest = manifest
+        self._max_rows = settings.max_rows
+        self._max_json_bytes = settings.max_json_bytes
+        self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
         self._spec = manifest.observation[0]
+        # One comma behind every value, and some in the options: counted before a large body is read at all.
+        self._max_commas = settings.max_rows * max(1, math.prod(self._spec.shape)) + 1000
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row = row_type(self._spec)
         self._rows_type = list[row]  # type: ignore[valid-type]
@@ -94,6 +102,8 @@ class ActDecoder:
         """One observation and nothing else, as nearly every request is; None for the others."""
         if media_type != b"application/json" and media_type:
             return None
+        if len(body) > self._checked_from_bytes:
+            self._check_size(body)
         try:
             plain: Any = self._plain_decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -110,9 +120,13 @@ class ActDecoder:
             raise MediaTypeUnsupported(
                 f"content-type: expected application/json or application/octet-stream, got {got}."
             )
+        if len(body) > self._checked_from_bytes:
+            self._check_size(body)
         return self._decode_json(body, reply)
 
     def _decode_json(self, body: bytes, reply: Reply) -> Call:
+        if len(body) > self._checked_from_bytes:
+            self._check_size(body)
         try:
             request: Any = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -123,6 +137,7 @@ class ActDecoder:
             observations, rows, batched = request.observation, 1, False
         elif request.observations is not UNSET:
             observations, rows, batched = request.observations, len(request.observations), True
+            self._check_rows(rows)
         else:
             raise RequestMalformed("body: expected `observation` or `observations`, got neither.")
         call = Call(observations, rows, reply, batched=batched, deadline_ms=request.deadline_ms)
@@ -139,7 +154,24 @@ class ActDecoder:
             expected = f"a multiple of {row_bytes} bytes ({self._spec.label}, little-endian)"
             raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
         observations = np.frombuffer(body, self._spec.numpy_dtype).reshape(-1, *self._spec.shape)
+        self._check_rows(len(observations))
         return Call(observations, len(observations), reply, batched=True, raw=True)
+
+    def _check_size(self, body: bytes) -> None:
+        if len(body) > self._max_json_bytes:
+            raise BodyTooLarge(
+                f"body: expected at most {self._max_json_bytes} bytes of JSON; "
+                "send the observations in several requests, or as application/octet-stream."
+            )
+        if body.count(b",") > self._max_commas:
+            raise self._too_many("more")
+
+    def _check_rows(self, rows: int) -> None:
+        if rows > self._max_rows:
+            raise self._too_many(str(rows))
+
+    def _too_many(self, got: str) -> BodyTooLarge:
+        return BodyTooLarge(f"observations: expected at most {self._max_rows}, got {got}; send several requests.")
 
     def faults(self, call: Call) -> list[Fault]:
         """The values of a decoded call that its dtype cannot hold as finite numbers, by path."""
@@ -195,6 +227,7 @@ class ActDecoder:
         if not isinstance(observations, list) or not observations:
             got = describe(observations) if observations != [] else "0"
             return [Fault("observations", f"an array of at least 1 {self._spec.label}", got)]
+        self._check_rows(len(observations))
         faults: list[Fault] = []
         for start in range(0, len(observations), ROWS_AT_ONCE):
             rows = observations[start : start + ROWS_AT_ONCE]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 
 from rlway_client.errors import NotReady, RlwayError
+from rlway_serve.bodies import BodyBudget
 from rlway_serve.call import Reply
 from rlway_serve.decoder import read_pin
 from rlway_serve.keys import Keys
 from rlway_serve.policy import ServedPolicy
+from rlway_serve.rates import Rates
 from rlway_serve.repository import Repository
 from rlway_serve.response import new_internal_error, problem_response
 
@@ -22,9 +24,11 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    def __init__(self, repository: Repository, keys: Keys) -> None:
+    def __init__(self, repository: Repository, keys: Keys, bodies: BodyBudget, rates: Rates | None = None) -> None:
         self.repository = repository
         self.keys = keys
+        self.bodies = bodies
+        self.rates = rates
         self.draining = False
 
     @property
@@ -36,7 +40,9 @@ class Endpoint:
     ) -> None:
         """Calls `reply` once, now or from the event loop later."""
         try:
-            self.keys.check(authorization)
+            key = self.keys.check(authorization)
+            if self.rates is not None:
+                self.rates.take(key or getattr(reply, "peer", None))
             if self.draining:
                 raise NotReady("the server is stopping; ask another.")
             version = policy.acting

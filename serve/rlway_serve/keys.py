@@ -1,45 +1,93 @@
-"""Who may ask for actions.
+"""Who may ask for actions, and who may watch the server.
 
 In:      the `Authorization` header.
-Out:     nothing: the caller is let through.
-Refuses: KeyMissing, KeyRefused.
+Out:     which key it was: the caller is let through.
+Refuses: KeyMissing, KeyRefused; keys that cannot be read at the start (UsageError). Keys that cannot be read later are
+         logged, and the ones before them stay.
+
+Keys come from a file, one a line, or from an environment variable, with spaces between them. They are kept and compared
+as digests, which takes the same time for every key and whatever is given.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
+import os
+from hashlib import sha256
 from pathlib import Path
 
 from rlway_client.errors import KeyMissing, KeyRefused, UsageError
+from rlway_serve.settings import Settings
+
+API_VARIABLE, ADMIN_VARIABLE = "RLWAY_API_KEYS", "RLWAY_ADMIN_KEYS"
+
+log = logging.getLogger(__name__)
 
 
 class Keys:
-    """The accepted API keys; without any, every caller is served."""
+    """The accepted keys; an admin key opens what an API key opens, and a scope without keys is open to all."""
 
-    def __init__(self, keys: list[bytes]) -> None:
-        self._keys = keys
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._api: list[bytes] = []
+        self._admin: list[bytes] = []
+        self._read()
 
-    @classmethod
-    def read(cls, path: Path | None) -> Keys:
-        """One key a line; blank lines and lines that start with `#` do not count."""
-        if path is None:
-            return cls([])
+    @property
+    def files(self) -> list[Path]:
+        """To be watched."""
+        return [path for path in (self._settings.api_keys, self._settings.admin_keys) if path is not None]
+
+    def reload(self) -> None:
+        """Reads the files again."""
+        try:
+            self._read()
+        except UsageError as error:
+            log.error("%s The keys before it stay.", error)
+        else:
+            log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
+
+    def check(self, authorization: bytes | None) -> bytes | None:
+        """Raises unless the header is `Bearer` and one of the keys; returns its digest, or None if none is needed."""
+        return _check(authorization, [*self._api, *self._admin]) if self._api else None
+
+    def check_admin(self, authorization: bytes | None) -> None:
+        """The same for what only administrators may see."""
+        if self._admin:
+            _check(authorization, self._admin)
+
+    def _read(self) -> None:
+        api = _read_scope("--api-keys", self._settings.api_keys, API_VARIABLE)
+        admin = _read_scope("--admin-keys", self._settings.admin_keys, ADMIN_VARIABLE)
+        self._api, self._admin = api, admin
+
+
+def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
+    scheme, _, given = (authorization or b"").partition(b" ")
+    given = given.strip()
+    if scheme.lower() != b"bearer" or not given:
+        raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
+    digest = sha256(given).digest()
+    if sum(hmac.compare_digest(digest, key) for key in keys) == 0:  # `any` would stop at the right one
+        raise KeyRefused("authorization: this API key is not accepted here.")
+    return digest
+
+
+def _read_scope(option: str, path: Path | None, variable: str) -> list[bytes]:
+    """The digests of a scope's keys. A file or a variable without a key is a mistake, not an open door."""
+    keys: list[bytes] = []
+    if path is not None:
         try:
             lines = [line.strip() for line in path.read_bytes().splitlines()]
         except OSError as error:
-            raise UsageError(f"--api-keys {path}: cannot be read: {error.strerror}.") from None
+            raise UsageError(f"{option} {path}: cannot be read: {error.strerror}.") from None
         keys = [line for line in lines if line and not line.startswith(b"#")]
         if not keys:
-            raise UsageError(f"--api-keys {path}: holds no key; expected one a line.")
-        return cls(keys)
-
-    def check(self, authorization: bytes | None) -> None:
-        """Raises unless the header is `Bearer` and one of the keys. Takes the same time whichever key it is."""
-        if not self._keys:
-            return
-        scheme, _, given = (authorization or b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not given.strip():
-            raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
-        given = given.strip()
-        if sum(hmac.compare_digest(given, key) for key in self._keys) == 0:  # `any` would stop at the right one
-            raise KeyRefused("authorization: this API key is not accepted here.")
+            raise UsageError(f"{option} {path}: holds no key; expected one a line.")
+    if variable in os.environ:
+        given = os.environb[variable.encode()].split()
+        if not given:
+            raise UsageError(f"{variable}: holds no key; expected one or several with spaces between, or no variable.")
+        keys += given
+    return [sha256(key).digest() for key in keys]

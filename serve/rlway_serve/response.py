@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from rlway_client.errors import InternalError, KeyMissing, QueueFull, RlwayError
+from rlway_client.errors import InternalError, KeyMissing, QueueFull, RlwayError, TooManyConnections
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 OCTETS = b"application/octet-stream"
+REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
 class Response:
@@ -40,6 +42,8 @@ def problem_response(error: RlwayError) -> Response:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, QueueFull):
         headers = ((b"retry-after", str(error.retry_after_s).encode()),)
+    elif isinstance(error, TooManyConnections):
+        headers = ((b"retry-after", b"1"),)
     elif isinstance(error, KeyMissing):
         headers = ((b"www-authenticate", b"Bearer"),)
     return Response(error.http, PROBLEM, _encode(error.problem()), headers)
@@ -57,6 +61,11 @@ def new_internal_error() -> InternalError:
     return InternalError(uuid.uuid4().hex)
 
 
+def read_request_id(value: bytes) -> bytes:
+    """The caller's `x-request-id`, if it is one that may be repeated in headers and logs."""
+    return value if REQUEST_ID.fullmatch(value) else b""
+
+
 def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
     """The headers that both lanes send, in their order."""
     return [
@@ -66,9 +75,13 @@ def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def write_response(response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:
+def write_response(
+    response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool, request_id: bytes = b""
+) -> bytes:
     """The answer as bytes, as uvicorn would write it."""
     headers = [*default_headers, *response_headers(response)]
+    if request_id:
+        headers.append((b"x-request-id", request_id))
     if not keep_alive:
         headers.append((b"connection", b"close"))
     lines = [b"%s: %s\r\n" % header for header in headers]

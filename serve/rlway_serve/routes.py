@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from rlway_serve.access import AccessLog
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.policy import ServedPolicy
+from rlway_serve.response import read_request_id
+from rlway_serve.settings import Settings
 
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 MAX_KNOWN_HEADS = 1024
@@ -24,14 +27,19 @@ class Head(NamedTuple):
     media_type: bytes
     authorization: bytes | None
     keep_alive: bool
+    path: bytes
+    request_id: bytes
 
 
 class HotRoutes:
     """What all hot connections of a server share."""
 
-    def __init__(self, endpoint: Endpoint, max_body_bytes: int) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None) -> None:
         self.endpoint = endpoint
-        self.max_body_bytes = max_body_bytes
+        self.settings = settings
+        self.max_in_flight = settings.max_in_flight
+        self.access_log = access_log
+        self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
         self.by_url: dict[bytes, ServedPolicy] = {}
         self.known_heads: dict[bytes, Head] = {}
         self.find_policies()
@@ -47,14 +55,16 @@ class HotRoutes:
 
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
-        if len(raw) <= MAX_KNOWN_HEAD_BYTES:
+        if len(raw) <= MAX_KNOWN_HEAD_BYTES and not head.request_id:
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.known_heads.clear()
             self.known_heads[raw] = head
 
-    def read_head(self, policy: ServedPolicy, headers: list[tuple[bytes, bytes]], parser: Any) -> Head | None:
+    def read_head(
+        self, policy: ServedPolicy, url: bytes, headers: list[tuple[bytes, bytes]], parser: Any
+    ) -> Head | None:
         """What parsed headers say, of several alike the first; None for what the hot lane does not read."""
-        body_bytes, media_type, authorization = -1, b"", None
+        body_bytes, media_type, authorization, request_id = -1, b"", None, b""
         for name, value in headers:
             if name == b"content-length":
                 body_bytes = int(value)
@@ -62,9 +72,11 @@ class HotRoutes:
                 media_type = media_type or value
             elif name == b"authorization":
                 authorization = value if authorization is None else authorization
-            elif name in SLOW_HEADERS:
+            elif name == b"x-request-id":
+                request_id = request_id or read_request_id(value)
+            elif name in self._slow_headers:
                 return None
         plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
-        if not plain or not 0 <= body_bytes <= self.max_body_bytes:
+        if not plain or not 0 <= body_bytes <= self.settings.max_body_bytes:
             return None
-        return Head(policy, body_bytes, media_type, authorization, parser.should_keep_alive())
+        return Head(policy, body_bytes, media_type, authorization, parser.should_keep_alive(), url, request_id)

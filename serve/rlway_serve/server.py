@@ -1,6 +1,7 @@
-"""A running server: a bound socket, one event loop, and an orderly end.
+"""A running server process: a bound socket, one event loop, and an orderly end.
 
-In:      settings.
+In:      settings; as a worker among several, the folder that they share, and a pipe whose end says that the parent is
+         gone.
 Out:     an exit when SIGTERM or SIGINT comes, after the requests in flight are answered.
 Refuses: a port in use (UsageError), models that cannot be served (BundleInvalid), before anything listens.
 """
@@ -8,36 +9,55 @@ Refuses: a port in use (UsageError), models that cannot be served (BundleInvalid
 from __future__ import annotations
 
 import asyncio
-import errno
+import gc
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
-from rlway_client.errors import UsageError
+from rlway_serve.access import AccessLog
 from rlway_serve.app import create_app
+from rlway_serve.bodies import BodyBudget
 from rlway_serve.endpoint import Endpoint
+from rlway_serve.envelope import Envelope
+from rlway_serve.exposition import Exposition
 from rlway_serve.hotlane import HotLane
 from rlway_serve.keys import Keys
 from rlway_serve.metrics import Metrics
+from rlway_serve.ports import bind
+from rlway_serve.rates import Rates
+from rlway_serve.reloading import Reloader, Watched, tls_context, watched_tls
 from rlway_serve.repository import Repository
 from rlway_serve.routes import HotRoutes
 from rlway_serve.settings import Settings
 
 
-def serve(settings: Settings, on_ready: Callable[[Repository, str], None]) -> None:
+def serve(
+    settings: Settings,
+    on_ready: Callable[[Repository, str], None],
+    shared: Path | None = None,
+    parent: socket.socket | None = None,
+) -> None:
     """Serves until told to stop; `on_ready` gets the policies and the base URL once requests are answered."""
+    keys = Keys(settings)
+    tls = tls_context(settings)
+    access_log = AccessLog(settings.access_log) if settings.access_log else None
     metrics = Metrics()
+    exposition = Exposition(metrics, shared)
     repository = Repository(settings, metrics)
     repository.load()
-    endpoint = Endpoint(repository, Keys.read(settings.api_keys))
+    rates = Rates(settings.max_rate) if settings.max_rate else None
+    endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), rates)
+    watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
+    reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
-    with bind(settings.host, settings.port) as listener:
-        routes = HotRoutes(endpoint, settings.max_body_bytes)
+    with bind(settings.host, settings.port, shared=shared is not None) as listener:
+        routes = HotRoutes(endpoint, settings, access_log)
         config = uvicorn.Config(
-            create_app(endpoint, metrics, settings),
+            Envelope(create_app(endpoint, exposition, settings), access_log),
             http=type("BoundHotLane", (HotLane,), {"routes": routes}),
             ws="none",
             loop="uvloop",
@@ -45,47 +65,54 @@ def serve(settings: Settings, on_ready: Callable[[Repository, str], None]) -> No
             log_config=None,
             access_log=False,
             server_header=False,
+            ssl_context_factory=(lambda *_: tls) if tls else None,
+            proxy_headers=False,  # what a client says about itself is not to be believed
             timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # typed int, used in call_later
             timeout_graceful_shutdown=settings.drain_s,  # type: ignore[arg-type]  # typed int, used in wait_for
         )
         host, port = listener.getsockname()[:2]
         address = f"[{host}]" if ":" in host else host
-        server = Server(config, endpoint, lambda: on_ready(repository, f"http://{address}:{port}"))
+        url = f"{'https' if tls else 'http'}://{address}:{port}"
+        server = Server(config, endpoint, exposition, reloader, parent, lambda: on_ready(repository, url))
         server.run(sockets=[listener])
         repository.close()
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket that owns the port, or a UsageError that says who does not."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise UsageError(f"--host {host}: not an address of this machine: {error.strerror}.") from None
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"--port {port}: in use on {host}; choose another, or 0 for any free one.") from None
-        raise UsageError(f"--host {host} --port {port}: cannot be bound: {error.strerror}.") from None
-    return listener
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, but it says when it is ready and when it stops, and an orderly stop is a success."""
 
-    def __init__(self, config: uvicorn.Config, endpoint: Endpoint, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        endpoint: Endpoint,
+        exposition: Exposition,
+        reloader: Reloader,
+        parent: socket.socket | None,
+        on_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._endpoint = endpoint
+        self._exposition = exposition
+        self._reloader = reloader
+        self._parent = parent
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._endpoint.repository.watch(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._endpoint.repository.watch(loop)
+        self._reloader.start(loop)
+        await self._exposition.start()
+        if self._parent is not None:
+            loop.add_reader(self._parent, self._on_parent_gone)
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again and again would delay answers
         self._on_ready()
+
+    def _on_parent_gone(self) -> None:
+        assert self._parent is not None
+        asyncio.get_running_loop().remove_reader(self._parent)
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._endpoint.draining = True

@@ -16,6 +16,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: Path
     host: str = "127.0.0.1"
     port: int = 8080  # 0 takes a free one
+    workers: int = 1  # processes on the port
     default_policy: str | None = None  # answers POST /act; by default the only policy there is
     poll_s: float = 1.0  # how often the models folder is looked at; 0 reads it once
     keep_versions: int = 2  # newest versions of a policy that stay loaded, besides those with a label
@@ -23,8 +24,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     buckets: bool | None = None  # pad runs to powers of two; by default on GPUs
     batch_invariant: bool = False  # every run has `max_batch` rows, so that nobody's bits depend on others
     max_batch: int = 256  # rows gathered into one run; a single request may bring more
+    max_rows: int = 4096  # of one request
     queue_capacity: int = 4096  # rows waiting per policy before requests get 429
+    max_in_flight: int = 64  # requests of one connection that are read before their answers are written
     max_body_bytes: int = 4 * 1024 * 1024
+    max_json_bytes: int = 1024 * 1024  # JSON is read on the event loop, for some 10 ms per MiB
+    max_header_bytes: int = 32 * 1024
+    max_buffered_bytes: int = 256 * 1024 * 1024  # of large bodies, over all connections
+    max_connections: int = 4096  # per worker
+    header_timeout_s: float = 10.0  # from a request's first byte to the end of its headers
+    body_timeout_s: float = 30.0  # from there to the end of its body
+    max_rate: float | None = None  # requests per second of one key, or of one address where there are no keys
     keep_alive_s: float = 75.0  # idle connections are closed after this
     drain_s: float = 10.0  # how long a stop waits for requests in flight
-    api_keys: Path | None = None  # one key a line; without a file every caller is served
+    api_keys: Path | None = None  # one key a line; without any key every caller is served
+    admin_keys: Path | None = None  # the same for /metrics
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    cors_origins: tuple[str, ...] = ()  # whose pages browsers may let ask
+    access_log: str | None = None  # a file, or `-` for stdout

@@ -50,7 +50,7 @@ class LoadedVersion:
         self.number = bundle.manifest.version
         self.stamp = stamp
         self.runtime = open_runtime(bundle, settings)
-        self.decoder = ActDecoder(bundle.manifest)
+        self.decoder = ActDecoder(bundle.manifest, settings)
         self.metrics = metrics.add(bundle.manifest.policy, self.number)
         self.batcher = Batcher(
             bundle.manifest,

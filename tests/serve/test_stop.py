@@ -35,7 +35,7 @@ def server(tmp_path: Path, log: Path) -> Iterator[Server]:
     """To be stopped: one policy that answers at once, and one that computes for a while."""
     linear_policy(tmp_path / "models")
     q_network_policy(tmp_path / "models", "slow", (2048, 2048))
-    with running_server(tmp_path / "models", log, "--queue-capacity", "50000") as server:
+    with running_server(tmp_path / "models", log, "--queue-capacity", "50000", "--max-rows", "50000") as server:
         yield server
 
 

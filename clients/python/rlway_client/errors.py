@@ -7,12 +7,16 @@ A message is one sentence that says the subject, what was expected, what was fou
     ├── KeyMissing                401   UNAUTHENTICATED
     ├── KeyRefused                403   PERMISSION_DENIED
     ├── NotFound                  404   NOT_FOUND
+    ├── RequestTimeout            408   DEADLINE_EXCEEDED
     ├── BodyTooLarge              413   OUT_OF_RANGE
     ├── MediaTypeUnsupported      415   INVALID_ARGUMENT
     ├── SpecViolated              422   INVALID_ARGUMENT     carries `faults`, each with its path
     ├── QueueFull                 429   RESOURCE_EXHAUSTED   carries `retry_after_s`
+    │   └── RateExceeded                likewise, for one caller that asks too often
+    ├── HeadersTooLarge           431   OUT_OF_RANGE
     ├── InternalError             500   INTERNAL             carries a request id, and nothing else
     ├── NotReady                  503   UNAVAILABLE
+    │   └── TooManyConnections          this server holds as many connections as it may
     ├── DeadlineExceeded          504   DEADLINE_EXCEEDED
     ├── UsageError                      a command was given what it cannot use; exits 2
     │   └── RuntimeMissing              a file cannot be run, because what runs such files is not installed
@@ -63,6 +67,12 @@ class NotFound(RlwayError):
     http, grpc, title = 404, "NOT_FOUND", "Not found"
 
 
+class RequestTimeout(RlwayError):
+    """The rest of a request did not come in time."""
+
+    http, grpc, title = 408, "DEADLINE_EXCEEDED", "Request timeout"
+
+
 class BodyTooLarge(RlwayError):
     http, grpc, title = 413, "OUT_OF_RANGE", "Body too large"
 
@@ -94,6 +104,14 @@ class QueueFull(RlwayError):
         super().__init__(message)
 
 
+class RateExceeded(QueueFull):
+    title = "Rate exceeded"
+
+
+class HeadersTooLarge(RlwayError):
+    http, grpc, title = 431, "OUT_OF_RANGE", "Request header fields too large"
+
+
 class InternalError(RlwayError):
     """Something failed that the caller can do nothing about; the log has the traceback under the same id."""
 
@@ -107,6 +125,10 @@ class InternalError(RlwayError):
 
 class NotReady(RlwayError):
     http, grpc, title = 503, "UNAVAILABLE", "Not ready"
+
+
+class TooManyConnections(NotReady):
+    pass
 
 
 class DeadlineExceeded(RlwayError):
@@ -148,8 +170,10 @@ _BY_STATUS: dict[int, type[RlwayError]] = {
         KeyMissing,
         KeyRefused,
         NotFound,
+        RequestTimeout,
         BodyTooLarge,
         MediaTypeUnsupported,
+        HeadersTooLarge,
         NotReady,
         DeadlineExceeded,
     )

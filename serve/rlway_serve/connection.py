@@ -1,0 +1,398 @@
+"""One HTTP/1.1 connection: the answers that are due on it, how much and how long it may ask, when it ends.
+
+In:      bytes from a socket, given to the lanes piece by piece.
+Out:     answers, in the order in which they were asked for.
+Refuses: what no lane can answer: bytes that are no HTTP (RequestMalformed), HeadersTooLarge, RequestTimeout for those
+         who send too slowly, TooManyConnections.
+
+Once `max_in_flight` requests of a connection wait for their answers, what it sent after them is held as bytes, and
+nothing more is read from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections import deque
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from rlway_client.errors import HeadersTooLarge, RequestMalformed, RlwayError, TooManyConnections
+from rlway_serve.patience import Patience
+from rlway_serve.response import Response, problem_response, write_response
+from rlway_serve.routes import Head, HotRoutes
+
+LINGER_S = 1.0
+PIECE_BYTES = 4096  # given to the parser at once: what it has begun cannot be held back any more
+
+
+class Extras:
+    """What few requests have: an id, a line in the access log, a large body."""
+
+    __slots__ = ("began_s", "body_bytes", "head", "reserved_bytes")
+
+    def __init__(self, head: Head, body_bytes: int, reserved_bytes: int) -> None:
+        self.head = head
+        self.body_bytes = body_bytes
+        self.reserved_bytes = reserved_bytes
+        self.began_s = time.perf_counter()
+
+
+class Slot:
+    """The place of one hot request among its connection's answers; calling it gives the answer."""
+
+    __slots__ = ("connection", "extras", "keep_alive", "response")
+
+    def __init__(self, connection: Connection, keep_alive: bool, extras: Extras | None = None) -> None:
+        self.connection = connection  # requests are taken from connections in turn
+        self.keep_alive = keep_alive
+        self.extras = extras
+        self.response: Response | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.connection.transport.is_closing()
+
+    @property
+    def peer(self) -> str | None:
+        """The caller's address."""
+        return self.connection.client[0] if self.connection.client else None
+
+    def __call__(self, response: Response) -> None:
+        self.response = response
+        self.connection.send_ready_slots()
+
+
+class Flow(FlowControl):
+    """uvicorn's, but nothing more is read while something is held, whatever the application asks for."""
+
+    holds = False
+
+    def resume_reading(self) -> None:
+        if not self.holds:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with limits. `routes` is set on a subclass made per server."""
+
+    routes: HotRoutes
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        # The request being read.
+        self._reading = False
+        self._number = 0  # of it, on this connection
+        self._for_asgi = False  # the application has begun with it
+        self._head: Head | None = None  # when it is hot
+        self._raw_head = b""  # its bytes, when they came in one piece
+        self._chunks: list[bytes] = []
+        self._body_left = 0  # of a hot one
+        self._reserved_bytes = 0
+        self._refusal: RlwayError | None = None  # its answer, once its body has passed by
+        self._in_headers = False
+        self._headers_bytes = 0
+        self._body_began = False
+        # The answers that are due.
+        self._slots: deque[Slot] = deque()
+        self._slots_empty: asyncio.Future[None] | None = None
+        self._asgi_open = 0  # requests that took the other lane and are not answered yet
+        self._running: RequestResponseCycle | None = None  # the one of them whose turn it is
+        self._parting: Response | None = None  # sent after them, before the connection closes
+        # The connection.
+        self.flow: Flow
+        self._held = b""  # what came while as many answers were due as may be
+        self._going_on = False  # with what is held, in the loop's next turn
+        self._half_closed = False  # by the peer, behind what is held
+        self._last = False  # no request is taken any more
+        self._closing = False  # closes once nothing is due
+        self._lingers = True  # after an answer that the peer may not expect
+        self._patience: Patience  # from the first moment of the connection
+
+    # What the lanes do.
+
+    @abstractmethod
+    def _ask_known(self, data: bytes) -> bytes:
+        """Asks for what can be read without the parser at the start of `data`; returns the rest."""
+
+    @abstractmethod
+    def _decline_upgrade(self, rest: bytes) -> bytes:
+        """What to read instead of a request that offers another protocol, and `rest`."""
+
+    # Answers.
+
+    def send_ready_slots(self) -> None:
+        """Writes the answers whose turn it is."""
+        slots, transport, default_headers = self._slots, self.transport, self.server_state.default_headers
+        while slots and (response := slots[0].response) is not None:
+            slot = slots.popleft()
+            if slot.extras is None:
+                # `_write`, where it need only send what was sent before: a call less for nearly every request.
+                if slot.keep_alive and response.written_with is default_headers and not transport.is_closing():
+                    self.server_state.total_requests += 1
+                    transport.write(response.written)
+                else:
+                    self._write(response, slot.keep_alive)
+            else:
+                self._close_extras(slot.extras, response)
+                self._write(response, slot.keep_alive, slot.extras.head.request_id)
+        if not slots and self._slots_empty is not None:
+            empty, self._slots_empty = self._slots_empty, None
+            if not empty.done():
+                empty.set_result(None)
+        if self._held:
+            self._go_on_soon()
+        if self._closing:
+            self._close_if_done()
+
+    def _close_extras(self, extras: Extras, response: Response) -> None:
+        self.routes.endpoint.bodies.release(extras.reserved_bytes)
+        if self.routes.access_log is not None:
+            head = extras.head
+            asked = (self.client, "POST", head.path, response.status, extras.body_bytes, len(response.body))
+            self.routes.access_log.write(*asked, extras.began_s, head.request_id)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._asgi_open -= 1
+        if self._held:
+            self._go_on_soon()
+        if self._for_asgi and self.cycle.response_complete and self.expect_100_continue and not self._body_began:
+            # Refused before its body was asked for: what comes next may be the body or not.
+            self._reading = self._for_asgi = False
+            self._last = self._closing = True
+        if self._closing:
+            self._close_if_done()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers bytes that are not HTTP, after the answers that are due, and closes."""
+        self.logger.debug("%s: %s", self.client, msg)
+        self._part(RequestMalformed("the request is not valid HTTP/1.1."))
+
+    def _part(self, error: RlwayError) -> None:
+        """Answers the request being read with `error`, after the answers that are due, and closes."""
+        if self._last and not self._reading:
+            return
+        answered = self._for_asgi and self.cycle.response_complete  # before it was whole
+        self._give_up_reading()
+        self._last = self._closing = True
+        self._parting = None if answered else problem_response(error)
+        self._close_if_done()
+
+    def _write(self, response: Response, keep_alive: bool, request_id: bytes = b"") -> None:
+        server_state, transport = self.server_state, self.transport
+        server_state.total_requests += 1
+        if transport.is_closing():
+            return
+        default_headers = server_state.default_headers
+        if request_id or not keep_alive:
+            transport.write(write_response(response, default_headers, keep_alive, request_id))
+            if not keep_alive:
+                transport.close()
+            return
+        # An answer that is given again and again is written once, until uvicorn renews its `date`, once a second.
+        if response.written_with is not default_headers:
+            response.written = write_response(response, default_headers, keep_alive)
+            response.written_with = default_headers
+        transport.write(response.written)
+
+    def _close_if_done(self) -> None:
+        if self._slots or self._asgi_open or self._reading:
+            return
+        parting, self._parting = self._parting, None
+        if parting is None or self.transport.is_closing():
+            self.transport.close()
+            return
+        if self.routes.access_log is not None:
+            sent = (parting.status, None, len(parting.body))
+            self.routes.access_log.write(self.client, "-", b"", *sent, time.perf_counter(), b"")
+        self.transport.write(write_response(parting, self.server_state.default_headers, keep_alive=False))
+        if self.scheme != "http" or not self._lingers:
+            self.transport.close()
+            return
+        # Closed at once, what the peer is still sending would be answered by a reset that may overtake the answer.
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _give_up_reading(self) -> None:
+        """The request being read will never be whole."""
+        broken = self.cycle
+        if self._for_asgi and not broken.response_complete:
+            broken.disconnected = True
+            broken.message_event.set()
+            self.pipeline = deque(waiting for waiting in self.pipeline if waiting[0] is not broken)
+            self._asgi_open -= 1
+        self._reading = self._for_asgi = False
+        self._head = None
+        self._body_left = 0
+        self._chunks.clear()
+        self.routes.endpoint.bodies.release(self._reserved_bytes)
+        self._reserved_bytes = 0
+
+    # The connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.flow = Flow(self.transport)
+        settings = self.routes.settings
+        self._patience = Patience(self.loop, settings, self._close_if_idle, self._part)
+        if len(self.connections) > settings.max_connections:
+            limit = settings.max_connections
+            self._lingers = False
+            self._part(TooManyConnections(f"the server holds {limit} connections already; try again in a second."))
+
+    def data_received(self, data: bytes) -> None:
+        if self._last:
+            return
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._patience.active_s = self.loop.time()
+        if self._held:
+            self._held += data
+            self.flow.pause_reading()
+            return
+        data = self._ask_known(data)
+        if data:
+            self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
+        """Reads requests until the data ends or as many answers are due as may be."""
+        while data and not self._last:
+            if self._due >= self.routes.max_in_flight:
+                self._held = data
+                self.flow.holds = True
+                self.flow.pause_reading()
+                break
+            piece_bytes = max(PIECE_BYTES, self._body_left)
+            data = self._parse(data[:piece_bytes]) + data[piece_bytes:]
+            if data:
+                data = self._ask_known(data)
+        if self._reading and not self._held:
+            self._patience.wait_for(self._number, self._in_headers)
+        else:
+            self._patience.wait_no_more()
+
+    def _parse(self, piece: bytes) -> bytes:
+        """Gives bytes to the parser; returns those that it has to read once more."""
+        headers = self.headers
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as offer:
+            return self._decline_upgrade(piece[offer.args[0] :])
+        except httptools.HttpParserError as error:
+            self.send_400_response(str(error))
+        else:
+            # Neither the parser nor uvicorn has a limit for headers.
+            unfinished = self._in_headers and self.headers is headers  # of one request, before and after these bytes
+            self._headers_bytes = self._headers_bytes + len(piece) if unfinished else 0
+            limit = self.routes.settings.max_header_bytes
+            if self._headers_bytes > limit:
+                self._part(HeadersTooLarge(f"headers: expected at most {limit} bytes, got more."))
+        return b""
+
+    @property
+    def _due(self) -> int:
+        """The answers that are due to whole requests."""
+        return len(self._slots) + self._asgi_open - (self._for_asgi and not self.cycle.response_complete)
+
+    def _go_on_soon(self) -> None:
+        if not self._going_on and not self.flow.write_paused and self._due <= self.routes.max_in_flight // 2:
+            self._going_on = True
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Reads what was held."""
+        self._going_on = False
+        held, self._held = self._held, b""
+        self.flow.holds = False
+        if not held or self.transport.is_closing():
+            return
+        held = self._ask_known(held)
+        if held:
+            self._take_in(held)
+        if self._held:
+            self._go_on_soon()
+        elif self._half_closed:
+            self._end_reading()
+            self._close_if_done()
+        else:
+            self.flow.resume_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The peer has said all that it will: it gets the answers that are due, then the connection closes."""
+        # Closing half of a TLS connection is not possible; and what nobody waits for needs no answer.
+        if self.scheme != "http":
+            return False
+        if self._held:
+            self._half_closed = True
+            return True
+        self._end_reading()
+        return bool(self._slots or self._asgi_open)
+
+    def _end_reading(self) -> None:
+        self._give_up_reading()
+        self._last = self._closing = True
+        self._patience.wait_no_more()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None:
+            # uvicorn tells the request that came last; the one that is being answered may be another.
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+        self.flow.read_paused = False  # a pipelined application would resume reading from what has gone
+        self._give_up_reading()
+        self._held = b""
+        self._patience.end()
+        if self._slots_empty is not None and not self._slots_empty.done():
+            self._slots_empty.set_result(None)
+
+    def shutdown(self) -> None:
+        """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
+        self._closing = True
+        self._last = not self._reading
+        if self._slots and not self._asgi_open and not self._reading:
+            self._slots[-1].keep_alive = False
+        elif self._asgi_open:
+            self.cycle.keep_alive = False
+        self._close_if_done()
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: take no more requests from it until it does."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._held:
+            self._go_on_soon()
+        else:
+            self.flow.resume_reading()
+
+    def _close_if_idle(self) -> bool:
+        """Closes unless answers are due; returns whether this has to be asked again."""
+        if self._slots or self._asgi_open:
+            return True
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+            self.transport.abort()  # the peer does not read
+            return False
+        self.transport.close()
+        return True

@@ -1,0 +1,88 @@
+"""Serves in one process, or in several workers on one port.
+
+In:      settings.
+Out:     an exit when SIGTERM or SIGINT comes, after the requests in flight are answered.
+Refuses: what `server` refuses, in one process as in several.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlway_serve.ports import reserved_port
+from rlway_serve.settings import Settings
+from rlway_serve.workers import Link, Workers
+
+OTHER_FILES = 256  # besides connections
+KILL_AFTER_S = 5.0  # when a worker has not ended that long after its drain
+
+log = logging.getLogger(__name__)
+
+
+class Facts(msgspec.Struct):
+    """What is known once requests are answered."""
+
+    url: str
+    policies: list[dict[str, Any]]
+
+
+def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
+    """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
+    _allow_connections(settings.max_connections)
+    if settings.workers == 1:
+        from rlway_serve.server import serve as serve_here
+
+        serve_here(settings, lambda repository, url: on_ready(_facts(repository, url)))
+        return
+    with (
+        reserved_port(settings.host, settings.port) as port,
+        tempfile.TemporaryDirectory(prefix="rlway-workers-") as folder,
+    ):
+        shared = msgspec.structs.replace(settings, port=port)
+
+        def run(link: Link) -> None:
+            from rlway_serve.server import serve as serve_here
+
+            serve_here(
+                shared, lambda repository, url: link.report_ready(_facts(repository, url)), Path(folder), link.socket
+            )
+
+        _preload()
+        workers = Workers(
+            settings.workers,
+            run,
+            lambda ready: on_ready(msgspec.json.decode(ready, type=Facts)),
+            stop_within_s=settings.drain_s + KILL_AFTER_S,
+        )
+        workers.supervise()
+
+
+def _allow_connections(count: int) -> None:
+    """Raises this process's limit of open files as far as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < wanted:
+        log.warning("--max-connections %d: the system allows %d open files only.", count, granted)
+
+
+def _preload() -> None:
+    """What every worker imports and what starts no thread: a new worker then begins in half the time."""
+    import fastapi  # noqa: F401
+    import prometheus_client  # noqa: F401
+    import uvicorn  # noqa: F401
+    import uvloop  # noqa: F401
+
+
+def _facts(repository: Any, url: str) -> Facts:
+    return Facts(url, [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready])
