@@ -1,6 +1,7 @@
 """The bundle: every file of one version, published in one rename.
 
-In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel.
+In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel; observations,
+         if the source has none of its own.
 Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
 Refuses: files that do not act as the SavedModel does, a disk that is full (ExportRefused); then nothing is published.
 """
@@ -24,15 +25,15 @@ from rlway_client.evidence import FILE as EVIDENCE_FILE
 from rlway_client.files import folder_that_appears_whole, sha256
 from rlway_client.manifest import Manifest, Measured, Parity, encode_manifest
 from rlway_client.parity import summarize
-from rlway_client.specs import AnyArray
 from rlway_export import drafts, parity
 from rlway_export.card import model_card
 from rlway_export.draft import Draft
 from rlway_export.measurement import Runnable, measure
+from rlway_export.observations import Observations, Origin
 from rlway_export.returns import Evaluation
-from rlway_export.source import Source
+from rlway_export.saved_policy import SavedPolicy
+from rlway_export.source import Facts, Source
 from rlway_export.targets import Target
-from rlway_export.training import training_facts
 from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
@@ -47,19 +48,18 @@ def write_bundle(
     targets: Sequence[Target],
     on_step: Callable[[str], None],
     episodes: int = 0,
+    observations: Path | None = None,
 ) -> Bundle:
     """Converts, compares, plays so many episodes with every file, and publishes; `on_step` is told what happens."""
     for folder in (models, models / name):
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: expected a folder of bundles, got a file.")
-    observations = source.observations()
     drafts.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))
         try:
             with folder_that_appears_whole(path) as draft, drafts.alive(draft):
-                manifest = _describe(source, name, int(path.name))
-                _fill(draft, source, observations, manifest, targets, on_step, episodes)
+                manifest = _fill(draft, source, name, int(path.name), targets, on_step, episodes, observations)
                 if (draft / "model.onnx").exists():
                     publish_config(path.parent, manifest)  # now: there is never a version without it
         except FileExistsError:
@@ -90,41 +90,49 @@ def _next_version(policy: Path) -> int:
 def _fill(
     folder: Path,
     source: Source,
-    observations: AnyArray,
-    manifest: Manifest,
+    name: str,
+    version: int,
     targets: Sequence[Target],
     on_step: Callable[[str], None],
     episodes: int,
-) -> None:
+    given: Path | None,
+) -> Manifest:
+    on_step(f"baking {source.title} into the SavedModel")
+    policy = source.materialize(folder)
+    observations = Observations.find(policy.interface, given, source.recorded)
+    for note in policy.notes:
+        on_step(f"note: {note}")
+    manifest = _describe(source.facts, policy, observations.origin, name, version)
     evaluation = Evaluation(manifest, episodes) if episodes else None
-    on_step(f"baking checkpoint {source.checkpoint} into the SavedModel")
-    draft = Draft(folder, source.materialize(folder), manifest, observations)
+    evidence = parity.gather(policy, observations.arrays)
+    draft = Draft(folder, policy, manifest, evidence)
     for target in targets:
         on_step(f"converting to {target.title}")
         target.write(draft)
     on_step("comparing every file with the SavedModel")
-    evidence = parity.gather(draft.policy, observations)
     runners = [target.open(draft) for target in targets]
     files = [Runnable(folder / t.files[-1], r.run, r.batch_sizes) for t, r in zip(targets, runners, strict=True)]
     details = [
-        parity.judge(evidence, manifest.action, file.path, runner, target.tolerance)
+        parity.judge(evidence, policy.interface, file.path, runner, target.tolerance)
         for target, file, runner in zip(targets, files, runners, strict=True)
     ]
     summary = [summarize(rows) for rows in details]
     for target, row in zip(targets, summary, strict=True):
         _refuse_failure(target, row)
     on_step("measuring every file" + f", and playing {episodes} episodes with it" * bool(episodes))
-    saved_model = Runnable(folder / SAVED_MODEL, lambda x: draft.policy.run_act(x["observation"], x["noise"]))
+    saved_model = Runnable(folder / SAVED_MODEL, policy.run_act)
     measured = [measure(file, manifest, evidence.inputs, evaluation) for file in (saved_model, *files)]
     _write_report(folder / "parity.json", details, measured)
     evidence.excerpt().write(folder / EVIDENCE_FILE)
-    for name in SHOWN:
-        if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, folder / name)
+    for shown in SHOWN:
+        if (source.folder / shown).is_file():
+            shutil.copyfile(source.folder / shown, folder / shown)
     manifest = msgspec.structs.replace(manifest, parity=summary, measured=[found for found, _ in measured])
     (folder / "README.md").write_text(model_card(manifest, folder), encoding="utf-8")
     checksums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    (folder / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=checksums)))
+    manifest = msgspec.structs.replace(manifest, files=checksums)
+    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
+    return manifest
 
 
 def _write_report(path: Path, details: list[list[Parity]], measured: list[tuple[Measured, list[float]]]) -> None:
@@ -139,27 +147,23 @@ def _write_report(path: Path, details: list[list[Parity]], measured: list[tuple[
 def _refuse_failure(target: Target, row: Parity) -> None:
     if not row.passed:
         found = f"{row.max_difference:.2e} and {row.argmax_flips} changed actions in {row.observations} observations"
+        if row.state_difference is not None:
+            found += f", the state off by {row.state_difference:.2e}"
         raise ExportRefused(
             f"{row.file} does not act as the SavedModel does: expected {row.threshold}, got {found}; "
             f"nothing was published; leave {target.name} out of --formats to export without it."
         )
 
 
-def _describe(source: Source, name: str, version: int) -> Manifest:
+def _describe(facts: Facts, policy: SavedPolicy, compared_over: Origin, name: str, version: int) -> Manifest:
     """The manifest but for what is known only at the end: parity and checksums."""
-    run = source.run
     return Manifest(
         policy=name,
         version=version,
-        algorithm=run.algorithm,
-        env=run.env,
-        observation=run.observation,
-        action=run.action,
-        action_values=run.action_values,
-        max_episode_steps=run.max_episode_steps,
-        noise=run.noise,
-        outputs=run.outputs,
-        training=training_facts(source.folder, run, source.checkpoint),
+        compared_over=compared_over,
+        notes=policy.notes,
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts._asdict(),
+        **policy.interface._asdict(),
     )

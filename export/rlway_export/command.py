@@ -23,7 +23,9 @@ Each = Literal["better", "new"]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder, as `rlway train` leaves it.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run of `rlway train`, folder of PolicySavedModelTrigger, or SavedModel.")
+    ],
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
     policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
     checkpoint: Annotated[
@@ -32,6 +34,14 @@ def export(
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")
     ] = DEFAULT_FORMATS,
+    observations: Annotated[
+        Path | None,
+        typer.Option(help="NPZ file of observations to compare over, an array by the name of each tensor, rows first."),
+    ] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="Module to import first, which defines types that a SavedModel refers to."),
+    ] = None,
     evaluate: Annotated[
         int, typer.Option(help="Play so many episodes with every file and with the SavedModel, greedily.", min=0)
     ] = 0,
@@ -69,17 +79,21 @@ def export(
         return
     if each is not None or poll_s is not None:
         raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
-    from rlway_export.source import Source  # light; what is wrong with the run is said before TensorFlow loads
+    from rlway_export.open_source import open_source  # light; what is wrong is said before TensorFlow loads
 
-    source = Source.open(run, checkpoint or "best")
+    source = open_source(run, checkpoint or "best")
     console = Console(stderr=True)
+
+    def show(step: str) -> None:
+        console.print(f"  {step}", style="yellow" if step.startswith("note: ") else "dim", markup=False, soft_wrap=True)
+
     with quiet_tensorflow():
         from rlway_export.bundle_writer import write_bundle
+        from rlway_export.saved_policy import import_named
 
-        def show(step: str) -> None:
-            console.print(f"  {step}", style="dim")
-
-        bundle = write_bundle(source, models, policy, targets, show, evaluate)
+        for module in imports or ():
+            import_named(module)
+        bundle = write_bundle(source, models, policy, targets, show, evaluate, observations)
     if as_json:
         _print_json(bundle)
     else:

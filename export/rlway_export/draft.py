@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rlway_client.evidence import Evidence
 from rlway_client.manifest import Manifest
-from rlway_client.specs import AnyArray
 from rlway_export.onnx_file import convert_to_onnx
-from rlway_export.source import SavedPolicy
+from rlway_export.saved_policy import SavedPolicy
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Draft:
     folder: Path
     policy: SavedPolicy
     manifest: Manifest  # without parity and checksums, which are known only at the end
-    observations: AnyArray  # that the trained policy visited
+    evidence: Evidence  # what the SavedModel answers
 
     @cached_property
     def onnx_model(self) -> Any:

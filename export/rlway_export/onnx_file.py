@@ -2,7 +2,7 @@
 
 In:      the SavedModel's `act`.
 Out:     `model.onnx`: inputs and outputs named as in the manifest, which is in the file's metadata, too.
-Refuses: an operation that ONNX lacks (ExportRefused names it).
+Refuses: an operation that ONNX lacks (ExportRefused names it, and the layer).
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import METADATA_KEY, Manifest, encode_manifest
-from rlway_export.source import SavedPolicy
+from rlway_export.onnx_graph import free_batch
+from rlway_export.saved_policy import SavedPolicy
 
 OPSET = 17
 
 
 def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> Any:
     """The model, with inputs and outputs named as the manifest does."""
-    model = _convert(policy)
-    _name_tensors(model, sorted(spec.name for spec in [manifest.action, *manifest.outputs]))
+    model = free_batch(_convert(policy))
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
     model.producer_name = "rlway"
@@ -36,26 +38,53 @@ def write_onnx(model: Any, destination: Path) -> None:
 
 
 def _convert(policy: SavedPolicy) -> Any:
+    import onnx
     import tf2onnx
 
-    act, signature = policy.module(batch=None).act, policy.signature(batch=None)
+    frozen = policy.frozen()
+    inputs, outputs = [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
+    given = [spec.name for spec in policy.interface.inputs]
+    returned = sorted(spec.name for spec in policy.interface.results)  # as TensorFlow returns a dict's values
     try:
-        model, _ = tf2onnx.convert.from_function(act, input_signature=signature, opset=OPSET)
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=dict(zip([*inputs, *outputs], [*given, *returned], strict=True)),
+            opset=OPSET,
+            custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
+        )
     except Exception as error:  # tf2onnx raises plain ValueErrors and worse
         raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {str(error).splitlines()[0]}.") from error
+    for node in model.graph.node:
+        if not onnx.defs.has(node.op_type, node.domain):
+            raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {node.name} is made of.")
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model
 
 
-def _name_tensors(model: Any, names: list[str]) -> None:
-    """Names outputs and batch dimension; TensorFlow returns a dict's values sorted by key, under its own names."""
-    graph = model.graph
-    if len(graph.output) != len(names):
-        raise ExportRefused(f"ONNX: expected the outputs {names}, got {[o.name for o in graph.output]}.")
-    new = {output.name: name for output, name in zip(graph.output, names, strict=True)}
-    for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
-    for output in graph.output:
-        output.name = new[output.name]
-    for value in [*graph.input, *graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+def _broadcast_args(context: Any, node: Any, *_: Any, **__: Any) -> None:
+    """The shape that two shapes broadcast to, which ONNX has no operator for: that of a sum of such tensors."""
+    import onnx
+    from tf2onnx.utils import make_name
+
+    (shape, dtype), outputs = (context.get_shape(node.output[0]), context.get_dtype(node.output[0])), node.output
+    zero = context.make_const(make_name("zero"), np.array(0, np.float32)).output[0]
+    shapes = [context.make_node("Cast", [given], attr={"to": onnx.TensorProto.INT64}).output[0] for given in node.input]
+    tensors = [context.make_node("Expand", [zero, given]).output[0] for given in shapes]
+    context.remove_node(node.name)
+    found = context.make_node("Shape", context.make_node("Add", tensors).output).output
+    context.make_node("Cast", found, attr={"to": dtype}, outputs=outputs, shapes=[shape], dtypes=[dtype])
+
+
+def _select(context: Any, node: Any, *_: Any, **__: Any) -> None:
+    """A choice. tf2onnx would multiply both sides by 0 and 1 and add them up, and 0 · ∞ is NaN."""
+    from tf2onnx.onnx_opset.controlflow import Select
+
+    node.set_attr("handles_nan", True)
+    Select.version_9(context, node)
+    node.attr.pop("handles_nan", None)
+
+
+HANDLERS = {"BroadcastArgs": _broadcast_args, "Select": _select, "SelectV2": _select}

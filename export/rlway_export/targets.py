@@ -58,7 +58,7 @@ def _tflite(title: str, file: str, precision: Precision, tolerance: Tolerance, n
     def write(draft: Draft) -> None:
         from rlway_export.tflite_file import write_tflite
 
-        write_tflite(draft.policy, precision, draft.observations, draft.folder / file)
+        write_tflite(draft.policy, precision, draft.evidence.inputs, draft.folder / file)
 
     return Target(name, title, (file,), write, tolerance)
 

@@ -1,12 +1,13 @@
 """The policy as one TFLite file, for robots: float32, or with weights and arithmetic of fewer bits.
 
-In:      the SavedModel's `act`; for int8, observations to learn the ranges from.
-Out:     one row at a time, float32 inputs and outputs, builtin operations only.
+In:      the SavedModel's `act`; for int8, inputs to learn the ranges from.
+Out:     one row at a time, inputs and outputs as the manifest has them, builtin operations only.
 Refuses: an operation that TFLite lacks (ExportRefused names it): no flex delegate, no custom operations.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,9 @@ import numpy as np
 
 from rlway_client.errors import ExportRefused
 from rlway_client.muting import muted
-from rlway_client.parity import spread
+from rlway_client.parity import Arrays, rows_of, spread
 from rlway_client.runners import SIGNATURE
-from rlway_client.specs import AnyArray
-from rlway_export.source import SavedPolicy
+from rlway_export.saved_policy import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 
@@ -28,9 +28,11 @@ CALIBRATION_ROWS = 300
 # forces an action is 1e30, and eight bits that reach there have no room for a Q-value.
 NOT_QUANTIZED = ("ADD", "ARG_MAX", "DIV", "EXP", "MAXIMUM", "MINIMUM", "MUL", "RSQRT", "SPLIT", "SQRT", "SUB", "TANH")
 LAYERS = ("CONV_2D", "FULLY_CONNECTED")
+# What the converter says of an operation that has no counterpart, with its place in TensorFlow's graph.
+LACKING = re.compile(r"""\["\w+:", "([^"@]+)[^\n]*'tf\.(\w+)' op is neither""")
 
 
-def write_tflite(policy: SavedPolicy, precision: Precision, observations: AnyArray, destination: Path) -> None:
+def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, destination: Path) -> None:
     """Converts with a static batch of one: XNNPACK refuses tensors of unknown size."""
     import tensorflow as tf
 
@@ -39,14 +41,20 @@ def write_tflite(policy: SavedPolicy, precision: Precision, observations: AnyArr
         # By way of a SavedModel, because only then the file keeps the names of inputs and outputs.
         tf.saved_model.save(module, folder, signatures={SIGNATURE: module.act})
         try:
-            content = _convert(folder, policy, precision, observations)
+            content = _convert(folder, precision, inputs)
         except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise ExportRefused(f"TFLite: the policy's graph cannot be converted: {reason}.") from error
+            raise ExportRefused(f"TFLite: {_reason(str(error))}.") from error
     destination.write_bytes(content)
 
 
-def _convert(folder: str, policy: SavedPolicy, precision: Precision, observations: AnyArray) -> bytes:
+def _reason(error: str) -> str:
+    lacking = LACKING.search(error)
+    if lacking is not None:
+        return f"has no operation for {lacking[2]}, which {lacking[1]} is made of"
+    return f"the policy's graph cannot be converted: {error.splitlines()[0]}"
+
+
+def _convert(folder: str, precision: Precision, inputs: Arrays) -> bytes:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
@@ -56,20 +64,22 @@ def _convert(folder: str, policy: SavedPolicy, precision: Precision, observation
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
-        return _quantize(converter, policy, observations, _delicate_layers(folder))
+        return _quantize(converter, inputs, _delicate_layers(folder))
     content: bytes = converter.convert()
     return content
 
 
-def _quantize(converter: Any, policy: SavedPolicy, observations: AnyArray, delicate: list[str]) -> bytes:
-    """Eight bits where the arithmetic is; ranges are those of the observations."""
+def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
+    """Eight bits where the arithmetic is; ranges are those of the inputs."""
     import tensorflow as tf
 
-    zeros = np.zeros((1, policy.run.noise.size), np.float32)
+    chosen = {name: spread(array, CALIBRATION_ROWS) for name, array in inputs.items()}
+    if "noise" in chosen:
+        chosen["noise"] = np.zeros_like(chosen["noise"])
 
-    def dataset() -> Iterator[tuple[str, dict[str, AnyArray]]]:
-        for row in spread(observations, CALIBRATION_ROWS):
-            yield SIGNATURE, {"observation": row[None], "noise": zeros}
+    def dataset() -> Iterator[tuple[str, Arrays]]:
+        for i in range(rows_of(chosen)):
+            yield SIGNATURE, {name: array[i : i + 1] for name, array in chosen.items()}
 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.representative_dataset = dataset

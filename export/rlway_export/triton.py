@@ -31,9 +31,8 @@ def publish_config(policy: Path, manifest: Manifest) -> None:
 
 def triton_config(manifest: Manifest) -> str:
     """The configuration as protobuf text."""
-    inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
-    outputs = [manifest.action, *manifest.outputs]
-    tensors = [("input", spec) for spec in inputs] + [("output", spec) for spec in outputs]
+    face = manifest.interface
+    tensors = [("input", spec) for spec in face.inputs] + [("output", spec) for spec in face.results]
     return (
         f"{OURS}"
         f"name: {json.dumps(manifest.policy)}\n"

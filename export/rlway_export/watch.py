@@ -21,7 +21,7 @@ from rlway_client.files import sha256
 from rlway_client.run import Kept, kept_checkpoints, read_job
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.command import Each
-from rlway_export.source import Source
+from rlway_export.run_source import RunSource
 from rlway_export.targets import Target
 from rlway_export.training import better_than_before, known_so_far
 
@@ -50,7 +50,9 @@ class Watch:
             try:
                 if self._is_published(source):
                     continue
-                bundle = write_bundle(source, self._models, self._policy, self._targets, lambda _: None, self._episodes)
+                bundle = write_bundle(
+                    source, self._models, self._policy, self._targets, lambda _: None, episodes=self._episodes
+                )
             except (FileNotFoundError, RlwayError) as error:
                 if self._weights(source).is_file():  # a resumed training forgets what it will train anew
                     missing += 1
@@ -62,7 +64,7 @@ class Watch:
 
     def _follow(
         self, poll_s: float, parent_ended: threading.Event | None, note: Callable[[str], None]
-    ) -> Iterator[Source]:
+    ) -> Iterator[RunSource]:
         """Checkpoints in the order in which they are kept, each once."""
         seen: set[Kept] = set()
         ended = parent_ended or threading.Event()
@@ -78,7 +80,7 @@ class Watch:
                 seen.add(fresh[0])
                 run = known_so_far(self._run)
                 if run is not None:
-                    yield Source(self._run, run, fresh[0].iteration)
+                    yield RunSource(self._run, run, fresh[0].iteration)
             elif finished:
                 return
             else:
@@ -93,10 +95,10 @@ class Watch:
         better = better_than_before(self._run)
         return [one for one in kept if one.iteration in better]
 
-    def _weights(self, source: Source) -> Path:
+    def _weights(self, source: RunSource) -> Path:
         return self._run / f"policies/checkpoints/policy_checkpoint_{source.checkpoint:010d}" / WEIGHTS
 
-    def _is_published(self, source: Source) -> bool:
+    def _is_published(self, source: RunSource) -> bool:
         """Whether some version has these very weights, whatever their file was called in which run."""
         weights = sha256(self._weights(source))
         folder = self._models / self._policy

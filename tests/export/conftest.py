@@ -14,7 +14,7 @@ with quiet_tensorflow():
     import tf_agents  # noqa: F401  so that its notices are over before a test reads stderr
 
     from rlway_export.bundle_writer import write_bundle
-    from rlway_export.source import Source
+    from rlway_export.run_source import RunSource
     from rlway_export.targets import TARGETS
 
 
@@ -28,7 +28,9 @@ def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The same run in all formats. Not to be changed by a test."""
     folder = tmp_path_factory.mktemp("formats") / "models"
-    bundle = write_bundle(Source.open(trained_run, "best"), folder, "cartpole", list(TARGETS.values()), lambda _: None)
+    bundle = write_bundle(
+        RunSource.open(trained_run, "best"), folder, "cartpole", list(TARGETS.values()), lambda _: None
+    )
     return Bundle.open(bundle.path)
 
 

@@ -22,7 +22,7 @@ from rlway_client.manifest import METADATA_KEY, decode_manifest
 from rlway_client.specs import AnyArray
 from rlway_export import drafts
 from rlway_export.bundle_writer import write_bundle
-from rlway_export.source import Source
+from rlway_export.run_source import RunSource
 from rlway_export.targets import TARGETS
 from tests.conftest import TRAIN, run_command
 
@@ -117,10 +117,10 @@ def test_the_onnx_file_stands_alone(bundle: Bundle) -> None:
 
 
 def test_the_onnx_graph_has_no_leftover_shape_arithmetic(bundle: Bundle) -> None:
-    """A Q-network of three layers is ten operations: what it computes, and nothing about shapes."""
+    """A Q-network of three layers is seven operations: what it computes, and nothing about shapes."""
     operations = [node.op_type for node in onnx.load(bundle.path / "model.onnx").graph.node]
-    assert set(operations) <= {"MatMul", "Gemm", "Add", "Relu", "ArgMax", "Cast"}
-    assert len(operations) <= 11
+    assert set(operations) <= {"MatMul", "Gemm", "Add", "Relu", "ArgMax"}
+    assert len(operations) <= 8
 
 
 def test_the_tflite_file_needs_builtin_operations_only(bundle: Bundle) -> None:
@@ -153,7 +153,7 @@ def test_tensorflows_own_tool_reads_the_bundle(bundle: Bundle) -> None:
 
 def test_two_exports_at_once_take_a_version_each(trained_run: Path, tmp_path: Path) -> None:
     """The slower one finds its number taken when it is done, and begins again with the next."""
-    source, models, steps = Source.open(trained_run, "best"), tmp_path / "models", list[str]()
+    source, models, steps = RunSource.open(trained_run, "best"), tmp_path / "models", list[str]()
 
     def meanwhile(step: str) -> None:
         steps.append(step)
@@ -174,7 +174,7 @@ def test_what_a_killed_export_left_is_cleared_away_by_the_next(trained_run: Path
         os.utime(policy / name, (0, 0))
     with folder_that_appears_whole(policy / "7") as draft, drafts.alive(draft):
         os.utime(draft, (0, 0))
-        write_bundle(Source.open(trained_run, "best"), tmp_path / "models", "cartpole", [], lambda _: None)
+        write_bundle(RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [], lambda _: None)
         assert {path.name for path in policy.iterdir()} == {"1", ".git", ".1.notdraft9", draft.name}
 
 
@@ -242,7 +242,7 @@ def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
 
 def test_episodes_are_played_with_every_file_from_equal_seeds(trained_run: Path, tmp_path: Path) -> None:
     """The float32 file earns what the SavedModel does, episode by episode but for near ties; the card says so."""
-    source = Source.open(trained_run, "best")
+    source = RunSource.open(trained_run, "best")
     targets = [TARGETS["onnx"], TARGETS["tflite"]]
     bundle = write_bundle(source, tmp_path / "models", "cartpole", targets, lambda _: None, episodes=4)
     assert [(m.file, m.episodes) for m in bundle.manifest.measured] == [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -14,30 +13,34 @@ from onnx import numpy_helper
 
 from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused
+from rlway_client.interface import Interface
 from rlway_client.manifest import Parity
-from rlway_client.parity import Runner, summarize
-from rlway_client.run import Job, read_run
+from rlway_client.parity import Arrays, Runner, summarize
+from rlway_client.run import read_run
 from rlway_client.runners import OnnxRunner
-from rlway_client.specs import AnyArray, TensorSpec
+from rlway_client.specs import TensorSpec
 from rlway_export import bundle_writer, parity
 from rlway_export.draft import Draft
-from rlway_export.source import SavedPolicy, Source
+from rlway_export.run_source import RunSource
+from rlway_export.saved_policy import ActPolicy
+from rlway_export.source import Facts
 from rlway_export.targets import FLOAT32, TARGETS, parse_formats
 
 
 @pytest.fixture(scope="session")
-def policy(trained_run: Path, bundle: Bundle) -> SavedPolicy:
-    return SavedPolicy(bundle.path, read_run(trained_run))
+def policy(trained_run: Path, bundle: Bundle) -> ActPolicy:
+    return ActPolicy(bundle.path, read_run(trained_run).interface)
 
 
 @pytest.fixture(scope="session")
-def observations(trained_run: Path) -> AnyArray:
-    return Source.open(trained_run, "best").observations()
+def observations(trained_run: Path) -> Arrays:
+    with np.load(trained_run / "observations.npz") as arrays:
+        return dict(arrays)
 
 
-def judge(policy: SavedPolicy, runner: Runner, observations: AnyArray) -> list[Parity]:
+def judge(policy: ActPolicy, runner: Runner, observations: Arrays) -> list[Parity]:
     """As the exporter judges a float32 file."""
-    return parity.judge(parity.gather(policy, observations), policy.run.action, Path("file"), runner, FLOAT32)
+    return parity.judge(parity.gather(policy, observations), policy.interface, Path("file"), runner, FLOAT32)
 
 
 def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:
@@ -52,7 +55,7 @@ def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:
 
 
 def test_a_file_with_other_weights_does_not_pass(
-    policy: SavedPolicy, bundle: Bundle, observations: AnyArray, tmp_path: Path
+    policy: ActPolicy, bundle: Bundle, observations: Arrays, tmp_path: Path
 ) -> None:
     """One column of weights off by 0.1 changes actions, and the report counts them."""
     found = summarize(judge(policy, nudged(bundle, 0.1, tmp_path / "m.onnx"), observations))
@@ -61,9 +64,7 @@ def test_a_file_with_other_weights_does_not_pass(
     assert found.smallest_flip_gap is not None
 
 
-def test_an_untouched_file_passes_at_every_batch_size(
-    policy: SavedPolicy, bundle: Bundle, observations: AnyArray
-) -> None:
+def test_an_untouched_file_passes_at_every_batch_size(policy: ActPolicy, bundle: Bundle, observations: Arrays) -> None:
     """The same observations in batches of 1, 7 and 64 give the SavedModel's values."""
     details = judge(policy, OnnxRunner(bundle.path / "model.onnx"), observations)
     assert [p.batch_sizes for p in details] == [[1], [7], [64]]
@@ -85,13 +86,13 @@ def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path
     expected = r"^model\.onnx does not act as the SavedModel does: expected .*, got .*; leave onnx out of --formats"
     with pytest.raises(ExportRefused, match=expected):
         bundle_writer.write_bundle(
-            Source.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None
+            RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None
         )
     assert not (tmp_path / "models").exists()
 
 
 @pytest.fixture(scope="session")
-def gaussian(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> SavedPolicy:
+def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
     """A continuous policy as a SavedModel: action = mean + magnitude · tanh(loc + scale · noise)."""
     kernel = tf.Variable(np.random.default_rng(3).standard_normal((3, 2)).astype(np.float32))
 
@@ -106,23 +107,22 @@ def gaussian(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Sav
     module.act = tf.function(act, input_signature=signature)
     path = tmp_path_factory.mktemp("gaussian") / "saved_model"
     tf.saved_model.save(module, str(path))
-    run = msgspec.structs.replace(
-        read_run(trained_run),
-        algorithm="sac",
+    interface = Interface(
         observation=[TensorSpec("observation", (3,), "float32")],
         action=TensorSpec("action", (2,), "float32", -1, 3),
         noise=TensorSpec("noise", (2,), "float32"),
+        state=[],
         outputs=[TensorSpec("loc", (2,), "float32"), TensorSpec("scale", (2,), "float32")],
     )
-    return SavedPolicy(path, run)
+    return ActPolicy(path, interface)
 
 
-def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: SavedPolicy, tmp_path: Path) -> None:
+def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: ActPolicy, tmp_path: Path) -> None:
     """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
-    run: Job = gaussian.run
-    manifest = bundle_writer._describe(Source(tmp_path, run, 0), "gaussian", 1)
-    rows = np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)
-    draft = Draft(tmp_path, gaussian, manifest, rows)
+    facts = Facts("sac", None, None, None, {})
+    manifest = bundle_writer._describe(facts, gaussian, "given", "gaussian", 1)
+    rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
+    draft = Draft(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
     for target in parse_formats("onnx,tflite"):
         target.write(draft)
         found = summarize(judge(gaussian, target.open(draft), rows))

@@ -40,14 +40,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no observations": (lambda f: (f / "observations.npz").unlink(), "observations.npz: cannot be read"),
     "other observations": (lambda f: save_observations(f, np.zeros((5, 3))), "expected rows of float32[4], got"),
     "no checkpoint": (lambda f: shutil.rmtree(f / "policies/checkpoints"), "has no checkpoint"),
-    "a memory": (
-        lambda f: edit_run(f, state=[{"name": "state_h", "shape": [8], "dtype": "float32"}]),
-        "its policy remembers from step to step (state_h); only policies without memory can be exported yet",
-    ),
-    "a dict": (
-        lambda f: edit_run(f, observation=[{"name": "o", "shape": [4], "dtype": "float32", "path": ["body", "at"]}]),
-        "its policy observes a dict of arrays (body/at); only policies that observe one vector can be exported yet",
-    ),
     "cut checkpoint": (damage_checkpoints, "cannot be loaded into"),
     "cut graph": (lambda f: cut(f / "policies/greedy_policy/saved_model.pb"), "cannot be loaded"),
 }

@@ -14,6 +14,7 @@ from onnx import TensorProto
 from rlway_client.bundle import Bundle
 from rlway_client.errors import BundleInvalid, ExportRefused, UsageError
 from rlway_client.exploration import FORCED, Explore, draw_noise
+from rlway_client.interface import Interface
 from rlway_client.manifest import Parity
 from rlway_client.onnx_metadata import read_manifest
 from rlway_client.parity import Limit, Runner, Tolerance, compare, limit_for, summarize
@@ -22,7 +23,9 @@ from rlway_client.runners import OnnxRunner, open_runner
 from rlway_client.specs import AnyArray, TensorSpec
 from rlway_export import bundle_writer, parity
 from rlway_export.draft import Draft
-from rlway_export.source import SavedPolicy, Source
+from rlway_export.run_source import RunSource
+from rlway_export.saved_policy import ActPolicy
+from rlway_export.source import Facts
 from rlway_export.targets import TARGETS, parse_formats
 
 FILES = {
@@ -36,7 +39,13 @@ FILES = {
     "policy_model.cc",
     "policy_model_int8.cc",
 }
-DISCRETE = TensorSpec("action", (), "int64", 0, 1)
+DISCRETE = Interface(
+    observation=[TensorSpec("observation", (4,), "float32")],
+    action=TensorSpec("action", (), "int64", 0, 1),
+    noise=TensorSpec("noise", (2,), "float32"),
+    state=[],
+    outputs=[TensorSpec("q_values", (2,), "float32")],
+)
 
 
 def parity_of(bundle: Bundle, file: str) -> Parity:
@@ -60,7 +69,7 @@ MEAN, SPREAD = np.array([100.0, 0.0, -5.0, 0.01]), np.array([10.0, 1.0, 0.1, 0.0
 
 
 @pytest.fixture
-def normalizing(trained_run: Path, tmp_path: Path) -> SavedPolicy:
+def normalizing(trained_run: Path, tmp_path: Path) -> ActPolicy:
     """A discrete policy that sees observations as rlway_train's perception makes them."""
     generator = np.random.default_rng(3)
     module = tf.Module()
@@ -79,7 +88,7 @@ def normalizing(trained_run: Path, tmp_path: Path) -> SavedPolicy:
     signature = [tf.TensorSpec([None, n], tf.float32, name=name) for name, n in (("observation", 4), ("noise", 2))]
     module.act = tf.function(act, input_signature=signature)
     tf.saved_model.save(module, str(tmp_path / "saved"))
-    return SavedPolicy(tmp_path / "saved", read_run(trained_run))
+    return ActPolicy(tmp_path / "saved", read_run(trained_run).interface)
 
 
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
@@ -117,7 +126,7 @@ def test_the_float16_network_takes_and_gives_float32(every_format: Bundle) -> No
     """Matrix products are of float16; noise, and what it is added to, stays float32; the manifest is inside."""
     model = onnx.shape_inference.infer_shapes(onnx.load(every_format.path / "model.fp16.onnx"), strict_mode=True)
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*model.graph.value_info, *model.graph.output]}
-    products = [node.output[0] for node in model.graph.node if node.op_type == "MatMul"]
+    products = [node.output[0] for node in model.graph.node if node.op_type in ("Gemm", "MatMul")]
     assert len(products) == 3
     assert {kinds[name] for name in products} == {TensorProto.FLOAT16}
     assert [v.type.tensor_type.elem_type for v in model.graph.input] == [TensorProto.FLOAT] * 2
@@ -167,7 +176,7 @@ def test_a_format_that_fails_is_named_with_what_to_leave_out(trained_run: Path, 
     """Held to the float32 threshold, float16 is refused, and nothing is published."""
     strict = TARGETS["tflite-fp16"]._replace(tolerance=TARGETS["tflite"].tolerance)
     with pytest.raises(ExportRefused, match=r"^model\.fp16\.tflite does not act .* leave tflite-fp16 out of --formats"):
-        bundle_writer.write_bundle(Source.open(trained_run, "best"), tmp_path / "m", "c", [strict], lambda _: None)
+        bundle_writer.write_bundle(RunSource.open(trained_run, "best"), tmp_path / "m", "c", [strict], lambda _: None)
     assert not (tmp_path / "m").exists()
 
 
@@ -222,9 +231,9 @@ def test_the_onnx_runner_names_a_file_that_it_cannot_load(tmp_path: Path) -> Non
 def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tmp_path: Path) -> None:
     """A SAC run in all formats passes the gate, and any of them gives nearly the SavedModel's actions by itself."""
     targets = list(TARGETS.values())
-    source = Source.open(continuous_run, "best")
+    source = RunSource.open(continuous_run, "best")
     bundle = bundle_writer.write_bundle(source, tmp_path / "models", "pendulum", targets, lambda _: None)
-    rows = source.observations()[:100]
+    rows: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:100]
     noise = draw_noise(Explore(sigma=1.0), len(rows), 1, np.random.default_rng(3))
     noise[::2] = 0.0
     saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold its variables weakly
@@ -236,15 +245,15 @@ def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tm
         np.testing.assert_allclose(found, expected, rtol=0, atol=4 * target.tolerance.relative, err_msg=target.name)
 
 
-def test_a_policy_that_normalises_does_so_in_every_format(normalizing: SavedPolicy, tmp_path: Path) -> None:
+def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy, tmp_path: Path) -> None:
     """Mean and spread are folded into the files, and what is far off is clipped, in C as in ONNX and TFLite."""
     rows = (np.random.default_rng(0).standard_normal((2100, 4)) * SPREAD + MEAN).astype(np.float32)
     rows[::50] *= 1e6  # as far as clipping goes
-    manifest = bundle_writer._describe(Source(tmp_path, normalizing.run, 1), "normalizing", 1)
-    draft = Draft(tmp_path, normalizing, manifest, rows)
-    evidence = parity.gather(normalizing, rows)
+    manifest = bundle_writer._describe(Facts("dqn", None, None, None, {}), normalizing, "given", "normalizing", 1)
+    evidence = parity.gather(normalizing, {"observation": rows})
+    draft = Draft(tmp_path, normalizing, manifest, evidence)
     for target in TARGETS.values():
         target.write(draft)
         path = tmp_path / target.files[-1]
-        found = summarize(parity.judge(evidence, manifest.action, path, target.open(draft), target.tolerance))
+        found = summarize(parity.judge(evidence, manifest.interface, path, target.open(draft), target.tolerance))
         assert found.passed, (target.name, found)

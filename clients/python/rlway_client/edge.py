@@ -33,6 +33,11 @@ class EdgePolicy:
             raise UsageError("running TFLite files needs LiteRT: pip install 'rlway-client[edge]'.") from None
         self.bundle = Bundle.open(newest_bundle(Path(bundle)))
         self.manifest = self.bundle.manifest
+        if len(self.manifest.observation) != 1 or self.manifest.state:
+            raise BundleInvalid(
+                f"{self.bundle.path}: its policy takes several arrays or remembers, which cannot be run here yet; only "
+                f"policies of one array and no memory can."
+            )
         if file not in self.manifest.files:
             raise BundleInvalid(f"{self.bundle.path}: has no {file}; export the policy with that format.")
         try:

@@ -48,18 +48,18 @@ class Evidence(NamedTuple):
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Evidence:
         """All of it, after a look at its shapes."""
-        inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
+        inputs, results = manifest.interface.inputs, manifest.interface.results
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 evidence = cls(
                     {spec.name: arrays[f"inputs.{spec.name}"] for spec in inputs},
-                    {spec.name: arrays[f"expected.{spec.name}"] for spec in (manifest.action, *manifest.outputs)},
+                    {spec.name: arrays[f"expected.{spec.name}"] for spec in results},
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise BundleInvalid(f"{path}: cannot be read: {error}.") from None
         rows = len(evidence.inputs[inputs[0].name]) if evidence.inputs[inputs[0].name].ndim else 0
         known = {**evidence.inputs, **evidence.expected}
-        for spec in (*inputs, manifest.action, *manifest.outputs):
+        for spec in (*inputs, *results):
             _check(path, spec, known[spec.name].shape, rows)
         return evidence
 

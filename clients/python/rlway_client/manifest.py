@@ -8,11 +8,12 @@ Refuses: another schema version, missing or mistyped fields.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from rlway_client.errors import BundleInvalid, UsageError
+from rlway_client.interface import Interface
 from rlway_client.specs import TensorSpec
 
 MANIFEST_SCHEMA = 1
@@ -26,8 +27,9 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     observations: int  # how many rows were compared
     batch_sizes: list[int]  # in how large batches the file was run
-    max_difference: float  # of actions (continuous) or Q-values (discrete), absolute
+    max_difference: float  # of actions (continuous) or Q-values (discrete; 0 without them), absolute
     mean_difference: float
+    state_difference: float | None = None  # the largest of what a policy with a memory remembers, absolute
     argmax_flips: int  # rows whose discrete action differs
     smallest_flip_gap: float | None  # the smallest gap of the two best Q-values among them; None without flips
     passed: bool
@@ -35,6 +37,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     # The same in numbers, for whoever compares again; None in manifests of before they were written down.
     allowed_difference: float | None = None  # absolute, as max_difference
     allowed_flips: float | None = None  # the share of rows; None allows flips of near ties only
+    allowed_state_difference: float | None = None  # absolute, as state_difference
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,21 +70,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = MANIFEST_SCHEMA
     policy: str
     version: int
-    algorithm: str
+    algorithm: str | None  # None, as with `env`: the source did not say
     env: str | None
     observation: list[TensorSpec]  # the leaves, in the order of the model's inputs
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the clock that ended its training episodes
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
-    state: list[TensorSpec] = []
-    outputs: list[TensorSpec] = []  # besides the action: `q_values`, or `loc` and `scale`
+    state: list[TensorSpec] = []  # goes in with `reset`, and comes out as `next_<name>`
+    outputs: list[TensorSpec] = []  # besides the action and the state: `q_values`, or `loc` and `scale`
     training: dict[str, Any] = {}
+    notes: list[str] = []  # what its reader should know of the source, a sentence each
     parity: list[Parity] = []
+    # Where the observations of the parity come from: the trained policy's episodes, a file, or uniform draws.
+    compared_over: Literal["visited", "given", "sampled"] = "visited"
     measured: list[Measured] = []  # the SavedModel and every file; empty in bundles of before these were measured
     files: dict[str, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
     versions: dict[str, str] = {}
     created: str = ""  # UTC, ISO 8601
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
 
 
 def decode_manifest(content: bytes, where: str) -> Manifest:

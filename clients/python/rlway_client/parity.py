@@ -5,7 +5,8 @@ Out:     `Parity`: the worst and the mean difference, changed actions, whether i
 Refuses: nothing; the exporter and `rlway verify` refuse what did not pass.
 
 A continuous policy is judged by its actions, as a share of their range; a discrete one by its Q-values, as a share of
-the largest, and by the actions that came out differently.
+the largest, and by the actions that came out differently: by these alone, where it does not tell its Q-values. What a
+policy remembers is judged as a share of the largest number in it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from rlway_client.interface import Interface
 from rlway_client.manifest import Parity
-from rlway_client.specs import AnyArray, FloatArray, TensorSpec
+from rlway_client.specs import AnyArray, TensorSpec
 
 Arrays = dict[str, AnyArray]  # by the name of the input or output, first dimension B
 
@@ -35,7 +37,7 @@ class Tolerance(NamedTuple):
 
     relative:  the largest difference, as a share of the action's range or of the largest |q|.
     flips:     the largest share of discrete actions that may change; None: only those whose two best Q-values are
-               closer than the largest difference allowed.
+               closer than the largest difference allowed, and none where the Q-values are not known.
     """
 
     relative: float
@@ -48,30 +50,43 @@ class Limit(NamedTuple):
     difference: float
     flips: float | None
     words: str
+    state: float | None = None  # None: it remembers nothing
 
 
-def limit_for(action: TensorSpec, tolerance: Tolerance, expected: Arrays) -> Limit:
+def limit_for(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
     """What the tolerance comes to for a policy with these answers."""
+    limit = _limit_of_actions(interface, tolerance, expected)
+    if not interface.state:
+        return limit
+    largest = max(float(np.abs(expected[spec.name]).max()) for spec in interface.next_state)
+    allowed = tolerance.relative * max(1.0, largest)
+    return limit._replace(words=f"{limit.words}; |Δstate| ≤ {allowed:.1e}", state=allowed)
+
+
+def _limit_of_actions(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
     share = f"{tolerance.relative:g}"
-    if not action.is_discrete:
-        low, high = action.bounds()
+    if not interface.action.is_discrete:
+        low, high = interface.action.bounds()
         scale = float(np.max(high - low))
         if not np.isfinite(scale):  # unbounded: judged by the actions that there are
             scale = max(1.0, float(np.abs(expected["action"]).max()))
         return Limit(tolerance.relative * scale, None, f"|Δaction| ≤ {share} of the action's range ({scale:g})")
-    allowed = tolerance.relative * max(1.0, float(np.abs(expected["q_values"]).max()))
+    changed = f"at most {tolerance.flips:.0%} of the actions changed" if tolerance.flips else "no action changed"
+    if interface.judged is None:
+        return Limit(0.0, tolerance.flips or 0.0, changed)
+    allowed = tolerance.relative * max(1.0, float(np.abs(expected[interface.judged]).max()))
     words = f"|Δq| ≤ {allowed:.1e} ({share} of the largest |q|), "
     if tolerance.flips is None:
         return Limit(allowed, None, words + "no flip unless the best two are closer than that")
-    return Limit(allowed, tolerance.flips, words + f"at most {tolerance.flips:.0%} of the actions changed")
+    return Limit(allowed, tolerance.flips, words + changed)
 
 
 def compare(
-    file: str, runner: Runner, action: TensorSpec, limit: Limit, inputs: Arrays, expected: Arrays
+    file: str, runner: Runner, interface: Interface, limit: Limit, inputs: Arrays, expected: Arrays
 ) -> list[Parity]:
     """One `Parity` per batch size of the runner."""
     return [
-        _judge(file, batch, action, limit, inputs["noise"], expected, _run_in_batches(runner, inputs, batch))
+        _judge(file, batch, interface, limit, inputs, expected, _run_in_batches(runner, inputs, batch))
         for batch in runner.batch_sizes
     ]
 
@@ -85,12 +100,14 @@ def summarize(details: list[Parity]) -> Parity:
         batch_sizes=[batch for p in details for batch in p.batch_sizes],
         max_difference=max(p.max_difference for p in details),
         mean_difference=max(p.mean_difference for p in details),
+        state_difference=max((p.state_difference for p in details if p.state_difference is not None), default=None),
         argmax_flips=max(p.argmax_flips for p in details),
         smallest_flip_gap=min(gaps) if gaps else None,
         passed=all(p.passed for p in details),
         threshold=details[0].threshold,
         allowed_difference=details[0].allowed_difference,
         allowed_flips=details[0].allowed_flips,
+        allowed_state_difference=details[0].allowed_state_difference,
     )
 
 
@@ -102,36 +119,60 @@ def spread(rows: AnyArray, most: int) -> AnyArray:
     return chosen
 
 
+def rows_of(arrays: Arrays) -> int:
+    """How many rows they hold; each holds as many."""
+    return len(next(iter(arrays.values())))
+
+
 def _run_in_batches(runner: Runner, inputs: Arrays, batch: int) -> Arrays:
-    rows = len(inputs["noise"])
     parts: list[Arrays] = []
-    for start in range(0, rows, batch):
+    for start in range(0, rows_of(inputs), batch):
         part = runner.run({name: value[start : start + batch] for name, value in inputs.items()})
         parts.append({name: np.array(value) for name, value in part.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _judge(
-    file: str, batch: int, action: TensorSpec, limit: Limit, noise: FloatArray, expected: Arrays, found: Arrays
+    file: str, batch: int, interface: Interface, limit: Limit, inputs: Arrays, expected: Arrays, found: Arrays
 ) -> Parity:
-    compared = "q_values" if action.is_discrete else "action"
-    difference = np.abs(expected[compared].astype(np.float64) - found[compared])
+    rows = rows_of(expected)
+    difference = _difference(expected, found, [interface.judged] if interface.judged else [])
+    state = _difference(expected, found, [spec.name for spec in interface.next_state]) if interface.state else None
+    flips = np.flatnonzero(_flipped(interface.action, expected, found))
     gaps: AnyArray = np.zeros(0)  # between the two best, where another action came out
-    if action.is_discrete:
-        flipped = np.flatnonzero(expected["action"] != found["action"])
-        scores = np.sort((expected["q_values"] + noise)[flipped], axis=-1)
-        gaps = scores[:, -1] - scores[:, -2] if len(flipped) else gaps
-    few = (gaps < limit.difference).all() if limit.flips is None else len(gaps) <= limit.flips * len(noise)
+    if interface.judged and len(flips):
+        noise = inputs["noise"] if interface.noise else 0.0
+        scores = np.sort((expected[interface.judged] + noise)[flips], axis=-1)
+        gaps = scores[:, -1] - scores[:, -2]
+    few = (gaps < limit.difference).all() if limit.flips is None else len(flips) <= limit.flips * rows
+    near = difference.max() <= limit.difference  # false for NaN, too
+    remembers = state is None or limit.state is None or state.max() <= limit.state
     return Parity(
         file=file,
-        observations=len(noise),
+        observations=rows,
         batch_sizes=[batch],
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
-        argmax_flips=len(gaps),
+        state_difference=None if state is None else float(state.max()),
+        argmax_flips=len(flips),
         smallest_flip_gap=float(gaps.min()) if len(gaps) else None,
-        passed=bool(difference.max() <= limit.difference and few),  # false for NaN, too
+        passed=bool(near and few and remembers),
         threshold=limit.words,
         allowed_difference=limit.difference,
         allowed_flips=limit.flips,
+        allowed_state_difference=limit.state,
     )
+
+
+def _difference(expected: Arrays, found: Arrays, names: list[str]) -> AnyArray:
+    """Of all elements of these outputs, one after the other; without outputs, none."""
+    parts = [np.abs(expected[name].astype(np.float64) - found[name]).ravel() for name in names]
+    return np.concatenate(parts) if parts else np.zeros(1)
+
+
+def _flipped(action: TensorSpec, expected: Arrays, found: Arrays) -> AnyArray:  # -> [rows]
+    """Where another discrete action came out."""
+    if not action.is_discrete:
+        return np.zeros(0, np.bool_)
+    changed = np.asarray(expected["action"] != found["action"])
+    return np.asarray(changed.reshape(len(changed), -1).any(axis=1))

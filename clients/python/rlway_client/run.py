@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rlway_client.errors import RunInvalid
+from rlway_client.interface import Interface
 from rlway_client.specs import TensorSpec
 
 RUN_SCHEMA = 1
@@ -45,6 +46,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name
     hyperparameters: dict[str, Any]
     versions: dict[str, str]
+
+    @property
+    def interface(self) -> Interface:
+        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
 
 
 class Run(Job, frozen=True, kw_only=True):

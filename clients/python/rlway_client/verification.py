@@ -47,7 +47,12 @@ def _verify(bundle: Bundle, published: Parity, evidence: Evidence, compile_c: bo
         raise BundleInvalid(f"{path}: the manifest has a parity of it, but no checksum or no limit.")
     if path.suffix == ".c" and not compile_c:
         return Verdict(published.file, "not run", "with --compile-c it is compiled and run, as code from this bundle")
-    limit = Limit(published.allowed_difference, published.allowed_flips, published.threshold)
+    limit = Limit(
+        published.allowed_difference,
+        published.allowed_flips,
+        published.threshold,
+        published.allowed_state_difference,
+    )
     try:
         found = _compare(path, manifest, limit, evidence)
     except RuntimeMissing as error:
@@ -59,7 +64,7 @@ def _verify(bundle: Bundle, published: Parity, evidence: Evidence, compile_c: bo
 def _compare(path: Path, manifest: Manifest, limit: Limit, evidence: Evidence) -> Parity:
     runner = open_runner(path, manifest)
     try:
-        return summarize(compare(path.name, runner, manifest.action, limit, *evidence))
+        return summarize(compare(path.name, runner, manifest.interface, limit, *evidence))
     except RuntimeMissing:
         raise
     except Exception as error:  # each runtime has its own for inputs that a file does not take

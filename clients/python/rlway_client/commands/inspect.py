@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlway_client.bundle import Bundle, newest_bundle
@@ -35,12 +36,17 @@ def inspect(
 
 def _show(bundle: Bundle, console: Console, alone: bool) -> None:
     manifest = bundle.manifest
-    console.print(f"[bold]{manifest.policy}[/] version {manifest.version}  ({manifest.algorithm}, {manifest.env})")
+    source = ", ".join(name for name in (manifest.algorithm, manifest.env) if name) or "a SavedModel of TF-Agents"
+    console.print(f"[bold]{manifest.policy}[/] version {manifest.version}  ({source})")
     checked = "one file by itself" if alone else f"all {len(manifest.files)} checksums right"
     console.print(f"exported {manifest.created}, {checked}")
+    for note in manifest.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
     console.print(_tensors(manifest))
     if manifest.parity:
         console.print(parity_table(manifest))
+        if manifest.compared_over != "visited":
+            console.print(f"compared over observations that were {manifest.compared_over}")
     if manifest.measured:
         console.print(measured_table(manifest))
     if alone:
@@ -53,8 +59,7 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
 
 def _tensors(manifest: Manifest) -> Table:
     table = Table("tensor", "spec", "bounds", box=None, header_style="bold")
-    rows = [*manifest.observation, manifest.action, *([manifest.noise] if manifest.noise else []), *manifest.outputs]
-    for spec in rows:
+    for spec in (*manifest.interface.inputs, *manifest.interface.results):
         table.add_row(spec.name, spec.label, _bounds(spec))
     return table
 

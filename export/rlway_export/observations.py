@@ -1,0 +1,90 @@
+"""The observations over which files are compared, and from which int8 learns its ranges.
+
+In:      a file of them, arrays by the name of the observation's tensor; or nothing but the specs.
+Out:     `Observations`: arrays by name, and where they come from.
+Refuses: a file that cannot be read, or whose arrays do not fit the policy (one sentence that names array and shape).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from rlway_client.errors import RlwayError, RunInvalid, UsageError
+from rlway_client.interface import Interface
+from rlway_client.parity import Arrays
+from rlway_client.specs import AnyArray, TensorSpec
+
+SAMPLED_ROWS = 4096
+LARGEST_DRAW = 10  # of whole numbers without bounds
+Origin = Literal["visited", "given", "sampled"]
+
+
+class Observations(NamedTuple):
+    """At least one row."""
+
+    arrays: Arrays  # [N, …] by name
+    origin: Origin
+
+    @classmethod
+    def find(cls, interface: Interface, given: Path | None, recorded: Path | None) -> Observations:
+        """Those of the given file, else those that belong to the source, else drawn within the bounds."""
+        if given is not None:
+            return cls(read_observations(given, interface, UsageError), "given")
+        if recorded is not None:
+            return cls(read_observations(recorded, interface, RunInvalid), "visited")
+        generator = np.random.default_rng(0)
+        return cls({spec.name: _draw(spec, generator) for spec in interface.observation}, "sampled")
+
+
+def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:
+    """Rows of the observation's tensors; `refusal` is raised for a file that has not got them."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {spec.name: arrays[spec.name] for spec in interface.observation}
+    except KeyError as error:
+        names = ", ".join(spec.name for spec in interface.observation)
+        raise refusal(f"{path}: cannot be read: {error.args[0]}; expected the arrays {names}.") from None
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise refusal(f"{path}: cannot be read: {error}.") from None
+    rows = {len(array) if array.ndim else 0 for array in found.values()}
+    converted = {}
+    for spec in interface.observation:
+        array = found[spec.name]
+        if array.shape[1:] != spec.shape or not array.shape[:1] or not len(array):
+            got = f"an array of shape {list(array.shape)}"
+            raise refusal(f"{path}: {spec.name}: expected rows of {spec.label}, got {got}.")
+        converted[spec.name] = _convert(path, array, spec, refusal)
+    if len(rows) > 1:
+        raise refusal(f"{path}: expected as many rows of each array, got {sorted(rows)}.")
+    return converted
+
+
+def _convert(path: Path, array: AnyArray, spec: TensorSpec, refusal: type[RlwayError]) -> AnyArray:
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise refusal(f"{path}: {spec.name}: expected finite {spec.dtype}, got NaN, infinity or no numbers.")
+    with np.errstate(all="ignore"):
+        converted: AnyArray = array.astype(spec.numpy_dtype)
+    if spec.numpy_dtype.kind != "f" and (converted != array).any():
+        raise refusal(f"{path}: {spec.name}: expected {spec.dtype}, got {array.dtype} that is none.")
+    return converted
+
+
+def _draw(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:  # -> [SAMPLED_ROWS, …]
+    """Uniform where there are bounds on both sides, else normal, on the right side of the one that there is."""
+    shape = (SAMPLED_ROWS, *spec.shape)
+    kind = spec.numpy_dtype.kind
+    if kind == "b":
+        return generator.random(shape) < 0.5
+    low, high = spec.bounds()
+    if kind in "iu":
+        least = 0 if kind == "u" else -LARGEST_DRAW
+        low, high = np.where(np.isfinite(low), low, least), np.where(np.isfinite(high), high, LARGEST_DRAW)
+        return generator.integers(low, np.maximum(low, high), shape, endpoint=True).astype(spec.numpy_dtype)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    start, width = np.where(bounded, low, 0.0), np.where(bounded, high - low, 1.0)
+    drawn = np.where(bounded, start + width * generator.random(shape), generator.standard_normal(shape))
+    return np.clip(drawn, low, high).astype(spec.numpy_dtype)

@@ -1,0 +1,68 @@
+"""What a policy takes and gives, by name and in order; and who says that it cannot run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rlway_client.bundle import Bundle
+from rlway_client.edge import EdgePolicy
+from rlway_client.errors import BundleInvalid
+from rlway_client.interface import Interface
+from rlway_client.manifest import Manifest, encode_manifest
+from rlway_client.specs import TensorSpec
+from tests.bundles import linear_policy
+
+VECTOR = TensorSpec("observation", (4,), "float32")
+CHOICE, PUSH = TensorSpec("action", (), "int64", 0, 1), TensorSpec("action", (2,), "float32", -1, 1)
+NOISE, CELLS = TensorSpec("noise", (2,), "float32"), TensorSpec("cells", (8,), "float32")
+Q_VALUES = TensorSpec("q_values", (2,), "float32")
+
+
+def names(specs: list[TensorSpec]) -> list[str]:
+    return [spec.name for spec in specs]
+
+
+def test_a_memory_goes_in_with_reset_and_comes_out_as_the_next_one() -> None:
+    """No two tensors of a file have one name."""
+    policy = Interface([VECTOR], CHOICE, NOISE, [CELLS], [Q_VALUES])
+    assert names(policy.inputs) == ["observation", "noise", "cells", "reset"]
+    assert names(policy.results) == ["action", "q_values", "next_cells"]
+    assert policy.results[-1].shape == CELLS.shape
+
+
+def test_without_noise_and_memory_there_are_no_inputs_for_them() -> None:
+    """A stock policy takes its observation and gives its action."""
+    policy = Interface([VECTOR], CHOICE, None, [], [])
+    assert names(policy.inputs) == ["observation"]
+    assert names(policy.results) == ["action"]
+
+
+@pytest.mark.parametrize(
+    ("action", "outputs", "judged"), [(CHOICE, [Q_VALUES], "q_values"), (CHOICE, [], None), (PUSH, [], "action")]
+)
+def test_a_policy_is_judged_by_what_has_digits(action: TensorSpec, outputs: Any, judged: str | None) -> None:
+    """Q-values of a discrete policy that tells them, actions of a continuous one."""
+    assert Interface([VECTOR], action, None, [], outputs).judged == judged
+
+
+def test_a_manifest_of_before_memories_is_still_read(tmp_path: Path) -> None:
+    """Its new fields have values of their own."""
+    manifest = linear_policy(tmp_path).manifest
+    assert (manifest.notes, manifest.compared_over) == ([], "visited")
+    assert names(manifest.interface.inputs) == ["observation", "noise"]
+
+
+@pytest.mark.parametrize("change", [{"state": [CELLS]}, {"observation": [VECTOR, TensorSpec("more", (1,), "float32")]}])
+def test_a_robot_refuses_what_it_would_run_wrongly(change: dict[str, Any], tmp_path: Path) -> None:
+    """Rather than leave out the state, or all arrays but the first."""
+    pytest.importorskip("ai_edge_litert")
+    bundle = linear_policy(tmp_path)
+    manifest: Manifest = msgspec.structs.replace(bundle.manifest, **change)
+    (bundle.path / "manifest.json").write_bytes(encode_manifest(manifest))
+    assert Bundle.open(bundle.path).manifest == manifest
+    with pytest.raises(BundleInvalid, match="takes several arrays or remembers, which cannot be run here yet"):
+        EdgePolicy(bundle.path)

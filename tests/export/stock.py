@@ -1,0 +1,171 @@
+"""Small policies made with TF-Agents alone, as anybody's program makes them. Nothing of RLway is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.agents.behavioral_cloning.behavioral_cloning_agent import BehavioralCloningAgent
+from tf_agents.agents.categorical_dqn.categorical_dqn_agent import CategoricalDqnAgent
+from tf_agents.agents.ddpg.actor_network import ActorNetwork
+from tf_agents.agents.ddpg.actor_rnn_network import ActorRnnNetwork
+from tf_agents.agents.ddpg.critic_network import CriticNetwork
+from tf_agents.agents.ddpg.critic_rnn_network import CriticRnnNetwork
+from tf_agents.agents.ddpg.ddpg_agent import DdpgAgent
+from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
+from tf_agents.agents.ppo.ppo_clip_agent import PPOClipAgent
+from tf_agents.agents.sac.sac_agent import SacAgent
+from tf_agents.agents.sac.tanh_normal_projection_network import TanhNormalProjectionNetwork
+from tf_agents.agents.td3.td3_agent import Td3Agent
+from tf_agents.networks.actor_distribution_network import ActorDistributionNetwork
+from tf_agents.networks.actor_distribution_rnn_network import ActorDistributionRnnNetwork
+from tf_agents.networks.categorical_q_network import CategoricalQNetwork
+from tf_agents.networks.q_network import QNetwork
+from tf_agents.networks.q_rnn_network import QRnnNetwork
+from tf_agents.networks.value_network import ValueNetwork
+from tf_agents.networks.value_rnn_network import ValueRnnNetwork
+from tf_agents.policies.greedy_policy import GreedyPolicy
+from tf_agents.policies.policy_saver import PolicySaver
+from tf_agents.specs.tensor_spec import BoundedTensorSpec
+from tf_agents.trajectories import time_step_spec
+
+LAYER = (16,)
+VECTOR = BoundedTensorSpec([4], tf.float32, -2, 2, "observation")
+SCALAR = BoundedTensorSpec([], tf.float32, 0, 1, "observation")
+IMAGE = BoundedTensorSpec([84, 84, 4], tf.uint8, 0, 255, "observation")
+DICT = {
+    "wall": BoundedTensorSpec([2, 2], tf.float32, 0, 1, "wall"),
+    "body": {"speed": BoundedTensorSpec([], tf.float32, -1, 1, "speed"), "at": tf.TensorSpec([3], tf.float32, "at")},
+}
+CHOICE = BoundedTensorSpec([], tf.int64, 0, 2, "action")
+PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
+
+
+def agent(name: str) -> Any:
+    """An agent of one of the kinds below, its weights well away from what they are initialised to."""
+    made = KINDS[name]()
+    made.initialize()
+    generator = np.random.default_rng(0)
+    for variable in made.policy.variables():
+        if variable.dtype == tf.float32:
+            # What is no kernel may be a variance, which is never below zero.
+            draw = generator.standard_normal if variable.shape.rank > 1 else generator.random
+            variable.assign_add(0.2 * draw(variable.shape))
+    return made
+
+
+def greedy(name: str) -> Any:
+    """The policy that is deployed."""
+    policy = agent(name).policy
+    return policy if isinstance(policy, GreedyPolicy) else GreedyPolicy(policy)
+
+
+def save(policy: Any, folder: Path, train_step: int = 7) -> Path:
+    """As PolicySaver saves it."""
+    PolicySaver(policy, train_step=tf.Variable(train_step, dtype=tf.int64)).save(str(folder))
+    return folder
+
+
+def _adam() -> Any:
+    return tf.keras.optimizers.legacy.Adam(1e-3)
+
+
+def _q(network: Any, observation: Any = VECTOR, kind: Any = DqnAgent) -> Any:
+    return kind(time_step_spec(observation), CHOICE, q_network=network, optimizer=_adam())
+
+
+def _c51() -> Any:
+    network = CategoricalQNetwork(VECTOR, CHOICE, num_atoms=11, fc_layer_params=LAYER)
+    optimizer = _adam()
+    return CategoricalDqnAgent(
+        time_step_spec(VECTOR), CHOICE, network, min_q_value=-5, max_q_value=5, optimizer=optimizer
+    )
+
+
+def _image() -> Any:
+    seen = tf.keras.layers.Lambda(lambda pixels: tf.cast(pixels, tf.float32) / 255.0)
+    layers = [(8, 8, 4), (16, 4, 2)]  # filters, kernel, stride
+    return _q(
+        QNetwork(IMAGE, CHOICE, preprocessing_layers=seen, conv_layer_params=layers, fc_layer_params=LAYER), IMAGE
+    )
+
+
+def _dict() -> Any:
+    flatten = tf.keras.layers.Flatten
+    prepared = {"wall": flatten(), "body": {"speed": tf.keras.layers.Reshape((1,)), "at": flatten()}}
+    joined = tf.keras.layers.Concatenate(axis=-1)
+    network = QNetwork(
+        DICT, CHOICE, preprocessing_layers=prepared, preprocessing_combiner=joined, fc_layer_params=LAYER
+    )
+    return _q(network, DICT)
+
+
+def _scalar() -> Any:
+    vector = tf.keras.layers.Reshape((1,))
+    return _q(QNetwork(SCALAR, CHOICE, preprocessing_layers=vector, fc_layer_params=LAYER), SCALAR)
+
+
+def _recurrent_q() -> Any:
+    network = QRnnNetwork(VECTOR, CHOICE, input_fc_layer_params=LAYER, lstm_size=(8,), output_fc_layer_params=(8,))
+    return _q(network)
+
+
+def _critic() -> CriticNetwork:
+    return CriticNetwork((VECTOR, PUSH), joint_fc_layer_params=LAYER)
+
+
+def _sac() -> Any:
+    actor = ActorDistributionNetwork(
+        VECTOR, PUSH, fc_layer_params=(16, 16), continuous_projection_net=TanhNormalProjectionNetwork
+    )
+    optimizers = {f"{name}_optimizer": _adam() for name in ("actor", "critic", "alpha")}
+    return SacAgent(time_step_spec(VECTOR), PUSH, critic_network=_critic(), actor_network=actor, **optimizers)
+
+
+def _deterministic(kind: Any) -> Any:
+    actor = ActorNetwork(VECTOR, PUSH, fc_layer_params=LAYER)
+    return kind(time_step_spec(VECTOR), PUSH, actor, _critic(), actor_optimizer=_adam(), critic_optimizer=_adam())
+
+
+def _recurrent_ddpg() -> Any:
+    sizes: dict[str, Any] = {"lstm_size": (8,), "output_fc_layer_params": (8,)}
+    actor = ActorRnnNetwork(VECTOR, PUSH, input_fc_layer_params=LAYER, **sizes)
+    critic = CriticRnnNetwork((VECTOR, PUSH), joint_fc_layer_params=LAYER, **sizes)
+    return DdpgAgent(time_step_spec(VECTOR), PUSH, actor, critic, actor_optimizer=_adam(), critic_optimizer=_adam())
+
+
+def _ppo(action: Any) -> Any:
+    actor, value = ActorDistributionNetwork(VECTOR, action, fc_layer_params=LAYER), ValueNetwork(VECTOR)
+    return PPOClipAgent(time_step_spec(VECTOR), action, optimizer=_adam(), actor_net=actor, value_net=value)
+
+
+def _recurrent_ppo() -> Any:
+    sizes: dict[str, Any] = {"input_fc_layer_params": LAYER, "lstm_size": (8,), "output_fc_layer_params": (8,)}
+    actor, value = ActorDistributionRnnNetwork(VECTOR, PUSH, **sizes), ValueRnnNetwork(VECTOR, **sizes)
+    return PPOClipAgent(time_step_spec(VECTOR), PUSH, optimizer=_adam(), actor_net=actor, value_net=value)
+
+
+def _cloning() -> Any:
+    network = QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)
+    return BehavioralCloningAgent(time_step_spec(VECTOR), CHOICE, cloning_network=network, optimizer=_adam())
+
+
+KINDS: dict[str, Any] = {
+    "dqn": lambda: _q(QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)),
+    "double-dqn": lambda: _q(QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER), kind=DdqnAgent),
+    "categorical-dqn": _c51,
+    "sac": _sac,
+    "td3": lambda: _deterministic(Td3Agent),
+    "ddpg": lambda: _deterministic(DdpgAgent),
+    "ppo": lambda: _ppo(PUSH),
+    "ppo-discrete": lambda: _ppo(CHOICE),
+    "behavioural-cloning": _cloning,
+    "scalar": _scalar,
+    "image": _image,
+    "dict": _dict,
+    "recurrent-dqn": _recurrent_q,
+    "recurrent-ddpg": _recurrent_ddpg,
+    "recurrent-ppo": _recurrent_ppo,
+}

@@ -1,0 +1,387 @@
+"""Where policies come from: runs that observe dicts or remember, folders of TF-Agents' trigger, single SavedModels."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from gymnasium.envs.registration import EnvSpec
+from tf_agents.networks.q_network import QNetwork
+from tf_agents.policies.epsilon_greedy_policy import EpsilonGreedyPolicy
+from tf_agents.policies.greedy_policy import GreedyPolicy
+from tf_agents.policies.policy_saver import PolicySaver
+from tf_agents.policies.q_policy import QPolicy
+from tf_agents.train.triggers import PolicySavedModelTrigger
+from tf_agents.trajectories import time_step_spec
+
+from rlway_client.bundle import Bundle
+from rlway_client.errors import ExportRefused, RlwayError, RunInvalid, UsageError
+from rlway_client.evidence import Evidence
+from rlway_client.exploration import Explore, draw_noise
+from rlway_client.run import Run
+from rlway_client.runners import open_runner
+from rlway_client.specs import TensorSpec
+from rlway_export.bundle_writer import write_bundle
+from rlway_export.observations import Observations
+from rlway_export.open_source import open_source
+from rlway_export.targets import TARGETS, parse_formats
+from rlway_train.algorithms import make_learner
+from rlway_train.environment import Domain
+from rlway_train.settings import DqnSettings, SacSettings, Settings
+from tests.conftest import SERVE, TRAIN, run_command
+from tests.export import stock
+
+ROOMS = [
+    TensorSpec("observation_body_at", (2,), "float32", 0, 9, ("body", "at")),
+    TensorSpec("observation_body_turn", (), "int64", 0, 3, ("body", "turn")),
+    TensorSpec("observation_wall", (2, 2), "float32", 0, 1, ("wall",)),
+]
+VECTOR = [TensorSpec("observation", (3,), "float32", -1, 1)]
+CHOICE = TensorSpec("action", (), "int64", 0, 2)
+PUSH = TensorSpec("action", (2,), "float32", -1, 1)
+CHEAP: dict[str, Any] = {"batch_size": 8, "block_steps": 8, "block_iterations": 1}
+RUNS: dict[str, tuple[Settings, list[TensorSpec], TensorSpec]] = {
+    "dict": (DqnSettings(hidden=(16,), normalize=True, xla=False, **CHEAP), ROOMS, CHOICE),
+    "dict-sac": (SacSettings(hidden=(16, 16), **CHEAP), ROOMS, PUSH),
+    "memory": (DqnSettings(hidden=(16,), lstm=8, sequence_length=5, burn_in=2, xla=False, **CHEAP), VECTOR, CHOICE),
+}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders of learners that nobody trains, by name. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("own")
+    for name in RUNS:
+        make_run(folder / name, *RUNS[name])
+    return folder
+
+
+def make_run(folder: Path, settings: Settings, leaves: list[TensorSpec], action: TensorSpec) -> None:
+    """What a training leaves of its policy."""
+    domain = Domain("imagined", EnvSpec("Imagined-v0"), leaves, action, discretize=None, action_values=None)
+    learner = make_learner(settings, domain, seed=1)
+    act = [("act", learner.act())]
+    trigger = PolicySavedModelTrigger(
+        str(folder / "policies"), learner.agent, learner.train_step, interval=1, extra_concrete_functions=act
+    )
+    generator = np.random.default_rng(0)
+    for variable in learner.agent.policy.variables():
+        if variable.dtype == tf.float32 and variable.shape.rank:
+            variable.assign_add(0.2 * generator.random(variable.shape).astype(np.float32))
+    learner.train_step.assign(10)
+    trigger(10, force_trigger=True)
+    run = Run(
+        algorithm=learner.algorithm,
+        env=domain.env,
+        seed=1,
+        observation=leaves,
+        action=action,
+        noise=learner.noise,
+        state=learner.state,
+        outputs=learner.outputs,
+        hyperparameters={},
+        versions={},
+        steps=10,
+        iterations=10,
+        iterations_per_s=1.0,
+        wall_s=1.0,
+        best_checkpoint=10,
+        latest_checkpoint=10,
+        final_return=1.0,
+        final_episodes=1,
+        random_return=0.0,
+    )
+    (folder / "run.json").write_bytes(msgspec.json.encode(run))
+    drawn = Observations.find(run.interface, None, None).arrays
+    np.savez(folder / "observations.npz", **{name: array[:2100] for name, array in drawn.items()})
+
+
+@pytest.fixture(scope="session")
+def bundles(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """All of them in all formats but int8, which is too coarse for a memory."""
+    models = tmp_path_factory.mktemp("own-models")
+    targets = parse_formats("onnx,onnx-fp16,tflite,tflite-fp16,tflite-dynamic,c")
+    return {
+        name: write_bundle(open_source(runs / name, "best"), models, name, targets, lambda _: None) for name in RUNS
+    }
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_with_a_dict_or_a_memory_is_exported_with_its_tensors(name: str, bundles: dict[str, Bundle]) -> None:
+    """Every leaf an input of its own kind, the state in and out, every file through the gate."""
+    _, leaves, action = RUNS[name]
+    manifest = bundles[name].manifest
+    assert manifest.observation == leaves
+    assert manifest.action == action
+    cells = [spec.name for spec in manifest.state]
+    assert cells == (["state_h", "state_c"] if name == "memory" else [])
+    model = onnx.load(bundles[name].path / "model.onnx")
+    reset = ["reset"] if cells else []
+    assert [value.name for value in model.graph.input] == [*(leaf.name for leaf in leaves), "noise", *cells, *reset]
+    told = {value.name for value in model.graph.output} - {"action", "q_values", "loc", "scale"}
+    assert told == {f"next_{cell}" for cell in cells}
+    assert manifest.compared_over == "visited"
+    assert len(manifest.parity) == 6
+    assert all(row.passed and row.observations >= 2000 for row in manifest.parity)
+
+
+@pytest.mark.parametrize(("name", "most"), [("dict", 24), ("dict-sac", 24), ("memory", 32)])
+def test_a_graph_of_ours_has_no_leftover_shape_arithmetic(name: str, most: int, bundles: dict[str, Bundle]) -> None:
+    """Casts are of the whole number among the observations, slices of the LSTM's gates, and of nothing else."""
+    operations = [node.op_type for node in onnx.load(bundles[name].path / "model.onnx").graph.node]
+    assert not {"Shape", "Expand", "ConstantOfShape", "Gather"}.intersection(operations)
+    assert operations.count("Slice") <= (4 if name == "memory" else 0)
+    assert operations.count("Cast") <= (0 if name == "memory" else 1)
+    assert len(operations) <= most
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_seed_samples_the_same_actions_from_every_file(
+    name: str, bundles: dict[str, Bundle], runs: Path, tmp_path: Path
+) -> None:
+    """The SavedModel, ONNX, TFLite and C, given the noise that one seed gives."""
+    bundle = bundles[name]
+    interface = bundle.manifest.interface
+    policy = open_source(runs / name, "best").materialize(tmp_path)
+    rows = Evidence.read(bundle.path / "parity.npz", bundle.manifest).inputs
+    rows = {key: array[:64] for key, array in rows.items()}
+    explore = Explore(temperature=0.5) if interface.action.is_discrete else Explore(sigma=1.0)
+    assert interface.noise is not None
+    rows["noise"] = draw_noise(explore, 64, interface.noise.size, np.random.default_rng(11))
+    expected = policy.run_act(rows)["action"]
+    assert len(np.unique(expected, axis=0)) > 1
+    for file in ("model.onnx", "model.tflite", "policy.c"):
+        runner = open_runner(bundle.path / file, bundle.manifest)
+        singles = [runner.run({key: array[i : i + 1] for key, array in rows.items()}) for i in range(64)]
+        found = np.concatenate([single["action"] for single in singles])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_bundle_with_a_memory_is_inspected_without_tensorflow(bundles: dict[str, Bundle]) -> None:
+    """Its state, and where it comes out."""
+    shown = run_command(SERVE, "inspect", bundles["memory"].path)
+    assert shown.status == 0, shown.stderr
+    for word in ("state_h", "reset", "next_state_c"):
+        assert word in shown.stdout
+
+
+@pytest.fixture(scope="session")
+def trigger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of PolicySavedModelTrigger with checkpoints 10 and 20. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("trigger") / "policies"
+    agent, step = stock.agent("dqn"), tf.Variable(0, dtype=tf.int64)
+    pull = PolicySavedModelTrigger(str(folder), agent, step, interval=1)
+    for number in (10, 20):
+        step.assign(number)
+        for variable in agent.policy.variables():
+            variable.assign_add(tf.ones_like(variable))
+        pull(number, force_trigger=True)
+    return folder
+
+
+def exported(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
+    return write_bundle(open_source(folder, checkpoint), models, "p", [TARGETS["onnx"]], lambda _: None)
+
+
+def bias(bundle: Bundle) -> float:
+    """The last layer's first; each checkpoint of `trigger` adds one to it."""
+    reader = tf.train.load_checkpoint(str(bundle.path / "variables/variables"))
+    value = reader.get_tensor("model_variables/3/.ATTRIBUTES/VARIABLE_VALUE")
+    return float(value[0])
+
+
+def test_a_trigger_folder_is_exported_at_any_of_its_checkpoints(trigger: Path, tmp_path: Path) -> None:
+    """Nobody has said which is the best: by default it is the latest, and the bundle says so."""
+    best, latest, first = (exported(trigger, tmp_path, number) for number in ("best", "latest", "10"))
+    assert [b.manifest.training["checkpoint"] for b in (best, latest, first)] == [20, 20, 10]
+    assert [note for b in (latest, first) for note in b.manifest.notes] == []
+    (note,) = best.manifest.notes
+    assert "nothing says which checkpoint is the best; taking the latest, 20" in note
+    assert note in (best.path / "README.md").read_text()
+    assert bias(best) == pytest.approx(bias(first) + 1)
+    with pytest.raises(UsageError, match=r"has no checkpoint 15; it has 10, 20\.$"):
+        open_source(trigger, "15")
+
+
+def test_the_untrained_weights_of_the_first_save_are_warned_of(trigger: Path, tmp_path: Path) -> None:
+    """Without checkpoints, and as a single SavedModel, they are what is exported; train step 0 tells."""
+    alone = exported(trigger / "greedy_policy", tmp_path)
+    assert ["its train step is 0" in note for note in alone.manifest.notes] == [True]
+    shutil.copytree(trigger, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
+    bare = exported(tmp_path / "copy", tmp_path)
+    assert [
+        next(words for words in ("has no checkpoints", "its train step is 0") if words in note)
+        for note in bare.manifest.notes
+    ] == ["has no checkpoints", "its train step is 0"]
+
+
+def test_bounds_that_are_lost_are_said_to_be_lost(trigger: Path, tmp_path: Path) -> None:
+    """A SavedModel without its policy_specs.pbtxt is exported with unbounded observations."""
+    shutil.copytree(trigger / "greedy_policy", tmp_path / "copy")
+    (tmp_path / "copy/policy_specs.pbtxt").unlink()
+    manifest = exported(tmp_path / "copy", tmp_path).manifest
+    assert "the bounds of its tensors are not known" in manifest.notes[0]
+    assert manifest.observation == [TensorSpec("observation", (4,), "float32")]
+
+
+def test_observations_can_be_given(trigger: Path, tmp_path: Path) -> None:
+    """By the name of the tensor; the card says so. Through the command, as people do it."""
+    np.savez(tmp_path / "rows.npz", observation=np.random.default_rng(0).random((2500, 4)))
+    words = ("--models", tmp_path / "models", "--policy", "p", "--formats", "onnx")
+    done = run_command(TRAIN, "export", trigger, *words, "--observations", tmp_path / "rows.npz")
+    assert done.status == 0, done.stderr
+    assert "note: " in done.stderr
+    bundle = Bundle.open(tmp_path / "models/p/1")
+    assert bundle.manifest.compared_over == "given"
+    assert bundle.manifest.parity[0].observations == 2048
+    assert Evidence.read(bundle.path / "parity.npz", bundle.manifest).inputs["observation"].min() >= 0
+    assert "given for it" in (bundle.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        (
+            {"observation": np.zeros((9, 3))},
+            r"observation: expected rows of float32\[4\], got .* shape \[9, 3\]",
+        ),
+        ({"observation": np.zeros((0, 4))}, r"expected rows of float32\[4\], got an array of shape \[0, 4\]"),
+        ({"observation": np.full((9, 4), np.nan)}, "expected finite float32"),
+        ({"rows": np.zeros((9, 4))}, "expected the arrays observation"),
+        (None, "cannot be read"),
+    ],
+)
+def test_observations_that_do_not_fit_are_refused(arrays: Any, expected: str, trigger: Path, tmp_path: Path) -> None:
+    """One sentence with the array and both shapes; nothing is published."""
+    path = tmp_path / "rows.npz"
+    path.write_bytes(b"nonsense")
+    if arrays is not None:
+        np.savez(path, **arrays)
+    source = open_source(trigger, "latest")
+    with pytest.raises(UsageError, match=expected):
+        write_bundle(source, tmp_path / "models", "p", [TARGETS["onnx"]], lambda _: None, observations=path)
+    assert not (tmp_path / "models").exists()
+
+
+def draws(folder: Path) -> Path:
+    return stock.save(stock.agent("sac").policy, folder)
+
+
+def explores(folder: Path) -> Path:
+    return stock.save(EpsilonGreedyPolicy(stock.agent("dqn").policy, 0.1), folder)
+
+
+def fixed_batch(folder: Path) -> Path:
+    PolicySaver(stock.greedy("dqn"), batch_size=1).save(str(folder))
+    return folder
+
+
+def no_policy(folder: Path) -> Path:
+    module = tf.Module()
+    module.weight = tf.Variable(1.0)
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
+def no_saved_model(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def cut(folder: Path) -> Path:
+    stock.save(stock.greedy("dqn"), folder)
+    (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:500])
+    return folder
+
+
+def no_variables(folder: Path) -> Path:
+    stock.save(stock.greedy("dqn"), folder)
+    shutil.rmtree(folder / "variables")
+    return folder
+
+
+def other_checkpoint(folder: Path) -> Path:
+    """The checkpoint of a continuous policy beside the graph of a discrete one."""
+    stock.save(stock.greedy("dqn"), folder / "greedy_policy")
+    stock.save(stock.greedy("ddpg"), folder / "checkpoints/policy_checkpoint_0000000001")
+    return folder
+
+
+def unknown_type(folder: Path) -> Path:
+    """As if a distribution of the user's own were in it."""
+    stock.save(stock.greedy("dqn"), folder)
+    graph = folder / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes().replace(b"tfp.distributions.Determin", b"own.distributions.Determin"))
+    return folder
+
+
+REFUSED: dict[str, tuple[Any, type[RlwayError], str]] = {
+    "a policy that draws": (
+        draws,
+        ExportRefused,
+        r"draws its actions \(\w*Random\w* in .*save Greedy",
+    ),
+    "a policy that explores": (
+        explores,
+        ExportRefused,
+        r"draws its actions .*GreedyPolicy\(policy\)",
+    ),
+    "a fixed batch": (fixed_batch, ExportRefused, "takes 1 rows at once .*save it with batch_size=None"),
+    "no policy": (no_policy, ExportRefused, "has no `action` signature, .*PolicySaver"),
+    "no SavedModel": (no_saved_model, RunInvalid, r"expected a run .*run\.json.*greedy_policy/.*saved_model\.pb"),
+    "a cut graph": (cut, RunInvalid, "cannot be loaded: "),
+    "no variables": (no_variables, RunInvalid, "variables: missing"),
+    "another checkpoint": (
+        other_checkpoint,
+        RunInvalid,
+        "checkpoint_0000000001: cannot be loaded into .*greedy_",
+    ),
+    "an unknown type": (
+        unknown_type,
+        ExportRefused,
+        r"own\.distributions\.\w+ is not known here; .*--import own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_exported_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+    """Which folder, what is wrong with it, and what would help."""
+    make, kind, expected = REFUSED[case]
+    folder = make(tmp_path / "source")
+    with pytest.raises(kind, match=expected) as refusal:
+        exported(folder, tmp_path / "models")
+    assert str(tmp_path / "source") in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_an_operation_that_a_format_lacks_is_named(form: str, tmp_path: Path) -> None:
+    """And so is the layer that is made of it."""
+
+    def odd(seen: Any) -> Any:
+        halves = tf.sigmoid(seen)
+        return tf.math.betainc(halves, halves, halves)
+
+    layer = tf.keras.layers.Lambda(odd, name="odd_layer")
+    network = QNetwork(stock.VECTOR, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=(8,))
+    policy = GreedyPolicy(QPolicy(time_step_spec(stock.VECTOR), stock.CHOICE, network))
+    source = open_source(stock.save(policy, tmp_path / "source"), "best")
+    with pytest.raises(ExportRefused, match=r"Betainc.*odd_layer") as refusal:
+        write_bundle(source, tmp_path / "models", "p", [TARGETS[form]], lambda _: None)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_module_that_cannot_be_imported_is_named(trigger: Path, tmp_path: Path) -> None:
+    """--import is for modules that register types; one that is not there is said to be not there."""
+    words = ("--models", tmp_path, "--policy", "p", "--import", "nowhere.at_all")
+    done = run_command(TRAIN, "export", trigger, *words)
+    assert done.status == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("rlway: --import nowhere.at_all: ModuleNotFoundError")
