@@ -7,7 +7,7 @@ INSTALL := install --quiet --no-deps --no-build-isolation
 
 CODE := clients serve train export tests benchmarks demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
-	$(addprefix benchmarks/,serving.py overload.py plain_fastapi.py) demo.py
+	$(addprefix benchmarks/,serving.py overload.py swapping.py gpu.py plain_fastapi.py) demo.py
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
 	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py export.py)
 
@@ -55,6 +55,7 @@ format: setup  ## formats everything and mends what can be mended
 bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py
+	PYTHONPATH=. .venv/bin/python benchmarks/swapping.py
 	.venv-train/bin/python benchmarks/training.py
 	.venv-train/bin/python benchmarks/solving.py
 	.venv-train/bin/python benchmarks/sac_learner.py

@@ -3,6 +3,7 @@
 `linear_policy`: q_values = observation · W + b, action = argmax(q_values + noise).
 `q_network_policy`: a Q-network with ReLU layers and random weights, of the size that people train.
 `gaussian_policy`: loc = observation · W, scale = 0.5, action = 2 · tanh(loc + scale · noise).
+`softplus_policy`: loc = observation · W, scale = softplus(loc), action = tanh(loc + scale · noise).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def linear_policy(models: Path, name: str = "linear", version: int = 1) -> Bundl
     return _write_bundle(models, _discrete_manifest(name, version), model)
 
 
-def q_network_policy(models: Path, name: str = "q-network", hidden: tuple[int, ...] = (100,)) -> Bundle:
+def q_network_policy(
+    models: Path, name: str = "q-network", hidden: tuple[int, ...] = (100,), version: int = 1
+) -> Bundle:
     """A discrete policy over float32[4] with two actions and hidden ReLU layers."""
     generator = np.random.default_rng(0)
     sizes = [4, *hidden, 2]
@@ -44,7 +47,7 @@ def q_network_policy(models: Path, name: str = "q-network", hidden: tuple[int, .
         nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], ["q_values" if last else f"h{i}"]))
         if not last:
             nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
-    return _write_bundle(models, _discrete_manifest(name, 1), _discrete_model(nodes, constants))
+    return _write_bundle(models, _discrete_manifest(name, version), _discrete_model(nodes, constants))
 
 
 def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brittle: bool = False) -> Bundle:
@@ -76,6 +79,39 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brit
         ),
         _model(nodes, [4], 2, outputs, constants),
     )
+
+
+def softplus_policy(models: Path, name: str = "softplus", quantized: bool = False) -> Bundle:
+    """A continuous policy over float32[3] with a softplus, whose last bits depend on how many rows run with it.
+
+    A quantized one rounds all rows by the largest value among them.
+    """
+    generator = np.random.default_rng(0)
+    constants = {"weights": generator.standard_normal((3, 3)).astype(np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["observation", "weights"], ["loc"]),
+        helper.make_node("Softplus", ["loc"], ["scale"]),
+        helper.make_node("Mul", ["scale", "noise"], ["spread"]),
+        helper.make_node("Add", ["loc", "spread"], ["sum"]),
+    ]
+    if quantized:
+        nodes += [
+            helper.make_node("DynamicQuantizeLinear", ["sum"], ["whole", "step", "zero"]),
+            helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["rounded"]),
+        ]
+    nodes.append(helper.make_node("Tanh", ["rounded" if quantized else "sum"], ["action"]))
+    outputs: Outputs = [("action", TensorProto.FLOAT, ["B", 3]), ("scale", TensorProto.FLOAT, ["B", 3])]
+    manifest = Manifest(
+        policy=name,
+        version=1,
+        algorithm="sac",
+        env=None,
+        observation=[TensorSpec("observation", (3,), "float32")],
+        action=TensorSpec("action", (3,), "float32", -1, 1),
+        noise=TensorSpec("noise", (3,), "float32"),
+        outputs=[TensorSpec("scale", (3,), "float32")],
+    )
+    return _write_bundle(models, manifest, _model(nodes, [3], 3, outputs, constants))
 
 
 def _discrete_manifest(name: str, version: int) -> Manifest:

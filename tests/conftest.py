@@ -64,7 +64,9 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short CartPole training: well above random, far from perfect. Not to be changed by a test."""
 
     def train(folder: Path) -> None:
-        done = run_command(TRAIN, "train", "dqn", "--preset", "cartpole", "--steps", 6000, "--run", folder)
+        done = run_command(
+            TRAIN, "train", "dqn", "--preset", "cartpole", "--steps", 6000, "--no-films", "--run", folder
+        )
         assert done.status == 0, done.stderr
 
     return made_once(tmp_path_factory, "cartpole", train)
@@ -75,7 +77,17 @@ def continuous_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short Pendulum training with SAC: far above random, short of perfect. Not to be changed by a test."""
 
     def train(folder: Path) -> None:
-        words = ("--preset", "pendulum-sac", "--steps", 5000, "--learning-rate-end", 1e-3, "--confirm-episodes", 0)
+        words = (
+            "--preset",
+            "pendulum-sac",
+            "--steps",
+            5000,
+            "--learning-rate-end",
+            1e-3,
+            "--confirm-episodes",
+            0,
+            "--no-films",
+        )
         done = run_command(TRAIN, "train", "sac", *words, "--run", folder)
         assert done.status == 0, done.stderr
 

@@ -112,8 +112,7 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
 def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
     """Calls policy.c `C_CALLS` times, from a source of its own: the compiler cannot see that all calls are alike."""
     parameters = Face.of(manifest).signature().partition("(")[2].split(",")
-    tensors = [*manifest.observation, manifest.action, *manifest.outputs, *manifest.state]
-    largest = max([*(spec.size for spec in tensors), manifest.noise.size if manifest.noise else 0])
+    largest = max(spec.size for spec in (*manifest.interface.inputs, *manifest.interface.results))
     arrays = np.zeros((len(parameters), largest), np.float64)
     for array, spec in zip(arrays, manifest.observation, strict=False):  # the observation comes first
         array.view(np.float32)[: spec.size] = inputs[spec.name].ravel()

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlway_client.episodes import make_env, play_locally
 from rlway_client.errors import UsageError
+from rlway_client.interface import NEXT, RESET
 from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays
 
@@ -56,7 +57,7 @@ class _Player:
         state = self._manifest.state
         self._memory = {spec.name: np.zeros((1, *spec.shape), spec.numpy_dtype) for spec in state}
         if state:
-            self._memory["reset"] = np.ones(1, np.bool_)
+            self._memory[RESET.name] = np.ones(1, np.bool_)
 
     def act(self, observation: Any) -> Any:
         inputs = self._noise | self._memory
@@ -67,7 +68,7 @@ class _Player:
             inputs[spec.name] = np.asarray(part, spec.numpy_dtype).reshape(1, *spec.shape)
         outputs = self._run(inputs)
         for spec in self._manifest.state:
-            self._memory[spec.name] = outputs[f"next_{spec.name}"]
-            self._memory["reset"] = np.zeros(1, np.bool_)
+            self._memory[spec.name] = outputs[NEXT + spec.name]
+            self._memory[RESET.name] = np.zeros(1, np.bool_)
         action = outputs["action"][0]
         return int(action) if self._manifest.action.is_discrete and not action.ndim else action

@@ -50,7 +50,9 @@ class Watch:
             try:
                 if self._is_published(source):
                     continue
-                bundle = write_bundle(source, self._models, self._policy, self._targets, lambda _: None, self._episodes)
+                bundle = write_bundle(
+                    source, self._models, self._policy, self._targets, lambda _: None, episodes=self._episodes
+                )
             except (FileNotFoundError, RlwayError) as error:
                 if self._weights(source).is_file():  # a resumed training forgets what it will train anew
                     missing += 1

@@ -66,10 +66,8 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
     async def act_default(request: Request) -> HttpResponse:
         _check_key(endpoint, request)
         if repository.default is None:
-            names = ", ".join(policy.name for policy in repository)
-            raise NotFound(
-                f"/act: several policies are served and none is the default; use /v1/policies/NAME/act: {names}."
-            )
+            names = ", ".join(policy.name for policy in repository) or "none yet"
+            raise NotFound(f"/act: no policy is the default; use /v1/policies/NAME/act; served are: {names}.")
         return await _act(repository.default, request)
 
     async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
@@ -95,7 +93,7 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
     async def policies(request: Request) -> dict[str, Any]:
         _check_key(endpoint, request)
         default = repository.default.name if repository.default else None
-        return {"policies": [{"name": p.name, "versions": [p.version]} for p in repository], "default": default}
+        return {"policies": [policy.summary() for policy in repository], "default": default}
 
     @app.get("/v1/policies/{policy}", summary="A policy's manifest, versions and measured latency")
     async def policy(policy: str, request: Request) -> dict[str, Any]:
@@ -108,7 +106,7 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
 
     @app.get("/readyz", summary="Whether actions can be asked for")
     async def readyz() -> HttpResponse:
-        status, word = (200, "ready") if endpoint.ready else (503, "stopping")
+        status, word = (200, "ready") if endpoint.ready else (503, "stopping" if endpoint.draining else "loading")
         return HttpResponse(msgspec.json.encode({"status": word}), status, media_type="application/json")
 
     @app.get("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
@@ -195,10 +193,9 @@ async def _on_bug(request: Request, error: Exception) -> HttpResponse:
 
 def _act_schema(repository: Repository) -> dict[str, Any]:
     """The act route for the OpenAPI document, with an example that this server answers."""
-    policy = repository.default or next(iter(repository))
-    spec = policy.manifest.observation[0]
+    policy = next((policy for policy in (repository.default, *repository) if policy and policy.ready), None)
     example: Any = 0
-    for length in reversed(spec.shape):
+    for length in reversed(policy.manifest.observation[0].shape if policy else ()):
         example = [example] * length
     _, components = msgspec.json.schema_components([ActOptions], ref_template="#/$defs/{name}")
     options = components["ActOptions"]["properties"]
@@ -224,8 +221,10 @@ def _act_schema(repository: Repository) -> dict[str, Any]:
         "detail": {"description": "one sentence: subject, expected, got", "type": "string"},
         "errors": {"description": "every fault by its path", "type": "array"},
     }
-    observations = _octets(f"rows of {spec.label}, little-endian")
-    actions = _octets(f"rows of {policy.manifest.action.label}, little-endian")
+    observations = _octets(
+        f"rows of {policy.manifest.observation[0].label if policy else 'the observation'}, little-endian"
+    )
+    actions = _octets(f"rows of {policy.manifest.action.label if policy else 'the action'}, little-endian")
     problems = {"description": "A problem (RFC 9457)", "content": {"application/problem+json": _object(problem)}}
     return {
         "requestBody": {

@@ -30,7 +30,7 @@ from rlway_serve.decoder import ActDecoder
 from rlway_serve.encoder import ActEncoder
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, new_internal_error, problem_response
-from rlway_serve.runtime import OnnxRuntime
+from rlway_serve.runtime import Runtime
 
 ABANDONED = Response(499, JSON, b"")  # nobody reads it
 
@@ -43,7 +43,7 @@ class Batcher:
     def __init__(
         self,
         manifest: Manifest,
-        runtime: OnnxRuntime,
+        runtime: Runtime,
         decoder: ActDecoder,
         metrics: PolicyMetrics,
         *,
@@ -169,8 +169,9 @@ class Batcher:
     def _without_late(self, taken: list[Call]) -> list[Call]:
         batch = []
         now = time.perf_counter()
+        expected_s = self._runtime.expected_s(sum(call.rows for call in taken))
         for call in taken:
-            if call.deadline_s is not None and now + self._runtime.latency_s[1] > call.deadline_s:
+            if call.deadline_s is not None and now + expected_s > call.deadline_s:
                 waited_ms = (now - call.arrived_s) * 1e3
                 late = DeadlineExceeded(f"deadline_ms: cannot be met any more after {waited_ms:.1f} ms in the queue.")
                 self._metrics.count_refusal(late)

@@ -8,13 +8,27 @@ from typing import Annotated
 import msgspec
 import typer
 
-from rlway_serve.settings import Settings
+from rlway_serve.settings import Device, Settings
 
 
 def serve(
     models: Annotated[Path, typer.Argument(help="Folder of bundles: models/<policy>/<version>/.")],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
+    poll_s: Annotated[
+        float, typer.Option(help="How often the folder is looked at for new versions, seconds; 0: once.", min=0)
+    ] = 1.0,
+    keep_versions: Annotated[
+        int, typer.Option(help="Newest versions that stay loaded, besides those with a label.", min=1)
+    ] = 2,
+    device: Annotated[Device, typer.Option(help="Where policies run; auto measures which is faster.")] = "auto",
+    buckets: Annotated[
+        bool | None, typer.Option("--buckets/--no-buckets", help="Pad runs to powers of two; by default on GPUs.")
+    ] = None,
+    batch_invariant: Annotated[
+        bool,
+        typer.Option("--batch-invariant", help="Runs of one size: an action's bits never depend on other callers."),
+    ] = False,
     default: Annotated[str | None, typer.Option(help="Policy that answers POST /act.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that share the port.", min=1, max=256)] = 1,
     max_batch: Annotated[int, typer.Option(help="Observations gathered into one run.", min=1)] = 256,
@@ -70,6 +84,11 @@ def serve(
         models=models,
         host=host,
         port=port,
+        poll_s=poll_s,
+        keep_versions=keep_versions,
+        device=device,
+        buckets=buckets,
+        batch_invariant=batch_invariant,
         default_policy=default,
         workers=workers,
         max_batch=max_batch,
@@ -98,7 +117,7 @@ def serve(
         if json:
             print(msgspec.json.encode(facts).decode(), flush=True)
         else:
-            names = ", ".join(f"{p['name']} v{p['version']}" for p in facts.policies)
+            names = ", ".join(f"{p['name']} v{p['version']}" for p in facts.policies) or "nothing yet"
             print(f"serving {names} at {facts.url}  (docs: {facts.url}/docs)", flush=True)
 
     run(settings, announce)

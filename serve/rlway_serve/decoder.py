@@ -3,7 +3,7 @@
 In:      a media type and a body.
 Out:     a `Call`.
 Refuses: RequestMalformed (not JSON, not the protocol's shape), SpecViolated (every fault by its path),
-         MediaTypeUnsupported, NotFound (a version that is not served), BodyTooLarge (too many rows, too much JSON).
+         MediaTypeUnsupported, BodyTooLarge (too many rows, too much JSON).
 
 Two readers: msgspec checks shape and types in C while it parses, which is all that a good request meets. What it
 refuses is read again slowly, with Python's json (which knows NaN), to say exactly what is wrong and where.
@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
-from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, SpecViolated
+from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalformed, SpecViolated
 from rlway_client.exploration import Explore, check_explore
 from rlway_client.manifest import Manifest
 from rlway_client.specs import MAX_FAULTS, Fault, TensorSpec, describe, find_faults
@@ -30,13 +30,43 @@ ROWS_AT_ONCE = 256
 COUNTED_FROM_BYTES = 16 * 1024
 
 
+class Pin(msgspec.Struct):
+    """Which version a request asks for; by neither, the one that acts."""
+
+    version: int | None = None
+    label: str | None = None
+
+
+NO_PIN = Pin()
+_pin_decoder = msgspec.json.Decoder(Pin)
+
+
+def read_pin(media_type: bytes, body: bytes) -> Pin:
+    """The version or label in a body, read before the rest: another version may have another spec.
+
+    A body that cannot be read asks for none, and whoever acts will say what is wrong with it.
+    """
+    if is_octets(media_type) or not (b"version" in body or b"label" in body or b"\\" in body):
+        return NO_PIN
+    try:
+        return _pin_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return NO_PIN
+
+
+def is_octets(media_type: bytes) -> bool:
+    """Whether the body is a raw tensor."""
+    return media_type.partition(b";")[0].strip().lower() == b"application/octet-stream"
+
+
 class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may accompany an observation."""
 
     explore: Explore | None = None
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None  # the same seed gives the same sampled actions
     outputs: list[str] = []  # further outputs to return, such as `q_values`
-    version: int | None = None
+    version: int | None = None  # which must be loaded
+    label: str | None = None  # instead of a version
     deadline_ms: Annotated[float, Meta(gt=0)] | None = None
 
 
@@ -68,26 +98,35 @@ class ActDecoder:
         plain = msgspec.defstruct("PlainRequest", [("observation", row)], forbid_unknown_fields=True)
         self._plain_decoder = msgspec.json.Decoder(plain)
 
-    def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
-        """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
+    def decode_plain(self, media_type: bytes, body: bytes, reply: Reply) -> Call | None:
+        """One observation and nothing else, as nearly every request is; None for the others."""
         if media_type != b"application/json" and media_type:
-            base = media_type.partition(b";")[0].strip().lower()
-            if base == b"application/octet-stream":
-                return self._decode_octets(body, reply)
-            if base != b"application/json":
-                got = base.decode("latin-1")[:100]
-                raise MediaTypeUnsupported(
-                    f"content-type: expected application/json or application/octet-stream, got {got}."
-                )
+            return None
         if len(body) > self._checked_from_bytes:
             self._check_size(body)
-        try:  # nearly every request is one observation and nothing else
+        try:
             plain: Any = self._plain_decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return self._decode_json(body, reply)
+            return None
         return Call(plain.observation, 1, reply)
 
+    def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
+        """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
+        if is_octets(media_type):
+            return self._decode_octets(body, reply)
+        base = media_type.partition(b";")[0].strip().lower()
+        if base not in (b"application/json", b""):
+            got = base.decode("latin-1")[:100]
+            raise MediaTypeUnsupported(
+                f"content-type: expected application/json or application/octet-stream, got {got}."
+            )
+        if len(body) > self._checked_from_bytes:
+            self._check_size(body)
+        return self._decode_json(body, reply)
+
     def _decode_json(self, body: bytes, reply: Reply) -> Call:
+        if len(body) > self._checked_from_bytes:
+            self._check_size(body)
         try:
             request: Any = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -107,9 +146,6 @@ class ActDecoder:
             call.explore, call.seed = request.explore, request.seed
         if request.outputs:
             call.outputs = self._check_outputs(request.outputs)
-        if request.version is not None and request.version != self._manifest.version:
-            name, served = self._manifest.policy, self._manifest.version
-            raise NotFound(f"policy {name!r}: version {request.version} is not served; version {served} is.")
         return call
 
     def _decode_octets(self, body: bytes, reply: Reply) -> Call:

@@ -11,6 +11,7 @@ import logging
 from rlway_client.errors import NotReady, RlwayError
 from rlway_serve.bodies import BodyBudget
 from rlway_serve.call import Reply
+from rlway_serve.decoder import read_pin
 from rlway_serve.keys import Keys
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.rates import Rates
@@ -32,7 +33,7 @@ class Endpoint:
 
     @property
     def ready(self) -> bool:
-        return not self.draining
+        return self.repository.ready and not self.draining
 
     def act(
         self, policy: ServedPolicy, media_type: bytes, authorization: bytes | None, body: bytes, reply: Reply
@@ -44,7 +45,12 @@ class Endpoint:
                 self.rates.take(key or getattr(reply, "peer", None))
             if self.draining:
                 raise NotReady("the server is stopping; ask another.")
-            policy.batcher.submit(policy.decoder.decode(media_type, body, reply))
+            version = policy.acting
+            call = version.decoder.decode_plain(media_type, body, reply) if version else None
+            if version is None or call is None:
+                version = policy.choose(read_pin(media_type, body))
+                call = version.decoder.decode(media_type, body, reply)
+            version.batcher.submit(call)
         except RlwayError as error:
             policy.metrics.count_refusal(error)
             reply(problem_response(error))

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -81,20 +82,24 @@ class Metrics:
     """All policies' counts as one Prometheus collector."""
 
     def __init__(self) -> None:
-        self._policies: list[PolicyMetrics] = []
-        self._queues: list[tuple[list[str], Any]] = []
+        # A version's counts are shown as long as it is loaded or answers its last requests.
+        self._policies: WeakValueDictionary[tuple[str, int], PolicyMetrics] = WeakValueDictionary()
+        self._queues: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
+        self._others: list[Any] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def add(self, policy: str, version: int) -> PolicyMetrics:
-        """The counts of a policy that is about to be served."""
-        metrics = PolicyMetrics(policy, version)
-        self._policies.append(metrics)
-        return metrics
+        """The counts of a version that is about to be served; the same ones as long as they are in use."""
+        return self._policies.setdefault((policy, version), PolicyMetrics(policy, version))
 
     def watch_queue(self, metrics: PolicyMetrics, batcher: Any) -> None:
         """Reports `batcher.queued_rows` under the policy's labels."""
-        self._queues.append((metrics.labels, batcher))
+        self._queues[batcher] = metrics.labels
+
+    def watch(self, collector: Any) -> None:
+        """Shows what another collector has, too."""
+        self._others.append(collector)
 
     def text(self) -> bytes:
         """The exposition in Prometheus's text format."""
@@ -111,7 +116,7 @@ class Metrics:
         latency = HistogramMetricFamily("rlway_request_seconds", "From decoding to answer", labels=names)
         batch = HistogramMetricFamily("rlway_batch_rows", "Observations per run", labels=names)
         queue = GaugeMetricFamily("rlway_queue_rows", "Observations waiting", labels=names)
-        for policy in self._policies:
+        for policy in [known for ref in self._policies.valuerefs() if (known := ref()) is not None]:
             for status, count in policy.requests.items():
                 requests.add_metric([*policy.labels, str(status)], count)
             for reason, count in policy.refusals.items():
@@ -119,6 +124,12 @@ class Metrics:
             actions.add_metric(policy.labels, policy.actions)
             latency.add_metric(policy.labels, policy.latency_s.cumulative(), policy.latency_s.total)
             batch.add_metric(policy.labels, policy.batch_rows.cumulative(), policy.batch_rows.total)
-        for labels, batcher in self._queues:
-            queue.add_metric(labels, batcher.queued_rows)
+        waiting: Counter[tuple[str, ...]] = Counter()  # a version loaded anew may have two queues for a moment
+        for ref in self._queues.keyrefs():
+            if (batcher := ref()) is not None:
+                waiting[tuple(self._queues[batcher])] += batcher.queued_rows
+        for labels, rows in waiting.items():
+            queue.add_metric(labels, rows)
         yield from (requests, refusals, actions, latency, batch, queue)
+        for other in self._others:
+            yield from other.collect()

@@ -85,4 +85,4 @@ def _preload() -> None:
 
 
 def _facts(repository: Any, url: str) -> Facts:
-    return Facts(url, [{"name": policy.name, "version": policy.version} for policy in repository])
+    return Facts(url, [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready])

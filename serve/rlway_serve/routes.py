@@ -40,12 +40,18 @@ class HotRoutes:
         self.max_in_flight = settings.max_in_flight
         self.access_log = access_log
         self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
-        self.by_url: dict[bytes, ServedPolicy] = {
-            f"/v1/policies/{policy.name}/act".encode(): policy for policy in endpoint.repository
-        }
-        if endpoint.repository.default:
-            self.by_url[b"/act"] = endpoint.repository.default
+        self.by_url: dict[bytes, ServedPolicy] = {}
         self.known_heads: dict[bytes, Head] = {}
+        self.find_policies()
+        endpoint.repository.on_change(self.find_policies)
+
+    def find_policies(self) -> None:
+        """Follows policies that have come or gone."""
+        repository = self.endpoint.repository
+        self.by_url = {f"/v1/policies/{policy.name}/act".encode(): policy for policy in repository}
+        if repository.default:
+            self.by_url[b"/act"] = repository.default
+        self.known_heads.clear()
 
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""

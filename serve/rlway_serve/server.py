@@ -48,6 +48,7 @@ def serve(
     metrics = Metrics()
     exposition = Exposition(metrics, shared)
     repository = Repository(settings, metrics)
+    repository.load()
     rates = Rates(settings.max_rate) if settings.max_rate else None
     endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), rates)
     watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
@@ -98,6 +99,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
+        self._endpoint.repository.watch(loop)
         self._reloader.start(loop)
         await self._exposition.start()
         if self._parent is not None:

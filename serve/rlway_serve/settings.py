@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +18,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8080  # 0 takes a free one
     workers: int = 1  # processes on the port
     default_policy: str | None = None  # answers POST /act; by default the only policy there is
+    poll_s: float = 1.0  # how often the models folder is looked at; 0 reads it once
+    keep_versions: int = 2  # newest versions of a policy that stay loaded, besides those with a label
+    device: Device = "auto"
+    buckets: bool | None = None  # pad runs to powers of two; by default on GPUs
+    batch_invariant: bool = False  # every run has `max_batch` rows, so that nobody's bits depend on others
     max_batch: int = 256  # rows gathered into one run; a single request may bring more
     max_rows: int = 4096  # of one request
     queue_capacity: int = 4096  # rows waiting per policy before requests get 429

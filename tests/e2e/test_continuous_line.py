@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +51,25 @@ def test_an_action_is_an_array_of_the_actions_shape(url: str, models: Path, cont
     assert (one.shape, one.dtype, many.action.shape, robot.shape) == ((1,), np.float32, (100, 1), (100, 1))
     np.testing.assert_allclose(many.action, robot, atol=1e-4)
     np.testing.assert_allclose(many.action, 2 * np.tanh(many.outputs["loc"]), atol=1e-4)
+
+
+def test_a_bundle_with_only_a_tflite_file_is_served_alike(url: str, models: Path, tmp_path: Path) -> None:
+    """LiteRT stands in for onnxruntime, for one row or many."""
+    bundle = shutil.copytree(models / "pendulum" / "1", tmp_path / "models" / "pendulum" / "1")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["files"]["model.onnx"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "model.onnx").unlink()
+    observations = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+    options: dict[str, Any] = {"batched": True, "outputs": ("loc", "scale"), "explore": Explore(sigma=1.0), "seed": 3}
+    with running_server(tmp_path / "models", tmp_path / "log") as lite, PolicyClient(lite.url) as from_lite:
+        assert from_lite.describe()["runtime"] == "litert"
+        with PolicyClient(url, "pendulum") as from_onnx:
+            ours, theirs = (policy.ask(observations, **options) for policy in (from_lite, from_onnx))
+            assert from_lite.act(observations[0]) == pytest.approx(from_onnx.act(observations[0]), abs=1e-4)
+    np.testing.assert_allclose(ours.action, theirs.action, atol=1e-4)
+    for name in ("loc", "scale"):
+        np.testing.assert_allclose(ours.outputs[name], theirs.outputs[name], atol=1e-4)
 
 
 def test_a_seed_samples_the_same_action_everywhere(url: str, models: Path) -> None:

@@ -25,7 +25,7 @@ from tests.conftest import TRAIN
 
 SHORT = ["--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
 OFTEN = ["--steps", "6000", "--eval-every", "640", "--eval-episodes", "4", "--confirm-episodes", "2"]
-OFTEN += ["--save-every", "1500", "--final-episodes", "4"]
+OFTEN += ["--save-every", "1500", "--final-episodes", "4", "--no-films"]
 
 
 def better_checkpoints(run: Path) -> list[int]:

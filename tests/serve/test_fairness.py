@@ -13,9 +13,9 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import QueueFull
 from rlway_serve.call import Call
 from rlway_serve.metrics import Metrics
-from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import Response
 from rlway_serve.settings import Settings
+from rlway_serve.version import LoadedVersion
 from tests.bundles import linear_policy
 
 MAX_BATCH, CAPACITY = 8, 100
@@ -39,20 +39,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def policy(bundle: Bundle) -> Iterator[ServedPolicy]:
+def policy(bundle: Bundle) -> Iterator[LoadedVersion]:
     """With small batches and a small queue."""
     settings = Settings(models=Path(), max_batch=MAX_BATCH, queue_capacity=CAPACITY)
-    policy = ServedPolicy(bundle, settings, Metrics())
+    policy = LoadedVersion(bundle, (), settings, Metrics())
     yield policy
     policy.batcher.close()
 
 
-async def drain(policy: ServedPolicy) -> None:
+async def drain(policy: LoadedVersion) -> None:
     while policy.batcher.queued_rows:
         await asyncio.sleep(0)
 
 
-def run(policy: ServedPolicy, calls: list[Call]) -> None:
+def run(policy: LoadedVersion, calls: list[Call]) -> None:
     """Submits all in one turn of the loop, and returns when none waits."""
 
     async def submit_and_wait() -> None:
@@ -71,7 +71,7 @@ def many(caller: Caller, rows: int) -> Call:
     return Call(np.zeros((rows, 4), np.float32), rows, caller, batched=True)
 
 
-def test_a_greedy_connection_does_not_delay_a_modest_one(policy: ServedPolicy) -> None:
+def test_a_greedy_connection_does_not_delay_a_modest_one(policy: LoadedVersion) -> None:
     """Behind sixty requests of another connection, one request is answered by the first batch."""
     answered: list[str] = []
     greedy, modest = Caller("greedy", answered), Caller("modest", answered)
@@ -80,7 +80,7 @@ def test_a_greedy_connection_does_not_delay_a_modest_one(policy: ServedPolicy) -
     assert len(answered) == 61
 
 
-def test_greedy_connections_share_alike(policy: ServedPolicy) -> None:
+def test_greedy_connections_share_alike(policy: LoadedVersion) -> None:
     """Every batch has as many calls of the one as of the other, until one has no more."""
     answered: list[str] = []
     first, second = Caller("first", answered), Caller("second", answered)
@@ -90,7 +90,7 @@ def test_greedy_connections_share_alike(policy: ServedPolicy) -> None:
     assert answered[40:] == ["first 200"] * 20
 
 
-def test_answers_to_one_connection_keep_their_order(policy: ServedPolicy) -> None:
+def test_answers_to_one_connection_keep_their_order(policy: LoadedVersion) -> None:
     """Turns are between connections, not within them."""
     answered: list[str] = []
     callers = {name: Caller(name, answered) for name in "ab"}
@@ -116,7 +116,7 @@ class _noting:  # noqa: N801
         self._order.append(self._number)
 
 
-def test_large_calls_alternate_with_small_ones(policy: ServedPolicy) -> None:
+def test_large_calls_alternate_with_small_ones(policy: LoadedVersion) -> None:
     """Each of three large calls of one connection lets the others' batch go first or in between."""
     answered: list[str] = []
     large, small = Caller("large", answered), [Caller(f"small{i}", answered) for i in range(4)]
@@ -125,7 +125,7 @@ def test_large_calls_alternate_with_small_ones(policy: ServedPolicy) -> None:
     assert answered[last_small:].count("large 200") == 1
 
 
-def test_large_calls_leave_the_queue_to_small_ones(policy: ServedPolicy) -> None:
+def test_large_calls_leave_the_queue_to_small_ones(policy: LoadedVersion) -> None:
     """A queue that holds all the large calls that it may still takes small ones, and the reverse."""
     answered: list[str] = []
     large, small = Caller("large", answered), Caller("small", answered)
@@ -147,7 +147,7 @@ def test_large_calls_leave_the_queue_to_small_ones(policy: ServedPolicy) -> None
     assert answered.count("large 200") == 2
 
 
-def test_calls_of_those_who_left_do_not_run(policy: ServedPolicy) -> None:
+def test_calls_of_those_who_left_do_not_run(policy: LoadedVersion) -> None:
     """A busy policy computes nothing for connections that are gone."""
     answered: list[str] = []
     gone, here = Caller("gone", answered, abandoned=True), Caller("here", answered)

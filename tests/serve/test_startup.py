@@ -17,8 +17,8 @@ from tests.servers import PATIENCE_S, RLWAY, act_request, running_server
 
 
 def fail_to_serve(models: Path, *options: str) -> str:
-    """The sentence with which `rlway serve` ends."""
-    command = [str(RLWAY), "serve", str(models), "--port", "0", *options]
+    """The sentence with which `rlway serve` ends, told not to wait for better models."""
+    command = [str(RLWAY), "serve", str(models), "--port", "0", "--poll-s", "0", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode in (1, 2), done
     assert done.stdout == ""

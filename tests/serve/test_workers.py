@@ -142,7 +142,10 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, log: Path) -> No
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--default", "nobody"], ["nobody", "linear"]), (["--api-keys", "nowhere"], ["--api-keys nowhere"])],
+    [
+        (["--default", "nobody", "--poll-s", "0"], ["nobody", "linear"]),
+        (["--api-keys", "nowhere"], ["--api-keys nowhere"]),
+    ],
     ids=" ".join,
 )
 def test_a_worker_that_cannot_start_stops_the_server(tmp_path: Path, options: list[str], words: list[str]) -> None:

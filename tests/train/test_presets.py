@@ -42,7 +42,12 @@ def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_grid_world_is_learnt_in_seconds_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The greedy policy takes the shortest way, and the Q-values are a picture."""
     folder = tmp_path / "grid"
-    assert run("train", "dqn", "--preset", "gridworld-dqn", "--steps", "5000", "--run", str(folder), "--json") == 0
+    assert (
+        run(
+            "train", "dqn", "--preset", "gridworld-dqn", "--steps", "5000", "--no-films", "--run", str(folder), "--json"
+        )
+        == 0
+    )
     done = json.loads(capsys.readouterr().out)
     assert done["final_return"] == pytest.approx(0.84)
     for name in ("q_values.png", "training_curve.png"):
@@ -54,7 +59,7 @@ def test_the_grid_world_is_learnt_in_seconds_and_shown(tmp_path: Path, capsys: p
 def test_training_ends_after_so_many_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the steps are used up; the last block is evaluated and the target network was copied on the way."""
     words = ["--preset", "cartpole-book", "--episodes", "12", "--target-episodes", "5", "--run", str(tmp_path / "run")]
-    assert run("train", "dqn", *words, "--no-xla", "--json") == 0
+    assert run("train", "dqn", *words, "--no-xla", "--no-films", "--json") == 0
     done = json.loads(capsys.readouterr().out)
     assert done["steps"] < 12 * 500
     assert done["latest_checkpoint"] == done["iterations"]

@@ -17,7 +17,7 @@ from rlway_train.checkpoint import Checkpoints
 from tests.conftest import TRAIN
 from tests.ports import free_port, wait_for
 
-SMALL = "--env CartPole-v1 --hidden 16 --envs 4 --initial-steps 200 --block-steps 32 --block-iterations 4 "
+SMALL = "--env CartPole-v1 --no-films --hidden 16 --envs 4 --initial-steps 200 --block-steps 32 --block-iterations 4 "
 OFTEN = "--eval-every 640 --eval-episodes 2 --confirm-episodes 0 --final-episodes 2 "
 FAILED, INTERRUPTED = 1, 130
 PATIENCE_S = 300.0  # for a process to end; on a busy machine TensorFlow takes a minute to start

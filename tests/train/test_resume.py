@@ -26,7 +26,17 @@ from rlway_train.settings import DqnSettings, SacSettings, Settings
 from tests.conftest import TRAIN
 
 DQN = ["train", "dqn", "--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
-OFTEN = ["--eval-every", "640", "--eval-episodes", "4", "--confirm-episodes", "2", "--final-episodes", "4"]
+OFTEN = [
+    "--eval-every",
+    "640",
+    "--eval-episodes",
+    "4",
+    "--confirm-episodes",
+    "2",
+    "--final-episodes",
+    "4",
+    "--no-films",
+]
 INTERRUPTED, FAILED, MISUSED = 130, 1, 2
 
 

@@ -20,7 +20,17 @@ def test_a_training_from_reverb_leaves_a_whole_run_and_no_notices(arguments: str
     folder = tmp_path / "run"
     short = "--replay reverb --steps 1200 --initial-steps 300 --eval-every 500 --eval-episodes 2 --final-episodes 2"
     done = subprocess.run(
-        [str(RLWAY), "train", *arguments.split(), *short.split(), "--confirm-episodes", "0", "--run", str(folder)],
+        [
+            str(RLWAY),
+            "train",
+            *arguments.split(),
+            *short.split(),
+            "--confirm-episodes",
+            "0",
+            "--no-films",
+            "--run",
+            str(folder),
+        ],
         check=False,
         capture_output=True,
         text=True,

@@ -40,7 +40,7 @@ def test_sac_takes_a_class_in_a_file_and_both_limits(tmp_path: Path, capsys: pyt
     """30 episodes of 10 steps in two environments end the training at some 300 of 100,000 steps."""
     (tmp_path / "drift.py").write_text(DRIFT)
     words = ["--env", f"{tmp_path / 'drift.py'}:Drift", "--time-limit", "10", "--episodes", "30", "--envs", "2"]
-    words += ["--initial-steps", "100", "--block-steps", "20", "--block-iterations", "5", "--hidden", "8"]
+    words += ["--initial-steps", "100", "--block-steps", "20", "--block-iterations", "5", "--hidden", "8", "--no-films"]
     folder = tmp_path / "run"
     assert run("train", "sac", *words, "--run", str(folder), "--json") == 0
     done = json.loads(capsys.readouterr().out)

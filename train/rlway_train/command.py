@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,7 +161,8 @@ def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None
 
         from rlway_train.trainer import train
 
-        tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)  # before the first operation
+        with suppress(RuntimeError):  # where TensorFlow runs already, it keeps the threads that it has
+            tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)
         silence_compiler()
         if settings.deterministic:
             tf.config.experimental.enable_op_determinism()

@@ -105,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             EVALUATING,
         ),
     ] = False
+    films: Annotated[bool, Flag("Film the trained and a random policy in the end.", EVALUATING)] = True
     save_every: Annotated[
         int | None, Flag("Keep a checkpoint of the policy after so many steps, besides the best.", EVALUATING)
     ] = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rlway_client.run import Job, Run
-from rlway_train.acting import GreedyPolicy
+from rlway_train.acting import GreedyPolicy, Policy
 from rlway_train.algorithms import make_learner
 from rlway_train.environment import Domain
 from rlway_train.evaluation import VISITED_ROWS
@@ -73,11 +73,10 @@ def _finish(job: Job, plan: Plan[Any], domain: Domain, record: Record, reporter:
     random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
     visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
     record.save_observations(unpack(visited, domain.leaves))
-    for name, filmed in (("trained", policy), ("random", learner.random)):
-        try:
-            film(domain, filmed, seed_for(plan.seed, Purpose.VIDEO), record.folder / f"{name}.mp4")
-        except Exception as error:  # a missing renderer must not cost the training
-            reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")
+    if settings.films:
+        _film(
+            domain, record, reporter, {"trained": policy, "random": learner.random}, seed_for(plan.seed, Purpose.VIDEO)
+        )
     plot_learning_curve(
         record.folder / "learning_curve.png",
         f"{learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
@@ -108,3 +107,11 @@ def _finish(job: Job, plan: Plan[Any], domain: Domain, record: Record, reporter:
     )
     record.finish(run)
     return run
+
+
+def _film(domain: Domain, record: Record, reporter: Reporter, policies: dict[str, Policy], seed: int) -> None:
+    for name, policy in policies.items():
+        try:
+            film(domain, policy, seed, record.folder / f"{name}.mp4")
+        except Exception as error:  # a missing renderer must not cost the training
+            reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")

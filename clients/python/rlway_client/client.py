@@ -46,7 +46,7 @@ class PolicyClient:
         return actions
 
     def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
-        """The whole reply. Options: explore, seed, outputs, version, deadline_ms."""
+        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms."""
         body = encode_act(observations, batched=batched, **options)
         return decode_act(self._exchange("POST", self._path, body))
 

@@ -40,6 +40,7 @@ def encode_act(
     seed: int | None = None,
     outputs: tuple[str, ...] = (),
     version: int | None = None,
+    label: str | None = None,
     deadline_ms: float | None = None,
 ) -> bytes:
     """The JSON body of an act request."""
@@ -54,8 +55,8 @@ def encode_act(
         where = tuple(np.argwhere(~np.isfinite(array))[0])
         path = name + "".join(f"[{i}]" for i in where)
         raise SpecViolated([Fault(path, "a finite number", describe(float(array[where])))])
-    fields = {name: array.tolist(), "explore": explore, "seed": seed, "version": version, "deadline_ms": deadline_ms}
-    body = {key: value for key, value in fields.items() if value is not None}
+    options = {"explore": explore, "seed": seed, "version": version, "label": label, "deadline_ms": deadline_ms}
+    body = {name: array.tolist()} | {key: value for key, value in options.items() if value is not None}
     if outputs:
         body["outputs"] = outputs
     return msgspec.json.encode(body)

@@ -1,0 +1,110 @@
+"""Which of a bundle's files runs, and on which device.
+
+In:      a bundle, `--device`.
+Out:     its runtime, measured and warm.
+Refuses: a bundle without a file that can be served (BundleInvalid).
+
+A GPU that is asked for and not found is one line in the log, and the CPU serves. With `auto` both are tried and the
+faster one at the largest batch is kept: a small network is faster on the CPU than the way to the GPU and back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from rlway_client.bundle import Bundle
+from rlway_client.errors import BundleInvalid
+from rlway_client.manifest import Manifest
+from rlway_client.specs import AnyArray
+from rlway_serve.onnx_session import BoundSession, CpuSession, available_devices
+from rlway_serve.runtime import Runtime, Session
+from rlway_serve.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ONNX_FILE = "model.onnx"
+LITE_FILES = ("model.tflite", "model.fp16.tflite", "model.dynamic.tflite", "model.int8.tflite")  # the most exact first
+COMPARED_RUNS = 10
+
+
+def open_runtime(bundle: Bundle, settings: Settings) -> Runtime:
+    """The bundle's best file for the device there is, measured and warm."""
+    session, where = open_session(bundle, settings)
+    runtime = Runtime(session, bundle.manifest, where, choose_buckets(session, settings))
+    if settings.batch_invariant:
+        runtime.check_invariance(where)
+    return runtime
+
+
+def choose_buckets(session: Session, settings: Settings) -> tuple[int, ...]:
+    """The sizes that runs may have; none when any size will do."""
+    if settings.batch_invariant:
+        return (settings.max_batch,)
+    if not (settings.buckets or (settings.buckets is None and not session.on_cpu)):
+        return ()
+    powers = takewhile(lambda size: size < settings.max_batch, (2**i for i in range(64)))
+    return (*powers, settings.max_batch)
+
+
+def open_session(bundle: Bundle, settings: Settings) -> tuple[Session, str]:
+    """The session, and its file for error messages."""
+    files = bundle.manifest.files
+    if ONNX_FILE in files:
+        path = bundle.path / ONNX_FILE
+        return _open_onnx(path, bundle.manifest, settings), str(path)
+    for name in LITE_FILES:
+        if name in files:
+            from rlway_serve.lite_session import LiteSession
+
+            return LiteSession(bundle.path / name), str(bundle.path / name)
+    raise BundleInvalid(
+        f"{bundle.path}: its manifest lists neither {ONNX_FILE} nor a TFLite file; export the policy again."
+    )
+
+
+def _open_onnx(path: Path, manifest: Manifest, settings: Settings) -> Session:
+    if settings.device == "cpu":
+        return CpuSession(path)
+    wanted = ("tensorrt", "cuda") if settings.device == "tensorrt" else ("cuda",)
+    gpu = next(_gpu_sessions(path, manifest, settings, wanted), None)
+    if gpu is None:
+        if settings.device != "auto":
+            _report_missing(settings.device, ", ".join(available_devices()))
+        return CpuSession(path)
+    if settings.device != "auto":
+        return gpu
+    cpu = CpuSession(path)
+    return min((cpu, gpu), key=lambda session: _time_of(session, manifest, settings.max_batch))
+
+
+def _gpu_sessions(path: Path, manifest: Manifest, settings: Settings, wanted: tuple[str, ...]) -> Iterator[Session]:
+    for device in wanted:
+        if device in available_devices():
+            try:
+                yield BoundSession(path, manifest, device, settings.max_batch)
+            except BundleInvalid as error:
+                _report_missing(device, str(error))
+
+
+@cache
+def _report_missing(device: str, found: str) -> None:
+    """Once, not for every policy."""
+    log.warning("--device %s: no such device is to be had, so the CPU serves (%s).", device, found)
+
+
+def _time_of(session: Session, manifest: Manifest, rows: int) -> float:
+    specs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
+    inputs: dict[str, AnyArray] = {spec.name: np.zeros((rows, *spec.shape), spec.numpy_dtype) for spec in specs}
+    times = []
+    for _ in range(COMPARED_RUNS):
+        start = time.perf_counter()
+        session.run(inputs, [manifest.action.name])
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,116 @@
+"""What lies in a models folder, at the price of a few `stat` calls when nothing has changed.
+
+In:      `models/<policy>/<version>/` and `models/<policy>/labels.json`.
+Out:     `Found` by policy: its versions, each with a stamp that changes with its files, and its labels.
+Refuses: a folder that cannot be read (OSError). A faulty labels.json is told as such, for one policy.
+
+A folder's modification time tells of entries that came or went. It has the file system's coarse clock, so a folder that
+changed a moment ago is read again until its time is `SETTLED_S` old.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from rlway_client.bundle import bundle_versions
+from rlway_client.manifest import POLICY_NAME
+
+LABELS_FILE = "labels.json"
+SETTLED_S = 2.0
+
+Stamp = tuple[int, ...]  # equal as long as nobody has touched what it was taken from
+LabelMap = dict[Annotated[str, Meta(pattern=rf"^{POLICY_NAME.pattern}$")], Annotated[int, Meta(ge=1)]]
+
+
+class Found(NamedTuple):
+    """One policy's folder."""
+
+    versions: dict[int, Stamp]  # newest first
+    labels: dict[str, int] | None  # None when the file cannot be read
+    labels_fault: str = ""
+
+
+class Folder(NamedTuple):
+    """What was found, and the stamps under which it will be found again; None where it may be changing."""
+
+    stamp: Stamp | None
+    labels_stamp: Stamp | None
+    found: Found
+
+
+class ModelsFolder:
+    """Reads a folder again and again. One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp: Stamp | None = None
+        self._names: list[str] = []
+        self._folders: dict[str, Folder] = {}
+
+    def scan(self) -> dict[str, Found]:
+        """Every policy that has at least one version; equal to the last answer when nothing has changed."""
+        stamp = stamp_of(self.path)
+        if not stamp or stamp != self._stamp:
+            entries = sorted(self.path.iterdir())  # raises where the folder is out of reach
+            self._names = [entry.name for entry in entries if POLICY_NAME.fullmatch(entry.name) and entry.is_dir()]
+            self._stamp = if_settled(stamp)
+        folders = {name: self._read(name) for name in self._names}
+        self._folders = {name: folder for name, folder in folders.items() if folder is not None}
+        return {name: folder.found for name, folder in self._folders.items() if folder.found.versions}
+
+    def _read(self, name: str) -> Folder | None:
+        path = self.path / name
+        known = self._folders.get(name)
+        stamp, labels_stamp = stamp_of(path), stamp_of(path / LABELS_FILE)
+        if known and (stamp, labels_stamp) == (known.stamp, known.labels_stamp):
+            return known
+        try:
+            versions = {version: stamp_of(path / str(version) / "manifest.json") for version in bundle_versions(path)}
+        except FileNotFoundError:  # gone, as is its right
+            return None
+        except OSError:  # out of reach, which says nothing of what it holds
+            return known
+        found = Found(versions, *read_labels(path / LABELS_FILE))
+        return Folder(if_settled(stamp), if_settled(labels_stamp), found)
+
+
+def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
+    """The labels, or None and what is wrong with them."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LabelMap), ""
+    except FileNotFoundError:
+        return {}, ""
+    except OSError as error:
+        return None, f"{path.name}: cannot be read: {error.strerror}."
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return None, f'{path.name}: expected version numbers by label, such as {{"stable": 3}}: {error}.'
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What tells a file from its successor; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def if_settled(stamp: Stamp) -> Stamp | None:
+    """The stamp, unless it is so young that a further change may come under the same time."""
+    return stamp if not stamp or time.time_ns() - stamp[2] > SETTLED_S * 1e9 else None
+
+
+def stamp_of_all(folder: Path) -> Stamp:
+    """A stamp of every file below a folder: for bundles that were broken, which somebody may be mending."""
+    return tuple(
+        number
+        for directory, _, files in sorted(os.walk(folder))
+        for file in sorted(files)
+        for number in stamp_of(Path(directory, file))
+    )

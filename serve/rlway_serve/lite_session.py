@@ -1,0 +1,47 @@
+"""TFLite files in LiteRT, for bundles that have no ONNX file.
+
+In:      a file with the signature `act`, for one observation at a time.
+Out:     a session.
+Refuses: a file that LiteRT cannot load; any file where LiteRT is not installed (BundleInvalid).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlway_client.errors import BundleInvalid
+from rlway_client.runners import SIGNATURE
+from rlway_client.specs import AnyArray
+
+
+class LiteSession:
+    """Runs its rows one after the other: the file's batch is 1."""
+
+    name = "litert"
+    on_cpu = True
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ModuleNotFoundError:
+            raise BundleInvalid(
+                f"{path}: serving a TFLite file needs LiteRT: pip install 'rlway-client[edge]'."
+            ) from None
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            self._interpreter.allocate_tensors()
+            self._act: Any = self._interpreter.get_signature_runner(SIGNATURE)
+        except (RuntimeError, ValueError) as error:
+            raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
+
+    def signature(self) -> tuple[set[str], set[str]]:
+        return set(self._act.get_input_details()), set(self._act.get_output_details())
+
+    def run(self, inputs: dict[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
+        rows = len(next(iter(inputs.values())))
+        results = [self._act(**{name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        return [np.concatenate([result[name] for result in results]) for name in outputs]
