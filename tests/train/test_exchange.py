@@ -81,6 +81,7 @@ def test_an_actor_acts_at_random_then_by_the_policy_and_ends_with_the_training(
         array: np.ndarray[tuple[int, int], np.dtype[np.float32]] = sample.data.numpy()
         return array
 
+    wait_for(lambda: exchange.rows().inserted > 200, "rows enough for either action")
     assert set(drawn(200)[:, 4]) == {0.0, 1.0}
     always = [np.zeros((4, 8)), np.zeros(8), np.zeros((8, 2)), np.array([0.0, 1.0])]
     exchange.publish(Acting(10**9, [Weights.of(array.astype(np.float32)) for array in always]))

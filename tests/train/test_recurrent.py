@@ -319,8 +319,8 @@ def test_the_run_of_a_policy_with_a_memory_has_every_file_and_says_what_it_remem
     assert [(spec.name, spec.label) for spec in run.state] == [("state_h", "float32[8]"), ("state_c", "float32[8]")]
     assert run.hyperparameters["lstm"] == 8
     assert {path.name for path in remembering.iterdir()} == {
-        "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png", "trained.mp4",
-        "random.mp4", "observations.npz",
+        "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
+        "trained.mp4", "random.mp4", "observations.npz",
     }  # fmt: skip
 
 
@@ -334,11 +334,3 @@ def test_the_saved_policy_takes_and_returns_its_memory(remembering: Path) -> Non
     assert (second["q_values"] != first["q_values"]).numpy().all(axis=1).tolist() == [True, False]
     np.testing.assert_array_equal(second["q_values"][1], first["q_values"][1])
     np.testing.assert_array_equal(first["action"], np.argmax(first["q_values"], axis=1))
-
-
-def test_exporting_a_policy_with_a_memory_is_refused_in_one_sentence(remembering: Path, tmp_path: Path) -> None:
-    """Rather than exported without it."""
-    done = run_command(TRAIN, "export", remembering, "--models", tmp_path / "models", "--policy", "rnn")
-    assert done.status == 1
-    assert "its policy remembers from step to step (state_h, state_c)" in done.stderr.splitlines()[-1]
-    assert not (tmp_path / "models").exists()

@@ -51,10 +51,10 @@ def test_run_json_says_what_is_continuous(run: Run) -> None:
 
 
 def test_the_folder_holds_every_file_that_a_run_has(continuous_run: Path) -> None:
-    """The same layout as any other run's."""
+    """The same layout as any other run's; there are no films without --films."""
     assert {path.name for path in continuous_run.iterdir()} == {
-        "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png", "trained.mp4",
-        "random.mp4", "observations.npz",
+        "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
+        "observations.npz",
     }  # fmt: skip
 
 
