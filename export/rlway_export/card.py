@@ -24,7 +24,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
     """What the policy is, how well it does, how the files compare, how to use it."""
     return f"""# {manifest.policy}, version {manifest.version}
 
-{_origin(manifest)}
+{_origin(manifest, folder)}
 ## Inputs and outputs
 
 | tensor | spec |
@@ -49,20 +49,29 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 
 ```sh
 rlway serve models                                     # HTTP
-rlway edge models/{manifest.policy}/{manifest.version} --episodes 5    # in process, TFLite
-```
+{_edge(manifest)}```
 """
 
 
-def _origin(manifest: Manifest) -> str:
+def _edge(manifest: Manifest) -> str:
+    """The line that plays it in process, where that can be done."""
+    if "model.tflite" not in {row.file for row in manifest.parity} or len(manifest.observation) > 1 or manifest.state:
+        return ""
+    where = "" if manifest.env else " --env ID"
+    return f"rlway edge models/{manifest.policy}/{manifest.version} --episodes 5{where}    # in process, TFLite\n"
+
+
+def _origin(manifest: Manifest, folder: Path) -> str:
     """Where it comes from, and how well it does as far as that is known."""
     training = manifest.training
     if "steps" not in training:  # the run of somebody else's program, which has left no account
+        checkpoint = training.get("checkpoint")
         notes = "".join(f"\n- {note}" for note in manifest.notes)
         return f"""A policy of TF-Agents, exported by RLway from its SavedModel. How it was trained is not known here.
 
-- checkpoint: {training.get("checkpoint") or "the SavedModel's own weights"}{notes}
+- checkpoint: {"the SavedModel's own weights" if checkpoint is None else checkpoint}{notes}
 """
+    curve = "\n![Mean return over training](learning_curve.png)\n" if (folder / "learning_curve.png").is_file() else ""
     kind = f"{(manifest.algorithm or '').upper()} policy for `{manifest.env}`"
     return f"""A {kind}, trained with TF-Agents and exported by RLway.
 
@@ -73,9 +82,7 @@ def _origin(manifest: Manifest) -> str:
 | training time | {training["wall_s"]:.0f} s |
 | seed, preset | {training["seed"]}, {training["preset"] or "none"} |
 | checkpoint | {training["checkpoint"]} |
-
-![Mean return over training](learning_curve.png)
-"""
+{curve}"""
 
 
 def _quality(training: dict[str, Any]) -> str:

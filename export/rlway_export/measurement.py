@@ -50,13 +50,14 @@ def measure(
 def _batch_changes(file: Runnable, rows: Arrays) -> tuple[float, int]:
     """The most that a batch changes of an observation's values, and for how many observations it changes the action."""
     alone, *together = (_run_in_batches(file.run, rows, batch) for batch in file.batch_sizes)
-    difference, changed = 0.0, np.zeros(len(alone["action"]), np.bool_)
+    difference, changed = np.float64(0.0), np.zeros(len(alone["action"]), np.bool_)
     for found in together:
         changed |= (found["action"] != alone["action"]).reshape(len(changed), -1).any(axis=1)
         for name, values in alone.items():
             if values.dtype.kind == "f":
-                difference = max(difference, float(np.abs(values.astype(np.float64) - found[name]).max()))
-    return difference, int(changed.sum())
+                # NaN, too, is a difference.
+                difference = np.maximum(difference, np.abs(values.astype(np.float64) - found[name]).max())
+    return float(difference), int(changed.sum())
 
 
 def _run_in_batches(run: Run, rows: Arrays, batch: int) -> Arrays:

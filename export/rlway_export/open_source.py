@@ -10,13 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlway_export.run_source import RunSource
-from rlway_export.saved_model_source import GRAPHS, SavedModelSource
-from rlway_export.source import SAVED_MODEL, Source
+from rlway_export.saved_model_source import SavedModelSource
+from rlway_export.source import Source
 
-FOREIGN = (SAVED_MODEL, *GRAPHS)  # what a folder holds that TF-Agents wrote by itself
+OWN = ("run.json", "job.json")
+POLICIES = "policies"  # where TF-Agents' examples, and our runs, have the trigger write
 
 
 def open_source(folder: Path, checkpoint: str) -> Source:
-    """A run of RLway where the folder has a run.json, or where there is nothing else that it could be."""
-    own = not folder.is_dir() or (folder / "run.json").exists() or (folder / "policies").is_dir()
-    return RunSource.open(folder, checkpoint) if own else SavedModelSource.open(folder, checkpoint)
+    """A run of RLway by its own files, or what TF-Agents wrote by itself; a folder that is not there would be a run."""
+    if not folder.is_dir() or any((folder / own).exists() for own in OWN):
+        return RunSource.open(folder, checkpoint)
+    inner = folder / POLICIES
+    return SavedModelSource.open(inner if inner.is_dir() else folder, checkpoint)

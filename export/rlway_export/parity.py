@@ -45,10 +45,11 @@ def judge(evidence: Evidence, interface: Interface, file: Path, runner: Runner, 
 
 
 def sample_noise(action: TensorSpec, noise: TensorSpec, rows: int) -> FloatArray:  # -> [rows, n]
-    """Zeros for even rows; Gumbel or normal noise, as the action space takes it, for odd ones."""
+    """Gumbel or normal noise, as the action space takes it, and zeros for half of the rows, drawn by lot."""
     explore = Explore(temperature=1.0) if action.is_discrete else Explore(sigma=1.0)
-    drawn = draw_noise(explore, rows, noise.size, np.random.default_rng(0))
-    drawn[::2] = 0.0
+    generator = np.random.default_rng(0)
+    drawn = draw_noise(explore, rows, noise.size, generator)
+    drawn[generator.random(rows) < 0.5] = 0.0
     return drawn
 
 

@@ -4,9 +4,9 @@ In:      the answers of both over the same rows, and how far apart this kind of 
 Out:     `Parity`: the worst and the mean difference, changed actions, whether it passed and by what measure.
 Refuses: nothing; the exporter and `rlway verify` refuse what did not pass.
 
-A continuous policy is judged by its actions, as a share of their range; a discrete one by its Q-values, as a share of
-the largest, and by the actions that came out differently: by these alone, where it does not tell its Q-values. What a
-policy remembers is judged as a share of the largest number in it.
+A continuous policy is judged by its actions, each as a share of its own range; a discrete one by its Q-values, as a
+share of the largest, and by the actions that came out differently: by these alone, where it does not tell its Q-values.
+What a policy remembers is judged as a share of the largest number in it. Whatever else it tells has to be finite.
 """
 
 from __future__ import annotations
@@ -66,11 +66,8 @@ def limit_for(interface: Interface, tolerance: Tolerance, expected: Arrays) -> L
 def _limit_of_actions(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
     share = f"{tolerance.relative:g}"
     if not interface.action.is_discrete:
-        low, high = interface.action.bounds()
-        scale = float(np.max(high - low))
-        if not np.isfinite(scale):  # unbounded: judged by the actions that there are
-            scale = max(1.0, float(np.abs(expected["action"]).max()))
-        return Limit(tolerance.relative * scale, None, f"|Δaction| ≤ {share} of the action's range ({scale:g})")
+        widest = float(_ranges(interface.action, expected).max())
+        return Limit(tolerance.relative * widest, None, f"|Δaction| ≤ {share} of its range (the widest: {widest:g})")
     changed = f"at most {tolerance.flips:.0%} of the actions changed" if tolerance.flips else "no action changed"
     if interface.judged is None:
         return Limit(0.0, tolerance.flips or 0.0, changed)
@@ -79,6 +76,13 @@ def _limit_of_actions(interface: Interface, tolerance: Tolerance, expected: Arra
     if tolerance.flips is None:
         return Limit(allowed, None, words + "no flip unless the best two are closer than that")
     return Limit(allowed, tolerance.flips, words + changed)
+
+
+def _ranges(action: TensorSpec, expected: Arrays) -> AnyArray:  # -> the action's shape
+    """How far apart an action's bounds are; where it has none, its largest value."""
+    low, high = action.bounds()
+    largest = max(1.0, float(np.abs(expected[action.name]).max()))
+    return np.where(np.isfinite(high - low), high - low, largest)
 
 
 def compare(
@@ -137,6 +141,9 @@ def _judge(
 ) -> Parity:
     rows = rows_of(expected)
     difference = _difference(expected, found, [interface.judged] if interface.judged else [])
+    if not interface.action.is_discrete:
+        ranges = _ranges(interface.action, expected)
+        difference = (difference.reshape(-1, *ranges.shape) * (ranges.max() / ranges)).ravel()  # as if all were as wide
     state = _difference(expected, found, [spec.name for spec in interface.next_state]) if interface.state else None
     flips = np.flatnonzero(_flipped(interface.action, expected, found))
     gaps: AnyArray = np.zeros(0)  # between the two best, where another action came out
@@ -156,7 +163,7 @@ def _judge(
         state_difference=None if state is None else float(state.max()),
         argmax_flips=len(flips),
         smallest_flip_gap=float(gaps.min()) if len(gaps) else None,
-        passed=bool(near and few and remembers),
+        passed=bool(near and few and remembers and _all_finite(interface, found)),
         threshold=limit.words,
         allowed_difference=limit.difference,
         allowed_flips=limit.flips,
@@ -168,6 +175,10 @@ def _difference(expected: Arrays, found: Arrays, names: list[str]) -> AnyArray:
     """Of all elements of these outputs, one after the other; without outputs, none."""
     parts = [np.abs(expected[name].astype(np.float64) - found[name]).ravel() for name in names]
     return np.concatenate(parts) if parts else np.zeros(1)
+
+
+def _all_finite(interface: Interface, found: Arrays) -> bool:
+    return all(np.isfinite(found[spec.name]).all() for spec in interface.outputs if found[spec.name].dtype.kind == "f")
 
 
 def _flipped(action: TensorSpec, expected: Arrays, found: Arrays) -> AnyArray:  # -> [rows]

@@ -16,7 +16,7 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import BundleInvalid, RuntimeMissing
 from rlway_client.evidence import FILE, Evidence
 from rlway_client.manifest import Manifest, Parity
-from rlway_client.parity import Limit, compare, summarize
+from rlway_client.parity import Limit, compare, rows_of, summarize
 from rlway_client.runners import open_runner
 
 
@@ -47,9 +47,12 @@ def _verify(bundle: Bundle, published: Parity, evidence: Evidence, compile_c: bo
         raise BundleInvalid(f"{path}: the manifest has a parity of it, but no checksum or no limit.")
     if path.suffix == ".c" and not compile_c:
         return Verdict(published.file, "not run", "with --compile-c it is compiled and run, as code from this bundle")
+    flips = published.allowed_flips
+    if flips is not None:  # of all rows, and the bundle may keep just those that changed
+        flips = max(flips, published.argmax_flips / rows_of(evidence.expected))
     limit = Limit(
         published.allowed_difference,
-        published.allowed_flips,
+        flips,
         published.threshold,
         published.allowed_state_difference,
     )
