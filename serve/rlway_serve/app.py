@@ -23,6 +23,7 @@ from rlway_serve.bodies import Hold
 from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.exposition import Exposition
+from rlway_serve.observation import ObservationForm
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.repository import Repository
 from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
@@ -194,9 +195,8 @@ async def _on_bug(request: Request, error: Exception) -> HttpResponse:
 def _act_schema(repository: Repository) -> dict[str, Any]:
     """The act route for the OpenAPI document, with an example that this server answers."""
     policy = next((policy for policy in (repository.default, *repository) if policy and policy.ready), None)
-    example: Any = 0
-    for length in reversed(policy.manifest.observation[0].shape if policy else ()):
-        example = [example] * length
+    form = ObservationForm(policy.manifest.observation) if policy else None
+    example: Any = form.example if form else 0
     _, components = msgspec.json.schema_components([ActOptions], ref_template="#/$defs/{name}")
     options = components["ActOptions"]["properties"]
     options["explore"] = {
@@ -221,9 +221,7 @@ def _act_schema(repository: Repository) -> dict[str, Any]:
         "detail": {"description": "one sentence: subject, expected, got", "type": "string"},
         "errors": {"description": "every fault by its path", "type": "array"},
     }
-    observations = _octets(
-        f"rows of {policy.manifest.observation[0].label if policy else 'the observation'}, little-endian"
-    )
+    observations = _octets(f"rows of {form.label if form else 'the observation'}, little-endian")
     actions = _octets(f"rows of {policy.manifest.action.label if policy else 'the action'}, little-endian")
     problems = {"description": "A problem (RFC 9457)", "content": {"application/problem+json": _object(problem)}}
     return {

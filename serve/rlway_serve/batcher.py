@@ -24,11 +24,13 @@ import numpy as np
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, SpecViolated
 from rlway_client.exploration import draw_noise
 from rlway_client.manifest import Manifest
+from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray, Fault, FloatArray
 from rlway_serve.call import Call
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.encoder import ActEncoder
 from rlway_serve.metrics import PolicyMetrics
+from rlway_serve.observation import ObservationForm
 from rlway_serve.response import JSON, Response, new_internal_error, problem_response
 from rlway_serve.runtime import Runtime
 
@@ -50,8 +52,9 @@ class Batcher:
         max_batch: int,
         capacity: int,
     ) -> None:
-        self._spec = manifest.observation[0]
-        self._dtype = self._spec.numpy_dtype
+        self._form = ObservationForm(manifest.observation)
+        self._observation = manifest.observation[0].name
+        self._dtype = manifest.observation[0].numpy_dtype
         self._noise_size = manifest.noise.size if manifest.noise else 0
         self._runtime = runtime
         self._decoder = decoder
@@ -184,17 +187,20 @@ class Batcher:
         """One run over all rows of the batch, and the answer to each call. Touches nothing of the event loop's."""
         try:
             plain = not any(call.batched or call.outputs or call.explore for call in batch)
-            observations = self._stack_single(batch) if plain else self._stack(batch)
-            if not np.isfinite(observations).all():
+            inputs = self._stack_single(batch) if plain and self._form.plain else self._stack(batch)
+            if not all(np.isfinite(array).all() for array in inputs.values()):
                 return self._execute_without_faulty(batch)
             if plain:
-                greedy = self._runtime.zero_noise(len(batch))
-                actions = self._runtime.run(observations, greedy, ("action",))[0]
+                if self._noise_size:
+                    inputs["noise"] = self._runtime.zero_noise(len(batch))
+                actions = self._runtime.run(inputs, ("action",))[0]
                 if np.isfinite(actions).all():
                     return [self._encoder.encode_single(action) for action in actions.tolist()]
                 return self._execute_apart(batch)
+            if self._noise_size:
+                inputs["noise"] = self._noise(batch)
             names = self._runtime.outputs if any(call.outputs for call in batch) else ("action",)
-            results = self._runtime.run(observations, self._noise(batch, len(observations)), names)
+            results = self._runtime.run(inputs, names)
             if not np.isfinite(results[0]).all():
                 return self._execute_apart(batch)
             return self._encode(batch, dict(zip(names, results, strict=True)))
@@ -229,18 +235,15 @@ class Batcher:
         log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, len(batch), error.request_id)
         return problem_response(error)
 
-    def _stack_single(self, batch: list[Call]) -> AnyArray:  # -> [calls, *shape]
+    def _stack_single(self, batch: list[Call]) -> Arrays:
         with np.errstate(over="ignore"):  # what becomes infinite is found before the run
-            return np.array([call.observations for call in batch], self._dtype)
+            return {self._observation: np.array([call.observations for call in batch], self._dtype)}
 
-    def _stack(self, batch: list[Call]) -> AnyArray:  # -> [rows, *shape]
-        shape = (-1, *self._spec.shape)
-        with np.errstate(over="ignore"):
-            parts = [np.asarray(call.observations, self._dtype).reshape(shape) for call in batch]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _stack(self, batch: list[Call]) -> Arrays:
+        return self._form.stack([call.observations for call in batch])
 
-    def _noise(self, batch: list[Call], rows: int) -> FloatArray:  # -> [rows, n]
-        noise = np.zeros((rows, self._noise_size), np.float32)
+    def _noise(self, batch: list[Call]) -> FloatArray:  # -> [rows, n]
+        noise = np.zeros((sum(call.rows for call in batch), self._noise_size), np.float32)
         start = 0
         for call in batch:
             if call.explore is not None:

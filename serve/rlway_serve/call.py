@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlway_client.exploration import Explore
+from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray
 from rlway_serve.response import Response
 
@@ -20,7 +21,10 @@ Reply = Callable[[Response], None]
 
 
 class Call:
-    """`observations` is one row (nested lists) unless `batched`, else `rows` of them (nested lists or an array)."""
+    """`observations` is one row (nested lists) unless `batched`, else `rows` of them (nested lists or an array).
+
+    Of a policy with several inputs it is arrays by input name, of `rows` rows each.
+    """
 
     __slots__ = (
         "arrived_s",
@@ -37,7 +41,7 @@ class Call:
 
     def __init__(
         self,
-        observations: Sequence[Any] | float | AnyArray,
+        observations: Sequence[Any] | float | AnyArray | Arrays,
         rows: int,
         reply: Reply,
         batched: bool = False,

@@ -33,7 +33,7 @@ class AsyncPolicyClient:
         self._idle: deque[Connection] = deque()
 
     async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation: an int (discrete), or an array of the action's shape."""
+        """The action for one observation, an array or a dict of them: an int (discrete), or an array of its shape."""
         return (await self.ask(observation, explore=explore, seed=seed)).action
 
     async def act_batch(

@@ -37,7 +37,7 @@ class PolicyClient:
         self._socket: socket.socket | None = None
 
     def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation: an int (discrete), or an array of the action's shape."""
+        """The action for one observation, an array or a dict of them: an int (discrete), or an array of its shape."""
         return self.ask(observation, explore=explore, seed=seed).action
 
     def act_batch(self, observations: Any, *, explore: Explore | None = None, seed: int | None = None) -> AnyArray:
