@@ -17,7 +17,7 @@ from fastapi.responses import Response as HttpResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RlwayError
+from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, RlwayError
 from rlway_serve import __version__
 from rlway_serve.bodies import Hold
 from rlway_serve.decoder import ActOptions
@@ -89,6 +89,13 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         media_type = request.headers.get("content-type", "").encode("latin-1")
         endpoint.act(policy, media_type, _authorization(request), body, reply)
         return _to_http(await reply.answered)
+
+    @app.get("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
+    async def stream(policy: str, request: Request) -> HttpResponse:
+        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame."""
+        _check_key(endpoint, request)
+        name = repository[policy].name
+        raise RequestMalformed(f"/v1/policies/{name}/stream: expected a WebSocket handshake (RFC 6455).")
 
     @app.get("/v1/policies", summary="What is served")
     async def policies(request: Request) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from rlway_serve.reloading import Reloader, Watched, tls_context, watched_tls
 from rlway_serve.repository import Repository
 from rlway_serve.routes import HotRoutes
 from rlway_serve.settings import Settings
+from rlway_serve.stream import Frames
 
 
 def serve(
@@ -55,7 +56,9 @@ def serve(
     reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
-        routes = HotRoutes(endpoint, settings, access_log)
+        frames = Frames(endpoint, settings)
+        metrics.watch(frames.counts)
+        routes = HotRoutes(endpoint, settings, access_log, frames)
         config = uvicorn.Config(
             Envelope(create_app(endpoint, exposition, settings), access_log),
             http=type("BoundHotLane", (HotLane,), {"routes": routes}),
