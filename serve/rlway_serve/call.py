@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlway_client.exploration import Explore
 from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray
 from rlway_serve.response import Response
+
+if TYPE_CHECKING:
+    from rlway_serve.episodes import Episode
 
 # May have `connection`, with which others take turns when the policy is busy, `abandoned`, once nobody waits, and
 # `peer`, the address that `--max-rate` counts.
@@ -30,7 +33,9 @@ class Call:
         "arrived_s",
         "batched",
         "deadline_s",
+        "episode",
         "explore",
+        "first",
         "observations",
         "outputs",
         "raw",
@@ -59,5 +64,7 @@ class Call:
         self.explore = explore
         self.seed = seed
         self.outputs = outputs
+        self.episode: Episode | None = None
+        self.first = False  # whether the episode begins with it
         self.arrived_s = time.perf_counter()
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000

@@ -30,13 +30,16 @@ COUNTED_FROM_BYTES = 16 * 1024
 
 
 class Pin(msgspec.Struct):
-    """Which version a request asks for; by neither, the one that acts."""
+    """Which version a request asks for, by neither the one that acts; and which episode it is a step of."""
 
     version: int | None = None
     label: str | None = None
+    episode: str | None = None
+    first: bool = False
 
 
 NO_PIN = Pin()
+PIN_WORDS = (b"version", b"label", b"episode", b"first", b"\\")
 _pin_decoder = msgspec.json.Decoder(Pin)
 
 
@@ -45,7 +48,7 @@ def read_pin(media_type: bytes, body: bytes) -> Pin:
 
     A body that cannot be read asks for none, and whoever acts will say what is wrong with it.
     """
-    if is_octets(media_type) or not (b"version" in body or b"label" in body or b"\\" in body):
+    if is_octets(media_type) or not any(word in body for word in PIN_WORDS):
         return NO_PIN
     try:
         return _pin_decoder.decode(body)
@@ -67,6 +70,8 @@ class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     version: int | None = None  # which must be loaded
     label: str | None = None  # instead of a version
     deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+    episode: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # which it is a step of
+    first: bool = False  # whether that begins with it
 
 
 class ActDecoder:
@@ -74,6 +79,7 @@ class ActDecoder:
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self._manifest = manifest
+        self._remembers = bool(manifest.state)
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
@@ -99,7 +105,7 @@ class ActDecoder:
 
     def decode_plain(self, media_type: bytes, body: bytes, reply: Reply) -> Call | None:
         """One observation and nothing else, as nearly every request is; None for the others."""
-        if media_type != b"application/json" and media_type:
+        if (media_type != b"application/json" and media_type) or self._remembers:
             return None
         if len(body) > self._checked_from_bytes:
             self._check_size(body)

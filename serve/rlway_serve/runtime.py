@@ -46,8 +46,6 @@ class Runtime:
     """One policy in one session. Used by one thread at a time."""
 
     def __init__(self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = ()) -> None:
-        if manifest.state:
-            raise BundleInvalid(f"{where}: policies with a memory are not served yet.")
         self.name = session.name
         self._session = session
         self._buckets = buckets

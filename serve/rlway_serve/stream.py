@@ -25,6 +25,7 @@ from websockets.server import ServerProtocol
 
 from rlway_client.errors import KeyRefused, RlwayError
 from rlway_serve.endpoint import Endpoint
+from rlway_serve.episodes import OwnEpisode
 from rlway_serve.response import OCTETS, Response, problem_response, response_headers
 from rlway_serve.settings import Settings
 
@@ -102,6 +103,7 @@ class Stream(asyncio.Protocol):
         self._server_state = server_state
         self._loop = asyncio.get_running_loop()
         self._protocol = ServerProtocol(origins=None, max_size=shared.settings.max_body_bytes)
+        self._episode = OwnEpisode()
         self._pieces: list[bytes] = []  # of the message being read
         self._kind = Opcode.TEXT  # of it
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages that came while as many as may be were due
@@ -197,7 +199,8 @@ class Stream(asyncio.Protocol):
         except RlwayError as error:  # its folder has gone meanwhile
             reply(problem_response(error))
             return
-        endpoint.act(policy, OCTETS if octets else b"", self._authorization, message, reply)
+        media_type = OCTETS if octets else b""
+        endpoint.act(policy, media_type, self._authorization, message, reply, self._episode)
 
     def send_ready(self) -> None:
         """Sends the answers whose turn it is."""

@@ -44,12 +44,18 @@ def encode_act(
     version: int | None = None,
     label: str | None = None,
     deadline_ms: float | None = None,
+    episode: str | None = None,
+    first: bool = False,
 ) -> bytes:
     """The JSON body of an act request."""
     name = "observations" if batched else "observation"
     wired = _split(observations, name) if batched and isinstance(observations, Mapping) else _wire(observations, name)
     options = {"explore": explore, "seed": seed, "version": version, "label": label, "deadline_ms": deadline_ms}
     body = {name: wired} | {key: value for key, value in options.items() if value is not None}
+    if episode is not None:
+        body["episode"] = episode
+    if first:
+        body["first"] = True
     if outputs:
         body["outputs"] = outputs
     return msgspec.json.encode(body)
