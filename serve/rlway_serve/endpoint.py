@@ -84,9 +84,9 @@ class Endpoint:
         if episode is None:
             call.first = True
             if pin.episode is not None:
-                episode = self.episodes.begin(policy.name, pin.episode, version)
+                episode = self.episodes.begin(policy.name, pin.episode, version, call.rows)
             elif version.manifest.state and own is not None:
-                episode = own.episode = Episode(version)
+                episode = own.episode = Episode(version, call.rows)
             elif version.manifest.state:
                 expected = "an id, with `first`: true where it begins: this policy remembers"
                 raise SpecViolated([Fault("episode", expected, "none")])

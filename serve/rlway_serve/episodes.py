@@ -4,8 +4,8 @@ In:      a policy's name and the id of an episode, as requests name it.
 Out:     `Episode`: the version that it began with, and its memory.
 Refuses: an episode that is not known and does not begin (NotFound), another version than its own (RequestMalformed).
 
-An episode keeps its version loaded until it ends: when nobody has asked for it for `ttl_s`, when there are more than
-`most` and it is the one that was asked for longest ago, or when it begins anew.
+An episode keeps its version loaded until it ends: when nobody has asked for it for `ttl_s`, when more than `most`
+environments play and it is the one that was asked for longest ago, or when it begins anew.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 
 class Episode:
-    """`memory` is the policy's state after the last step, by name; None before the first."""
+    """`memory` is the policy's state after the last step, by name; None before the first.
 
-    __slots__ = ("memory", "used_s", "version")
+    `rows` is how many environments play in it.
+    """
 
-    def __init__(self, version: LoadedVersion) -> None:
+    __slots__ = ("memory", "rows", "used_s", "version")
+
+    def __init__(self, version: LoadedVersion, rows: int) -> None:
         self.version = version
+        self.rows = rows
         self.memory: Arrays | None = None
         self.used_s = 0.0
 
@@ -54,6 +58,7 @@ class Episodes:
         self._known: OrderedDict[tuple[str, str], Episode] = OrderedDict()  # the longest unused first
         self._begun: Counter[str] = Counter()  # by policy
         self._ended: Counter[tuple[str, str]] = Counter()  # by policy and reason
+        self._rows = 0  # of all of them
         self._looking = False
 
     def find(self, policy: str, pin: Pin, own: OwnEpisode | None) -> Episode | None:
@@ -75,16 +80,19 @@ class Episodes:
             )
         return episode
 
-    def begin(self, policy: str, name: str, version: LoadedVersion) -> Episode:
+    def begin(self, policy: str, name: str, version: LoadedVersion, rows: int) -> Episode:
         """A new episode under this id, in place of the one that had it."""
         self.expire()
-        if (policy, name) not in self._known and len(self._known) >= self._most:
-            (other, _), _ = self._known.popitem(last=False)
+        before = self._known.pop((policy, name), None)
+        self._rows -= before.rows if before else 0
+        while self._known and self._rows + rows > self._most:
+            (other, _), oldest = self._known.popitem(last=False)
+            self._rows -= oldest.rows
             self._ended[other, "evicted"] += 1
-        episode = Episode(version)
+        episode = Episode(version, rows)
+        self._rows += rows
         episode.used_s = self._clock()
         self._known[policy, name] = episode
-        self._known.move_to_end((policy, name))
         self._begun[policy] += 1
         if not self._looking:
             self._looking = True
@@ -99,6 +107,7 @@ class Episodes:
             if episode.used_s > until_s:
                 return
             del self._known[key]
+            self._rows -= episode.rows
             self._ended[key[0], "expired"] += 1
 
     def _look(self) -> None:

@@ -164,7 +164,10 @@ def test_an_episode_stays_on_its_version_across_a_swap(tmp_path: Path, log: Path
 
 
 def test_episodes_end_when_nobody_asks_or_too_many_play(tmp_path: Path, log: Path) -> None:
-    """The longest unused gives way at `--max-episodes`, and `--episode-ttl-s` ends the rest; both are counted."""
+    """The longest unused gives way at `--max-episodes`, and `--episode-ttl-s` ends the rest; both are counted.
+
+    An episode of two environments takes the place of two.
+    """
     summing_policy(tmp_path)
     with running_server(tmp_path, log, "--max-episodes", "2", "--episode-ttl-s", "2") as server:
 
@@ -179,8 +182,11 @@ def test_episodes_end_when_nobody_asks_or_too_many_play(tmp_path: Path, log: Pat
         assert shows('rlway_episodes{policy="summing",version="1"} 2.0')
         assert shows('rlway_episodes_begun_total{policy="summing"} 3.0')
         assert shows('rlway_episodes_ended_total{policy="summing",reason="evicted"} 1.0')
-        wait_until(lambda: shows('rlway_episodes_ended_total{policy="summing",reason="expired"} 2.0'), "they expire")
+        pair = {"observations": ROWS[:2].tolist(), "episode": "pair", "first": True}
+        assert server.ask(act_request(pair, path=ACT)).status == 200
         assert [status("a"), status("c")] == [404, 404]
+        wait_until(lambda: shows('rlway_episodes_ended_total{policy="summing",reason="expired"} 1.0'), "it expires")
+        assert status("pair") == 404
 
 
 def test_a_client_plays_an_episode(server: Server) -> None:
