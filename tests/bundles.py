@@ -4,6 +4,9 @@
 `q_network_policy`: a Q-network with ReLU layers and random weights, of the size that people train.
 `gaussian_policy`: loc = observation · W, scale = 0.5, action = 2 · tanh(loc + scale · noise).
 `softplus_policy`: loc = observation · W, scale = softplus(loc), action = tanh(loc + scale · noise).
+`greedy_policy`: `linear_policy` without noise.
+`robot_policy`: q_values = camera · 0.01 + joints.arm · W[:3], over an object of the two.
+`summing_policy`: sum = (reset ? 0 : sum) + observation, q_values = sum · W + b: it remembers what it has seen.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from rlway_client.manifest import Manifest, encode_manifest
 from rlway_client.specs import TensorSpec
 
 WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.5], [2.0, -2.0], [0.0, 1.0]], np.float32)  # [4, 2]
-Outputs = list[tuple[str, int, list[Any]]]  # name, type, shape
+Values = list[tuple[str, int, list[Any]]]  # inputs or outputs: name, type, shape
+ACTION = ("action", TensorProto.INT64, ["B"])
 BIAS = np.array([0.1, 0.0], np.float32)
 
 
@@ -31,6 +35,77 @@ def linear_policy(models: Path, name: str = "linear", version: int = 1) -> Bundl
     nodes = [helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"])]
     model = _discrete_model(nodes, {"weights": WEIGHTS, "bias": BIAS})
     return _write_bundle(models, _discrete_manifest(name, version), model)
+
+
+def greedy_policy(models: Path, name: str = "greedy") -> Bundle:
+    """`linear_policy` as a source without exploration gives it: observation in, action out, nothing else."""
+    nodes = [
+        helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"]),
+        helper.make_node("ArgMax", ["q_values"], ["action"], axis=1, keepdims=0),
+    ]
+    manifest = Manifest(
+        policy=name,
+        version=1,
+        algorithm=None,
+        env=None,
+        observation=[TensorSpec("observation", (4,), "float32")],
+        action=TensorSpec("action", (), "int64", 0, 1),
+        noise=None,
+    )
+    inputs: Values = [("observation", TensorProto.FLOAT, ["B", 4])]
+    return _write_bundle(models, manifest, _model(nodes, inputs, [ACTION], {"weights": WEIGHTS, "bias": BIAS}))
+
+
+def robot_policy(models: Path, name: str = "robot") -> Bundle:
+    """A discrete policy over {"camera": uint8[2], "joints": {"arm": float32[3]}} with two actions."""
+    nodes = [
+        helper.make_node("Cast", ["camera"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "percent"], ["bright"]),
+        helper.make_node("MatMul", ["joints_arm", "weights"], ["moved"]),
+        helper.make_node("Add", ["bright", "moved"], ["q_values"]),
+    ]
+    manifest = Manifest(
+        policy=name,
+        version=1,
+        algorithm="dqn",
+        env=None,
+        observation=[
+            TensorSpec("camera", (2,), "uint8", path=("camera",)),
+            TensorSpec("joints_arm", (3,), "float32", path=("joints", "arm")),
+        ],
+        action=TensorSpec("action", (), "int64", 0, 1),
+        noise=TensorSpec("noise", (2,), "float32"),
+        outputs=[TensorSpec("q_values", (2,), "float32")],
+    )
+    inputs: Values = [
+        ("camera", TensorProto.UINT8, ["B", 2]),
+        ("joints_arm", TensorProto.FLOAT, ["B", 3]),
+        ("noise", TensorProto.FLOAT, ["B", 2]),
+    ]
+    constants = {"percent": np.full(2, 0.01, np.float32), "weights": WEIGHTS[:3]}
+    return _write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
+
+
+def summing_policy(models: Path, name: str = "summing", version: int = 1, bias: float = 0.0) -> Bundle:
+    """A policy over float32[4] that acts on the sum of all that it has observed; `bias` is added to its Q-values."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["reset", "last"], ["reset_column"]),
+        helper.make_node("Where", ["reset_column", "nothing", "sum"], ["before"]),
+        helper.make_node("Add", ["before", "observation"], ["next_sum"]),
+        helper.make_node("Gemm", ["next_sum", "weights", "bias"], ["q_values"]),
+    ]
+    constants = {"weights": WEIGHTS, "bias": BIAS + np.float32(bias)}
+    constants |= {"nothing": np.zeros(4, np.float32), "last": np.array([1], np.int64)}
+    inputs: Values = [
+        ("observation", TensorProto.FLOAT, ["B", 4]),
+        ("noise", TensorProto.FLOAT, ["B", 2]),
+        ("sum", TensorProto.FLOAT, ["B", 4]),
+        ("reset", TensorProto.BOOL, ["B"]),
+    ]
+    fields = {field: getattr(_discrete_manifest(name, version), field) for field in Manifest.__struct_fields__}
+    manifest = Manifest(**fields | {"state": [TensorSpec("sum", (4,), "float32")]})
+    further: Values = [("next_sum", TensorProto.FLOAT, ["B", 4])]
+    return _write_bundle(models, manifest, _discrete_model(nodes, constants, inputs, further))
 
 
 def q_network_policy(
@@ -64,7 +139,7 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brit
         helper.make_node("Tanh", ["sum"], ["squashed"]),
         helper.make_node("Mul", ["squashed", "magnitude"], ["action"]),
     ]
-    outputs: Outputs = [("action", TensorProto.FLOAT, ["B", 2]), ("loc", TensorProto.FLOAT, ["B", 2])]
+    outputs: Values = [("action", TensorProto.FLOAT, ["B", 2]), ("loc", TensorProto.FLOAT, ["B", 2])]
     return _write_bundle(
         models,
         Manifest(
@@ -77,7 +152,7 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brit
             noise=TensorSpec("noise", (2,), "float32"),
             outputs=[TensorSpec("loc", (2,), "float32")],
         ),
-        _model(nodes, [4], 2, outputs, constants),
+        _model(nodes, _vectors(4, 2), outputs, constants),
     )
 
 
@@ -100,7 +175,7 @@ def softplus_policy(models: Path, name: str = "softplus", quantized: bool = Fals
             helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["rounded"]),
         ]
     nodes.append(helper.make_node("Tanh", ["rounded" if quantized else "sum"], ["action"]))
-    outputs: Outputs = [("action", TensorProto.FLOAT, ["B", 3]), ("scale", TensorProto.FLOAT, ["B", 3])]
+    outputs: Values = [("action", TensorProto.FLOAT, ["B", 3]), ("scale", TensorProto.FLOAT, ["B", 3])]
     manifest = Manifest(
         policy=name,
         version=1,
@@ -111,7 +186,7 @@ def softplus_policy(models: Path, name: str = "softplus", quantized: bool = Fals
         noise=TensorSpec("noise", (3,), "float32"),
         outputs=[TensorSpec("scale", (3,), "float32")],
     )
-    return _write_bundle(models, manifest, _model(nodes, [3], 3, outputs, constants))
+    return _write_bundle(models, manifest, _model(nodes, _vectors(3, 3), outputs, constants))
 
 
 def _discrete_manifest(name: str, version: int) -> Manifest:
@@ -127,25 +202,28 @@ def _discrete_manifest(name: str, version: int) -> Manifest:
     )
 
 
-def _discrete_model(network: list[Any], constants: dict[str, Any]) -> bytes:
+def _discrete_model(
+    network: list[Any], constants: dict[str, Any], inputs: Values | None = None, further: Values | None = None
+) -> bytes:
     """The network up to `q_values`, then the action as every discrete policy of RLway picks it."""
     nodes = [
         *network,
         helper.make_node("Add", ["q_values", "noise"], ["noisy"]),
         helper.make_node("ArgMax", ["noisy"], ["action"], axis=1, keepdims=0),
     ]
-    outputs: Outputs = [("action", TensorProto.INT64, ["B"]), ("q_values", TensorProto.FLOAT, ["B", 2])]
-    return _model(nodes, [4], 2, outputs, constants)
+    outputs: Values = [ACTION, ("q_values", TensorProto.FLOAT, ["B", 2]), *(further or [])]
+    return _model(nodes, inputs or _vectors(4, 2), outputs, constants)
 
 
-def _model(nodes: list[Any], shape: list[int], noise: int, outputs: Outputs, constants: dict[str, Any]) -> bytes:
-    inputs = [
-        helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["B", *shape]),
-        helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["B", noise]),
-    ]
+def _vectors(observation: int, noise: int) -> Values:
+    return [("observation", TensorProto.FLOAT, ["B", observation]), ("noise", TensorProto.FLOAT, ["B", noise])]
+
+
+def _model(nodes: list[Any], inputs: Values, outputs: Values, constants: dict[str, Any]) -> bytes:
     values = [helper.make_tensor_value_info(*output) for output in outputs]
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "policy", inputs, values, initializers)
+    taken = [helper.make_tensor_value_info(*value) for value in inputs]
+    graph = helper.make_graph(nodes, "policy", taken, values, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()

@@ -17,12 +17,13 @@ from fastapi.responses import Response as HttpResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RlwayError
+from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, RlwayError
 from rlway_serve import __version__
 from rlway_serve.bodies import Hold
 from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.exposition import Exposition
+from rlway_serve.observation import ObservationForm
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.repository import Repository
 from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
@@ -88,6 +89,13 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         media_type = request.headers.get("content-type", "").encode("latin-1")
         endpoint.act(policy, media_type, _authorization(request), body, reply)
         return _to_http(await reply.answered)
+
+    @app.get("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
+    async def stream(policy: str, request: Request) -> HttpResponse:
+        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame."""
+        _check_key(endpoint, request)
+        name = repository[policy].name
+        raise RequestMalformed(f"/v1/policies/{name}/stream: expected a WebSocket handshake (RFC 6455).")
 
     @app.get("/v1/policies", summary="What is served")
     async def policies(request: Request) -> dict[str, Any]:
@@ -194,9 +202,8 @@ async def _on_bug(request: Request, error: Exception) -> HttpResponse:
 def _act_schema(repository: Repository) -> dict[str, Any]:
     """The act route for the OpenAPI document, with an example that this server answers."""
     policy = next((policy for policy in (repository.default, *repository) if policy and policy.ready), None)
-    example: Any = 0
-    for length in reversed(policy.manifest.observation[0].shape if policy else ()):
-        example = [example] * length
+    form = ObservationForm(policy.manifest.observation) if policy else None
+    example: Any = form.example if form else 0
     _, components = msgspec.json.schema_components([ActOptions], ref_template="#/$defs/{name}")
     options = components["ActOptions"]["properties"]
     options["explore"] = {
@@ -221,9 +228,7 @@ def _act_schema(repository: Repository) -> dict[str, Any]:
         "detail": {"description": "one sentence: subject, expected, got", "type": "string"},
         "errors": {"description": "every fault by its path", "type": "array"},
     }
-    observations = _octets(
-        f"rows of {policy.manifest.observation[0].label if policy else 'the observation'}, little-endian"
-    )
+    observations = _octets(f"rows of {form.label if form else 'the observation'}, little-endian")
     actions = _octets(f"rows of {policy.manifest.action.label if policy else 'the action'}, little-endian")
     problems = {"description": "A problem (RFC 9457)", "content": {"application/problem+json": _object(problem)}}
     return {

@@ -23,12 +23,15 @@ import numpy as np
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, SpecViolated
 from rlway_client.exploration import draw_noise
+from rlway_client.interface import NEXT, RESET
 from rlway_client.manifest import Manifest
+from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, Fault, FloatArray
 from rlway_serve.call import Call
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.encoder import ActEncoder
 from rlway_serve.metrics import PolicyMetrics
+from rlway_serve.observation import ObservationForm
 from rlway_serve.response import JSON, Response, new_internal_error, problem_response
 from rlway_serve.runtime import Runtime
 
@@ -50,10 +53,13 @@ class Batcher:
         max_batch: int,
         capacity: int,
     ) -> None:
-        self._spec = manifest.observation[0]
-        self._dtype = self._spec.numpy_dtype
+        self._form = ObservationForm(manifest.observation)
+        self._observation = manifest.observation[0].name
+        self._dtype = manifest.observation[0].numpy_dtype
         self._noise_size = manifest.noise.size if manifest.noise else 0
         self._runtime = runtime
+        self._state = manifest.state
+        self._next_state = tuple(spec.name for spec in manifest.interface.next_state)
         self._decoder = decoder
         self._encoder = ActEncoder(manifest)
         self._metrics = metrics
@@ -132,6 +138,8 @@ class Batcher:
             self._rows = 0
         else:
             taken = self._take_in_turn()
+        if self._state:
+            taken = self._one_per_episode(taken)
         if any(call.deadline_s for call in taken):
             return self._without_late(taken)
         return taken
@@ -166,6 +174,26 @@ class Batcher:
                 call.reply(ABANDONED)
         return taken
 
+    def _one_per_episode(self, taken: list[Call]) -> list[Call]:
+        """A step needs what the one before it has left: the further steps of an episode wait for the next run."""
+        batch: list[Call] = []
+        later: list[Call] = []
+        playing: set[object] = set()
+        for call in taken:
+            (later if call.episode in playing else batch).append(call)
+            playing.add(call.episode)
+        for call in reversed(later):
+            connection = getattr(call.reply, "connection", call)
+            if connection in self._turns:
+                self._turns[connection].appendleft(call)
+            else:
+                self._queue.appendleft(call)
+            if call.rows > self._max_batch:
+                self._large_rows += call.rows
+            else:
+                self._rows += call.rows
+        return batch
+
     def _without_late(self, taken: list[Call]) -> list[Call]:
         batch = []
         now = time.perf_counter()
@@ -183,26 +211,37 @@ class Batcher:
     def _execute(self, batch: list[Call]) -> list[Response]:
         """One run over all rows of the batch, and the answer to each call. Touches nothing of the event loop's."""
         try:
-            plain = not any(call.batched or call.outputs or call.explore for call in batch)
-            observations = self._stack_single(batch) if plain else self._stack(batch)
-            if not np.isfinite(observations).all():
+            plain = not self._state and not any(call.batched or call.outputs or call.explore for call in batch)
+            inputs = self._stack_single(batch) if plain and self._form.plain else self._stack(batch)
+            if not all(np.isfinite(array).all() for array in inputs.values()) or (
+                self._state and any(map(self._misfit, batch))
+            ):
                 return self._execute_without_faulty(batch)
             if plain:
-                greedy = self._runtime.zero_noise(len(batch))
-                actions = self._runtime.run(observations, greedy, ("action",))[0]
+                if self._noise_size:
+                    inputs["noise"] = self._runtime.zero_noise(len(batch))
+                actions = self._runtime.run(inputs, ("action",))[0]
                 if np.isfinite(actions).all():
                     return [self._encoder.encode_single(action) for action in actions.tolist()]
                 return self._execute_apart(batch)
-            names = self._runtime.outputs if any(call.outputs for call in batch) else ("action",)
-            results = self._runtime.run(observations, self._noise(batch, len(observations)), names)
+            if self._noise_size:
+                inputs["noise"] = self._noise(batch)
+            if self._state:
+                self._remember(batch, inputs)
+            wanted = any(call.outputs for call in batch)
+            names = self._runtime.outputs if wanted else ("action", *self._next_state)
+            results = self._runtime.run(inputs, names)
             if not np.isfinite(results[0]).all():
                 return self._execute_apart(batch)
-            return self._encode(batch, dict(zip(names, results, strict=True)))
+            by_name = dict(zip(names, results, strict=True))
+            if self._state:
+                self._keep(batch, by_name)
+            return self._encode(batch, by_name)
         except Exception:
             return [self._failed(batch)] * len(batch)
 
     def _execute_without_faulty(self, batch: list[Call]) -> list[Response]:
-        faults = [self._decoder.faults(call) for call in batch]
+        faults = [self._decoder.faults(call) or self._misfit(call) for call in batch]
         sound = [call for call, found in zip(batch, faults, strict=True) if not found]
         answered = iter(self._execute(sound) if sound else [])
         return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
@@ -229,18 +268,45 @@ class Batcher:
         log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, len(batch), error.request_id)
         return problem_response(error)
 
-    def _stack_single(self, batch: list[Call]) -> AnyArray:  # -> [calls, *shape]
+    def _stack_single(self, batch: list[Call]) -> Arrays:
         with np.errstate(over="ignore"):  # what becomes infinite is found before the run
-            return np.array([call.observations for call in batch], self._dtype)
+            return {self._observation: np.array([call.observations for call in batch], self._dtype)}
 
-    def _stack(self, batch: list[Call]) -> AnyArray:  # -> [rows, *shape]
-        shape = (-1, *self._spec.shape)
-        with np.errstate(over="ignore"):
-            parts = [np.asarray(call.observations, self._dtype).reshape(shape) for call in batch]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _stack(self, batch: list[Call]) -> Arrays:
+        return self._form.stack([call.observations for call in batch])
 
-    def _noise(self, batch: list[Call], rows: int) -> FloatArray:  # -> [rows, n]
-        noise = np.zeros((rows, self._noise_size), np.float32)
+    def _misfit(self, call: Call) -> list[Fault]:
+        """Why a step cannot go on from what its episode remembers."""
+        memory = self._memory(call)
+        if memory is None or rows_of(memory) == call.rows:
+            return []
+        return [Fault("observations", f"{rows_of(memory)}, as at the step before", str(call.rows))]
+
+    def _memory(self, call: Call) -> Arrays | None:
+        return None if call.first or call.episode is None or not self._state else call.episode.memory
+
+    def _remember(self, batch: list[Call], inputs: Arrays) -> None:
+        """Adds what the episodes remember to the inputs, and where nothing is to be."""
+        memories = [self._memory(call) for call in batch]
+        for spec in self._state:
+            inputs[spec.name] = np.concatenate(
+                [
+                    np.zeros((call.rows, *spec.shape), spec.numpy_dtype) if memory is None else memory[spec.name]
+                    for call, memory in zip(batch, memories, strict=True)
+                ]
+            )
+        inputs[RESET.name] = np.repeat([memory is None for memory in memories], [call.rows for call in batch])
+
+    def _keep(self, batch: list[Call], results: Arrays) -> None:
+        """The episodes remember what the run has left of them."""
+        start = 0
+        for call in batch:
+            rows = slice(start, start := start + call.rows)
+            if call.episode is not None:
+                call.episode.memory = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self._state}
+
+    def _noise(self, batch: list[Call]) -> FloatArray:  # -> [rows, n]
+        noise = np.zeros((sum(call.rows for call in batch), self._noise_size), np.float32)
         start = 0
         for call in batch:
             if call.explore is not None:

@@ -52,6 +52,10 @@ def serve(
         float | None, typer.Option(help="Requests per second of one key or address; none by default.", min=1e-6)
     ] = None,
     keep_alive_s: Annotated[float, typer.Option(help="Idle connections close after this, seconds.", min=0.1)] = 75.0,
+    episode_ttl_s: Annotated[
+        float, typer.Option(help="Episodes that nobody asks for end after this, seconds.", min=0.01)
+    ] = 600.0,
+    max_episodes: Annotated[int, typer.Option(help="Episodes of one worker; the longest unused ends.", min=1)] = 10_000,
     drain_s: Annotated[
         float, typer.Option(help="How long a stop waits for requests in flight, seconds.", min=0)
     ] = 10.0,
@@ -104,6 +108,8 @@ def serve(
         body_timeout_s=body_timeout_s,
         max_rate=max_rate,
         keep_alive_s=keep_alive_s,
+        episode_ttl_s=episode_ttl_s,
+        max_episodes=max_episodes,
         drain_s=drain_s,
         api_keys=api_keys,
         admin_keys=admin_keys,

@@ -12,18 +12,17 @@ refuses is read again slowly, with Python's json (which knows NaN), to say exact
 from __future__ import annotations
 
 import json
-import math
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalformed, SpecViolated
 from rlway_client.exploration import Explore, check_explore
 from rlway_client.manifest import Manifest
-from rlway_client.specs import MAX_FAULTS, Fault, TensorSpec, describe, find_faults
+from rlway_client.specs import MAX_FAULTS, Fault, describe
 from rlway_serve.call import Call, Reply
+from rlway_serve.observation import ObservationForm
 from rlway_serve.settings import Settings
 
 ROWS_AT_ONCE = 256
@@ -31,13 +30,16 @@ COUNTED_FROM_BYTES = 16 * 1024
 
 
 class Pin(msgspec.Struct):
-    """Which version a request asks for; by neither, the one that acts."""
+    """Which version a request asks for, by neither the one that acts; and which episode it is a step of."""
 
     version: int | None = None
     label: str | None = None
+    episode: str | None = None
+    first: bool = False
 
 
 NO_PIN = Pin()
+PIN_WORDS = (b"version", b"label", b"episode", b"first", b"\\")
 _pin_decoder = msgspec.json.Decoder(Pin)
 
 
@@ -46,7 +48,7 @@ def read_pin(media_type: bytes, body: bytes) -> Pin:
 
     A body that cannot be read asks for none, and whoever acts will say what is wrong with it.
     """
-    if is_octets(media_type) or not (b"version" in body or b"label" in body or b"\\" in body):
+    if is_octets(media_type) or not any(word in body for word in PIN_WORDS):
         return NO_PIN
     try:
         return _pin_decoder.decode(body)
@@ -68,6 +70,8 @@ class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     version: int | None = None  # which must be loaded
     label: str | None = None  # instead of a version
     deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+    episode: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # which it is a step of
+    first: bool = False  # whether that begins with it
 
 
 class ActDecoder:
@@ -75,20 +79,21 @@ class ActDecoder:
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self._manifest = manifest
+        self._remembers = bool(manifest.state)
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
-        self._spec = manifest.observation[0]
+        self._form = ObservationForm(manifest.observation)
         # One comma behind every value, and some in the options: counted before a large body is read at all.
-        self._max_commas = settings.max_rows * max(1, math.prod(self._spec.shape)) + 1000
+        self._max_commas = settings.max_rows * self._form.values + 1000
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
-        row = row_type(self._spec)
-        self._rows_type = list[row]  # type: ignore[valid-type]
+        row: Any = self._form.row_type
+        self._rows_type = list[row]
         self.body_type = msgspec.defstruct(
             "ActRequest",
             [
                 ("observation", row | UnsetType, UNSET),
-                ("observations", Annotated[list[row], Meta(min_length=1)] | UnsetType, UNSET),  # type: ignore[valid-type]
+                ("observations", Annotated[list[row], Meta(min_length=1)] | UnsetType, UNSET),
             ],
             bases=(ActOptions,),
             kw_only=True,
@@ -100,7 +105,7 @@ class ActDecoder:
 
     def decode_plain(self, media_type: bytes, body: bytes, reply: Reply) -> Call | None:
         """One observation and nothing else, as nearly every request is; None for the others."""
-        if media_type != b"application/json" and media_type:
+        if (media_type != b"application/json" and media_type) or self._remembers:
             return None
         if len(body) > self._checked_from_bytes:
             self._check_size(body)
@@ -108,7 +113,8 @@ class ActDecoder:
             plain: Any = self._plain_decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return Call(plain.observation, 1, reply)
+        observation = plain.observation if self._form.plain else self._form.gather([plain.observation])
+        return Call(observation, 1, reply)
 
     def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
         """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
@@ -140,6 +146,8 @@ class ActDecoder:
             self._check_rows(rows)
         else:
             raise RequestMalformed("body: expected `observation` or `observations`, got neither.")
+        if not self._form.plain:
+            observations = self._form.gather(observations if batched else [observations])
         call = Call(observations, rows, reply, batched=batched, deadline_ms=request.deadline_ms)
         if request.explore is not None:
             check_explore(request.explore, self._manifest.action, self._manifest.noise)
@@ -149,13 +157,13 @@ class ActDecoder:
         return call
 
     def _decode_octets(self, body: bytes, reply: Reply) -> Call:
-        row_bytes = self._spec.row_bytes
+        row_bytes = self._form.row_dtype.itemsize
         if not body or len(body) % row_bytes:
-            expected = f"a multiple of {row_bytes} bytes ({self._spec.label}, little-endian)"
+            expected = f"a multiple of {row_bytes} bytes ({self._form.label}, little-endian)"
             raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
-        observations = np.frombuffer(body, self._spec.numpy_dtype).reshape(-1, *self._spec.shape)
-        self._check_rows(len(observations))
-        return Call(observations, len(observations), reply, batched=True, raw=True)
+        rows = len(body) // row_bytes
+        self._check_rows(rows)
+        return Call(self._form.read_rows(body), rows, reply, batched=True, raw=True)
 
     def _check_size(self, body: bytes) -> None:
         if len(body) > self._max_json_bytes:
@@ -175,17 +183,7 @@ class ActDecoder:
 
     def faults(self, call: Call) -> list[Fault]:
         """The values of a decoded call that its dtype cannot hold as finite numbers, by path."""
-        observations = np.asarray(call.observations).reshape(call.rows, -1)
-        with np.errstate(over="ignore"):
-            bad = np.argwhere(~np.isfinite(observations.astype(self._spec.numpy_dtype)))[:MAX_FAULTS]
-        faults = []
-        for row, column in bad:
-            where = "".join(f"[{i}]" for i in np.unravel_index(column, self._spec.shape)) if self._spec.shape else ""
-            start = f"observations[{row}]" if call.batched else "observation"
-            faults.append(
-                Fault(f"{start}{where}", f"finite {self._spec.dtype}", describe(float(observations[row, column])))
-            )
-        return faults
+        return self._form.not_finite(call.observations, call.rows, call.batched)
 
     def _check_outputs(self, names: list[str]) -> tuple[str, ...]:
         for i, name in enumerate(names):
@@ -215,7 +213,7 @@ class ActDecoder:
             raise RequestMalformed(f"body: {error}.") from None
         except UnicodeEncodeError:
             raise RequestMalformed("body: a field's name is not Unicode text.") from None
-        faults = [] if observation is UNSET else find_faults(observation, self._spec, "observation")
+        faults = [] if observation is UNSET else self._form.find_faults(observation, "observation")
         if observations is not UNSET:
             faults += self._batch_faults(observations)
         if faults:
@@ -226,7 +224,7 @@ class ActDecoder:
     def _batch_faults(self, observations: Any) -> list[Fault]:
         if not isinstance(observations, list) or not observations:
             got = describe(observations) if observations != [] else "0"
-            return [Fault("observations", f"an array of at least 1 {self._spec.label}", got)]
+            return [Fault("observations", f"an array of at least 1 {self._form.label}", got)]
         self._check_rows(len(observations))
         faults: list[Fault] = []
         for start in range(0, len(observations), ROWS_AT_ONCE):
@@ -234,31 +232,20 @@ class ActDecoder:
             if self._are_sound(rows):  # at C speed; a large body must not hold up the event loop for seconds
                 continue
             for i, row in enumerate(rows, start):
-                faults += find_faults(row, self._spec, f"observations[{i}]")
+                faults += self._form.find_faults(row, f"observations[{i}]")
             if len(faults) >= MAX_FAULTS:
                 break
         return faults
 
     def _are_sound(self, rows: list[Any]) -> bool:
         try:
-            array = np.asarray(msgspec.convert(rows, self._rows_type), np.float64)
+            sound = msgspec.convert(rows, self._rows_type)
+            gathered = sound if self._form.plain else self._form.gather(sound)
+            return not self._form.not_finite(gathered, len(rows), True)
         except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):
             return False
-        return self._spec.numpy_dtype.kind != "f" or bool((np.abs(array) <= np.finfo(self._spec.dtype).max).all())
 
 
 def _parse_int(digits: str) -> int | float:
     """Python refuses to read an integer of thousands of digits; for a spec's check it is infinite."""
     return int(digits) if len(digits) < 400 else float(digits)
-
-
-def row_type(spec: TensorSpec) -> Any:
-    """The msgspec type of one observation: nested lists of exactly the spec's shape."""
-    kind: Any = {"f": float, "b": bool}.get(spec.numpy_dtype.kind, int)
-    if kind is int:
-        limits = np.iinfo(spec.dtype)
-        # msgspec's bounds are 64-bit signed; uint64 beyond them is left to the slow reader.
-        kind = Annotated[int, Meta(ge=int(limits.min), le=min(int(limits.max), 2**63 - 1))]
-    for length in reversed(spec.shape):
-        kind = Annotated[list[kind], Meta(min_length=length, max_length=length)]
-    return kind

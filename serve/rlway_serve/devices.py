@@ -100,7 +100,7 @@ def _report_missing(device: str, found: str) -> None:
 
 
 def _time_of(session: Session, manifest: Manifest, rows: int) -> float:
-    specs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
+    specs = manifest.interface.inputs
     inputs: dict[str, AnyArray] = {spec.name: np.zeros((rows, *spec.shape), spec.numpy_dtype) for spec in specs}
     times = []
     for _ in range(COMPARED_RUNS):

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 
-from rlway_client.errors import NotReady, RlwayError
+from rlway_client.errors import NotReady, RlwayError, SpecViolated
+from rlway_client.specs import Fault
 from rlway_serve.bodies import BodyBudget
-from rlway_serve.call import Reply
+from rlway_serve.call import Call, Reply
 from rlway_serve.decoder import read_pin
+from rlway_serve.episodes import Episode, Episodes, OwnEpisode
 from rlway_serve.keys import Keys
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.rates import Rates
 from rlway_serve.repository import Repository
 from rlway_serve.response import new_internal_error, problem_response
+from rlway_serve.version import LoadedVersion
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +27,13 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    def __init__(self, repository: Repository, keys: Keys, bodies: BodyBudget, rates: Rates | None = None) -> None:
+    def __init__(
+        self, repository: Repository, keys: Keys, bodies: BodyBudget, episodes: Episodes, rates: Rates | None = None
+    ) -> None:
         self.repository = repository
         self.keys = keys
         self.bodies = bodies
+        self.episodes = episodes
         self.rates = rates
         self.draining = False
 
@@ -36,9 +42,15 @@ class Endpoint:
         return self.repository.ready and not self.draining
 
     def act(
-        self, policy: ServedPolicy, media_type: bytes, authorization: bytes | None, body: bytes, reply: Reply
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        reply: Reply,
+        own: OwnEpisode | None = None,
     ) -> None:
-        """Calls `reply` once, now or from the event loop later."""
+        """Calls `reply` once, now or from the event loop later. `own` is the connection's episode, where it has one."""
         try:
             key = self.keys.check(authorization)
             if self.rates is not None:
@@ -46,10 +58,11 @@ class Endpoint:
             if self.draining:
                 raise NotReady("the server is stopping; ask another.")
             version = policy.acting
-            call = version.decoder.decode_plain(media_type, body, reply) if version else None
+            call = None
+            if version is not None and (own is None or own.episode is None):
+                call = version.decoder.decode_plain(media_type, body, reply)
             if version is None or call is None:
-                version = policy.choose(read_pin(media_type, body))
-                call = version.decoder.decode(media_type, body, reply)
+                version, call = self._read(policy, media_type, body, reply, own)
             version.batcher.submit(call)
         except RlwayError as error:
             policy.metrics.count_refusal(error)
@@ -59,3 +72,23 @@ class Endpoint:
             log.exception("act on %s failed (request id %s)", policy.name, internal.request_id)
             policy.metrics.count_refusal(internal)
             reply(problem_response(internal))
+
+    def _read(
+        self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
+    ) -> tuple[LoadedVersion, Call]:
+        """The request as a call, and the version that it asks: that of its episode, where it goes on with one."""
+        pin = read_pin(media_type, body)
+        episode = self.episodes.find(policy.name, pin, own)
+        version = episode.version if episode else policy.choose(pin)
+        call = version.decoder.decode(media_type, body, reply)
+        if episode is None:
+            call.first = True
+            if pin.episode is not None:
+                episode = self.episodes.begin(policy.name, pin.episode, version, call.rows)
+            elif version.manifest.state and own is not None:
+                episode = own.episode = Episode(version, call.rows)
+            elif version.manifest.state:
+                expected = "an id, with `first`: true where it begins: this policy remembers"
+                raise SpecViolated([Fault("episode", expected, "none")])
+        call.episode = episode
+        return version, call

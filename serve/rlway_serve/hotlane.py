@@ -20,6 +20,7 @@ from rlway_client.errors import QueueFull, RequestMalformed
 from rlway_serve.connection import Connection, Extras, Slot
 from rlway_serve.response import problem_response
 from rlway_serve.routes import Head
+from rlway_serve.stream import Stream
 
 
 class HotLane(Connection):
@@ -135,8 +136,17 @@ class HotLane(Connection):
         return data[begin:]
 
     def _decline_upgrade(self, rest: bytes) -> bytes:
-        """What to read instead of a request that offers HTTP/2 or WebSocket: the same without the offer, and `rest`."""
+        """What to read instead of a request that offers HTTP/2 or WebSocket: the same without the offer, and `rest`.
+
+        On a stream's route the offer of WebSocket is taken, unless answers are due.
+        """
         method = self.parser.get_method()
+        policy = self.routes.streams_by_url.get(self.url)
+        if policy is not None and method == b"GET" and not (self._last or self._slots or self._asgi_open):
+            upgrade = [value.lower() for name, value in self.headers if name == b"upgrade"]
+            if upgrade == [b"websocket"]:
+                self._become_stream(policy, rest)
+                return b""
         if method == b"CONNECT" or self._last:
             self.send_400_response("a proxy's request")
             return b""
@@ -146,6 +156,16 @@ class HotLane(Connection):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._reading = False
         return b"\r\n".join(lines) + rest
+
+    def _become_stream(self, policy: str, rest: bytes) -> None:
+        self._last = True
+        self._reading = False
+        self._patience.end()
+        self.connections.discard(self)
+        stream = Stream(self.routes.frames, policy, self.transport, self.server_state, self.headers)
+        stream.open(self.url)
+        if rest:
+            stream.data_received(rest)
 
     def _enter_asgi(self) -> None:
         headers = self.headers

@@ -53,7 +53,7 @@ class BoundSession:
     def __init__(self, path: Path, manifest: Manifest, device: str, max_rows: int, graphs: bool = True) -> None:
         self.name = f"onnxruntime-{device}"
         self._memory = "cpu" if device == "cpu" else "cuda"
-        self._outputs = (manifest.action, *manifest.outputs)
+        self._outputs = manifest.interface.results
         self._session, self._graphs = _open_on(device, path, manifest, max_rows, graphs)
         self._types = {output.name: output.type for output in self._session.get_outputs()}
         self._bindings: dict[int, tuple[Any, dict[str, Any], dict[str, Any], Any]] = {}  # by rows
@@ -106,9 +106,8 @@ def _open_on(device: str, path: Path, manifest: Manifest, max_rows: int, graphs:
     options: dict[str, str] = {}
     if device == "tensorrt":
         # Without a profile an engine is built anew whenever a run is larger than those before.
-        specs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
         for key, rows in {"min": 1, "opt": max_rows, "max": max_rows}.items():
-            shapes = (f"{spec.name}:{'x'.join(map(str, (rows, *spec.shape)))}" for spec in specs)
+            shapes = (f"{spec.name}:{'x'.join(map(str, (rows, *spec.shape)))}" for spec in manifest.interface.inputs)
             options[f"trt_profile_{key}_shapes"] = ",".join(shapes)
     return _checked(_open(path, [(PROVIDERS[device], options)]), device, path), False
 

@@ -13,6 +13,7 @@ from rlway_serve.endpoint import Endpoint
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import read_request_id
 from rlway_serve.settings import Settings
+from rlway_serve.stream import Frames
 
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 MAX_KNOWN_HEADS = 1024
@@ -34,13 +35,15 @@ class Head(NamedTuple):
 class HotRoutes:
     """What all hot connections of a server share."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None, frames: Frames) -> None:
         self.endpoint = endpoint
+        self.frames = frames
         self.settings = settings
         self.max_in_flight = settings.max_in_flight
         self.access_log = access_log
         self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
         self.by_url: dict[bytes, ServedPolicy] = {}
+        self.streams_by_url: dict[bytes, str] = {}
         self.known_heads: dict[bytes, Head] = {}
         self.find_policies()
         endpoint.repository.on_change(self.find_policies)
@@ -49,6 +52,7 @@ class HotRoutes:
         """Follows policies that have come or gone."""
         repository = self.endpoint.repository
         self.by_url = {f"/v1/policies/{policy.name}/act".encode(): policy for policy in repository}
+        self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
         if repository.default:
             self.by_url[b"/act"] = repository.default
         self.known_heads.clear()

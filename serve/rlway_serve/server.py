@@ -23,6 +23,7 @@ from rlway_serve.app import create_app
 from rlway_serve.bodies import BodyBudget
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.envelope import Envelope
+from rlway_serve.episodes import Episodes
 from rlway_serve.exposition import Exposition
 from rlway_serve.hotlane import HotLane
 from rlway_serve.keys import Keys
@@ -33,6 +34,7 @@ from rlway_serve.reloading import Reloader, Watched, tls_context, watched_tls
 from rlway_serve.repository import Repository
 from rlway_serve.routes import HotRoutes
 from rlway_serve.settings import Settings
+from rlway_serve.stream import Frames
 
 
 def serve(
@@ -50,12 +52,16 @@ def serve(
     repository = Repository(settings, metrics)
     repository.load()
     rates = Rates(settings.max_rate) if settings.max_rate else None
-    endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), rates)
+    episodes = Episodes(settings.episode_ttl_s, settings.max_episodes)
+    metrics.watch(episodes)
+    endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rates)
     watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
     reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
-        routes = HotRoutes(endpoint, settings, access_log)
+        frames = Frames(endpoint, settings)
+        metrics.watch(frames.counts)
+        routes = HotRoutes(endpoint, settings, access_log, frames)
         config = uvicorn.Config(
             Envelope(create_app(endpoint, exposition, settings), access_log),
             http=type("BoundHotLane", (HotLane,), {"routes": routes}),

@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout_s: float = 30.0  # from there to the end of its body
     max_rate: float | None = None  # requests per second of one key, or of one address where there are no keys
     keep_alive_s: float = 75.0  # idle connections are closed after this
+    episode_ttl_s: float = 600.0  # an episode that nobody has asked for so long ends
+    max_episodes: int = 10_000  # of one worker; then the one that was asked for longest ago ends
     drain_s: float = 10.0  # how long a stop waits for requests in flight
     api_keys: Path | None = None  # one key a line; without any key every caller is served
     admin_keys: Path | None = None  # the same for /metrics

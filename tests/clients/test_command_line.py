@@ -130,7 +130,7 @@ def test_act_explores_by_a_seed(server: Server, succeed: Succeed) -> None:
     [
         ("[0,0,0", MISUSED, "OBSERVATION"),
         ("zero", MISUSED, "OBSERVATION"),
-        ('{"x": 1}', MISUSED, "OBSERVATION"),
+        ('{"x": 1}', FAILED, "observation"),
         ("[[0,0],[0]]", MISUSED, "OBSERVATION"),
         ("[0,0,0]", FAILED, "observation: expected float32[4], got 3 elements"),
         ("[0,0,0,NaN]", FAILED, "observation[3]"),

@@ -45,6 +45,10 @@ def rows(bundle: Bundle, n: int, seed: int = 0) -> tuple[AnyArray, AnyArray]:
     return observations, generator.standard_normal((n, bundle.manifest.noise.size)).astype(np.float32)
 
 
+def feed(observations: AnyArray, noise: AnyArray) -> dict[str, AnyArray]:
+    return {"observation": observations, "noise": noise}
+
+
 class Recorder:
     """A session that notes how many rows its runs have."""
 
@@ -69,8 +73,8 @@ def test_runs_are_padded_to_the_next_bucket(bundle: Bundle) -> None:
     for n in SIZES:
         recorder.sizes.clear()
         observations, noise = rows(bundle, n, seed=n)
-        results = runtime.run(observations, noise, ("loc", "action"))
-        expected = plain.run(observations, noise, ("loc", "action"))
+        results = runtime.run(feed(observations, noise), ("loc", "action"))
+        expected = plain.run(feed(observations, noise), ("loc", "action"))
         for result, array in zip(results, expected, strict=True):
             assert result.shape == array.shape
             np.testing.assert_allclose(result, array, rtol=1e-6, atol=1e-7)
@@ -87,7 +91,9 @@ def test_memory_bound_to_a_device_is_reused_and_answers_alike(bundle: Bundle) ->
         observations, noise = rows(bundle, n, seed=n)
         for outputs in (("action",), ("loc", "action")):
             for result, expected in zip(
-                bound.run(observations, noise, outputs), plain.run(observations, noise, outputs), strict=True
+                bound.run(feed(observations, noise), outputs),
+                plain.run(feed(observations, noise), outputs),
+                strict=True,
             ):
                 np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
     assert not bound.inline
@@ -128,7 +134,7 @@ def bits_among(runtime: Runtime, bundle: Bundle) -> set[bytes]:
         others, other_noise = rows(bundle, n, seed=n)
         for place in {0, n // 2, n - 1}:
             others[place], other_noise[place] = observation[0], noise[0]
-            results = runtime.run(others, other_noise, runtime.outputs)
+            results = runtime.run(feed(others, other_noise), runtime.outputs)
             bits.add(b"".join(result[place].tobytes() for result in results))
     return bits
 

@@ -33,7 +33,7 @@ class AsyncPolicyClient:
         self._idle: deque[Connection] = deque()
 
     async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation: an int (discrete), or an array of the action's shape."""
+        """The action for one observation, an array or a dict of them: an int (discrete), or an array of its shape."""
         return (await self.ask(observation, explore=explore, seed=seed)).action
 
     async def act_batch(
@@ -44,9 +44,11 @@ class AsyncPolicyClient:
         return actions
 
     async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
-        """The whole reply. Options: explore, seed, outputs, version, deadline_ms."""
+        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
         body = encode_act(observations, batched=batched, **options)
-        return decode_act(await self._exchange("POST", self._path, body))
+        # A step that may have been made must not be made again: the policy would remember it twice.
+        again = options.get("episode") is None or bool(options.get("first"))
+        return decode_act(await self._exchange("POST", self._path, body, again))
 
     async def describe(self) -> dict[str, Any]:
         """The policy's manifest, versions and measured latency, as the server tells them."""
@@ -67,23 +69,27 @@ class AsyncPolicyClient:
     ) -> None:
         await self.close()
 
-    async def _exchange(self, method: str, path: str, body: bytes = b"") -> Answer:
+    async def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
         request = self._address.request(method, path, body, "application/json", self._key)
         try:
             async with asyncio.timeout(self.timeout_s):
-                return await self._try(request)
+                return await self._try(request, again)
         except TimeoutError:
             raise timed_out(self._address, self.timeout_s) from None
         except (OSError, ServerUnreachable) as error:
             raise unreachable(self._address, error) from None
 
-    async def _try(self, request: bytes) -> Answer:
+    async def _try(self, request: bytes, again: bool) -> Answer:
         while self._idle:
             connection = self._idle.pop()
+            if connection.lost:
+                continue  # the server had closed it, as it may at any time
             try:
                 return await self._ask_over(connection, request)
             except ConnectionError:
-                continue  # the server had closed it, as it may at any time; a policy answers the same twice
+                if not again:
+                    raise
+                continue  # it was closed at this very moment; a policy answers the same twice
         return await self._ask_over(await connect(self._address), request)
 
     async def _ask_over(self, connection: Connection, request: bytes) -> Answer:
@@ -116,6 +122,10 @@ class Connection(asyncio.Protocol):
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._waiting
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
 
     def close(self) -> None:
         if self._transport is not None:

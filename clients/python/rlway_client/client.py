@@ -28,16 +28,27 @@ from rlway_client.wire import Address, Answer, AnswerReader
 class PolicyClient:
     """One connection to one policy, opened when first needed and kept. Not for several threads at once."""
 
-    def __init__(self, url: str, policy: str | None = None, *, key: str | None = None, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: str | None = None,
+        *,
+        key: str | None = None,
+        timeout_s: float = 5.0,
+        episode: str | None = None,
+    ) -> None:
+        """A policy with a memory needs an `episode`: any id that no other client uses; `reset` begins the next."""
         self._address = Address.parse(url)
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
+        self._episode = episode
+        self._first = True
         self.timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
     def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation: an int (discrete), or an array of the action's shape."""
+        """The action for one observation, an array or a dict of them: an int (discrete), or an array of its shape."""
         return self.ask(observation, explore=explore, seed=seed).action
 
     def act_batch(self, observations: Any, *, explore: Explore | None = None, seed: int | None = None) -> AnyArray:
@@ -46,9 +57,19 @@ class PolicyClient:
         return actions
 
     def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
-        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms."""
+        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
+        if self._episode is not None:
+            options = {"episode": self._episode, "first": self._first} | options
         body = encode_act(observations, batched=batched, **options)
-        return decode_act(self._exchange("POST", self._path, body))
+        # A step that may have been made must not be made again: the policy would remember it twice.
+        again = options.get("episode") is None or bool(options.get("first"))
+        reply = decode_act(self._exchange("POST", self._path, body, again))
+        self._first = False
+        return reply
+
+    def reset(self) -> None:
+        """The next action begins an episode."""
+        self._first = True
 
     def describe(self) -> dict[str, Any]:
         """The policy's manifest, versions and measured latency, as the server tells them."""
@@ -70,11 +91,11 @@ class PolicyClient:
     ) -> None:
         self.close()
 
-    def _exchange(self, method: str, path: str, body: bytes = b"") -> Answer:
+    def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
         request = self._address.request(method, path, body, "application/json", self._key)
         deadline = time.monotonic() + self.timeout_s
         try:
-            return self._try_again_if_stale(request, deadline)
+            return self._try_again_if_stale(request, deadline, again)
         except TimeoutError:
             self.close()
             raise timed_out(self._address, self.timeout_s) from None
@@ -85,7 +106,7 @@ class PolicyClient:
             self.close()
             raise
 
-    def _try_again_if_stale(self, request: bytes, deadline: float) -> Answer:
+    def _try_again_if_stale(self, request: bytes, deadline: float, again: bool) -> Answer:
         if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
             self.close()  # unasked, it can only have closed the connection, or said that it will
         reused = self._socket is not None
@@ -93,7 +114,7 @@ class PolicyClient:
             return self._try(request, deadline)
         except ConnectionError:
             self.close()
-            if not reused:
+            if not (reused and again):
                 raise
         # The server had closed the kept connection, as it may at any time; a policy answers the same twice.
         return self._try(request, deadline)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,24 +26,28 @@ async def play_remotely(
     episodes: int,
     seed: int,
     on_episode: Callable[[float], None],
+    remembers: bool = False,
     **options: Any,
 ) -> Played:
     """Each environment takes the next episode when it has ended one; episode i starts from seed + i.
 
-    `options` go with every request, such as `explore`.
+    A policy that `remembers` is told which episode a request is of. `options` go with every request, such as `explore`.
     """
     waiting = iter(range(episodes))
     returns = [0.0] * episodes
     steps = 0
     started_s = time.perf_counter()
+    session = uuid.uuid4().hex  # others may play with the same policy
 
     async def play_in(env: Any) -> None:
         nonlocal steps
         for i in waiting:
             observation, _ = env.reset(seed=seed + i)
+            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if remembers else {}
             ended = False
             while not ended:
-                action = (await client.ask(observation, **options)).action
+                action = (await client.ask(observation, **episode, **options)).action
+                episode.pop("first", None)
                 observation, reward, terminated, truncated, _ = env.step(action)
                 returns[i] += float(reward)
                 steps += 1

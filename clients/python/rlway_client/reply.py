@@ -8,6 +8,8 @@ Refuses: observations that are not finite numbers (SpecViolated), before anythin
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,24 +44,52 @@ def encode_act(
     version: int | None = None,
     label: str | None = None,
     deadline_ms: float | None = None,
+    episode: str | None = None,
+    first: bool = False,
 ) -> bytes:
     """The JSON body of an act request."""
     name = "observations" if batched else "observation"
-    try:
-        array = np.asarray(observations)
-    except ValueError:
-        raise SpecViolated([Fault(name, "an array of numbers", "rows of different lengths")]) from None
-    if array.dtype.kind not in "fiub":
-        raise SpecViolated([Fault(name, "an array of numbers", f"an array of {array.dtype}")])
-    if not np.isfinite(array).all():
-        where = tuple(np.argwhere(~np.isfinite(array))[0])
-        path = name + "".join(f"[{i}]" for i in where)
-        raise SpecViolated([Fault(path, "a finite number", describe(float(array[where])))])
+    wired = _split(observations, name) if batched and isinstance(observations, Mapping) else _wire(observations, name)
     options = {"explore": explore, "seed": seed, "version": version, "label": label, "deadline_ms": deadline_ms}
-    body = {name: array.tolist()} | {key: value for key, value in options.items() if value is not None}
+    body = {name: wired} | {key: value for key, value in options.items() if value is not None}
+    if episode is not None:
+        body["episode"] = episode
+    if first:
+        body["first"] = True
     if outputs:
         body["outputs"] = outputs
     return msgspec.json.encode(body)
+
+
+def _wire(value: Any, where: str) -> Any:
+    """An observation, or several, as JSON has it: nested lists, or an object of them."""
+    if isinstance(value, Mapping):
+        return {str(key): _wire(part, f"{where}[{json.dumps(str(key))}]") for key, part in value.items()}
+    if isinstance(value, Sequence) and any(isinstance(part, Mapping) for part in value):
+        return [_wire(part, f"{where}[{i}]") for i, part in enumerate(value)]
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise SpecViolated([Fault(where, "an array of numbers", "rows of different lengths")]) from None
+    if array.dtype.kind not in "fiub":
+        raise SpecViolated([Fault(where, "an array of numbers", f"an array of {array.dtype}")])
+    if not np.isfinite(array).all():
+        place = tuple(np.argwhere(~np.isfinite(array))[0])
+        path = where + "".join(f"[{i}]" for i in place)
+        raise SpecViolated([Fault(path, "a finite number", describe(float(array[place])))])
+    return array.tolist()
+
+
+def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
+    """Rows from an object of arrays [B, …], as vectorised environments give it."""
+    parts = {
+        str(key): _split(part, where) if isinstance(part, Mapping) else _wire(part, f"{where}[{json.dumps(str(key))}]")
+        for key, part in observations.items()
+    }
+    lengths = {len(part) if isinstance(part, list) else -1 for part in parts.values()}
+    if len(lengths) != 1 or -1 in lengths:
+        raise SpecViolated([Fault(where, "arrays of as many rows each", "others")])
+    return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 
 def decode_act(answer: Answer) -> Reply:

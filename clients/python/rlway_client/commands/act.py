@@ -52,11 +52,12 @@ def act(
 
 
 def parse_observation(text: str) -> Any:
-    """A JSON array (NaN is let through, for the spec check to name) or a UsageError."""
+    """A JSON array or object (NaN is let through, for the spec check to name) or a UsageError."""
     content = typer.get_text_stream("stdin").read() if text == "-" else text
     try:
         value = json.loads(content)
-        np.asarray(value, np.float64)
+        if not isinstance(value, dict):
+            np.asarray(value, np.float64)
     except (ValueError, TypeError) as error:
         raise UsageError(f"OBSERVATION: expected a JSON array of numbers such as '[0,0,0,0]': {error}.") from None
     return value

@@ -37,13 +37,30 @@ def bench(
     with PolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
         manifest = msgspec.convert(client.describe()["manifest"], Manifest)
     address = Address.parse(url)
-    observations = sample_observations(manifest.observation[0], DISTINCT_OBSERVATIONS, seed)
+    observations = nested_rows(manifest.observation, DISTINCT_OBSERVATIONS, seed)
     requests = [
         address.request("POST", act_path(policy), encode_act(row, batched=False), "application/json", key)
         for row in observations
     ]
     load = asyncio.run(run_load(address, requests, connections, duration_s, timeout_s))
     print(msgspec.json.encode(load).decode() if as_json else _describe(load))
+
+
+def nested_rows(specs: list[TensorSpec], rows: int, seed: int) -> list[Any]:
+    """Observations as environments give them: an array, or a dict of them nested as the specs' paths say."""
+    columns = [sample_observations(spec, rows, seed + i) for i, spec in enumerate(specs)]
+    if not specs[0].path:
+        return list(columns[0])
+    nested: list[Any] = []
+    for values in zip(*columns, strict=True):
+        row: dict[str, Any] = {}
+        for spec, value in zip(specs, values, strict=True):
+            branch = row
+            for key in spec.path[:-1]:
+                branch = branch.setdefault(key, {})
+            branch[spec.path[-1]] = value
+        nested.append(row)
+    return nested
 
 
 def sample_observations(spec: TensorSpec, rows: int, seed: int) -> Any:  # -> [rows, *shape]

@@ -50,7 +50,9 @@ def play(
             limit = time_limit or trained
             environments.extend(make_env(env_id, values, limit) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
-                return await play_remotely(client, environments, episodes, seed, on_episode, **options)
+                return await play_remotely(
+                    client, environments, episodes, seed, on_episode, bool(manifest.get("state")), **options
+                )
 
     print_played(asyncio.run(run()), f"{len(environments)} remote environments", as_json)
 

@@ -1,0 +1,296 @@
+"""A WebSocket on which a policy is asked again and again: `/v1/policies/{policy}/stream`.
+
+In:      text frames, each the JSON body of an act request; binary frames, each of raw rows.
+Out:     a frame for each, in their order: JSON or raw actions; a refusal is a text frame with its problem.
+Refuses: a handshake without a key, or from another origin's page; messages over `max_body_bytes` (close code 1009).
+
+A refused frame does not end the connection. Once `max_in_flight` frames wait for their answers, or the peer does not
+read its answers, nothing more is read from it. A stop closes it with 1001, after the frames that it has been asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from uvicorn.server import ServerState
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidState
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from rlway_client.errors import KeyRefused, RlwayError
+from rlway_serve.endpoint import Endpoint
+from rlway_serve.episodes import OwnEpisode
+from rlway_serve.response import OCTETS, Response, problem_response, response_headers
+from rlway_serve.settings import Settings
+
+PING_S = 20.0  # a peer that has not been heard of for so long is asked whether it lives, and given as long to answer
+CLOSE_S = 5.0  # for the peer to close, once it is asked to
+
+
+class StreamCounts:
+    """How many streams there are, and what was asked on them; a Prometheus collector."""
+
+    def __init__(self) -> None:
+        self.open: Counter[str] = Counter()  # by policy
+        self.frames: Counter[tuple[str, str]] = Counter()  # by policy and kind
+
+    def collect(self) -> Iterator[Any]:
+        """Called at each scrape."""
+        streams = GaugeMetricFamily("rlway_streams", "WebSocket connections", labels=["policy"])
+        frames = CounterMetricFamily("rlway_stream_frames", "Frames received on them", labels=["policy", "kind"])
+        for policy, count in self.open.items():
+            streams.add_metric([policy], count)
+        for labels, count in self.frames.items():
+            frames.add_metric([*labels], count)
+        yield from (streams, frames)
+
+
+class Frames:
+    """What the streams of a server share."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        self.endpoint = endpoint
+        self.settings = settings
+        self.counts = StreamCounts()
+
+
+class FrameReply:
+    """The place of one frame among its stream's answers; calling it gives the answer."""
+
+    __slots__ = ("connection", "response")
+
+    def __init__(self, stream: Stream) -> None:
+        self.connection = stream  # frames are taken from connections in turn
+        self.response: Response | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        return self.connection.transport.is_closing()
+
+    @property
+    def peer(self) -> str | None:
+        return self.connection.peer
+
+    def __call__(self, response: Response) -> None:
+        self.response = response
+        self.connection.send_ready()
+
+
+class Stream(asyncio.Protocol):
+    """One WebSocket. It takes over a connection whose handshake has been read."""
+
+    def __init__(
+        self,
+        shared: Frames,
+        policy: str,
+        transport: asyncio.Transport,
+        server_state: ServerState,
+        headers: list[tuple[bytes, bytes]],
+    ) -> None:
+        self.transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer: str | None = address[0] if isinstance(address, tuple) else None
+        self._shared = shared
+        self._policy = policy
+        self._headers = headers
+        self._authorization = next((value for name, value in headers if name == b"authorization"), None)
+        self._server_state = server_state
+        self._loop = asyncio.get_running_loop()
+        self._protocol = ServerProtocol(origins=None, max_size=shared.settings.max_body_bytes)
+        self._episode = OwnEpisode()
+        self._pieces: list[bytes] = []  # of the message being read
+        self._kind = Opcode.TEXT  # of it
+        self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages that came while as many as may be were due
+        self._due: deque[FrameReply] = deque()
+        self._write_paused = False
+        self._read_paused = False
+        self._closing = False  # once nothing is due
+        self._heard = True  # since the last look
+        self._pinged = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self, url: bytes) -> None:
+        """Answers the handshake."""
+        server_state = self._server_state
+        server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn calls its `shutdown`
+        self._shared.counts.open[self._policy] += 1
+        self.transport.set_protocol(self)
+        lines = [b"GET " + url + b" HTTP/1.1", *(name + b": " + value for name, value in self._headers), b"", b""]
+        self._protocol.receive_data(b"\r\n".join(lines))
+        request = next(iter(self._protocol.events_received()), None)
+        if not isinstance(request, Request):
+            self.transport.close()
+            return
+        try:
+            self._shared.endpoint.keys.check(self._authorization)
+            check_origin(request.headers, self._shared.settings.cors_origins)
+            answer = self._protocol.accept(request)
+        except RlwayError as error:
+            answer = self._refuse(problem_response(error))
+        for name, value in server_state.default_headers:
+            name_text = name.decode("latin-1")
+            if name_text not in answer.headers:
+                answer.headers[name_text] = value.decode("latin-1")
+        self._protocol.send_response(answer)
+        self._flush()
+        if answer.status_code != 101:
+            self.transport.close()
+            return
+        self.transport.resume_reading()
+        self._timer = self._loop.call_later(PING_S, self._look)
+
+    def _refuse(self, response: Response) -> Any:
+        answer = self._protocol.reject(response.status, response.body.decode())
+        for name, value in response_headers(response):
+            name_text = name.decode("latin-1")
+            if name_text in answer.headers:
+                del answer.headers[name_text]
+            answer.headers[name_text] = value.decode("latin-1")
+        return answer
+
+    # Frames.
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._protocol.receive_data(data)
+        for frame in self._protocol.events_received():
+            assert isinstance(frame, Frame)
+            if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+                self._kind = frame.opcode
+            elif frame.opcode != Opcode.CONT:
+                continue  # the protocol has answered pings and a close itself
+            self._pieces.append(bytes(frame.data))
+            if frame.fin:
+                message = b"".join(self._pieces)
+                self._pieces.clear()
+                if not self._closing:
+                    self._waiting.append((self._kind, message))
+        self._flush()
+        self._ask_waiting()
+
+    def _ask_waiting(self) -> None:
+        """Asks what may be asked now; stops reading while more is there."""
+        limit = self._shared.settings.max_in_flight
+        while self._waiting and not self._write_paused and len(self._due) < limit:
+            kind, message = self._waiting.popleft()
+            self._ask(kind, message)
+        pause = bool(self._waiting) or self._write_paused
+        if pause != self._read_paused and not self.transport.is_closing():
+            self._read_paused = pause
+            if pause:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def _ask(self, kind: Opcode, message: bytes) -> None:
+        octets = kind == Opcode.BINARY
+        self._shared.counts.frames[self._policy, "binary" if octets else "text"] += 1
+        reply = FrameReply(self)
+        self._due.append(reply)
+        endpoint = self._shared.endpoint
+        try:
+            policy = endpoint.repository[self._policy]
+        except RlwayError as error:  # its folder has gone meanwhile
+            reply(problem_response(error))
+            return
+        media_type = OCTETS if octets else b""
+        endpoint.act(policy, media_type, self._authorization, message, reply, self._episode)
+
+    def send_ready(self) -> None:
+        """Sends the answers whose turn it is."""
+        due = self._due
+        while due and (response := due[0].response) is not None:
+            due.popleft()
+            try:
+                if response.media_type == OCTETS:
+                    self._protocol.send_binary(response.body)
+                else:
+                    self._protocol.send_text(response.body)
+            except InvalidState:  # the peer has closed meanwhile
+                break
+        self._flush()
+        if self._waiting and not self._write_paused and len(due) <= self._shared.settings.max_in_flight // 2:
+            self._loop.call_soon(self._ask_waiting)
+        if self._closing and not due and not self._waiting:
+            self._close()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if self.transport.is_closing():
+                return
+            if data:
+                self.transport.write(data)
+            else:
+                self.transport.close()
+        if self._protocol.close_expected():
+            self._wait_for_end()
+
+    # The connection.
+
+    def shutdown(self) -> None:
+        """The server stops: answers what was asked, then says that it goes away."""
+        self._closing = True
+        if not self._due and not self._waiting:
+            self._close()
+
+    def _close(self) -> None:
+        if self.transport.is_closing():
+            return
+        try:
+            self._protocol.send_close(CloseCode.GOING_AWAY, "the server is stopping")
+        except InvalidState:
+            self.transport.close()
+            return
+        self._flush()
+
+    def _wait_for_end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(CLOSE_S, self.transport.close)
+
+    def _look(self) -> None:
+        """Whether the peer still lives."""
+        if not self._heard and (self._pinged or self._write_paused):
+            self.transport.abort()
+            return
+        self._pinged = not self._heard and not self._read_paused
+        if self._pinged:
+            self._protocol.send_ping(b"")
+            self._flush()
+        self._heard = self._read_paused and not self._write_paused
+        self._timer = self._loop.call_later(PING_S, self._look)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._ask_waiting()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._ask_waiting()
+
+    def eof_received(self) -> bool:
+        self._protocol.receive_eof()
+        self._flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self._timer is not None:
+            self._timer.cancel()
+        self._waiting.clear()
+        self._server_state.connections.discard(self)
+        self._shared.counts.open[self._policy] -= 1
+
+
+def check_origin(headers: Headers, allowed: tuple[str, ...]) -> None:
+    """Raises on a page of another origin that is not allowed: browsers let any page ask, and only say which."""
+    origins = headers.get_all("origin")
+    host = headers.get("host", "")
+    own = {f"http://{host}", f"https://{host}"}
+    if origins and "*" not in allowed and not all(origin in own or origin in allowed for origin in origins):
+        raise KeyRefused(f"origin: pages of {origins[0][:100]} may not ask here; --cors-origin names those that may.")
