@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import resource
+import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ class Facts(msgspec.Struct):
 
 def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
     """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
+    _ignore_hangups()
     _allow_connections(settings.max_connections)
     if settings.workers == 1:
         from rlway_serve.server import serve as serve_here
@@ -62,6 +65,12 @@ def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
             stop_within_s=settings.drain_s + KILL_AFTER_S,
         )
         workers.supervise()
+
+
+def _ignore_hangups() -> None:
+    """Until the server runs and listens to SIGHUP, which would end the process."""
+    with suppress(ValueError):  # not in the main thread, where signals are none of ours
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _allow_connections(count: int) -> None:
