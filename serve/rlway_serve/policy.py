@@ -77,6 +77,8 @@ class ServedPolicy:
             number, asked = (self.labels or {}).get(pin.label, 0), f"label {pin.label[:64]!r}"
         else:
             return self.current
+        if not self.loaded:
+            raise NotReady(self.why_not())
         version = self.loaded.get(number)
         if version is None:
             labels = ", ".join(f"{label} is {number}" for label, number in (self.labels or {}).items())

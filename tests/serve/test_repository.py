@@ -279,6 +279,7 @@ def test_a_policy_without_a_sound_version_is_not_ready(living: Living) -> None:
     for lane in LANES:
         status, problem = act(server, "hopeless", lane)
         assert (status, str(models) in problem["detail"]) == (503, False)
+        assert act(server, "hopeless", lane, version=1) == act(server, "hopeless", lane, label="x") == (503, problem)
     assert httpx.get(f"{server.url}/v1/policies/hopeless").status_code == 503
     listed = {policy["name"]: policy for policy in httpx.get(f"{server.url}/v1/policies").json()["policies"]}
     assert (listed["hopeless"]["version"], listed["hopeless"]["versions"]) == (None, [])
