@@ -67,6 +67,10 @@ class Repository:
             served = ", ".join(self._policies) or "none yet"
             raise NotFound(f"policy {name[:64]!r}: not served here; served are: {served}.") from None
 
+    def find(self, name: str) -> ServedPolicy | None:
+        """The policy of that name, if there is one."""
+        return self._policies.get(name)
+
     @property
     def default(self) -> ServedPolicy | None:
         """Who answers `POST /act`: the policy that was named, else the only one."""

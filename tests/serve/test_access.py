@@ -43,12 +43,22 @@ def act_status(server: Server, key: str, lane: str = "hot") -> int:
     return server.ask(act_request(BODY, lane=lane, headers=[bearer(key)])).status
 
 
+def refusals(server: Server) -> float:
+    """How many requests had a key that is not accepted."""
+    lines = server.ask(get_request("/metrics", bearer("admin-key"))).body.decode().splitlines()
+    return sum(
+        float(line.split()[-1]) for line in lines if line.startswith("rlway_refusals_total") and "KeyRefused" in line
+    )
+
+
 @pytest.mark.parametrize("lane", ["hot", "query"])
 def test_an_admin_key_opens_what_an_api_key_opens(guarded: Server, lane: str) -> None:
     """And not the reverse; health needs neither."""
     assert act_status(guarded, "api-key", lane) == 200
     assert act_status(guarded, "admin-key", lane) == 200
+    refused = refusals(guarded)
     assert act_status(guarded, "another-key", lane) == 403
+    assert refusals(guarded) == refused + 1
     statuses = {key: guarded.ask(get_request("/metrics", bearer(key))).status for key in ("api-key", "admin-key")}
     assert statuses == {"api-key": 403, "admin-key": 200}
     assert guarded.ask(get_request("/metrics")).status == 401

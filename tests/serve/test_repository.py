@@ -224,6 +224,19 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
     assert act(server, name, lane, label=3)[0] == 400
 
 
+@pytest.mark.parametrize("lane", LANES)
+def test_a_refusal_counts_under_the_version_that_was_asked(living: Living, lane: str) -> None:
+    """A body that does not fit a pinned version is not the acting one's."""
+    server, models = living
+    name = f"refused-{lane}"
+    for version in (1, 2):
+        linear_policy(models, name, version=version)
+        wait_until_acting(server, name, version)
+    assert act(server, name, lane, version=1, observation=[1.0])[0] == 422
+    refusals = {key[2]: n for key, n in read_metrics(server).items() if key[:2] == ("rlway_refusals_total", name)}
+    assert refusals == {"1": 1}
+
+
 def test_pinned_requests_are_answered_alike_by_both_lanes(living: Living) -> None:
     """Byte for byte, whether the pin can be met or not."""
     server, models = living
