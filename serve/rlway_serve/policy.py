@@ -102,6 +102,12 @@ class ServedPolicy:
         highest = self.labels.get(STABLE)
         return [v for v in self.found.versions if v not in self.failures and (highest is None or v <= highest)]
 
+    @property
+    def holds_on(self) -> bool:
+        """Whether what acts goes on although it is not the best candidate: `stable` names a version that is unsound."""
+        stable = (self.labels or {}).get(STABLE)
+        return self.acting is not None and self.acting.number in self.found.versions and stable in self.failures
+
     def wanted(self, keep: int) -> list[int]:
         """Versions that ought to be loaded, the most urgent first: who acts, the labelled ones, the newest `keep`."""
         sound = [version for version in self.found.versions if version not in self.failures]

@@ -194,7 +194,7 @@ class Repository:
 
     def _choose(self, policy: ServedPolicy, candidates: list[int]) -> None:
         """The best candidate acts once it is loaded; nobody stands in for it unless nobody acts and it is slow."""
-        if not candidates:
+        if not candidates or policy.holds_on:
             return
         best = candidates[0]
         if not policy.ready and self._loader.is_slow((policy.name, best)):

@@ -264,6 +264,24 @@ def test_a_stable_version_that_is_broken_is_not_replaced_by_a_newer_one(living: 
     assert acting(server, "meant") == 1
 
 
+def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) -> None:
+    """What acts goes on, newer than `stable` or not, until the label names a sound version or what acts is removed."""
+    server, models = living
+    for version in (1, 3):
+        linear_policy(models, "moved", version=version)
+    wait_until_acting(server, "moved", 3)
+    draft = linear_policy(models.with_name("drafts"), "moved", version=2).path
+    (draft / "model.onnx").write_bytes(b"damaged")
+    draft.rename(models / "moved" / "2")
+    set_labels(models, "moved", {"stable": 2})
+    wait_until(lambda: description(server, "moved")["labels"] == {"stable": 2}, "the label")
+    wait_until(lambda: bool(description(server, "moved")["failed"]), "the failure to show")
+    wait_until(lambda: act(server, "moved", version=1)[0] == 200, "version 1 to be loaded")
+    assert acting(server, "moved") == 3
+    shutil.rmtree(models / "moved" / "3")
+    wait_until_acting(server, "moved", 1)
+
+
 def test_labels_that_cannot_be_read_change_nothing(living: Living) -> None:
     """The last good ones hold, and the fault shows until the file is mended."""
     server, models = living
