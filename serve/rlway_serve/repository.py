@@ -159,10 +159,13 @@ class Repository:
     def _update(self, seen: Seen) -> None:
         """Follows the folder."""
         before = set(self._policies)
-        for name in before - seen.policies.keys():
+        # A policy that acts goes on when its last version is removed, as long as its folder is there.
+        acting = {name for name, policy in self._policies.items() if policy.ready}
+        found_policies = {name: found for name, found in seen.policies.items() if found.versions or name in acting}
+        for name in before - found_policies.keys():
             log.info("%s: gone, and no longer served.", name)
             del self._policies[name]  # requests that have found it already are answered
-        for name, found in seen.policies.items():
+        for name, found in found_policies.items():
             policy = self._policies.setdefault(name, ServedPolicy(name, self._metrics))
             policy.update(found)
             for version in list(policy.failures):

@@ -182,6 +182,24 @@ def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living)
     wait_until(lambda: act(server, "withdrawn")[1] == {"action": 0, "version": 2}, "the other version 2")
 
 
+def test_the_last_version_that_is_removed_goes_on(living: Living) -> None:
+    """Until another comes or the policy's folder goes, too."""
+    server, models = living
+    for version in (1, 2):
+        linear_policy(models, "emptied", version=version)
+    wait_until_acting(server, "emptied", 2)
+    wait_until(lambda: act(server, "emptied", version=1)[0] == 200, "version 1 to be loaded")
+    (models / "emptied" / "1").rename(models.with_name("emptied-1"))
+    (models / "emptied" / "2").rename(models.with_name("emptied-2"))
+    linear_policy(models, "after-emptied")
+    wait_until_acting(server, "after-emptied", 1)
+    assert acting(server, "emptied") == 2
+    models.with_name("emptied-1").rename(models / "emptied" / "1")
+    wait_until_acting(server, "emptied", 1)
+    shutil.rmtree(models / "emptied")
+    wait_until(lambda: act(server, "emptied")[0] == 404, "the policy to go")
+
+
 def test_labels_say_which_version_acts(living: Living) -> None:
     """`stable` acts in place of the newest; moving it swaps; without it the newest acts again."""
     server, models = living
