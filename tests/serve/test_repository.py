@@ -252,7 +252,7 @@ def test_a_refusal_counts_under_the_version_that_was_asked(living: Living, lane:
         wait_until_acting(server, name, version)
     assert act(server, name, lane, version=1, observation=[1.0])[0] == 422
     refusals = {key[2]: n for key, n in read_metrics(server).items() if key[:2] == ("rlway_refusals_total", name)}
-    assert refusals == {"1": 1}
+    assert (refusals["1"], "2" in refusals) == (1, False)
 
 
 def test_pinned_requests_are_answered_alike_by_both_lanes(living: Living) -> None:
