@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from rlway_client.errors import UsageError
 from rlway_serve.ports import reserved_port
 from rlway_serve.settings import Settings
 from rlway_serve.workers import Link, Workers
@@ -46,7 +47,7 @@ def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
         return
     with (
         reserved_port(settings.host, settings.port) as port,
-        tempfile.TemporaryDirectory(prefix="rlway-workers-") as folder,
+        _meeting_place() as folder,
     ):
         shared = msgspec.structs.replace(settings, port=port)
 
@@ -83,6 +84,13 @@ def _allow_connections(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted < wanted:
         log.warning("--max-connections %d: the system allows %d open files only.", count, granted)
+
+
+def _meeting_place() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="rlway-workers-")
+    except OSError as error:
+        raise UsageError(f"--workers: the workers meet in the folder for temporary files: {error.strerror}.") from None
 
 
 def _preload() -> None:

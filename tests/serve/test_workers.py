@@ -186,6 +186,21 @@ def test_a_worker_that_cannot_start_stops_the_server(tmp_path: Path, options: li
         assert word in done.stderr
 
 
+def test_a_folder_for_temporary_files_that_will_not_do_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that is too long for a socket is one sentence, which says what to set."""
+    linear_policy(tmp_path / "models")
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    command = [str(RLWAY), "serve", str(tmp_path / "models"), "--port", "0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "TMPDIR" in done.stderr
+
+
 def test_a_port_in_use_is_not_shared_with_strangers(tmp_path: Path, pair: Server) -> None:
     """Not even with another server's workers."""
     linear_policy(tmp_path / "models")
