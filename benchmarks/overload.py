@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 
 from tests.bundles import q_network_policy
-from tests.servers import OCTETS, Server, act_request, get_request, running_server
+from tests.servers import OCTETS, PATIENCE_S, Server, act_request, get_request, running_server
 
 ACT = "/v1/policies/cartpole/act"
 ONE = act_request({"observation": [0.01, -0.02, 0.03, 0.04]}, path=ACT)
@@ -115,6 +115,8 @@ def measure_kill(models: Path, log: Path, seconds: int) -> dict[str, Any]:
             os.kill(psutil.Process(server.process.pid).children()[0].pid, signal.SIGKILL)
             killed_s = time.perf_counter()
             while "ready as process" not in log.read_text():
+                if time.perf_counter() - killed_s > PATIENCE_S:
+                    sys.exit("benchmarks/overload.py: the killed worker was never replaced.")
                 time.sleep(0.002)
             back_s = time.perf_counter() - killed_s
             text = load.communicate()[0]

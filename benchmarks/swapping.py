@@ -86,7 +86,6 @@ def measure_swapping(folder: Path, seconds: int, script: Path) -> dict[str, floa
         steady_p99_ms = statistics.mean(load.p99_ms for load in steady)
         return {
             "swaps": read_metric(server, "rlway_swaps_total"),
-            "failed": 0,
             "rps": swapped.rps,
             "rps_against_steady": swapped.rps / statistics.mean(load.rps for load in steady),
             "p99_ms": swapped.p99_ms,

@@ -60,12 +60,12 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
 
         `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
         """
-        _check_key(endpoint, request)  # before the path is looked up: a stranger learns no policy's name
+        _check_key(endpoint, request, repository.find(policy))  # first: a stranger learns no policy's name
         return await _act(repository[policy], request)
 
     @app.post("/act", summary="The same for the default policy", openapi_extra=_act_schema(repository))
     async def act_default(request: Request) -> HttpResponse:
-        _check_key(endpoint, request)
+        _check_key(endpoint, request, repository.default)
         if repository.default is None:
             names = ", ".join(policy.name for policy in repository) or "none yet"
             raise NotFound(f"/act: no policy is the default; use /v1/policies/NAME/act; served are: {names}.")
@@ -141,8 +141,14 @@ class FutureReply:
             self.answered.set_result(response)
 
 
-def _check_key(endpoint: Endpoint, request: Request) -> None:
-    endpoint.keys.check(_authorization(request))
+def _check_key(endpoint: Endpoint, request: Request, policy: ServedPolicy | None = None) -> None:
+    """Raises for strangers, and counts them under the policy that they asked."""
+    try:
+        endpoint.keys.check(_authorization(request))
+    except RlwayError as error:
+        if policy is not None:
+            policy.metrics.count_refusal(error)
+        raise
 
 
 def _authorization(request: Request) -> bytes | None:

@@ -12,7 +12,7 @@ from rlway_client.errors import NotReady, RlwayError, SpecViolated
 from rlway_client.specs import Fault
 from rlway_serve.bodies import BodyBudget
 from rlway_serve.call import Call, Reply
-from rlway_serve.decoder import read_pin
+from rlway_serve.decoder import Pin, read_pin
 from rlway_serve.episodes import Episode, Episodes, OwnEpisode
 from rlway_serve.keys import Keys
 from rlway_serve.policy import ServedPolicy
@@ -51,6 +51,7 @@ class Endpoint:
         own: OwnEpisode | None = None,
     ) -> None:
         """Calls `reply` once, now or from the event loop later. `own` is the connection's episode, where it has one."""
+        version: LoadedVersion | None = None
         try:
             key = self.keys.check(authorization)
             if self.rates is not None:
@@ -62,25 +63,31 @@ class Endpoint:
             if version is not None and (own is None or own.episode is None):
                 call = version.decoder.decode_plain(media_type, body, reply)
             if version is None or call is None:
-                version, call = self._read(policy, media_type, body, reply, own)
+                pin = read_pin(media_type, body)
+                episode = self.episodes.find(policy.name, pin, own)
+                version = episode.version if episode else policy.choose(pin)
+                call = version.decoder.decode(media_type, body, reply)
+                self._join(call, policy, version, pin, episode, own)
             version.batcher.submit(call)
         except RlwayError as error:
-            policy.metrics.count_refusal(error)
+            (version or policy).metrics.count_refusal(error)
             reply(problem_response(error))
         except Exception:
             internal = new_internal_error()
             log.exception("act on %s failed (request id %s)", policy.name, internal.request_id)
-            policy.metrics.count_refusal(internal)
+            (version or policy).metrics.count_refusal(internal)
             reply(problem_response(internal))
 
-    def _read(
-        self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
-    ) -> tuple[LoadedVersion, Call]:
-        """The request as a call, and the version that it asks: that of its episode, where it goes on with one."""
-        pin = read_pin(media_type, body)
-        episode = self.episodes.find(policy.name, pin, own)
-        version = episode.version if episode else policy.choose(pin)
-        call = version.decoder.decode(media_type, body, reply)
+    def _join(
+        self,
+        call: Call,
+        policy: ServedPolicy,
+        version: LoadedVersion,
+        pin: Pin,
+        episode: Episode | None,
+        own: OwnEpisode | None,
+    ) -> None:
+        """Gives the call its episode: the one that it goes on with, or a new one."""
         if episode is None:
             call.first = True
             if pin.episode is not None:
@@ -91,4 +98,3 @@ class Endpoint:
                 expected = "an id, with `first`: true where it begins: this policy remembers"
                 raise SpecViolated([Fault("episode", expected, "none")])
         call.episode = episode
-        return version, call

@@ -2,6 +2,7 @@
 
 In:      `Metrics`, and with several workers a folder that they share.
 Out:     Prometheus's text format.
+Refuses: a folder in which no socket can be made (UsageError).
 
 Counting itself is not shared and costs nothing more: only when one worker is asked does it have the others write down
 what they have counted. Every worker listens on a Unix socket in the folder; a connection to it is the question, and its
@@ -23,6 +24,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
+from rlway_client.errors import UsageError
 from rlway_serve.metrics import Metrics
 
 ADDED_GAUGES = frozenset(["rlway_queue_rows"])  # of others, such as states that all workers share, the highest counts
@@ -55,7 +57,14 @@ class Exposition:
     async def start(self) -> None:
         """Lets the other workers ask."""
         if self._folder is not None:
-            self._server = await asyncio.start_unix_server(self._answer, self._folder / f"{os.getpid()}.socket")
+            path = self._folder / f"{os.getpid()}.socket"
+            try:
+                self._server = await asyncio.start_unix_server(self._answer, path)
+            except OSError as error:
+                raise UsageError(
+                    f"--workers: {path}: no socket can be made there: {error.strerror or error}; set TMPDIR to a short "
+                    f"path of a folder that can be written."
+                ) from None
 
     async def text(self) -> bytes:
         if self._folder is None:

@@ -54,7 +54,7 @@ class ModelsFolder:
         self._folders: dict[str, Folder] = {}
 
     def scan(self) -> dict[str, Found]:
-        """Every policy that has at least one version; equal to the last answer when nothing has changed."""
+        """Every folder that may be a policy's, versions or not; equal to the last answer when nothing has changed."""
         stamp = stamp_of(self.path)
         if not stamp or stamp != self._stamp:
             entries = sorted(self.path.iterdir())  # raises where the folder is out of reach
@@ -62,7 +62,7 @@ class ModelsFolder:
             self._stamp = if_settled(stamp)
         folders = {name: self._read(name) for name in self._names}
         self._folders = {name: folder for name, folder in folders.items() if folder is not None}
-        return {name: folder.found for name, folder in self._folders.items() if folder.found.versions}
+        return {name: folder.found for name, folder in self._folders.items()}
 
     def _read(self, name: str) -> Folder | None:
         path = self.path / name

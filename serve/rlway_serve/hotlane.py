@@ -16,7 +16,7 @@ from typing import Any
 
 import httptools
 
-from rlway_client.errors import QueueFull, RequestMalformed
+from rlway_client.errors import RequestMalformed, RlwayError
 from rlway_serve.connection import Connection, Extras, Slot
 from rlway_serve.response import problem_response
 from rlway_serve.routes import Head
@@ -58,8 +58,9 @@ class HotLane(Connection):
         self._chunks.clear()
         self._body_left = self._head.body_bytes
         try:
+            self.routes.endpoint.keys.check(self._head.authorization)  # first: a stranger's body takes up no room
             self._reserved_bytes = self.routes.endpoint.bodies.reserve(self._head.body_bytes)
-        except QueueFull as error:
+        except RlwayError as error:
             self._refusal = error
         # Only where every line was one header: a folded one would make the count differ.
         if raw.count(b"\r\n") == len(self.headers) + 2:

@@ -7,7 +7,6 @@ Refuses: a file that onnxruntime cannot load (BundleInvalid).
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,6 @@ from rlway_client.specs import AnyArray
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home and write to the home directory
 import onnxruntime as ort
-
-log = logging.getLogger(__name__)
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -43,20 +40,17 @@ class CpuSession:
 
 
 class BoundSession:
-    """Runs whose inputs and outputs stay at one place in the device's memory for each number of rows.
-
-    Where `graphs` is on and the model allows it, a size's first run is captured as a CUDA graph and then replayed.
-    """
+    """Runs whose inputs and outputs stay at one place in the device's memory for each number of rows."""
 
     on_cpu = False
 
-    def __init__(self, path: Path, manifest: Manifest, device: str, max_rows: int, graphs: bool = True) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: str, max_rows: int) -> None:
         self.name = f"onnxruntime-{device}"
         self._memory = "cpu" if device == "cpu" else "cuda"
         self._outputs = manifest.interface.results
-        self._session, self._graphs = _open_on(device, path, manifest, max_rows, graphs)
+        self._session = _open_on(device, path, manifest, max_rows)
         self._types = {output.name: output.type for output in self._session.get_outputs()}
-        self._bindings: dict[int, tuple[Any, dict[str, Any], dict[str, Any], Any]] = {}  # by rows
+        self._bindings: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}  # by rows
 
     def signature(self) -> tuple[set[str], set[str]]:
         return _signature(self._session)
@@ -65,13 +59,13 @@ class BoundSession:
         rows = len(next(iter(inputs.values())))
         if rows not in self._bindings:
             self._bindings[rows] = self._bind(inputs, rows)
-        binding, places, results, options = self._bindings[rows]
+        binding, places, results = self._bindings[rows]
         for name, place in places.items():
             place.update_inplace(inputs[name])
-        self._session.run_with_iobinding(binding, options)
+        self._session.run_with_iobinding(binding)
         return [results[name].numpy() for name in outputs]
 
-    def _bind(self, inputs: dict[str, AnyArray], rows: int) -> tuple[Any, dict[str, Any], dict[str, Any], Any]:
+    def _bind(self, inputs: dict[str, AnyArray], rows: int) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         binding = self._session.io_binding()
         places = {name: ort.OrtValue.ortvalue_from_numpy(array, self._memory, 0) for name, array in inputs.items()}
         results = {
@@ -84,10 +78,7 @@ class BoundSession:
             binding.bind_ortvalue_input(name, place)
         for name, result in results.items():
             binding.bind_ortvalue_output(name, result)
-        options = ort.RunOptions()
-        if self._graphs:
-            options.add_run_config_entry("gpu_graph_id", str(rows))
-        return binding, places, results, options
+        return binding, places, results
 
 
 def available_devices() -> list[str]:
@@ -96,20 +87,15 @@ def available_devices() -> list[str]:
     return [device for device, provider in PROVIDERS.items() if provider in built_for]
 
 
-def _open_on(device: str, path: Path, manifest: Manifest, max_rows: int, graphs: bool) -> tuple[Any, bool]:
-    """A session that does run on the device, and whether it captures graphs."""
-    if device == "cuda" and graphs:
-        try:
-            return _checked(_open(path, [(PROVIDERS["cuda"], {"enable_cuda_graph": "1"})]), device, path), True
-        except BundleInvalid as error:
-            log.info("%s Running it without CUDA graphs.", error)
+def _open_on(device: str, path: Path, manifest: Manifest, max_rows: int) -> Any:
+    """A session that does run on the device."""
     options: dict[str, str] = {}
     if device == "tensorrt":
         # Without a profile an engine is built anew whenever a run is larger than those before.
         for key, rows in {"min": 1, "opt": max_rows, "max": max_rows}.items():
             shapes = (f"{spec.name}:{'x'.join(map(str, (rows, *spec.shape)))}" for spec in manifest.interface.inputs)
             options[f"trt_profile_{key}_shapes"] = ",".join(shapes)
-    return _checked(_open(path, [(PROVIDERS[device], options)]), device, path), False
+    return _checked(_open(path, [(PROVIDERS[device], options)]), device, path)
 
 
 def _checked(session: Any, device: str, path: Path) -> Any:

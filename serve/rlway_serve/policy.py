@@ -77,6 +77,8 @@ class ServedPolicy:
             number, asked = (self.labels or {}).get(pin.label, 0), f"label {pin.label[:64]!r}"
         else:
             return self.current
+        if not self.loaded:
+            raise NotReady(self.why_not())
         version = self.loaded.get(number)
         if version is None:
             labels = ", ".join(f"{label} is {number}" for label, number in (self.labels or {}).items())
@@ -99,6 +101,12 @@ class ServedPolicy:
             return []  # nobody knows which is meant
         highest = self.labels.get(STABLE)
         return [v for v in self.found.versions if v not in self.failures and (highest is None or v <= highest)]
+
+    @property
+    def holds_on(self) -> bool:
+        """Whether what acts goes on although it is not the best candidate: `stable` names a version that is unsound."""
+        stable = (self.labels or {}).get(STABLE)
+        return self.acting is not None and self.acting.number in self.found.versions and stable in self.failures
 
     def wanted(self, keep: int) -> list[int]:
         """Versions that ought to be loaded, the most urgent first: who acts, the labelled ones, the newest `keep`."""

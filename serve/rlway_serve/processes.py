@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import resource
+import signal
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from rlway_client.errors import UsageError
 from rlway_serve.ports import reserved_port
 from rlway_serve.settings import Settings
 from rlway_serve.workers import Link, Workers
@@ -35,6 +38,7 @@ class Facts(msgspec.Struct):
 
 def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
     """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
+    _ignore_hangups()
     _allow_connections(settings.max_connections)
     if settings.workers == 1:
         from rlway_serve.server import serve as serve_here
@@ -43,7 +47,7 @@ def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
         return
     with (
         reserved_port(settings.host, settings.port) as port,
-        tempfile.TemporaryDirectory(prefix="rlway-workers-") as folder,
+        _meeting_place() as folder,
     ):
         shared = msgspec.structs.replace(settings, port=port)
 
@@ -64,6 +68,12 @@ def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
         workers.supervise()
 
 
+def _ignore_hangups() -> None:
+    """Until the server runs and listens to SIGHUP, which would end the process."""
+    with suppress(ValueError):  # not in the main thread, where signals are none of ours
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def _allow_connections(count: int) -> None:
     """Raises this process's limit of open files as far as it may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -74,6 +84,13 @@ def _allow_connections(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted < wanted:
         log.warning("--max-connections %d: the system allows %d open files only.", count, granted)
+
+
+def _meeting_place() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="rlway-workers-")
+    except OSError as error:
+        raise UsageError(f"--workers: the workers meet in the folder for temporary files: {error.strerror}.") from None
 
 
 def _preload() -> None:

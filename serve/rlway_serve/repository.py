@@ -67,6 +67,10 @@ class Repository:
             served = ", ".join(self._policies) or "none yet"
             raise NotFound(f"policy {name[:64]!r}: not served here; served are: {served}.") from None
 
+    def find(self, name: str) -> ServedPolicy | None:
+        """The policy of that name, if there is one."""
+        return self._policies.get(name)
+
     @property
     def default(self) -> ServedPolicy | None:
         """Who answers `POST /act`: the policy that was named, else the only one."""
@@ -155,10 +159,13 @@ class Repository:
     def _update(self, seen: Seen) -> None:
         """Follows the folder."""
         before = set(self._policies)
-        for name in before - seen.policies.keys():
+        # A policy that acts goes on when its last version is removed, as long as its folder is there.
+        acting = {name for name, policy in self._policies.items() if policy.ready}
+        found_policies = {name: found for name, found in seen.policies.items() if found.versions or name in acting}
+        for name in before - found_policies.keys():
             log.info("%s: gone, and no longer served.", name)
             del self._policies[name]  # requests that have found it already are answered
-        for name, found in seen.policies.items():
+        for name, found in found_policies.items():
             policy = self._policies.setdefault(name, ServedPolicy(name, self._metrics))
             policy.update(found)
             for version in list(policy.failures):
@@ -190,7 +197,7 @@ class Repository:
 
     def _choose(self, policy: ServedPolicy, candidates: list[int]) -> None:
         """The best candidate acts once it is loaded; nobody stands in for it unless nobody acts and it is slow."""
-        if not candidates:
+        if not candidates or policy.holds_on:
             return
         best = candidates[0]
         if not policy.ready and self._loader.is_slow((policy.name, best)):

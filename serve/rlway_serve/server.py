@@ -47,6 +47,9 @@ def serve(
     keys = Keys(settings)
     tls = tls_context(settings)
     access_log = AccessLog(settings.access_log) if settings.access_log else None
+    watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
+    # Now, since loading may take long: a file that changes meanwhile is found changed.
+    reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     metrics = Metrics()
     exposition = Exposition(metrics, shared)
     repository = Repository(settings, metrics)
@@ -55,8 +58,6 @@ def serve(
     episodes = Episodes(settings.episode_ttl_s, settings.max_episodes)
     metrics.watch(episodes)
     endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rates)
-    watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
-    reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
         frames = Frames(endpoint, settings)

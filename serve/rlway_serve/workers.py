@@ -2,8 +2,8 @@
 
 In:      how many, and what each runs; SIGTERM, SIGINT, SIGHUP.
 Out:     an exit once all workers have ended in order; a new worker for each that dies.
-Refuses: a worker that ends before it is ready (UsageError, BundleInvalid, or whatever it ended with): the others are
-         stopped, since the next one would fare no better.
+Refuses: at the start, a worker that ends before it is ready (UsageError, BundleInvalid, or whatever it ended with): the
+         others are stopped, since the next one would fare no better. Later it is tried again, and the others go on.
 
 The workers are forked before anything is loaded that has threads. Each binds the port for itself (SO_REUSEPORT), so the
 kernel spreads connections over them, and one that dies takes only its own along. A pipe to each tells the parent that
@@ -27,7 +27,9 @@ import msgspec
 
 from rlway_client.errors import RlwayError, UsageError
 
-QUICK_DEATH_S = 5.0  # a worker that lives less long is replaced the later, the more often it happens
+QUICK_DEATH_S = (
+    5.0  # a worker that lives less long, or never is ready, is replaced the later, the more often it happens
+)
 MAX_DELAY_S = 5.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -218,8 +220,11 @@ class Workers:
         report = msgspec.json.decode(worker.received, type=Report)
         worker.received = b""
         if report.error:
-            kind = UsageError if report.exit_code == UsageError.exit_code else WorkerFailed
-            self._fail(kind(report.error))
+            if self._announced:
+                log.error("worker %d: %s", worker.number, report.error)
+            else:
+                kind = UsageError if report.exit_code == UsageError.exit_code else WorkerFailed
+                self._fail(kind(report.error))
             return
         worker.ready = report.ready
         if not self._announced and sum(w.ready is not None for w in self._workers.values()) == self._count:
@@ -243,12 +248,13 @@ class Workers:
 
     def _replace(self, worker: Worker, code: int) -> None:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        if worker.ready is None:
+        if worker.ready is None and not self._announced:
             self._fail(WorkerFailed(f"worker {worker.number}: {how} before it was ready; its log says why."))
             return
         now_s = time.monotonic()
-        self._quick_deaths = self._quick_deaths + 1 if now_s - worker.started_s < QUICK_DEATH_S else 0
-        delay_s = min(MAX_DELAY_S, 0.1 * 2**self._quick_deaths) if self._quick_deaths > 1 else 0.0
+        quick = worker.ready is None or now_s - worker.started_s < QUICK_DEATH_S
+        self._quick_deaths = self._quick_deaths + 1 if quick else 0
+        delay_s = min(MAX_DELAY_S, 0.1 * 2 ** min(self._quick_deaths, 16)) if self._quick_deaths > 1 else 0.0
         log.error("worker %d (process %d) %s; it is replaced.", worker.number, worker.pid, how)
         self._due.append(Replacement(now_s + delay_s, worker.number))
 

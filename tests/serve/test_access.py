@@ -8,9 +8,12 @@ import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.bundles import linear_policy
@@ -40,12 +43,22 @@ def act_status(server: Server, key: str, lane: str = "hot") -> int:
     return server.ask(act_request(BODY, lane=lane, headers=[bearer(key)])).status
 
 
+def refusals(server: Server) -> float:
+    """How many requests had a key that is not accepted."""
+    lines = server.ask(get_request("/metrics", bearer("admin-key"))).body.decode().splitlines()
+    return sum(
+        float(line.split()[-1]) for line in lines if line.startswith("rlway_refusals_total") and "KeyRefused" in line
+    )
+
+
 @pytest.mark.parametrize("lane", ["hot", "query"])
 def test_an_admin_key_opens_what_an_api_key_opens(guarded: Server, lane: str) -> None:
     """And not the reverse; health needs neither."""
     assert act_status(guarded, "api-key", lane) == 200
     assert act_status(guarded, "admin-key", lane) == 200
+    refused = refusals(guarded)
     assert act_status(guarded, "another-key", lane) == 403
+    assert refusals(guarded) == refused + 1
     statuses = {key: guarded.ask(get_request("/metrics", bearer(key))).status for key in ("api-key", "admin-key")}
     assert statuses == {"api-key": 403, "admin-key": 200}
     assert guarded.ask(get_request("/metrics")).status == 401
@@ -74,6 +87,38 @@ def test_keys_are_rotated_when_their_file_changes(tmp_path: Path, log: Path) -> 
         os.kill(server.process.pid, signal.SIGHUP)
         wait_until(lambda: status("newest") == 200, "the newest key to count")
         assert (status("old"), status("new")) == (403, 403)
+
+
+def test_keys_that_change_while_the_server_starts_count(tmp_path: Path, log: Path) -> None:
+    """A change during a long load is not missed, and SIGHUP does not end a server that is not ready yet."""
+    linear_policy(tmp_path / "models")
+    manifest = tmp_path / "models" / "linear" / "2" / "manifest.json"
+    manifest.parent.mkdir()
+    os.mkfifo(manifest)
+    keys = tmp_path / "keys"
+    keys.write_text("old\n")
+    loading: list[int] = []
+
+    def server_is_loading() -> bool:
+        with suppress(OSError):  # until the server reads
+            loading.append(os.open(manifest, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(loading)
+
+    def meddle() -> None:
+        wait_until(server_is_loading, "the server to load")
+        keys.write_text("new and longer\n")
+        for process in psutil.Process().children():
+            if str(keys) in process.cmdline():
+                process.send_signal(signal.SIGHUP)
+        os.write(loading[0], b"{")
+        os.close(loading[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        meddling = pool.submit(meddle)
+        with running_server(tmp_path / "models", log, "--api-keys", str(keys), "--poll-s", "60") as server:
+            meddling.result()
+            wait_until(lambda: act_status(server, "new and longer") == 200, "the new key to count")
+            assert act_status(server, "old") == 403
 
 
 def test_keys_may_come_from_the_environment(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -176,6 +177,28 @@ def test_large_bodies_are_bounded_over_all_connections(narrow: Server, lane: str
         assert first.answer().status == 200
         second.send(act_request(BIG, media_type=OCTETS))
         assert second.answer().status == 200
+
+
+@pytest.mark.parametrize("authorization", ["", "authorization: Bearer wrong"], ids=["none", "wrong"])
+def test_large_bodies_of_strangers_take_up_no_room(tmp_path: Path, log: Path, authorization: str) -> None:
+    """Who has no key cannot keep those who have one from sending large bodies, and is refused at its body's end."""
+    linear_policy(tmp_path / "models")
+    (tmp_path / "keys").write_text("key\n")
+    options = ["--api-keys", str(tmp_path / "keys"), "--max-buffered-bytes", "150000", "--max-rows", "10000"]
+    strange = act_request(BIG, media_type=OCTETS, headers=[authorization] if authorization else [])
+    request = act_request(BIG, media_type=OCTETS, headers=["authorization: Bearer key"])
+    with (
+        running_server(tmp_path / "models", log, *options) as server,
+        server.connect() as stranger,
+        server.connect() as caller,
+    ):
+        stranger.send(strange[:-1])
+        caller.send(get_request("/healthz"))  # answered once the stranger's bytes are read
+        assert caller.answer().status == 200
+        caller.send(request)
+        assert caller.answer().status == 200
+        stranger.send(strange[-1:])
+        assert stranger.answer().status == (403 if authorization else 401)
 
 
 def test_a_large_body_that_is_cut_short_is_forgotten(narrow: Server) -> None:

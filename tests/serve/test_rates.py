@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlway_client.errors import RateExceeded
-from rlway_serve.rates import Rates
+from rlway_serve.rates import MAX_CALLERS, Rates
 from tests.bundles import linear_policy
 from tests.servers import PROBLEM, act_request, running_server
 
@@ -54,6 +54,22 @@ def test_refused_requests_do_not_count() -> None:
             rates.take("a")
     clock.now_s += 1.0
     rates.take("a")
+
+
+def test_a_crowd_of_callers_is_remembered_within_bounds() -> None:
+    """When it is full, who was served longest ago is forgotten, and all who have paused at the next look."""
+    clock = Clock()
+    rates = Rates(0.001, clock)
+    for caller in range(MAX_CALLERS + 10):
+        rates.take(caller)
+    assert rates.callers == MAX_CALLERS
+    with pytest.raises(RateExceeded):
+        rates.take(10)
+    rates.take(0)
+    assert rates.callers == MAX_CALLERS
+    clock.now_s += 1001.0
+    rates.take("new")
+    assert rates.callers == 1
 
 
 @pytest.mark.parametrize("lane", ["hot", "query"])

@@ -182,6 +182,24 @@ def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living)
     wait_until(lambda: act(server, "withdrawn")[1] == {"action": 0, "version": 2}, "the other version 2")
 
 
+def test_the_last_version_that_is_removed_goes_on(living: Living) -> None:
+    """Until another comes or the policy's folder goes, too."""
+    server, models = living
+    for version in (1, 2):
+        linear_policy(models, "emptied", version=version)
+    wait_until_acting(server, "emptied", 2)
+    wait_until(lambda: act(server, "emptied", version=1)[0] == 200, "version 1 to be loaded")
+    (models / "emptied" / "1").rename(models.with_name("emptied-1"))
+    (models / "emptied" / "2").rename(models.with_name("emptied-2"))
+    linear_policy(models, "after-emptied")
+    wait_until_acting(server, "after-emptied", 1)
+    assert acting(server, "emptied") == 2
+    models.with_name("emptied-1").rename(models / "emptied" / "1")
+    wait_until_acting(server, "emptied", 1)
+    shutil.rmtree(models / "emptied")
+    wait_until(lambda: act(server, "emptied")[0] == 404, "the policy to go")
+
+
 def test_labels_say_which_version_acts(living: Living) -> None:
     """`stable` acts in place of the newest; moving it swaps; without it the newest acts again."""
     server, models = living
@@ -207,8 +225,7 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
     gaussian_policy(models, name, version=4)
     linear_policy(models, name, version=5)
     set_labels(models, name, {"stable": 3, "canary": 4})
-    wait_until(lambda: description(server, name).get("versions") == [3, 4, 5], "versions 3, 4 and 5 to be loaded")
-    wait_until_acting(server, name, 3)
+    wait_until(lambda: description(server, name)["versions"] == [3, 4, 5], "all versions to be loaded")
     assert act(server, name, lane)[1] == {"action": 0, "version": 3}
     for pin in ({"label": "canary"}, {"version": 4}):
         status, answer = act(server, name, lane, **pin, explore={"sigma": 1.0}, seed=1)
@@ -223,6 +240,19 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
     status, problem = act(server, name, lane, version=3, label="stable")
     assert (status, problem["detail"]) == (400, "body: expected either `version` or `label`, got both.")
     assert act(server, name, lane, label=3)[0] == 400
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_refusal_counts_under_the_version_that_was_asked(living: Living, lane: str) -> None:
+    """A body that does not fit a pinned version is not the acting one's."""
+    server, models = living
+    name = f"refused-{lane}"
+    for version in (1, 2):
+        linear_policy(models, name, version=version)
+        wait_until_acting(server, name, version)
+    assert act(server, name, lane, version=1, observation=[1.0])[0] == 422
+    refusals = {key[2]: n for key, n in read_metrics(server).items() if key[:2] == ("rlway_refusals_total", name)}
+    assert (refusals["1"], "2" in refusals) == (1, False)
 
 
 def test_pinned_requests_are_answered_alike_by_both_lanes(living: Living) -> None:
@@ -250,6 +280,24 @@ def test_a_stable_version_that_is_broken_is_not_replaced_by_a_newer_one(living: 
     wait_until_acting(server, "meant", 1)
     wait_until(lambda: act(server, "meant", version=3)[0] == 200, "version 3 to be loaded")
     assert acting(server, "meant") == 1
+
+
+def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) -> None:
+    """What acts goes on, newer than `stable` or not, until the label names a sound version or what acts is removed."""
+    server, models = living
+    for version in (1, 3):
+        linear_policy(models, "moved", version=version)
+    wait_until_acting(server, "moved", 3)
+    draft = linear_policy(models.with_name("drafts"), "moved", version=2).path
+    (draft / "model.onnx").write_bytes(b"damaged")
+    draft.rename(models / "moved" / "2")
+    set_labels(models, "moved", {"stable": 2})
+    wait_until(lambda: description(server, "moved")["labels"] == {"stable": 2}, "the label")
+    wait_until(lambda: bool(description(server, "moved")["failed"]), "the failure to show")
+    wait_until(lambda: act(server, "moved", version=1)[0] == 200, "version 1 to be loaded")
+    assert acting(server, "moved") == 3
+    shutil.rmtree(models / "moved" / "3")
+    wait_until_acting(server, "moved", 1)
 
 
 def test_labels_that_cannot_be_read_change_nothing(living: Living) -> None:
@@ -280,6 +328,7 @@ def test_a_policy_without_a_sound_version_is_not_ready(living: Living) -> None:
     for lane in LANES:
         status, problem = act(server, "hopeless", lane)
         assert (status, str(models) in problem["detail"]) == (503, False)
+        assert act(server, "hopeless", lane, version=1) == act(server, "hopeless", lane, label="x") == (503, problem)
     assert httpx.get(f"{server.url}/v1/policies/hopeless").status_code == 503
     listed = {policy["name"]: policy for policy in httpx.get(f"{server.url}/v1/policies").json()["policies"]}
     assert (listed["hopeless"]["version"], listed["hopeless"]["versions"]) == (None, [])

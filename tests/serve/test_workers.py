@@ -116,6 +116,33 @@ def test_a_killed_worker_is_replaced_and_the_other_never_notices(pair: Server) -
     assert "was ended by SIGKILL; it is replaced" in pair.log.read_text()
 
 
+@pytest.mark.parametrize("away", ["models", "keys"])
+def test_a_replacement_that_cannot_start_stops_nobody(tmp_path: Path, log: Path, away: str) -> None:
+    """The other worker goes on while the models or the keys are away; once they are back, so is the one that died."""
+    linear_policy(tmp_path / "models")
+    (tmp_path / "keys").write_text("key\n")
+    request = act_request(BODY, headers=["authorization: Bearer key"])
+    options = ["--workers", "2", "--api-keys", str(tmp_path / "keys")]
+    with running_server(tmp_path / "models", log, *options) as server:
+        pids = worker_pids(server)
+        with server.connect() as wire:
+            wire.send(request)
+            assert wire.answer().status == 200
+            other = pid_of(wire, pids)
+            (tmp_path / away).rename(tmp_path / "away")
+            (victim,) = pids - {other}
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: log.read_text().count("it is replaced") >= 2, "the replacements to fail")
+            wire.send(request)
+            assert wire.answer().status == 200
+            (tmp_path / "away").rename(tmp_path / away)
+            wait_until(lambda: "ready as process" in log.read_text(), "a replacement to be ready")
+            assert len(worker_pids(server)) == 2
+            wire.send(request)
+            assert wire.answer().status == 200
+        assert server.stop() == 0
+
+
 def test_workers_end_with_their_server(tmp_path: Path, log: Path) -> None:
     """SIGTERM: kept connections are closed, every process ends, status 0."""
     linear_policy(tmp_path / "models")
@@ -157,6 +184,21 @@ def test_a_worker_that_cannot_start_stops_the_server(tmp_path: Path, options: li
     assert len(done.stderr.splitlines()) == 1
     for word in words:
         assert word in done.stderr
+
+
+def test_a_folder_for_temporary_files_that_will_not_do_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that is too long for a socket is one sentence, which says what to set."""
+    linear_policy(tmp_path / "models")
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    command = [str(RLWAY), "serve", str(tmp_path / "models"), "--port", "0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "TMPDIR" in done.stderr
 
 
 def test_a_port_in_use_is_not_shared_with_strangers(tmp_path: Path, pair: Server) -> None:
