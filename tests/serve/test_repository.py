@@ -225,7 +225,7 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
     gaussian_policy(models, name, version=4)
     linear_policy(models, name, version=5)
     set_labels(models, name, {"stable": 3, "canary": 4})
-    wait_until(lambda: description(server, name)["versions"] == [3, 4, 5], "all versions to be loaded")
+    wait_until(lambda: description(server, name).get("versions") == [3, 4, 5], "all versions to be loaded")
     assert act(server, name, lane)[1] == {"action": 0, "version": 3}
     for pin in ({"label": "canary"}, {"version": 4}):
         status, answer = act(server, name, lane, **pin, explore={"sigma": 1.0}, seed=1)
