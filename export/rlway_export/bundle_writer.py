@@ -22,7 +22,7 @@ import msgspec
 from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, UsageError
 from rlway_client.evidence import FILE as EVIDENCE_FILE
-from rlway_client.files import folder_that_appears_whole, sha256
+from rlway_client.files import FolderTaken, folder_that_appears_whole, sha256
 from rlway_client.manifest import Manifest, Measured, Parity, encode_manifest
 from rlway_client.parity import summarize
 from rlway_export import drafts, parity
@@ -38,6 +38,7 @@ from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
 SAVED_MODEL = "saved_model.pb"
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # the first three: no room
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
 
 
@@ -51,9 +52,10 @@ def write_bundle(
     observations: Path | None = None,
 ) -> Bundle:
     """Converts, compares, plays so many episodes with every file, and publishes; `on_step` is told what happens."""
-    for folder in (models, models / name):
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder}: expected a folder of bundles, got a file.")
+    for folder in (*reversed(models.parents), models, models / name):
+        if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+            got = "a file" if folder.exists() else "a link that leads nowhere"
+            raise UsageError(f"{folder}: expected a folder of bundles, got {got}.")
     drafts.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))
@@ -62,10 +64,10 @@ def write_bundle(
                 manifest = _fill(draft, source, name, int(path.name), targets, on_step, episodes, observations)
                 if (draft / "model.onnx").exists():
                     publish_config(path.parent, manifest)  # now: there is never a version without it
-        except FileExistsError:
+        except FolderTaken:
             on_step(f"version {path.name} was published by another export meanwhile; taking the next")
         except Exception as error:  # TensorFlow, which writes files, too, has an error of its own for each reason
-            reason = _why_not_written(error)
+            reason = _why_not_written(error, models)
             if reason is None:
                 raise
             raise ExportRefused(f"{path}: cannot be written: {reason}; nothing was published.") from error
@@ -73,12 +75,17 @@ def write_bundle(
             return Bundle.open(path)
 
 
-def _why_not_written(error: Exception) -> str | None:
+def _why_not_written(error: Exception, models: Path) -> str | None:
     """In the operating system's words; None if that is not what went wrong."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    full = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
-    return next((words for words in full if words in str(error)), None)
+    if isinstance(error, OSError):
+        return error.strerror if error.errno in UNWRITABLE and _concerns(error, models) else None
+    return next((words for words in map(os.strerror, UNWRITABLE[:3]) if words in str(error)), None)
+
+
+def _concerns(error: OSError, models: Path) -> bool:
+    """Whether it names nothing outside: what lies in the folder of bundles, or the folders in which that lies."""
+    named, folder = Path(os.fsdecode(error.filename or models)).absolute(), models.absolute()
+    return named.is_relative_to(folder) or folder.is_relative_to(named)
 
 
 def _next_version(policy: Path) -> int:

@@ -16,7 +16,7 @@ from rlway_client import Bundle, Explore, Manifest, TensorSpec
 from rlway_client.bundle import bundle_versions, newest_bundle
 from rlway_client.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.exploration import check_explore, draw_noise
-from rlway_client.files import folder_that_appears_whole, write_atomically
+from rlway_client.files import FolderTaken, folder_that_appears_whole, write_atomically
 from rlway_client.manifest import Parity, check_policy_name, decode_manifest, encode_manifest
 from rlway_client.specs import compact_bound, find_faults, make_spec
 from tests.bundles import linear_policy
@@ -224,7 +224,7 @@ def test_a_folder_whose_making_fails_never_appears(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, "theirs"], ids=["empty", "filled"])
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path, content: str | None, when: str) -> None:
-    """FileExistsError, whenever the other came to be; what it holds stays, and no draft is left."""
+    """FolderTaken, whenever the other came to be; what it holds stays, and no draft is left."""
     path = tmp_path / "1"
 
     def publish() -> None:
@@ -234,7 +234,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, content: str | None,
 
     if when == "before":
         publish()
-    with pytest.raises(FileExistsError), folder_that_appears_whole(path) as draft:
+    with pytest.raises(FolderTaken), folder_that_appears_whole(path) as draft:
         (draft / "file").write_text("ours")
         if when == "meanwhile":
             publish()

@@ -2,6 +2,7 @@
 
 In:      bytes, or a folder filled beside its destination.
 Out:     the finished file or folder, by one rename.
+Refuses: to put a folder where one is (FolderTaken).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+class FolderTaken(FileExistsError):
+    """Somebody else's folder stands there by now."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -36,7 +41,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def folder_that_appears_whole(path: Path) -> Iterator[Path]:
     """Yields a hidden folder beside `path`; on leaving it becomes `path`, on any error it vanishes.
 
-    Raises FileExistsError when `path` exists by then: a published folder is never overwritten.
+    Raises FolderTaken when `path` exists by then: a published folder is never overwritten.
     """
     made = [parent for parent in path.parents if not parent.exists()]  # innermost first
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,12 +50,12 @@ def folder_that_appears_whole(path: Path) -> Iterator[Path]:
         yield draft
         draft.chmod(0o755)
         if path.exists():  # an empty folder would be replaced silently by the rename
-            raise FileExistsError(f"{path} exists already")
+            raise FolderTaken(f"{path} exists already")
         try:
             draft.rename(path)
         except OSError as error:
-            if error.errno == errno.ENOTEMPTY:  # somebody was faster by a moment
-                raise FileExistsError(f"{path} exists already") from error
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was faster by a moment
+                raise FolderTaken(f"{path} exists already") from error
             raise
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
