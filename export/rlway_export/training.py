@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.errors import RunInvalid
-from rlway_client.run import Job, Run, kept_checkpoints, read_job, read_run
+from rlway_client.run import Job, Run, kept_checkpoint, read_job, read_run
 
 
 def known_so_far(folder: Path) -> Job | None:
@@ -32,21 +32,16 @@ def training_facts(folder: Path, run: Job, checkpoint: int) -> dict[str, Any]:
         "hyperparameters": run.hyperparameters,
         "versions": run.versions,
     }
-    if isinstance(run, Run):
-        return facts | {
-            "steps": run.steps,
-            "iterations": run.iterations,
-            "wall_s": run.wall_s,
-            "final_return": run.final_return if checkpoint == run.best_checkpoint else None,
-            "random_return": run.random_return,
-        }
-    kept = next((kept for kept in kept_checkpoints(folder) if kept.iteration == checkpoint), None)
+    ended = run if isinstance(run, Run) else None
+    kept = kept_checkpoint(folder, checkpoint)
+    until = kept or ended  # of a checkpoint that says nothing of itself, the whole training is told
     return facts | {
-        "steps": kept.step if kept else None,
-        "iterations": checkpoint,
-        "wall_s": kept.wall_s if kept else None,
-        "final_return": None,  # nobody has played fresh episodes with it yet
-        "random_return": None,
+        "steps": kept.step if kept else ended.steps if ended else None,
+        "iterations": checkpoint if kept or not ended else ended.iterations,
+        "wall_s": until.wall_s if until else None,
+        # Nobody plays fresh episodes but at the end, and with the best.
+        "final_return": ended.final_return if ended and checkpoint == ended.best_checkpoint else None,
+        "random_return": ended.random_return if ended else None,
     }
 
 

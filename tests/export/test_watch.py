@@ -20,6 +20,8 @@ from rlway_client.cli import main
 from rlway_client.errors import ExportRefused
 from rlway_client.files import sha256
 from rlway_client.run import kept_checkpoints
+from rlway_export.bundle_writer import write_bundle
+from rlway_export.run_source import RunSource
 from rlway_export.watch import WEIGHTS, Watch
 from tests.conftest import TRAIN
 
@@ -99,6 +101,16 @@ def test_a_training_publishes_each_better_checkpoint_once_though_its_exporter_is
     assert (run / "run.json").is_file()
     assert len(better_checkpoints(run)) >= 2
     assert published(policy) == better_checkpoints(run)
+
+
+def test_the_training_that_is_told_is_that_of_the_checkpoint(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whether it was published meanwhile or exported when all had ended."""
+    run, policy = saved_often
+    first = kept_checkpoints(run)[0]
+    later = write_bundle(RunSource.open(run, str(first.iteration)), tmp_path, "p", [], lambda _: None)
+    for manifest in (later.manifest, Bundle.open(policy / "1").manifest):
+        told = [manifest.training[name] for name in ("iterations", "steps", "wall_s")]
+        assert told == [first.iteration, first.step, first.wall_s]
 
 
 def test_only_whole_checkpoints_are_published_and_none_twice(saved_often: tuple[Path, Path], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ Refuses: a folder without `run.json` (the training did not end), a damaged or ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,17 +94,31 @@ def read_job(folder: Path) -> Job | None:
     return _read(path, Job) if path.is_file() else None
 
 
-def kept_checkpoints(folder: Path) -> list[Kept]:
-    """The complete checkpoints, oldest first."""
+def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | None = None) -> list[Kept]:
+    """The complete checkpoints, oldest first; with `on_damage` those that can be read, and it is told of the others."""
     found = []
     for path in folder.glob("policies/checkpoints/*/checkpoint.json"):
         try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Kept))
-        except FileNotFoundError:  # a resumed training forgets what it will train anew
-            continue
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise RunInvalid(f"{path}: damaged: {error}.") from error
-    return sorted(found, key=lambda kept: kept.iteration)
+            found.append(_read_kept(path))
+        except RunInvalid as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+    return sorted((kept for kept in found if kept), key=lambda kept: kept.iteration)
+
+
+def kept_checkpoint(folder: Path, iteration: int) -> Kept | None:
+    """One of them; None if it is not complete, or from before checkpoints said so of themselves."""
+    return _read_kept(folder / f"policies/checkpoints/policy_checkpoint_{iteration:010d}/checkpoint.json")
+
+
+def _read_kept(path: Path) -> Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Kept)
+    except FileNotFoundError:  # a resumed training forgets what it will train anew
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunInvalid(f"{path}: damaged: {error}.") from error
 
 
 def _read(path: Path, kind: type[Facts]) -> Facts:
