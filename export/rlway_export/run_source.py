@@ -55,4 +55,4 @@ class RunSource(NamedTuple):
         graph, weights = self.folder / GRAPH, checkpoint_path(self.folder / CHECKPOINTS, self.checkpoint)
         with loading(f"{weights}: cannot be loaded into {graph}"):
             bake(graph, weights, destination)
-            return ActPolicy(destination, self.run.interface)
+            return ActPolicy(destination, self.run.interface, str(graph))

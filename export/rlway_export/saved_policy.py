@@ -76,14 +76,18 @@ class SavedPolicy(ABC):
 
 
 class ActPolicy(SavedPolicy):
-    """A SavedModel of `rlway train`, which brings a function of observation, noise and state by itself."""
+    """A SavedModel of `rlway train`, which brings a function of observation, noise and state by itself.
 
-    def __init__(self, saved_model: Path, interface: Interface) -> None:
+    `name` is what messages call it.
+    """
+
+    def __init__(self, saved_model: Path, interface: Interface, name: str) -> None:
+        self._name = name
         self.interface = interface
         self.notes = []
         self._loaded = load(saved_model)
         if not hasattr(self._loaded, "act"):
-            raise ExportRefused(f"{saved_model}: has no `act` function, so it was not saved by `rlway train`.")
+            raise ExportRefused(f"{self._name}: has no `act` function, so it was not saved by `rlway train`.")
         self._taken, _ = self._loaded.act.concrete_functions[0].structured_input_signature
         self._check_inputs()
 
@@ -97,7 +101,9 @@ class ActPolicy(SavedPolicy):
         taken = [list(spec.shape[1:]) for spec in tf.nest.flatten(self._taken)]
         told = [list(spec.shape) for spec in self.interface.inputs]
         if taken != told:
-            raise RunInvalid(f"run.json tells of inputs with the shapes {told}, the SavedModel's `act` takes {taken}.")
+            raise RunInvalid(
+                f"{self._name}: run.json tells of inputs with the shapes {told}, the SavedModel's `act` takes {taken}."
+            )
 
     def _act(self, *inputs: Any) -> dict[str, Any]:
         import tensorflow as tf

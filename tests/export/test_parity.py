@@ -29,7 +29,7 @@ from rlway_export.targets import FLOAT32, TARGETS, parse_formats
 
 @pytest.fixture(scope="session")
 def policy(trained_run: Path, bundle: Bundle) -> ActPolicy:
-    return ActPolicy(bundle.path, read_run(trained_run).interface)
+    return ActPolicy(bundle.path, read_run(trained_run).interface, "bundle")
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +114,7 @@ def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
         state=[],
         outputs=[TensorSpec("loc", (2,), "float32"), TensorSpec("scale", (2,), "float32")],
     )
-    return ActPolicy(path, interface)
+    return ActPolicy(path, interface, path.name)
 
 
 def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: ActPolicy, tmp_path: Path) -> None:

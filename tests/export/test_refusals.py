@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlway_client.errors import UsageError
+from rlway_export.bundle_writer import write_bundle
+from rlway_export.run_source import RunSource
 from tests.conftest import TRAIN, run_command
 
 
@@ -39,6 +43,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "mistyped": (lambda f: edit_run(f, seed="seven"), "run.json: damaged: Expected `int`, got `str`"),
     "no observations": (lambda f: (f / "observations.npz").unlink(), "observations.npz: cannot be read"),
     "other observations": (lambda f: save_observations(f, np.zeros((5, 3))), "expected rows of float32[4], got"),
+    "other inputs": (
+        lambda f: edit_run(f, observation=[{"name": "observation", "shape": [3], "dtype": "float32"}]),
+        "run/policies/greedy_policy: run.json tells of inputs with the shapes [[3], [",
+    ),
     "no checkpoint": (lambda f: shutil.rmtree(f / "policies/checkpoints"), "has no checkpoint"),
     "cut checkpoint": (damage_checkpoints, "cannot be loaded into"),
     "cut graph": (lambda f: cut(f / "policies/greedy_policy/saved_model.pb"), "cannot be loaded"),
@@ -103,6 +111,31 @@ def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Pat
     words = ("--policy", "cartpole", "--models")
     assert "cartpole: expected a folder of bundles, got a file" in refused(trained_run, *words, tmp_path / "models")
     assert "expected a folder of bundles, got a file" in refused(trained_run, *words, tmp_path / "models/cartpole")
+
+
+def test_a_link_that_leads_nowhere_is_no_folder_of_bundles(trained_run: Path, tmp_path: Path) -> None:
+    """Wherever it is on the way to the version."""
+    source = RunSource.open(trained_run, "best")
+    for name in ("models", "policy", "parent"):
+        (tmp_path / name).mkdir()
+    for link, models in (("models/link", "models/link"), ("policy/p", "policy"), ("parent/link", "parent/link/models")):
+        (tmp_path / link).symlink_to(tmp_path / "nowhere")
+        with pytest.raises(UsageError, match=f"{link}: expected a folder of bundles, got a link that leads nowhere"):
+            write_bundle(source, tmp_path / models, "p", [], lambda _: None)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("kind", [FileExistsError, FileNotFoundError])
+def test_what_is_no_full_disk_is_not_called_one(kind: type[OSError], trained_run: Path, tmp_path: Path) -> None:
+    """Nor is it taken for a version that somebody else has published, which would be tried again for ever."""
+
+    def fail(step: str) -> None:
+        if step.startswith("comparing"):
+            raise kind(errno.EIO, "somewhere else", str(tmp_path / "elsewhere"))
+
+    with pytest.raises(kind, match="somewhere else"):
+        write_bundle(RunSource.open(trained_run, "best"), tmp_path / "models", "p", [], fail)
+    assert not (tmp_path / "models").exists()
 
 
 def test_an_export_that_is_ended_leaves_nothing(trained_run: Path, tmp_path: Path) -> None:

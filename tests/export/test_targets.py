@@ -88,7 +88,7 @@ def normalizing(trained_run: Path, tmp_path: Path) -> ActPolicy:
     signature = [tf.TensorSpec([None, n], tf.float32, name=name) for name, n in (("observation", 4), ("noise", 2))]
     module.act = tf.function(act, input_signature=signature)
     tf.saved_model.save(module, str(tmp_path / "saved"))
-    return ActPolicy(tmp_path / "saved", read_run(trained_run).interface)
+    return ActPolicy(tmp_path / "saved", read_run(trained_run).interface, "saved")
 
 
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
