@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -73,6 +73,13 @@ def _convert(path: Path, array: AnyArray, spec: TensorSpec, refusal: type[RlwayE
     return converted
 
 
+def _whole(bounds: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    """Bounds as numbers of the kind that they bound: a float64 rounds the largest of 64 bits up."""
+    limits = np.iinfo(dtype)
+    exact = [min(max(int(bound), limits.min), limits.max) for bound in bounds.ravel()]
+    return np.array(exact, dtype).reshape(bounds.shape)
+
+
 def _draw(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:  # -> [SAMPLED_ROWS, …]
     """Uniform where there are bounds on both sides, else normal, on the right side of the one that there is."""
     shape = (SAMPLED_ROWS, *spec.shape)
@@ -83,7 +90,9 @@ def _draw(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:  # -> [
     if kind in "iu":
         least = 0 if kind == "u" else -LARGEST_DRAW
         low, high = np.where(np.isfinite(low), low, least), np.where(np.isfinite(high), high, LARGEST_DRAW)
-        return generator.integers(low, np.maximum(low, high), shape, endpoint=True).astype(spec.numpy_dtype)
+        least_of, most_of = _whole(low, spec.numpy_dtype), _whole(np.maximum(low, high), spec.numpy_dtype)
+        drawn: AnyArray = generator.integers(least_of, most_of, shape, spec.numpy_dtype.type, endpoint=True)
+        return drawn
     bounded = np.isfinite(low) & np.isfinite(high)
     start, width = np.where(bounded, low, 0.0), np.where(bounded, high - low, 1.0)
     drawn = np.where(bounded, start + width * generator.random(shape), generator.standard_normal(shape))

@@ -24,9 +24,10 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, RlwayError, RunInvalid, UsageError
 from rlway_client.evidence import Evidence
 from rlway_client.exploration import Explore, draw_noise
+from rlway_client.interface import Interface
 from rlway_client.run import Run
 from rlway_client.runners import open_runner
-from rlway_client.specs import TensorSpec
+from rlway_client.specs import TensorSpec, make_spec
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.observations import Observations
 from rlway_export.open_source import open_source
@@ -242,6 +243,19 @@ def test_observations_can_be_given(trigger: Path, tmp_path: Path) -> None:
     assert bundle.manifest.parity[0].observations == 2048
     assert Evidence.read(bundle.path / "parity.npz", bundle.manifest).inputs["observation"].min() >= 0
     assert "given for it" in (bundle.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
+def test_whole_numbers_are_drawn_from_all_of_their_range(dtype: str) -> None:
+    """float64 bounds cannot say the largest of 64 bits exactly."""
+    limits = np.iinfo(dtype)
+    spec = make_spec("observation", (3,), dtype, limits.min, limits.max)
+    interface = Interface(observation=[spec], action=CHOICE, noise=None, state=[], outputs=[])
+    drawn = Observations.find(interface, None, None).arrays["observation"]
+    assert drawn.dtype == dtype
+    span = int(limits.max) - int(limits.min)
+    assert int(drawn.min()) < int(limits.min) + span / 100
+    assert int(drawn.max()) > int(limits.max) - span / 100
 
 
 @pytest.mark.parametrize(
