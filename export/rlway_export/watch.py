@@ -2,8 +2,9 @@
 
 In:      a run folder, in which a training goes on, has ended or is yet to begin; where to publish.
 Out:     a bundle for each new checkpoint, or for each better one, but for those that are published already.
-Refuses: nothing on the way: what cannot be published is told, and the next checkpoint is waited for. At the end, a run
-         of which something was not published (ExportRefused).
+Refuses: what TF-Agents saved by itself (UsageError). Nothing on the way: what cannot be published is told, and the
+         next checkpoint is waited for. At the end, a run of which something was not published, or that has kept nothing
+         that could be (ExportRefused).
 
 The training knows nothing of this. Its checkpoints count once they say of themselves that they are whole, and all that
 is remembered is what the bundles themselves hold: whoever begins anew goes on where the one before was killed.
@@ -16,16 +17,23 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rlway_client.bundle import Bundle, bundle_versions
-from rlway_client.errors import BundleInvalid, ExportRefused, RlwayError
+from rlway_client.environments import sentence
+from rlway_client.errors import BundleInvalid, ExportRefused, RlwayError, UsageError
 from rlway_client.files import sha256
-from rlway_client.run import Kept, kept_checkpoints, read_job
+from rlway_client.run import Job, Kept, kept_checkpoints, read_run
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.command import Each
+from rlway_export.open_source import open_source
 from rlway_export.run_source import RunSource
+from rlway_export.saved_model_source import SavedModelSource
 from rlway_export.targets import Target
 from rlway_export.training import better_than_before, known_so_far
 
 WEIGHTS = "variables/variables.data-00000-of-00001"  # of a checkpoint, and as it is of the SavedModel made from it
+NOTHING_KEPT = (
+    "{}: has ended, and none of its checkpoints says when it was kept (checkpoint.json) or what it earned "
+    "(evaluations.csv), so there is nothing to follow; leave --watch out to export it."
+)
 
 
 class Watch:
@@ -36,6 +44,7 @@ class Watch:
     ) -> None:
         self._run, self._models, self._policy = run, models, policy
         self._targets, self._episodes, self._each = targets, episodes, each
+        self._damaged: set[str] = set()  # what could not be read when the run was last looked at, a sentence each
 
     def publish(
         self,
@@ -45,6 +54,7 @@ class Watch:
         on_published: Callable[[Bundle], None],
     ) -> None:
         """Until the run has ended, or the parent, if one waits for it."""
+        self._refuse_foreign()
         missing = 0
         for source in self._follow(poll_s, parent_ended, note):
             try:
@@ -53,12 +63,13 @@ class Watch:
                 bundle = write_bundle(
                     source, self._models, self._policy, self._targets, lambda _: None, episodes=self._episodes
                 )
-            except (FileNotFoundError, RlwayError) as error:
+            except Exception as error:  # of TensorFlow, of a compiler, of an environment: the next may fare better
                 if self._weights(source).is_file():  # a resumed training forgets what it will train anew
                     missing += 1
-                    note(f"checkpoint {source.checkpoint} is not published: {error}")
+                    note(f"checkpoint {source.checkpoint} is not published: {_told(error)}")
             else:
                 on_published(bundle)
+        missing += len(self._damaged)
         if missing:
             raise ExportRefused(f"{self._run}: {missing} of its checkpoints could not be published, as told above.")
 
@@ -68,32 +79,55 @@ class Watch:
         """Checkpoints in the order in which they are kept, each once."""
         seen: set[Kept] = set()
         ended = parent_ended or threading.Event()
-        if parent_ended is None and read_job(self._run) is None:
+        if parent_ended is None and not any((self._run / name).is_file() for name in ("job.json", "run.json")):
             note(f"{self._run}: no training has begun there; waiting for one.")
         while True:
             # Looked at first: what is kept until a run ends is still published.
             finished = (parent_ended is None or ended.is_set()) and (self._run / "run.json").is_file()
             if ended.is_set() and not finished:  # the training was interrupted
                 return
-            fresh = [kept for kept in self._ready() if kept not in seen]
-            if fresh:
+            run, fresh = self._look(finished, seen, note)
+            if run is not None and fresh:
                 seen.add(fresh[0])
-                run = known_so_far(self._run)
-                if run is not None:
-                    yield RunSource(self._run, run, fresh[0].iteration)
+                yield RunSource(self._run, run, fresh[0].iteration)
             elif finished:
+                if not seen and not self._damaged:
+                    raise ExportRefused(NOTHING_KEPT.format(self._run))
                 return
             else:
                 ended.wait(poll_s)
 
+    def _look(self, finished: bool, seen: set[Kept], note: Callable[[str], None]) -> tuple[Job | None, list[Kept]]:
+        """What is known of the run, and what it has kept since; damage is told once, and may be mended meanwhile."""
+        known, self._damaged = self._damaged, set()
+        run, fresh = None, []
+        try:
+            fresh = [kept for kept in self._ready() if kept not in seen]
+            run = read_run(self._run) if finished else known_so_far(self._run)
+        except (OSError, RlwayError) as error:
+            self._damaged.add(_told(error))
+        for damage in sorted(self._damaged - known):
+            note(damage)
+        return run, fresh
+
     def _ready(self) -> list[Kept]:
-        if not (self._run / "observations.npz").is_file():  # which a training writes with its first evaluation
+        evaluated = (self._run / "observations.npz").is_file()  # which a training writes with its first evaluation
+        if not evaluated and not (self._run / "run.json").is_file():
             return []
-        kept = kept_checkpoints(self._run)
+        kept = kept_checkpoints(self._run, lambda damage: self._damaged.add(str(damage)))
         if self._each == "new":
             return kept
         better = better_than_before(self._run)
         return [one for one in kept if one.iteration in better]
+
+    def _refuse_foreign(self) -> None:
+        """What TF-Agents wrote by itself does not say when it is whole, nor when it ends."""
+        try:
+            source = open_source(self._run, "latest")
+        except RlwayError:  # no run yet; it is waited for
+            return
+        if isinstance(source, SavedModelSource):
+            raise UsageError(f"{self._run}: --watch follows runs of `rlway train`; leave it out to export this.")
 
     def _weights(self, source: RunSource) -> Path:
         return self._run / f"policies/checkpoints/policy_checkpoint_{source.checkpoint:010d}" / WEIGHTS
@@ -109,3 +143,8 @@ class Watch:
             except BundleInvalid:
                 continue
         return False
+
+
+def _told(error: Exception) -> str:
+    """In one sentence, whoever raised it."""
+    return str(error) if isinstance(error, RlwayError) else f"{sentence(error)}."

@@ -17,7 +17,7 @@ import pytest
 
 from rlway_client.bundle import Bundle, bundle_versions
 from rlway_client.cli import main
-from rlway_client.errors import ExportRefused
+from rlway_client.errors import ExportRefused, UsageError
 from rlway_client.files import sha256
 from rlway_client.run import kept_checkpoints
 from rlway_export.bundle_writer import write_bundle
@@ -28,6 +28,13 @@ from tests.conftest import TRAIN
 SHORT = ["--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
 OFTEN = ["--steps", "6000", "--eval-every", "640", "--eval-episodes", "4", "--confirm-episodes", "2"]
 OFTEN += ["--save-every", "1500", "--final-episodes", "4", "--no-films"]
+BROKEN = """
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Broken(CartPoleEnv):
+    def step(self, action):
+        raise ValueError("no more")
+"""
 
 
 def better_checkpoints(run: Path) -> list[int]:
@@ -160,6 +167,59 @@ def test_a_checkpoint_that_cannot_be_exported_does_not_stop_the_next(
         follow(training.folder, note=notes.append)
     assert published(policy) == [second]
     assert [note for note in notes if note.startswith(f"checkpoint {first} is not published: ")]
+
+
+def test_damage_that_stays_is_told_and_stops_no_other_checkpoint(
+    saved_often: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Of a checkpoint.json, which hides one; of evaluations.csv, without which none is known to be better."""
+    training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
+    first, second = training.numbers[:2]
+    training.keep(first)
+    training.keep(second)
+    (training.path(first) / "checkpoint.json").write_text("{")
+    training.finish()
+    notes: list[str] = []
+    with pytest.raises(ExportRefused, match="1 of its checkpoints could not be published"):
+        follow(training.folder, note=notes.append)
+    assert published(policy) == [second]
+    (note,) = notes
+    assert "checkpoint.json: damaged" in note
+    (training.folder / "evaluations.csv").write_text("iteration,mean_return\n1,much\n")
+    better = Watch(training.folder, tmp_path / "models", "cartpole", [], 0, "better")
+    with pytest.raises(ExportRefused, match="could not be published"):
+        better.publish(0.01, None, notes.append, lambda _: None)
+    assert any("evaluations.csv: cannot be read" in note for note in notes)
+
+
+def test_an_environment_that_fails_is_told_and_ends_nothing(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """When episodes are asked for, each checkpoint is told by itself."""
+    training = Trainer(saved_often[0], tmp_path / "run")
+    maze = tmp_path / "broken.py"
+    maze.write_text(BROKEN)
+    for number in training.numbers[:2]:
+        training.keep(number)
+    training.finish()
+    for name in ("job.json", "run.json"):
+        facts = json.loads((training.folder / name).read_text())
+        (training.folder / name).write_text(json.dumps(facts | {"env": f"{maze}:Broken"}))
+    notes: list[str] = []
+    with pytest.raises(ExportRefused, match="2 of its checkpoints could not be published"):
+        Watch(training.folder, tmp_path / "models", "cartpole", [], 1, "new").publish(
+            0.01, None, notes.append, lambda _: None
+        )
+    assert all("broken.py:Broken': failed while it was played: ValueError: no more" in note for note in notes)
+
+
+def test_what_cannot_be_followed_is_refused(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """What TF-Agents saved by itself, which never ends; a finished run whose checkpoints say nothing of themselves."""
+    run = saved_often[0]
+    for foreign in (run / "policies", run / "policies/greedy_policy"):
+        with pytest.raises(UsageError, match="--watch follows runs of `rlway train`"):
+            follow(foreign)
+    shutil.copytree(run, tmp_path / "old", ignore=shutil.ignore_patterns("checkpoint.json", "job.json", "train"))
+    with pytest.raises(ExportRefused, match="nothing to follow; leave --watch out"):
+        follow(tmp_path / "old")
 
 
 def test_an_interrupted_training_ends_its_exporter(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
