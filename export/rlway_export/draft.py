@@ -6,7 +6,7 @@ Out:     `Draft`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ class Draft:
     policy: SavedPolicy
     manifest: Manifest  # without parity and checksums, which are known only at the end
     evidence: Evidence  # what the SavedModel answers
+    notes: list[str] = field(default_factory=list)  # what a user should know of the files, a sentence each
 
     @cached_property
     def onnx_model(self) -> Any:
         """The float32 ONNX model, for all targets that are made from it. Not to be changed."""
-        return convert_to_onnx(self.policy, self.manifest)
+        model, notes = convert_to_onnx(self.policy, self.manifest)
+        self.notes.extend(notes)
+        return model

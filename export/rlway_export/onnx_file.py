@@ -18,15 +18,20 @@ from rlway_export.onnx_graph import free_batch
 from rlway_export.saved_policy import SavedPolicy
 
 OPSET = 17
+LARGER = (
+    "ONNX: no smaller graph was found that acts alike, so the files have the arithmetic on shapes that TensorFlow had."
+)
 
 
-def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> Any:
-    """The model, with inputs and outputs named as the manifest does."""
-    model = free_batch(_convert(policy))
+def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[str]]:
+    """The model, with inputs and outputs named as the manifest does, and what a user should know of it."""
+    converted = _convert(policy)
+    simple = free_batch(converted)
+    model, notes = (converted, [LARGER]) if simple is None else (simple, [])
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
     model.producer_name = "rlway"
-    return model
+    return model, notes
 
 
 def write_onnx(model: Any, destination: Path) -> None:

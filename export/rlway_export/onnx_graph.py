@@ -1,7 +1,7 @@
 """A converted graph without its arithmetic on shapes.
 
 In:      an ONNX model over any batch, as tf2onnx leaves it: half of a small policy's nodes ask for the batch's size.
-Out:     the same without them; only the batch is free. Or the model as it was, where that cannot be had.
+Out:     the same without them; only the batch is free. None where that cannot be had.
 
 The batch is set to a number that occurs nowhere else, onnxruntime's optimizer computes all that then is constant, and
 where the number has come out in a constant, the constant is made to fit any batch: `Reshape` to (−1, …), one row for
@@ -21,23 +21,23 @@ from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray
 
 BATCH = 1013  # a prime, so that its multiples give it away, too
-PROBED = (1, 3)  # batches
+PROBED = (1, 3, 256)  # batches; in many rows, for a graph may tell nothing but its action
 RESHAPING = ("Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 ROW_BY_ROW = ("Add", "And", "Div", "Equal", "Expand", "Greater", "Less", "Max", "Min", "Mul", "Or", "Sub", "Where")
 
 
-def free_batch(model: Any) -> Any:
-    """The smallest equal model that is found."""
+def free_batch(model: Any) -> Any | None:
+    """The smallest equal model, where one is found."""
     try:
         simple = _optimized(_with_batch(model, BATCH))
         _join_reshapes(simple)
         if not all(_fits_any_batch(simple, name, value) for name, value in _constants_of_batch(simple)):
-            return model
+            return None
         simple = _optimized(_with_batch(simple, None, like=model))
         _prune(simple)
-        return simple if _answer_alike(model, simple) else model
+        return simple if _answer_alike(model, simple) else None
     except Exception:  # onnxruntime has a dozen unrelated kinds for a graph that it does not take
-        return model
+        return None
 
 
 def _with_batch(model: Any, batch: int | None, like: Any = None) -> Any:
