@@ -106,16 +106,19 @@ def _fill(
 ) -> Manifest:
     on_step(f"baking {source.title} into the SavedModel")
     policy = source.materialize(folder)
-    observations = Observations.find(policy.interface, given, source.recorded)
-    for note in policy.notes:
+    observations = Observations.find(policy.interface, given, source.recorded, lambda: source.visit(policy))
+    notes = [*policy.notes, *observations.notes]
+    for note in notes:
         on_step(f"note: {note}")
-    manifest = _describe(source.facts, policy, observations.origin, name, version)
+    manifest = msgspec.structs.replace(_describe(source.facts, policy, observations.origin, name, version), notes=notes)
     evaluation = Evaluation(manifest, episodes) if episodes else None
     evidence = parity.gather(policy, observations.arrays)
     draft = Draft(folder, policy, manifest, evidence)
     for target in targets:
         on_step(f"converting to {target.title}")
         target.write(draft)
+    for note in draft.notes:
+        on_step(f"note: {note}")
     on_step("comparing every file with the SavedModel")
     runners = [target.open(draft) for target in targets]
     files = [Runnable(folder / t.files[-1], r.run, r.batch_sizes) for t, r in zip(targets, runners, strict=True)]
@@ -134,7 +137,12 @@ def _fill(
     for shown in SHOWN:
         if (source.folder / shown).is_file():
             shutil.copyfile(source.folder / shown, folder / shown)
-    manifest = msgspec.structs.replace(manifest, parity=summary, measured=[found for found, _ in measured])
+    manifest = msgspec.structs.replace(
+        manifest,
+        notes=[*manifest.notes, *draft.notes],
+        parity=summary,
+        measured=[found for found, _ in measured],
+    )
     (folder / "README.md").write_text(model_card(manifest, folder), encoding="utf-8")
     checksums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     manifest = msgspec.structs.replace(manifest, files=checksums)

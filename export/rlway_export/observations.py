@@ -1,6 +1,6 @@
 """The observations over which files are compared, and from which int8 learns its ranges.
 
-In:      a file of them, arrays by the name of the observation's tensor; or nothing but the specs.
+In:      a file of them, arrays by the name of the observation's tensor; or what visits some now; or the specs alone.
 Out:     `Observations`: arrays by name, and where they come from.
 Refuses: a file that cannot be read, or whose arrays do not fit the policy (one sentence that names array and shape).
 """
@@ -8,6 +8,7 @@ Refuses: a file that cannot be read, or whose arrays do not fit the policy (one 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,9 +16,10 @@ import numpy as np
 
 from rlway_client.errors import RlwayError, RunInvalid, UsageError
 from rlway_client.interface import Interface
-from rlway_client.parity import Arrays
+from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, TensorSpec
 
+ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096
 LARGEST_DRAW = 10  # of whole numbers without bounds
 Origin = Literal["visited", "given", "sampled"]
@@ -28,16 +30,41 @@ class Observations(NamedTuple):
 
     arrays: Arrays  # [N, …] by name
     origin: Origin
+    notes: tuple[str, ...] = ()  # what a user should know of them, a sentence each
 
     @classmethod
-    def find(cls, interface: Interface, given: Path | None, recorded: Path | None) -> Observations:
-        """Those of the given file, else those that belong to the source, else drawn within the bounds."""
+    def find(
+        cls,
+        interface: Interface,
+        given: Path | None,
+        recorded: Path | None,
+        visit: Callable[[], Arrays | None] = lambda: None,
+    ) -> Observations:
+        """Those of the given file, else those that were recorded, else visited now, else drawn within the bounds."""
         if given is not None:
-            return cls(read_observations(given, interface, UsageError), "given")
-        if recorded is not None:
-            return cls(read_observations(recorded, interface, RunInvalid), "visited")
+            arrays = read_observations(given, interface, UsageError)
+            return cls(arrays, "given", _note_few(arrays))
+        few: Arrays = {}
+        if recorded is not None and recorded.is_file():
+            few = read_observations(recorded, interface, RunInvalid)
+            if rows_of(few) >= ENOUGH_ROWS:
+                return cls(few, "visited")
+        why: tuple[str, ...] = ()
+        try:
+            visited = visit()
+            if visited is not None:
+                return cls(visited, "visited")
+        except RlwayError as error:
+            why = (f"no observations could be collected: {error}",)
+        if few:
+            return cls(few, "visited", (*why, *_note_few(few)))
         generator = np.random.default_rng(0)
-        return cls({spec.name: _draw(spec, generator) for spec in interface.observation}, "sampled")
+        return cls({spec.name: _draw(spec, generator) for spec in interface.observation}, "sampled", why)
+
+
+def _note_few(arrays: Arrays) -> tuple[str, ...]:
+    rows = rows_of(arrays)
+    return () if rows >= ENOUGH_ROWS else (f"the files were compared over {rows:,} observations only.",)
 
 
 def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from rlway_client.errors import RunInvalid, UsageError
 from rlway_export.action_policy import ActionPolicy
 from rlway_export.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint
-from rlway_export.saved_policy import loading
+from rlway_export.saved_policy import SavedPolicy, loading
 from rlway_export.source import SAVED_MODEL, Facts
 
 GRAPHS = ("greedy_policy", "policy")  # the first that is there is exported
@@ -62,6 +62,9 @@ class SavedModelSource(NamedTuple):
     @property
     def recorded(self) -> None:
         return None
+
+    def visit(self, policy: SavedPolicy) -> None:  # noqa: ARG002  as every source has it
+        return None  # nobody has said in which environment
 
     @property
     def facts(self) -> Facts:

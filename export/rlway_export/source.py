@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from rlway_client.parity import Arrays
     from rlway_export.saved_policy import SavedPolicy
 
 SAVED_MODEL = "saved_model.pb"
@@ -42,7 +43,10 @@ class Source(Protocol):
 
     @property
     def recorded(self) -> Path | None:
-        """The file of observations that the trained policy visited, where the source has one."""
+        """Where the observations lie that the trained policy visited, if there are any."""
+
+    def visit(self, policy: SavedPolicy) -> Arrays | None:
+        """Observations that the policy visits when it is played now, where that can be had."""
 
     def materialize(self, destination: Path) -> SavedPolicy:
         """Writes the policy's SavedModel with its weights into the folder, and loads it."""

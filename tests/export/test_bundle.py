@@ -178,6 +178,27 @@ def test_what_a_killed_export_left_is_cleared_away_by_the_next(trained_run: Path
         assert {path.name for path in policy.iterdir()} == {"1", ".git", ".1.notdraft9", draft.name}
 
 
+@pytest.mark.parametrize("rows", [0, 50])
+def test_a_run_without_observations_is_played_for_some(rows: int, trained_run: Path, tmp_path: Path) -> None:
+    """By the SavedModel, in the environment that the run names; where that is gone, the bundle says so."""
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    recorded = np.load(trained_run / "observations.npz")["observation"][:rows]
+    (run / "observations.npz").unlink()
+    if rows:
+        np.savez(run / "observations.npz", observation=recorded)
+    manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [TARGETS["onnx"]], lambda _: None).manifest
+    assert (manifest.compared_over, manifest.notes) == ("visited", [])
+    assert manifest.parity[0].observations == 2048
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(facts | {"env": "nowhere.at_all:Maze"}))
+    manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [TARGETS["onnx"]], lambda _: None).manifest
+    assert manifest.compared_over == ("visited" if rows else "sampled")
+    assert manifest.parity[0].observations == (rows or 2048)
+    assert "no observations could be collected: nowhere.at_all: could not be imported" in manifest.notes[0]
+    assert manifest.notes[1:] == (["the files were compared over 50 observations only."] if rows else [])
+
+
 def test_every_file_is_timed_and_the_saved_model_is_the_slowest(every_format: Bundle) -> None:
     """One action takes microseconds, TensorFlow's own call hundreds; arrays for microcontrollers are not timed here."""
     saved_model, *files = every_format.manifest.measured

@@ -41,7 +41,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "not JSON": (lambda f: cut(f / "run.json"), "run.json: damaged"),
     "newer": (lambda f: edit_run(f, schema_version=99), "schema version 99 is not known here (expected 1)"),
     "mistyped": (lambda f: edit_run(f, seed="seven"), "run.json: damaged: Expected `int`, got `str`"),
-    "no observations": (lambda f: (f / "observations.npz").unlink(), "observations.npz: cannot be read"),
+    "no observations": (lambda f: cut(f / "observations.npz"), "observations.npz: cannot be read"),
     "other observations": (lambda f: save_observations(f, np.zeros((5, 3))), "expected rows of float32[4], got"),
     "other inputs": (
         lambda f: edit_run(f, observation=[{"name": "observation", "shape": [3], "dtype": "float32"}]),

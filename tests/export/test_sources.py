@@ -30,6 +30,7 @@ from rlway_client.runners import open_runner
 from rlway_client.specs import TensorSpec, make_spec
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.observations import Observations
+from rlway_export.onnx_graph import BATCH
 from rlway_export.open_source import open_source
 from rlway_export.targets import TARGETS, parse_formats
 from rlway_train.algorithms import make_learner
@@ -391,6 +392,20 @@ def test_an_operation_that_a_format_lacks_is_named(form: str, tmp_path: Path) ->
     with pytest.raises(ExportRefused, match=r"Betainc.*odd_layer") as refusal:
         write_bundle(source, tmp_path / "models", "p", [TARGETS[form]], lambda _: None)
     assert "\n" not in str(refusal.value)
+
+
+def test_an_onnx_file_that_could_not_be_made_smaller_says_so(tmp_path: Path) -> None:
+    """Here it asks for the batch's size for a reason: one size is not as all the others, the one that is tried."""
+
+    def odd(seen: Any) -> Any:
+        return seen + tf.cast(tf.shape(seen)[0] == BATCH, tf.float32)
+
+    network = QNetwork(
+        stock.VECTOR, stock.CHOICE, preprocessing_layers=tf.keras.layers.Lambda(odd), fc_layer_params=(8,)
+    )
+    policy = GreedyPolicy(QPolicy(time_step_spec(stock.VECTOR), stock.CHOICE, network))
+    bundle = exported(stock.save(policy, tmp_path / "source"), tmp_path / "models")
+    assert any("no smaller graph was found" in note for note in bundle.manifest.notes)
 
 
 def test_a_module_that_cannot_be_imported_is_named(trigger: Path, tmp_path: Path) -> None:
