@@ -32,12 +32,11 @@ from rlway_export.measurement import Runnable, measure
 from rlway_export.observations import Observations, Origin
 from rlway_export.returns import Evaluation
 from rlway_export.saved_policy import SavedPolicy
-from rlway_export.source import Facts, Source
+from rlway_export.source import SAVED_MODEL, Facts, Source
 from rlway_export.targets import Target
 from rlway_export.triton import publish_config
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
-SAVED_MODEL = "saved_model.pb"
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # the first three: no room
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
 
@@ -110,7 +109,7 @@ def _fill(
     notes = [*policy.notes, *observations.notes]
     for note in notes:
         on_step(f"note: {note}")
-    manifest = msgspec.structs.replace(_describe(source.facts, policy, observations.origin, name, version), notes=notes)
+    manifest = _describe(source.facts, policy, observations.origin, notes, name, version)
     evaluation = Evaluation(manifest, episodes) if episodes else None
     evidence = parity.gather(policy, observations.arrays)
     draft = Draft(folder, policy, manifest, evidence)
@@ -170,13 +169,15 @@ def _refuse_failure(target: Target, row: Parity) -> None:
         )
 
 
-def _describe(facts: Facts, policy: SavedPolicy, compared_over: Origin, name: str, version: int) -> Manifest:
+def _describe(
+    facts: Facts, policy: SavedPolicy, compared_over: Origin, notes: list[str], name: str, version: int
+) -> Manifest:
     """The manifest but for what is known only at the end: parity and checksums."""
     return Manifest(
         policy=name,
         version=version,
         compared_over=compared_over,
-        notes=policy.notes,
+        notes=notes,
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **facts._asdict(),

@@ -22,7 +22,7 @@ from rlway_client.c_program import FLAGS, find_compiler
 from rlway_client.manifest import Manifest
 from rlway_client.muting import muted
 from rlway_client.parity import Arrays
-from rlway_client.runners import SIGNATURE
+from rlway_client.runners import SIGNATURE, open_session
 from rlway_export.c_face import Face
 
 LONGEST_S = 0.5  # for one file
@@ -80,12 +80,7 @@ def median_us(call: Callable[[], object]) -> float:
 
 
 def _onnx(path: Path, inputs: Arrays) -> Callable[[], object]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     given = {one.name: inputs[one.name] for one in session.get_inputs()}
     return lambda: session.run(["action"], given)
 

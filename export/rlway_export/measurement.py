@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlway_client.manifest import Manifest, Measured
-from rlway_client.parity import Arrays, spread
+from rlway_client.parity import Arrays, run_in_batches, spread
 from rlway_export.latency import action_us
 from rlway_export.returns import Evaluation, Run
 
@@ -49,7 +49,7 @@ def measure(
 
 def _batch_changes(file: Runnable, rows: Arrays) -> tuple[float, int]:
     """The most that a batch changes of an observation's values, and for how many observations it changes the action."""
-    alone, *together = (_run_in_batches(file.run, rows, batch) for batch in file.batch_sizes)
+    alone, *together = (run_in_batches(file.run, rows, batch) for batch in file.batch_sizes)
     difference, changed = np.float64(0.0), np.zeros(len(alone["action"]), np.bool_)
     for found in together:
         changed |= (found["action"] != alone["action"]).reshape(len(changed), -1).any(axis=1)
@@ -58,9 +58,3 @@ def _batch_changes(file: Runnable, rows: Arrays) -> tuple[float, int]:
                 # NaN, too, is a difference.
                 difference = np.maximum(difference, np.abs(values.astype(np.float64) - found[name]).max())
     return float(difference), int(changed.sum())
-
-
-def _run_in_batches(run: Run, rows: Arrays, batch: int) -> Arrays:
-    count = len(next(iter(rows.values())))
-    parts = [run({name: array[i : i + batch] for name, array in rows.items()}) for i in range(0, count, batch)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -142,7 +142,7 @@ def loading(sentence: str) -> Iterator[None]:
     except RlwayError:
         raise
     except Exception as error:  # TensorFlow has no one kind for "this is damaged"
-        reason = (str(error) or "?").splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         unknown = UNREGISTERED.search(str(error))
         if unknown is not None:
             module = unknown[1].rpartition(".")[0] or "the module that defines it"

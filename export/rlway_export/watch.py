@@ -20,7 +20,7 @@ from rlway_client.bundle import Bundle, bundle_versions
 from rlway_client.environments import sentence
 from rlway_client.errors import BundleInvalid, ExportRefused, RlwayError, UsageError
 from rlway_client.files import sha256
-from rlway_client.run import Job, Kept, kept_checkpoints, read_run
+from rlway_client.run import Job, Kept, checkpoint_name, kept_checkpoints, read_run
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.command import Each
 from rlway_export.open_source import open_source
@@ -130,7 +130,7 @@ class Watch:
             raise UsageError(f"{self._run}: --watch follows runs of `rlway train`; leave it out to export this.")
 
     def _weights(self, source: RunSource) -> Path:
-        return self._run / f"policies/checkpoints/policy_checkpoint_{source.checkpoint:010d}" / WEIGHTS
+        return self._run / checkpoint_name(source.checkpoint) / WEIGHTS
 
     def _is_published(self, source: RunSource) -> bool:
         """Whether some version has these very weights, whatever their file was called in which run."""

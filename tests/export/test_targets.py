@@ -249,7 +249,7 @@ def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy
     """Mean and spread are folded into the files, and what is far off is clipped, in C as in ONNX and TFLite."""
     rows = (np.random.default_rng(0).standard_normal((2100, 4)) * SPREAD + MEAN).astype(np.float32)
     rows[::50] *= 1e6  # as far as clipping goes
-    manifest = bundle_writer._describe(Facts("dqn", None, None, None, {}), normalizing, "given", "normalizing", 1)
+    manifest = bundle_writer._describe(Facts("dqn", None, None, None, {}), normalizing, "given", [], "normalizing", 1)
     evidence = parity.gather(normalizing, {"observation": rows})
     draft = Draft(tmp_path, normalizing, manifest, evidence)
     for target in TARGETS.values():

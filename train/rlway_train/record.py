@@ -24,7 +24,7 @@ from tf_agents.train.triggers import PolicySavedModelTrigger
 
 from rlway_client.errors import RunInvalid, UsageError
 from rlway_client.files import write_atomically
-from rlway_client.run import Job, Kept, Run
+from rlway_client.run import Job, Kept, Run, checkpoint_name
 from rlway_client.specs import FloatArray
 from rlway_train.checkpoint import Checkpoints, Saved
 from rlway_train.evaluation import Evaluation
@@ -108,9 +108,9 @@ class Record:
     def _forget_what_came_later(self) -> None:
         """After the last checkpoint the killed training went on for a while; that will be trained anew."""
         self._write_evaluations()
-        kept = {f"policy_checkpoint_{iteration:010d}" for iteration in self.history.checkpoints}
+        kept = {self.folder / checkpoint_name(iteration) for iteration in self.history.checkpoints}
         for path in (self.folder / "policies/checkpoints").glob("*"):
-            if path.name not in kept:
+            if path not in kept:
                 shutil.rmtree(path)
 
     def save(self, saved: Saved, learner: Learner[Any], best: list[FloatArray]) -> None:
@@ -161,7 +161,7 @@ class Record:
         with self.written("the policy's checkpoint"):
             self._trigger(iteration, force_trigger=True)
             kept = Kept(iteration=iteration, step=self.history.step, wall_s=round(wall_s, 3))
-            self._write_json(f"policies/checkpoints/policy_checkpoint_{iteration:010d}/checkpoint.json", kept)
+            self._write_json(f"{checkpoint_name(iteration)}/checkpoint.json", kept)
         self.history.checkpoints.append(iteration)
 
     def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: Evaluation) -> None:

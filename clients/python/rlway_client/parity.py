@@ -11,6 +11,7 @@ What a policy remembers is judged as a share of the largest number in it. Whatev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -90,7 +91,7 @@ def compare(
 ) -> list[Parity]:
     """One `Parity` per batch size of the runner."""
     return [
-        _judge(file, batch, interface, limit, inputs, expected, _run_in_batches(runner, inputs, batch))
+        _judge(file, batch, interface, limit, inputs, expected, run_in_batches(runner.run, inputs, batch))
         for batch in runner.batch_sizes
     ]
 
@@ -128,10 +129,11 @@ def rows_of(arrays: Arrays) -> int:
     return len(next(iter(arrays.values())))
 
 
-def _run_in_batches(runner: Runner, inputs: Arrays, batch: int) -> Arrays:
+def run_in_batches(run: Callable[[Arrays], Arrays], inputs: Arrays, batch: int) -> Arrays:
+    """All rows, so many at once."""
     parts: list[Arrays] = []
     for start in range(0, rows_of(inputs), batch):
-        part = runner.run({name: value[start : start + batch] for name, value in inputs.items()})
+        part = run({name: value[start : start + batch] for name, value in inputs.items()})
         parts.append({name: np.array(value) for name, value in part.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

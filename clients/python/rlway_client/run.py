@@ -94,6 +94,11 @@ def read_job(folder: Path) -> Job | None:
     return _read(path, Job) if path.is_file() else None
 
 
+def checkpoint_name(iteration: int) -> str:
+    """The folder of a checkpoint, within the run's."""
+    return f"policies/checkpoints/policy_checkpoint_{iteration:010d}"
+
+
 def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | None = None) -> list[Kept]:
     """The complete checkpoints, oldest first; with `on_damage` those that can be read, and it is told of the others."""
     found = []
@@ -109,7 +114,7 @@ def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | Non
 
 def kept_checkpoint(folder: Path, iteration: int) -> Kept | None:
     """One of them; None if it is not complete, or from before checkpoints said so of themselves."""
-    return _read_kept(folder / f"policies/checkpoints/policy_checkpoint_{iteration:010d}/checkpoint.json")
+    return _read_kept(folder / checkpoint_name(iteration) / "checkpoint.json")
 
 
 def _read_kept(path: Path) -> Kept | None:

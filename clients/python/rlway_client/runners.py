@@ -44,23 +44,28 @@ class OnnxRunner:
     batch_sizes = (1, 7, 64)
 
     def __init__(self, path: Path) -> None:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
-        try:
-            import onnxruntime as ort
-        except ModuleNotFoundError:
-            raise RuntimeMissing("running ONNX files needs onnxruntime: pip install onnxruntime.") from None
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-            raise BundleInvalid(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}.") from error
+        self._session = open_session(path)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Arrays) -> Arrays:
         """One run of any number of rows."""
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+
+
+def open_session(path: Path) -> Any:
+    """onnxruntime's session of a file, on one thread of the CPU."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError:
+        raise RuntimeMissing("running ONNX files needs onnxruntime: pip install onnxruntime.") from None
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+        raise BundleInvalid(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}.") from error
 
 
 class TFLiteRunner:
