@@ -1,14 +1,19 @@
 """One request for actions on its way through the server.
 
 In:      observations that fit the spec, how to explore, until when.
-Out:     a `Response`, given to `reply` exactly once.
+Out:     a `Response`, given to `answer` exactly once.
+
+Nearly every request asks for the action to one observation and nothing else. Such a `PlainCall` costs little to make,
+and a batch of them little to run; a `Call` is any request.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
 
 from rlway_client.exploration import Explore
 from rlway_client.parity import Arrays
@@ -21,6 +26,44 @@ if TYPE_CHECKING:
 # May have `connection`, with which others take turns when the policy is busy, `abandoned`, once nobody waits, and
 # `peer`, the address that `--max-rate` counts.
 Reply = Callable[[Response], None]
+
+
+class PlainCall(msgspec.Struct, gc=False, eq=False):
+    """One observation, as nested lists or as octets, whose greedy action is asked of a policy without a memory.
+
+    Subclasses are the place where the answer is awaited, as `Reply` says.
+    """
+
+    connection: Any  # requests are taken from connections in turn
+    arrived_s: float  # of `time.perf_counter()`
+    observations: Any = None
+    raw: bool = False  # octets, and answered as such
+
+    rows: ClassVar[int] = 1
+    batched: ClassVar[bool] = False
+    explore: ClassVar[None] = None
+    seed: ClassVar[None] = None
+    outputs: ClassVar[tuple[str, ...]] = ()
+    episode: ClassVar[None] = None
+    first: ClassVar[bool] = False
+    deadline_s: ClassVar[None] = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        raise NotImplementedError
+
+    @property
+    def peer(self) -> str | None:
+        """The caller's address."""
+        raise NotImplementedError
+
+    def answer(self, response: Response) -> None:
+        raise NotImplementedError
+
+    def __call__(self, response: Response) -> None:
+        """The same: it is the reply of a call that turned out not to be plain."""
+        self.answer(response)
 
 
 class Call:
@@ -68,3 +111,17 @@ class Call:
         self.first = False  # whether the episode begins with it
         self.arrived_s = time.perf_counter()
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000
+
+    @property
+    def connection(self) -> object:
+        return getattr(self.reply, "connection", self)
+
+    @property
+    def abandoned(self) -> bool:
+        return getattr(self.reply, "abandoned", False)
+
+    def answer(self, response: Response) -> None:
+        self.reply(response)
+
+
+AnyCall = PlainCall | Call

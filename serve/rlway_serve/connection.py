@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from rlway_client.errors import HeadersTooLarge, RequestMalformed, RlwayError, TooManyConnections
+from rlway_serve.call import PlainCall
 from rlway_serve.patience import Patience
 from rlway_serve.response import Response, problem_response, write_response
 from rlway_serve.routes import Head, HotRoutes
@@ -44,30 +45,37 @@ class Extras:
         self.began_s = time.perf_counter()
 
 
-class Slot:
-    """The place of one hot request among its connection's answers; calling it gives the answer."""
+class Slot(PlainCall, gc=False, eq=False):
+    """The place of one hot request among its connection's answers."""
 
-    __slots__ = ("connection", "extras", "keep_alive", "response")
-
-    def __init__(self, connection: Connection, keep_alive: bool, extras: Extras | None = None) -> None:
-        self.connection = connection  # requests are taken from connections in turn
-        self.keep_alive = keep_alive
-        self.extras = extras
-        self.response: Response | None = None
+    keep_alive: bool = True
+    extras: Extras | None = None
+    response: Response | None = None
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self.connection.transport.is_closing()
+        closing: bool = self.connection.transport.is_closing()
+        return closing
 
     @property
     def peer(self) -> str | None:
-        """The caller's address."""
-        return self.connection.client[0] if self.connection.client else None
+        client = self.connection.client
+        return client[0] if client else None
 
-    def __call__(self, response: Response) -> None:
-        self.response = response
-        self.connection.send_ready_slots()
+    def answer(self, response: Response) -> None:
+        connection = self.connection
+        slots, transport = connection.slots, connection.transport
+        if (
+            connection.calm is not None
+            and len(slots) == 1
+            and response.written_with is connection.server_state.default_headers
+            and not transport.is_closing()
+        ):
+            slots.clear()
+            transport.write(response.written)
+        else:
+            self.response = response
+            connection.send_ready_slots()
 
 
 class Flow(FlowControl):
@@ -107,7 +115,10 @@ class Connection(HttpToolsProtocol):
         self._headers_bytes = 0
         self._body_began = False
         # The answers that are due.
-        self._slots: deque[Slot] = deque()
+        self.slots: deque[Slot] = deque()
+        # What this connection repeats, while it does nothing else: no request is half read or held, none is the
+        # application's, all are answered alike, and none is the last.
+        self.calm: Head | None = None
         self._slots_empty: asyncio.Future[None] | None = None
         self._asgi_open = 0  # requests that took the other lane and are not answered yet
         self._running: RequestResponseCycle | None = None  # the one of them whose turn it is
@@ -136,19 +147,17 @@ class Connection(HttpToolsProtocol):
 
     def send_ready_slots(self) -> None:
         """Writes the answers whose turn it is."""
-        slots, transport, default_headers = self._slots, self.transport, self.server_state.default_headers
+        slots, default_headers = self.slots, self.server_state.default_headers
         while slots and (response := slots[0].response) is not None:
             slot = slots.popleft()
-            if slot.extras is None:
-                # `_write`, where it need only send what was sent before: a call less for nearly every request.
-                if slot.keep_alive and response.written_with is default_headers and not transport.is_closing():
-                    self.server_state.total_requests += 1
-                    transport.write(response.written)
-                else:
-                    self._write(response, slot.keep_alive)
-            else:
+            if slot.extras is not None:
                 self._close_extras(slot.extras, response)
                 self._write(response, slot.keep_alive, slot.extras.head.request_id)
+            elif slot.keep_alive and response.written_with is default_headers and not self.transport.is_closing():
+                # `_write`, where it need only send what was sent before: a call less for nearly every request.
+                self.transport.write(response.written)
+            else:
+                self._write(response, slot.keep_alive)
         if not slots and self._slots_empty is not None:
             empty, self._slots_empty = self._slots_empty, None
             if not empty.done():
@@ -184,6 +193,7 @@ class Connection(HttpToolsProtocol):
 
     def _part(self, error: RlwayError) -> None:
         """Answers the request being read with `error`, after the answers that are due, and closes."""
+        self.calm = None
         if self._last and not self._reading:
             return
         answered = self._for_asgi and self.cycle.response_complete  # before it was whole
@@ -193,11 +203,9 @@ class Connection(HttpToolsProtocol):
         self._close_if_done()
 
     def _write(self, response: Response, keep_alive: bool, request_id: bytes = b"") -> None:
-        server_state, transport = self.server_state, self.transport
-        server_state.total_requests += 1
+        transport, default_headers = self.transport, self.server_state.default_headers
         if transport.is_closing():
             return
-        default_headers = server_state.default_headers
         if request_id or not keep_alive:
             transport.write(write_response(response, default_headers, keep_alive, request_id))
             if not keep_alive:
@@ -210,7 +218,7 @@ class Connection(HttpToolsProtocol):
         transport.write(response.written)
 
     def _close_if_done(self) -> None:
-        if self._slots or self._asgi_open or self._reading:
+        if self.slots or self._asgi_open or self._reading:
             return
         parting, self._parting = self._parting, None
         if parting is None or self.transport.is_closing():
@@ -260,7 +268,7 @@ class Connection(HttpToolsProtocol):
             return
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
-        self._patience.active_s = self.loop.time()
+        self._patience.active_s = time.perf_counter()
         if self._held:
             self._held += data
             self.flow.pause_reading()
@@ -271,6 +279,7 @@ class Connection(HttpToolsProtocol):
 
     def _take_in(self, data: bytes) -> None:
         """Reads requests until the data ends or as many answers are due as may be."""
+        self.calm = None
         while data and not self._last:
             if self._due >= self.routes.max_in_flight:
                 self._held = data
@@ -307,7 +316,7 @@ class Connection(HttpToolsProtocol):
     @property
     def _due(self) -> int:
         """The answers that are due to whole requests."""
-        return len(self._slots) + self._asgi_open - (self._for_asgi and not self.cycle.response_complete)
+        return len(self.slots) + self._asgi_open - (self._for_asgi and not self.cycle.response_complete)
 
     def _go_on_soon(self) -> None:
         if not self._going_on and not self.flow.write_paused and self._due <= self.routes.max_in_flight // 2:
@@ -341,11 +350,12 @@ class Connection(HttpToolsProtocol):
             self._half_closed = True
             return True
         self._end_reading()
-        return bool(self._slots or self._asgi_open)
+        return bool(self.slots or self._asgi_open)
 
     def _end_reading(self) -> None:
         self._give_up_reading()
         self._last = self._closing = True
+        self.calm = None
         self._patience.wait_no_more()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -358,6 +368,7 @@ class Connection(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
+        self.calm = None
         self.flow.read_paused = False  # a pipelined application would resume reading from what has gone
         self._give_up_reading()
         self._held = b""
@@ -368,9 +379,10 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
         self._closing = True
+        self.calm = None
         self._last = not self._reading
-        if self._slots and not self._asgi_open and not self._reading:
-            self._slots[-1].keep_alive = False
+        if self.slots and not self._asgi_open and not self._reading:
+            self.slots[-1].keep_alive = False
         elif self._asgi_open:
             self.cycle.keep_alive = False
         self._close_if_done()
@@ -389,7 +401,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_if_idle(self) -> bool:
         """Closes unless answers are due; returns whether this has to be asked again."""
-        if self._slots or self._asgi_open:
+        if self.slots or self._asgi_open:
             return True
         if self.transport.is_closing() or self.transport.get_write_buffer_size():
             self.transport.abort()  # the peer does not read

@@ -12,6 +12,7 @@ refuses is read again slowly, with Python's json (which knows NaN), to say exact
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -21,12 +22,13 @@ from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalfo
 from rlway_client.exploration import Explore, check_explore
 from rlway_client.manifest import Manifest
 from rlway_client.specs import MAX_FAULTS, Fault, describe
-from rlway_serve.call import Call, Reply
+from rlway_serve.call import AnyCall, Call, Reply
 from rlway_serve.observation import ObservationForm
 from rlway_serve.settings import Settings
 
 ROWS_AT_ONCE = 256
 COUNTED_FROM_BYTES = 16 * 1024
+NOT_READ = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises of a body
 
 
 class Pin(msgspec.Struct):
@@ -52,7 +54,7 @@ def read_pin(media_type: bytes, body: bytes) -> Pin:
         return NO_PIN
     try:
         return _pin_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_READ:
         return NO_PIN
 
 
@@ -79,7 +81,6 @@ class ActDecoder:
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self._manifest = manifest
-        self._remembers = bool(manifest.state)
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
@@ -101,20 +102,11 @@ class ActDecoder:
         )
         self._decoder = msgspec.json.Decoder(self.body_type)
         plain = msgspec.defstruct("PlainRequest", [("observation", row)], forbid_unknown_fields=True)
-        self._plain_decoder = msgspec.json.Decoder(plain)
-
-    def decode_plain(self, media_type: bytes, body: bytes, reply: Reply) -> Call | None:
-        """One observation and nothing else, as nearly every request is; None for the others."""
-        if (media_type != b"application/json" and media_type) or self._remembers:
-            return None
-        if len(body) > self._checked_from_bytes:
-            self._check_size(body)
-        try:
-            plain: Any = self._plain_decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        observation = plain.observation if self._form.plain else self._form.gather([plain.observation])
-        return Call(observation, 1, reply)
+        # Nearly every body holds one observation and nothing else; what reads those raises one of NOT_READ for others.
+        may_be_plain = self._form.plain and not manifest.state
+        self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
+        self.plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
+        self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # of a raw observation
 
     def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
         """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
@@ -135,7 +127,7 @@ class ActDecoder:
             self._check_size(body)
         try:
             request: Any = self._decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except NOT_READ:
             request = self._explain(body)
         if request.observation is not UNSET:
             if request.observations is not UNSET:
@@ -181,7 +173,7 @@ class ActDecoder:
     def _too_many(self, got: str) -> BodyTooLarge:
         return BodyTooLarge(f"observations: expected at most {self._max_rows}, got {got}; send several requests.")
 
-    def faults(self, call: Call) -> list[Fault]:
+    def faults(self, call: AnyCall) -> list[Fault]:
         """The values of a decoded call that its dtype cannot hold as finite numbers, by path."""
         return self._form.not_finite(call.observations, call.rows, call.batched)
 

@@ -7,14 +7,15 @@ Out:     a `Response`: JSON as it was asked (`action` or `actions`), or the acti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from rlway_client.manifest import Manifest
-from rlway_client.specs import AnyArray
-from rlway_serve.call import Call
+from rlway_client.specs import AnyArray, TensorSpec
+from rlway_serve.call import AnyCall
 from rlway_serve.response import JSON, OCTETS, Response
 
 MAX_PREPARED_ACTIONS = 1024
@@ -27,20 +28,32 @@ class ActEncoder:
         self._version = manifest.version
         self._version_header = ((b"rlway-version", str(manifest.version).encode()),)
         self._dtype = manifest.action.numpy_dtype
-        self._prepared = self._prepare(manifest)
+        # Every possible answer of a small discrete policy, written once.
+        few = _few_actions(manifest.action)
+        self._prepared = {action: self._json(action) for action in few}
+        self._prepared_raw = {action: self._raw(np.array(action, self._dtype).tobytes()) for action in few}
 
-    def encode_single(self, action: Any) -> Response:
-        """The answer to one observation without further outputs; `action` as Python numbers."""
+    def encode_plain(self, actions: AnyArray) -> list[Response]:
+        """The answers to calls of one observation each, without further outputs."""
+        values = actions.tolist()
         if self._prepared:
-            ready = self._prepared.get(action)
-            if ready is not None:
-                return ready
-        return Response(200, JSON, msgspec.json.encode({"action": action, "version": self._version}))
+            with suppress(KeyError):
+                return list(map(self._prepared.__getitem__, values))
+        return [self._json(action) for action in values]
 
-    def encode(self, call: Call, actions: AnyArray, outputs: Mapping[str, AnyArray]) -> Response:
+    def encode_raw(self, actions: AnyArray) -> list[Response]:
+        """The same for raw calls."""
+        if self._prepared_raw:
+            with suppress(KeyError):
+                return list(map(self._prepared_raw.__getitem__, actions.tolist()))
+        octets = np.ascontiguousarray(actions, self._dtype).tobytes()
+        size = len(octets) // len(actions)
+        return [self._raw(octets[start : start + size]) for start in range(0, len(octets), size)]
+
+    def encode(self, call: AnyCall, actions: AnyArray, outputs: Mapping[str, AnyArray]) -> Response:
         """The answer to any call; `actions` and `outputs` hold the call's rows only."""
         if call.raw:
-            return Response(200, OCTETS, np.ascontiguousarray(actions, self._dtype).tobytes(), self._version_header)
+            return self._raw(np.ascontiguousarray(actions, self._dtype).tobytes())
         if call.batched:
             answer = {"actions": actions.tolist(), "version": self._version}
             further = {name: values.tolist() for name, values in outputs.items()}
@@ -51,15 +64,16 @@ class ActEncoder:
             answer["outputs"] = further
         return Response(200, JSON, msgspec.json.encode(answer))
 
-    def _prepare(self, manifest: Manifest) -> dict[int, Response]:
-        """Every possible answer of a small discrete policy, written once."""
-        spec = manifest.action
-        if not spec.is_discrete or spec.shape:
-            return {}
-        low, high = (float(bound) for bound in spec.bounds())
-        if not 0 <= high - low < MAX_PREPARED_ACTIONS:
-            return {}
-        return {
-            action: Response(200, JSON, msgspec.json.encode({"action": action, "version": self._version}))
-            for action in range(int(low), int(high) + 1)
-        }
+    def _json(self, action: Any) -> Response:
+        return Response(200, JSON, msgspec.json.encode({"action": action, "version": self._version}))
+
+    def _raw(self, octets: bytes) -> Response:
+        return Response(200, OCTETS, octets, self._version_header)
+
+
+def _few_actions(spec: TensorSpec) -> range:
+    """Every action of a small discrete policy; none of others."""
+    if not spec.is_discrete or spec.shape:
+        return range(0)
+    low, high = (float(bound) for bound in spec.bounds())
+    return range(int(low), int(high) + 1) if 0 <= high - low < MAX_PREPARED_ACTIONS else range(0)

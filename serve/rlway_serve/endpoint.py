@@ -11,14 +11,14 @@ import logging
 from rlway_client.errors import NotReady, RlwayError, SpecViolated
 from rlway_client.specs import Fault
 from rlway_serve.bodies import BodyBudget
-from rlway_serve.call import Call, Reply
-from rlway_serve.decoder import Pin, read_pin
+from rlway_serve.call import Call, PlainCall, Reply
+from rlway_serve.decoder import NOT_READ, Pin, read_pin
 from rlway_serve.episodes import Episode, Episodes, OwnEpisode
 from rlway_serve.keys import Keys
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.rates import Rates
 from rlway_serve.repository import Repository
-from rlway_serve.response import new_internal_error, problem_response
+from rlway_serve.response import JSON, OCTETS, new_internal_error, problem_response
 from rlway_serve.version import LoadedVersion
 
 log = logging.getLogger(__name__)
@@ -42,41 +42,79 @@ class Endpoint:
         return self.repository.ready and not self.draining
 
     def act(
+        self, policy: ServedPolicy, media_type: bytes, authorization: bytes | None, body: bytes, reply: Reply
+    ) -> None:
+        """Calls `reply` once, now or from the event loop later."""
+        try:
+            self._admit(authorization, reply)
+            self._submit(policy, media_type, body, reply, None)
+        except Exception as error:
+            self._refuse(policy, error, reply)
+
+    def act_plain(
         self,
         policy: ServedPolicy,
         media_type: bytes,
         authorization: bytes | None,
         body: bytes,
-        reply: Reply,
+        call: PlainCall,
         own: OwnEpisode | None = None,
     ) -> None:
-        """Calls `reply` once, now or from the event loop later. `own` is the connection's episode, where it has one."""
-        version: LoadedVersion | None = None
+        """The same for a caller who waits with a plain call, which becomes what is asked if the request is plain.
+
+        `own` is the connection's episode, where it has one.
+        """
         try:
-            key = self.keys.check(authorization)
-            if self.rates is not None:
-                self.rates.take(key or getattr(reply, "peer", None))
-            if self.draining:
-                raise NotReady("the server is stopping; ask another.")
+            if self.keys.needed or self.rates is not None or self.draining:
+                self._admit(authorization, call)
             version = policy.acting
-            call = None
             if version is not None and (own is None or own.episode is None):
-                call = version.decoder.decode_plain(media_type, body, reply)
-            if version is None or call is None:
-                pin = read_pin(media_type, body)
-                episode = self.episodes.find(policy.name, pin, own)
-                version = episode.version if episode else policy.choose(pin)
-                call = version.decoder.decode(media_type, body, reply)
-                self._join(call, policy, version, pin, episode, own)
+                decoder = version.decoder
+                if media_type == JSON or not media_type:
+                    if len(body) <= decoder.plain_bytes:
+                        try:
+                            call.observations = decoder.decode_plain(body).observation
+                        except NOT_READ:
+                            pass
+                        else:
+                            version.batcher.submit_plain(call)
+                            return
+                elif media_type == OCTETS and len(body) == decoder.plain_octets:
+                    call.observations, call.raw = body, True
+                    version.batcher.submit_plain(call)
+                    return
+            self._submit(policy, media_type, body, call, own)
+        except Exception as error:
+            self._refuse(policy, error, call)
+
+    def _submit(
+        self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
+    ) -> None:
+        pin = read_pin(media_type, body)
+        episode = self.episodes.find(policy.name, pin, own)
+        version = episode.version if episode else policy.choose(pin)
+        try:
+            call = version.decoder.decode(media_type, body, reply)
+            self._join(call, policy, version, pin, episode, own)
             version.batcher.submit(call)
-        except RlwayError as error:
-            (version or policy).metrics.count_refusal(error)
-            reply(problem_response(error))
-        except Exception:
+        except Exception as error:
+            self._refuse(version, error, reply)
+
+    def _refuse(self, asked: ServedPolicy | LoadedVersion, error: Exception, reply: Reply) -> None:
+        """Answers with the error, and counts it where it happened."""
+        if not isinstance(error, RlwayError):
             internal = new_internal_error()
-            log.exception("act on %s failed (request id %s)", policy.name, internal.request_id)
-            (version or policy).metrics.count_refusal(internal)
-            reply(problem_response(internal))
+            log.error("an act request failed (request id %s)", internal.request_id, exc_info=error)
+            error = internal
+        asked.metrics.count_refusal(error)
+        reply(problem_response(error))
+
+    def _admit(self, authorization: bytes | None, reply: Reply) -> None:
+        key = self.keys.check(authorization)
+        if self.rates is not None:
+            self.rates.take(key or getattr(reply, "peer", None))
+        if self.draining:
+            raise NotReady("the server is stopping; ask another.")
 
     def _join(
         self,

@@ -12,6 +12,7 @@ A connection answers in the order it was asked, also when a client pipelines and
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httptools
@@ -25,6 +26,24 @@ from rlway_serve.stream import Stream
 
 class HotLane(Connection):
     """A connection with a shortcut for act requests."""
+
+    def data_received(self, data: bytes) -> None:
+        head = self.calm
+        if (
+            head is not None
+            and not self.slots
+            and len(data) == head.request_bytes
+            and data.startswith(head.raw)
+            and not head.stale
+        ):
+            # The same request as before, whole, with another observation: nearly every packet is.
+            self._patience.active_s = now_s = time.perf_counter()
+            slot = Slot(self, now_s)
+            self.slots.append(slot)
+            act = self.routes.endpoint.act_plain
+            act(head.policy, head.media_type, head.authorization, data[head.body_start :], slot)
+        else:
+            super().data_received(data)
 
     # What the parser calls, in this order, for every request.
 
@@ -94,28 +113,28 @@ class HotLane(Connection):
 
     def _ask(self, head: Head, body: bytes) -> None:
         """Asks for what the parser has read, or refuses it as was decided at its headers."""
-        extras = None
+        slot = Slot(self, self._patience.active_s)
         if head.request_id or self._reserved_bytes or self.routes.access_log is not None:
-            extras = Extras(head, len(body), self._reserved_bytes)
+            slot.extras = Extras(head, len(body), self._reserved_bytes)
             self._reserved_bytes = 0
         refusal, self._refusal = self._refusal, None
-        keep_alive = head.keep_alive and not self._closing
-        slot = Slot(self, keep_alive, extras)
-        self._slots.append(slot)
-        self._last = not keep_alive  # a stop that began while the request was read still answers it
+        # A stop that began while the request was read still answers it.
+        slot.keep_alive = head.keep_alive and not self._closing
+        self._last = not slot.keep_alive
+        self.slots.append(slot)
         if refusal is None:
-            self.routes.endpoint.act(head.policy, head.media_type, head.authorization, body, slot)
+            self.routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, body, slot)
         else:
             head.policy.metrics.count_refusal(refusal)
             slot(problem_response(refusal))
 
     def _ask_known(self, data: bytes) -> bytes:
         """Asks for the whole requests at the start of `data` whose headers have been read before; returns the rest."""
-        if self._reading or self._asgi_open:
+        if self._reading or self._asgi_open or self._last:
             return data
-        routes, slots, begin = self.routes, self._slots, 0
-        access_log, act = routes.access_log, routes.endpoint.act
-        while not self._last and len(slots) < routes.max_in_flight:
+        routes, slots, arrived_s = self.routes, self.slots, self._patience.active_s
+        head, begin, size = None, 0, len(data)
+        while begin < size and len(slots) < routes.max_in_flight:
             start = data.find(b"\r\n\r\n", begin) + 4
             head = routes.known_heads.get(data[begin:start])
             if head is None:
@@ -123,17 +142,16 @@ class HotLane(Connection):
                 self._raw_head = data[begin:start] if data.startswith(b"POST ", begin) else b""
                 break
             end = start + head.body_bytes
-            if len(data) < end:
+            if size < end:
                 break
-            # `_ask`, written out: it is a call less for nearly every request.
-            keep_alive = head.keep_alive and not self._closing
-            slot = Slot(self, keep_alive, None if access_log is None else Extras(head, head.body_bytes, 0))
+            slot = Slot(self, arrived_s)
             slots.append(slot)
-            self._last = not keep_alive
-            act(head.policy, head.media_type, head.authorization, data[start:end], slot)
-            if len(data) == end:
-                return b""
+            if routes.access_log is not None:
+                slot.extras = Extras(head, head.body_bytes, 0)
+            routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, data[start:end], slot)
             begin = end
+        if begin == size and routes.access_log is None and self.timeout_keep_alive_task is None:
+            self.calm = head
         return data[begin:]
 
     def _decline_upgrade(self, rest: bytes) -> bytes:
@@ -143,7 +161,7 @@ class HotLane(Connection):
         """
         method = self.parser.get_method()
         policy = self.routes.streams_by_url.get(self.url)
-        if policy is not None and method == b"GET" and not (self._last or self._slots or self._asgi_open):
+        if policy is not None and method == b"GET" and not (self._last or self.slots or self._asgi_open):
             upgrade = [value.lower() for name, value in self.headers if name == b"upgrade"]
             if upgrade == [b"websocket"]:
                 self._become_stream(policy, rest)
@@ -174,7 +192,7 @@ class HotLane(Connection):
         super().on_message_begin()  # makes the scope, which the hot lane does without
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
-        if self._slots:
+        if self.slots:
             self.app, app = self._after_slots(self.app), self.app
             try:
                 super().on_headers_complete()

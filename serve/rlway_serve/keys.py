@@ -30,6 +30,7 @@ class Keys:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.needed = False  # whether a caller of the API has to show one
         self._api: list[bytes] = []
         self._admin: list[bytes] = []
         self._read()
@@ -60,7 +61,7 @@ class Keys:
     def _read(self) -> None:
         api = _read_scope("--api-keys", self._settings.api_keys, API_VARIABLE)
         admin = _read_scope("--admin-keys", self._settings.admin_keys, ADMIN_VARIABLE)
-        self._api, self._admin = api, admin
+        self._api, self._admin, self.needed = api, admin, bool(api)
 
 
 def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from rlway_client.errors import RlwayError
-from rlway_serve.call import Call
+from rlway_serve.call import AnyCall
 from rlway_serve.response import Response
 
-LATENCY_S = (50e-6, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
+SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
 BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
 
@@ -30,6 +30,21 @@ class Buckets:
         self.edges = edges
         self.counts = [0] * (len(edges) + 1)
         self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.edges, value)] += 1
+        self.total += value
+
+    def add_until(self, now: float, times: list[float]) -> None:
+        """Adds how long ago each of the sorted `times` was: all of a bucket at once."""
+        self.total += now * len(times) - sum(times)
+        shortest = bisect_left(self.edges, now - times[-1])
+        begin = 0
+        for bucket in range(bisect_left(self.edges, now - times[0]), shortest, -1):
+            end = bisect_left(times, now - self.edges[bucket - 1], begin)
+            self.counts[bucket] += end - begin
+            begin = end
+        self.counts[shortest] += len(times) - begin
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Prometheus's form: how many values were at most each edge."""
@@ -49,28 +64,27 @@ class PolicyMetrics:
         self.requests: Counter[int] = Counter()  # by status
         self.refusals: Counter[str] = Counter()  # by the error's name
         self.actions = 0
-        self.latency_s = Buckets(LATENCY_S)
+        self.request_s = Buckets(SECONDS)
+        self.queue_s = Buckets(SECONDS)
+        self.compute_s = Buckets(SECONDS)
         self.batch_rows = Buckets(BATCH_ROWS)
 
-    def count_batch(self, batch: list[Call], responses: list[Response], now_s: float) -> None:
-        """One run and all its calls; a call's latency goes from its decoding to its answer."""
-        rows, actions, answered, total = 0, 0, 0, 0.0
-        counts = self.latency_s.counts
-        for call, response in zip(batch, responses, strict=True):
-            rows += call.rows
-            latency_s = now_s - call.arrived_s
-            total += latency_s
-            counts[bisect_left(LATENCY_S, latency_s)] += 1
-            if response.status == 200:
-                answered += 1
-                actions += call.rows
-            else:
-                self.requests[response.status] += 1
-        self.requests[200] += answered
-        self.actions += actions
-        self.latency_s.total += total
-        self.batch_rows.counts[bisect_left(BATCH_ROWS, rows)] += 1
-        self.batch_rows.total += rows
+    def count_batch(
+        self, batch: list[AnyCall], rows: int, responses: list[Response], began_s: float, now_s: float
+    ) -> None:
+        """One run of so many rows, and all its calls, which waited until `began_s` and are answered now."""
+        arrivals_s = sorted([call.arrived_s for call in batch])
+        self.queue_s.add_until(began_s, arrivals_s)
+        self.request_s.add_until(now_s, arrivals_s)
+        self.compute_s.add(now_s - began_s)
+        self.batch_rows.add(rows)
+        self.actions += rows
+        refused = [response.status for response in responses if response.status != 200]
+        self.requests[200] += len(batch) - len(refused)
+        if refused:
+            self.requests.update(refused)
+            pairs = zip(batch, responses, strict=True)
+            self.actions -= sum(call.rows for call, response in pairs if response.status != 200)
 
     def count_refusal(self, error: RlwayError) -> None:
         """A request that never ran."""
@@ -113,7 +127,11 @@ class Metrics:
             "rlway_refusals", "Requests that never ran, by reason", labels=[*names, "reason"]
         )
         actions = CounterMetricFamily("rlway_actions", "Actions computed", labels=names)
-        latency = HistogramMetricFamily("rlway_request_seconds", "From decoding to answer", labels=names)
+        times = {
+            "request_s": HistogramMetricFamily("rlway_request_seconds", "From arrival to answer", labels=names),
+            "queue_s": HistogramMetricFamily("rlway_queue_seconds", "From arrival to the run", labels=names),
+            "compute_s": HistogramMetricFamily("rlway_compute_seconds", "Of a run, for all its rows", labels=names),
+        }
         batch = HistogramMetricFamily("rlway_batch_rows", "Observations per run", labels=names)
         queue = GaugeMetricFamily("rlway_queue_rows", "Observations waiting", labels=names)
         for policy in [known for ref in self._policies.valuerefs() if (known := ref()) is not None]:
@@ -122,7 +140,9 @@ class Metrics:
             for reason, count in policy.refusals.items():
                 refusals.add_metric([*policy.labels, reason], count)
             actions.add_metric(policy.labels, policy.actions)
-            latency.add_metric(policy.labels, policy.latency_s.cumulative(), policy.latency_s.total)
+            for field, family in times.items():
+                buckets: Buckets = getattr(policy, field)
+                family.add_metric(policy.labels, buckets.cumulative(), buckets.total)
             batch.add_metric(policy.labels, policy.batch_rows.cumulative(), policy.batch_rows.total)
         waiting: Counter[tuple[str, ...]] = Counter()  # a version loaded anew may have two queues for a moment
         for ref in self._queues.keyrefs():
@@ -130,6 +150,6 @@ class Metrics:
                 waiting[tuple(self._queues[batcher])] += batcher.queued_rows
         for labels, rows in waiting.items():
             queue.add_metric(labels, rows)
-        yield from (requests, refusals, actions, latency, batch, queue)
+        yield from (requests, refusals, actions, *times.values(), batch, queue)
         for other in self._others:
             yield from other.collect()

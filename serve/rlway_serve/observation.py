@@ -11,7 +11,9 @@ nested as the specs' paths say. Raw, a row is its tensors one after the other, i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -31,6 +33,7 @@ class ObservationForm:
         self.plain = len(self.specs) == 1 and not self.specs[0].path
         self.values = sum(max(1, spec.size) for spec in self.specs)
         self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
+        self._dtype, self._shape = self.specs[0].numpy_dtype, tuple(self.specs[0].shape)
         self._tree: dict[str, Any] = {}
         self._getters: list[Any] = []
         if self.plain:
@@ -62,6 +65,18 @@ class ObservationForm:
         rows = np.frombuffer(body, self.row_dtype)
         columns = {spec.name: rows[spec.name] for spec in self.specs}
         return columns[self.specs[0].name] if self.plain else columns
+
+    def join(self, parts: Sequence[bytes]) -> AnyArray:
+        """A raw row of each of several calls, of a policy with one input."""
+        return np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), *self._shape)
+
+    def stack_plain(self, rows: Sequence[Any]) -> AnyArray:
+        """Rows of `row_type`, of a policy with one input; what the dtype cannot hold becomes infinite."""
+        shape = (len(rows), *self._shape)
+        with np.errstate(over="ignore"):
+            if len(shape) != 2:
+                return np.array(rows, self._dtype)
+            return np.fromiter(chain.from_iterable(rows), self._dtype, shape[0] * shape[1]).reshape(shape)
 
     def stack(self, parts: Sequence[Any]) -> Arrays:
         """Several calls' observations as the model's inputs; what a dtype cannot hold becomes infinite."""
@@ -111,6 +126,14 @@ class ObservationForm:
             else:
                 fields.append((field, self._object_type(branch, f"{name}{i}", f"{prefix}{field}.")))
         return msgspec.defstruct(name, fields, rename=keys, forbid_unknown_fields=True)
+
+
+def all_finite(array: AnyArray) -> bool:
+    """Whether there is neither an infinity nor a NaN."""
+    if array.dtype.kind != "f":
+        return True
+    # The sum of squares is one fast pass; where it is not finite, the values may be all the same, if they are large.
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def _keys(path: Sequence[str]) -> str:

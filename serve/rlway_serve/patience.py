@@ -10,6 +10,7 @@ other is set only when a packet ends within a request.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from rlway_client.errors import RequestTimeout
@@ -30,7 +31,7 @@ class Patience:
         self._settings = settings
         self._on_idle = on_idle  # returns whether the connection was busy all the same
         self._on_slow = on_slow
-        self.active_s = loop.time()
+        self.active_s = time.perf_counter()
         self._idle = loop.call_later(settings.keep_alive_s, self._check_idle)
         self._slow: asyncio.TimerHandle | None = None
         self._awaited: tuple[int, bool] | None = None
@@ -60,7 +61,7 @@ class Patience:
 
     def _check_idle(self) -> None:
         keep_alive_s = self._settings.keep_alive_s
-        rest_s = self.active_s + keep_alive_s - self._loop.time()
+        rest_s = self.active_s + keep_alive_s - time.perf_counter()
         if rest_s <= 0 and not self._on_idle():
             return
         self._idle = self._loop.call_later(rest_s if rest_s > 0 else keep_alive_s, self._check_idle)

@@ -6,7 +6,9 @@ Out:     `Head`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from rlway_serve.access import AccessLog
 from rlway_serve.endpoint import Endpoint
@@ -20,7 +22,7 @@ MAX_KNOWN_HEADS = 1024
 MAX_KNOWN_HEAD_BYTES = 2048
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct):
     """What the headers of an act request say."""
 
     policy: ServedPolicy
@@ -30,6 +32,10 @@ class Head(NamedTuple):
     keep_alive: bool
     path: bytes
     request_id: bytes
+    raw: bytes = b""  # as they came, of a head that is remembered
+    body_start: int = 0  # behind them
+    request_bytes: int = 0  # with the body
+    stale: bool = False  # policies have come or gone since
 
 
 class HotRoutes:
@@ -55,13 +61,16 @@ class HotRoutes:
         self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
         if repository.default:
             self.by_url[b"/act"] = repository.default
+        for head in self.known_heads.values():
+            head.stale = True  # connections remember theirs
         self.known_heads.clear()
 
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
-        if len(raw) <= MAX_KNOWN_HEAD_BYTES and not head.request_id:
+        if len(raw) <= MAX_KNOWN_HEAD_BYTES and head.keep_alive and not head.request_id:
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.known_heads.clear()
+            head.raw, head.body_start, head.request_bytes = raw, len(raw), len(raw) + head.body_bytes
             self.known_heads[raw] = head
 
     def read_head(

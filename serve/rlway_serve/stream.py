@@ -11,6 +11,7 @@ read its answers, nothing more is read from it. A stop closes it with 1001, afte
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from rlway_client.errors import KeyRefused, RlwayError
+from rlway_serve.call import PlainCall
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.response import OCTETS, Response, problem_response, response_headers
@@ -60,24 +62,22 @@ class Frames:
         self.counts = StreamCounts()
 
 
-class FrameReply:
-    """The place of one frame among its stream's answers; calling it gives the answer."""
+class FrameCall(PlainCall, gc=False, eq=False):
+    """The place of one frame among its stream's answers."""
 
-    __slots__ = ("connection", "response")
-
-    def __init__(self, stream: Stream) -> None:
-        self.connection = stream  # frames are taken from connections in turn
-        self.response: Response | None = None
+    response: Response | None = None
 
     @property
     def abandoned(self) -> bool:
-        return self.connection.transport.is_closing()
+        closing: bool = self.connection.transport.is_closing()
+        return closing
 
     @property
     def peer(self) -> str | None:
-        return self.connection.peer
+        peer: str | None = self.connection.peer
+        return peer
 
-    def __call__(self, response: Response) -> None:
+    def answer(self, response: Response) -> None:
         self.response = response
         self.connection.send_ready()
 
@@ -107,7 +107,7 @@ class Stream(asyncio.Protocol):
         self._pieces: list[bytes] = []  # of the message being read
         self._kind = Opcode.TEXT  # of it
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages that came while as many as may be were due
-        self._due: deque[FrameReply] = deque()
+        self._due: deque[FrameCall] = deque()
         self._write_paused = False
         self._read_paused = False
         self._closing = False  # once nothing is due
@@ -191,7 +191,7 @@ class Stream(asyncio.Protocol):
     def _ask(self, kind: Opcode, message: bytes) -> None:
         octets = kind == Opcode.BINARY
         self._shared.counts.frames[self._policy, "binary" if octets else "text"] += 1
-        reply = FrameReply(self)
+        reply = FrameCall(self, time.perf_counter())
         self._due.append(reply)
         endpoint = self._shared.endpoint
         try:
@@ -200,7 +200,7 @@ class Stream(asyncio.Protocol):
             reply(problem_response(error))
             return
         media_type = OCTETS if octets else b""
-        endpoint.act(policy, media_type, self._authorization, message, reply, self._episode)
+        endpoint.act_plain(policy, media_type, self._authorization, message, reply, self._episode)
 
     def send_ready(self) -> None:
         """Sends the answers whose turn it is."""

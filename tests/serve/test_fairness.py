@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from rlway_serve.settings import Settings
 from rlway_serve.version import LoadedVersion
 from tests.bundles import linear_policy
 
-MAX_BATCH, CAPACITY = 8, 100
+MAX_BATCH, CAPACITY = 8, 200
 
 
 class Caller:
@@ -128,23 +130,45 @@ def test_large_calls_alternate_with_small_ones(policy: LoadedVersion) -> None:
 def test_large_calls_leave_the_queue_to_small_ones(policy: LoadedVersion) -> None:
     """A queue that holds all the large calls that it may still takes small ones, and the reverse."""
     answered: list[str] = []
-    large, small = Caller("large", answered), Caller("small", answered)
+    large, small = Caller("large", answered), [Caller(f"small{i}", answered) for i in range(CAPACITY)]
 
     async def fill() -> None:
         policy.batcher.submit(many(large, CAPACITY))
         with pytest.raises(QueueFull):
             policy.batcher.submit(many(large, MAX_BATCH + 1))
-        for _ in range(CAPACITY):
-            policy.batcher.submit(one(small))
+        for caller in small:
+            policy.batcher.submit(one(caller))
         with pytest.raises(QueueFull):
-            policy.batcher.submit(one(small))
+            policy.batcher.submit(one(Caller("late", answered)))
         await drain(policy)
         policy.batcher.submit(many(large, CAPACITY))  # all that was taken counts no more
         await drain(policy)
 
     asyncio.run(fill())
-    assert answered.count("small 200") == CAPACITY
+    assert sum(line.startswith("small") for line in answered) == CAPACITY
     assert answered.count("large 200") == 2
+
+
+@pytest.mark.parametrize("crowd", [1, 2, 5])
+def test_greedy_connections_leave_room_in_the_queue(policy: LoadedVersion, crowd: int) -> None:
+    """However many ask for all they can, half of the queue is left to those who ask for little."""
+    answered: list[str] = []
+    greedy = [Caller(f"greedy{i}", answered) for i in range(crowd)]
+    modest = [Caller(f"modest{i}", answered) for i in range(CAPACITY // 4)]
+
+    async def crowd_in() -> None:
+        for caller in greedy * CAPACITY:
+            with suppress(QueueFull):
+                policy.batcher.submit(one(caller))
+        assert policy.batcher.queued_rows <= CAPACITY // 2 + crowd
+        for caller in modest:
+            policy.batcher.submit(one(caller))
+        await drain(policy)
+
+    asyncio.run(crowd_in())
+    counts = Counter(line.split()[0] for line in answered)
+    assert all(counts[caller.connection] == 1 for caller in modest)
+    assert all(counts[caller.connection] >= CAPACITY // 2 // crowd - 1 for caller in greedy)
 
 
 def test_calls_of_those_who_left_do_not_run(policy: LoadedVersion) -> None:

@@ -1,0 +1,161 @@
+"""Runs a policy over the rows of several calls, and writes each call's answer.
+
+In:      a batch of calls that fit the spec, but for finiteness.
+Out:     their responses, in the same order.
+Refuses: SpecViolated for the calls whose observations or actions are not finite, or whose memory has another number of
+         rows, while the others are answered; InternalError for all of them, when the run fails.
+
+It touches nothing of the event loop's, and so may work on a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlway_client.errors import SpecViolated
+from rlway_client.exploration import draw_noise
+from rlway_client.interface import NEXT, RESET
+from rlway_client.manifest import Manifest
+from rlway_client.parity import Arrays, rows_of
+from rlway_client.specs import AnyArray, Fault, FloatArray
+from rlway_serve.call import AnyCall, Call, PlainCall
+from rlway_serve.decoder import ActDecoder
+from rlway_serve.encoder import ActEncoder
+from rlway_serve.observation import ObservationForm, all_finite
+from rlway_serve.response import Response, new_internal_error, problem_response
+from rlway_serve.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+class BatchRunner:
+    """One policy's version. Used by one thread at a time."""
+
+    def __init__(self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder) -> None:
+        self._form = ObservationForm(manifest.observation)
+        self._observation = manifest.observation[0].name
+        self._noise_size = manifest.noise.size if manifest.noise else 0
+        self._runtime = runtime
+        self._state = manifest.state
+        self._next_state = tuple(spec.name for spec in manifest.interface.next_state)
+        self._decoder = decoder
+        self._encoder = ActEncoder(manifest)
+        self._name = manifest.policy
+        self._generator = np.random.default_rng()
+
+    def run(self, batch: Sequence[AnyCall]) -> list[Response]:
+        """The answer to each call; never raises."""
+        try:
+            return self._run([self._as_call(call) for call in batch])
+        except Exception:
+            return self._failed(batch)
+
+    def run_plain(self, batch: Sequence[PlainCall]) -> list[Response]:
+        """The same for nothing but plain calls, which all are raw or none is."""
+        try:
+            observations = [call.observations for call in batch]
+            raw = batch[0].raw
+            rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
+            if all_finite(rows):
+                inputs: Arrays = {self._observation: rows}
+                if self._noise_size:
+                    inputs["noise"] = self._runtime.zero_noise(len(batch))
+                actions = self._runtime.run(inputs, ("action",))[0]
+                if all_finite(actions):
+                    return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
+        except Exception:
+            return self._failed(batch)
+        return self.run(batch)
+
+    def _as_call(self, call: AnyCall) -> AnyCall:
+        if isinstance(call, PlainCall) and call.raw:
+            return Call(self._form.read_rows(call.observations), 1, call, batched=True, raw=True)
+        return call
+
+    def _run(self, batch: list[AnyCall]) -> list[Response]:
+        inputs = self._form.stack([call.observations for call in batch])
+        if not all(map(all_finite, inputs.values())) or (self._state and any(map(self._misfit, batch))):
+            return self._run_without_faulty(batch)
+        if self._noise_size:
+            inputs["noise"] = self._noise(batch)
+        if self._state:
+            self._remember(batch, inputs)
+        wanted = any(call.outputs for call in batch)
+        names = self._runtime.outputs if wanted else ("action", *self._next_state)
+        results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
+        if not all_finite(results["action"]):
+            return self._run_apart(batch)
+        if self._state:
+            self._keep(batch, results)
+        return self._encode(batch, results)
+
+    def _run_without_faulty(self, batch: list[AnyCall]) -> list[Response]:
+        faults = [self._decoder.faults(call) or self._misfit(call) for call in batch]
+        sound = [call for call, found in zip(batch, faults, strict=True) if not found]
+        answered = iter(self._run(sound) if sound else [])
+        return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
+
+    def _run_apart(self, batch: list[AnyCall]) -> list[Response]:
+        """Some action is not finite, which no motor should be told: its caller hears so, and nobody else."""
+        if len(batch) > 1:
+            return [response for call in batch for response in self.run([call])]
+        place = "observations" if batch[0].batched else "observation"
+        return [problem_response(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))]
+
+    def _failed(self, batch: Sequence[AnyCall]) -> list[Response]:
+        error = new_internal_error()
+        log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, len(batch), error.request_id)
+        return [problem_response(error)] * len(batch)
+
+    def _encode(self, batch: list[AnyCall], results: dict[str, AnyArray]) -> list[Response]:
+        actions = results["action"]
+        responses = []
+        start = 0
+        for call in batch:
+            rows = slice(start, start := start + call.rows)
+            outputs = {name: results[name][rows] for name in call.outputs}
+            responses.append(self._encoder.encode(call, actions[rows], outputs))
+        return responses
+
+    def _misfit(self, call: AnyCall) -> list[Fault]:
+        """Why a step cannot go on from what its episode remembers."""
+        memory = self._memory(call)
+        if memory is None or rows_of(memory) == call.rows:
+            return []
+        return [Fault("observations", f"{rows_of(memory)}, as at the step before", str(call.rows))]
+
+    def _memory(self, call: AnyCall) -> Arrays | None:
+        return None if call.first or call.episode is None or not self._state else call.episode.memory
+
+    def _remember(self, batch: list[AnyCall], inputs: Arrays) -> None:
+        """Adds what the episodes remember to the inputs, and where nothing is to be."""
+        memories = [self._memory(call) for call in batch]
+        for spec in self._state:
+            inputs[spec.name] = np.concatenate(
+                [
+                    np.zeros((call.rows, *spec.shape), spec.numpy_dtype) if memory is None else memory[spec.name]
+                    for call, memory in zip(batch, memories, strict=True)
+                ]
+            )
+        inputs[RESET.name] = np.repeat([memory is None for memory in memories], [call.rows for call in batch])
+
+    def _keep(self, batch: list[AnyCall], results: Arrays) -> None:
+        """The episodes remember what the run has left of them."""
+        start = 0
+        for call in batch:
+            rows = slice(start, start := start + call.rows)
+            if call.episode is not None:
+                call.episode.memory = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self._state}
+
+    def _noise(self, batch: list[AnyCall]) -> FloatArray:  # -> [rows, n]
+        noise = np.zeros((sum(call.rows for call in batch), self._noise_size), np.float32)
+        start = 0
+        for call in batch:
+            if call.explore is not None:
+                generator = self._generator if call.seed is None else np.random.default_rng(call.seed)
+                noise[start : start + call.rows] = draw_noise(call.explore, call.rows, self._noise_size, generator)
+            start += call.rows
+        return noise
