@@ -62,6 +62,7 @@ class Batcher:
         self._kinds = 0  # of what waits, the sum of those below
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
         self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
+        self._lingered = False
         self._closed = False
 
     @property
@@ -124,6 +125,11 @@ class Batcher:
         return QueueFull(f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second.")
 
     def _next_batch(self) -> None:
+        if 1 < len(self._queue) < self._max_batch and not self._lingered:
+            self._lingered = True
+            asyncio.get_running_loop().call_soon(self._next_batch)
+            return
+        self._lingered = False
         batch, plain = self._take()
         if not batch:
             self._schedule_next()

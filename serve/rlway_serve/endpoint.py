@@ -87,6 +87,19 @@ class Endpoint:
         except Exception as error:
             self._refuse(policy, error, call)
 
+    def act_quickly(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
+        """The same for JSON from a caller who need not be looked at."""
+        version = policy.acting
+        if version is not None and len(body) <= version.decoder.plain_bytes:
+            try:
+                call.observations = version.decoder.decode_plain(body).observation
+                version.batcher.submit_plain(call)
+            except Exception:  # another kind of request, or one that is refused
+                pass
+            else:
+                return
+        self.act_plain(policy, JSON, None, body, call)
+
     def _submit(
         self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
     ) -> None:

@@ -34,14 +34,12 @@ class HotLane(Connection):
             and not self.slots
             and len(data) == head.request_bytes
             and data.startswith(head.raw)
-            and not head.stale
+            and head.quick
         ):
             # The same request as before, whole, with another observation: nearly every packet is.
             self._patience.active_s = now_s = time.perf_counter()
-            slot = Slot(self, now_s)
-            self.slots.append(slot)
-            act = self.routes.endpoint.act_plain
-            act(head.policy, head.media_type, head.authorization, data[head.body_start :], slot)
+            self.slots.append(slot := Slot(self, now_s))
+            self.routes.endpoint.act_quickly(head.policy, data[head.body_start :], slot)
         else:
             super().data_received(data)
 

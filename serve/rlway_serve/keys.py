@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,12 +34,17 @@ class Keys:
         self.needed = False  # whether a caller of the API has to show one
         self._api: list[bytes] = []
         self._admin: list[bytes] = []
+        self._on_change: list[Callable[[], None]] = []
         self._read()
 
     @property
     def files(self) -> list[Path]:
         """To be watched."""
         return [path for path in (self._settings.api_keys, self._settings.admin_keys) if path is not None]
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """`callback` is called after the keys were read again."""
+        self._on_change.append(callback)
 
     def reload(self) -> None:
         """Reads the files again."""
@@ -47,6 +53,8 @@ class Keys:
         except UsageError as error:
             log.error("%s The keys before it stay.", error)
         else:
+            for callback in self._on_change:
+                callback()
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
     def check(self, authorization: bytes | None) -> bytes | None:

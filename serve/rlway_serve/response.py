@@ -21,10 +21,11 @@ REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 class Response:
     """Status, media type, body, and whatever further headers it needs.
 
-    `written` is the whole answer as the hot lane sent it last, `written_with` the server's headers it did so with.
+    `written` is the whole answer as the hot lane sent it last, `written_with` the server's headers it did so with;
+    `framed` is it as a WebSocket sent it.
     """
 
-    __slots__ = ("body", "headers", "media_type", "status", "written", "written_with")
+    __slots__ = ("body", "framed", "headers", "media_type", "status", "written", "written_with")
 
     def __init__(
         self, status: int, media_type: bytes, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -33,6 +34,7 @@ class Response:
         self.media_type = media_type
         self.body = body
         self.headers = headers
+        self.framed = b""
         self.written = b""
         self.written_with: list[tuple[bytes, bytes]] | None = None
 

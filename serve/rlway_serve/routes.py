@@ -13,7 +13,7 @@ import msgspec
 from rlway_serve.access import AccessLog
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.policy import ServedPolicy
-from rlway_serve.response import read_request_id
+from rlway_serve.response import JSON, read_request_id
 from rlway_serve.settings import Settings
 from rlway_serve.stream import Frames
 
@@ -35,7 +35,7 @@ class Head(msgspec.Struct):
     raw: bytes = b""  # as they came, of a head that is remembered
     body_start: int = 0  # behind them
     request_bytes: int = 0  # with the body
-    stale: bool = False  # policies have come or gone since
+    quick: bool = False  # whether a request of JSON may be queued with no further look at it
 
 
 class HotRoutes:
@@ -53,6 +53,7 @@ class HotRoutes:
         self.known_heads: dict[bytes, Head] = {}
         self.find_policies()
         endpoint.repository.on_change(self.find_policies)
+        endpoint.keys.on_change(self.forget_heads)
 
     def find_policies(self) -> None:
         """Follows policies that have come or gone."""
@@ -61,15 +62,21 @@ class HotRoutes:
         self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
         if repository.default:
             self.by_url[b"/act"] = repository.default
+        self.forget_heads()
+
+    def forget_heads(self) -> None:
+        """Looks at every head anew."""
         for head in self.known_heads.values():
-            head.stale = True  # connections remember theirs
+            head.quick = False  # connections remember theirs
         self.known_heads.clear()
 
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
         if len(raw) <= MAX_KNOWN_HEAD_BYTES and head.keep_alive and not head.request_id:
             if len(self.known_heads) == MAX_KNOWN_HEADS:
-                self.known_heads.clear()
+                self.forget_heads()
+            admits_all = not self.endpoint.keys.needed and self.endpoint.rates is None
+            head.quick = admits_all and head.media_type in (JSON, b"")
             head.raw, head.body_start, head.request_bytes = raw, len(raw), len(raw) + head.body_bytes
             self.known_heads[raw] = head
 

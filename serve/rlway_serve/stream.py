@@ -22,12 +22,14 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from rlway_client.errors import KeyRefused, RlwayError
 from rlway_serve.call import PlainCall
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
+from rlway_serve.framing import MESSAGES, FrameReader, write_frame
 from rlway_serve.response import OCTETS, Response, problem_response, response_headers
 from rlway_serve.settings import Settings
 
@@ -103,6 +105,7 @@ class Stream(asyncio.Protocol):
         self._server_state = server_state
         self._loop = asyncio.get_running_loop()
         self._protocol = ServerProtocol(origins=None, max_size=shared.settings.max_body_bytes)
+        self._reader = FrameReader(shared.settings.max_body_bytes)
         self._episode = OwnEpisode()
         self._pieces: list[bytes] = []  # of the message being read
         self._kind = Opcode.TEXT  # of it
@@ -158,21 +161,39 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        self._protocol.receive_data(data)
-        for frame in self._protocol.events_received():
-            assert isinstance(frame, Frame)
-            if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-                self._kind = frame.opcode
-            elif frame.opcode != Opcode.CONT:
+        if not self._due and not self._waiting and self._may_ask:
+            short = self._reader.read_short(data)
+            if short is not None:
+                self._ask(MESSAGES[data[0]], short)
+                return
+        for kind, message in self._reader.read(data):
+            if kind is None:
+                self._take_in(message)
+            elif self._may_ask:
+                self._waiting.append((kind, message))
+        self._ask_waiting()
+
+    @property
+    def _may_ask(self) -> bool:
+        return not self._closing and self._protocol.state is State.OPEN
+
+    def _take_in(self, frame: bytes) -> None:
+        """Gives the protocol what it has to know of: parts of messages, pings, the close, and mistakes."""
+        self._protocol.receive_data(frame)
+        for event in self._protocol.events_received():
+            assert isinstance(event, Frame)
+            if event.opcode in (Opcode.TEXT, Opcode.BINARY):
+                self._kind = event.opcode
+            elif event.opcode != Opcode.CONT:
                 continue  # the protocol has answered pings and a close itself
-            self._pieces.append(bytes(frame.data))
-            if frame.fin:
+            self._pieces.append(bytes(event.data))
+            if event.fin:
                 message = b"".join(self._pieces)
                 self._pieces.clear()
                 if not self._closing:
                     self._waiting.append((self._kind, message))
+        self._reader.within_message = bool(self._pieces)
         self._flush()
-        self._ask_waiting()
 
     def _ask_waiting(self) -> None:
         """Asks what may be asked now; stops reading while more is there."""
@@ -204,17 +225,14 @@ class Stream(asyncio.Protocol):
 
     def send_ready(self) -> None:
         """Sends the answers whose turn it is."""
-        due = self._due
+        due, transport = self._due, self.transport
         while due and (response := due[0].response) is not None:
             due.popleft()
-            try:
-                if response.media_type == OCTETS:
-                    self._protocol.send_binary(response.body)
-                else:
-                    self._protocol.send_text(response.body)
-            except InvalidState:  # the peer has closed meanwhile
-                break
-        self._flush()
+            if not response.framed:
+                kind = Opcode.BINARY if response.media_type == OCTETS else Opcode.TEXT
+                response.framed = write_frame(kind, response.body)
+            if self._protocol.state is State.OPEN and not transport.is_closing():
+                transport.write(response.framed)
         if self._waiting and not self._write_paused and len(due) <= self._shared.settings.max_in_flight // 2:
             self._loop.call_soon(self._ask_waiting)
         if self._closing and not due and not self._waiting:

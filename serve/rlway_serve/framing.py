@@ -1,0 +1,93 @@
+"""RFC 6455's frames as nearly all of them come: one unfragmented, masked message each.
+
+In:      bytes of a WebSocket, as they arrive.
+Out:     messages; the bytes of every other frame, whole, for a protocol that knows them all; answers as frames.
+Refuses: nothing by itself: frames without a mask or of too many bytes are for that protocol, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from websockets.frames import Opcode
+from websockets.utils import apply_mask
+
+LONGEST_SHORT = 125  # a length up to this stands in the second byte; 126 and 127 say that it follows
+MASKED, FINAL = 0x80, 0x80
+MASK_BYTES = 4
+SHORT_HEAD_BYTES = 2 + MASK_BYTES
+PARTS = {first | opcode for first in (0, FINAL) for opcode in (Opcode.CONT, Opcode.TEXT, Opcode.BINARY)}
+KNOWN = PARTS | {FINAL | opcode for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG)}  # these are always short
+MESSAGES = {FINAL | opcode: opcode for opcode in (Opcode.TEXT, Opcode.BINARY)}
+
+
+class FrameReader:
+    """Cuts what a client sends into frames."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._rest = bytearray()  # of a frame that is not whole
+        self._whole_bytes = 0  # what it has to become first
+        self._lost = False  # whether nobody knows where the next frame begins
+        self.within_message = False  # whether all frames are to be given as they are: some are parts
+
+    def read_short(self, data: bytes) -> bytes | None:
+        """The payload, if these bytes are exactly one short message, as most packets are."""
+        size = len(data) - SHORT_HEAD_BYTES
+        if not 0 <= size <= LONGEST_SHORT or data[1] != MASKED + size or data[0] not in MESSAGES:
+            return None
+        if self._rest or self._lost or self.within_message:
+            return None
+        return apply_mask(data[SHORT_HEAD_BYTES:], data[2:SHORT_HEAD_BYTES])
+
+    def read(self, data: bytes) -> Iterator[tuple[Opcode | None, bytes]]:
+        """Kind and payload of each message; None and the bytes of every other frame."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._whole_bytes:
+                return
+            data = bytes(self._rest)
+            self._rest.clear()
+        begin, size = 0, len(data)
+        while begin < size:
+            start, end = self._measure(data, begin)
+            if self._lost:
+                yield None, data[begin:]
+                return
+            if end > size:
+                self._rest += data[begin:]
+                self._whole_bytes = end - begin
+                return
+            kind = MESSAGES.get(data[begin])
+            if kind is None or self.within_message:
+                yield None, data[begin:end]
+            else:
+                yield kind, apply_mask(data[start:end], data[start - MASK_BYTES : start])
+            begin = end
+
+    def _measure(self, data: bytes, begin: int) -> tuple[int, int]:
+        """Where the payload of the frame at `begin` starts and ends; while that is unknown, what to read first.
+
+        A frame that must not be is not read to its end.
+        """
+        start, size = begin + SHORT_HEAD_BYTES, len(data)
+        second = data[begin + 1] if size > begin + 1 else MASKED
+        length = second & ~MASKED
+        self._lost |= not second & MASKED or data[begin] not in (KNOWN if length <= LONGEST_SHORT else PARTS)
+        if length > LONGEST_SHORT:
+            start += 2 if length == LONGEST_SHORT + 1 else 8
+            length = int.from_bytes(data[begin + 2 : start - MASK_BYTES], "big") if start <= size else 0
+            self._lost |= length > self._max_bytes
+        return start, start + length
+
+
+def write_frame(kind: Opcode, payload: bytes) -> bytes:
+    """One unfragmented message of a server."""
+    length = len(payload)
+    if length <= LONGEST_SHORT:
+        head = bytes((FINAL | kind, length))
+    elif length < 1 << 16:
+        head = bytes((FINAL | kind, LONGEST_SHORT + 1)) + length.to_bytes(2, "big")
+    else:
+        head = bytes((FINAL | kind, LONGEST_SHORT + 2)) + length.to_bytes(8, "big")
+    return head + payload
