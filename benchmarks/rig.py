@@ -18,10 +18,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+import psutil
 
 HERE = Path(__file__).parent
 RLWAY = Path(sys.executable).parent / "rlway"
@@ -36,6 +39,7 @@ http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {fo
     location /act {{ default_type application/json; return 200 '{{"action":0}}'; }} }} }}
 """
 SERVER_CORE, LOAD_CORE = "0", "1"
+END_S = 20.0  # for a server to end, once it is asked to
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
@@ -97,20 +101,28 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 @contextmanager
 def running(
-    command: Sequence[str], environment: dict[str, str] | None = None, log: Path | None = None
+    command: Sequence[str],
+    environment: dict[str, str] | None = None,
+    log: Path | None = None,
+    folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on its core, ended on leaving; what it prints goes to the log, or nowhere."""
+    """A server on its core, ended with its children on leaving; what it prints goes to the log, or nowhere."""
     with (log or Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
             [*pinned(SERVER_CORE), *command],
             env=os.environ | (environment or {}),
             stdout=output,
             stderr=output if log else None,
+            cwd=folder,
         )
         try:
             yield process
         finally:
+            children = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
+            _, left = psutil.wait_procs([*children, process], END_S)
+            for child in left:
+                child.kill()
             process.wait()
 
 
@@ -160,7 +172,7 @@ def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, tim
 
 def write_request(folder: Path, body: bytes = PLAIN, media_type: str = JSON) -> Path:
     """A script for wrk."""
-    script = folder / f"{len(body)}.lua"
+    script = folder / f"{sha256(body).hexdigest()[:16]}.lua"
     quoted = "".join(f"\\{byte:03}" for byte in body)
     script.write_text(f'wrk.method="POST" wrk.body="{quoted}" wrk.headers["Content-Type"]="{media_type}"')
     return script
