@@ -7,7 +7,8 @@ Refuses: a peer that does not act as RLway does.
     PYTHONPATH=. .venv/bin/python benchmarks/peers.py --install     # once: an environment for each, in .peers/
 
 Every server has one core and wrk the other. One peer runs at a time, and RLway beside it; in a round each is asked in
-turn. What each peer is given is in benchmarks/peers/, and its versions there in NAME.txt.
+turn. What each peer is given is in benchmarks/peers/, and its versions there in NAME.txt. Those that batch are measured
+twice: with a setting for any load, and with the one that suits this load best, batches of as many as ask at once.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Peer(NamedTuple):
     question: str  # with OBSERVATION for the observation
     read_action: Callable[[Any], Any]
     bound: float
+    batches: bool = True
 
 
 PLAIN = '{"observation": OBSERVATION}'
@@ -78,6 +80,7 @@ PEERS = {
         '{"instances": [OBSERVATION]}',
         lambda a: a["predictions"][0],
         30,
+        batches=False,
     ),
 }
 
@@ -108,7 +111,15 @@ def main() -> None:
         port = free_port()
         with running(rlway_command(folder / "models", port), log=folder / "rlway.log"):
             wait_until_answering(port)
-            loads = {peer: measure(peer, folder, port, options) for peer in installed}
+            batchings = {
+                "64 rows or 1 ms": (64, 0.001),
+                f"{options.connections} rows or 10 ms": (options.connections, 0.01),
+            }
+            loads = {
+                (peer, batching): measure(peer, *batchings[batching], folder, port, options)
+                for peer in installed
+                for batching in list(batchings)[: 2 if PEERS[peer].batches else 1]
+            }
     report(loads, options.connections, options.json)
 
 
@@ -119,14 +130,22 @@ def install(environment: Path, name: str) -> None:
     print(f"{name} is installed in {environment}")
 
 
-def measure(name: str, folder: Path, rlway_port: int, options: argparse.Namespace) -> dict[str, list[Load]]:
+def measure(
+    name: str, rows: int, wait_s: float, folder: Path, rlway_port: int, options: argparse.Namespace
+) -> dict[str, list[Load]]:
     """RLway and one peer, in turn."""
     peer, port = PEERS[name], free_port()
-    model = write_settings(folder / name, port)
+    model = write_settings(folder / f"{name}-{rows}", port, rows, wait_s)
     words = {"PORT": str(port), "MODEL": str(model)}
     binary, *arguments = (words.get(word, word) for word in peer.command)
     command = [str((options.folder / name / "bin").resolve() / binary), *arguments]
-    environment = {"RLWAY_ONNX": str(folder / "models" / NAME / "1" / "model.onnx"), "PYTHONPATH": str(FILES)}
+    onnx = folder / "models" / NAME / "1" / "model.onnx"
+    environment = {
+        "RLWAY_ONNX": str(onnx),
+        "RLWAY_ROWS": str(rows),
+        "RLWAY_WAIT_S": str(wait_s),
+        "PYTHONPATH": str(FILES),
+    }
     with running(command, environment, folder / f"{name}.log", FILES):
         compare_actions(name, port, rlway_port, folder / f"{name}.log")
         script = write_request(folder, question(peer, OBSERVATION))
@@ -139,13 +158,18 @@ def measure(name: str, folder: Path, rlway_port: int, options: argparse.Namespac
         return take_turns(loads, options.rounds)
 
 
-def write_settings(model: Path, port: int) -> Path:
-    """What MLServer reads: batches as its documentation has them, and no processes beside the one that has the core."""
+def write_settings(model: Path, port: int, rows: int, wait_s: float) -> Path:
+    """What MLServer reads: adaptive batching, and no processes beside the one that has the core."""
     model.mkdir()
     ports = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
     settings = {"host": "127.0.0.1", "debug": False, "parallel_workers": 0, **ports}
     (model / "settings.json").write_text(json.dumps(settings))
-    policy = {"name": NAME, "implementation": "mlserver_runtime.Policy", "max_batch_size": 64, "max_batch_time": 0.001}
+    policy = {
+        "name": NAME,
+        "implementation": "mlserver_runtime.Policy",
+        "max_batch_size": rows,
+        "max_batch_time": wait_s,
+    }
     (model / "model-settings.json").write_text(json.dumps(policy))
     return model
 
@@ -167,20 +191,32 @@ def compare_actions(name: str, port: int, rlway_port: int, log: Path) -> None:
             sys.exit(f"benchmarks/peers.py: {name} answers {answer} where RLway answers {ours}.")
 
 
-def report(loads: dict[str, dict[str, list[Load]]], connections: int, as_json: bool) -> None:
+def report(loads: dict[tuple[str, str], dict[str, list[Load]]], connections: int, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
-    for name, turns in loads.items():
+    for (name, batching), turns in loads.items():
         ratio = median_ratio([load.rps for load in turns["rlway"]], [load.rps for load in turns[name]])
         figures = {"rlway_rps": medians(turns["rlway"])["rps"], "rlway_ratio": ratio, "bound": PEERS[name].bound}
-        rows.append({"server": name, "version": version(name), **medians(turns[name]), **figures})
+        batches = batching if PEERS[name].batches else "–"
+        rows.append({"server": f"{name} {version(name)}", "batches": batches, **medians(turns[name]), **figures})
     if as_json:
         print(json.dumps({"peers": rows, "connections": connections}))
         return
     print_table(
-        ("server", f"requests/s at c={connections}", "p50 ms", "p99 ms", "RLway beside it", "ratio", "at least", ""),
+        (
+            "server",
+            "batches",
+            f"requests/s at c={connections}",
+            "p50 ms",
+            "p99 ms",
+            "RLway beside it",
+            "ratio",
+            "at least",
+            "",
+        ),
         [
             (
-                f"{r['server']} {r['version']}",
+                r["server"],
+                r["batches"],
                 f"{r['rps']:,.0f}",
                 f"{r['p50_ms']:.2f}",
                 f"{r['p99_ms']:.2f}",

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import litserve as ls
-from session import Session
+from session import ROWS, WAIT_S, Session
 
 
 class Policy(ls.LitAPI):  # type: ignore[misc]
@@ -32,5 +32,5 @@ class Policy(ls.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    server = ls.LitServer(Policy(max_batch_size=64, batch_timeout=0.001), accelerator="cpu", fast_queue=True)
+    server = ls.LitServer(Policy(max_batch_size=ROWS, batch_timeout=WAIT_S), accelerator="cpu", fast_queue=True)
     server.run(host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False)

@@ -1,11 +1,11 @@
-"""mosec: one worker that takes what has come within a millisecond as one batch."""
+"""mosec: one worker that is given batches, of RLWAY_ROWS at most, gathered for RLWAY_WAIT_S at most."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mosec import Server, Worker
-from session import Session
+from session import ROWS, WAIT_S, Session
 
 
 class Policy(Worker):  # type: ignore[misc]
@@ -20,5 +20,5 @@ class Policy(Worker):  # type: ignore[misc]
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Policy, num=1, max_batch_size=64, max_wait_time=1)
+    server.append_worker(Policy, num=1, max_batch_size=ROWS, max_wait_time=int(WAIT_S * 1000))
     server.run()

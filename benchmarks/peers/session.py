@@ -1,4 +1,4 @@
-"""The same ONNX file for every peer, in the same session: RLWAY_ONNX names it."""
+"""The same ONNX file for every peer, in the same session: RLWAY_ONNX names it. And how peers shall batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+
+ROWS, WAIT_S = int(os.environ["RLWAY_ROWS"]), float(os.environ["RLWAY_WAIT_S"])
 
 
 class Session:
