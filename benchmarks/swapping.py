@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,17 @@ from typing import Any, NamedTuple
 import httpx
 import psutil
 
-from benchmarks.serving import RLWAY, Load, free_port, run_wrk, running, wait_until_answering, write_request
+from benchmarks.rig import (
+    Load,
+    free_port,
+    median_ratio,
+    require,
+    rlway_command,
+    run_wrk,
+    running,
+    wait_until_answering,
+    write_request,
+)
 from tests.bundles import q_network_policy
 
 NAME = "cartpole"
@@ -53,8 +62,7 @@ def main() -> None:
     parser.add_argument("--swap-seconds", type=int, default=60, help="of swapping, with one swap a second")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if not shutil.which("wrk"):
-        sys.exit("benchmarks/swapping.py: wrk is not installed; Debian's package is called wrk.")
+    require("wrk")
     with tempfile.TemporaryDirectory(prefix="rlway-bench-") as folder:
         script = write_request(Path(folder))
         result = {
@@ -107,10 +115,9 @@ def measure_many(folder: Path, policies: int, rounds: int, seconds: int, script:
         for _ in range(rounds):
             for name, server in (("one", one), ("many", many)):
                 loads[name].append(run_wrk(server.port, CONNECTIONS, seconds, script))
-        ratios = [m.rps / o.rps for m, o in zip(loads["many"], loads["one"], strict=True)]
         return {
             "policies": policies,
-            "rps_against_one": statistics.median(ratios),
+            "rps_against_one": median_ratio(*([load.rps for load in loads[name]] for name in ("many", "one"))),
             "resident_mb_one": one.resident_mb,
             "mb_per_further_policy": memory_mb,
             "ready_s_one": one.ready_s,
@@ -123,7 +130,7 @@ def measure_many(folder: Path, policies: int, rounds: int, seconds: int, script:
 def serving(models: Path) -> Iterator[Server]:
     port = free_port()
     started_s = time.perf_counter()
-    with running([str(RLWAY), "serve", str(models), "--port", str(port), "--default", NAME]) as process:
+    with running(rlway_command(models, port, "--default", NAME)) as process:
         wait_until_answering(port)
         yield Server(port, psutil.Process(process.pid), time.perf_counter() - started_s)
 

@@ -1,0 +1,232 @@
+"""The rig that servers are measured on: the server on one core, what asks it on another.
+
+In:      commands of servers, what to ask them; wrk and nginx (Debian's packages of those names), a C compiler.
+Out:     `Load`, what the askers saw; ratios taken round by round, since shared machines drift.
+Refuses: to go on when a request of a measurement fails, or when what it needs is not installed, in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import psutil
+
+HERE = Path(__file__).parent
+RLWAY = Path(sys.executable).parent / "rlway"
+OBSERVATION = [0.01, -0.02, 0.03, 0.04]
+PLAIN = json.dumps({"observation": OBSERVATION}).encode()
+JSON, OCTETS = "application/json", "application/octet-stream"
+T = TypeVar("T")
+NGINX = """worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log /dev/null;
+events {{ worker_connections {connections}; }}
+http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {folder};
+  server {{ listen 127.0.0.1:{port};
+    location /act {{ default_type application/json; return 200 '{{"action":0}}'; }} }} }}
+"""
+SERVER_CORE, LOAD_CORE = "0", "1"
+END_S = 20.0  # for a server to end, once it is asked to
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+class Load(NamedTuple):
+    """What those who asked saw."""
+
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    cpu: float  # of their core: near 1, they may have been the limit
+
+
+class Offer(NamedTuple):
+    """What became of the requests of an open or closed loop, per second; latency is from when they were due."""
+
+    rps: float  # answered with 200 in time
+    late: float  # answered with 200 after their deadline
+    refused: float  # 429
+    unavailable: float  # 503
+    expired: float  # 504
+    given_up: float  # never sent, as earlier ones of their connection were unanswered
+    p50_ms: float
+    p99_ms: float
+    lag_p99_ms: float  # how late the asker itself was
+    cpu: float
+
+
+def require(*programs: str) -> None:
+    for program in programs:
+        if not shutil.which(program):
+            sys.exit(f"{sys.argv[0]}: {program} is not installed; Debian's package is called {program}.")
+
+
+def take_turns(loads: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """Every load in turn, `rounds` times; what one round gave stands at the same index."""
+    results: dict[str, list[T]] = {name: [] for name in loads}
+    for _ in range(rounds):
+        for name, measure in loads.items():
+            results[name].append(measure())
+    return results
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Of the ratios of each round."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def medians(loads: Sequence[Load | Offer]) -> dict[str, float]:
+    """Field by field."""
+    return {field: statistics.median(getattr(load, field) for load in loads) for field in loads[0]._fields}
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    print("\n" + "\n".join(f"| {' | '.join(map(str, row))} |" for row in (columns, ["---"] * len(columns), *rows)))
+
+
+# Servers.
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    environment: dict[str, str] | None = None,
+    log: Path | None = None,
+    folder: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on its core, ended with its children on leaving; what it prints goes to the log, or nowhere."""
+    with (log or Path(os.devnull)).open("wb") as output:
+        process = subprocess.Popen(
+            [*pinned(SERVER_CORE), *command],
+            env=os.environ | (environment or {}),
+            stdout=output,
+            stderr=output if log else None,
+            cwd=folder,
+        )
+        try:
+            yield process
+        finally:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            _, left = psutil.wait_procs([*children, process], END_S)
+            for child in left:
+                child.kill()
+            process.wait()
+
+
+def rlway_command(models: Path, port: int, *options: str) -> list[str]:
+    return [str(RLWAY), "serve", str(models), "--port", str(port), *options]
+
+
+def nginx_command(folder: Path, port: int, connections: int = 1024) -> list[str] | None:
+    """nginx that returns a constant, which bounds what any HTTP server can do; None where it is not installed."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if nginx is None:
+        return None
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port, connections=connections))
+    return [nginx, "-c", str(config)]
+
+
+def pinned(core: str) -> list[str]:
+    """The prefix that binds a command to a core, where that is possible."""
+    return ["taskset", "-c", core] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, timeout_s: float = 60.0) -> bytes:
+    """What the server answers to one request, once it does."""
+    deadline = time.monotonic() + timeout_s
+    request = Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": JSON})
+    while True:
+        try:
+            with urlopen(request, timeout=timeout_s) as answer:
+                content: bytes = answer.read()
+                return content
+        except (URLError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+# What asks them.
+
+
+def write_request(folder: Path, body: bytes = PLAIN, media_type: str = JSON) -> Path:
+    """A script for wrk."""
+    script = folder / f"{sha256(body).hexdigest()[:16]}.lua"
+    quoted = "".join(f"\\{byte:03}" for byte in body)
+    script.write_text(f'wrk.method="POST" wrk.body="{quoted}" wrk.headers["Content-Type"]="{media_type}"')
+    return script
+
+
+def run_wrk(port: int, connections: int, seconds: float, script: Path, path: str = "/act") -> Load:
+    """A closed loop; a failed request ends the benchmark."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
+    before = os.times()
+    text = subprocess.check_output([*pinned(LOAD_CORE), *command, f"http://127.0.0.1:{port}{path}"], text=True)
+    after = os.times()
+    cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    if re.search(r"Non-2xx|Socket errors", text):
+        sys.exit(f"{sys.argv[0]}: the server on port {port} failed requests:\n{text}")
+    percentiles = {
+        int(percent): float(value) * UNITS[unit]
+        for percent, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s|m)", text)
+    }
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    assert rate is not None, text
+    return Load(float(rate.group(1)), percentiles[50], percentiles[99], cpu_s / (after.elapsed - before.elapsed))
+
+
+def find_compiler() -> str | None:
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+def compile_load(folder: Path) -> Path:
+    """The program of load.c."""
+    compiler = find_compiler()
+    if compiler is None:
+        sys.exit(f"{sys.argv[0]}: there is no C compiler for load.c; Debian's package is called gcc.")
+    program = folder / "load"
+    subprocess.run([compiler, "-O2", "-o", str(program), str(HERE / "load.c")], check=True)
+    return program
+
+
+def run_load(
+    program: Path,
+    port: int,
+    request: Path,
+    connections: int,
+    seconds: float,
+    *,
+    in_flight: int = 1,
+    rate: float = 0.0,
+    deadline_ms: float = 0.0,
+    handshake: Path | None = None,
+    answer_bytes: int = 0,
+) -> Offer:
+    """A closed loop at rate 0, else an open one; see load.c. A failed request ends the benchmark."""
+    numbers = [str(port), str(request), str(connections), str(in_flight), str(seconds), str(rate), str(deadline_ms)]
+    stream = [str(handshake), str(answer_bytes)] if handshake else []
+    done = subprocess.run([*pinned(LOAD_CORE), str(program), *numbers, *stream], stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        sys.exit(f"{sys.argv[0]}: the load on port {port} failed.")
+    return Offer(**json.loads(done.stdout))
