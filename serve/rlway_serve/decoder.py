@@ -45,12 +45,12 @@ PIN_WORDS = (b"version", b"label", b"episode", b"first", b"\\")
 _pin_decoder = msgspec.json.Decoder(Pin)
 
 
-def read_pin(media_type: bytes, body: bytes) -> Pin:
+def read_pin(media_type: bytes, body: bytes, max_bytes: int) -> Pin:
     """The version or label in a body, read before the rest: another version may have another spec.
 
-    A body that cannot be read asks for none, and whoever acts will say what is wrong with it.
+    A body that cannot be read, or has more than `max_bytes`, asks for none, and whoever acts will say what is wrong.
     """
-    if is_octets(media_type) or not any(word in body for word in PIN_WORDS):
+    if is_octets(media_type) or len(body) > max_bytes or not any(word in body for word in PIN_WORDS):
         return NO_PIN
     try:
         return _pin_decoder.decode(body)

@@ -37,7 +37,7 @@ COMPARED_RUNS = 10
 def open_runtime(bundle: Bundle, settings: Settings) -> Runtime:
     """The bundle's best file for the device there is, measured and warm."""
     session, where = open_session(bundle, settings)
-    runtime = Runtime(session, bundle.manifest, where, choose_buckets(session, settings))
+    runtime = Runtime(session, bundle.manifest, where, choose_buckets(session, settings), settings.max_batch)
     if settings.batch_invariant:
         runtime.check_invariance(where)
     return runtime

@@ -28,13 +28,20 @@ class Endpoint:
     """Refuses or queues a request; never raises."""
 
     def __init__(
-        self, repository: Repository, keys: Keys, bodies: BodyBudget, episodes: Episodes, rates: Rates | None = None
+        self,
+        repository: Repository,
+        keys: Keys,
+        bodies: BodyBudget,
+        episodes: Episodes,
+        rates: Rates | None,
+        max_json_bytes: int,
     ) -> None:
         self.repository = repository
         self.keys = keys
         self.bodies = bodies
         self.episodes = episodes
         self.rates = rates
+        self._max_json_bytes = max_json_bytes
         self.draining = False
 
     @property
@@ -103,7 +110,7 @@ class Endpoint:
     def _submit(
         self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
     ) -> None:
-        pin = read_pin(media_type, body)
+        pin = read_pin(media_type, body, self._max_json_bytes)
         episode = self.episodes.find(policy.name, pin, own)
         version = episode.version if episode else policy.choose(pin)
         try:

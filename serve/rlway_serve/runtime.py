@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, FloatArray
 
 INLINE_BELOW_S = 200e-6  # a run shorter than this costs the event loop less than the hop to a thread and back
-MEASURED_BATCHES = (1, 8, 64, 256)
+MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch, and that one
 MEASURED_RUNS = 20
 MEASURING_S = 0.1  # per batch size; a slow model is run fewer times
 
@@ -45,7 +46,9 @@ class Session(Protocol):
 class Runtime:
     """One policy in one session. Used by one thread at a time."""
 
-    def __init__(self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = (), max_batch: int = 256
+    ) -> None:
         self.name = session.name
         self._session = session
         self._buckets = buckets
@@ -56,7 +59,7 @@ class Runtime:
         self._padded: dict[int, Arrays] = {}  # by bucket
         self._check_signature(where)
         try:
-            self.latency_s = self._measure()
+            self.latency_s = self._measure(buckets or (*takewhile(max_batch.__gt__, MEASURED_BATCHES), max_batch))
         except BundleInvalid:
             raise
         except Exception as error:
@@ -152,19 +155,19 @@ class Runtime:
                 got = f"{result.dtype}{list(result.shape)}"
                 raise ValueError(f"{spec.name}: expected {spec.dtype}{[rows, *spec.shape]}, got {got}")
 
-    def _measure(self) -> dict[int, float]:
-        """Warms the session up and takes the median run time in seconds for some batch sizes.
+    def _measure(self, sizes: Iterable[int]) -> dict[int, float]:
+        """Warms the session up and takes the median run time in seconds for each of these batch sizes.
 
         On the CPU it is the thread's own time: a server under load interrupts a thread that loads the next version, and
         what the run takes would seem to be many times what it is.
         """
         clock: Callable[[], float] = time.thread_time if self._session.on_cpu else time.perf_counter
         curve = {}
-        for rows in self._buckets or MEASURED_BATCHES:
+        for rows in sizes:
             inputs = self._zero_rows(rows)
             self._check_outputs(self.run(inputs, self.outputs), rows)
             times: list[float] = []
-            while len(times) < MEASURED_RUNS and (len(times) < 3 or sum(times) < MEASURING_S):
+            while len(times) < MEASURED_RUNS and sum(times) < MEASURING_S:
                 start = clock()
                 self.run(inputs, self.outputs)
                 times.append(clock() - start)

@@ -57,7 +57,9 @@ def serve(
     rates = Rates(settings.max_rate) if settings.max_rate else None
     episodes = Episodes(settings.episode_ttl_s, settings.max_episodes)
     metrics.watch(episodes)
-    endpoint = Endpoint(repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rates)
+    endpoint = Endpoint(
+        repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rates, settings.max_json_bytes
+    )
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
         frames = Frames(endpoint, settings)

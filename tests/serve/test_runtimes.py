@@ -82,6 +82,14 @@ def test_runs_are_padded_to_the_next_bucket(bundle: Bundle) -> None:
         assert set(recorder.sizes) <= {1, 4, 16, 64}
 
 
+def test_the_largest_batch_is_measured(bundle: Bundle) -> None:
+    """Early refusals and the choice between event loop and thread rest on what runs may really be."""
+    for max_batch in (1, 20, 256, 2000):
+        runtime = open_runtime(bundle, settings(bundle.path, max_batch=max_batch))
+        assert max(runtime.latency_s) == max_batch
+        assert all(s > 0 for s in runtime.latency_s.values())
+
+
 def test_memory_bound_to_a_device_is_reused_and_answers_alike(bundle: Bundle) -> None:
     """IOBinding, as on GPUs: the same numbers as a plain run, also when sizes alternate and outputs differ."""
     plain = open_runtime(bundle, settings(bundle.path))
