@@ -30,7 +30,7 @@ from rlway_serve.runtime import Runtime
 
 Run = Callable[[list[AnyCall]], list[Response]]
 
-JSON_CALLS, RAW_CALLS, OTHER_CALLS = 1, 2, 4  # the first two are plain
+JSON_CALLS, RAW_CALLS, OTHER_CALLS, TIMED_CALLS = 1, 2, 4, 8  # the first two are plain, and any may be the last
 ABANDONED = Response(499, JSON, b"")  # nobody reads it
 
 
@@ -62,7 +62,7 @@ class Batcher:
         self._kinds = 0  # of what waits, the sum of those below
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
         self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
-        self._lingered = False
+        self._lingered = False  # for one turn of the loop
         self._closed = False
 
     @property
@@ -76,6 +76,8 @@ class Batcher:
         self._rows += 1
         self._queue.append(call)
         self._kinds |= RAW_CALLS if call.raw else JSON_CALLS
+        if call.deadline_s is not None:
+            self._kinds |= TIMED_CALLS
         if not self._scheduled:
             self._schedule()
 
@@ -91,7 +93,7 @@ class Batcher:
                 self._check_room(call)
             self._rows += rows
         self._queue.append(call)
-        self._kinds |= OTHER_CALLS
+        self._kinds |= OTHER_CALLS if call.deadline_s is None else OTHER_CALLS | TIMED_CALLS
         if not self._scheduled:
             self._schedule()
 
@@ -125,7 +127,8 @@ class Batcher:
         return QueueFull(f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second.")
 
     def _next_batch(self) -> None:
-        if 1 < len(self._queue) < self._max_batch and not self._lingered:
+        if 1 < len(self._queue) < self._max_batch and not self._turns and not self._lingered:
+            # Callers are many: those who arrived while the others were read join this batch, too.
             self._lingered = True
             asyncio.get_running_loop().call_soon(self._next_batch)
             return
@@ -167,13 +170,11 @@ class Batcher:
             self._rows = self._kinds = 0
         else:
             taken = self._take_in_turn()
-        if kinds in (JSON_CALLS, RAW_CALLS):
-            return taken, True
         if self._remembers:
-            taken = self._one_per_episode(taken)
-        if any(call.deadline_s for call in taken):
+            taken = self._one_per_episode(taken, kinds)
+        if kinds & TIMED_CALLS:
             taken = self._without_late(taken)
-        return taken, False
+        return taken, kinds & ~TIMED_CALLS in (JSON_CALLS, RAW_CALLS)
 
     def _sort_into_turns(self) -> None:
         for call in self._queue:
@@ -213,7 +214,7 @@ class Batcher:
         else:
             self._rows += sign * call.rows
 
-    def _one_per_episode(self, taken: list[AnyCall]) -> list[AnyCall]:
+    def _one_per_episode(self, taken: list[AnyCall], kinds: int) -> list[AnyCall]:
         """A step needs what the one before it has left: the further steps of an episode wait for the next run."""
         batch: list[AnyCall] = []
         later: list[AnyCall] = []
@@ -226,7 +227,7 @@ class Batcher:
                 self._turns[call.connection].appendleft(call)
             else:
                 self._queue.insert(0, call)
-                self._kinds |= OTHER_CALLS
+                self._kinds |= kinds
             self._count_rows(call, 1)
         return batch
 

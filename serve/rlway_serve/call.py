@@ -38,6 +38,7 @@ class PlainCall(msgspec.Struct, gc=False, eq=False):
     arrived_s: float  # of `time.perf_counter()`
     observations: Any = None
     raw: bool = False  # octets, and answered as such
+    deadline_s: float | None = None  # as `arrived_s`
 
     rows: ClassVar[int] = 1
     batched: ClassVar[bool] = False
@@ -46,7 +47,12 @@ class PlainCall(msgspec.Struct, gc=False, eq=False):
     outputs: ClassVar[tuple[str, ...]] = ()
     episode: ClassVar[None] = None
     first: ClassVar[bool] = False
-    deadline_s: ClassVar[None] = None
+
+    def take(self, asked: Any) -> None:
+        """Becomes what a decoded `PlainRequest` asks for."""
+        self.observations = asked.observation
+        if asked.deadline_ms is not None:
+            self.deadline_s = self.arrived_s + asked.deadline_ms / 1000
 
     @property
     def abandoned(self) -> bool:

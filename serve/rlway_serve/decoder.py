@@ -63,6 +63,9 @@ def is_octets(media_type: bytes) -> bool:
     return media_type.partition(b";")[0].strip().lower() == b"application/octet-stream"
 
 
+DeadlineMs = Annotated[float, Meta(gt=0)]
+
+
 class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may accompany an observation."""
 
@@ -71,7 +74,7 @@ class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     outputs: list[str] = []  # further outputs to return, such as `q_values`
     version: int | None = None  # which must be loaded
     label: str | None = None  # instead of a version
-    deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+    deadline_ms: DeadlineMs | None = None
     episode: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # which it is a step of
     first: bool = False  # whether that begins with it
 
@@ -101,8 +104,10 @@ class ActDecoder:
             forbid_unknown_fields=True,
         )
         self._decoder = msgspec.json.Decoder(self.body_type)
-        plain = msgspec.defstruct("PlainRequest", [("observation", row)], forbid_unknown_fields=True)
-        # Nearly every body holds one observation and nothing else; what reads those raises one of NOT_READ for others.
+        plain = msgspec.defstruct(
+            "PlainRequest", [("observation", row), ("deadline_ms", DeadlineMs | None, None)], forbid_unknown_fields=True
+        )
+        # Nearly every body holds one observation, and at most a deadline. What reads these raises, of others, NOT_READ.
         may_be_plain = self._form.plain and not manifest.state
         self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
         self.plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be

@@ -80,7 +80,7 @@ class Endpoint:
                 if media_type == JSON or not media_type:
                     if len(body) <= decoder.plain_bytes:
                         try:
-                            call.observations = decoder.decode_plain(body).observation
+                            call.take(decoder.decode_plain(body))
                         except NOT_READ:
                             pass
                         else:
@@ -97,15 +97,16 @@ class Endpoint:
     def act_quickly(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
         """The same for JSON from a caller who need not be looked at."""
         version = policy.acting
-        if version is not None and len(body) <= version.decoder.plain_bytes:
-            try:
-                call.observations = version.decoder.decode_plain(body).observation
-                version.batcher.submit_plain(call)
-            except Exception:  # another kind of request, or one that is refused
-                pass
-            else:
-                return
-        self.act_plain(policy, JSON, None, body, call)
+        if version is None or len(body) > version.decoder.plain_bytes:
+            self.act_plain(policy, JSON, None, body, call)
+            return
+        try:
+            call.take(version.decoder.decode_plain(body))
+            version.batcher.submit_plain(call)
+        except NOT_READ:
+            self.act_plain(policy, JSON, None, body, call)
+        except Exception as error:
+            self._refuse(version, error, call)
 
     def _submit(
         self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
