@@ -25,7 +25,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest, Observed
-from rlway_client.parity import Arrays, rows_of
+from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray, TensorSpec
 
 LOOK_EVERY_S = 0.01
@@ -72,6 +72,7 @@ class Drift:
         self.ranges = [InputRange(specs[observed.name], observed) for observed in manifest.observed]
         size = sum(specs[known.name].size for known in self.ranges)
         self._clock = clock
+        self._first = manifest.observation[0].name  # each input has as many rows
         self._most_rows = max(1, MOST_VALUES // max(1, size))
         self._halvings = 0.0
         self._rows_left = 1  # the row that makes it look
@@ -84,7 +85,7 @@ class Drift:
         now_s = self._clock()
         if now_s - self._drawn_s >= LOOK_EVERY_S:
             self._draw(now_s)
-        rows = rows_of(inputs)
+        rows = len(inputs[self._first])
         self._rows_left -= rows
         if self._rows_left > 0:
             return

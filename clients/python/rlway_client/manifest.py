@@ -71,7 +71,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    rows: int  # how many observations these are: another one lies outside by chance in about 2 of `rows` cases
+    rows: int  # how many observations these are: others lie outside by chance in at least 2 of `rows` cases
     minimum: float | list[float]
     maximum: float | list[float]
 
