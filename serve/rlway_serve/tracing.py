@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlway_client.errors import UsageError
 from rlway_serve import __version__
-from rlway_serve.call import Call, Reply
+from rlway_serve.call import AnyCall, Call, PlainCall, Reply
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.policy import ServedPolicy
-from rlway_serve.response import Response
+from rlway_serve.response import JSON, Response
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -98,13 +98,14 @@ class Tracing:
         """One span, a child of the caller's if there is one."""
         headers: tuple[tuple[bytes, bytes], ...] = getattr(reply, "trace_headers", ())
         parent = self._propagator.extract({name.decode(): value.decode("latin-1") for name, value in headers})
-        name = f"act {reply.policy}"
         span = self._tracer.start_span(
-            name, parent, self._server, _attributes(reply, status), start_time=reply.began_ns
+            f"act {reply.policy}", parent, self._server, {"rlway.policy": reply.policy}, start_time=reply.began_ns
         )
-        if status >= 500:
-            span.set_status(self._failed)
-        span.end(ended_ns)
+        if span.is_recording():
+            span.set_attributes(_attributes(reply, status))
+            if status >= 500:
+                span.set_status(self._failed)
+            span.end(ended_ns)
 
     def close(self) -> None:
         """Sends what is left, as far as the collector takes it soon."""
@@ -132,17 +133,31 @@ class TracedEndpoint(Endpoint):
         traced = TracedReply(self._tracing, policy.name, "http" if own is None else "websocket", reply)
         super().act(policy, media_type, authorization, body, traced, own)
 
+    def act_plain(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        call: PlainCall,
+        own: OwnEpisode | None = None,
+    ) -> None:
+        self.act(policy, media_type, authorization, body, call, own)
+
+    def act_quickly(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
+        self.act(policy, JSON, None, body, call)
+
 
 class TracedPolicyMetrics(PolicyMetrics):
     """Counts that tell each request of the run that it was part of."""
 
     def count_batch(
-        self, batch: list[Call], rows: int, responses: list[Response], began_s: float, now_s: float
+        self, batch: list[AnyCall], rows: int, responses: list[Response], began_s: float, now_s: float
     ) -> None:
         super().count_batch(batch, rows, responses, began_s, now_s)
         version = int(self.labels[1])
         for call in batch:
-            if isinstance(call.reply, TracedReply):
+            if isinstance(call, Call) and isinstance(call.reply, TracedReply):
                 call.reply.ran = Ran(version, call.rows, rows, began_s - call.arrived_s, now_s - began_s)
 
 
@@ -170,7 +185,6 @@ def _environment(*names: str) -> str:
 
 def _attributes(reply: TracedReply, status: int) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
-        "rlway.policy": reply.policy,
         "network.protocol.name": reply.protocol,
         "http.response.status_code": status,
     }
