@@ -73,7 +73,7 @@ clean:  ## removes environments and caches; runs/ and models/ stay
 
 lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hashes
 	$(LOCK) serve/pyproject.toml -o locks/serve.txt
-	$(LOCK) serve/pyproject.toml --group serve/pyproject.toml:dev -c locks/serve.txt -o locks/serve-dev.txt
+	$(LOCK) serve/pyproject.toml --extra otel --group serve/pyproject.toml:dev -c locks/serve.txt -o locks/serve-dev.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet -o locks/train.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet --group train/pyproject.toml:dev \
 		-c locks/train.txt -o locks/train-dev.txt

@@ -201,5 +201,5 @@ def read_metrics(server: Server) -> dict[tuple[str, ...], float]:
 
     text = server.ask(get_request("/metrics")).body.decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    order = ("policy", "version", "status", "reason", "le")
+    order = ("policy", "version", "status", "reason", "input", "feature", "le")
     return {(s.name, *(s.labels[name] for name in order if name in s.labels)): s.value for s in samples}

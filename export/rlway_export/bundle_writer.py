@@ -29,7 +29,7 @@ from rlway_export import drafts, parity
 from rlway_export.card import model_card
 from rlway_export.draft import Draft
 from rlway_export.measurement import Runnable, measure
-from rlway_export.observations import Observations, Origin
+from rlway_export.observations import Observations
 from rlway_export.returns import Evaluation
 from rlway_export.saved_policy import SavedPolicy
 from rlway_export.source import SAVED_MODEL, Facts, Source
@@ -109,7 +109,7 @@ def _fill(
     notes = [*policy.notes, *observations.notes]
     for note in notes:
         on_step(f"note: {note}")
-    manifest = _describe(source.facts, policy, observations.origin, notes, name, version)
+    manifest = _describe(source.facts, policy, observations, notes, name, version)
     evaluation = Evaluation(manifest, episodes) if episodes else None
     evidence = parity.gather(policy, observations.arrays)
     draft = Draft(folder, policy, manifest, evidence)
@@ -170,13 +170,14 @@ def _refuse_failure(target: Target, row: Parity) -> None:
 
 
 def _describe(
-    facts: Facts, policy: SavedPolicy, compared_over: Origin, notes: list[str], name: str, version: int
+    facts: Facts, policy: SavedPolicy, observations: Observations, notes: list[str], name: str, version: int
 ) -> Manifest:
     """The manifest but for what is known only at the end: parity and checksums."""
     return Manifest(
         policy=name,
         version=version,
-        compared_over=compared_over,
+        compared_over=observations.origin,
+        observed=observations.ranges(),
         notes=notes,
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,7 +1,7 @@
 """The observations over which files are compared, and from which int8 learns its ranges.
 
 In:      a file of them, arrays by the name of the observation's tensor; or what visits some now; or the specs alone.
-Out:     `Observations`: arrays by name, and where they come from.
+Out:     `Observations`: arrays by name, where they come from, and between which values they lie.
 Refuses: a file that cannot be read, or whose arrays do not fit the policy (one sentence that names array and shape).
 """
 
@@ -16,12 +16,14 @@ import numpy as np
 
 from rlway_client.errors import RlwayError, RunInvalid, UsageError
 from rlway_client.interface import Interface
+from rlway_client.manifest import Observed
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, TensorSpec
 
 ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096
 LARGEST_DRAW = 10  # of whole numbers without bounds
+MOST_RANGES = 512  # of one input; one with more values, such as an image, has one range for all
 Origin = Literal["visited", "given", "sampled"]
 
 
@@ -60,6 +62,20 @@ class Observations(NamedTuple):
             return cls(few, "visited", (*why, *_note_few(few)))
         generator = np.random.default_rng(0)
         return cls({spec.name: _draw(spec, generator) for spec in interface.observation}, "sampled", why)
+
+    def ranges(self) -> list[Observed]:
+        """The lowest and highest of every value; of drawn observations, which tell nothing about the training, none."""
+        if self.origin == "sampled":
+            return []
+        return [_range_of(name, array) for name, array in self.arrays.items()]
+
+
+def _range_of(name: str, array: AnyArray) -> Observed:
+    values = array.reshape(len(array), -1)
+    if values.shape[1] > MOST_RANGES:
+        return Observed(name=name, rows=len(array), minimum=float(values.min()), maximum=float(values.max()))
+    lowest, highest = (ends.astype(np.float64).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
+    return Observed(name=name, rows=len(array), minimum=lowest, maximum=highest)
 
 
 def _note_few(arrays: Arrays) -> tuple[str, ...]:

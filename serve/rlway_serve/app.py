@@ -28,6 +28,7 @@ from rlway_serve.policy import ServedPolicy
 from rlway_serve.repository import Repository
 from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
 from rlway_serve.settings import Settings
+from rlway_serve.tracing import TRACE_HEADERS
 
 PROBLEM_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504)  # of the act route
 
@@ -131,6 +132,7 @@ class FutureReply:
     def __init__(self, request: Request) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.peer = request.client.host if request.client else None
+        self.trace_headers = [header for header in request.headers.raw if header[0] in TRACE_HEADERS]
 
     @property
     def abandoned(self) -> bool:

@@ -23,6 +23,7 @@ from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayErro
 from rlway_client.manifest import Manifest
 from rlway_serve.call import AnyCall, PlainCall
 from rlway_serve.decoder import ActDecoder
+from rlway_serve.drift import Drift
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, problem_response
 from rlway_serve.runner import BatchRunner
@@ -43,13 +44,14 @@ class Batcher:
         runtime: Runtime,
         decoder: ActDecoder,
         metrics: PolicyMetrics,
+        drift: Drift,
         *,
         max_batch: int,
         capacity: int,
     ) -> None:
         self._name = manifest.policy
         self._runtime = runtime
-        self._runner = BatchRunner(manifest, runtime, decoder)
+        self._runner = BatchRunner(manifest, runtime, decoder, drift)
         self._remembers = bool(manifest.state)
         self._metrics = metrics
         self._max_batch = max_batch

@@ -71,6 +71,10 @@ def serve(
         list[str] | None, typer.Option(help="Origin whose pages may ask from a browser; may be repeated.")
     ] = None,
     access_log: Annotated[str | None, typer.Option(help="File for one JSON line per request; - for stdout.")] = None,
+    otel: Annotated[
+        bool | None,
+        typer.Option("--otel/--no-otel", help="Send traces by OTLP/HTTP; by default if OTEL_… variables say so."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
 ) -> None:
     """Answer observations with actions over HTTP, until SIGTERM or Ctrl-C.
@@ -117,6 +121,7 @@ def serve(
         tls_key=tls_key,
         cors_origins=tuple(cors_origin or ()),
         access_log=access_log,
+        otel=otel,
     )
 
     def announce(facts: Facts) -> None:

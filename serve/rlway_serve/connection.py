@@ -62,6 +62,10 @@ class Slot(PlainCall, gc=False, eq=False):
         client = self.connection.client
         return client[0] if client else None
 
+    @property
+    def trace_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return self.extras.head.trace_headers if self.extras else ()
+
     def answer(self, response: Response) -> None:
         connection = self.connection
         slots, transport = connection.slots, connection.transport

@@ -49,12 +49,18 @@ class Endpoint:
         return self.repository.ready and not self.draining
 
     def act(
-        self, policy: ServedPolicy, media_type: bytes, authorization: bytes | None, body: bytes, reply: Reply
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        reply: Reply,
+        own: OwnEpisode | None = None,
     ) -> None:
-        """Calls `reply` once, now or from the event loop later."""
+        """Calls `reply` once, now or from the event loop later. `own` is the connection's episode, where it has one."""
         try:
             self._admit(authorization, reply)
-            self._submit(policy, media_type, body, reply, None)
+            self._submit(policy, media_type, body, reply, own)
         except Exception as error:
             self._refuse(policy, error, reply)
 
@@ -67,10 +73,7 @@ class Endpoint:
         call: PlainCall,
         own: OwnEpisode | None = None,
     ) -> None:
-        """The same for a caller who waits with a plain call, which becomes what is asked if the request is plain.
-
-        `own` is the connection's episode, where it has one.
-        """
+        """The same for a caller who waits with a plain call, which becomes what is asked if the request is plain."""
         try:
             if self.keys.needed or self.rates is not None or self.draining:
                 self._admit(authorization, call)

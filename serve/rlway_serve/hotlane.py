@@ -112,7 +112,7 @@ class HotLane(Connection):
     def _ask(self, head: Head, body: bytes) -> None:
         """Asks for what the parser has read, or refuses it as was decided at its headers."""
         slot = Slot(self, self._patience.active_s)
-        if head.request_id or self._reserved_bytes or self.routes.access_log is not None:
+        if head.request_id or head.trace_headers or self._reserved_bytes or self.routes.access_log is not None:
             slot.extras = Extras(head, len(body), self._reserved_bytes)
             self._reserved_bytes = 0
         refusal, self._refusal = self._refusal, None

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from rlway_client.errors import RlwayError
 from rlway_serve.call import AnyCall
+from rlway_serve.drift import Drifts
 from rlway_serve.response import Response
 
 SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
@@ -95,17 +96,19 @@ class PolicyMetrics:
 class Metrics:
     """All policies' counts as one Prometheus collector."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: type[PolicyMetrics] = PolicyMetrics) -> None:
+        self._counts = counts
         # A version's counts are shown as long as it is loaded or answers its last requests.
         self._policies: WeakValueDictionary[tuple[str, int], PolicyMetrics] = WeakValueDictionary()
         self._queues: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
-        self._others: list[Any] = []
+        self.drifts = Drifts()
+        self._others: list[Any] = [self.drifts]
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def add(self, policy: str, version: int) -> PolicyMetrics:
         """The counts of a version that is about to be served; the same ones as long as they are in use."""
-        return self._policies.setdefault((policy, version), PolicyMetrics(policy, version))
+        return self._policies.setdefault((policy, version), self._counts(policy, version))
 
     def watch_queue(self, metrics: PolicyMetrics, batcher: Any) -> None:
         """Reports `batcher.queued_rows` under the policy's labels."""

@@ -16,6 +16,7 @@ from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import JSON, read_request_id
 from rlway_serve.settings import Settings
 from rlway_serve.stream import Frames
+from rlway_serve.tracing import TRACE_HEADERS
 
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 MAX_KNOWN_HEADS = 1024
@@ -32,6 +33,7 @@ class Head(msgspec.Struct):
     keep_alive: bool
     path: bytes
     request_id: bytes
+    trace_headers: tuple[tuple[bytes, bytes], ...] = ()
     raw: bytes = b""  # as they came, of a head that is remembered
     body_start: int = 0  # behind them
     request_bytes: int = 0  # with the body
@@ -72,7 +74,7 @@ class HotRoutes:
 
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
-        if len(raw) <= MAX_KNOWN_HEAD_BYTES and head.keep_alive and not head.request_id:
+        if len(raw) <= MAX_KNOWN_HEAD_BYTES and head.keep_alive and not (head.request_id or head.trace_headers):
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.forget_heads()
             admits_all = not self.endpoint.keys.needed and self.endpoint.rates is None
@@ -85,6 +87,7 @@ class HotRoutes:
     ) -> Head | None:
         """What parsed headers say, of several alike the first; None for what the hot lane does not read."""
         body_bytes, media_type, authorization, request_id = -1, b"", None, b""
+        trace_headers: tuple[tuple[bytes, bytes], ...] = ()
         for name, value in headers:
             if name == b"content-length":
                 body_bytes = int(value)
@@ -94,9 +97,12 @@ class HotRoutes:
                 authorization = value if authorization is None else authorization
             elif name == b"x-request-id":
                 request_id = request_id or read_request_id(value)
+            elif name in TRACE_HEADERS:
+                trace_headers += ((name, value),)
             elif name in self._slow_headers:
                 return None
         plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
         if not plain or not 0 <= body_bytes <= self.settings.max_body_bytes:
             return None
-        return Head(policy, body_bytes, media_type, authorization, parser.should_keep_alive(), url, request_id)
+        keep_alive = parser.should_keep_alive()
+        return Head(policy, body_bytes, media_type, authorization, keep_alive, url, request_id, trace_headers)

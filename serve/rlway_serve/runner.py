@@ -23,6 +23,7 @@ from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, Fault, FloatArray
 from rlway_serve.call import AnyCall, Call, PlainCall
 from rlway_serve.decoder import ActDecoder
+from rlway_serve.drift import Drift
 from rlway_serve.encoder import ActEncoder
 from rlway_serve.observation import ObservationForm, all_finite
 from rlway_serve.response import Response, new_internal_error, problem_response
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 class BatchRunner:
     """One policy's version. Used by one thread at a time."""
 
-    def __init__(self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder) -> None:
+    def __init__(self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder, drift: Drift) -> None:
         self._form = ObservationForm(manifest.observation)
         self._observation = manifest.observation[0].name
         self._noise_size = manifest.noise.size if manifest.noise else 0
@@ -42,6 +43,7 @@ class BatchRunner:
         self._state = manifest.state
         self._next_state = tuple(spec.name for spec in manifest.interface.next_state)
         self._decoder = decoder
+        self._drift = drift
         self._encoder = ActEncoder(manifest)
         self._name = manifest.policy
         self._generator = np.random.default_rng()
@@ -61,6 +63,7 @@ class BatchRunner:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
             if all_finite(rows):
                 inputs: Arrays = {self._observation: rows}
+                self._drift.look(inputs)
                 if self._noise_size:
                     inputs["noise"] = self._runtime.zero_noise(len(batch))
                 actions = self._runtime.run(inputs, ("action",))[0]
@@ -79,6 +82,7 @@ class BatchRunner:
         inputs = self._form.stack([call.observations for call in batch])
         if not all(map(all_finite, inputs.values())) or (self._state and any(map(self._misfit, batch))):
             return self._run_without_faulty(batch)
+        self._drift.look(inputs)
         if self._noise_size:
             inputs["noise"] = self._noise(batch)
         if self._state:

@@ -13,6 +13,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +36,7 @@ from rlway_serve.repository import Repository
 from rlway_serve.routes import HotRoutes
 from rlway_serve.settings import Settings
 from rlway_serve.stream import Frames
+from rlway_serve.tracing import TracedEndpoint, TracedPolicyMetrics, open_tracing
 
 
 def serve(
@@ -50,19 +52,21 @@ def serve(
     watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
     # Now, since loading may take long: a file that changes meanwhile is found changed.
     reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
-    metrics = Metrics()
+    tracing = open_tracing(settings.otel)
+    metrics = Metrics() if tracing is None else Metrics(TracedPolicyMetrics)
     exposition = Exposition(metrics, shared)
     repository = Repository(settings, metrics)
     repository.load()
     rates = Rates(settings.max_rate) if settings.max_rate else None
     episodes = Episodes(settings.episode_ttl_s, settings.max_episodes)
     metrics.watch(episodes)
-    endpoint = Endpoint(
+    make_endpoint = Endpoint if tracing is None else partial(TracedEndpoint, tracing)
+    endpoint = make_endpoint(
         repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rates, settings.max_json_bytes
     )
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
-        frames = Frames(endpoint, settings)
+        frames = Frames(endpoint, settings, access_log)
         metrics.watch(frames.counts)
         routes = HotRoutes(endpoint, settings, access_log, frames)
         config = uvicorn.Config(
@@ -85,6 +89,8 @@ def serve(
         server = Server(config, endpoint, exposition, reloader, parent, lambda: on_ready(repository, url))
         server.run(sockets=[listener])
         repository.close()
+        if tracing is not None:
+            tracing.close()
 
 
 class Server(uvicorn.Server):

@@ -45,3 +45,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     cors_origins: tuple[str, ...] = ()  # whose pages browsers may let ask
     access_log: str | None = None  # a file, or `-` for stdout
+    otel: bool | None = None  # send traces; by default if OpenTelemetry's variables name a collector

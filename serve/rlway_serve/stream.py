@@ -26,12 +26,14 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from rlway_client.errors import KeyRefused, RlwayError
+from rlway_serve.access import AccessLog
 from rlway_serve.call import PlainCall
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.framing import MESSAGES, FrameReader, write_frame
-from rlway_serve.response import OCTETS, Response, problem_response, response_headers
+from rlway_serve.response import OCTETS, Response, problem_response, read_request_id, response_headers
 from rlway_serve.settings import Settings
+from rlway_serve.tracing import TRACE_HEADERS
 
 PING_S = 20.0  # a peer that has not been heard of for so long is asked whether it lives, and given as long to answer
 CLOSE_S = 5.0  # for the peer to close, once it is asked to
@@ -58,9 +60,10 @@ class StreamCounts:
 class Frames:
     """What the streams of a server share."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None = None) -> None:
         self.endpoint = endpoint
         self.settings = settings
+        self.access_log = access_log
         self.counts = StreamCounts()
 
 
@@ -79,9 +82,25 @@ class FrameCall(PlainCall, gc=False, eq=False):
         peer: str | None = self.connection.peer
         return peer
 
+    @property
+    def trace_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        headers: tuple[tuple[bytes, bytes], ...] = self.connection.trace_headers
+        return headers
+
     def answer(self, response: Response) -> None:
         self.response = response
         self.connection.send_ready()
+
+
+class LoggedFrameCall(FrameCall, gc=False, eq=False):
+    """The same where there is an access log."""
+
+    method: str = ""
+    asked_bytes: int = 0
+
+    def answer(self, response: Response) -> None:
+        self.connection.log(self.method, response.status, self.asked_bytes, len(response.body), self.arrived_s)
+        super().answer(response)
 
 
 class Stream(asyncio.Protocol):
@@ -98,6 +117,9 @@ class Stream(asyncio.Protocol):
         self.transport = transport
         address = transport.get_extra_info("peername")
         self.peer: str | None = address[0] if isinstance(address, tuple) else None
+        self.trace_headers = tuple(header for header in headers if header[0] in TRACE_HEADERS)
+        self._client = address[:2] if isinstance(address, tuple) else None
+        self._url = b""
         self._shared = shared
         self._policy = policy
         self._headers = headers
@@ -120,6 +142,8 @@ class Stream(asyncio.Protocol):
 
     def open(self, url: bytes) -> None:
         """Answers the handshake."""
+        began_s = time.perf_counter()
+        self._url = url
         server_state = self._server_state
         server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn calls its `shutdown`
         self._shared.counts.open[self._policy] += 1
@@ -142,6 +166,7 @@ class Stream(asyncio.Protocol):
                 answer.headers[name_text] = value.decode("latin-1")
         self._protocol.send_response(answer)
         self._flush()
+        self.log("GET", answer.status_code, None, len(answer.body), began_s)
         if answer.status_code != 101:
             self.transport.close()
             return
@@ -156,6 +181,13 @@ class Stream(asyncio.Protocol):
                 del answer.headers[name_text]
             answer.headers[name_text] = value.decode("latin-1")
         return answer
+
+    def log(self, method: str, status: int, asked_bytes: int | None, sent_bytes: int, began_s: float) -> None:
+        """A line in the access log, if there is one. A frame has the request id of its stream's handshake."""
+        if self._shared.access_log is not None:
+            found = (value for name, value in self._headers if name == b"x-request-id")
+            asked = (self._client, method, self._url, status, asked_bytes, sent_bytes, began_s)
+            self._shared.access_log.write(*asked, read_request_id(next(found, b"")))
 
     # Frames.
 
@@ -213,6 +245,8 @@ class Stream(asyncio.Protocol):
         octets = kind == Opcode.BINARY
         self._shared.counts.frames[self._policy, "binary" if octets else "text"] += 1
         reply = FrameCall(self, time.perf_counter())
+        if self._shared.access_log is not None:
+            reply = LoggedFrameCall(self, time.perf_counter(), method=kind.name, asked_bytes=len(message))
         self._due.append(reply)
         endpoint = self._shared.endpoint
         try:

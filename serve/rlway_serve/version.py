@@ -57,6 +57,7 @@ class LoadedVersion:
             self.runtime,
             self.decoder,
             self.metrics,
+            metrics.drifts.add(bundle.manifest),
             max_batch=settings.max_batch,
             capacity=settings.queue_capacity,
         )

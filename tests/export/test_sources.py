@@ -241,6 +241,7 @@ def test_observations_can_be_given(trigger: Path, tmp_path: Path) -> None:
     assert "note: " in done.stderr
     bundle = Bundle.open(tmp_path / "models/p/1")
     assert bundle.manifest.compared_over == "given"
+    assert bundle.manifest.observed[0].rows == 2500
     assert bundle.manifest.parity[0].observations == 2048
     assert Evidence.read(bundle.path / "parity.npz", bundle.manifest).inputs["observation"].min() >= 0
     assert "given for it" in (bundle.path / "README.md").read_text()

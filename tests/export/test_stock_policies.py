@@ -100,7 +100,7 @@ def test_the_manifest_tells_what_a_stock_policy_takes_and_gives(name: str, expor
     low, high = manifest.action.bounds()
     np.testing.assert_array_equal((low, high), (policy.action_spec.minimum, policy.action_spec.maximum))
     assert (manifest.noise, manifest.algorithm, manifest.env, manifest.notes) == (None, None, None, [])
-    assert manifest.compared_over == "sampled"
+    assert (manifest.compared_over, manifest.observed) == ("sampled", [])
     assert bool(manifest.state) == name.startswith("recurrent")
     assert all(row.passed and row.observations >= 2000 for row in manifest.parity)
     assert [row.batch_sizes for row in manifest.parity] == [[1, 7, 64], [1]]

@@ -15,9 +15,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.bundles import linear_policy
-from tests.servers import ACT, LANES, Server, act_request, get_request, running_server, wait_until
+from tests.servers import ACT, ANSWER_S, LANES, Server, act_request, get_request, running_server, wait_until
 
 BODY = {"observation": [1, 0, 0, 0]}
 
@@ -169,6 +171,31 @@ def test_the_access_log_has_one_json_line_per_request(guarded: Server) -> None:
     assert lines[0]["request_bytes"] == lines[1]["request_bytes"] > 0
     assert all(line["duration_ms"] >= 0 and line["peer"].startswith("127.0.0.1:") for line in lines)
     assert "-key" not in log.read_text()
+
+
+def test_the_access_log_has_a_line_per_frame(guarded: Server) -> None:
+    """Behind that of the stream's handshake, whose request id they share; refused frames and handshakes alike."""
+    log, path = Path(guarded.log).with_name("access"), "/v1/policies/linear/stream"
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+    url = f"ws://{guarded.host}:{guarded.port}{path}"
+    headers = {"authorization": "Bearer api-key", "x-request-id": "robot-7"}
+    frames: list[str | bytes] = [json.dumps(BODY), b"\0" * 32, "{"]
+    with connect(url, additional_headers=headers) as stream:
+        answers = []
+        for frame in frames:
+            stream.send(frame)
+            answers.append(stream.recv(ANSWER_S, decode=False))
+    with pytest.raises(InvalidStatus):
+        connect(url, additional_headers={"authorization": "Bearer wrong-key"}).close()
+    wait_until(lambda: len(log.read_text().splitlines()) == before + 5, "five lines")
+    lines = [json.loads(line) for line in log.read_text().splitlines()[before:]]
+    assert [line["method"] for line in lines] == ["GET", "TEXT", "BINARY", "TEXT", "GET"]
+    assert [line["status"] for line in lines] == [101, 200, 200, 400, 403]
+    assert [line["request_bytes"] for line in lines] == [None, *map(len, frames), None]
+    assert [line["response_bytes"] for line in lines[:4]] == [0, *map(len, answers)]
+    assert [line["request_id"] for line in lines] == ["robot-7"] * 4 + [None]
+    assert all(line["path"] == path and line["duration_ms"] >= 0 for line in lines)
+    assert all(line["peer"].startswith("127.0.0.1:") for line in lines)
 
 
 def test_the_access_log_may_be_moved_away(tmp_path: Path, log: Path) -> None:

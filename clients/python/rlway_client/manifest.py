@@ -64,6 +64,18 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         return not self.batch_difference
 
 
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the values of one input were like in the observations of the parity, inclusive.
+
+    Both ends are one number for every value of the input, or one per value in row-major order.
+    """
+
+    name: str
+    rows: int  # how many observations these are: others lie outside by chance in at least 2 of `rows` cases
+    minimum: float | list[float]
+    maximum: float | list[float]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`: all that a server or a robot must know to run the policy."""
 
@@ -84,6 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parity: list[Parity] = []
     # Where the observations of the parity come from: the trained policy's episodes, a file, or uniform draws.
     compared_over: Literal["visited", "given", "sampled"] = "visited"
+    observed: list[Observed] = []  # by input; empty where they were sampled, and in bundles of before this was noted
     measured: list[Measured] = []  # the SavedModel and every file; empty in bundles of before these were measured
     files: dict[str, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
     versions: dict[str, str] = {}
