@@ -1,7 +1,7 @@
 """Everything that callers do to a policy server, mixed, at a steady rate, and every answer checked.
 
-In:      a server's address, the policies `linear` (by hand: q = observation · W + b), `summing` (the same over the sum of
-         all that an episode has observed) and `broken` (which has no sound version).
+In:      a server's address, the policies `linear` (by hand: q = observation · W + b), `summing` (the same over the sum
+         of all that an episode has observed) and `broken` (which has no sound version).
 Out:     how often each kind of request was answered as it must be; a sentence for whatever else happened.
 
 Single requests, batches and raw rows through both lanes; requests that are refused, one kind for each status; episodes
@@ -35,7 +35,7 @@ OPTIONS = (
     *("--header-timeout-s", "2", "--episode-ttl-s", "30"),
 )
 ANSWER_S = 10.0
-MOST_FAULTS = 100
+MOST_FAULTS = 20  # that are told
 
 
 def octets(rows: int) -> bytes:
@@ -65,7 +65,15 @@ REFUSED: dict[int, list[bytes]] = {
         ask(b"12345", media_type=OCTETS),
         ask({"observation": ROW}, path=SUMMING),
     ],
-    431: [ask({"observation": ROW}, headers=("x-long: " + "x" * 40_000,))],
+    431: [
+        ask(
+            {"observation": ROW},
+            headers=(
+                *HEADERS,
+                "x-long: " + "x" * 70_000,
+            ),
+        )
+    ],
     503: [ask({"observation": ROW}, path="/v1/policies/broken/act")],
     504: [ask({"observation": ROW, "deadline_ms": 1e-6})],
 }
@@ -212,23 +220,23 @@ class Traffic:
         self._expect(f"refused with {status}", answered, status, body)
 
     async def _too_many(self, _: Wire) -> None:
-        """More rows at once than may wait: the first are answered and the last is refused."""
+        """More rows at once than may wait: the last, if not all, are refused."""
         async with self.connection() as wire:
             requests = 3
             wire.writer.write(ask(octets(QUEUE_CAPACITY // 2 + 1), media_type=OCTETS) * requests)
             statuses = [(await wire.answer())[0] for _ in range(requests)]
-        self._expect(
-            "refused with 429", (statuses[0], set(statuses) <= {200, 429}), (200, True), str(statuses).encode()
-        )
+        self._expect("refused with 429", statuses[-1], 429, str(statuses).encode())
+        self._expect("nothing but 200 and 429", {200, 429}, {200, 429, *statuses}, str(statuses).encode())
 
     async def _step(self, wire: Wire) -> None:
         """A whole short episode by id, which nobody asks for afterwards."""
         self._episodes += 1
+        episode = f"episode-{self._episodes}"
         total = np.zeros(4, np.float32)
         for i in range(self._random.randint(1, 5)):
             observation = self._observation()
             total += observation
-            step = {"observation": observation.tolist(), "episode": f"episode-{self._episodes}", "first": i == 0}
+            step = {"observation": observation.tolist(), "episode": episode, "first": i == 0}
             status, body = await wire.ask(ask(step, path=SUMMING))
             self._expect("episode's step", status == 200 and json.loads(body)["action"], best(total), body)
 
