@@ -139,8 +139,8 @@ async def soak(server: Server, traffic: Traffic, publisher: Publisher, options: 
         if not options.json and len(samples) % 6 == 0:
             latest = samples[-1]
             answered = sum(traffic.answered.values())
-            print(f"{latest.minutes:5.1f} min: {latest.resident_mb:.1f} MB, {latest.descriptors} descriptors, {answered:,} answers,"
-                  f" {traffic.faulty} faults", file=sys.stderr, flush=True)  # fmt: skip
+            so_far = f"{latest.resident_mb:.1f} MB, {latest.descriptors} descriptors, {answered:,} answers"
+            print(f"{latest.minutes:5.1f} min: {so_far}, {traffic.faulty} faults", file=sys.stderr, flush=True)
 
     tasks = [
         *(traffic.call(calls) for _ in range(CALLERS)),
