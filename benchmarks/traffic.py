@@ -198,7 +198,7 @@ class Traffic:
         self._expect("batch", status == 200 and json.loads(body)["actions"], [best(row) for row in rows], body)
 
     async def _raw(self, wire: Wire) -> None:
-        rows = np.array([self._observation() for _ in range(self._random.randint(1, 128))])
+        rows = np.array([self._observation() for _ in range(self._random.randint(1, MAX_BATCH))])
         status, body = await wire.ask(ask(rows.tobytes(), media_type=OCTETS))
         actions = np.frombuffer(body, "<i8").tolist() if status == 200 else body
         self._expect("raw rows", actions, [best(row) for row in rows])
