@@ -7,7 +7,8 @@ INSTALL := install --quiet --no-deps --no-build-isolation
 
 CODE := clients serve train export tests benchmarks demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
-	$(addprefix benchmarks/,serving.py overload.py swapping.py gpu.py plain_fastapi.py) demo.py
+	$(addprefix benchmarks/,rig.py serving.py wires.py overflow.py overload.py swapping.py peers.py soak.py traffic.py \
+	gpu.py plain_fastapi.py) demo.py
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
 	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py export.py)
 
@@ -54,6 +55,9 @@ format: setup  ## formats everything and mends what can be mended
 
 bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
+	PYTHONPATH=. .venv/bin/python benchmarks/wires.py
+	PYTHONPATH=. .venv/bin/python benchmarks/peers.py
+	PYTHONPATH=. .venv/bin/python benchmarks/overflow.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py
 	PYTHONPATH=. .venv/bin/python benchmarks/swapping.py
 	.venv-train/bin/python benchmarks/training.py
@@ -67,7 +71,7 @@ image:  ## the server's container image, with docker, podman or buildah (TARGET=
 	k8s/build-image $(TARGET)
 
 clean:  ## removes environments and caches; runs/ and models/ stay
-	rm -rf .venv .venv-train .tools dist
+	rm -rf .venv .venv-train .tools .peers dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 

@@ -142,10 +142,10 @@ static size_t read_answer(const char *text, size_t length, int *status)
     }
     const char *end = memmem(text, length, "\r\n\r\n", 4);
     if (!end) return 0;
-    const char *field = memmem(text, end - text, "ontent-length: ", 15);
+    const char *field = memmem(text, end - text, "ength: ", 7); /* of content-length, however it is spelt */
     if (!field) fail("an answer has no content-length");
     *status = atoi(text + 9);
-    size_t whole = end + 4 - text + atol(field + 15);
+    size_t whole = end + 4 - text + atol(field + 7);
     return length < whole ? 0 : whole;
 }
 
