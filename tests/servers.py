@@ -63,7 +63,7 @@ def running_server(models: Path, log: Path, *options: str, prefix: Sequence[str]
     with log.open("wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
         try:
             ready = _first_line(process, log)
-            host, _, port = ready["url"].removeprefix("http://").rpartition(":")
+            host, _, port = ready["url"].partition("://")[2].rpartition(":")
             yield Server(process, ready["url"], host, int(port), ready["policies"], log)
         finally:
             if process.poll() is None:
