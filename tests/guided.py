@@ -73,7 +73,7 @@ def main() -> None:
             print(json.dumps(report | {"covered": int(covered[-1]) if covered else 0}), flush=True)
             if done.returncode:
                 failed = True
-                print(done.stderr[-6000:], file=sys.stderr)
+                print(done.stdout[-4000:], done.stderr[-1500:], file=sys.stderr)
     sys.exit(failed)
 
 

@@ -30,7 +30,7 @@ from rlway_client.specs import TensorSpec
 from rlway_serve.app import create_app
 from rlway_serve.bodies import BodyBudget
 from rlway_serve.call import Call
-from rlway_serve.decoder import ActDecoder
+from rlway_serve.decoder import NOT_READ, ActDecoder
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.envelope import Envelope
 from rlway_serve.episodes import Episodes
@@ -41,7 +41,7 @@ from rlway_serve.keys import Keys
 from rlway_serve.metrics import Metrics
 from rlway_serve.observation import ObservationForm
 from rlway_serve.repository import Repository
-from rlway_serve.response import Response
+from rlway_serve.response import OCTETS, Response
 from rlway_serve.routes import HotRoutes
 from rlway_serve.settings import Settings
 from rlway_serve.stream import Frames
@@ -90,7 +90,9 @@ class Lanes:
         repository = Repository(settings, metrics)
         repository.load()
         budget = BodyBudget(settings.max_buffered_bytes)
-        self._endpoint = Endpoint(repository, Keys(settings), budget, self._new_episodes())
+        self._endpoint = Endpoint(
+            repository, Keys(settings), budget, self._new_episodes(), None, settings.max_json_bytes
+        )
         frames = Frames(self._endpoint, settings)
         routes = HotRoutes(self._endpoint, settings, None, frames)
         app = Envelope(create_app(self._endpoint, Exposition(metrics), settings), None)
@@ -154,9 +156,15 @@ def check_requests(lanes: Lanes, data: bytes) -> None:
         return
     hot, asgi = (b"POST " + ACT.encode() + query + b" HTTP/1.1\r\n" + rest for query in (b"", b"?x=1"))
     whole = lanes.exchange([hot])
-    assert lanes.exchange(split(hot, places)) == whole
+    assert lanes.exchange(split(hot, places)).startswith(_certain(whole))
     assert lanes.exchange([asgi]) == whole
     assert not re.search(rb"HTTP/1\.1 5(?!04)", whole)
+
+
+def _certain(answers: bytes) -> bytes:
+    """Without the 400 that a broken request ends with: in time, its headers may be answered before it is seen to be."""
+    before, _, last = answers.rpartition(b"HTTP/1.1 ")
+    return before if last.startswith(b"400 ") and b"\r\nconnection: close\r\n" in last else answers
 
 
 def check_frames(lanes: Lanes, data: bytes) -> None:
@@ -173,7 +181,8 @@ def check_frames(lanes: Lanes, data: bytes) -> None:
     head, end, whole = lanes.exchange([handshake, rest]).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
     assert end
-    cut = lanes.exchange([handshake, *split(rest, data[1:5])]).partition(b"\r\n\r\n")[2]
+    packets = [handshake, *split(rest, data[1:5])] if data[5] % 3 else [handshake + rest]
+    cut = lanes.exchange(packets).partition(b"\r\n\r\n")[2]
     few, many = sorted((_received(whole), _received(cut)), key=lambda both: len(both[0]))
     assert many[0][: len(few[0])] == few[0]
     assert few[1] or many[1] or len(few[0]) == len(many[0]), "answers are missing"
@@ -223,13 +232,13 @@ class Bodies:
         if len(data) < 2:
             return
         manifest, decoder, form = self._known[data[0] % len(self._known)]
-        media_type = (b"application/json", b"", b"application/octet-stream")[data[1] % 3]
+        media_type = (b"application/json", b"", OCTETS)[data[1] % 3]
         body = data[2:]
         try:
             expected = read(manifest, self._settings, media_type, body)
         except Unclear:
             return
-        plain = decoder.decode_plain(media_type, body, _no_reply)
+        plain = _read_plain(decoder, media_type, body)
         try:
             call = decoder.decode(media_type, body, _no_reply)
             status = 422 if decoder.faults(call) else 200
@@ -238,17 +247,27 @@ class Bodies:
         where = f"{manifest.policy}: {status}, expected {expected}"
         if status != 200:
             assert status in expected.refusals, where
-            assert plain is None or decoder.faults(plain), where
+            assert plain is None or form.not_finite(plain, 1, False), where
             return
         assert not expected.refusals, where
         assert (call.rows, call.batched) == (expected.rows, expected.batched), where
-        for read_call in (call, plain):
-            if read_call is None:
+        for observations in (call.observations, plain):
+            if observations is None:
                 continue
-            for name, values in form.stack([read_call.observations]).items():
+            for name, values in form.stack([observations]).items():
                 assert np.array_equal(values, expected.observations[name].reshape(values.shape)), where
         if plain is not None:
             assert _asks_nothing_else(call), where
+
+
+def _read_plain(decoder: ActDecoder, media_type: bytes, body: bytes) -> Any:
+    """The observation, where the quick reader takes the body; else None."""
+    if media_type == OCTETS or len(body) > decoder.plain_bytes:
+        return None
+    try:
+        return decoder.decode_plain(body).observation
+    except NOT_READ:
+        return None
 
 
 def _asks_nothing_else(call: Call) -> bool:
