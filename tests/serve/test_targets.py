@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 
+from rlway_client.errors import BundleInvalid
+from rlway_client.manifest import decode_manifest
 from tests.guided import TARGETS
-from tests.targets import Bodies, open_target, split
+from tests.targets import Bodies, Bundles, open_target, split
 
 CHANGES = 150
 
@@ -27,6 +31,20 @@ def test_promises_hold_near_what_is_sound(target: str) -> None:
             if not data:
                 break
         check(bytes(data))
+
+
+@pytest.mark.parametrize("part", ["observation", "action", "noise", "outputs"])
+def test_a_manifest_of_impossible_tensors_is_refused_in_a_sentence(tmp_path: Path, part: str) -> None:
+    """A dimension beyond any memory, as a damaged byte makes it."""
+    bundles = Bundles(tmp_path)
+    manifest = json.loads(bundles.manifest)
+    for size in (2**63, 2**62, 2**30, 2**20):
+        spec = manifest[part][0] if isinstance(manifest[part], list) else manifest[part]
+        spec["shape"] = [size]
+        bundles.check_manifest(json.dumps(manifest).encode())
+    with pytest.raises(BundleInvalid, match="elements"):
+        spec["shape"] = [2**40]
+        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
 
 
 def test_packets_are_the_whole() -> None:
