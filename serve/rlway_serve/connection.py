@@ -131,6 +131,7 @@ class Connection(HttpToolsProtocol):
         self._last = False  # no request is taken any more
         self._closing = False  # closes once nothing is due
         self._unsent_bytes = 0  # when it was last looked whether the peer is idle
+        self._successor: asyncio.Protocol | None = None  # which reads what follows
         self._lingers = True  # after an answer that the peer may not expect
         self._patience: Patience  # from the first moment of the connection
 
@@ -291,6 +292,8 @@ class Connection(HttpToolsProtocol):
             data = self._parse(data[:piece_bytes]) + data[piece_bytes:]
             if data:
                 data = self._ask_known(data)
+        if self._successor is not None:
+            self._successor.data_received(data)
         if self._reading and not self._held:
             self._patience.wait_for(self._number, self._in_headers)
         else:
