@@ -57,13 +57,13 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running_server(models: Path, log: Path, *options: str) -> Iterator[Server]:
-    """A server on a free port; its log goes to a file. It is gone on leaving."""
-    command = [str(RLWAY), "serve", str(models), "--port", "0", "--json", *options]
+def running_server(models: Path, log: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
+    """A server on a free port; its log goes to a file. It is gone on leaving. `prefix` is a command that runs it."""
+    command = [*prefix, str(RLWAY), "serve", str(models), "--port", "0", "--json", *options]
     with log.open("wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
         try:
             ready = _first_line(process, log)
-            host, _, port = ready["url"].removeprefix("http://").rpartition(":")
+            host, _, port = ready["url"].partition("://")[2].rpartition(":")
             yield Server(process, ready["url"], host, int(port), ready["policies"], log)
         finally:
             if process.poll() is None:

@@ -20,17 +20,13 @@ from starlette.requests import ClientDisconnect
 from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, RlwayError
 from rlway_serve import __version__
 from rlway_serve.bodies import Hold
-from rlway_serve.decoder import ActOptions
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.exposition import Exposition
-from rlway_serve.observation import ObservationForm
+from rlway_serve.openapi import describe
 from rlway_serve.policy import ServedPolicy
-from rlway_serve.repository import Repository
 from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
 from rlway_serve.settings import Settings
 from rlway_serve.tracing import TRACE_HEADERS
-
-PROBLEM_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 431, 500, 503, 504)  # of the act route
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +51,7 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         )
     repository = endpoint.repository
 
-    @app.post("/v1/policies/{policy}/act", summary="Actions for observations", openapi_extra=_act_schema(repository))
+    @app.post("/v1/policies/{policy}/act", summary="Actions for observations")
     async def act(policy: str, request: Request) -> HttpResponse:
         """One `observation` gives one `action`; several `observations` give as many `actions`, in order.
 
@@ -64,7 +60,7 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         _check_key(endpoint, request, repository.find(policy))  # first: a stranger learns no policy's name
         return await _act(repository[policy], request)
 
-    @app.post("/act", summary="The same for the default policy", openapi_extra=_act_schema(repository))
+    @app.post("/act", summary="The same for the default policy")
     async def act_default(request: Request) -> HttpResponse:
         _check_key(endpoint, request, repository.default)
         if repository.default is None:
@@ -123,6 +119,7 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         endpoint.keys.check_admin(_authorization(request))
         return HttpResponse(await exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    describe(app, repository, endpoint.keys)
     return app
 
 
@@ -205,61 +202,3 @@ async def _on_bug(request: Request, error: Exception) -> HttpResponse:
     internal = new_internal_error()
     log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
     return _to_http(problem_response(internal))
-
-
-def _act_schema(repository: Repository) -> dict[str, Any]:
-    """The act route for the OpenAPI document, with an example that this server answers."""
-    policy = next((policy for policy in (repository.default, *repository) if policy and policy.ready), None)
-    form = ObservationForm(policy.manifest.observation) if policy else None
-    example: Any = form.example if form else 0
-    _, components = msgspec.json.schema_components([ActOptions], ref_template="#/$defs/{name}")
-    options = components["ActOptions"]["properties"]
-    options["explore"] = {
-        "description": "exactly one of epsilon, temperature (discrete) or sigma (continuous)",
-        "type": "object",
-        "properties": {name: {"type": "number", "minimum": 0} for name in ("epsilon", "temperature", "sigma")},
-    }
-    request = {
-        "observation": {"description": "one observation, nested as its shape"},
-        "observations": {"description": "several observations", "type": "array", "minItems": 1},
-    }
-    reply = {
-        "action": {"description": "the action for `observation`"},
-        "actions": {"description": "the actions for `observations`", "type": "array"},
-        "version": {"description": "the version of the policy that acted", "type": "integer"},
-        "outputs": {"description": "what `outputs` asked for, by name", "type": "object"},
-    }
-    problem = {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"description": "one sentence: subject, expected, got", "type": "string"},
-        "errors": {"description": "every fault by its path", "type": "array"},
-    }
-    observations = _octets(f"rows of {form.label if form else 'the observation'}, little-endian")
-    actions = _octets(f"rows of {policy.manifest.action.label if policy else 'the action'}, little-endian")
-    problems = {"description": "A problem (RFC 9457)", "content": {"application/problem+json": _object(problem)}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": _object(request | options) | {"example": {"observation": example}},
-                "application/octet-stream": observations,
-            },
-        },
-        "responses": {
-            "200": {
-                "description": "The action",
-                "content": {"application/json": _object(reply), "application/octet-stream": actions},
-            },
-            **{str(status): problems for status in PROBLEM_STATUSES},
-        },
-    }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"schema": {"type": "object", "properties": properties}}
-
-
-def _octets(description: str) -> dict[str, Any]:
-    return {"schema": {"type": "string", "format": "binary", "description": description}}

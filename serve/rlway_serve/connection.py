@@ -134,6 +134,8 @@ class Connection(HttpToolsProtocol):
         self._half_closed = False  # by the peer, behind what is held
         self._last = False  # no request is taken any more
         self._closing = False  # closes once nothing is due
+        self._unsent_bytes = 0  # when it was last looked whether the peer is idle
+        self._successor: asyncio.Protocol | None = None  # which reads what follows
         self._lingers = True  # after an answer that the peer may not expect
         self._patience: Patience  # from the first moment of the connection
 
@@ -294,6 +296,8 @@ class Connection(HttpToolsProtocol):
             data = self._parse(data[:piece_bytes]) + data[piece_bytes:]
             if data:
                 data = self._ask_known(data)
+        if self._successor is not None:
+            self._successor.data_received(data)
         if self._reading and not self._held:
             self._patience.wait_for(self._number, self._in_headers)
         else:
@@ -404,10 +408,13 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _close_if_idle(self) -> bool:
-        """Closes unless answers are due; returns whether this has to be asked again."""
-        if self.slots or self._asgi_open:
+        """Closes unless answers are due that the peer takes; returns whether this has to be asked again."""
+        unsent_bytes, unsent_before = self.transport.get_write_buffer_size(), self._unsent_bytes
+        self._unsent_bytes = unsent_bytes
+        takes_none = unsent_bytes > 0 and unsent_bytes == unsent_before
+        if (self.slots or self._asgi_open) and not takes_none:
             return True
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        if self.transport.is_closing() or unsent_bytes:
             self.transport.abort()  # the peer does not read
             return False
         self.transport.close()

@@ -67,7 +67,8 @@ class ModelsFolder:
     def _read(self, name: str) -> Folder | None:
         path = self.path / name
         known = self._folders.get(name)
-        stamp, labels_stamp = stamp_of(path), stamp_of(path / LABELS_FILE)
+        stamp = stamp_of(path)
+        labels_stamp: Stamp | None = stamp_of(path / LABELS_FILE)
         if known and (stamp, labels_stamp) == (known.stamp, known.labels_stamp):
             return known
         try:
@@ -76,8 +77,11 @@ class ModelsFolder:
             return None
         except OSError:  # out of reach, which says nothing of what it holds
             return known
-        found = Found(versions, *read_labels(path / LABELS_FILE))
-        return Folder(if_settled(stamp), if_settled(labels_stamp), found)
+        try:
+            labels, fault = read_labels(path / LABELS_FILE)
+        except OSError as error:  # read again the next time, changed or not
+            labels, fault, labels_stamp = None, f"{LABELS_FILE}: cannot be read: {error.strerror}.", None
+        return Folder(if_settled(stamp), if_settled(labels_stamp), Found(versions, labels, fault))
 
 
 def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
@@ -86,8 +90,6 @@ def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
         return msgspec.json.decode(path.read_bytes(), type=LabelMap), ""
     except FileNotFoundError:
         return {}, ""
-    except OSError as error:
-        return None, f"{path.name}: cannot be read: {error.strerror}."
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return None, f'{path.name}: expected version numbers by label, such as {{"stable": 3}}: {error}.'
 
@@ -101,7 +103,7 @@ def stamp_of(path: Path) -> Stamp:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def if_settled(stamp: Stamp) -> Stamp | None:
+def if_settled(stamp: Stamp | None) -> Stamp | None:
     """The stamp, unless it is so young that a further change may come under the same time."""
     return stamp if not stamp or time.time_ns() - stamp[2] > SETTLED_S * 1e9 else None
 

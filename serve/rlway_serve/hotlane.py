@@ -162,8 +162,8 @@ class HotLane(Connection):
         if policy is not None and method == b"GET" and not (self._last or self.slots or self._asgi_open):
             upgrade = [value.lower() for name, value in self.headers if name == b"upgrade"]
             if upgrade == [b"websocket"]:
-                self._become_stream(policy, rest)
-                return b""
+                self._become_stream(policy)
+                return rest
         if method == b"CONNECT" or self._last:
             self.send_400_response("a proxy's request")
             return b""
@@ -174,15 +174,14 @@ class HotLane(Connection):
         self._reading = False
         return b"\r\n".join(lines) + rest
 
-    def _become_stream(self, policy: str, rest: bytes) -> None:
+    def _become_stream(self, policy: str) -> None:
         self._last = True
         self._reading = False
         self._patience.end()
         self.connections.discard(self)
         stream = Stream(self.routes.frames, policy, self.transport, self.server_state, self.headers)
         stream.open(self.url)
-        if rest:
-            stream.data_received(rest)
+        self._successor = stream
 
     def _enter_asgi(self) -> None:
         headers = self.headers

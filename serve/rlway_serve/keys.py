@@ -46,6 +46,11 @@ class Keys:
         """`callback` is called after the keys were read again."""
         self._on_change.append(callback)
 
+    @property
+    def needed_for_admin(self) -> bool:
+        """Whether one has to be shown for what only administrators may see."""
+        return bool(self._admin)
+
     def reload(self) -> None:
         """Reads the files again."""
         try:

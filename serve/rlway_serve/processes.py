@@ -7,8 +7,6 @@ Refuses: what `server` refuses, in one process as in several.
 
 from __future__ import annotations
 
-import logging
-import resource
 import signal
 import tempfile
 from collections.abc import Callable
@@ -19,14 +17,12 @@ from typing import Any
 import msgspec
 
 from rlway_client.errors import UsageError
+from rlway_serve.descriptors import allow_connections
 from rlway_serve.ports import reserved_port
 from rlway_serve.settings import Settings
 from rlway_serve.workers import Link, Workers
 
-OTHER_FILES = 256  # besides connections
 KILL_AFTER_S = 5.0  # when a worker has not ended that long after its drain
-
-log = logging.getLogger(__name__)
 
 
 class Facts(msgspec.Struct):
@@ -39,7 +35,7 @@ class Facts(msgspec.Struct):
 def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
     """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
     _ignore_hangups()
-    _allow_connections(settings.max_connections)
+    settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections))
     if settings.workers == 1:
         from rlway_serve.server import serve as serve_here
 
@@ -72,18 +68,6 @@ def _ignore_hangups() -> None:
     """Until the server runs and listens to SIGHUP, which would end the process."""
     with suppress(ValueError):  # not in the main thread, where signals are none of ours
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _allow_connections(count: int) -> None:
-    """Raises this process's limit of open files as far as it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + OTHER_FILES
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
-    if granted < wanted:
-        log.warning("--max-connections %d: the system allows %d open files only.", count, granted)
 
 
 def _meeting_place() -> tempfile.TemporaryDirectory[str]:

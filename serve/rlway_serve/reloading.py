@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlway_client.errors import UsageError
+from rlway_serve.descriptors import are_exhausted
 from rlway_serve.settings import Settings
 
 POLL_S = 1.0
@@ -31,7 +32,10 @@ class Watched(NamedTuple):
 
 
 class Reloader:
-    """Looks at the files once a second; an unfinished change is found again, since its files change once more."""
+    """Looks at the files once a second; an unfinished change is found again, since its files change once more.
+
+    While no file can be opened, nothing is read, and what was there before stays.
+    """
 
     def __init__(self, watched: list[Watched], on_hangup: list[Callable[[], None]]) -> None:
         self._on_hangup = on_hangup  # what SIGHUP calls besides
@@ -45,7 +49,7 @@ class Reloader:
             loop.call_later(POLL_S, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        for i, (files, reload, before) in enumerate(self._watched):
+        for i, (files, reload, before) in enumerate([] if are_exhausted() else self._watched):
             if (now := _signature(files)) != before:
                 self._watched[i] = (files, reload, now)
                 reload()

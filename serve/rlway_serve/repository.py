@@ -12,7 +12,9 @@ over between two requests, and a version that cannot be loaded is reported once 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +22,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rlway_client.errors import BundleInvalid, NotFound, UsageError
+from rlway_serve.descriptors import are_exhausted
 from rlway_serve.events import RepositoryEvents
 from rlway_serve.folder import Found, ModelsFolder, stamp_of_all
 from rlway_serve.loader import Key, Loaded, Loader
@@ -53,7 +56,7 @@ class Repository:
         self._watchers: list[Callable[[], object]] = []
         self._watching = False
         self._ending = threading.Event()
-        self._reported: dict[str, str] = {}  # the last report on a policy's labels or, under "", on the folder
+        self._reported: dict[str, str] = {}  # the last report on a policy's labels, a version or, under "", the folder
         metrics.watch(RepositoryEvents(self))
 
     def __iter__(self) -> Iterator[ServedPolicy]:
@@ -137,6 +140,9 @@ class Repository:
         known: Seen | None = None
         while not self._ending.wait(self._settings.poll_s):
             self._loader.make_room()
+            if are_exhausted():
+                self._report("", f"{self._settings.models}: cannot be read: {os.strerror(errno.EMFILE)}.")
+                continue
             try:
                 seen = Seen(self._folder.scan(), self._find_mended())
             except OSError as error:  # a file system that is away for a while; what is loaded goes on
@@ -212,8 +218,11 @@ class Repository:
     def _take(self) -> None:
         for loaded in self._loader.take():
             fault = self._adopt(loaded)
-            if fault is not None:
+            name, version = loaded.key
+            if fault is not None and fault.stamp:
                 log.error("%s Not served.", fault)
+            else:
+                self._report(f"{name}/{version}", f"{fault} Not served." if fault else "")  # tried again and again
 
     def _adopt(self, loaded: Loaded[LoadedVersion]) -> VersionUnsound | None:
         """Takes a version that has been loaded, or gives back why it could not be."""
@@ -255,3 +264,5 @@ class Repository:
         if fault and fault != self._reported.get(subject):
             log.error("%s", fault)
         self._reported[subject] = fault
+        if not fault:
+            del self._reported[subject]

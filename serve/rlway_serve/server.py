@@ -19,6 +19,7 @@ from types import FrameType
 
 import uvicorn
 
+from rlway_serve.acceptor import Acceptor
 from rlway_serve.access import AccessLog
 from rlway_serve.app import create_app
 from rlway_serve.bodies import BodyBudget
@@ -69,9 +70,10 @@ def serve(
         frames = Frames(endpoint, settings, access_log)
         metrics.watch(frames.counts)
         routes = HotRoutes(endpoint, settings, access_log, frames)
+        lane: type[HotLane] = type("BoundHotLane", (HotLane,), {"routes": routes})
         config = uvicorn.Config(
             Envelope(create_app(endpoint, exposition, settings), access_log),
-            http=type("BoundHotLane", (HotLane,), {"routes": routes}),
+            http=lane,
             ws="none",
             loop="uvloop",
             lifespan="off",
@@ -86,7 +88,7 @@ def serve(
         host, port = listener.getsockname()[:2]
         address = f"[{host}]" if ":" in host else host
         url = f"{'https' if tls else 'http'}://{address}:{port}"
-        server = Server(config, endpoint, exposition, reloader, parent, lambda: on_ready(repository, url))
+        server = Server(config, lane, endpoint, exposition, reloader, parent, lambda: on_ready(repository, url))
         server.run(sockets=[listener])
         repository.close()
         if tracing is not None:
@@ -99,6 +101,7 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
+        lane: type[HotLane],
         endpoint: Endpoint,
         exposition: Exposition,
         reloader: Reloader,
@@ -106,6 +109,7 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._lane = lane
         self._endpoint = endpoint
         self._exposition = exposition
         self._reloader = reloader
@@ -119,10 +123,20 @@ class Server(uvicorn.Server):
         await self._exposition.start()
         if self._parent is not None:
             loop.add_reader(self._parent, self._on_parent_gone)
-        await super().startup(sockets)
+        await super().startup([])
+        self.servers = [self._take_connections(listener) for listener in sockets or []]  # type: ignore[misc]
         gc.collect()
         gc.freeze()  # what was loaded stays: looking through it again and again would delay answers
         self._on_ready()
+
+    def _take_connections(self, listener: socket.socket) -> Acceptor:
+        settings, served = self._lane.routes.settings, self.server_state.connections
+
+        def make_protocol() -> HotLane:
+            return self._lane(self.config, self.server_state, self.lifespan.state)
+
+        limits = (settings.max_connections, settings.header_timeout_s)
+        return Acceptor(listener, make_protocol, served, self.config.ssl, *limits)
 
     def _on_parent_gone(self) -> None:
         assert self._parent is not None

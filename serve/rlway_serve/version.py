@@ -9,7 +9,9 @@ Nothing unloads a version by force: once the policy has let go of it, it lasts a
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import BundleInvalid
 from rlway_serve.batcher import Batcher
 from rlway_serve.decoder import ActDecoder
+from rlway_serve.descriptors import for_want_of_files
 from rlway_serve.devices import open_runtime
 from rlway_serve.folder import Stamp, stamp_of, stamp_of_all
 from rlway_serve.metrics import Metrics
@@ -31,6 +34,8 @@ log = logging.getLogger(__name__)
 
 class VersionUnsound(BundleInvalid):
     """`reason` is `manifest`, `damaged`, `model`, `unreadable` or `internal`; `stamp` is of the files that were tried.
+
+    An empty stamp is that of a version which could not be read for want of open files, and is to be tried again.
 
     `detail` is the sentence for callers, who need not know where on this machine the models are.
     """
@@ -93,10 +98,13 @@ def load_version(path: Path, settings: Settings, metrics: Metrics) -> LoadedVers
 def _unsound(reason: str, path: Path, files: Stamp) -> Iterator[None]:
     try:
         yield
-    except BundleInvalid as error:
-        raise VersionUnsound(reason, str(error), path, files) from error
-    except OSError as error:
-        raise VersionUnsound("unreadable", f"{path}: cannot be read: {error.strerror}.", path, files) from error
     except Exception as error:
+        if for_want_of_files(error):
+            sentence = f"{path}: cannot be read: {os.strerror(errno.EMFILE)}; tried again once some are closed."
+            raise VersionUnsound("unreadable", sentence, path, ()) from error
+        if isinstance(error, BundleInvalid):
+            raise VersionUnsound(reason, str(error), path, files) from error
+        if isinstance(error, OSError):
+            raise VersionUnsound("unreadable", f"{path}: cannot be read: {error.strerror}.", path, files) from error
         log.exception("%s: loading failed", path)
         raise VersionUnsound("internal", f"{path}: loading failed; the log has the cause.", path, files) from error

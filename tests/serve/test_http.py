@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import select
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bundles import linear_policy
-from tests.servers import ACT, LANES, PROBLEM, Server, act_request, get_request, running_server
+from tests.servers import ACT, LANES, PROBLEM, Server, act_request, get_request, running_server, wait_until
 
 LEFT, RIGHT = [1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0]
 ACTIONS = [0, 1, 1, 0, 1]  # what the next are answered, so that an answer out of order shows
@@ -271,6 +273,30 @@ def test_a_connection_that_never_asks_is_closed(impatient: Server) -> None:
     """Idle from the start is idle: such connections would use up the server's file descriptors."""
     with impatient.connect() as wire:
         assert wire.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [act_request({"observations": [LEFT] * 4000}), get_request("/v1/policies/linear") * 50],
+    ids=["hot", "asgi"],
+)
+def test_who_takes_no_answers_is_not_waited_for(impatient: Server, request_bytes: bytes) -> None:
+    """A peer that asks, and reads nothing of what it is sent, loses its connection like one that is idle."""
+    process = psutil.Process(impatient.process.pid)
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect((impatient.host, impatient.port))
+        peer.setblocking(False)
+        port = peer.getsockname()[1]
+        with suppress(OSError):
+            while select.select([], [peer], [], KEEP_ALIVE_S / 2)[1]:
+                peer.send(request_bytes)
+
+        def is_gone() -> bool:
+            return all(held.raddr.port != port for held in process.net_connections("tcp") if held.raddr)
+
+        wait_until(is_gone, "the connection to be closed")
+    assert impatient.ask(act_request(BODIES[0])).status == 200
 
 
 @pytest.mark.parametrize("lanes", [("hot",), ("query",), ("hot", "query"), ("query", "hot")], ids="-".join)

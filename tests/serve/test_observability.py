@@ -106,7 +106,8 @@ def test_the_schema_describes_the_act_route(linear: Server) -> None:
     operation = schema["paths"]["/v1/policies/{policy}/act"]["post"]
     content = operation["requestBody"]["content"]
     assert set(content) == {"application/json", "application/octet-stream"}
-    properties = content["application/json"]["schema"]["properties"]
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/ActRequest"}
+    properties = schema["components"]["schemas"]["ActRequest"]["properties"]
     assert {"observation", "observations", "explore", "seed", "outputs", "version", "deadline_ms"} <= set(properties)
     assert linear.ask(act_request(content["application/json"]["example"])).status == 200
     assert {"/act", "/v1/policies", "/v1/policies/{policy}", "/healthz", "/readyz", "/metrics"} <= set(schema["paths"])
@@ -116,7 +117,8 @@ def test_the_schema_says_what_is_answered(linear: Server) -> None:
     """The act route's answers are described, not only its requests."""
     schema = httpx.get(f"{linear.url}/openapi.json").json()
     responses = schema["paths"]["/v1/policies/{policy}/act"]["post"]["responses"]
-    assert "action" in str(responses["200"]["content"]["application/json"])
+    assert responses["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ActAnswer"}
+    assert {"action", "actions", "version"} <= set(schema["components"]["schemas"]["ActAnswer"]["properties"])
     assert {"400", "404", "422"} <= set(responses)
 
 

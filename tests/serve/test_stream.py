@@ -57,6 +57,28 @@ def test_a_text_frame_is_answered_as_a_post(linear: Server, stream: ClientConnec
         assert stream.recv(ANSWER_S) == posted.decode()
 
 
+def test_frames_may_follow_the_handshake_at_once(linear: Server) -> None:
+    """Who does not wait for the server's part of it loses none, however many come in the same packet."""
+    handshake = get_request(
+        STREAM,
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
+    )
+    frames = b"".join(b"\x82\x90" + bytes(4) + row.tobytes() for row in ROWS)
+    with linear.connect() as wire:
+        wire.send(handshake + frames)
+        received = b""
+        while len(received.partition(b"\r\n\r\n")[2]) < 10 * len(ROWS):
+            data = wire.socket.recv(65536)
+            assert data, received
+            received += data
+    head, _, answers = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert [answers[at + 2] for at in range(0, len(answers), 10)] == EXPECTED
+
+
 def test_binary_frames_are_raw_rows(stream: ClientConnection) -> None:
     """One row or several give raw actions; what fits no rows is a problem in a text frame."""
     for n in (1, 7, 300):

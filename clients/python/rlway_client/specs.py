@@ -25,6 +25,7 @@ DTYPES = (
     "float32",
     "float64",
 )
+MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
 
 
@@ -63,6 +64,8 @@ class TensorSpec(msgspec.Struct, frozen=True):
             raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if not all(n >= 1 for n in self.shape):
             raise ValueError(f"shape {list(self.shape)} has a dimension below 1")
+        if self.size > MAX_ELEMENTS:
+            raise ValueError(f"shape {list(self.shape)} has more than {MAX_ELEMENTS} elements")
 
     @property
     def size(self) -> int:

@@ -1,0 +1,184 @@
+"""Reads the body of an act request once more, slowly: with json and numpy, and the rules as the documentation has them.
+
+In:      a manifest, limits, a media type and a body.
+Out:     `Reading`: the statuses with which it may be refused, or what it asks.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlway_client.errors import SpecViolated
+from rlway_client.exploration import Explore, check_explore
+from rlway_client.manifest import Manifest
+from rlway_client.parity import Arrays
+from rlway_client.specs import TensorSpec
+from rlway_serve.settings import Settings
+
+OPTIONS = ("explore", "seed", "outputs", "version", "label", "deadline_ms", "episode", "first")
+WAYS = ("epsilon", "temperature", "sigma")
+
+
+class Unclear(Exception):
+    """A number that one reader may take for whole and another may not, such as 1.0 or 1e2."""
+
+
+class Reading(NamedTuple):
+    """`refusals` is empty where the request is to be answered."""
+
+    refusals: set[int]
+    rows: int = 0
+    batched: bool = False
+    observations: Arrays = {}  # noqa: RUF012
+
+
+def read(manifest: Manifest, settings: Settings, media_type: bytes, body: bytes) -> Reading:
+    """What the documentation says of this request."""
+    base = media_type.partition(b";")[0].strip().lower()
+    if base == b"application/octet-stream":
+        return _read_octets(manifest, settings, body)
+    if base not in (b"application/json", b""):
+        return Reading({415})
+    if len(body) > settings.max_json_bytes:
+        return Reading({413})
+    try:
+        request = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits))
+    except (ValueError, RecursionError):
+        return Reading({400})
+    if not isinstance(request, dict):
+        return Reading({400})
+    given = [name for name in ("observation", "observations") if name in request]
+    refusals = _option_refusals(manifest, request)
+    if len(given) != 1:
+        refusals.add(400)
+    for name in given:
+        rows = request[name] if name == "observations" else [request[name]]
+        if not isinstance(rows, list) or not rows:
+            refusals.add(422)
+        elif len(rows) > settings.max_rows:
+            refusals.add(413)
+        elif not all(_fits(row, manifest.observation) for row in rows):
+            refusals.add(422)
+    if refusals:
+        return Reading(refusals)
+    rows = request["observations"] if given == ["observations"] else [request["observation"]]
+    observations = {
+        spec.name: np.array([_leaf(row, spec) for row in rows]).astype(spec.numpy_dtype)
+        for spec in manifest.observation
+    }
+    return Reading(set(), len(rows), given == ["observations"], observations)
+
+
+def _read_octets(manifest: Manifest, settings: Settings, body: bytes) -> Reading:
+    row_bytes = sum(spec.row_bytes for spec in manifest.observation)
+    if not body or len(body) % row_bytes:
+        return Reading({422})
+    rows = len(body) // row_bytes
+    if rows > settings.max_rows:
+        return Reading({413})
+    values: dict[str, list[Any]] = {spec.name: [] for spec in manifest.observation}
+    at = 0
+    for _ in range(rows):
+        for spec in manifest.observation:
+            values[spec.name].append(
+                np.frombuffer(body[at : at + spec.row_bytes], spec.numpy_dtype).reshape(spec.shape)
+            )
+            at += spec.row_bytes
+    observations = {name: np.array(value) for name, value in values.items()}
+    finite = all(np.isfinite(value).all() for value in observations.values())
+    return Reading(set() if finite else {422}, rows, True, observations)
+
+
+def _option_refusals(manifest: Manifest, request: dict[str, Any]) -> set[int]:
+    sound: dict[str, Any] = {
+        "explore": lambda v: isinstance(v, dict) and all(k in WAYS and (w is None or _number(w)) for k, w in v.items()),
+        "seed": lambda v: _whole(v) and 0 <= v < 2**63,
+        "version": _whole,
+        "label": lambda v: isinstance(v, str),
+        "deadline_ms": lambda v: _number(v) and v > 0,
+        "episode": lambda v: isinstance(v, str) and 1 <= len(v) <= 128,
+    }
+    refusals = set()
+    for name, value in request.items():
+        if name in ("observation", "observations"):
+            continue
+        if name == "outputs":
+            right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        elif name == "first":
+            right = isinstance(value, bool)
+        else:
+            right = name in OPTIONS and (value is None or bool(sound[name](value)))
+        if not right:
+            refusals.add(400)
+    if refusals:
+        return refusals | {422}  # whichever is found first
+    if request.get("explore") is not None:
+        try:
+            check_explore(Explore(**request["explore"]), manifest.action, manifest.noise)
+        except SpecViolated:
+            refusals.add(422)
+    known = {spec.name for spec in manifest.outputs}
+    if not known.issuperset(request.get("outputs", [])):
+        refusals.add(422)
+    return refusals
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    if isinstance(value, float) and value % 1 == 0:
+        raise Unclear
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64
+
+
+def _fits(row: Any, specs: list[TensorSpec]) -> bool:
+    if len(specs) == 1 and not specs[0].path:
+        return _tensor_fits(row, specs[0], specs[0].shape)
+    tree: dict[str, Any] = {}
+    for spec in specs:
+        branch = tree
+        for key in spec.path[:-1]:
+            branch = branch.setdefault(key, {})
+        branch[spec.path[-1]] = spec
+    return _object_fits(row, tree)
+
+
+def _object_fits(value: Any, tree: Any) -> bool:
+    if isinstance(tree, TensorSpec):
+        return _tensor_fits(value, tree, tree.shape)
+    if not isinstance(value, dict) or value.keys() != tree.keys():
+        return False
+    return all(_object_fits(value[key], branch) for key, branch in tree.items())
+
+
+def _tensor_fits(value: Any, spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    if shape:
+        return (
+            isinstance(value, list)
+            and len(value) == shape[0]
+            and all(_tensor_fits(item, spec, shape[1:]) for item in value)
+        )
+    kind = spec.numpy_dtype.kind
+    if kind == "b":
+        return isinstance(value, bool)
+    if not _number(value):
+        return False
+    if kind == "f":
+        with np.errstate(over="ignore"):
+            try:
+                return bool(np.isfinite(np.float64(value).astype(spec.numpy_dtype)))
+            except OverflowError:
+                return False
+    limits = np.iinfo(spec.dtype)
+    return bool(value % 1 == 0 and int(limits.min) <= value <= int(limits.max))
+
+
+def _leaf(row: Any, spec: TensorSpec) -> Any:
+    for key in spec.path:
+        row = row[key]
+    return row

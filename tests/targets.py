@@ -1,0 +1,391 @@
+"""What may be given any bytes, and what must hold of it whatever they are.
+
+In:      bytes.
+Out:     nothing; AssertionError where something does not hold.
+
+`tests.guided` looks for such bytes by coverage; the tests try those that were found before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+import uvloop
+from uvicorn.server import ServerState
+
+from rlway_client.errors import BundleInvalid, RlwayError
+from rlway_client.manifest import Manifest, decode_manifest, encode_manifest
+from rlway_client.specs import TensorSpec
+from rlway_serve.app import create_app
+from rlway_serve.bodies import BodyBudget
+from rlway_serve.call import Call
+from rlway_serve.decoder import NOT_READ, ActDecoder
+from rlway_serve.endpoint import Endpoint
+from rlway_serve.envelope import Envelope
+from rlway_serve.episodes import Episodes
+from rlway_serve.exposition import Exposition
+from rlway_serve.folder import read_labels
+from rlway_serve.hotlane import HotLane
+from rlway_serve.keys import Keys
+from rlway_serve.metrics import Metrics
+from rlway_serve.observation import ObservationForm
+from rlway_serve.repository import Repository
+from rlway_serve.response import OCTETS, Response
+from rlway_serve.routes import HotRoutes
+from rlway_serve.settings import Settings
+from rlway_serve.stream import Frames
+from rlway_serve.version import VersionUnsound, load_version
+from tests.bundles import linear_policy, summing_policy
+from tests.reading import Unclear, read
+from tests.servers import ACT
+
+TURNS = 8  # of the event loop, in which all that can be answered is
+PATIENCE_S = 5.0
+HANDSHAKE = (
+    b"GET /v1/policies/%s/stream HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+UNEQUAL = (b"explore", b"deadline", b"\\u")  # drawn anew, or measured, each time; and names that hide these
+TIMES = re.compile(rb"(?<=\r\n)date: [^\r]*\r\n|(?<=\"request_id\":\")[0-9a-f]+")
+
+
+class Complaints(logging.Handler):
+    """What was logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
+
+
+class Lanes:
+    """A server's protocols in this process, over socket pairs on a real event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        linear_policy(folder / "models")
+        summing_policy(folder / "models")
+        self._loop = uvloop.new_event_loop()
+        self._loop.set_exception_handler(lambda _, context: self._failures.append(str(context)))
+        self._failures: list[str] = []
+        self._complaints = Complaints()
+        logging.getLogger().addHandler(self._complaints)
+        self._loop.run_until_complete(self._start(Settings(models=folder / "models", default_policy="linear")))
+
+    async def _start(self, settings: Settings) -> None:
+        self._settings = settings
+        metrics = Metrics()
+        repository = Repository(settings, metrics)
+        repository.load()
+        budget = BodyBudget(settings.max_buffered_bytes)
+        self._endpoint = Endpoint(
+            repository, Keys(settings), budget, self._new_episodes(), None, settings.max_json_bytes
+        )
+        frames = Frames(self._endpoint, settings)
+        routes = HotRoutes(self._endpoint, settings, None, frames)
+        app = Envelope(create_app(self._endpoint, Exposition(metrics), settings), None)
+        self._lane: Any = type("BoundHotLane", (HotLane,), {"routes": routes})
+        self._config = uvicorn.Config(app, http=self._lane, ws="none", lifespan="off", log_config=None)
+        self._config.load()
+        self._state = ServerState()
+
+    def _new_episodes(self) -> Episodes:
+        return Episodes(600.0, 1000)
+
+    def exchange(self, packets: list[bytes]) -> bytes:
+        """All that comes back for these packets and the end of sending."""
+        self._endpoint.episodes = self._new_episodes()
+        received = self._loop.run_until_complete(asyncio.wait_for(self._exchange(packets), PATIENCE_S))
+        assert not self._failures, self._failures
+        assert not self._complaints.lines, self._complaints.lines
+        assert not self._state.connections, "a connection was left behind"
+        return TIMES.sub(b"", received)
+
+    async def _exchange(self, packets: list[bytes]) -> bytes:
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            await self._loop.connect_accepted_socket(lambda: self._lane(self._config, self._state, {}), theirs)
+            for packet in packets:
+                try:
+                    await self._loop.sock_sendall(ours, packet)
+                except OSError:
+                    break  # it has had enough
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+            with contextlib.suppress(OSError):
+                ours.shutdown(socket.SHUT_WR)
+            received = b""
+            with contextlib.suppress(ConnectionResetError):
+                while data := await self._loop.sock_recv(ours, 65536):
+                    received += data
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        while self._state.connections:
+            await asyncio.sleep(0.001)
+        return received
+
+
+def split(data: bytes, places: bytes) -> list[bytes]:
+    """The data in packets that end where `places` say."""
+    cuts = sorted({0, len(data), *(place * (len(data) + 1) // 256 for place in places)})
+    return [data[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+def check_requests(lanes: Lanes, data: bytes) -> None:
+    """Whatever follows an act request's first line is answered alike by either lane, and however it is cut.
+
+    The first four bytes say where.
+    """
+    places, rest = data[:4], data[4:]
+    if any(word in rest for word in UNEQUAL) or b"/metrics" in rest:
+        return
+    hot, asgi = (b"POST " + ACT.encode() + query + b" HTTP/1.1\r\n" + rest for query in (b"", b"?x=1"))
+    whole = lanes.exchange([hot])
+    assert lanes.exchange(split(hot, places)).startswith(_certain(whole))
+    assert lanes.exchange([asgi]) == whole
+    assert not re.search(rb"HTTP/1\.1 5(?!04)", whole)
+
+
+def _certain(answers: bytes) -> bytes:
+    """Without the 400 that a broken request ends with: in time, its headers may be answered before it is seen to be."""
+    before, _, last = answers.rpartition(b"HTTP/1.1 ")
+    return before if last.startswith(b"400 ") and b"\r\nconnection: close\r\n" in last else answers
+
+
+def check_frames(lanes: Lanes, data: bytes) -> None:
+    """Whatever follows a WebSocket's handshake is answered alike however it is cut, as far as the peer has not closed.
+
+    The first byte chooses the policy, the next four say where, the next whether it is frames as it stands or what they
+    hold.
+    """
+    if len(data) < 6 or any(word in data for word in UNEQUAL):
+        return
+    policy = (b"linear", b"summing")[data[0] % 2]
+    rest = data[6:] if data[5] % 4 == 0 else b"".join(_frames(data[6:]))
+    handshake = HANDSHAKE % policy
+    head, end, whole = lanes.exchange([handshake, rest]).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert end
+    packets = [handshake, *split(rest, data[1:5])] if data[5] % 3 else [handshake + rest]
+    cut = lanes.exchange(packets).partition(b"\r\n\r\n")[2]
+    few, many = sorted((_received(whole), _received(cut)), key=lambda both: len(both[0]))
+    assert many[0][: len(few[0])] == few[0]
+    assert few[1] or many[1] or len(few[0]) == len(many[0]), "answers are missing"
+
+
+def _received(stream: bytes) -> tuple[list[bytes], bool]:
+    """The messages in what a WebSocket's peer gets, each with its kind; and whether the server closed."""
+    messages, closed, at = [], False, 0
+    while at < len(stream):
+        opcode, length, start = stream[at] & 15, stream[at + 1], at + 2
+        assert length < 128, "a server's frame is not masked"
+        size = {126: 2, 127: 8}.get(length, 0)
+        length = int.from_bytes(stream[start : start + size], "big") if size else length
+        at = start + size + length
+        assert at <= len(stream), "a frame was cut short"
+        if opcode in (1, 2):
+            messages.append(bytes([opcode]) + stream[start + size : at])
+        closed = closed or opcode == 8
+    return messages, closed
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    """Masked frames of what lies between line ends; the first byte of each is its opcode and whether it is the last."""
+    for part in data.split(b"\n"):
+        payload = part[1:]
+        length = len(payload)
+        size = bytes([128 | length]) if length < 126 else bytes([254]) + length.to_bytes(2, "big")
+        if length < 65536:
+            yield (part[:1] or b"\x81") + size + bytes(4) + payload
+
+
+class Bodies:
+    """Decoders of several specs."""
+
+    def __init__(self) -> None:
+        self._settings = Settings(models=Path(), max_rows=64, max_json_bytes=4096)
+        self._known = [
+            (manifest, ActDecoder(manifest, self._settings), ObservationForm(manifest.observation))
+            for manifest in _manifests()
+        ]
+
+    def check(self, data: bytes) -> None:
+        """A body is refused with a status that the documentation has for it, or read as json and numpy read it.
+
+        The first byte chooses the policy, the second the media type.
+        """
+        if len(data) < 2:
+            return
+        manifest, decoder, form = self._known[data[0] % len(self._known)]
+        media_type = (b"application/json", b"", OCTETS)[data[1] % 3]
+        body = data[2:]
+        try:
+            expected = read(manifest, self._settings, media_type, body)
+        except Unclear:
+            return
+        plain = _read_plain(decoder, media_type, body)
+        try:
+            call = decoder.decode(media_type, body, _no_reply)
+            status = 422 if decoder.faults(call) else 200
+        except RlwayError as error:
+            status = error.http
+        where = f"{manifest.policy}: {status}, expected {expected}"
+        if status != 200:
+            assert status in expected.refusals, where
+            assert plain is None or form.not_finite(plain, 1, False), where
+            return
+        assert not expected.refusals, where
+        assert (call.rows, call.batched) == (expected.rows, expected.batched), where
+        for observations in (call.observations, plain):
+            if observations is None:
+                continue
+            for name, values in form.stack([observations]).items():
+                assert np.array_equal(values, expected.observations[name].reshape(values.shape)), where
+        if plain is not None:
+            assert _asks_nothing_else(call), where
+
+
+def _read_plain(decoder: ActDecoder, media_type: bytes, body: bytes) -> Any:
+    """The observation, where the quick reader takes the body; else None."""
+    if media_type == OCTETS or len(body) > decoder.plain_bytes:
+        return None
+    try:
+        return decoder.decode_plain(body).observation
+    except NOT_READ:
+        return None
+
+
+def _asks_nothing_else(call: Call) -> bool:
+    return not (call.batched or call.raw or call.outputs or call.explore or call.deadline_s)
+
+
+def _no_reply(_: Response) -> None:
+    raise AssertionError("a decoder answers nobody")
+
+
+def _manifests() -> Iterator[Manifest]:
+    trees: dict[str, list[TensorSpec]] = {
+        "floats": [TensorSpec("observation", (4,), "float32")],
+        "scalar": [TensorSpec("observation", (), "float64")],
+        "half": [TensorSpec("observation", (2,), "float16")],
+        "grid": [TensorSpec("observation", (2, 2), "int64")],
+        "pixels": [TensorSpec("observation", (3,), "uint8")],
+        "huge": [TensorSpec("observation", (1,), "uint64")],
+        "switches": [TensorSpec("observation", (2,), "bool")],
+        "robot": [
+            TensorSpec("camera", (2,), "uint8", path=("camera",)),
+            TensorSpec("joints_arm", (3,), "float32", path=("joints", "arm")),
+        ],
+    }
+    for name, observation in trees.items():
+        for state in ([], [TensorSpec("sum", (4,), "float32")]):
+            yield Manifest(
+                policy=name,
+                version=1,
+                algorithm=None,
+                env=None,
+                observation=observation,
+                action=TensorSpec("action", (), "int64", 0, 1),
+                noise=TensorSpec("noise", (2,), "float32"),
+                outputs=[TensorSpec("q_values", (2,), "float32")],
+                state=state,
+            )
+
+
+class Bundles:
+    """A bundle whose manifest is replaced again and again, and a labels.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bundle = linear_policy(folder / "models")
+        self._labels = folder / "labels.json"
+        self._settings = Settings(models=folder / "models")
+        self._metrics = Metrics()
+
+    @property
+    def manifest(self) -> bytes:
+        """A sound one, to begin with."""
+        return encode_manifest(self._bundle.manifest)
+
+    def check_manifest(self, data: bytes) -> None:
+        """Refused in a sentence, or read; what is read is written and read alike, and loads or is refused likewise."""
+        try:
+            manifest = decode_manifest(data, "manifest.json")
+        except BundleInvalid:
+            return
+        assert decode_manifest(encode_manifest(manifest), "manifest.json") == manifest
+        (self._bundle.path / "manifest.json").write_bytes(data)
+        try:
+            version = load_version(self._bundle.path, self._settings, self._metrics)
+        except VersionUnsound as fault:
+            if fault.reason == "internal":
+                raise AssertionError(str(fault.__cause__)) from fault
+        else:
+            version.batcher.close()
+            self._metrics = Metrics()
+
+    def check_labels(self, data: bytes) -> None:
+        """Labels, or a sentence."""
+        self._labels.write_bytes(data)
+        labels, fault = read_labels(self._labels)
+        assert (labels is None) == bool(fault)
+        assert labels is None or all(version >= 1 for version in labels.values())
+
+
+def open_target(name: str) -> tuple[Callable[[bytes], None], list[bytes]]:
+    """A check by its name, and inputs to begin with."""
+    folder = Path(tempfile.mkdtemp(prefix=f"rlway-{name}-"))
+    json_head = b"host: a\r\ncontent-type: application/json\r\ncontent-length: "
+    body = b'{"observation": [1, 2, 3, 4]}'
+    if name == "requests":
+        lanes = Lanes(folder)
+        chunked = b"host: a\r\ntransfer-encoding: chunked\r\n\r\n1d\r\n" + body + b"\r\n0\r\n\r\n"
+        get = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
+        sound = json_head + b"29\r\n\r\n" + body
+        act = b"POST /act HTTP/1.1\r\n" + sound
+        expecting = b"expect: 100-continue\r\n" + sound
+        rests = [
+            sound,
+            chunked,
+            sound + get,
+            sound + act * 2,
+            chunked + act,
+            expecting,
+            b"connection: close\r\n" + sound,
+        ]
+        rests += [sound + get + act, HANDSHAKE % b"linear", b"upgrade: h2c\r\nconnection: upgrade\r\n" + sound]
+        return lambda data: check_requests(lanes, data), [bytes([40, 90, 160, 220]) + rest for rest in rests]
+    if name == "frames":
+        lanes = Lanes(folder)
+        start = bytes([0, 40, 90, 160, 220, 1])
+        row = np.zeros(4, "<f4").tobytes()
+        messages = [b"\x81" + body, b"\x82" + row, b"\x01" + body[:9] + b"\n\x80" + body[9:], b"\x89x", b"\x88\x03\xe8"]
+        seeds = [start + b"\n".join(messages[:count]) for count in range(1, 6)]
+        raw = bytes([1, 9, 9, 9, 9, 0]) + b"".join(_frames(messages[0]))
+        return lambda data: check_frames(lanes, data), [*seeds, raw]
+    if name == "bodies":
+        bodies = Bodies()
+        wire = [body, b'{"observations": [[1, 2], [3, 4]]}', b'{"observation": 1e3, "outputs": ["q_values"]}']
+        wire += [b'{"observation": {"camera": [1, 2], "joints": {"arm": [1, 2, 3]}}, "seed": 7}']
+        wire += [b'{"observation": [1, 2, 3, 4], "explore": {"epsilon": 0.1}}']
+        wire += [b'{"observation": [true, false], "version": 1, "label": "x", "episode": "e", "first": true}']
+        seeds = [bytes([policy, 0]) + text for policy in range(16) for text in wire]
+        return bodies.check, [*seeds, *(bytes([policy, 2]) + bytes(32) for policy in range(16))]
+    bundles = Bundles(folder)
+    if name == "manifests":
+        return bundles.check_manifest, [bundles.manifest]
+    return bundles.check_labels, [b'{"stable": 3, "canary": 4}', b"{}", b"[]"]
