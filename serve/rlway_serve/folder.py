@@ -22,6 +22,9 @@ from rlway_client.bundle import bundle_versions
 from rlway_client.manifest import POLICY_NAME
 
 LABELS_FILE = "labels.json"
+MAX_LABELS_BYTES = 64 * 1024  # some thousands of labels
+STABLE = "stable"  # the label whose version acts
+REFUSED_FILE = ".refused.json"  # what a mirror could not copy
 SETTLED_S = 2.0
 
 Stamp = tuple[int, ...]  # equal as long as nobody has touched what it was taken from
@@ -33,7 +36,8 @@ class Found(NamedTuple):
 
     versions: dict[int, Stamp]  # newest first
     labels: dict[str, int] | None  # None when the file cannot be read
-    labels_fault: str = ""
+    labels_fault: str
+    refused: dict[int, str]  # versions of the store that could not be copied, and why
 
 
 class Folder(NamedTuple):
@@ -76,20 +80,39 @@ class ModelsFolder:
             return None
         except OSError:  # out of reach, which says nothing of what it holds
             return known
-        found = Found(versions, *read_labels(path / LABELS_FILE))
+        found = Found(versions, *read_labels(path / LABELS_FILE), read_refused(path / REFUSED_FILE))
         return Folder(if_settled(stamp), if_settled(labels_stamp), found)
 
 
 def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
     """The labels, or None and what is wrong with them."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for whoever writes to it
+        return None, f"{path.name}: is not a file."
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LabelMap), ""
+        with path.open("rb") as file:
+            return decode_labels(file.read(MAX_LABELS_BYTES + 1))
     except FileNotFoundError:
         return {}, ""
     except OSError as error:
         return None, f"{path.name}: cannot be read: {error.strerror}."
+
+
+def decode_labels(content: bytes) -> tuple[dict[str, int] | None, str]:
+    """The labels in a file's bytes, or None and what is wrong with them."""
+    if len(content) > MAX_LABELS_BYTES:
+        return None, f"{LABELS_FILE}: expected at most {MAX_LABELS_BYTES} bytes."
+    try:
+        return msgspec.json.decode(content, type=LabelMap), ""
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return None, f'{path.name}: expected version numbers by label, such as {{"stable": 3}}: {error}.'
+        return None, f'{LABELS_FILE}: expected version numbers by label, such as {{"stable": 3}}: {error}.'
+
+
+def read_refused(path: Path) -> dict[int, str]:
+    """What a mirror says that it could not copy; nothing where no mirror is."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[int, str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -161,7 +161,9 @@ class Repository:
         before = set(self._policies)
         # A policy that acts goes on when its last version is removed, as long as its folder is there.
         acting = {name for name, policy in self._policies.items() if policy.ready}
-        found_policies = {name: found for name, found in seen.policies.items() if found.versions or name in acting}
+        found_policies = {
+            name: found for name, found in seen.policies.items() if found.versions or found.refused or name in acting
+        }
         for name in before - found_policies.keys():
             log.info("%s: gone, and no longer served.", name)
             del self._policies[name]  # requests that have found it already are answered
