@@ -7,7 +7,7 @@ Refuses: a URL that cannot be used, a package that is missing, a cache that is s
 
 A process of its own, since libraries of object stores are large, start threads, and would compute between two answers.
 One for all workers: it holds a lock on the cache, for which every server waits in a thread; whoever gets it, because
-the one that copied has ended, starts the next. It ends with the server that started it, since its standard input then ends.
+the one that copied has ended, starts the next. It ends with the server that started it, whose pipe then closes.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Copier:
         finally:
             os.close(lock)
         look = self._first_look(self._process)
+        if not self._job.poll_s:
+            self._process.wait()
         if look.error and (look.exit_code == UsageError.exit_code or not self._job.poll_s):
             raise (UsageError if look.exit_code == UsageError.exit_code else RlwayError)(look.error)
 
@@ -218,7 +220,7 @@ def main() -> None:
             _report(fault, error.exit_code if isinstance(error, RlwayError) else int(error is not None))
             if isinstance(error, UsageError):
                 sys.exit(error.exit_code)
-        if fault and fault != told:
+        if fault and fault != told and job.poll_s:
             log.error("%s What has been copied goes on.", fault)
         elif told and not fault:
             log.info("%s: can be read again.", store.name)
@@ -238,7 +240,8 @@ def _report(fault: str, exit_code: int) -> None:
 
 
 def _end_with_input() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # not through the buffer, whose lock would be held at an orderly end
+        pass
     os._exit(0)
 
 
