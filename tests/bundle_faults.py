@@ -294,7 +294,7 @@ def upset(place: Path, seconds: float, seed: int) -> tuple[dict[str, Any], list[
             findings.failures.append("the server did not end in order")
     if "Traceback" in (place / "log").read_text():
         findings.failures.append("the server's log has a traceback")
-    report = {"requests": findings.answers, "versions_that_answered": len(findings.versions)}
+    report: dict[str, Any] = {"requests": findings.answers, "versions_that_answered": len(findings.versions)}
     report |= {"changes": dict(sorted(folder.done.items())), "swaps": findings.swaps, "load_failures": findings.counted}
     report |= {"memory_mb": {"start": before // 10**6, "before_the_end": peak // 10**6, "kept": kept // 10**6}}
     return report, findings.failures

@@ -54,8 +54,11 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     ):
         before = server.ask(get_request("/readyz")).status
         try:
-            ready = lambda: server.ask(get_request("/readyz")).status == 200  # noqa: E731
-            wait_for(lambda: ready() or training.poll() is not None, "the first version to act", PATIENCE_S)
+            wait_for(
+                lambda: server.ask(get_request("/readyz")).status == 200 or training.poll() is not None,
+                "the first version to act",
+                PATIENCE_S,
+            )
             client = pool.submit(keep_asking, server.url)
             assert training.wait(PATIENCE_S) == 0, (place / "training").read_text()
             acts = re.compile(rf"cartpole: version {bundle_versions(models / 'cartpole')[0]} acts")

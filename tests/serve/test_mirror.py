@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from rlway_client.bundle import Bundle
 from rlway_client.errors import RuntimeMissing, UsageError
 from rlway_serve import mirror as mirror_module
-from rlway_serve.folder import REFUSED_FILE
+from rlway_serve.folder import MAX_LABELS_BYTES, REFUSED_FILE
 from rlway_serve.mirror import Mirror
 from rlway_serve.store import Store, StoreFailed, is_url
 from tests.bundles import linear_policy
@@ -99,7 +99,7 @@ class Both:
 
 
 @pytest.fixture
-def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
+def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Both:
     fsspec.register_implementation("faulty", FaultyStore, clobber=True)
     monkeypatch.setattr(mirror_module, "FIRST_DELAY_S", 0.0)
     FaultyStore.copying, FaultyStore.copied, FaultyStore.cut_bytes = None, [], 0
@@ -307,7 +307,7 @@ def test_labels_that_cannot_be_read_keep_what_they_named(both: Both) -> None:
         (both.there / "linear" / "labels.json").write_text(content)
         both.mirror.follow()
         assert both.visible == [1, 2, 7, 8, 9]
-        assert (both.here / "linear" / "labels.json").read_text() == content[: mirror_module.MAX_LABELS_BYTES + 1]
+        assert (both.here / "linear" / "labels.json").read_text() == content[: MAX_LABELS_BYTES + 1]
 
 
 def test_copies_of_an_earlier_process_are_taken_where_they_are_sound(both: Both) -> None:
