@@ -10,6 +10,7 @@ changed a moment ago is read again until its time is `SETTLED_S` old.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from rlway_client.bundle import bundle_versions
+from rlway_client.bundle import is_version_name
 from rlway_client.manifest import POLICY_NAME
 
 LABELS_FILE = "labels.json"
@@ -61,8 +62,9 @@ class ModelsFolder:
         """Every folder that may be a policy's, versions or not; equal to the last answer when nothing has changed."""
         stamp = stamp_of(self.path)
         if not stamp or stamp != self._stamp:
-            entries = sorted(self.path.iterdir())  # raises where the folder is out of reach
-            self._names = [entry.name for entry in entries if POLICY_NAME.fullmatch(entry.name) and entry.is_dir()]
+            with os.scandir(self.path) as entries:  # raises where the folder is out of reach
+                names = [entry.name for entry in entries if POLICY_NAME.fullmatch(entry.name) and is_folder(entry)]
+            self._names = sorted(names)
             self._stamp = if_settled(stamp)
         folders = {name: self._read(name) for name in self._names}
         self._folders = {name: folder for name, folder in folders.items() if folder is not None}
@@ -75,13 +77,32 @@ class ModelsFolder:
         if known and (stamp, labels_stamp) == (known.stamp, known.labels_stamp):
             return known
         try:
-            versions = {version: stamp_of(path / str(version) / "manifest.json") for version in bundle_versions(path)}
+            numbers, linked = list_versions(path)
         except FileNotFoundError:  # gone, as is its right
             return None
         except OSError:  # out of reach, which says nothing of what it holds
             return known
+        versions = {version: stamp_of(f"{path}/{version}/manifest.json") for version in numbers}
         found = Found(versions, *read_labels(path / LABELS_FILE), read_refused(path / REFUSED_FILE))
-        return Folder(if_settled(stamp), if_settled(labels_stamp), found)
+        # What is behind a link may change, and the folder with the link in it has the same time as before.
+        return Folder(None if linked else if_settled(stamp), if_settled(labels_stamp), found)
+
+
+def list_versions(path: Path) -> tuple[list[int], bool]:
+    """The versions in a policy's folder, newest first, and whether one of them is a link to elsewhere."""
+    with os.scandir(path) as entries:
+        versions = [entry for entry in entries if is_version_name(entry.name) and is_folder(entry)]
+    return sorted((int(entry.name) for entry in versions), reverse=True), any(e.is_symlink() for e in versions)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise  # who knows what it is
 
 
 def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
@@ -115,10 +136,10 @@ def read_refused(path: Path) -> dict[int, str]:
         return {}
 
 
-def stamp_of(path: Path) -> Stamp:
+def stamp_of(path: Path | str) -> Stamp:
     """What tells a file from its successor; empty where there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  # thousands of them, in between requests
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
@@ -135,5 +156,5 @@ def stamp_of_all(folder: Path) -> Stamp:
         number
         for directory, _, files in sorted(os.walk(folder))
         for file in sorted(files)
-        for number in stamp_of(Path(directory, file))
+        for number in stamp_of(f"{directory}/{file}")
     )

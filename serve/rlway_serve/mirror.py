@@ -16,23 +16,23 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterable
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from rlway_client.bundle import Bundle, bundle_versions
+from rlway_client.bundle import Bundle, bundle_versions, is_version_name
 from rlway_client.errors import BundleInvalid
 from rlway_client.files import write_atomically
 from rlway_client.manifest import POLICY_NAME, decode_manifest
-from rlway_serve.folder import LABELS_FILE, MAX_LABELS_BYTES, REFUSED_FILE, STABLE, decode_labels
+from rlway_serve.folder import LABELS_FILE, MAX_LABELS_BYTES, REFUSED_FILE, STABLE, decode_labels, read_labels
 from rlway_serve.loader import Key
 from rlway_serve.store import Store, StoreFailed
 
 SPARE = 2  # versions of each kind beyond those that stay loaded: some may turn out not to run
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
-MAX_VERSION_DIGITS = 18
 FIRST_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # before what could not be copied is tried again
 DRAFT = ".draft"  # where copies grow; not a policy's name
 
@@ -88,33 +88,27 @@ class Mirror:
             entries = self._store.entries(policy)
         except FileNotFoundError:  # gone since its name was read, as the next look will tell
             return
-        there = sorted((int(e.name) for e in entries if not e.is_file and _is_version(e.name)), reverse=True)
+        there = sorted((int(e.name) for e in entries if not e.is_file and is_version_name(e.name)), reverse=True)
         here = self._folder / policy
         here.mkdir(exist_ok=True)
         content = self._read_labels(policy) if any(entry.name == LABELS_FILE for entry in entries) else None
-        labels = self._understood(policy, content)
-        labelled = {version: self._hold(policy, version) for version in labels.values() if version in there}
+        hold = cache(partial(self._hold, policy))  # looked at once, whatever they are needed for
+        wished = (decode_labels(content)[0] if content is not None else None) or {}
+        held = [hold(version) for version in wished.values() if version in there]
         # A label that moves to what cannot be had changes nothing, unless nothing is here that could go on.
-        if all(labelled.values()) or not bundle_versions(here):
+        if all(held) or not bundle_versions(here):
             _write(here / LABELS_FILE, content)
-        kept = {version for version, held in labelled.items() if held}
-        kept |= self._hold_newest(policy, there)
+        labels = self._labels_in_force(policy)
+        kept = {version for version in (*wished.values(), *labels.values()) if version in there and hold(version)}
+        kept |= set(islice(filter(hold, there), self._count))
         if STABLE in labels:
-            kept |= self._hold_newest(policy, [version for version in there if version <= labels[STABLE]])
+            allowed = [version for version in there if version <= labels[STABLE]]
+            kept |= set(islice(filter(hold, allowed), self._count))
         for version in set(bundle_versions(here)) - kept:
             if version not in there or len(kept) >= self._count:
                 self._sound.pop((policy, version), None)
                 self._remove(here / str(version))
         self._tell_refused(policy, there)
-
-    def _hold_newest(self, policy: str, versions: Iterable[int]) -> set[int]:
-        held: set[int] = set()
-        for version in versions:
-            if len(held) == self._count:
-                break
-            if self._hold(policy, version):
-                held.add(version)
-        return held
 
     def _hold(self, policy: str, version: int) -> bool:
         """Whether a sound copy of the version is here; makes one if there is none of what it now is."""
@@ -199,9 +193,9 @@ class Mirror:
         except FileNotFoundError:
             return None
 
-    def _understood(self, policy: str, content: bytes | None) -> dict[str, int]:
-        """The labels; those of before while nobody can read the file."""
-        labels, _ = decode_labels(content) if content is not None else ({}, "")
+    def _labels_in_force(self, policy: str) -> dict[str, int]:
+        """Those that servers go by: the last ones here that could be read."""
+        labels, _ = read_labels(self._folder / policy / LABELS_FILE)
         if labels is not None:
             self._labels[policy] = labels
         return self._labels.get(policy, {})
@@ -226,7 +220,3 @@ def _write(path: Path, content: bytes | None) -> None:
         path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_bytes() != content:
         write_atomically(path, content)
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MAX_VERSION_DIGITS

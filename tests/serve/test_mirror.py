@@ -288,6 +288,19 @@ def test_a_label_that_moves_to_what_cannot_be_copied_stays_where_it_was(both: Bo
     assert (both.visible, both.labels) == ([1, 2], {"stable": 2})
 
 
+def test_labels_of_before_keep_what_they_name(both: Both) -> None:
+    """What acted by them stays, however far from the newest, and from where the label would move to."""
+    both.publish(*range(1, 21))
+    both.label(stable=10)
+    both.mirror.follow()
+    flip_a_byte(both.there / "linear" / "5")
+    both.label(stable=5)
+    for mirror in (both.mirror, both.begin()):
+        mirror.follow()
+        assert both.labels == {"stable": 10}
+        assert both.visible == [8, 9, 10, 18, 19, 20]
+
+
 def test_labels_come_before_what_is_newer(both: Both) -> None:
     """Two versions and a label for the older one: the newer one is never there without the label."""
     seen = {}
