@@ -276,9 +276,10 @@ def upset(place: Path, seconds: float, seed: int) -> tuple[dict[str, Any], list[
         before = process.memory_info().rss
         callers = [pool.submit(ask, server, folder, lane, done, findings) for lane in ("hot", "query")]
         try:
-            until_s = time.monotonic() + seconds
+            until_s, half_way = time.monotonic() + seconds, 0
             while time.monotonic() < until_s and len(findings.failures) < MAX_FAILURES:
                 folder.step()
+                half_way = half_way or (until_s - time.monotonic() < seconds / 2 and process.memory_info().rss)
                 time.sleep(generator.uniform(0.0, 0.15))
             peak = process.memory_info().rss
             folder.clear()
@@ -296,7 +297,8 @@ def upset(place: Path, seconds: float, seed: int) -> tuple[dict[str, Any], list[
         findings.failures.append("the server's log has a traceback")
     report: dict[str, Any] = {"requests": findings.answers, "versions_that_answered": len(findings.versions)}
     report |= {"changes": dict(sorted(folder.done.items())), "swaps": findings.swaps, "load_failures": findings.counted}
-    report |= {"memory_mb": {"start": before // 10**6, "before_the_end": peak // 10**6, "kept": kept // 10**6}}
+    memory = {"start": before, "half_way": half_way, "before_the_end": peak, "end": before + kept}
+    report |= {"memory_mb": {when: held // 10**6 for when, held in memory.items()}}
     return report, findings.failures
 
 

@@ -117,7 +117,7 @@ def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server
 
 
 def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
-    """Killed, it is replaced by one; it ends with them."""
+    """Killed, it is replaced by one; it ends with them, also when they are killed."""
     linear_policy(store)
     with running_server(f"file://{store}", log, *OFTEN, "--workers", "2") as server:
         assert server.policies == [{"name": "linear", "version": 1}]
@@ -127,15 +127,8 @@ def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
         wait_until_acting(server, 2)
         (second,) = copiers(server)
         assert second.pid != first.pid
-        assert server.stop() == 0
+        server.process.kill()
         second.wait(PATIENCE_S)
-
-
-def test_a_copier_does_not_outlive_a_killed_server(served: Server) -> None:
-    """Its input ends, however the server does."""
-    (copier,) = copiers(served)
-    served.process.kill()
-    copier.wait(PATIENCE_S)
 
 
 def test_a_kept_cache_serves_without_the_store(store: Path, tmp_path: Path, log: Path) -> None:
@@ -161,18 +154,9 @@ def test_a_folder_that_is_no_cache_is_left_alone(store: Path, tmp_path: Path) ->
     assert "only what lies at a URL" in fail_to_serve(str(tmp_path / "models"), "--cache", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize(
-    ("url", "options", "words"),
-    [
-        ("s3://bucket/models", [], ["s3://bucket/models", "s3fs"]),
-        ("nosuch://bucket/models", ["--workers", "2"], ["nosuch://bucket/models", "not a URL"]),
-    ],
-)
-def test_a_url_that_will_never_do_stops_the_start(url: str, options: list[str], words: list[str]) -> None:
-    """A missing package and an unknown protocol, in one sentence."""
-    sentence = fail_to_serve(url, *options)
-    for word in words:
-        assert word in sentence
+def test_a_url_that_will_never_do_stops_the_start() -> None:
+    """In one sentence, before any worker starts."""
+    assert "nosuch://bucket/models: not a URL" in fail_to_serve("nosuch://bucket/models", "--workers", "2")
 
 
 def test_without_polling_the_store_must_be_there(store: Path, log: Path) -> None:
