@@ -30,10 +30,10 @@ ACTION = ("action", TensorProto.INT64, ["B"])
 BIAS = np.array([0.1, 0.0], np.float32)
 
 
-def linear_policy(models: Path, name: str = "linear", version: int = 1) -> Bundle:
-    """A discrete policy over float32[4] with two actions."""
+def linear_policy(models: Path, name: str = "linear", version: int = 1, bias: float = 0.0) -> Bundle:
+    """A discrete policy over float32[4] with two actions; `bias` is added to its Q-values."""
     nodes = [helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"])]
-    model = _discrete_model(nodes, {"weights": WEIGHTS, "bias": BIAS})
+    model = _discrete_model(nodes, {"weights": WEIGHTS, "bias": BIAS + np.float32(bias)})
     return _write_bundle(models, _discrete_manifest(name, version), model)
 
 

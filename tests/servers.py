@@ -57,7 +57,7 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running_server(models: Path, log: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
+def running_server(models: Path | str, log: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
     """A server on a free port; its log goes to a file. It is gone on leaving. `prefix` is a command that runs it."""
     command = [*prefix, str(RLWAY), "serve", str(models), "--port", "0", "--json", *options]
     with log.open("wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:

@@ -12,12 +12,23 @@ from rlway_serve.settings import Device, Settings
 
 
 def serve(
-    models: Annotated[Path, typer.Argument(help="Folder of bundles: models/<policy>/<version>/.")],
+    models: Annotated[
+        str,
+        typer.Argument(help="Folder of bundles, models/<policy>/<version>/, or its URL, such as s3://bucket/models."),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8080,
     poll_s: Annotated[
-        float, typer.Option(help="How often the folder is looked at for new versions, seconds; 0: once.", min=0)
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="How often the folder is looked at for new versions, seconds; 0: once. By default 1, and 10 at a URL.",
+            min=0,
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps the copies of what lies at a URL; a temporary one by default."),
+    ] = None,
     keep_versions: Annotated[
         int, typer.Option(help="Newest versions that stay loaded, besides those with a label.", min=1)
     ] = 2,
@@ -83,16 +94,24 @@ def serve(
     """
     import logging
 
+    from rlway_client.errors import UsageError
     from rlway_serve.processes import Facts
     from rlway_serve.processes import serve as run
+    from rlway_serve.store import is_url
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    store = models if is_url(models) else None
+    if cache is not None and store is None:
+        raise UsageError(f"--cache: {models} is on this machine already; only what lies at a URL is copied.")
     settings = Settings(
-        models=models,
+        models=Path(models),
+        store=store,
+        cache=cache,
         host=host,
         port=port,
-        poll_s=poll_s,
+        poll_s=1.0 if poll_s is None else min(1.0, poll_s) if store else poll_s,
+        store_poll_s=10.0 if poll_s is None else poll_s,
         keep_versions=keep_versions,
         device=device,
         buckets=buckets,

@@ -17,11 +17,9 @@ from typing import Any
 from rlway_client.errors import NotFound, NotReady, RequestMalformed
 from rlway_client.manifest import Manifest
 from rlway_serve.decoder import Pin
-from rlway_serve.folder import Found
+from rlway_serve.folder import STABLE, Found
 from rlway_serve.metrics import Metrics, PolicyMetrics
 from rlway_serve.version import LoadedVersion, VersionUnsound
-
-STABLE = "stable"
 
 
 class ServedPolicy:
@@ -29,7 +27,7 @@ class ServedPolicy:
 
     def __init__(self, name: str, metrics: Metrics) -> None:
         self.name = name
-        self.found = Found({}, None)
+        self.found = Found({}, None, "", {})
         self.labels: dict[str, int] | None = None  # the last ones that could be read
         self.loaded: dict[int, LoadedVersion] = {}
         self.failures: dict[int, VersionUnsound] = {}
@@ -90,6 +88,8 @@ class ServedPolicy:
 
     def update(self, found: Found) -> None:
         """Takes note of what lies in the folder now."""
+        for version, fault in found.refused.items():
+            self.load_failures["copy"] += self.found.refused.get(version) != fault
         self.found = found
         if found.labels is not None:
             self.labels = found.labels
@@ -138,6 +138,10 @@ class ServedPolicy:
                 "failed": [
                     {"version": version, "reason": fault.reason, "detail": fault.detail}
                     for version, fault in sorted(self.failures.items())
+                ]
+                + [
+                    {"version": version, "reason": "copy", "detail": f"not copied: {fault}."}
+                    for version, fault in self.found.refused.items()
                 ],
                 "labels_fault": self.found.labels_fault or None,
             }
@@ -160,4 +164,6 @@ class ServedPolicy:
         elif not self.candidates() and self.failures:
             version, fault = max(self.failures.items())
             why = f"; version {version} is not sound ({fault.reason}), and the server's log says why"
+        elif not self.candidates() and self.found.refused:
+            why = f"; version {max(self.found.refused)} could not be copied, and the server's log says why"
         return f"policy {self.name!r}: no version is loaded{why}."

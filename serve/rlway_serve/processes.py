@@ -18,6 +18,7 @@ import msgspec
 
 from rlway_client.errors import UsageError
 from rlway_serve.descriptors import allow_connections
+from rlway_serve.copier import Copier, copied
 from rlway_serve.ports import reserved_port
 from rlway_serve.settings import Settings
 from rlway_serve.workers import Link, Workers
@@ -36,9 +37,19 @@ def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
     """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
     _ignore_hangups()
     settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections))
+    if settings.store is None:
+        _serve(settings, on_ready)
+        return
+    with copied(settings) as (local, copier):
+        _serve(local, on_ready, copier)
+
+
+def _serve(settings: Settings, on_ready: Callable[[Facts], None], copier: Copier | None = None) -> None:
     if settings.workers == 1:
         from rlway_serve.server import serve as serve_here
 
+        if copier is not None:
+            copier.stand_by()
         serve_here(settings, lambda repository, url: on_ready(_facts(repository, url)))
         return
     with (
@@ -50,6 +61,8 @@ def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
         def run(link: Link) -> None:
             from rlway_serve.server import serve as serve_here
 
+            if copier is not None:
+                copier.stand_by()
             serve_here(
                 shared, lambda repository, url: link.report_ready(_facts(repository, url)), Path(folder), link.socket
             )

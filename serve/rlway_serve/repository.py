@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 URGENT, LATER = 0, 1  # ranks of loads: what is to act, and what may be asked for by version or label
 START_CHECK_S = 0.2
+MENDED_AT_ONCE = 64  # unsound versions that one look is spent on
 
 
 class Seen(NamedTuple):
@@ -56,6 +57,7 @@ class Repository:
         self._watchers: list[Callable[[], object]] = []
         self._watching = False
         self._ending = threading.Event()
+        self._looked_at = 0  # among the unsound versions
         self._reported: dict[str, str] = {}  # the last report on a policy's labels, a version or, under "", the folder
         metrics.watch(RepositoryEvents(self))
 
@@ -156,6 +158,9 @@ class Repository:
 
     def _find_mended(self) -> frozenset[Key]:
         tried = [(policy.name, *failure) for policy in [*self] for failure in [*policy.failures.items()]]
+        if len(tried) > MENDED_AT_ONCE:  # in turn: each is a walk through files
+            self._looked_at = (self._looked_at + MENDED_AT_ONCE) % len(tried)
+            tried = (tried[self._looked_at :] + tried)[:MENDED_AT_ONCE]
         return frozenset(
             (name, version)
             for name, version, fault in tried
@@ -167,7 +172,9 @@ class Repository:
         before = set(self._policies)
         # A policy that acts goes on when its last version is removed, as long as its folder is there.
         acting = {name for name, policy in self._policies.items() if policy.ready}
-        found_policies = {name: found for name, found in seen.policies.items() if found.versions or name in acting}
+        found_policies = {
+            name: found for name, found in seen.policies.items() if found.versions or found.refused or name in acting
+        }
         for name in before - found_policies.keys():
             log.info("%s: gone, and no longer served.", name)
             del self._policies[name]  # requests that have found it already are answered

@@ -13,7 +13,10 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What `rlway serve` was told."""
 
-    models: Path
+    models: Path  # on this machine
+    store: str | None = None  # a URL that `models` is copied from
+    store_poll_s: float = 10.0  # how often the store is looked at; 0 looks once
+    cache: Path | None = None  # where the copies stay; by default in a folder that goes with the server
     host: str = "127.0.0.1"
     port: int = 8080  # 0 takes a free one
     workers: int = 1  # processes on the port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -78,6 +79,65 @@ def test_faulty_labels_are_told(models: Path, content: str) -> None:
     found = ModelsFolder(models).scan()["first"]
     assert found.labels is None
     assert found.labels_fault.startswith("labels.json: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 1_000_000,
+        '{"stable":' * 6_000,
+        '{"a": ' + "9" * 6_000 + "}",
+        json.dumps({f"l{i}": 1 for i in range(9_999)}),
+    ],
+    ids=["nested", "nested and small enough", "a large number", "too many"],
+)
+def test_labels_that_go_on_and_on_cost_nothing(models: Path, content: str) -> None:
+    """However large or deep the file, it is a fault like any other."""
+    (models / "first" / "labels.json").write_text(content)
+    found = ModelsFolder(models).scan()
+    assert found["first"].labels is None
+    assert len(found["first"].labels_fault) < 200
+    assert found["second"].labels == {}
+
+
+def test_labels_that_are_no_file_are_not_waited_for(models: Path) -> None:
+    """A pipe that nobody writes to, a folder."""
+    os.mkfifo(models / "first" / "labels.json")
+    (models / "second" / "labels.json").mkdir()
+    found = ModelsFolder(models).scan()
+    assert [found[name].labels_fault for name in ("first", "second")] == ["labels.json: is not a file."] * 2
+
+
+def test_a_version_behind_a_link_is_followed(models: Path) -> None:
+    """Wherever it leads, also when the link behind the link is moved, which no time of a folder tells."""
+    linear_policy(models.with_name("builds"), "first", version=17)
+    linear_policy(models.with_name("builds"), "first", version=18)
+    current = models.with_name("current")
+    current.symlink_to(models.with_name("builds") / "first" / "17")
+    (models / "first" / "3").symlink_to(current)
+    settle(models, models / "first")
+    folder = ModelsFolder(models)
+    before = folder.scan()["first"].versions
+    current.unlink()
+    current.symlink_to(models.with_name("builds") / "first" / "18")
+    after = folder.scan()["first"].versions
+    assert (list(before), before[3] == after[3]) == ([3, 2, 1], False)
+
+
+def test_links_that_lead_nowhere_are_no_versions(models: Path) -> None:
+    """Nor are those that lead in a circle, or to a file."""
+    (models / "first" / "3").symlink_to(models / "nowhere")
+    (models / "first" / "4").symlink_to(models / "first" / "4")
+    (models / "first" / "5").symlink_to(models / "first" / "1" / "model.onnx")
+    (models / "circle").symlink_to(models / "circle")
+    found = ModelsFolder(models).scan()
+    assert (list(found), list(found["first"].versions)) == (["first", "second"], [2, 1])
+
+
+def test_numbers_without_end_are_no_versions(models: Path) -> None:
+    """What no client could ask for."""
+    (models / "first" / ("9" * 200)).mkdir()
+    assert list(ModelsFolder(models).scan()["first"].versions) == [2, 1]
 
 
 def test_a_folder_that_is_out_of_reach_is_not_taken_for_an_empty_one(models: Path) -> None:

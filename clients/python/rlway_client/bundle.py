@@ -14,6 +14,8 @@ from rlway_client.errors import BundleInvalid
 from rlway_client.files import sha256
 from rlway_client.manifest import Manifest, decode_manifest
 
+MAX_VERSION_DIGITS = 18
+
 
 class Bundle(NamedTuple):
     """One version of one policy."""
@@ -57,9 +59,13 @@ def bundle_versions(policy: Path) -> list[int]:
 
 
 def is_version(path: Path) -> bool:
-    """Whether a folder is named like a published version: a positive integer without leading zeros."""
-    name = path.name
-    return name.isascii() and name.isdigit() and not name.startswith("0") and path.is_dir()
+    """Whether a folder is named like a published version."""
+    return is_version_name(path.name) and path.is_dir()
+
+
+def is_version_name(name: str) -> bool:
+    """Whether it is a positive integer without leading zeros, and no longer than a 64-bit one."""
+    return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MAX_VERSION_DIGITS
 
 
 def newest_bundle(path: Path) -> Path:

@@ -111,7 +111,7 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
     """Reads a manifest; `where` names its place in error messages."""
     try:
         raw = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleInvalid(f"{where}: not JSON: {error}.") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if type(version) is not int or version != MANIFEST_SCHEMA:
@@ -125,7 +125,15 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
         raise BundleInvalid(f"{where}: {error}.") from error
     if not POLICY_NAME.fullmatch(manifest.policy) or manifest.version < 1:
         raise BundleInvalid(f"{where}: policy {manifest.policy!r} version {manifest.version} is not a valid name.")
+    for name in manifest.files:
+        if not is_inside(name):
+            raise BundleInvalid(f"{where}: files: {name[:64]!r} is not the name of a file within the bundle.")
     return manifest
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path, with `/` between its parts, stays where it begins."""
+    return name.isprintable() and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -1,0 +1,34 @@
+"""A few seconds of what `python -m tests.bundle_faults` does for as long as one likes."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.bundle_faults import NAME, Findings, Folder, upset
+from tests.servers import Answer
+
+
+def test_bundles_of_every_kind_come_and_go_under_load(tmp_path: Path) -> None:
+    """No request fails, whoever answers is sound, failures are counted, memory is given back."""
+    report, failures = upset(tmp_path, seconds=5.0, seed=1)
+    assert failures == []
+    assert report["swaps"] > 3
+    assert len(report["changes"]) > 5
+
+
+@pytest.mark.parametrize(("status", "version", "mark"), [(500, 1, 1), (200, 2, 1), (200, 1, 2), (200, 2, 3)])
+def test_an_answer_that_cannot_be_right_is_found(tmp_path: Path, status: int, version: int, mark: int) -> None:
+    """Another status, another version than the files say, files of a broken version or of none."""
+    (tmp_path / "models" / NAME).mkdir(parents=True)
+    folder, findings = Folder(tmp_path / "models", random.Random(0)), Findings()
+    assert folder.publish() == 1
+    assert folder.break_one() == 2
+    for told in ((200, 1, 1), (status, version, mark)):
+        body = json.dumps({"version": told[1], "outputs": {"q_values": [told[2] + 1.1, told[2] - 1.0]}})
+        findings.check(folder, Answer(told[0], b"", {}, body.encode()), time.monotonic())
+    assert len(findings.failures) == 1

@@ -1,0 +1,183 @@
+"""`rlway serve URL`: a real server over a folder that it reaches through fsspec only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from rlway_serve.copier import LOCK, MARK
+from tests.bundles import linear_policy
+from tests.serve.test_startup import flip_a_byte
+from tests.servers import PATIENCE_S, RLWAY, Server, act_request, get_request, read_metrics, running_server, wait_until
+
+OFTEN = ("--poll-s", "0.05")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A folder that plays the bucket."""
+    return tmp_path / "bucket"
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where servers put what they make up their minds to keep for a while."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def served(store: Path, log: Path) -> Iterator[Server]:
+    """A server that was started while the store was not there."""
+    with running_server(f"file://{store}", log, *OFTEN) as server:
+        yield server
+
+
+def act(server: Server, **body: Any) -> tuple[int, Any]:
+    answer = server.ask(act_request({"observation": [1, 0, 0, 0]} | body))
+    return answer.status, answer.json
+
+
+def wait_until_acting(server: Server, version: int) -> None:
+    wait_until(lambda: act(server) == (200, {"action": 0, "version": version}), f"version {version} to act")
+
+
+def copiers(server: Server) -> list[psutil.Process]:
+    """The processes that copy, among all that the server has started."""
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return [child for child in children if child.is_running() and "rlway_serve.copier" in child.cmdline()]
+
+
+def fail_to_serve(url: str, *options: str) -> str:
+    """The sentence with which `rlway serve URL` ends."""
+    command = [str(RLWAY), "serve", url, "--port", "0", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode in (1, 2), done.stdout) == (True, ""), done
+    sentence = done.stderr.splitlines()[-1]
+    assert sentence.startswith("rlway: ")
+    assert "Traceback" not in done.stderr
+    return sentence
+
+
+def test_a_store_is_followed_and_its_outages_are_outlived(served: Server, store: Path, temporary: Path) -> None:
+    """Unready until it comes; swaps, labels and rollbacks; while it is away all goes on, which is told once."""
+    assert served.policies == []
+    assert served.ask(get_request("/readyz")).status == 503
+    linear_policy(store)
+    wait_until_acting(served, 1)
+    linear_policy(store, version=2)
+    wait_until_acting(served, 2)
+    (store / "linear" / "labels.json").write_text('{"stable": 1}')
+    wait_until_acting(served, 1)
+    (store / "linear" / "labels.json").unlink()
+    wait_until_acting(served, 2)
+    away = store.rename(store.with_name("away"))
+    wait_until(lambda: served.log.read_text().count("no such folder") == 2, "the outage to be noticed")
+    assert act(served)[1]["version"] == 2
+    shutil.rmtree(away / "linear" / "2")
+    away.rename(store)
+    wait_until_acting(served, 1)
+    assert served.log.read_text().count("can be read again") == 2
+    assert served.log.read_text().count("cannot be read") == 2
+    (cache,) = temporary.glob("rlway-cache-*")
+    assert served.stop() == 0
+    assert not cache.exists()
+
+
+def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server, store: Path) -> None:
+    """With its reason, in the policy's description and in the metrics; it acts once it is whole."""
+    draft = linear_policy(store.with_name("draft")).path
+    flip_a_byte(draft)
+    store.mkdir()
+    draft.parent.rename(store / "linear")
+    wait_until(lambda: "could not be copied" in act(served)[1]["detail"], "the failure")
+    assert act(served)[0] == 503
+    linear_policy(store, version=2)
+    wait_until_acting(served, 2)
+    (failed,) = httpx.get(f"{served.url}/v1/policies/linear").json()["failed"]
+    assert (failed["version"], failed["reason"]) == (1, "copy")
+    assert failed["detail"].startswith("not copied: model.onnx: damaged: expected SHA-256")
+    assert read_metrics(served)["rlway_load_failures_total", "linear", "copy"] == 1
+    shutil.rmtree(store / "linear" / "1")
+    linear_policy(store)
+    wait_until(lambda: act(served, version=1)[0] == 200, "the mended version")
+    assert httpx.get(f"{served.url}/v1/policies/linear").json()["failed"] == []
+
+
+def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
+    """Killed, it is replaced by one; it ends with them, also when they are killed."""
+    linear_policy(store)
+    with running_server(f"file://{store}", log, *OFTEN, "--workers", "2") as server:
+        assert server.policies == [{"name": "linear", "version": 1}]
+        (first,) = copiers(server)
+        first.kill()
+        linear_policy(store, version=2)
+        wait_until_acting(server, 2)
+        (second,) = copiers(server)
+        assert second.pid != first.pid
+        server.process.kill()
+        second.wait(PATIENCE_S)
+
+
+def test_a_kept_cache_serves_without_the_store(store: Path, tmp_path: Path, log: Path) -> None:
+    """A server that starts while the store is away serves what it had; it belongs to that store alone."""
+    linear_policy(store)
+    cache, url = tmp_path / "cache", f"file://{store}"
+    for _ in range(2):
+        with running_server(url, log, *OFTEN, "--cache", str(cache)) as server:
+            assert server.policies == [{"name": "linear", "version": 1}]
+            wait_until_acting(server, 1)
+        if store.exists():
+            store.rename(store.with_name("away"))
+    assert sorted(path.name for path in cache.iterdir()) == [LOCK, MARK, "linear"]
+    assert f"holds copies from {url}" in fail_to_serve(f"file://{store}-other", "--cache", str(cache))
+
+
+def test_a_folder_that_is_no_cache_is_left_alone(store: Path, tmp_path: Path) -> None:
+    """Copying removes what the store has not: nobody's models."""
+    linear_policy(store)
+    models = linear_policy(tmp_path / "models", "precious").path
+    assert "neither empty nor a cache" in fail_to_serve(f"file://{store}", "--cache", str(tmp_path / "models"))
+    assert models.exists()
+    assert "only what lies at a URL" in fail_to_serve(str(tmp_path / "models"), "--cache", str(tmp_path / "cache"))
+
+
+def test_a_url_that_will_never_do_stops_the_start() -> None:
+    """In one sentence, before any worker starts."""
+    assert "nosuch://bucket/models: not a URL" in fail_to_serve("nosuch://bucket/models", "--workers", "2")
+
+
+def test_without_polling_the_store_must_be_there(store: Path, log: Path) -> None:
+    """`--poll-s 0` looks once: what is there then is served, and no process stays."""
+    assert "cannot be read" in fail_to_serve(f"file://{store}", "--poll-s", "0")
+    linear_policy(store)
+    with running_server(f"file://{store}", log, "--poll-s", "0") as server:
+        assert server.policies == [{"name": "linear", "version": 1}]
+        assert copiers(server) == []
+
+
+def test_credentials_do_not_reach_the_log(log: Path, temporary: Path) -> None:
+    """A store that refuses is told without user and password; the server waits for it."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"ftp://robot:hush-hush@127.0.0.1:{nobody.getsockname()[1]}/models"
+        with running_server(url, log, *OFTEN) as server:
+            assert server.ask(get_request("/readyz")).status == 503
+            os.kill(server.process.pid, signal.SIGTERM)
+            assert server.process.wait(PATIENCE_S) == 0
+    assert "ConnectionRefusedError" in log.read_text()
+    assert "hush" not in log.read_text()
+    assert "robot" not in log.read_text()
+    assert not list(temporary.iterdir())
