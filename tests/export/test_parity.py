@@ -21,6 +21,7 @@ from rlway_client.runners import OnnxRunner
 from rlway_client.specs import TensorSpec
 from rlway_export import bundle_writer, parity
 from rlway_export.draft import Draft
+from rlway_export.observations import Observations
 from rlway_export.run_source import RunSource
 from rlway_export.saved_policy import ActPolicy
 from rlway_export.source import Facts
@@ -120,8 +121,8 @@ def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
 def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: ActPolicy, tmp_path: Path) -> None:
     """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
     facts = Facts("sac", None, None, None, {})
-    manifest = bundle_writer._describe(facts, gaussian, "given", [], "gaussian", 1)
     rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
+    manifest = bundle_writer._describe(facts, gaussian, Observations(rows, "given"), [], "gaussian", 1)
     draft = Draft(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
     for target in parse_formats("onnx,tflite"):
         target.write(draft)

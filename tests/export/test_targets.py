@@ -23,6 +23,7 @@ from rlway_client.runners import OnnxRunner, open_runner
 from rlway_client.specs import AnyArray, TensorSpec
 from rlway_export import bundle_writer, parity
 from rlway_export.draft import Draft
+from rlway_export.observations import Observations
 from rlway_export.run_source import RunSource
 from rlway_export.saved_policy import ActPolicy
 from rlway_export.source import Facts
@@ -249,7 +250,9 @@ def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy
     """Mean and spread are folded into the files, and what is far off is clipped, in C as in ONNX and TFLite."""
     rows = (np.random.default_rng(0).standard_normal((2100, 4)) * SPREAD + MEAN).astype(np.float32)
     rows[::50] *= 1e6  # as far as clipping goes
-    manifest = bundle_writer._describe(Facts("dqn", None, None, None, {}), normalizing, "given", [], "normalizing", 1)
+    observations = Observations({"observation": rows}, "given")
+    facts = Facts("dqn", None, None, None, {})
+    manifest = bundle_writer._describe(facts, normalizing, observations, [], "normalizing", 1)
     evidence = parity.gather(normalizing, {"observation": rows})
     draft = Draft(tmp_path, normalizing, manifest, evidence)
     for target in TARGETS.values():
