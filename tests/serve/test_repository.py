@@ -167,6 +167,20 @@ def test_a_version_that_was_copied_in_slowly_is_loaded_once_it_is_whole(living: 
     assert description(server, "copied")["failed"] == []
 
 
+def test_however_many_versions_are_broken_each_is_tried_again_when_it_is_mended(living: Living) -> None:
+    """A look at the folder is spent on some of them only, and the next one on others."""
+    server, models = living
+    linear_policy(models, "heap")
+    for version in range(2, 101):
+        (models / "heap" / str(version)).mkdir()
+    wait_until(lambda: len(description(server, "heap").get("failed", [])) == 99, "all to be tried")
+    for version in (2, 51, 100):
+        draft = linear_policy(models.with_name("drafts"), "heap", version=version).path
+        for name in ("model.onnx", "manifest.json"):
+            (draft / name).rename(models / "heap" / str(version) / name)
+        wait_until_acting(server, "heap", version)
+
+
 def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living) -> None:
     """Removing the newest folder is a rollback; publishing its number again, with other contents, is a new version."""
     server, models = living
