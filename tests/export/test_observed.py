@@ -10,6 +10,7 @@ import pytest
 from rlway_client.bundle import Bundle
 from rlway_client.manifest import decode_manifest, encode_manifest
 from rlway_client.onnx_metadata import read_manifest
+from rlway_client.parity import Arrays
 from rlway_export.observations import MOST_RANGES, Observations, Origin
 
 
@@ -26,7 +27,7 @@ def test_the_range_of_every_visited_value_is_in_the_manifest(trained_run: Path, 
 def test_an_image_has_one_range_and_every_other_input_one_per_value() -> None:
     """Values of several dimensions are told in row-major order, truths as 0 and 1."""
     generator = np.random.default_rng(0)
-    arrays = {
+    arrays: Arrays = {
         "camera": generator.integers(3, 200, (50, 16, 16, 3), np.uint8),
         "joints": generator.normal(size=(50, 2, 3)).astype(np.float16),
         "speed": np.arange(50),
