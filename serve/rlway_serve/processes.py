@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from rlway_client.errors import UsageError
-from rlway_serve.descriptors import allow_connections
 from rlway_serve.copier import Copier, copied
+from rlway_serve.descriptors import allow_connections
 from rlway_serve.ports import reserved_port
 from rlway_serve.settings import Settings
 from rlway_serve.workers import Link, Workers
