@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -30,6 +32,8 @@ from rlway_serve.metrics import Metrics
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.settings import Settings
 from rlway_serve.version import LoadedVersion, VersionUnsound, load_version
+
+RECOVERED_S = 60.0  # without a fault, after which the same one is told again
 
 log = logging.getLogger(__name__)
 
@@ -140,17 +144,21 @@ class Repository:
     def _poll(self, call_on_loop: Callable[..., None]) -> None:
         """The thread that looks."""
         known: Seen | None = None
+        failed_s = -math.inf  # when it last did
         while not self._ending.wait(self._settings.poll_s):
             self._loader.make_room()
             if are_exhausted():
                 self._report("", f"{self._settings.models}: cannot be read: {os.strerror(errno.EMFILE)}.")
+                failed_s = time.monotonic()
                 continue
             try:
                 seen = Seen(self._folder.scan(), self._find_mended())
             except OSError as error:  # a file system that is away for a while; what is loaded goes on
                 self._report("", f"{self._settings.models}: cannot be read: {error.strerror}.")
+                failed_s = time.monotonic()
                 continue
-            self._report("", "")
+            if time.monotonic() - failed_s > RECOVERED_S:
+                self._report("", "")
             # Who does not act yet may have to be stood in for, once its load has become slow.
             if seen != known or seen.mended or not all(policy.ready for policy in [*self]):
                 call_on_loop(self._update, seen)

@@ -17,7 +17,7 @@ from rlway_client.bundle import bundle_versions, newest_bundle
 from rlway_client.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.exploration import check_explore, draw_noise
 from rlway_client.files import FolderTaken, folder_that_appears_whole, write_atomically
-from rlway_client.manifest import Parity, check_policy_name, decode_manifest, encode_manifest
+from rlway_client.manifest import Parity, check_policy_name, decode_manifest, encode_manifest, is_inside
 from rlway_client.specs import compact_bound, find_faults, make_spec
 from tests.bundles import linear_policy
 
@@ -66,7 +66,7 @@ MANIFESTS = st.builds(
         ),
         max_size=2,
     ),
-    files=st.dictionaries(TEXT, TEXT, max_size=3),
+    files=st.dictionaries(TEXT.filter(is_inside), TEXT, max_size=3),
     versions=st.dictionaries(TEXT, TEXT, max_size=3),
     created=TEXT,
 )
