@@ -32,6 +32,7 @@ from rlway_serve.runtime import Runtime
 Run = Callable[[list[AnyCall]], list[Response]]
 
 JSON_CALLS, RAW_CALLS, OTHER_CALLS, TIMED_CALLS = 1, 2, 4, 8  # the first two are plain, and any may be the last
+LATE = DeadlineExceeded("deadline_ms: cannot be met.")
 ABANDONED = Response(499, JSON, b"")  # nobody reads it
 
 
@@ -64,6 +65,7 @@ class Batcher:
         self._kinds = 0  # of what waits, the sum of those below
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
         self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
+        self._late = problem_response(LATE)
         self._lingered = False  # for one turn of the loop
         self._closed = False
 
@@ -166,49 +168,65 @@ class Batcher:
 
         And whether they are plain, of one kind.
         """
-        kinds = self._kinds
-        if self._rows <= self._max_batch and not self._large_rows and not self._turns:
+        kinds, max_batch = self._kinds, self._max_batch
+        plain = kinds & ~TIMED_CALLS in (JSON_CALLS, RAW_CALLS)
+        if self._rows <= max_batch and not self._large_rows and not self._turns:
             taken, self._queue = self._queue, []
             self._rows = self._kinds = 0
+        elif plain and not self._turns and len({call.connection for call in self._queue}) == len(self._queue):
+            # Everybody waits with one call of one row: turns are taken in order of arrival.
+            taken = self._queue[:max_batch]
+            del self._queue[:max_batch]
+            self._rows -= len(taken)
+            taken = [call for call in taken if not self._drop_abandoned(call)]
         else:
             taken = self._take_in_turn()
         if self._remembers:
             taken = self._one_per_episode(taken, kinds)
         if kinds & TIMED_CALLS:
             taken = self._without_late(taken)
-        return taken, kinds & ~TIMED_CALLS in (JSON_CALLS, RAW_CALLS)
+        return taken, plain
 
     def _sort_into_turns(self) -> None:
+        turns = self._turns
         for call in self._queue:
-            self._turns.setdefault(call.connection, deque()).append(call)
+            calls = turns.get(call.connection)
+            if calls is None:
+                turns[call.connection] = deque((call,))
+            else:
+                calls.append(call)
         self._queue.clear()
 
     def _take_in_turn(self) -> list[AnyCall]:
         """One call of each connection after the other; those of connections that have gone are dropped."""
         self._sort_into_turns()
-        turns = self._turns
+        turns, max_batch = self._turns, self._max_batch
         taken: list[AnyCall] = []
-        rows = 0
-        while turns:
-            connection = next(iter(turns))
-            calls = turns[connection]
-            call = calls[0]
-            wanted = not call.abandoned
-            if wanted and taken and rows + call.rows > self._max_batch:
-                break
-            calls.popleft()
-            del turns[connection]
-            if calls:
-                turns[connection] = calls  # behind the others
-            self._count_rows(call, -1)
-            if wanted:
-                taken.append(call)
-                rows += call.rows
-            else:
-                call.answer(ABANDONED)
+        rows, full = 0, False
+        while turns and not full:
+            for connection in list(turns):
+                call = turns[connection][0]
+                full = rows > 0 and rows + call.rows > max_batch and not call.abandoned
+                if full:
+                    break
+                calls = turns.pop(connection)
+                calls.popleft()
+                if calls:
+                    turns[connection] = calls  # behind the others
+                self._count_rows(call, -1)
+                if not self._drop_abandoned(call):
+                    taken.append(call)
+                    rows += call.rows
         if not turns:
             self._kinds = 0
         return taken
+
+    def _drop_abandoned(self, call: AnyCall) -> bool:
+        """Whether nobody waits for the call any more: then it is answered."""
+        abandoned = call.abandoned
+        if abandoned:
+            call.answer(ABANDONED)
+        return abandoned
 
     def _count_rows(self, call: AnyCall, sign: int) -> None:
         if call.rows > self._max_batch:
@@ -234,15 +252,11 @@ class Batcher:
         return batch
 
     def _without_late(self, taken: list[AnyCall]) -> list[AnyCall]:
-        batch = []
-        now_s = time.perf_counter()
-        expected_s = self._runtime.expected_s(sum(call.rows for call in taken))
-        for call in taken:
-            if call.deadline_s is not None and now_s + expected_s > call.deadline_s:
-                waited_ms = (now_s - call.arrived_s) * 1e3
-                late = DeadlineExceeded(f"deadline_ms: cannot be met any more after {waited_ms:.1f} ms in the queue.")
-                self._metrics.count_refusal(late)
-                call.answer(problem_response(late))
-            else:
-                batch.append(call)
-        return batch
+        ends_s = time.perf_counter() + self._runtime.expected_s(sum(call.rows for call in taken))
+        late = [call for call in taken if call.deadline_s is not None and ends_s > call.deadline_s]
+        if not late:
+            return taken
+        self._metrics.count_refusal(LATE, len(late))
+        for call in late:
+            call.answer(self._late)
+        return [call for call in taken if call.deadline_s is None or ends_s <= call.deadline_s]

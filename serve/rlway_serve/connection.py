@@ -97,6 +97,37 @@ class Connection(HttpToolsProtocol):
 
     routes: HotRoutes
 
+    # Thousands of connections may be open: what each is made of is kept small, and quickly found.
+    __slots__ = (
+        "_asgi_open",
+        "_body_began",
+        "_body_left",
+        "_chunks",
+        "_closing",
+        "_for_asgi",
+        "_going_on",
+        "_half_closed",
+        "_head",
+        "_headers_bytes",
+        "_held",
+        "_in_headers",
+        "_last",
+        "_lingers",
+        "_number",
+        "_parting",
+        "_patience",
+        "_raw_head",
+        "_reading",
+        "_refusal",
+        "_reserved_bytes",
+        "_running",
+        "_slots_empty",
+        "_successor",
+        "_unsent_bytes",
+        "calm",
+        "slots",
+    )
+
     def __init__(
         self,
         config: Config,

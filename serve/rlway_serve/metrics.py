@@ -87,10 +87,11 @@ class PolicyMetrics:
             pairs = zip(batch, responses, strict=True)
             self.actions -= sum(call.rows for call, response in pairs if response.status != 200)
 
-    def count_refusal(self, error: RlwayError) -> None:
-        """A request that never ran."""
-        self.requests[error.http] += 1
-        self.refusals[type(error).__name__] += 1
+    def count_refusal(self, error: RlwayError, requests: int = 1) -> None:
+        """Requests that never ran."""
+        if requests:
+            self.requests[error.http] += requests
+            self.refusals[type(error).__name__] += requests
 
 
 class Metrics:

@@ -23,6 +23,8 @@ GRACE_S = 0.1
 class Patience:
     """Made when the connection is; ended with it."""
 
+    __slots__ = ("_awaited", "_idle", "_loop", "_on_idle", "_on_slow", "_settings", "_slow", "active_s")
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
