@@ -42,7 +42,7 @@ def serve(
     ] = False,
     default: Annotated[str | None, typer.Option(help="Policy that answers POST /act.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that share the port.", min=1, max=256)] = 1,
-    max_batch: Annotated[int, typer.Option(help="Observations gathered into one run.", min=1)] = 256,
+    max_batch: Annotated[int, typer.Option(help="Observations gathered into one run.", min=1)] = 512,
     max_rows: Annotated[int, typer.Option(help="Observations of one request.", min=1)] = 4096,
     queue_capacity: Annotated[int, typer.Option(help="Observations waiting per policy before 429.", min=1)] = 4096,
     max_in_flight: Annotated[

@@ -47,7 +47,7 @@ class Runtime:
     """One policy in one session. Used by one thread at a time."""
 
     def __init__(
-        self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = (), max_batch: int = 256
+        self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = (), max_batch: int = 512
     ) -> None:
         self.name = session.name
         self._session = session

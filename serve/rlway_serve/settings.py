@@ -26,7 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device: Device = "auto"
     buckets: bool | None = None  # pad runs to powers of two; by default on GPUs
     batch_invariant: bool = False  # every run has `max_batch` rows, so that nobody's bits depend on others
-    max_batch: int = 256  # rows gathered into one run; a single request may bring more
+    max_batch: int = 512  # rows gathered into one run; a single request may bring more
     max_rows: int = 4096  # of one request
     queue_capacity: int = 4096  # rows waiting per policy before requests get 429
     max_in_flight: int = 64  # requests of one connection that are read before their answers are written
