@@ -180,7 +180,7 @@ def write_request(folder: Path, body: bytes = PLAIN, media_type: str = JSON) -> 
 
 def run_wrk(port: int, connections: int, seconds: float, script: Path, path: str = "/act") -> Load:
     """A closed loop; a failed request ends the benchmark."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
+    command = ["wrk", "-t1", "--timeout", "10s", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
     before = os.times()
     text = subprocess.check_output([*pinned(LOAD_CORE), *command, f"http://127.0.0.1:{port}{path}"], text=True)
     after = os.times()
