@@ -99,8 +99,8 @@ def serve(
     from rlway_serve.processes import serve as run
     from rlway_serve.store import is_url
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("rlway_serve").setLevel(logging.INFO)
     store = models if is_url(models) else None
     if cache is not None and store is None:
         raise UsageError(f"--cache: {models} is on this machine already; only what lies at a URL is copied.")

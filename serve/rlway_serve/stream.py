@@ -31,6 +31,7 @@ from rlway_serve.call import PlainCall
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.framing import MESSAGES, FrameReader, write_frame
+from rlway_serve.patience import GRACE_S
 from rlway_serve.response import OCTETS, Response, problem_response, read_request_id, response_headers
 from rlway_serve.settings import Settings
 from rlway_serve.tracing import TRACE_HEADERS
@@ -306,10 +307,13 @@ class Stream(asyncio.Protocol):
             self._timer.cancel()
         self._timer = self._loop.call_later(CLOSE_S, self.transport.close)
 
-    def _look(self) -> None:
+    def _look(self, waited: bool = False) -> None:
         """Whether the peer still lives."""
         if not self._heard and (self._pinged or self._write_paused):
-            self.transport.abort()
+            if waited:
+                self.transport.abort()
+            else:  # in a process that stood still, what came meanwhile is read before this is asked again
+                self._timer = self._loop.call_later(GRACE_S, self._look, True)
             return
         self._pinged = not self._heard and not self._read_paused
         if self._pinged:
