@@ -192,6 +192,7 @@ def test_a_stop_answers_what_was_asked_and_goes_away(tmp_path: Path, log: Path) 
             stream.send(row.tobytes())
         answers = [stream.recv(ANSWER_S)]
         assert server.stop() == 0
+        assert "websockets" not in log.read_text()  # a line for every connection would fill it
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 answers.append(stream.recv(ANSWER_S))
