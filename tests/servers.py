@@ -184,6 +184,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.002)  # the server that is asked needs the core, too
 
 
 def refuses_connections(server: Server) -> bool:

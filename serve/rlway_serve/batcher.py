@@ -62,7 +62,7 @@ class Batcher:
         self._turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
         self._rows = 0  # waiting in either
         self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
-        self._kinds = 0  # of what waits, the sum of those below
+        self._kinds = 0  # of what waits, and perhaps of what waited: a union of those above
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
         self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
         self._late = problem_response(LATE)
@@ -121,7 +121,7 @@ class Batcher:
         waiting = self._turns.get(call.connection)
         if not waiting:
             return
-        share = self._ample_rows // len(self._turns)
+        share = max(1, self._ample_rows // len(self._turns))
         if sum(other.rows for other in waiting if other.rows <= self._max_batch) + call.rows > share:
             raise self._refusal(self._rows)
 

@@ -128,8 +128,6 @@ class ActDecoder:
         return self._decode_json(body, reply)
 
     def _decode_json(self, body: bytes, reply: Reply) -> Call:
-        if len(body) > self._checked_from_bytes:
-            self._check_size(body)
         try:
             request: Any = self._decoder.decode(body)
         except NOT_READ:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -93,10 +92,14 @@ def _gpu_sessions(path: Path, manifest: Manifest, settings: Settings, wanted: tu
                 _report_missing(device, str(error))
 
 
-@cache
+_missing: set[str] = set()
+
+
 def _report_missing(device: str, found: str) -> None:
     """Once, not for every policy."""
-    log.warning("--device %s: no such device is to be had, so the CPU serves (%s).", device, found)
+    if device not in _missing:
+        _missing.add(device)
+        log.warning("--device %s: no such device is to be had, so the CPU serves (%s).", device, found)
 
 
 def _time_of(session: Session, manifest: Manifest, rows: int) -> float:

@@ -26,6 +26,7 @@ class FrameReader:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self._longest_short = min(LONGEST_SHORT, max_bytes)
         self._rest = bytearray()  # of a frame that is not whole
         self._whole_bytes = 0  # what it has to become first
         self._lost = False  # whether nobody knows where the next frame begins
@@ -34,7 +35,7 @@ class FrameReader:
     def read_short(self, data: bytes) -> bytes | None:
         """The payload, if these bytes are exactly one short message, as most packets are."""
         size = len(data) - SHORT_HEAD_BYTES
-        if not 0 <= size <= LONGEST_SHORT or data[1] != MASKED + size or data[0] not in MESSAGES:
+        if not 0 <= size <= self._longest_short or data[1] != MASKED + size or data[0] not in MESSAGES:
             return None
         if self._rest or self._lost or self.within_message:
             return None
@@ -77,7 +78,7 @@ class FrameReader:
         if length > LONGEST_SHORT:
             start += 2 if length == LONGEST_SHORT + 1 else 8
             length = int.from_bytes(data[begin + 2 : start - MASK_BYTES], "big") if start <= size else 0
-            self._lost |= length > self._max_bytes
+        self._lost |= length > self._max_bytes
         return start, start + length
 
 

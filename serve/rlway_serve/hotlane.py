@@ -103,8 +103,9 @@ class HotLane(Connection):
         self._reading = self._for_asgi = False
         if self._last:
             return
-        if self._head is not None:
-            self._ask(self._head, b"".join(self._chunks))
+        head, self._head = self._head, None
+        if head is not None:
+            self._ask(head, b"".join(self._chunks))
         else:
             super().on_message_complete()
             self._last = self._closing or not self.cycle.keep_alive

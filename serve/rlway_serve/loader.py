@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
+from rlway_client.errors import RlwayError
+
 AT_ONCE = 2
 SLOW_S = 10.0
 
@@ -103,6 +105,8 @@ class Loader(Generic[T]):
         try:
             result = load()
         except Exception as error:
+            if isinstance(error, RlwayError):
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # which hold what failed to load
             result = error
         with self._lock:
             self._ended.add(key)

@@ -118,8 +118,6 @@ class Status(msgspec.Struct):
 
 def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
     """Gives the application its document, with an example that one of the policies answers."""
-    shown = next((policy for policy in (repository.default, *repository) if policy and policy.ready), None)
-    act = {"requestBody": _act_request(shown), "responses": _act_answers(shown), "security": _security(keys.needed)}
     answers_by_path = {
         "/v1/policies": _answers(Policies, 401, 403),
         "/v1/policies/{policy}": _answers(PolicyDescription, 401, 403, 404, 503),
@@ -130,21 +128,27 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
         "/metrics": _refusals(401, 403) | {"200": METRICS},
     }
     operations: dict[str, dict[str, Any]] = {path: {"responses": answers} for path, answers in answers_by_path.items()}
-    operations |= {"/act": act, "/v1/policies/{policy}/act": act}
     for path in ("/v1/policies", "/v1/policies/{policy}", "/v1/policies/{policy}/stream"):
         operations[path]["security"] = _security(keys.needed)
     operations["/metrics"]["security"] = _security(keys.needed_for_admin)
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
+        shown = next((policy for policy in (repository.default, *repository) if policy and policy.ready), None)
+        if app.openapi_schema is None or shown is None:
+            act = {
+                "requestBody": _act_request(shown),
+                "responses": _act_answers(shown),
+                "security": _security(keys.needed),
+            }
             described = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
-            for path, operation in operations.items():
+            for path, operation in (operations | {"/act": act, "/v1/policies/{policy}/act": act}).items():
                 for described_operation in described["paths"][path].values():
                     described_operation |= operation
             described["components"] = {"schemas": _schemas(), "securitySchemes": {KEY: KEY_SCHEME}}
-            app.openapi_schema = described
+            app.openapi_schema = described if shown else None
+            return described
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

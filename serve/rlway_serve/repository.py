@@ -252,7 +252,6 @@ class Repository:
                 policy.loaded[number] = loaded.result
                 log.debug("%s: version %d loaded in %.3f s.", name, number, loaded.seconds)
         elif fault is not None:
-            fault.__traceback__ = fault.__cause__ = fault.__context__ = None  # which hold the model that failed
             policy.failures[number] = fault
             policy.load_failures[fault.reason] += 1
         else:

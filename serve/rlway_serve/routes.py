@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rlway_serve.access import AccessLog
+from rlway_serve.bodies import SMALL_BYTES
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import JSON, read_request_id
@@ -74,7 +75,8 @@ class HotRoutes:
 
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
-        if len(raw) <= MAX_KNOWN_HEAD_BYTES and head.keep_alive and not (head.request_id or head.trace_headers):
+        small = len(raw) <= MAX_KNOWN_HEAD_BYTES and head.body_bytes <= SMALL_BYTES  # larger bodies are reserved for
+        if small and head.keep_alive and not (head.request_id or head.trace_headers):
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.forget_heads()
             admits_all = not self.endpoint.keys.needed and self.endpoint.rates is None

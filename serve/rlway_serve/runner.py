@@ -11,7 +11,7 @@ It touches nothing of the event loop's, and so may work on a thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -63,11 +63,11 @@ class BatchRunner:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
             if all_finite(rows):
                 inputs: Arrays = {self._observation: rows}
-                self._drift.look(inputs)
                 if self._noise_size:
                     inputs["noise"] = self._runtime.zero_noise(len(batch))
                 actions = self._runtime.run(inputs, ("action",))[0]
                 if all_finite(actions):
+                    self._drift.look(inputs)
                     return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
         except Exception:
             return self._failed(batch)
@@ -81,8 +81,7 @@ class BatchRunner:
     def _run(self, batch: list[AnyCall]) -> list[Response]:
         inputs = self._form.stack([call.observations for call in batch])
         if not all(map(all_finite, inputs.values())) or (self._state and any(map(self._misfit, batch))):
-            return self._run_without_faulty(batch)
-        self._drift.look(inputs)
+            return self._run_without_faulty(batch, _unsound(batch, inputs.values()))
         if self._noise_size:
             inputs["noise"] = self._noise(batch)
         if self._state:
@@ -91,23 +90,33 @@ class BatchRunner:
         names = self._runtime.outputs if wanted else ("action", *self._next_state)
         results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
         if not all_finite(results["action"]):
-            return self._run_apart(batch)
+            return self._run_without_culprits(batch, _unsound(batch, [results["action"]]))
+        self._drift.look(inputs)
         if self._state:
             self._keep(batch, results)
         return self._encode(batch, results)
 
-    def _run_without_faulty(self, batch: list[AnyCall]) -> list[Response]:
-        faults = [self._decoder.faults(call) or self._misfit(call) for call in batch]
+    def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
+        """Some observation is not finite, or some memory does not fit."""
+        faults = [
+            (self._decoder.faults(call) if odd else []) or self._misfit(call)
+            for call, odd in zip(batch, unsound, strict=True)
+        ]
         sound = [call for call, found in zip(batch, faults, strict=True) if not found]
         answered = iter(self._run(sound) if sound else [])
         return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
 
-    def _run_apart(self, batch: list[AnyCall]) -> list[Response]:
-        """Some action is not finite, which no motor should be told: its caller hears so, and nobody else."""
-        if len(batch) > 1:
-            return [response for call in batch for response in self.run([call])]
-        place = "observations" if batch[0].batched else "observation"
-        return [problem_response(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))]
+    def _run_without_culprits(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
+        """Some action is not finite, which no motor should be told: its caller hears so, and nobody else.
+
+        The others run once more: where a model scales by all of its rows, one of them may have spoilt all.
+        """
+        if all(unsound) and len(batch) > 1:
+            half = len(batch) // 2
+            return [*self.run(batch[:half]), *self.run(batch[half:])]
+        sound = [call for call, odd in zip(batch, unsound, strict=True) if not odd]
+        answered = iter(self._run(sound) if sound else [])
+        return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
 
     def _failed(self, batch: Sequence[AnyCall]) -> list[Response]:
         error = new_internal_error()
@@ -163,3 +172,19 @@ class BatchRunner:
                 noise[start : start + call.rows] = draw_noise(call.explore, call.rows, self._noise_size, generator)
             start += call.rows
         return noise
+
+
+def _unsound(batch: list[AnyCall], arrays: Iterable[AnyArray]) -> list[bool]:
+    """Whether a row of each call holds what is not finite."""
+    rows = np.zeros(sum(call.rows for call in batch), bool)
+    for array in arrays:
+        if array.dtype.kind == "f":
+            rows |= ~np.isfinite(array).reshape(len(rows), -1).all(axis=1)
+    starts = np.cumsum([0, *(call.rows for call in batch[:-1])])
+    unsound: list[bool] = np.logical_or.reduceat(rows, starts).tolist()
+    return unsound
+
+
+def _refuse_action(call: AnyCall) -> Response:
+    place = "observations" if call.batched else "observation"
+    return problem_response(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))

@@ -245,8 +245,9 @@ class Stream(asyncio.Protocol):
     def _ask(self, kind: Opcode, message: bytes) -> None:
         octets = kind == Opcode.BINARY
         self._shared.counts.frames[self._policy, "binary" if octets else "text"] += 1
-        reply = FrameCall(self, time.perf_counter())
-        if self._shared.access_log is not None:
+        if self._shared.access_log is None:
+            reply = FrameCall(self, time.perf_counter())
+        else:
             reply = LoggedFrameCall(self, time.perf_counter(), method=kind.name, asked_bytes=len(message))
         self._due.append(reply)
         endpoint = self._shared.endpoint

@@ -63,7 +63,10 @@ class TracedReply:
     def __call__(self, response: Response) -> None:
         ended_ns = self.began_ns + round((time.perf_counter() - self._began_s) * 1e9)
         self._reply(response)
-        self._tracing.record(self, response.status, ended_ns)
+        try:
+            self._tracing.record(self, response.status, ended_ns)
+        except Exception:  # of a sampler or a processor: the answers behind this one are not to wait for it
+            log.exception("a request's span cannot be made")
 
 
 class Tracing:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rlway_client.parity import Arrays
+from rlway_client.specs import AnyArray
+from rlway_serve.call import Call
+from rlway_serve.metrics import Metrics
+from rlway_serve.settings import Settings
+from rlway_serve.version import LoadedVersion
+from tests.bundles import gaussian_policy
 from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, wait_until
 
 SLOW = "/v1/policies/slow/act"
@@ -165,3 +175,30 @@ def test_a_large_batch_with_one_fault_is_refused_by_its_path(linear: Server) -> 
     answer = linear.ask(act_request({"observations": rows}))
     assert answer.status == 422
     assert [fault["path"] for fault in answer.json["errors"]] == ["observations[3777][2]"]
+
+
+def test_a_culprit_does_not_cost_the_others_runs_of_their_own(tmp_path: Path) -> None:
+    """However many share its batch: one run fails, and one is for the others."""
+    bundle = gaussian_policy(tmp_path / "models", brittle=True)
+    version = LoadedVersion(bundle, (), Settings(models=Path()), Metrics())
+    runs: list[int] = []
+    run = version.runtime.run
+
+    def counted(inputs: Arrays, outputs: Sequence[str]) -> list[AnyArray]:
+        runs.append(len(inputs["observation"]))
+        return run(inputs, outputs)
+
+    version.runtime.run = counted  # type: ignore[method-assign]
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        for i in range(500):
+            row = [1e10 if i in (7, 400) else 0.5, 0.0, 0.0, 0.0]
+            version.batcher.submit(Call(row, 1, lambda response: statuses.append(response.status)))
+        while len(statuses) < 500:
+            await asyncio.sleep(0)
+
+    asyncio.run(ask())
+    version.batcher.close()
+    assert [i for i, status in enumerate(statuses) if status != 200] == [7, 400]
+    assert runs == [500, 498]

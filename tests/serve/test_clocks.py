@@ -24,7 +24,7 @@ BODY = {"observation": [1, 0, 0, 0]}
 HOUR_S = 3600
 SLOW = "/v1/policies/slow/act"
 SLOW_ROWS = np.zeros((8_000, 4), "<f4").tobytes()
-STILL_S = 1.6
+STILL_S = 4.0
 
 
 class WallClock:
@@ -114,7 +114,7 @@ def standing_still(processes: list[psutil.Process]) -> Iterator[None]:
 def test_a_process_that_stood_still_reads_before_it_judges(tmp_path: Path, log: Path) -> None:
     """What came in time while it did not run is answered, whatever time-out has passed; no worker is replaced."""
     linear_policy(tmp_path / "models")
-    options = ["--keep-alive-s", "1.3", "--header-timeout-s", "1", "--body-timeout-s", "1", "--workers", "2"]
+    options = ["--keep-alive-s", "3.3", "--header-timeout-s", "3", "--body-timeout-s", "3", "--workers", "2"]
     request = act_request(BODY)
     with running_server(tmp_path / "models", log, *options) as server:
         process = psutil.Process(server.process.pid)

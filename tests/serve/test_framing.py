@@ -53,17 +53,21 @@ def by_reader(data: bytes, cuts: list[int], max_bytes: int = MAX_BYTES) -> list[
     return found
 
 
-@given(frames=st.lists(FRAMES, max_size=5), cuts=st.lists(st.integers(0, 1 << 20), max_size=6))
-def test_frames_are_cut_as_by_the_library(frames: list[Frame], cuts: list[int]) -> None:
+@given(
+    frames=st.lists(FRAMES, max_size=5),
+    cuts=st.lists(st.integers(0, 1 << 20), max_size=6),
+    max_bytes=st.sampled_from((5, 100, 125, MAX_BYTES)),
+)
+def test_frames_are_cut_as_by_the_library(frames: list[Frame], cuts: list[int], max_bytes: int) -> None:
     data = b"".join(frame.serialize(mask=True) for frame in frames)
-    assert by_reader(data, cuts) == by_library(data)
+    assert by_reader(data, cuts, max_bytes) == by_library(data, max_bytes)
 
 
 @given(
     frames=st.lists(FRAMES, max_size=3),
     junk=st.binary(min_size=1, max_size=20),
     cuts=st.lists(st.integers(0, 200), max_size=4),
-    max_bytes=st.sampled_from((100, MAX_BYTES)),
+    max_bytes=st.sampled_from((0, 3, 100, MAX_BYTES)),
 )
 def test_mistakes_are_found_where_the_library_finds_them(
     frames: list[Frame], junk: bytes, cuts: list[int], max_bytes: int
