@@ -76,14 +76,15 @@ class Copier:
 
     def start(self) -> None:
         """Starts the process, unless one copies into this cache already, and waits for its first look at the store."""
-        lock = self._open_lock()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._process = self._spawn(lock, output=subprocess.PIPE)
-        except BlockingIOError:  # a server that shares the cache does it
-            return
-        finally:
-            os.close(lock)
+            with _open_lock(self._job.folder) as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:  # a server that shares the cache does it
+                    return
+                self._process = self._spawn(lock, output=subprocess.PIPE)
+        except OSError as error:
+            raise RlwayError(f"the process that copies bundles cannot be started: {error.strerror}.") from None
         look = self._first_look(self._process)
         if not self._job.poll_s:
             self._process.wait()
@@ -110,23 +111,31 @@ class Copier:
             self._process.wait()
 
     def _stand_by(self) -> None:
-        while True:
-            lock = self._open_lock()
-            fcntl.flock(lock, fcntl.LOCK_EX)  # until nobody copies
-            if self._stopping:
-                return
-            log.error("the process that copies bundles has ended; it is replaced.")
-            self._process = self._spawn(lock, output=subprocess.DEVNULL)
-            os.close(lock)
-            self._process.wait()
+        told = ""
+        while not self._stopping:
+            try:
+                self._replace()
+                told = ""
+            except (OSError, subprocess.SubprocessError) as error:  # such as too many open files, for the time being
+                fault = f"the process that copies bundles cannot be replaced: {error}. It is tried again."
+                if fault != told:
+                    log.error("%s", fault)
+                told = fault
             time.sleep(REPLACE_AFTER_S)
 
-    def _open_lock(self) -> int:
-        return os.open(Path(self._job.folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _replace(self) -> None:
+        """Waits until nobody copies, starts a process, and waits until it has ended."""
+        with _open_lock(self._job.folder) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._stopping:
+                return
+            self._process = self._spawn(lock, output=subprocess.DEVNULL)
+        log.error("the process that copies bundles has ended; it is replaced.")
+        self._process.wait()
 
     def _spawn(self, lock: int, output: int) -> subprocess.Popen[bytes]:
         """The process inherits the lock, and so has it until it ends."""
-        command = [sys.executable, "-m", "rlway_serve.copier"]
+        command = [sys.executable, "-P", "-m", "rlway_serve.copier"]  # -P: imports nothing from the working directory
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, pass_fds=[lock])
         assert process.stdin is not None
         with suppress(OSError):  # it has ended already
@@ -145,6 +154,15 @@ class Copier:
                 return FirstLook()
             line = process.stdout.readline()
         return msgspec.json.decode(line, type=FirstLook) if line else FirstLook("copying failed; its log says why.", 1)
+
+
+@contextmanager
+def _open_lock(folder: Path | str) -> Iterator[int]:
+    lock = os.open(Path(folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -183,6 +201,8 @@ def _cache(settings: Settings) -> Iterator[Path]:
             write_atomically(cache / MARK, msgspec.json.encode(mark))
         elif made_for != mark:
             raise UsageError(f"--cache {cache}: holds copies from {made_for.store}; expected {mark.store}.")
+        with _open_lock(cache):
+            pass
     except OSError as error:
         raise UsageError(f"--cache {cache}: cannot be used: {error.strerror}.") from None
     yield cache
@@ -197,8 +217,11 @@ def _read_mark(path: Path) -> Mark | None:
 
 def main() -> None:
     """The process itself."""
-    from rlway_serve.mirror import Mirror
+    from rlway_serve.mirror import DRAFT, Mirror
+    from rlway_serve.watchdog import Watchdog
 
+    output = os.dup(1)  # for the report alone: libraries may print
+    os.dup2(2, 1)
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this one, too
         signal.signal(number, signal.SIG_IGN)
@@ -207,17 +230,20 @@ def main() -> None:
     os.nice(10)  # answers come first
     threading.Thread(target=_end_with_input, daemon=True).start()
     store = Store(job.url)
-    mirror = Mirror(store, Path(job.folder), job.keep_versions)
+    mirror: Mirror | None = None
+    watchdog = Watchdog(store, Path(job.folder, DRAFT))
     told, first = "", True
     while first or job.poll_s:
         error = None
         try:
-            mirror.follow()
+            with watchdog.look():
+                mirror = mirror or Mirror(store, Path(job.folder), job.keep_versions)
+                mirror.follow()
         except (RlwayError, OSError) as failure:
             error = failure
         fault = _sentence(error, job.folder)
         if first:
-            _report(fault, error.exit_code if isinstance(error, RlwayError) else int(error is not None))
+            _report(output, fault, error.exit_code if isinstance(error, RlwayError) else int(error is not None))
             if isinstance(error, UsageError):
                 sys.exit(error.exit_code)
         if fault and fault != told and job.poll_s:
@@ -234,9 +260,9 @@ def _sentence(error: Exception | None, folder: str) -> str:
     return str(error or "")
 
 
-def _report(fault: str, exit_code: int) -> None:
-    with suppress(OSError):  # whoever waited for it has gone on
-        print(msgspec.json.encode(FirstLook(fault, exit_code)).decode(), flush=True)
+def _report(output: int, fault: str, exit_code: int) -> None:
+    with suppress(OSError), open(output, "wb") as file:  # whoever waited for it has gone on
+        file.write(msgspec.json.encode(FirstLook(fault, exit_code)) + b"\n")
 
 
 def _end_with_input() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from rlway_client.errors import RlwayError, RuntimeMissing, UsageError
 
@@ -43,6 +44,7 @@ class Store:
     """Connects when it is first asked. One thread at a time."""
 
     def __init__(self, url: str) -> None:
+        self.asked = 0  # how often
         self._url = url
         self._root = ""
         self._files: Any = None  # an fsspec filesystem
@@ -74,7 +76,7 @@ class Store:
     def entries(self, *folder: str) -> list[Entry]:
         """What a folder holds, by bare name. Raises for what cannot be listed, rather than leave it out."""
         try:
-            listed = self._files.ls(self._path(folder), detail=True)
+            listed = self._files.ls(self._ask_for(folder), detail=True)
             return [Entry(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "file") for entry in listed]
         except FileNotFoundError:
             raise
@@ -84,7 +86,7 @@ class Store:
     def read(self, *file: str, limit: int) -> bytes:
         """The file's bytes, up to a number of them."""
         try:
-            with self._files.open(self._path(file), "rb") as content:
+            with self._files.open(self._ask_for(file), "rb") as content:
                 return bytes(content.read(limit))
         except FileNotFoundError:
             raise
@@ -94,25 +96,26 @@ class Store:
     def copy(self, *file: str, to: Path) -> None:
         """The whole file, or what the store takes for it; whether it is sound is for the caller to find out."""
         try:
-            self._files.get_file(self._path(file), str(to))
+            self._files.get_file(self._ask_for(file), str(to))
         except FileNotFoundError:
             raise
         except Exception as error:
             raise self._failed(error) from error
 
-    def _path(self, parts: tuple[str, ...]) -> str:
+    def _ask_for(self, parts: tuple[str, ...]) -> str:
+        self.asked += 1
         return "/".join((self._root, *parts))
 
     def _failed(self, error: Exception) -> StoreFailed:
         return StoreFailed(self.name, self._told(error))
 
     def _told(self, error: Exception) -> str:
-        line = (str(error).splitlines() or [""])[0][:MAX_TOLD].rstrip(". ")
-        return self._safe(f"{type(error).__name__}: {line}" if line else type(error).__name__)
+        line = self._safe((str(error).splitlines() or [""])[0])[:MAX_TOLD].rstrip(". ")
+        return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
     def _safe(self, text: str) -> str:
         """Without user names, passwords and signatures, wherever in the text a URL is."""
         for password in re.findall(r"://[^/@\s:]*:([^/@\s]+)@", self._url):
-            text = text.replace(password, "…")
+            text = text.replace(password, "…").replace(unquote(password), "…")
         text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
-        return re.sub(r"\?[^\s'\")]+", "?…", text)
+        return re.sub(r"\?\S+", "?…", text)

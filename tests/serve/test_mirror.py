@@ -24,6 +24,7 @@ from tests.bundles import linear_policy
 from tests.serve.test_startup import edit_manifest, flip_a_byte, replace_model
 
 Copying = Callable[[str, str], None]
+Opening = Callable[[str], None]
 
 
 class FaultyStore(LocalFileSystem):  # type: ignore[misc]
@@ -33,6 +34,7 @@ class FaultyStore(LocalFileSystem):  # type: ignore[misc]
     copying: Copying | None = None  # called with source and destination before each copy
     copied: list[str]
     cut_bytes: int = 0  # that are lost from the end of a copy, without a word
+    opening: Opening | None = None  # called with the path before each read
     unlisted: Exception | None = None
     strangers: list[str]  # names that the store claims to be in every folder
 
@@ -46,6 +48,11 @@ class FaultyStore(LocalFileSystem):  # type: ignore[misc]
             raise FaultyStore.unlisted
         listed: list[Any] = super().ls(path, detail=detail, **kwargs)
         return listed + [{"name": f"{path}/{name}", "type": "directory", "size": 0} for name in FaultyStore.strangers]
+
+    def open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
+        if FaultyStore.opening is not None:
+            FaultyStore.opening(path)
+        return super().open(path, mode, *args, **kwargs)
 
     def get_file(self, path1: str, path2: str, callback: Any = None, **kwargs: Any) -> None:
         FaultyStore.copied.append(path1)
@@ -103,7 +110,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Both:
     fsspec.register_implementation("faulty", FaultyStore, clobber=True)
     monkeypatch.setattr(mirror_module, "FIRST_DELAY_S", 0.0)
     FaultyStore.copying, FaultyStore.copied, FaultyStore.cut_bytes = None, [], 0
-    FaultyStore.unlisted, FaultyStore.strangers = None, []
+    FaultyStore.opening, FaultyStore.unlisted, FaultyStore.strangers = None, None, []
     return Both(tmp_path)
 
 
@@ -176,6 +183,91 @@ def test_what_fails_again_and_again_is_left_alone_for_longer(both: Both, monkeyp
     edit_manifest(bundle, notes=["mended"])
     both.mirror.follow()
     assert both.visible == [1]
+
+
+def test_a_growing_upload_is_told_once_and_rests(
+    both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its files differ from look to look, which is no other fault; it is tried ever later, and never forgotten."""
+    both.publish(1)
+    model = both.there / "linear" / "1" / "model.onnx"
+    whole, delays_s = model.read_bytes(), []
+    monkeypatch.setattr(mirror_module, "MAX_DELAY_S", 0.004)
+    monkeypatch.setattr(mirror_module, "FIRST_DELAY_S", 0.001)
+    for size in (10, 20, 30, 40):
+        model.write_bytes(whole[:size])
+        copies = len(FaultyStore.copied)
+        while len(FaultyStore.copied) == copies:
+            both.mirror.follow()
+        delays_s.append(both.mirror._refused["linear", 1].delay_s)
+    assert delays_s == [0.001, 0.002, 0.004, 0.004]
+    assert len(caplog.records) == 1
+
+
+def test_a_version_that_becomes_what_it_was_is_no_failure(both: Both) -> None:
+    """What is here was refused as something else in between."""
+    both.publish(1)
+    both.mirror.follow()
+    bundle = both.there / "linear" / "1"
+    manifest, model = (bundle / "manifest.json").read_bytes(), (bundle / "model.onnx").read_bytes()
+    edit_manifest(bundle, notes=["another"])
+    flip_a_byte(bundle)
+    both.mirror.follow()
+    assert list(both.refused) == ["1"]
+    (bundle / "manifest.json").write_bytes(manifest)
+    (bundle / "model.onnx").write_bytes(model)
+    both.mirror.follow()
+    assert (both.visible, both.refused) == ([1], {})
+
+
+def test_a_manifest_that_cannot_be_read_costs_its_own_version(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    """Whichever it is, alone or not; told once, and what was here of it stays."""
+    both.publish(1, 2)
+    both.mirror.follow()
+    both.publish(3, 4)
+    manifests = [both.there / "linear" / version / "manifest.json" for version in ("1", "4")]
+    contents = [manifest.read_bytes() for manifest in manifests]
+    for manifest in manifests:
+        manifest.unlink()
+        manifest.mkdir()
+    for _ in range(2):
+        both.mirror.follow()
+    assert both.visible == [1, 2, 3]
+    assert all(both.refused[version].startswith("manifest.json: IsADirectoryError") for version in ("1", "4"))
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
+    for manifest, content in zip(manifests, contents, strict=True):
+        manifest.rmdir()
+        manifest.write_bytes(content)
+    both.mirror.follow()
+    assert (both.visible, both.refused) == ([2, 3, 4], {})
+
+
+def test_the_only_version_shows_when_its_manifest_cannot_be_read(both: Both) -> None:
+    """Though nothing else could tell whether it is the store's fault."""
+    (both.there / "linear" / "1" / "manifest.json").mkdir(parents=True)
+    both.mirror.follow()
+    assert list(both.refused) == ["1"]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_outage_in_the_middle_of_a_look_is_the_fault_of_no_version(
+    both: Both, listed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether or not folders can still be listed: one error, nothing removed, no version refused."""
+    both.publish(*range(1, 4))
+    linear_policy(both.there, "other")
+    both.mirror.follow()
+    both.publish(*range(4, 20))
+    caplog.clear()
+
+    def fail(_path: str) -> None:
+        FaultyStore.unlisted = None if listed else OSError("unreachable")
+        raise OSError("unreachable")
+
+    FaultyStore.opening = fail
+    with pytest.raises(StoreFailed, match="unreachable"):
+        both.mirror.follow()
+    assert (both.visible, both.refused, caplog.records) == ([1, 2, 3], {}, [])
 
 
 @pytest.mark.parametrize("error", [OSError("connection reset"), TimeoutError(), RuntimeError("of the library's own")])
@@ -301,6 +393,21 @@ def test_labels_of_before_keep_what_they_name(both: Both) -> None:
         assert both.visible == [8, 9, 10, 18, 19, 20]
 
 
+def test_labels_that_are_listed_but_not_found_are_not_gone(both: Both) -> None:
+    """The newest version does not act for a look, until the listing says so, too."""
+    both.publish(1, 2)
+    both.label(stable=1)
+    both.mirror.follow()
+    (both.there / "linear" / "labels.json").unlink()
+    FaultyStore.strangers = ["labels.json"]
+    with pytest.raises(StoreFailed, match=r"linear/labels\.json is listed, yet not found"):
+        both.mirror.follow()
+    assert both.labels == {"stable": 1}
+    FaultyStore.strangers = []
+    both.mirror.follow()
+    assert both.labels == {}
+
+
 def test_labels_come_before_what_is_newer(both: Both) -> None:
     """Two versions and a label for the older one: the newer one is never there without the label."""
     seen = {}
@@ -334,6 +441,24 @@ def test_copies_of_an_earlier_process_are_taken_where_they_are_sound(both: Both)
     assert [Path(path).parent.name for path in FaultyStore.copied] == ["1"]
     assert both.visible == [1, 2]
     assert not (both.here / mirror_module.DRAFT).exists()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_version_goes_back_where_its_successor_did_not_come(both: Both, taken: bool) -> None:
+    """A process that was killed between two renames left it beside its place; also without the store."""
+    both.publish(1)
+    both.mirror.follow()
+    here = both.here / "linear" / "1"
+    beside = both.here / mirror_module.DRAFT / mirror_module.REPLACED / "linear" / "1"
+    beside.parent.mkdir(parents=True)
+    shutil.copytree(here, beside) if taken else here.rename(beside)
+    (both.here / "linear" / ".labels.json.draft").write_bytes(b"half of")
+    both.there.rename(both.there.with_name("away"))
+    with pytest.raises(StoreFailed):
+        both.begin().follow()
+    assert both.visible == [1]
+    assert [path.name for path in both.here.iterdir()] == ["linear"]
+    assert [path.name for path in (both.here / "linear").iterdir()] == ["1"]
 
 
 def test_a_policy_that_cannot_be_read_holds_up_no_other(both: Both) -> None:
@@ -370,3 +495,19 @@ def test_no_sentence_has_a_secret_in_it() -> None:
     assert "host.example/models" in told
     for secret in ("me:", "hush", "deadbeef"):
         assert secret not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("ftp://robot:p%40ss%2Fword@host/models", "login as robot with p@ss/word refused"),
+        ("ftp://robot:p%40ss%2Fword@host/models", "x" * 285 + " with p%40ss%2Fword"),
+        ("s3://bucket/models", "GET https://host/models?X-Signature=(a)'p@ss/word' failed"),
+    ],
+)
+def test_what_a_library_says_of_secrets_is_left_out(url: str, told: str) -> None:
+    """As they are in the URL or decoded, at the end of what is cut, beside brackets."""
+    sentence = Store(url)._told(OSError(told))
+    assert sentence.startswith("OSError: ")
+    assert "p@ss" not in sentence
+    assert "p%40ss" not in sentence

@@ -7,21 +7,39 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
 import pytest
 
-from rlway_serve.copier import LOCK, MARK
+from rlway_client.errors import RlwayError
+from rlway_serve import copier as copier_module
+from rlway_serve.copier import LOCK, MARK, Copier, Job, Mark
+from rlway_serve.settings import Settings
 from tests.bundles import linear_policy
 from tests.serve.test_startup import flip_a_byte
 from tests.servers import PATIENCE_S, RLWAY, Server, act_request, get_request, read_metrics, running_server, wait_until
 
 OFTEN = ("--poll-s", "0.05")
+CHATTY = """
+from fsspec.implementations.local import LocalFileSystem
+
+print("hello from a library", flush=True)
+
+
+class Chatty(LocalFileSystem):
+    protocol = "chatty"
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(str(path).removeprefix("chatty://"))
+"""
 
 
 @pytest.fixture
@@ -151,12 +169,72 @@ def test_a_folder_that_is_no_cache_is_left_alone(store: Path, tmp_path: Path) ->
     models = linear_policy(tmp_path / "models", "precious").path
     assert "neither empty nor a cache" in fail_to_serve(f"file://{store}", "--cache", str(tmp_path / "models"))
     assert models.exists()
+    unusable = tmp_path / "unusable"
+    (unusable / LOCK).mkdir(parents=True)
+    (unusable / MARK).write_bytes(msgspec.json.encode(Mark(f"file://{store}")))
+    assert "cannot be used: Is a directory" in fail_to_serve(f"file://{store}", "--cache", str(unusable))
     assert "only what lies at a URL" in fail_to_serve(str(tmp_path / "models"), "--cache", str(tmp_path / "cache"))
 
 
 def test_a_url_that_will_never_do_stops_the_start() -> None:
     """In one sentence, before any worker starts."""
     assert "nosuch://bucket/models: not a URL" in fail_to_serve("nosuch://bucket/models", "--workers", "2")
+
+
+def test_nothing_is_imported_from_the_working_directory(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module there could have any name, and would see the store's credentials."""
+    (tmp_path / "fsspec.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    assert "no such folder" in fail_to_serve(f"file://{store}", "--poll-s", "0")
+
+
+def test_a_library_may_print(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    """What it says goes to the log, and is not taken for what the process reports."""
+    linear_policy(store)
+    library = tmp_path / "library"
+    (library / "chatty-1.dist-info").mkdir(parents=True)
+    (library / "chatty-1.dist-info" / "entry_points.txt").write_text("[fsspec.specs]\nchatty = chatty.Chatty\n")
+    (library / "chatty.py").write_text(CHATTY)
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    with running_server(f"chatty://{store}", log, *OFTEN) as server:
+        assert server.policies == [{"name": "linear", "version": 1}]
+        assert "hello from a library" in log.read_text()
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the server that waits for it, which holds nothing in between, and says so once."""
+    monkeypatch.setattr(copier_module, "REPLACE_AFTER_S", 0.01)
+    copier = Copier(Settings(models=tmp_path, store=f"file://{store}"))
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", str(tmp_path / "missing"))
+        with pytest.raises(RlwayError, match="cannot be started: No such file or directory"):
+            copier.start()
+        copier.stand_by()
+        wait_until(lambda: "cannot be replaced" in caplog.text, "the failure")
+    wait_until(lambda: "it is replaced" in caplog.text, "the process")
+    copier.stop()
+    assert caplog.text.count("cannot be replaced") == 1
+
+
+def test_a_look_that_hangs_ends_the_process(tmp_path: Path) -> None:
+    """A store that takes the connection and says nothing, for ever."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        job = Job(f"ftp://127.0.0.1:{silent.getsockname()[1]}/models", str(tmp_path), 1.0, 1)
+        code = "from rlway_serve import copier, watchdog; watchdog.STUCK_S = 0.5; copier.main()"
+        command = [sys.executable, "-c", code]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            process.stdin.write(msgspec.json.encode(job) + b"\n")
+            process.stdin.flush()
+            assert process.wait(PATIENCE_S) == 1
+            assert b"nothing has come for" in process.stderr.read()
 
 
 def test_without_polling_the_store_must_be_there(store: Path, log: Path) -> None:
