@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Self
 
 RLWAY = Path(sys.executable).with_name("rlway")
 PATIENCE_S = 20.0  # for a process to start or end
-ANSWER_S = 5.0  # for bytes to come
+ANSWER_S = 20.0  # for bytes to come
 JSON = "application/json"
 OCTETS = "application/octet-stream"
 PROBLEM = "application/problem+json"

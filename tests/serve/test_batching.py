@@ -22,7 +22,7 @@ from tests.bundles import gaussian_policy
 from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, wait_until
 
 SLOW = "/v1/policies/slow/act"
-SLOW_BATCH = 10_000
+SLOW_BATCH = 5_000
 SLOW_ROWS = np.zeros((SLOW_BATCH, 4), "<f4").tobytes()  # some tenths of a second on the thread
 ROW = [0.0, 0.0, 0.0, 0.0]
 GOOD: dict[str, Any] = {"observation": [1, 0, 0, 0]}

@@ -184,7 +184,7 @@ def test_without_a_gpu_the_cpu_serves_and_the_log_says_so_once(
     """One line for any number of policies."""
     if device in available_devices():
         pytest.skip("this onnxruntime has the device")
-    devices._report_missing.cache_clear()
+    devices._missing.clear()
     with caplog.at_level(logging.INFO):
         for name in ("first", "second"):
             runtime = open_runtime(linear_policy(models, f"{device}-{name}"), settings(models, device=device))

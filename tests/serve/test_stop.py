@@ -25,7 +25,7 @@ from tests.servers import (
 )
 
 SLOW = "/v1/policies/slow/act"
-SLOW_BATCH = 20_000
+SLOW_BATCH = 8_000
 SLOW_ROWS = np.zeros((SLOW_BATCH, 4), "<f4").tobytes()
 BODY = {"observation": [0, 0, 0, 0]}
 
