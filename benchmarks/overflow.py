@@ -28,7 +28,6 @@ from benchmarks.rig import (
     Offer,
     compile_load,
     find_compiler,
-    free_port,
     print_table,
     rlway_command,
     run_load,
@@ -36,6 +35,7 @@ from benchmarks.rig import (
     wait_until_answering,
 )
 from tests.bundles import q_network_policy
+from tests.ports import free_port
 from tests.servers import act_request
 
 NAME = "cartpole"

@@ -27,7 +27,6 @@ from benchmarks.rig import (
     HERE,
     OBSERVATION,
     Load,
-    free_port,
     median_ratio,
     medians,
     print_table,
@@ -40,6 +39,7 @@ from benchmarks.rig import (
     write_request,
 )
 from tests.bundles import q_network_policy
+from tests.ports import free_port
 
 FILES = HERE / "peers"
 UV = HERE.parent / ".tools" / "bin" / "uv"

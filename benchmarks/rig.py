@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -143,13 +142,6 @@ def nginx_command(folder: Path, port: int, connections: int = 1024) -> list[str]
 def pinned(core: str) -> list[str]:
     """The prefix that binds a command to a core, where that is possible."""
     return ["taskset", "-c", core] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, timeout_s: float = 60.0) -> bytes:

@@ -24,7 +24,6 @@ import psutil
 from benchmarks.rig import (
     HERE,
     Load,
-    free_port,
     median_ratio,
     medians,
     nginx_command,
@@ -39,6 +38,7 @@ from benchmarks.rig import (
 )
 from rlway_client.bundle import Bundle
 from tests.bundles import q_network_policy
+from tests.ports import free_port
 
 
 def main() -> None:

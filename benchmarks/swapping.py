@@ -26,7 +26,6 @@ import psutil
 
 from benchmarks.rig import (
     Load,
-    free_port,
     median_ratio,
     require,
     rlway_command,
@@ -36,6 +35,7 @@ from benchmarks.rig import (
     write_request,
 )
 from tests.bundles import q_network_policy
+from tests.ports import free_port
 
 NAME = "cartpole"
 CONNECTIONS = 32

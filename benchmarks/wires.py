@@ -32,7 +32,6 @@ from benchmarks.rig import (
     Offer,
     compile_load,
     find_compiler,
-    free_port,
     median_ratio,
     medians,
     nginx_command,
@@ -47,6 +46,7 @@ from benchmarks.rig import (
     write_request,
 )
 from tests.bundles import q_network_policy
+from tests.ports import free_port
 from tests.servers import act_request
 
 NAME = "cartpole"

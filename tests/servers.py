@@ -13,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from tests.ports import wait_for
 
 RLWAY = Path(sys.executable).with_name("rlway")
 PATIENCE_S = 20.0  # for a process to start or end
@@ -181,10 +182,7 @@ def get_request(path: str, *headers: str, method: str = "GET") -> bytes:
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Asks again and again, for states that only asking reveals."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.002)  # the server that is asked needs the core, too
+    wait_for(condition, what, PATIENCE_S)
 
 
 def refuses_connections(server: Server) -> bool:

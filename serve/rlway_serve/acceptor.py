@@ -22,11 +22,13 @@ from contextlib import suppress
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rlway_serve.descriptors import EXHAUSTED
+
 AT_ONCE = 64  # connections taken before others are read from
 PAUSE_S = 0.1
 REPORT_S = 60.0  # between two lines in the log
 SPARE = 64  # held beyond `most`, to be told that they are too many
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_ROOM = (*EXHAUSTED, errno.ENOBUFS, errno.ENOMEM)
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in EXHAUSTED:
+                if error.errno in NO_ROOM:
                     self._report(error)
                     self._wait_for_room()
                     return

@@ -134,7 +134,7 @@ class Batcher:
         if 1 < len(self._queue) < self._max_batch and not self._turns and not self._lingered:
             # Callers are many: those who arrived while the others were read join this batch, too.
             self._lingered = True
-            asyncio.get_running_loop().call_soon(self._next_batch)
+            self._schedule()
             return
         self._lingered = False
         batch, plain = self._take()

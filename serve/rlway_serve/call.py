@@ -34,7 +34,7 @@ class PlainCall(msgspec.Struct, gc=False, eq=False):
     Subclasses are the place where the answer is awaited, as `Reply` says.
     """
 
-    connection: Any  # requests are taken from connections in turn
+    connection: Any  # has a `transport` and a `client`; requests are taken from connections in turn
     arrived_s: float  # of `time.perf_counter()`
     observations: Any = None
     raw: bool = False  # octets, and answered as such
@@ -57,12 +57,14 @@ class PlainCall(msgspec.Struct, gc=False, eq=False):
     @property
     def abandoned(self) -> bool:
         """Whether nobody waits for the answer any more."""
-        raise NotImplementedError
+        closing: bool = self.connection.transport.is_closing()
+        return closing
 
     @property
     def peer(self) -> str | None:
         """The caller's address."""
-        raise NotImplementedError
+        client = self.connection.client
+        return client[0] if client else None
 
     def answer(self, response: Response) -> None:
         raise NotImplementedError

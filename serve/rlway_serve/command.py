@@ -92,15 +92,14 @@ def serve(
 
     Prints one line when ready. Interactive documentation is at /docs, Prometheus metrics at /metrics.
     """
-    import logging
 
     from rlway_client.errors import UsageError
+    from rlway_serve.logs import log_to_stderr
     from rlway_serve.processes import Facts
     from rlway_serve.processes import serve as run
     from rlway_serve.store import is_url
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("rlway_serve").setLevel(logging.INFO)
+    log_to_stderr()
     store = models if is_url(models) else None
     if cache is not None and store is None:
         raise UsageError(f"--cache: {models} is on this machine already; only what lies at a URL is copied.")

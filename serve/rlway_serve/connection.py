@@ -53,16 +53,6 @@ class Slot(PlainCall, gc=False, eq=False):
     response: Response | None = None
 
     @property
-    def abandoned(self) -> bool:
-        closing: bool = self.connection.transport.is_closing()
-        return closing
-
-    @property
-    def peer(self) -> str | None:
-        client = self.connection.client
-        return client[0] if client else None
-
-    @property
     def trace_headers(self) -> tuple[tuple[bytes, bytes], ...]:
         return self.extras.head.trace_headers if self.extras else ()
 

@@ -30,6 +30,7 @@ import msgspec
 
 from rlway_client.errors import RlwayError, UsageError
 from rlway_client.files import write_atomically
+from rlway_serve.logs import log_to_stderr
 from rlway_serve.settings import Settings
 from rlway_serve.store import Store, StoreFailed
 
@@ -38,7 +39,6 @@ MARK = ".rlway-cache.json"
 FIRST_LOOK_S = 10.0  # how long a server waits for it before it starts with what is there
 REPLACE_AFTER_S = 1.0
 END_WITHIN_S = 5.0
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("rlway_serve.copier")  # also where this module is run by itself
 
@@ -225,8 +225,7 @@ def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this one, too
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    logging.getLogger("rlway_serve").setLevel(logging.INFO)
+    log_to_stderr()
     os.nice(10)  # answers come first
     threading.Thread(target=_end_with_input, daemon=True).start()
     store = Store(job.url)

@@ -74,16 +74,6 @@ class FrameCall(PlainCall, gc=False, eq=False):
     response: Response | None = None
 
     @property
-    def abandoned(self) -> bool:
-        closing: bool = self.connection.transport.is_closing()
-        return closing
-
-    @property
-    def peer(self) -> str | None:
-        peer: str | None = self.connection.peer
-        return peer
-
-    @property
     def trace_headers(self) -> tuple[tuple[bytes, bytes], ...]:
         headers: tuple[tuple[bytes, bytes], ...] = self.connection.trace_headers
         return headers
@@ -117,9 +107,8 @@ class Stream(asyncio.Protocol):
     ) -> None:
         self.transport = transport
         address = transport.get_extra_info("peername")
-        self.peer: str | None = address[0] if isinstance(address, tuple) else None
+        self.client = address[:2] if isinstance(address, tuple) else None
         self.trace_headers = tuple(header for header in headers if header[0] in TRACE_HEADERS)
-        self._client = address[:2] if isinstance(address, tuple) else None
         self._url = b""
         self._shared = shared
         self._policy = policy
@@ -187,7 +176,7 @@ class Stream(asyncio.Protocol):
         """A line in the access log, if there is one. A frame has the request id of its stream's handshake."""
         if self._shared.access_log is not None:
             found = (value for name, value in self._headers if name == b"x-request-id")
-            asked = (self._client, method, self._url, status, asked_bytes, sent_bytes, began_s)
+            asked = (self.client, method, self._url, status, asked_bytes, sent_bytes, began_s)
             self._shared.access_log.write(*asked, read_request_id(next(found, b"")))
 
     # Frames.
