@@ -21,8 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayError
 from rlway_client.manifest import Manifest
-from rlway_serve.call import AnyCall, PlainCall
-from rlway_serve.decoder import ActDecoder
+from rlway_serve.call import AnyCall, OwnCall, PlainCall
+from rlway_serve.decoder import NOT_READ, ActDecoder
 from rlway_serve.drift import Drift
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, problem_response
@@ -52,6 +52,8 @@ class Batcher:
     ) -> None:
         self._name = manifest.policy
         self._runtime = runtime
+        self._decode = decoder.decode_plain
+        self._plain_bytes = -1 if not runtime.inline else decoder.plain_bytes
         self._runner = BatchRunner(manifest, runtime, decoder, drift)
         self._remembers = bool(manifest.state)
         self._metrics = metrics
@@ -59,8 +61,9 @@ class Batcher:
         self._capacity = capacity
         self._ample_rows = max(1, capacity // 2)  # so many may wait, whoever they belong to
         self._queue: list[AnyCall] = []  # in order of arrival
+        self._own: list[OwnCall] = []  # likewise, whose bodies are not read
         self._turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
-        self._rows = 0  # waiting in either
+        self._rows = 0  # waiting in these
         self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
         self._kinds = 0  # of what waits, and perhaps of what waited: a union of those above
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
@@ -84,6 +87,16 @@ class Batcher:
             self._kinds |= TIMED_CALLS
         if not self._scheduled:
             self._schedule()
+
+    def submit_own(self, call: OwnCall) -> bool:
+        """Queues the call, if there is ample room and its body may be plain. Whether it did."""
+        if self._rows >= self._ample_rows or len(call.observations) > self._plain_bytes:
+            return False
+        self._rows += 1
+        self._own.append(call)
+        if not self._scheduled:
+            self._schedule()
+        return True
 
     def submit(self, call: AnyCall) -> None:
         """The same for any call."""
@@ -131,12 +144,17 @@ class Batcher:
         return QueueFull(f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second.")
 
     def _next_batch(self) -> None:
-        if 1 < len(self._queue) < self._max_batch and not self._turns and not self._lingered:
+        own = self._own
+        if 1 < len(self._queue) + len(own) < self._max_batch and not self._turns and not self._lingered:
             # Callers are many: those who arrived while the others were read join this batch, too.
             self._lingered = True
             self._schedule()
             return
         self._lingered = False
+        if own:
+            if len(own) == self._rows <= self._max_batch and not self._large_rows and self._run_own():
+                return
+            self._read_own()
         batch, plain = self._take()
         if not batch:
             self._schedule_next()
@@ -149,10 +167,52 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
             running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
 
+    def _run_own(self) -> bool:
+        """Runs and answers nothing but connections' own calls, if all are plain and have time. Whether it did."""
+        calls = self._own
+        try:
+            requests = [self._decode(call.observations) for call in calls]
+        except NOT_READ:
+            return False
+        if [request for request in requests if request.deadline_ms is not None]:
+            return False
+        began_s = time.perf_counter()
+        responses = self._runner.run_plainly([request.observation for request in requests])
+        if responses is None:
+            return False
+        self._own = []
+        self._rows = 0
+        try:
+            self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
+            for call, response in zip(calls, responses, strict=True):
+                call.answer(response)
+        finally:
+            self._schedule_next()
+        return True
+
+    def _read_own(self) -> None:
+        """Connections' own calls become calls like others."""
+        calls, self._own = self._own, []
+        unread = []
+        for call in calls:
+            try:
+                request = self._decode(call.observations)
+            except NOT_READ:
+                unread.append(call)
+                continue
+            call.deadline_s = None  # type: ignore[misc]  # a slot of subclasses
+            call.take(request)
+            self._queue.append(call)
+            self._kinds |= JSON_CALLS if call.deadline_s is None else JSON_CALLS | TIMED_CALLS
+        self._rows -= len(unread)
+        for call in unread:
+            call.ask_again()
+
     def _answer(self, batch: list[AnyCall], plain: bool, responses: list[Response], began_s: float) -> None:
         try:
             rows = len(batch) if plain else sum(call.rows for call in batch)
-            self._metrics.count_batch(batch, rows, responses, began_s, time.perf_counter())
+            self._metrics.count_batch(batch, rows, began_s, time.perf_counter())
+            self._metrics.count_failed(batch, responses)
             for call, response in zip(batch, responses, strict=True):
                 call.answer(response)
         finally:
@@ -160,7 +220,7 @@ class Batcher:
 
     def _schedule_next(self) -> None:
         self._scheduled = False
-        if self._queue or self._turns:
+        if self._own or self._queue or self._turns:
             self._schedule()
 
     def _take(self) -> tuple[list[AnyCall], bool]:
@@ -188,6 +248,8 @@ class Batcher:
         return taken, plain
 
     def _sort_into_turns(self) -> None:
+        if self._own:
+            self._read_own()
         turns = self._turns
         for call in self._queue:
             calls = turns.get(call.connection)

@@ -9,7 +9,9 @@ and a batch of them little to run; a `Call` is any request.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,17 +30,14 @@ if TYPE_CHECKING:
 Reply = Callable[[Response], None]
 
 
-class PlainCall(msgspec.Struct, gc=False, eq=False):
-    """One observation, as nested lists or as octets, whose greedy action is asked of a policy without a memory.
+class Plain:
+    """One observation whose greedy action is asked of a policy without a memory."""
 
-    Subclasses are the place where the answer is awaited, as `Reply` says.
-    """
+    __slots__ = ()
 
-    connection: Any  # has a `transport` and a `client`; requests are taken from connections in turn
     arrived_s: float  # of `time.perf_counter()`
-    observations: Any = None
-    raw: bool = False  # octets, and answered as such
-    deadline_s: float | None = None  # as `arrived_s`
+    observations: Any
+    deadline_s: float | None  # as `arrived_s`
 
     rows: ClassVar[int] = 1
     batched: ClassVar[bool] = False
@@ -52,7 +51,20 @@ class PlainCall(msgspec.Struct, gc=False, eq=False):
         """Becomes what a decoded `PlainRequest` asks for."""
         self.observations = asked.observation
         if asked.deadline_ms is not None:
-            self.deadline_s = self.arrived_s + asked.deadline_ms / 1000
+            self.deadline_s = self.arrived_s + asked.deadline_ms / 1000  # type: ignore[misc]  # a slot of subclasses
+
+
+class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
+    """The same as an object of its own, with nested lists or octets.
+
+    Subclasses are the place where the answer is awaited, as `Reply` says.
+    """
+
+    connection: Any  # has a `transport` and a `client`; requests are taken from connections in turn
+    arrived_s: float
+    observations: Any = None
+    raw: bool = False  # octets, and answered as such
+    deadline_s: float | None = None
 
     @property
     def abandoned(self) -> bool:
@@ -72,6 +84,34 @@ class PlainCall(msgspec.Struct, gc=False, eq=False):
     def __call__(self, response: Response) -> None:
         """The same: it is the reply of a call that turned out not to be plain."""
         self.answer(response)
+
+
+class OwnCall(Plain):
+    """A connection that has asked for one thing and waits, as its own call: nothing need be made for it.
+
+    `observations` is the body of JSON, until the batcher reads it with those of others.
+    """
+
+    __slots__ = ()
+
+    raw: ClassVar[bool] = False
+    transport: asyncio.Transport
+
+    @property
+    def connection(self) -> OwnCall:
+        return self
+
+    @property
+    def abandoned(self) -> bool:
+        return self.transport.is_closing()
+
+    @abstractmethod
+    def ask_again(self) -> None:
+        """Has the endpoint read the body, which is not plain. As good as answered."""
+
+    @abstractmethod
+    def answer(self, response: Response) -> None:
+        """Called once for each time that it was queued."""
 
 
 class Call:
@@ -132,4 +172,4 @@ class Call:
         self.reply(response)
 
 
-AnyCall = PlainCall | Call
+AnyCall = PlainCall | OwnCall | Call

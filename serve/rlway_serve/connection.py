@@ -116,6 +116,7 @@ class Connection(HttpToolsProtocol):
         "_unsent_bytes",
         "calm",
         "slots",
+        "waits",
     )
 
     def __init__(
@@ -144,6 +145,7 @@ class Connection(HttpToolsProtocol):
         # What this connection repeats, while it does nothing else: no request is half read or held, none is the
         # application's, all are answered alike, and none is the last.
         self.calm: Head | None = None
+        self.waits = False  # for the answer to a call of its own, which has no slot
         self._slots_empty: asyncio.Future[None] | None = None
         self._asgi_open = 0  # requests that took the other lane and are not answered yet
         self._running: RequestResponseCycle | None = None  # the one of them whose turn it is
@@ -161,6 +163,10 @@ class Connection(HttpToolsProtocol):
         self._patience: Patience  # from the first moment of the connection
 
     # What the lanes do.
+
+    @abstractmethod
+    def _take_slot(self) -> None:
+        """Gives its own call a slot, if it waits for one: others may follow, or it may be the last."""
 
     @abstractmethod
     def _ask_known(self, data: bytes) -> bytes:
@@ -293,6 +299,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._last:
             return
+        if self.waits:
+            self._take_slot()
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._patience.active_s = time.perf_counter()
@@ -372,6 +380,7 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer has said all that it will: it gets the answers that are due, then the connection closes."""
+        self._take_slot()
         # Closing half of a TLS connection is not possible; and what nobody waits for needs no answer.
         if self.scheme != "http":
             return False
@@ -407,6 +416,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
+        self._take_slot()
         self._closing = True
         self.calm = None
         self._last = not self._reading
@@ -430,6 +440,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_if_idle(self) -> bool:
         """Closes unless answers are due that the peer takes; returns whether this has to be asked again."""
+        self._take_slot()
         unsent_bytes, unsent_before = self.transport.get_write_buffer_size(), self._unsent_bytes
         self._unsent_bytes = unsent_bytes
         takes_none = unsent_bytes > 0 and unsent_bytes == unsent_before

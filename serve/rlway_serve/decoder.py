@@ -92,6 +92,7 @@ class ActDecoder:
         self._max_commas = settings.max_rows * self._form.values + 1000
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row: Any = self._form.row_type
+        finite_row: Any = self._form.finite_row_type
         self._rows_type = list[row]
         self.body_type = msgspec.defstruct(
             "ActRequest",
@@ -105,7 +106,9 @@ class ActDecoder:
         )
         self._decoder = msgspec.json.Decoder(self.body_type)
         plain = msgspec.defstruct(
-            "PlainRequest", [("observation", row), ("deadline_ms", DeadlineMs | None, None)], forbid_unknown_fields=True
+            "PlainRequest",
+            [("observation", finite_row), ("deadline_ms", DeadlineMs | None, None)],
+            forbid_unknown_fields=True,
         )
         # Nearly every body holds one observation, and at most a deadline. What reads these raises, of others, NOT_READ.
         may_be_plain = self._form.plain and not manifest.state

@@ -7,7 +7,6 @@ Out:     a `Response`: JSON as it was asked (`action` or `actions`), or the acti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -37,15 +36,19 @@ class ActEncoder:
         """The answers to calls of one observation each, without further outputs."""
         values = actions.tolist()
         if self._prepared:
-            with suppress(KeyError):
+            try:
                 return list(map(self._prepared.__getitem__, values))
+            except KeyError:
+                pass
         return [self._json(action) for action in values]
 
     def encode_raw(self, actions: AnyArray) -> list[Response]:
         """The same for raw calls."""
         if self._prepared_raw:
-            with suppress(KeyError):
+            try:
                 return list(map(self._prepared_raw.__getitem__, actions.tolist()))
+            except KeyError:
+                pass
         octets = np.ascontiguousarray(actions, self._dtype).tobytes()
         size = len(octets) // len(actions)
         return [self._raw(octets[start : start + size]) for start in range(0, len(octets), size)]

@@ -7,6 +7,7 @@ Out:     a `Response`, at once for a refusal, else when the policy has run.
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 from rlway_client.errors import NotReady, RlwayError, SpecViolated
 from rlway_client.specs import Fault
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 class Endpoint:
     """Refuses or queues a request; never raises."""
+
+    sees_all: ClassVar[bool] = False  # whether connections may not queue what need not be looked at
 
     def __init__(
         self,
@@ -96,20 +99,6 @@ class Endpoint:
             self._submit(policy, media_type, body, call, own)
         except Exception as error:
             self._refuse(policy, error, call)
-
-    def act_quickly(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
-        """The same for JSON from a caller who need not be looked at."""
-        version = policy.acting
-        if version is None or len(body) > version.decoder.plain_bytes:
-            self.act_plain(policy, JSON, None, body, call)
-            return
-        try:
-            call.take(version.decoder.decode_plain(body))
-            version.batcher.submit_plain(call)
-        except NOT_READ:
-            self.act_plain(policy, JSON, None, body, call)
-        except Exception as error:
-            self._refuse(version, error, call)
 
     def _submit(
         self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None

@@ -18,30 +18,59 @@ from typing import Any
 import httptools
 
 from rlway_client.errors import RequestMalformed, RlwayError
+from rlway_serve.call import OwnCall
 from rlway_serve.connection import Connection, Extras, Slot
-from rlway_serve.response import problem_response
+from rlway_serve.response import JSON, Response, problem_response
 from rlway_serve.routes import Head
 from rlway_serve.stream import Stream
 
 
-class HotLane(Connection):
+class HotLane(Connection, OwnCall):
     """A connection with a shortcut for act requests."""
+
+    __slots__ = ("_own_policy", "_own_slot", "arrived_s", "deadline_s", "observations")
 
     def data_received(self, data: bytes) -> None:
         head = self.calm
         if (
             head is not None
-            and not self.slots
+            and not (self.waits or self.slots)
             and len(data) == head.request_bytes
             and data.startswith(head.raw)
             and head.quick
+            and (batcher := head.policy.batcher) is not None
         ):
             # The same request as before, whole, with another observation: nearly every packet is.
-            self._patience.active_s = now_s = time.perf_counter()
-            self.slots.append(slot := Slot(self, now_s))
-            self.routes.endpoint.act_quickly(head.policy, data[head.body_start :], slot)
+            self._patience.active_s = self.arrived_s = time.perf_counter()
+            self.observations = data[head.body_start :]
+            self.waits = batcher.submit_own(self)
+            if self.waits:
+                return
+        super().data_received(data)
+
+    def answer(self, response: Response) -> None:
+        if self.waits:
+            self.waits = False
+            transport = self.transport
+            if response.written_with is self.server_state.default_headers and not transport.is_closing():
+                transport.write(response.written)
+            else:
+                self._write(response, keep_alive=True)
         else:
-            super().data_received(data)
+            self._own_slot.answer(response)
+
+    def ask_again(self) -> None:
+        body = self.observations
+        self._take_slot()
+        self.routes.endpoint.act_plain(self._own_policy, JSON, None, body, self._own_slot)
+
+    def _take_slot(self) -> None:
+        if self.waits:
+            self.waits = False
+            assert self.calm is not None
+            self._own_policy = self.calm.policy
+            self._own_slot = Slot(self, self.arrived_s)
+            self.slots.append(self._own_slot)
 
     # What the parser calls, in this order, for every request.
 

@@ -1,57 +1,49 @@
 """What a server counts, for Prometheus.
 
-In:      batches as they are answered, refusals as they happen: plain integers on the event loop, no locks.
+In:      batches as they are answered, refusals as they happen: on the event loop, without locks.
 Out:     metric families, built only when `/metrics` is read.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from rlway_client.errors import RlwayError
+from rlway_client.specs import FloatArray, IntArray
 from rlway_serve.call import AnyCall
 from rlway_serve.drift import Drifts
 from rlway_serve.response import Response
 
 SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
+CALLS_AT_ONCE = 1024  # are sorted into the histograms
 BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
 
 class Buckets:
-    """A histogram: counts below each edge, and the sum."""
+    """A histogram: counts up to each edge, and the sum."""
 
     def __init__(self, edges: tuple[float, ...]) -> None:
         self.edges = edges
-        self.counts = [0] * (len(edges) + 1)
+        self._edges = np.array(edges)
+        self._counts: IntArray = np.zeros(len(edges) + 1, np.int64)
         self.total = 0.0
 
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.edges, value)] += 1
-        self.total += value
-
-    def add_until(self, now: float, times: list[float]) -> None:
-        """Adds how long ago each of the sorted `times` was: all of a bucket at once."""
-        self.total += now * len(times) - sum(times)
-        shortest = bisect_left(self.edges, now - times[-1])
-        begin = 0
-        for bucket in range(bisect_left(self.edges, now - times[0]), shortest, -1):
-            end = bisect_left(times, now - self.edges[bucket - 1], begin)
-            self.counts[bucket] += end - begin
-            begin = end
-        self.counts[shortest] += len(times) - begin
+    def add(self, values: FloatArray) -> None:
+        self._counts += np.bincount(self._edges.searchsorted(values), minlength=len(self._counts))
+        self.total += float(values.sum())
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Prometheus's form: how many values were at most each edge."""
         rows: list[tuple[str, float]] = []
         seen = 0
-        for edge, count in zip((*map(str, self.edges), "+Inf"), self.counts, strict=True):
+        for edge, count in zip((*map(str, self.edges), "+Inf"), self._counts.tolist(), strict=True):
             seen += count
             rows.append((edge, seen))
         return rows
@@ -69,23 +61,42 @@ class PolicyMetrics:
         self.queue_s = Buckets(SECONDS)
         self.compute_s = Buckets(SECONDS)
         self.batch_rows = Buckets(BATCH_ROWS)
+        self._runs: list[float] = []  # not yet in the histograms: of each its beginning, end, calls and rows
+        self._arrivals_s: list[float] = []  # of their calls
 
-    def count_batch(
-        self, batch: list[AnyCall], rows: int, responses: list[Response], began_s: float, now_s: float
-    ) -> None:
+    def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
         """One run of so many rows, and all its calls, which waited until `began_s` and are answered now."""
-        arrivals_s = sorted([call.arrived_s for call in batch])
-        self.queue_s.add_until(began_s, arrivals_s)
-        self.request_s.add_until(now_s, arrivals_s)
+        calls = len(batch)
+        self._runs += (began_s, now_s, calls, rows)
+        self._arrivals_s += [call.arrived_s for call in batch]
+        if len(self._arrivals_s) >= CALLS_AT_ONCE:
+            self.sort_in()
+        self.requests[200] += calls
+        self.actions += rows
+
+    def count_failed(self, batch: Sequence[AnyCall], responses: Sequence[Response]) -> None:
+        """Those of a run's calls that were not answered with an action after all."""
+        if not [response for response in responses if response.status != 200]:
+            return
+        for call, response in zip(batch, responses, strict=True):
+            if response.status != 200:
+                self.requests[200] -= 1
+                self.requests[response.status] += 1
+                self.actions -= call.rows
+
+    def sort_in(self) -> None:
+        """Brings the histograms up to date: for many calls at once this takes little longer than for one."""
+        if not self._runs:
+            return
+        began_s, now_s, calls, rows = np.fromiter(self._runs, float).reshape(-1, 4).T
+        arrivals_s = np.fromiter(self._arrivals_s, float)
+        self._runs.clear()
+        self._arrivals_s.clear()
+        times = calls.astype(np.intp)
+        self.queue_s.add(began_s.repeat(times) - arrivals_s)
+        self.request_s.add(now_s.repeat(times) - arrivals_s)
         self.compute_s.add(now_s - began_s)
         self.batch_rows.add(rows)
-        self.actions += rows
-        refused = [response.status for response in responses if response.status != 200]
-        self.requests[200] += len(batch) - len(refused)
-        if refused:
-            self.requests.update(refused)
-            pairs = zip(batch, responses, strict=True)
-            self.actions -= sum(call.rows for call, response in pairs if response.status != 200)
 
     def count_refusal(self, error: RlwayError, requests: int = 1) -> None:
         """Requests that never ran."""
@@ -139,6 +150,7 @@ class Metrics:
         batch = HistogramMetricFamily("rlway_batch_rows", "Observations per run", labels=names)
         queue = GaugeMetricFamily("rlway_queue_rows", "Observations waiting", labels=names)
         for policy in [known for ref in self._policies.valuerefs() if (known := ref()) is not None]:
+            policy.sort_in()
             for status, count in policy.requests.items():
                 requests.add_metric([*policy.labels, str(status)], count)
             for reason, count in policy.refusals.items():

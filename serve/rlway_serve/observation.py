@@ -38,10 +38,11 @@ class ObservationForm:
         self._getters: list[Any] = []
         if self.plain:
             self.row_type: Any = row_type(self.specs[0])
+            self.finite_row_type = row_type(self.specs[0], finite=True)
         else:
             for spec in self.specs:
                 self._plant(spec)
-            self.row_type = self._object_type(self._tree, "Observation", "")
+            self.row_type = self.finite_row_type = self._object_type(self._tree, "Observation", "")
 
     @property
     def label(self) -> str:
@@ -71,12 +72,11 @@ class ObservationForm:
         return np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), *self._shape)
 
     def stack_plain(self, rows: Sequence[Any]) -> AnyArray:
-        """Rows of `row_type`, of a policy with one input; what the dtype cannot hold becomes infinite."""
+        """Rows of `finite_row_type`, of a policy with one input."""
         shape = (len(rows), *self._shape)
-        with np.errstate(over="ignore"):
-            if len(shape) != 2:
-                return np.array(rows, self._dtype)
-            return np.fromiter(chain.from_iterable(rows), self._dtype, shape[0] * shape[1]).reshape(shape)
+        if len(shape) != 2:
+            return np.array(rows, self._dtype)
+        return np.fromiter(chain.from_iterable(rows), self._dtype, shape[0] * shape[1]).reshape(shape)
 
     def stack(self, parts: Sequence[Any]) -> Arrays:
         """Several calls' observations as the model's inputs; what a dtype cannot hold becomes infinite."""
@@ -171,9 +171,15 @@ def _object_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) ->
     return faults + [Fault(where + _keys([key[:64]]), "nothing: the policy has no such input", "it") for key in unknown]
 
 
-def row_type(spec: TensorSpec) -> Any:
-    """The msgspec type of one tensor: nested lists of exactly the spec's shape."""
+def row_type(spec: TensorSpec, finite: bool = False) -> Any:
+    """The msgspec type of one tensor: nested lists of exactly the spec's shape.
+
+    Numbers may be too large for the dtype's floats, unless `finite`.
+    """
     kind: Any = {"f": float, "b": bool}.get(spec.numpy_dtype.kind, int)
+    if kind is float and finite:
+        largest = float(np.finfo(spec.numpy_dtype).max)
+        kind = Annotated[float, Meta(ge=-largest, le=largest)]
     if kind is int:
         limits = np.iinfo(spec.dtype)
         # msgspec's bounds are 64-bit signed; uint64 beyond them is left to the slow reader.

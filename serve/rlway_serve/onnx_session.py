@@ -30,12 +30,14 @@ class CpuSession:
 
     def __init__(self, path: Path) -> None:
         self._session = _open(path, [PROVIDERS["cpu"]])
+        # `InferenceSession.run` looks at every input's name before each run: a fifth of what a small model's run takes.
+        self._run = getattr(self._session, "_sess", self._session).run
 
     def signature(self) -> tuple[set[str], set[str]]:
         return _signature(self._session)
 
     def run(self, inputs: dict[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
-        results: list[AnyArray] = self._session.run(outputs, inputs)
+        results: list[AnyArray] = self._run(outputs, inputs, None)
         return results
 
 

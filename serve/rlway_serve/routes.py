@@ -76,10 +76,12 @@ class HotRoutes:
     def remember(self, raw: bytes, head: Head) -> None:
         """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
         small = len(raw) <= MAX_KNOWN_HEAD_BYTES and head.body_bytes <= SMALL_BYTES  # larger bodies are reserved for
-        if small and head.keep_alive and not (head.request_id or head.trace_headers):
+        known = raw in self.known_heads  # connections that remember it hear of changes by that one
+        if small and not known and head.keep_alive and not (head.request_id or head.trace_headers):
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.forget_heads()
-            admits_all = not self.endpoint.keys.needed and self.endpoint.rates is None
+            endpoint = self.endpoint
+            admits_all = not (endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None)
             head.quick = admits_all and head.media_type in (JSON, b"")
             head.raw, head.body_start, head.request_bytes = raw, len(raw), len(raw) + head.body_bytes
             self.known_heads[raw] = head

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from rlway_client.interface import NEXT, RESET
 from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, Fault, FloatArray
-from rlway_serve.call import AnyCall, Call, PlainCall
+from rlway_serve.call import AnyCall, Call, OwnCall, PlainCall
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.drift import Drift
 from rlway_serve.encoder import ActEncoder
@@ -55,23 +56,25 @@ class BatchRunner:
         except Exception:
             return self._failed(batch)
 
-    def run_plain(self, batch: Sequence[PlainCall]) -> list[Response]:
+    def run_plain(self, batch: Sequence[PlainCall | OwnCall]) -> list[Response]:
         """The same for nothing but plain calls, which all are raw or none is."""
+        return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
+
+    def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
+        """The answers to plain calls with these observations; None if some of them call for another look."""
         try:
-            observations = [call.observations for call in batch]
-            raw = batch[0].raw
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
-            if all_finite(rows):
+            if not raw or all_finite(rows):
                 inputs: Arrays = {self._observation: rows}
                 if self._noise_size:
-                    inputs["noise"] = self._runtime.zero_noise(len(batch))
+                    inputs["noise"] = self._runtime.zero_noise(len(observations))
                 actions = self._runtime.run(inputs, ("action",))[0]
                 if all_finite(actions):
                     self._drift.look(inputs)
                     return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
         except Exception:
-            return self._failed(batch)
-        return self.run(batch)
+            return None  # `run` will meet it, too
+        return None
 
     def _as_call(self, call: AnyCall) -> AnyCall:
         if isinstance(call, PlainCall) and call.raw:

@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlway_client.errors import UsageError
@@ -24,7 +25,7 @@ from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.policy import ServedPolicy
-from rlway_serve.response import JSON, Response
+from rlway_serve.response import Response
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
@@ -120,6 +121,8 @@ class Tracing:
 class TracedEndpoint(Endpoint):
     """An endpoint whose requests leave spans."""
 
+    sees_all = True
+
     def __init__(self, tracing: Tracing, *parts: Any) -> None:
         super().__init__(*parts)
         self._tracing = tracing
@@ -147,17 +150,12 @@ class TracedEndpoint(Endpoint):
     ) -> None:
         self.act(policy, media_type, authorization, body, call, own)
 
-    def act_quickly(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
-        self.act(policy, JSON, None, body, call)
-
 
 class TracedPolicyMetrics(PolicyMetrics):
     """Counts that tell each request of the run that it was part of."""
 
-    def count_batch(
-        self, batch: list[AnyCall], rows: int, responses: list[Response], began_s: float, now_s: float
-    ) -> None:
-        super().count_batch(batch, rows, responses, began_s, now_s)
+    def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
+        super().count_batch(batch, rows, began_s, now_s)
         version = int(self.labels[1])
         for call in batch:
             if isinstance(call, Call) and isinstance(call.reply, TracedReply):
