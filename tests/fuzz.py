@@ -6,8 +6,9 @@ Out:     how many were answered with which status; exit status 1, and the reques
 
     python -m tests.fuzz --requests 1000000
 
-Two kinds: bodies of all sorts in sound HTTP, pipelined on kept connections; and HTTP that was damaged anywhere behind
-its first line, cut into packets anywhere, on connections of their own.
+Three kinds: bodies of all sorts in sound HTTP, pipelined on kept connections; bodies of one length, sound and not, on
+many kept connections at once, of which each asks for one thing, or two, and waits; and HTTP that was damaged anywhere
+behind its first line, cut into packets anywhere, on connections of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tests.servers import JSON, OCTETS, Server, Wire, act_request, get_request, 
 
 LANES = ("hot", "query")
 PIPELINED = 32
+STEPPING = 16  # connections that ask at once
+STEP_BYTES = 256
 MAX_FAILURES = 20
 NUMBERS: list[Any] = [0, 1, -1.5, 0.1, 1e38, 1e39, -1e39, 2**63, 2**64, 10**40, float("nan"), float("inf"), 1e-320]
 ODD: list[Any] = [None, True, "x", "", "\ud800", [], {}, [[]], {"a": 1}, "q_values", *NUMBERS]
@@ -116,26 +119,57 @@ def main() -> None:
 
 
 def fuzz(server: Server, requests: int, seed: int) -> Findings:
-    """Nine of ten requests with odd bodies, one with odd HTTP; stops early once there is enough to look at."""
+    """One of thirteen requests with odd HTTP; stops early once there is enough to look at."""
     generator = random.Random(seed)
     findings = Findings()
-    rounds = max(1, requests // (PIPELINED + PIPELINED // 8))
+    rounds = max(1, requests // (PIPELINED + STEPPING + PIPELINED // 8))
     wires = {lane: server.connect() for lane in LANES}
+    stepping = [server.connect() for _ in range(STEPPING)]
     for _ in range(rounds):
         if len(findings.failures) >= MAX_FAILURES:
             break
         try:
             fuzz_bodies(wires, generator, findings)
+            fuzz_steps(stepping, wires["query"], generator, findings)
         except OSError as error:
             findings.failures.append(f"no answer on a kept connection: {error}")
-            for wire in wires.values():
+            for wire in (*wires.values(), *stepping):
                 wire.socket.close()
             wires = {lane: server.connect() for lane in LANES}
+            stepping = [server.connect() for _ in range(STEPPING)]
         for _ in range(PIPELINED // 8):
             fuzz_framing(server, generator, findings)
-    for wire in wires.values():
+    for wire in (*wires.values(), *stepping):
         wire.socket.close()
     return findings
+
+
+def fuzz_steps(stepping: list[Wire], other: Wire, generator: random.Random, findings: Findings) -> None:
+    """Each of the hot connections asks for the next thing, and the other one for all of these."""
+    asked = [[draw_step(generator) for _ in range(1 + (generator.random() < 0.1))] for _ in stepping]
+    for wire, bodies in zip(stepping, asked, strict=True):
+        for body in bodies:
+            wire.send(act_request(body))
+    answers = [wire.answer() for wire, bodies in zip(stepping, asked, strict=True) for _ in bodies]
+    requests = [(act_request(body), act_request(body, lane="query")) for bodies in asked for body in bodies]
+    other.send(b"".join(request for _, request in requests))
+    for request, answer in zip(requests, answers, strict=True):
+        findings.count(request[0], answer.status)
+        other_answer = other.answer()
+        findings.count(request[1], other_answer.status)
+        findings.compare(request, (answer, other_answer))
+
+
+def draw_step(generator: random.Random) -> bytes:
+    """A body that is mostly what everybody sends, padded so that the headers do not tell it from others."""
+    if generator.random() < 0.1:
+        return draw_body(generator).ljust(STEP_BYTES)
+    request: dict[str, Any] = {"observation": [generator.uniform(-2, 2) for _ in range(4)]}
+    if generator.random() < 0.05:
+        request["observation"][generator.randrange(4)] = generator.choice(ODD)
+    if generator.random() < 0.1:
+        request["deadline_ms"] = generator.choice([60_000, 60_000.5, 0, -1, "x"])
+    return json.dumps(request).encode().ljust(STEP_BYTES)
 
 
 def fuzz_bodies(wires: dict[str, Wire], generator: random.Random, findings: Findings) -> None:

@@ -15,7 +15,7 @@ import logging
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,26 +106,38 @@ class Lanes:
 
     def exchange(self, packets: list[bytes]) -> bytes:
         """All that comes back for these packets and the end of sending."""
+        return self.exchange_all([[(packet, TURNS) for packet in packets]])[0]
+
+    def exchange_all(self, conversations: Sequence[Sequence[tuple[bytes, int]]]) -> list[bytes]:
+        """The same on several connections at once; with each packet, how many turns of the loop pass until the next."""
         self._endpoint.episodes = self._new_episodes()
-        received = self._loop.run_until_complete(asyncio.wait_for(self._exchange(packets), PATIENCE_S))
+        received = self._loop.run_until_complete(asyncio.wait_for(self._exchange_all(conversations), PATIENCE_S))
         assert not self._failures, self._failures
         assert not self._complaints.lines, self._complaints.lines
         assert not self._state.connections, "a connection was left behind"
-        return TIMES.sub(b"", received)
+        return [TIMES.sub(b"", stream) for stream in received]
 
-    async def _exchange(self, packets: list[bytes]) -> bytes:
+    async def _exchange_all(self, conversations: Sequence[Sequence[tuple[bytes, int]]]) -> list[bytes]:
+        received = await asyncio.gather(*map(self._exchange, conversations))
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        while self._state.connections:
+            await asyncio.sleep(0.001)
+        return received
+
+    async def _exchange(self, packets: Sequence[tuple[bytes, int]]) -> bytes:
         ours, theirs = socket.socketpair()
         with ours:
             ours.setblocking(False)
             theirs.setblocking(False)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             await self._loop.connect_accepted_socket(lambda: self._lane(self._config, self._state, {}), theirs)
-            for packet in packets:
+            for packet, turns in packets:
                 try:
                     await self._loop.sock_sendall(ours, packet)
                 except OSError:
                     break  # it has had enough
-                for _ in range(TURNS):
+                for _ in range(turns):
                     await asyncio.sleep(0)
             with contextlib.suppress(OSError):
                 ours.shutdown(socket.SHUT_WR)
@@ -133,10 +145,6 @@ class Lanes:
             with contextlib.suppress(ConnectionResetError):
                 while data := await self._loop.sock_recv(ours, 65536):
                     received += data
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-        while self._state.connections:
-            await asyncio.sleep(0.001)
         return received
 
 
@@ -247,7 +255,7 @@ class Bodies:
         where = f"{manifest.policy}: {status}, expected {expected}"
         if status != 200:
             assert status in expected.refusals, where
-            assert plain is None or form.not_finite(plain, 1, False), where
+            assert plain is None, where
             return
         assert not expected.refusals, where
         assert (call.rows, call.batched) == (expected.rows, expected.batched), where

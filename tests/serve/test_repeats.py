@@ -1,0 +1,55 @@
+"""Connections that say nearly the same again and again, and then something else, while others do likewise."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.servers import act_request, get_request
+from tests.targets import TURNS, Lanes
+
+SOUND = b'{"observation": [0.5, 0, 0, 0]}'
+OTHER = b'{"observation": [0, 0.5, 0, 0]}'
+BODIES = [
+    SOUND,
+    OTHER,
+    b'{"observation": [0, 0, 1, 2], "deadline_ms": 60000}',
+    b'{"observation": [0, 0, 1, 2], "deadline_ms": 1e-9}',  # nobody can meet that
+    b'{"observation": [0, 0, 1, 2], "deadline_ms": -1}',
+    b'{"observation": [0, 0, 1, 1e39]}',
+    b'{"observation": [0, 0, 1]}',
+    b'{"observation": [0, 0, 1, "x"]}',
+    b'{"observation": [0, 0, 1, 2], "outputs": ["q_values"]}',
+    b'{"observation": [0, 0, 1, 2], "version": 7}',
+    b'{"observations": [[0, 0, 1, 2], [0.5, 0, 0, 0]]}',
+    b"not JSON",
+    b"",
+]
+ALIKE = [act_request(body.ljust(80)) for body in BODIES]  # all with the same headers
+UNALIKE = [
+    act_request(SOUND),
+    act_request(OTHER, lane="query"),
+    get_request("/healthz"),
+    ALIKE[0][:-40],
+    b"nonsense\r\n\r\n",
+]
+BEFORE = [(ALIKE[0], TURNS)] * 2  # as from then on the headers are known
+
+packets = st.sampled_from(ALIKE) | st.sampled_from([ALIKE[0], ALIKE[1]]) | st.sampled_from([*ALIKE[:2], *UNALIKE])
+conversations = st.lists(st.tuples(packets, st.integers(0, 4)), max_size=6)
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> Lanes:
+    return Lanes(tmp_path_factory.mktemp("lanes"))
+
+
+@given(st.lists(conversations, min_size=1, max_size=4))
+@example([[(ALIKE[0], 1), (ALIKE[1], 0)], [(ALIKE[1], 1), (ALIKE[0], 0)]])  # the second while the first waits
+@example([[(ALIKE[0], 0), (UNALIKE[2], 0)], [(ALIKE[5], 0)], [(ALIKE[1], 0)]])
+@settings(max_examples=300, deadline=None)
+def test_every_connection_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[list[tuple[bytes, int]]]) -> None:
+    """In order, with the same bytes, whatever the others ask and whenever the next packet comes."""
+    alone = [lanes.exchange([packet for packet, _ in [*BEFORE, *packets]]) for packets in drawn]
+    assert lanes.exchange_all([[*BEFORE, *packets] for packets in drawn]) == alone
