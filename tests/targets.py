@@ -115,6 +115,8 @@ class Lanes:
         assert not self._failures, self._failures
         assert not self._complaints.lines, self._complaints.lines
         assert not self._state.connections, "a connection was left behind"
+        waiting = [policy.name for policy in self._endpoint.repository if policy.batcher and policy.batcher.queued_rows]
+        assert not waiting, f"calls of {waiting} wait for ever"
         return [TIMES.sub(b"", stream) for stream in received]
 
     async def _exchange_all(self, conversations: Sequence[Sequence[tuple[bytes, int]]]) -> list[bytes]:

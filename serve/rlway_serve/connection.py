@@ -98,7 +98,7 @@ class Connection(HttpToolsProtocol):
         "_going_on",
         "_half_closed",
         "_head",
-        "_headers_bytes",
+        "_head_bytes",
         "_held",
         "_in_headers",
         "_last",
@@ -113,6 +113,7 @@ class Connection(HttpToolsProtocol):
         "_running",
         "_slots_empty",
         "_successor",
+        "_unfinished_bytes",
         "_unsent_bytes",
         "calm",
         "slots",
@@ -138,7 +139,8 @@ class Connection(HttpToolsProtocol):
         self._reserved_bytes = 0
         self._refusal: RlwayError | None = None  # its answer, once its body has passed by
         self._in_headers = False
-        self._headers_bytes = 0
+        self._head_bytes = 0  # from the request's first to those of its last header
+        self._unfinished_bytes = 0  # what came since a header began, or more of them
         self._body_began = False
         # The answers that are due.
         self.slots: deque[Slot] = deque()
@@ -340,15 +342,24 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             return self._decline_upgrade(piece[offer.args[0] :])
         except httptools.HttpParserError as error:
-            self.send_400_response(str(error))
+            if isinstance(error.__context__, HeadersTooLarge):
+                self._part(error.__context__)
+            else:
+                self.send_400_response(str(error))
         else:
-            # Neither the parser nor uvicorn has a limit for headers.
             unfinished = self._in_headers and self.headers is headers  # of one request, before and after these bytes
-            self._headers_bytes = self._headers_bytes + len(piece) if unfinished else 0
-            limit = self.routes.settings.max_header_bytes
-            if self._headers_bytes > limit:
-                self._part(HeadersTooLarge(f"headers: expected at most {limit} bytes, got more."))
+            self._unfinished_bytes = self._unfinished_bytes + len(piece) if unfinished else 0
+            try:
+                self._check_head(self._unfinished_bytes)
+            except HeadersTooLarge as error:
+                self._part(error)
         return b""
+
+    def _check_head(self, head_bytes: int) -> None:
+        """Raises when headers have more than they may; neither the parser nor uvicorn has a limit."""
+        limit = self.routes.settings.max_header_bytes
+        if head_bytes > limit:
+            raise HeadersTooLarge(f"headers: expected at most {limit} bytes, got more.")
 
     @property
     def _due(self) -> int:

@@ -83,10 +83,16 @@ class HotLane(Connection, OwnCall):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._head_bytes = len(b"  HTTP/1.1\r\n\r\n")
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
 
     def on_headers_complete(self) -> None:
         raw, self._raw_head = self._raw_head, b""
         self._in_headers = self._body_began = False
+        self._check_head(self._head_bytes + len(self.parser.get_method()))
         # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
         if self._last or self.parser.should_upgrade():
             return
@@ -124,6 +130,7 @@ class HotLane(Connection, OwnCall):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_headers:  # and not behind a chunked body, where nobody counts them
+            self._head_bytes += len(name) + len(value) + len(b": \r\n")
             super().on_header(name, value)
 
     def on_message_complete(self) -> None:

@@ -130,6 +130,22 @@ def test_headers_over_the_limit_are_431(narrow: Server, path: str, at_once: bool
         assert "4096 bytes" in answer.detail
 
 
+@pytest.mark.parametrize("behind", [0, 1, 100, 2000, 3900])
+@pytest.mark.parametrize("path", [ACT, f"{ACT}?x=1", "/readyz", "/elsewhere"])
+def test_headers_are_counted_to_the_byte(narrow: Server, path: str, behind: int) -> None:
+    """Wherever the request begins in what the connection sent."""
+    before = act_request(BODY, headers=[f"before: {'x' * behind}"])
+    bare = f"POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\nlong: \r\n\r\n"
+    statuses = []
+    for spare in (0, -1):
+        filled = bare.replace("long: ", "long: " + "x" * (4096 - len(bare) - spare))
+        with narrow.connect() as wire:
+            wire.send(before + filled.encode())
+            statuses += [wire.answer().status for _ in range(2)]
+    assert statuses[0] == statuses[2] == 200
+    assert statuses[1] != statuses[3] == 431
+
+
 def test_trailers_are_not_kept(linear: Server) -> None:
     """Headers behind a chunked body, which no limit counts, leave nothing behind."""
     request = act_request(BODY, lane="chunked")
