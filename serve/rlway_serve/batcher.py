@@ -18,11 +18,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayError
 from rlway_client.manifest import Manifest
 from rlway_serve.call import AnyCall, OwnCall, PlainCall
-from rlway_serve.decoder import NOT_READ, ActDecoder
+from rlway_serve.decoder import ActDecoder
 from rlway_serve.drift import Drift
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, problem_response
@@ -61,7 +62,7 @@ class Batcher:
         self._capacity = capacity
         self._ample_rows = max(1, capacity // 2)  # so many may wait, whoever they belong to
         self._queue: list[AnyCall] = []  # in order of arrival
-        self._own: list[OwnCall] = []  # likewise, whose bodies are not read
+        self._own: list[OwnCall] = []  # likewise; their bodies are not read
         self._turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
         self._rows = 0  # waiting in these
         self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
@@ -88,16 +89,6 @@ class Batcher:
         if not self._scheduled:
             self._schedule()
 
-    def submit_own(self, call: OwnCall) -> bool:
-        """Queues the call, if there is ample room and its body may be plain. Whether it did."""
-        if self._rows >= self._ample_rows or len(call.observations) > self._plain_bytes:
-            return False
-        self._rows += 1
-        self._own.append(call)
-        if not self._scheduled:
-            self._schedule()
-        return True
-
     def submit(self, call: AnyCall) -> None:
         """The same for any call."""
         rows = call.rows
@@ -113,6 +104,16 @@ class Batcher:
         self._kinds |= OTHER_CALLS if call.deadline_s is None else OTHER_CALLS | TIMED_CALLS
         if not self._scheduled:
             self._schedule()
+
+    def submit_own(self, call: OwnCall, body_bytes: int) -> bool:
+        """The same, if there is ample room and a body of so many bytes may be plain. Whether it did."""
+        if self._rows >= self._ample_rows or body_bytes > self._plain_bytes:
+            return False
+        self._rows += 1
+        self._own.append(call)
+        if not self._scheduled:
+            self._schedule()
+        return True
 
     def close(self) -> None:
         """Refuses what comes from now on, and waits for the batch that runs."""
@@ -144,17 +145,25 @@ class Batcher:
         return QueueFull(f"policy {self._name!r}: {waiting} observations are waiting already; try again in a second.")
 
     def _next_batch(self) -> None:
-        own = self._own
-        if 1 < len(self._queue) + len(own) < self._max_batch and not self._turns and not self._lingered:
+        if 1 < len(self._queue) + len(self._own) < self._max_batch and not self._turns and not self._lingered:
             # Callers are many: those who arrived while the others were read join this batch, too.
             self._lingered = True
             self._schedule()
             return
         self._lingered = False
-        if own:
-            if len(own) == self._rows <= self._max_batch and not self._large_rows and self._run_own():
+        try:
+            self._run_next()
+        except Exception:
+            self._schedule_next()  # whatever went wrong, the others go on
+            raise
+
+    def _run_next(self) -> None:
+        if own := self._own:
+            requests = self._read_own()
+            alone = len(own) == self._rows <= self._max_batch and not self._large_rows
+            if alone and None not in requests and self._run_own(requests):
                 return
-            self._read_own()
+            self._mix_own(requests)
         batch, plain = self._take()
         if not batch:
             self._schedule_next()
@@ -167,16 +176,28 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
             running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
 
-    def _run_own(self) -> bool:
-        """Runs and answers nothing but connections' own calls, if all are plain and have time. Whether it did."""
-        calls = self._own
+    def _read_own(self) -> list[Any]:
+        """What connections' own calls ask for; None for each that is not plain."""
         try:
-            requests = [self._decode(call.observations) for call in calls]
-        except NOT_READ:
-            return False
-        if [request for request in requests if request.deadline_ms is not None]:
-            return False
+            return [self._decode(call.observations) for call in self._own]
+        except Exception:
+            return [self._read(call.observations) for call in self._own]
+
+    def _read(self, body: bytes) -> Any:
+        try:
+            return self._decode(body)
+        except Exception:  # whatever it is, the endpoint will say it
+            return None
+
+    def _run_own(self, requests: list[Any]) -> bool:
+        """Runs and answers connections' own calls, unless one is late or calls for another look. Whether it did."""
+        calls = self._own
         began_s = time.perf_counter()
+        timed = [i for i, request in enumerate(requests) if request.deadline_ms is not None]
+        if timed:
+            ends_s = began_s + self._runtime.expected_s(len(calls))
+            if any(ends_s > calls[i].arrived_s + requests[i].deadline_ms / 1000 for i in timed):
+                return False
         responses = self._runner.run_plainly([request.observation for request in requests])
         if responses is None:
             return False
@@ -190,20 +211,16 @@ class Batcher:
             self._schedule_next()
         return True
 
-    def _read_own(self) -> None:
-        """Connections' own calls become calls like others."""
+    def _mix_own(self, requests: list[Any]) -> None:
+        """Connections' own calls become calls like others, and wait behind these."""
         calls, self._own = self._own, []
-        unread = []
-        for call in calls:
-            try:
-                request = self._decode(call.observations)
-            except NOT_READ:
-                unread.append(call)
-                continue
-            call.deadline_s = None  # type: ignore[misc]  # a slot of subclasses
-            call.take(request)
-            self._queue.append(call)
-            self._kinds |= JSON_CALLS if call.deadline_s is None else JSON_CALLS | TIMED_CALLS
+        pairs = list(zip(calls, requests, strict=True))
+        for call, request in pairs:
+            if request is not None:
+                call.take(request)
+                self._queue.append(call)
+                self._kinds |= JSON_CALLS if call.deadline_s is None else JSON_CALLS | TIMED_CALLS
+        unread = [call for call, request in pairs if request is None]
         self._rows -= len(unread)
         for call in unread:
             call.ask_again()
@@ -249,7 +266,7 @@ class Batcher:
 
     def _sort_into_turns(self) -> None:
         if self._own:
-            self._read_own()
+            self._mix_own(self._read_own())
         turns = self._turns
         for call in self._queue:
             calls = turns.get(call.connection)

@@ -24,8 +24,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from rlway_client.errors import HeadersTooLarge, RequestMalformed, RlwayError, TooManyConnections
-from rlway_serve.call import PlainCall
+from rlway_serve.call import OwnCall, PlainCall
 from rlway_serve.patience import Patience
+from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import Response, problem_response, write_response
 from rlway_serve.routes import Head, HotRoutes
 
@@ -82,7 +83,7 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
-class Connection(HttpToolsProtocol):
+class Connection(HttpToolsProtocol, OwnCall):
     """uvicorn's HTTP protocol with limits. `routes` is set on a subclass made per server."""
 
     routes: HotRoutes
@@ -104,6 +105,7 @@ class Connection(HttpToolsProtocol):
         "_last",
         "_lingers",
         "_number",
+        "_own",
         "_parting",
         "_patience",
         "_raw_head",
@@ -115,7 +117,10 @@ class Connection(HttpToolsProtocol):
         "_successor",
         "_unfinished_bytes",
         "_unsent_bytes",
+        "arrived_s",
         "calm",
+        "deadline_s",
+        "observations",
         "slots",
         "waits",
     )
@@ -139,15 +144,16 @@ class Connection(HttpToolsProtocol):
         self._reserved_bytes = 0
         self._refusal: RlwayError | None = None  # its answer, once its body has passed by
         self._in_headers = False
-        self._head_bytes = 0  # from the request's first to those of its last header
-        self._unfinished_bytes = 0  # what came since a header began, or more of them
+        self._head_bytes = 0  # of its first line and headers, as they are usually written
+        self._unfinished_bytes = 0  # of headers that are not whole: all behind the piece in which they began
         self._body_began = False
         # The answers that are due.
         self.slots: deque[Slot] = deque()
         # What this connection repeats, while it does nothing else: no request is half read or held, none is the
         # application's, all are answered alike, and none is the last.
         self.calm: Head | None = None
-        self.waits = False  # for the answer to a call of its own, which has no slot
+        self.waits = False  # for the answer to its own call, which has no slot
+        self._own: tuple[Slot, ServedPolicy] | None = None  # the same call, once it has one
         self._slots_empty: asyncio.Future[None] | None = None
         self._asgi_open = 0  # requests that took the other lane and are not answered yet
         self._running: RequestResponseCycle | None = None  # the one of them whose turn it is
@@ -167,10 +173,6 @@ class Connection(HttpToolsProtocol):
     # What the lanes do.
 
     @abstractmethod
-    def _take_slot(self) -> None:
-        """Gives its own call a slot, if it waits for one: others may follow, or it may be the last."""
-
-    @abstractmethod
     def _ask_known(self, data: bytes) -> bytes:
         """Asks for what can be read without the parser at the start of `data`; returns the rest."""
 
@@ -179,6 +181,14 @@ class Connection(HttpToolsProtocol):
         """What to read instead of a request that offers another protocol, and `rest`."""
 
     # Answers.
+
+    def _end_calm(self) -> None:
+        """From now on anything may come: its own call takes a slot, if it waits for one."""
+        head, self.calm = self.calm, None
+        if self.waits and head is not None:
+            self.waits = False
+            self._own = Slot(self, self.arrived_s), head.policy
+            self.slots.append(self._own[0])
 
     def send_ready_slots(self) -> None:
         """Writes the answers whose turn it is."""
@@ -228,7 +238,7 @@ class Connection(HttpToolsProtocol):
 
     def _part(self, error: RlwayError) -> None:
         """Answers the request being read with `error`, after the answers that are due, and closes."""
-        self.calm = None
+        self._end_calm()
         if self._last and not self._reading:
             return
         answered = self._for_asgi and self.cycle.response_complete  # before it was whole
@@ -302,7 +312,7 @@ class Connection(HttpToolsProtocol):
         if self._last:
             return
         if self.waits:
-            self._take_slot()
+            self._end_calm()
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._patience.active_s = time.perf_counter()
@@ -316,7 +326,7 @@ class Connection(HttpToolsProtocol):
 
     def _take_in(self, data: bytes) -> None:
         """Reads requests until the data ends or as many answers are due as may be."""
-        self.calm = None
+        self._end_calm()
         while data and not self._last:
             if self._due >= self.routes.max_in_flight:
                 self._held = data
@@ -391,7 +401,7 @@ class Connection(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer has said all that it will: it gets the answers that are due, then the connection closes."""
-        self._take_slot()
+        self._end_calm()
         # Closing half of a TLS connection is not possible; and what nobody waits for needs no answer.
         if self.scheme != "http":
             return False
@@ -404,7 +414,7 @@ class Connection(HttpToolsProtocol):
     def _end_reading(self) -> None:
         self._give_up_reading()
         self._last = self._closing = True
-        self.calm = None
+        self._end_calm()
         self._patience.wait_no_more()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -417,7 +427,7 @@ class Connection(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         super().connection_lost(exc)
-        self.calm = None
+        self._end_calm()
         self.flow.read_paused = False  # a pipelined application would resume reading from what has gone
         self._give_up_reading()
         self._held = b""
@@ -427,9 +437,8 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
-        self._take_slot()
+        self._end_calm()
         self._closing = True
-        self.calm = None
         self._last = not self._reading
         if self.slots and not self._asgi_open and not self._reading:
             self.slots[-1].keep_alive = False
@@ -451,7 +460,7 @@ class Connection(HttpToolsProtocol):
 
     def _close_if_idle(self) -> bool:
         """Closes unless answers are due that the peer takes; returns whether this has to be asked again."""
-        self._take_slot()
+        self._end_calm()
         unsent_bytes, unsent_before = self.transport.get_write_buffer_size(), self._unsent_bytes
         self._unsent_bytes = unsent_bytes
         takes_none = unsent_bytes > 0 and unsent_bytes == unsent_before

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    sees_all: ClassVar[bool] = False  # whether connections may not queue what need not be looked at
+    sees_all: ClassVar[bool] = False  # whether every request has to come through here, plain or not
 
     def __init__(
         self,
@@ -97,6 +97,13 @@ class Endpoint:
                     version.batcher.submit_plain(call)
                     return
             self._submit(policy, media_type, body, call, own)
+        except Exception as error:
+            self._refuse(policy, error, call)
+
+    def act_fully(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
+        """The same for JSON that was admitted and is not plain."""
+        try:
+            self._submit(policy, JSON, body, call, None)
         except Exception as error:
             self._refuse(policy, error, call)
 

@@ -18,17 +18,14 @@ from typing import Any
 import httptools
 
 from rlway_client.errors import RequestMalformed, RlwayError
-from rlway_serve.call import OwnCall
 from rlway_serve.connection import Connection, Extras, Slot
-from rlway_serve.response import JSON, Response, problem_response
+from rlway_serve.response import Response, problem_response
 from rlway_serve.routes import Head
 from rlway_serve.stream import Stream
 
 
-class HotLane(Connection, OwnCall):
+class HotLane(Connection):
     """A connection with a shortcut for act requests."""
-
-    __slots__ = ("_own_policy", "_own_slot", "arrived_s", "deadline_s", "observations")
 
     def data_received(self, data: bytes) -> None:
         head = self.calm
@@ -38,17 +35,20 @@ class HotLane(Connection, OwnCall):
             and len(data) == head.request_bytes
             and data.startswith(head.raw)
             and head.quick
-            and (batcher := head.policy.batcher) is not None
+            and (version := head.policy.acting) is not None
+            and version.batcher.submit_own(self, head.body_bytes)
         ):
             # The same request as before, whole, with another observation: nearly every packet is.
-            self._patience.active_s = self.arrived_s = time.perf_counter()
+            self.waits = True
             self.observations = data[head.body_start :]
-            self.waits = batcher.submit_own(self)
-            if self.waits:
-                return
-        super().data_received(data)
+            self._patience.active_s = self.arrived_s = time.perf_counter()
+        else:
+            super().data_received(data)
+
+    # Its own call.
 
     def answer(self, response: Response) -> None:
+        self.observations = None
         if self.waits:
             self.waits = False
             transport = self.transport
@@ -56,21 +56,16 @@ class HotLane(Connection, OwnCall):
                 transport.write(response.written)
             else:
                 self._write(response, keep_alive=True)
-        else:
-            self._own_slot.answer(response)
+        elif self._own is not None:
+            (slot, _), self._own = self._own, None
+            slot.answer(response)
 
     def ask_again(self) -> None:
-        body = self.observations
-        self._take_slot()
-        self.routes.endpoint.act_plain(self._own_policy, JSON, None, body, self._own_slot)
-
-    def _take_slot(self) -> None:
-        if self.waits:
-            self.waits = False
-            assert self.calm is not None
-            self._own_policy = self.calm.policy
-            self._own_slot = Slot(self, self.arrived_s)
-            self.slots.append(self._own_slot)
+        self._end_calm()
+        body, self.observations = self.observations, None
+        if self._own is not None:
+            (slot, policy), self._own = self._own, None
+            self.routes.endpoint.act_fully(policy, body, slot)
 
     # What the parser calls, in this order, for every request.
 
@@ -168,7 +163,7 @@ class HotLane(Connection, OwnCall):
         if self._reading or self._asgi_open or self._last:
             return data
         routes, slots, arrived_s = self.routes, self.slots, self._patience.active_s
-        head, begin, size = None, 0, len(data)
+        head, slot, begin, size = None, None, 0, len(data)
         while begin < size and len(slots) < routes.max_in_flight:
             start = data.find(b"\r\n\r\n", begin) + 4
             head = routes.known_heads.get(data[begin:start])
@@ -179,13 +174,13 @@ class HotLane(Connection, OwnCall):
             end = start + head.body_bytes
             if size < end:
                 break
-            slot = Slot(self, arrived_s)
-            slots.append(slot)
+            slots.append(slot := Slot(self, arrived_s))
             if routes.access_log is not None:
                 slot.extras = Extras(head, head.body_bytes, 0)
             routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, data[start:end], slot)
             begin = end
-        if begin == size and routes.access_log is None and self.timeout_keep_alive_task is None:
+        plain = slot is not None and slot.observations is not None
+        if begin == size and plain and routes.access_log is None and self.timeout_keep_alive_task is None:
             self.calm = head
         return data[begin:]
 

@@ -65,7 +65,10 @@ class PolicyMetrics:
         self._arrivals_s: list[float] = []  # of their calls
 
     def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
-        """One run of so many rows, and all its calls, which waited until `began_s` and are answered now."""
+        """One run of so many rows, and all its calls, which waited until `began_s` and are answered now with an action.
+
+        `count_failed` takes back those that are not.
+        """
         calls = len(batch)
         self._runs += (began_s, now_s, calls, rows)
         self._arrivals_s += [call.arrived_s for call in batch]

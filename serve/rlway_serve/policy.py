@@ -16,7 +16,6 @@ from typing import Any
 
 from rlway_client.errors import NotFound, NotReady, RequestMalformed
 from rlway_client.manifest import Manifest
-from rlway_serve.batcher import Batcher
 from rlway_serve.decoder import Pin
 from rlway_serve.folder import STABLE, Found
 from rlway_serve.metrics import Metrics, PolicyMetrics
@@ -35,7 +34,6 @@ class ServedPolicy:
         self.swaps = 0  # how often one version has taken over from another
         self.load_failures: Counter[str] = Counter()  # by reason
         self.acting: LoadedVersion | None = None  # for requests that name no version
-        self.batcher: Batcher | None = None  # its queue
         self._all_metrics = metrics
         self._unserved: PolicyMetrics | None = None
 
@@ -125,7 +123,6 @@ class ServedPolicy:
         if self.acting is not None:
             self.swaps += 1
         self.acting = version
-        self.batcher = version.batcher
 
     def keep_only(self, versions: Iterable[int]) -> None:
         """Lets go of the other versions, but never of the one that acts."""

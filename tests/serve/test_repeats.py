@@ -36,7 +36,7 @@ UNALIKE = [
 ]
 BEFORE = [(ALIKE[0], TURNS)] * 2  # as from then on the headers are known
 
-packets = st.sampled_from(ALIKE) | st.sampled_from([ALIKE[0], ALIKE[1]]) | st.sampled_from([*ALIKE[:2], *UNALIKE])
+packets = st.sampled_from(ALIKE) | st.sampled_from(ALIKE[:2]) | st.sampled_from([None, *ALIKE[:2], *UNALIKE])
 conversations = st.lists(st.tuples(packets, st.integers(0, 4)), max_size=6)
 
 
@@ -49,7 +49,17 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Lanes:
 @example([[(ALIKE[0], 1), (ALIKE[1], 0)], [(ALIKE[1], 1), (ALIKE[0], 0)]])  # the second while the first waits
 @example([[(ALIKE[0], 0), (UNALIKE[2], 0)], [(ALIKE[5], 0)], [(ALIKE[1], 0)]])
 @settings(max_examples=300, deadline=None)
-def test_every_connection_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[list[tuple[bytes, int]]]) -> None:
+def test_every_connection_is_answered_as_if_it_were_alone(
+    lanes: Lanes, drawn: list[list[tuple[bytes | None, int]]]
+) -> None:
     """In order, with the same bytes, whatever the others ask and whenever the next packet comes."""
-    alone = [lanes.exchange([packet for packet, _ in [*BEFORE, *packets]]) for packets in drawn]
+    alone = [lanes.exchange_all([[*BEFORE, *((packet, TURNS) for packet, _ in packets)]])[0] for packets in drawn]
     assert lanes.exchange_all([[*BEFORE, *packets] for packets in drawn]) == alone
+
+
+@pytest.mark.parametrize("last", [*ALIKE, None])
+@pytest.mark.parametrize("turns", [0, 1, TURNS])
+def test_nothing_keeps_a_connection_that_has_ended(lanes: Lanes, last: bytes | None, turns: int) -> None:
+    """Neither what it asked, nor the slot that this took."""
+    lanes.exchange_all([[*BEFORE, (ALIKE[0], turns), (last, turns), (ALIKE[1], turns)]] * 4)
+    assert lanes.count_living() == 0
