@@ -14,6 +14,7 @@ A short run happens on the event loop; a long one on a thread, while the next ba
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -159,9 +160,9 @@ class Batcher:
 
     def _run_next(self) -> None:
         if own := self._own:
-            requests = self._read_own()
+            requests, all_plain = self._read_own()
             alone = len(own) == self._rows <= self._max_batch and not self._large_rows
-            if alone and None not in requests and self._run_own(requests):
+            if alone and all_plain and self._run_own(requests):
                 return
             self._mix_own(requests)
         batch, plain = self._take()
@@ -176,12 +177,13 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
             running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
 
-    def _read_own(self) -> list[Any]:
-        """What connections' own calls ask for; None for each that is not plain."""
+    def _read_own(self) -> tuple[list[Any], bool]:
+        """What connections' own calls ask for, None for each that is not plain; and whether all are."""
+        decode = self._decode
         try:
-            return [self._decode(call.observations) for call in self._own]
+            return [decode(call.observations) for call in self._own], True
         except Exception:
-            return [self._read(call.observations) for call in self._own]
+            return [self._read(call.observations) for call in self._own], False
 
     def _read(self, body: bytes) -> Any:
         try:
@@ -193,10 +195,11 @@ class Batcher:
         """Runs and answers connections' own calls, unless one is late or calls for another look. Whether it did."""
         calls = self._own
         began_s = time.perf_counter()
-        timed = [i for i, request in enumerate(requests) if request.deadline_ms is not None]
-        if timed:
+        deadlines_ms = [request.deadline_ms for request in requests]
+        if deadlines_ms.count(None) < len(calls):
             ends_s = began_s + self._runtime.expected_s(len(calls))
-            if any(ends_s > calls[i].arrived_s + requests[i].deadline_ms / 1000 for i in timed):
+            waits_s = [math.inf if ms is None else ms / 1000 for ms in deadlines_ms]
+            if any(ends_s > call.arrived_s + wait_s for call, wait_s in zip(calls, waits_s, strict=True)):
                 return False
         responses = self._runner.run_plainly([request.observation for request in requests])
         if responses is None:
@@ -266,7 +269,7 @@ class Batcher:
 
     def _sort_into_turns(self) -> None:
         if self._own:
-            self._mix_own(self._read_own())
+            self._mix_own(self._read_own()[0])
         turns = self._turns
         for call in self._queue:
             calls = turns.get(call.connection)
