@@ -19,7 +19,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayError
 from rlway_client.manifest import Manifest
@@ -55,7 +54,8 @@ class Batcher:
         self._name = manifest.policy
         self._runtime = runtime
         self._decode = decoder.decode_plain
-        self._plain_bytes = -1 if not runtime.inline else decoder.plain_bytes
+        self._plain_bytes = decoder.plain_bytes if runtime.inline else -1
+        self._plain_octets = decoder.plain_octets if runtime.inline else -1
         self._runner = BatchRunner(manifest, runtime, decoder, drift)
         self._remembers = bool(manifest.state)
         self._metrics = metrics
@@ -108,7 +108,8 @@ class Batcher:
 
     def submit_own(self, call: OwnCall, body_bytes: int) -> bool:
         """The same, if there is ample room and a body of so many bytes may be plain. Whether it did."""
-        if self._rows >= self._ample_rows or body_bytes > self._plain_bytes:
+        may_be_plain = body_bytes == self._plain_octets if call.raw else body_bytes <= self._plain_bytes
+        if not may_be_plain or self._rows >= self._ample_rows or (self._own and self._own[0].raw is not call.raw):
             return False
         self._rows += 1
         self._own.append(call)
@@ -159,12 +160,11 @@ class Batcher:
             raise
 
     def _run_next(self) -> None:
-        if own := self._own:
-            requests, all_plain = self._read_own()
-            alone = len(own) == self._rows <= self._max_batch and not self._large_rows
-            if alone and all_plain and self._run_own(requests):
+        if self._own:
+            if len(self._own) == self._rows and not self._large_rows and self._run_own():
+                self._schedule_next()
                 return
-            self._mix_own(requests)
+            self._mix_own()
         batch, plain = self._take()
         if not batch:
             self._schedule_next()
@@ -177,53 +177,52 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
             running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
 
-    def _read_own(self) -> tuple[list[Any], bool]:
-        """What connections' own calls ask for, None for each that is not plain; and whether all are."""
-        decode = self._decode
+    def _run_own(self) -> bool:
+        """Runs and answers a batch of connections' own calls, unless one is not plain or late. Whether it did."""
+        calls, later = self._own[: self._max_batch], self._own[self._max_batch :]
+        if later:  # as everybody waits with one, turns are taken in order of arrival
+            calls = [call for call in calls if not self._drop_abandoned(call)]
+            self._own = calls + later
+            self._rows = len(self._own)
+        bodies = [call.observations for call in calls]
+        raw = bool(calls) and calls[0].raw
         try:
-            return [decode(call.observations) for call in self._own], True
+            requests = [] if raw else [self._decode(body) for body in bodies]
         except Exception:
-            return [self._read(call.observations) for call in self._own], False
-
-    def _read(self, body: bytes) -> Any:
-        try:
-            return self._decode(body)
-        except Exception:  # whatever it is, the endpoint will say it
-            return None
-
-    def _run_own(self, requests: list[Any]) -> bool:
-        """Runs and answers connections' own calls, unless one is late or calls for another look. Whether it did."""
-        calls = self._own
+            return False
         began_s = time.perf_counter()
         deadlines_ms = [request.deadline_ms for request in requests]
-        if deadlines_ms.count(None) < len(calls):
+        if deadlines_ms.count(None) < len(requests):
             ends_s = began_s + self._runtime.expected_s(len(calls))
             waits_s = [math.inf if ms is None else ms / 1000 for ms in deadlines_ms]
             if any(ends_s > call.arrived_s + wait_s for call, wait_s in zip(calls, waits_s, strict=True)):
                 return False
-        responses = self._runner.run_plainly([request.observation for request in requests])
+        observations = bodies if raw else [request.observation for request in requests]
+        responses = self._runner.run_plainly(observations, raw) if calls else []
         if responses is None:
             return False
-        self._own = []
-        self._rows = 0
-        try:
-            self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
-            for call, response in zip(calls, responses, strict=True):
-                call.answer(response)
-        finally:
-            self._schedule_next()
+        self._own = later
+        self._rows = len(later)
+        self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
+        for call, response in zip(calls, responses, strict=True):
+            call.answer(response)
         return True
 
-    def _mix_own(self, requests: list[Any]) -> None:
+    def _mix_own(self) -> None:
         """Connections' own calls become calls like others, and wait behind these."""
         calls, self._own = self._own, []
-        pairs = list(zip(calls, requests, strict=True))
-        for call, request in pairs:
-            if request is not None:
-                call.take(request)
-                self._queue.append(call)
-                self._kinds |= JSON_CALLS if call.deadline_s is None else JSON_CALLS | TIMED_CALLS
-        unread = [call for call, request in pairs if request is None]
+        unread = []
+        for call in calls:
+            try:
+                call.deadline_s = None  # type: ignore[misc]  # a slot of subclasses
+                if not call.raw:
+                    call.take(self._decode(call.observations))
+            except Exception:  # whatever it is, the endpoint will say it
+                unread.append(call)
+                continue
+            self._queue.append(call)
+            kind = RAW_CALLS if call.raw else JSON_CALLS
+            self._kinds |= kind if call.deadline_s is None else kind | TIMED_CALLS
         self._rows -= len(unread)
         for call in unread:
             call.ask_again()
@@ -269,7 +268,7 @@ class Batcher:
 
     def _sort_into_turns(self) -> None:
         if self._own:
-            self._mix_own(self._read_own()[0])
+            self._mix_own()
         turns = self._turns
         for call in self._queue:
             calls = turns.get(call.connection)

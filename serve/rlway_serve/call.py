@@ -50,8 +50,8 @@ class Plain:
     def take(self, asked: Any) -> None:
         """Becomes what a decoded `PlainRequest` asks for."""
         self.observations = asked.observation
-        late_s = None if asked.deadline_ms is None else self.arrived_s + asked.deadline_ms / 1000
-        self.deadline_s = late_s  # type: ignore[misc]  # a slot of subclasses
+        if asked.deadline_ms is not None:
+            self.deadline_s = self.arrived_s + asked.deadline_ms / 1000  # type: ignore[misc]  # a slot of subclasses
 
 
 class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
@@ -89,12 +89,12 @@ class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
 class OwnCall(Plain):
     """A connection that has asked for one thing and waits, as its own call: nothing need be made for it.
 
-    `observations` is the body of JSON, until the batcher has read it with those of others.
+    `observations` is octets, or the body of JSON until the batcher has read it with those of others.
     """
 
     __slots__ = ()
 
-    raw: ClassVar[bool] = False
+    raw: bool = False
     transport: asyncio.Transport
 
     @property
@@ -107,7 +107,7 @@ class OwnCall(Plain):
 
     @abstractmethod
     def ask_again(self) -> None:
-        """Has the endpoint read the body, which is not plain. Called instead of `answer`."""
+        """Has the endpoint read the body of JSON, which is not plain. Called instead of `answer`."""
 
     @abstractmethod
     def answer(self, response: Response) -> None:

@@ -100,10 +100,10 @@ class Endpoint:
         except Exception as error:
             self._refuse(policy, error, call)
 
-    def act_fully(self, policy: ServedPolicy, body: bytes, call: PlainCall) -> None:
+    def act_fully(self, policy: ServedPolicy, body: bytes, call: PlainCall, own: OwnEpisode | None = None) -> None:
         """The same for JSON that was admitted and is not plain."""
         try:
-            self._submit(policy, JSON, body, call, None)
+            self._submit(policy, JSON, body, call, own)
         except Exception as error:
             self._refuse(policy, error, call)
 

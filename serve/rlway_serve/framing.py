@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from websockets.frames import Opcode
-from websockets.utils import apply_mask
+from websockets.frames import Opcode, apply_mask  # type: ignore[attr-defined]  # there, the one written in C
 
 LONGEST_SHORT = 125  # a length up to this stands in the second byte; 126 and 127 say that it follows
 MASKED, FINAL = 0x80, 0x80

@@ -27,17 +27,19 @@ from websockets.server import ServerProtocol
 
 from rlway_client.errors import KeyRefused, RlwayError
 from rlway_serve.access import AccessLog
-from rlway_serve.call import PlainCall
+from rlway_serve.call import OwnCall, PlainCall
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.framing import MESSAGES, FrameReader, write_frame
 from rlway_serve.patience import GRACE_S
+from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import OCTETS, Response, problem_response, read_request_id, response_headers
 from rlway_serve.settings import Settings
 from rlway_serve.tracing import TRACE_HEADERS
 
 PING_S = 20.0  # a peer that has not been heard of for so long is asked whether it lives, and given as long to answer
 CLOSE_S = 5.0  # for the peer to close, once it is asked to
+OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to look up
 
 
 class StreamCounts:
@@ -94,7 +96,7 @@ class LoggedFrameCall(FrameCall, gc=False, eq=False):
         super().answer(response)
 
 
-class Stream(asyncio.Protocol):
+class Stream(asyncio.Protocol, OwnCall):
     """One WebSocket. It takes over a connection whose handshake has been read."""
 
     def __init__(
@@ -121,11 +123,19 @@ class Stream(asyncio.Protocol):
         self._episode = OwnEpisode()
         self._pieces: list[bytes] = []  # of the message being read
         self._kind = Opcode.TEXT  # of it
+        self._labels = {Opcode.TEXT: (policy, "text"), BINARY: (policy, "binary")}
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages that came while as many as may be were due
         self._due: deque[FrameCall] = deque()
+        endpoint = shared.endpoint
+        looked_at = endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None
+        self._quick = not looked_at and shared.access_log is None  # whether messages may be its own calls
+        self._waits = False  # for the answer to its own call, which is not among those that are due
+        self._own: FrameCall | None = None  # the same call, once it is
+        self._asked: ServedPolicy | None = None  # by its own call
         self._write_paused = False
         self._read_paused = False
         self._closing = False  # once nothing is due
+        self._open = False  # whether messages may be sent, and are expected
         self._heard = True  # since the last look
         self._pinged = False
         self._timer: asyncio.TimerHandle | None = None
@@ -183,10 +193,14 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        if not self._due and not self._waiting and self._may_ask:
+        if self._waits:
+            self._end_wait()
+        if self._open and not (self._due or self._waiting or self._closing):
             short = self._reader.read_short(data)
             if short is not None:
-                self._ask(MESSAGES[data[0]], short)
+                opcode = MESSAGES[data[0]]
+                if not (self._quick and self._ask_own(opcode, short)):
+                    self._ask(opcode, short)
                 return
         for kind, message in self._reader.read(data):
             if kind is None:
@@ -197,7 +211,7 @@ class Stream(asyncio.Protocol):
 
     @property
     def _may_ask(self) -> bool:
-        return not self._closing and self._protocol.state is State.OPEN
+        return self._open and not self._closing
 
     def _take_in(self, frame: bytes) -> None:
         """Gives the protocol what it has to know of: parts of messages, pings, the close, and mistakes."""
@@ -232,8 +246,7 @@ class Stream(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def _ask(self, kind: Opcode, message: bytes) -> None:
-        octets = kind == Opcode.BINARY
-        self._shared.counts.frames[self._policy, "binary" if octets else "text"] += 1
+        self._count(kind)
         if self._shared.access_log is None:
             reply = FrameCall(self, time.perf_counter())
         else:
@@ -245,25 +258,73 @@ class Stream(asyncio.Protocol):
         except RlwayError as error:  # its folder has gone meanwhile
             reply(problem_response(error))
             return
-        media_type = OCTETS if octets else b""
+        media_type = OCTETS if kind is BINARY else b""
         endpoint.act_plain(policy, media_type, self._authorization, message, reply, self._episode)
+
+    def _count(self, kind: Opcode) -> None:
+        self._shared.counts.frames[self._labels[kind]] += 1
+
+    # Its own call.
+
+    def _ask_own(self, kind: Opcode, message: bytes) -> bool:
+        """Asks what nothing need be made for, if the message may be plain. Whether it did."""
+        self._asked = policy = self._shared.endpoint.repository.find(self._policy)
+        if policy is None or policy.acting is None or self._episode.episode is not None:
+            return False
+        self.raw = kind is BINARY
+        self._waits = policy.acting.batcher.submit_own(self, len(message))
+        if self._waits:
+            self.observations = message
+            self.arrived_s = time.perf_counter()
+            self._count(kind)
+        return self._waits
+
+    def answer(self, response: Response) -> None:
+        self.observations = None
+        if self._waits:
+            self._waits = False
+            self._send(response)
+        elif self._own is not None:
+            call, self._own = self._own, None
+            call.answer(response)
+
+    def ask_again(self) -> None:
+        self._end_wait()
+        body, self.observations = self.observations, None
+        if self._own is not None and self._asked is not None:
+            call, self._own = self._own, None
+            self._shared.endpoint.act_fully(self._asked, body, call, self._episode)
+
+    def _end_wait(self) -> None:
+        """Its own call is due among others from now on: they may follow, or it may be the last."""
+        if self._waits:
+            self._waits = False
+            self._own = FrameCall(self, self.arrived_s)
+            self._due.append(self._own)
+
+    # Answers.
 
     def send_ready(self) -> None:
         """Sends the answers whose turn it is."""
-        due, transport = self._due, self.transport
+        due = self._due
         while due and (response := due[0].response) is not None:
             due.popleft()
-            if not response.framed:
-                kind = Opcode.BINARY if response.media_type == OCTETS else Opcode.TEXT
-                response.framed = write_frame(kind, response.body)
-            if self._protocol.state is State.OPEN and not transport.is_closing():
-                transport.write(response.framed)
+            self._send(response)
         if self._waiting and not self._write_paused and len(due) <= self._shared.settings.max_in_flight // 2:
             self._loop.call_soon(self._ask_waiting)
         if self._closing and not due and not self._waiting:
             self._close()
 
+    def _send(self, response: Response) -> None:
+        if not response.framed:
+            kind = BINARY if response.media_type == OCTETS else Opcode.TEXT
+            response.framed = write_frame(kind, response.body)
+        if self._open and not self.transport.is_closing():
+            self.transport.write(response.framed)
+
     def _flush(self) -> None:
+        """Sends what the protocol has to say; called whenever it was told something."""
+        self._open = self._protocol.state is OPEN
         for data in self._protocol.data_to_send():
             if self.transport.is_closing():
                 return
@@ -278,6 +339,7 @@ class Stream(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops: answers what was asked, then says that it goes away."""
+        self._end_wait()
         self._closing = True
         if not self._due and not self._waiting:
             self._close()
