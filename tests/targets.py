@@ -59,7 +59,7 @@ HANDSHAKE = (
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 UNEQUAL = (b"explore", b"deadline", b"\\u")  # drawn anew, or measured, each time; and names that hide these
-TIMES = re.compile(rb"(?<=\r\n)date: [^\r]*\r\n|(?<=\"request_id\":\")[0-9a-f]+")
+TIMES = re.compile(rb"(?i:(?<=\r\n)date: )[^\r]*\r\n|(?<=\"request_id\":\")[0-9a-f]+")
 
 
 class Complaints(logging.Handler):

@@ -33,6 +33,7 @@ from rlway_serve.runtime import Runtime
 Run = Callable[[list[AnyCall]], list[Response]]
 
 JSON_CALLS, RAW_CALLS, OTHER_CALLS, TIMED_CALLS = 1, 2, 4, 8  # the first two are plain, and any may be the last
+ENOUGH = 256  # calls in a run: with more, sockets have left the processor's cache before they are answered
 LATE = DeadlineExceeded("deadline_ms: cannot be met.")
 ABANDONED = Response(499, JSON, b"")  # nobody reads it
 
@@ -63,7 +64,8 @@ class Batcher:
         self._capacity = capacity
         self._ample_rows = max(1, capacity // 2)  # so many may wait, whoever they belong to
         self._queue: list[AnyCall] = []  # in order of arrival
-        self._own: list[OwnCall] = []  # likewise; their bodies are not read
+        self._own: list[OwnCall] = []  # likewise; their bodies are not read; all octets, or none
+        self._own_octets = 0  # how many of these are
         self._turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
         self._rows = 0  # waiting in these
         self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
@@ -107,15 +109,28 @@ class Batcher:
             self._schedule()
 
     def submit_own(self, call: OwnCall, body_bytes: int) -> bool:
-        """The same, if there is ample room and a body of so many bytes may be plain. Whether it did."""
-        may_be_plain = body_bytes == self._plain_octets if call.raw else body_bytes <= self._plain_bytes
-        if not may_be_plain or self._rows >= self._ample_rows or (self._own and self._own[0].raw is not call.raw):
+        """The same, if there is ample room and a body of so many bytes of JSON may be plain. Whether it did."""
+        if self._rows >= self._ample_rows or body_bytes > self._plain_bytes or self._own_octets:
             return False
+        self._append_own(call)
+        return True
+
+    def submit_own_octets(self, call: OwnCall, size: int) -> bool:
+        """The same for so many octets."""
+        alike = len(self._own) == self._own_octets
+        if self._rows >= self._ample_rows or size != self._plain_octets or not alike:
+            return False
+        self._append_own(call)
+        self._own_octets += 1
+        return True
+
+    def _append_own(self, call: OwnCall) -> None:
+        if len(self._own) >= ENOUGH and self._only_own:
+            self._run_own()
         self._rows += 1
         self._own.append(call)
         if not self._scheduled:
             self._schedule()
-        return True
 
     def close(self) -> None:
         """Refuses what comes from now on, and waits for the batch that runs."""
@@ -161,7 +176,7 @@ class Batcher:
 
     def _run_next(self) -> None:
         if self._own:
-            if len(self._own) == self._rows and not self._large_rows and self._run_own():
+            if self._only_own and self._run_own():
                 self._schedule_next()
                 return
             self._mix_own()
@@ -177,15 +192,21 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
             running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
 
+    @property
+    def _only_own(self) -> bool:
+        """Whether nothing but connections' own calls waits."""
+        return len(self._own) == self._rows and not self._large_rows
+
     def _run_own(self) -> bool:
         """Runs and answers a batch of connections' own calls, unless one is not plain or late. Whether it did."""
         calls, later = self._own[: self._max_batch], self._own[self._max_batch :]
         if later:  # as everybody waits with one, turns are taken in order of arrival
             calls = [call for call in calls if not self._drop_abandoned(call)]
             self._own = calls + later
+            self._own_octets = len(self._own) if self._own_octets else 0
             self._rows = len(self._own)
         bodies = [call.observations for call in calls]
-        raw = bool(calls) and calls[0].raw
+        raw = self._own_octets > 0
         try:
             requests = [] if raw else [self._decode(body) for body in bodies]
         except Exception:
@@ -202,6 +223,7 @@ class Batcher:
         if responses is None:
             return False
         self._own = later
+        self._own_octets = len(later) if raw else 0
         self._rows = len(later)
         self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
         for call, response in zip(calls, responses, strict=True):
@@ -210,7 +232,7 @@ class Batcher:
 
     def _mix_own(self) -> None:
         """Connections' own calls become calls like others, and wait behind these."""
-        calls, self._own = self._own, []
+        calls, self._own, self._own_octets = self._own, [], 0
         unread = []
         for call in calls:
             try:

@@ -77,8 +77,8 @@ class BatchRunner:
         return None
 
     def _as_call(self, call: AnyCall) -> AnyCall:
-        if isinstance(call, PlainCall) and call.raw:
-            return Call(self._form.read_rows(call.observations), 1, call, batched=True, raw=True)
+        if call.raw and not isinstance(call, Call):
+            return Call(self._form.read_rows(call.observations), 1, call.answer, batched=True, raw=True)
         return call
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:

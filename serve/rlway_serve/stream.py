@@ -272,7 +272,8 @@ class Stream(asyncio.Protocol, OwnCall):
         if policy is None or policy.acting is None or self._episode.episode is not None:
             return False
         self.raw = kind is BINARY
-        self._waits = policy.acting.batcher.submit_own(self, len(message))
+        batcher = policy.acting.batcher
+        self._waits = (batcher.submit_own_octets if self.raw else batcher.submit_own)(self, len(message))
         if self._waits:
             self.observations = message
             self.arrived_s = time.perf_counter()

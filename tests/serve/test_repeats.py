@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.servers import act_request, get_request
-from tests.targets import TURNS, Lanes
+from tests.targets import HANDSHAKE, TURNS, Lanes
 
 SOUND = b'{"observation": [0.5, 0, 0, 0]}'
 OTHER = b'{"observation": [0, 0.5, 0, 0]}'
@@ -36,6 +37,19 @@ UNALIKE = [
 ]
 BEFORE = [(ALIKE[0], TURNS)] * 2  # as from then on the headers are known
 
+NAN = np.array([0, np.nan, 0, 0], "<f4").tobytes()
+ROW = np.array([0.5, 0, 0, 0], "<f4").tobytes()
+
+
+def frame(first_byte: int, payload: bytes) -> bytes:
+    """Masked with zeros."""
+    return bytes([first_byte, 128 | len(payload)]) + bytes(4) + payload
+
+
+FRAMES = [frame(0x82, octets) for octets in (ROW, ROW[::-1], NAN, ROW * 2, ROW[:7])]
+FRAMES += [frame(0x81, body) for body in BODIES if len(body) < 126]
+FRAMES += [FRAMES[0] * 2, frame(0x02, ROW[:8]) + frame(0x80, ROW[8:])]
+
 packets = st.sampled_from(ALIKE) | st.sampled_from(ALIKE[:2]) | st.sampled_from([None, *ALIKE[:2], *UNALIKE])
 conversations = st.lists(st.tuples(packets, st.integers(0, 4)), max_size=6)
 
@@ -55,6 +69,16 @@ def test_every_connection_is_answered_as_if_it_were_alone(
     """In order, with the same bytes, whatever the others ask and whenever the next packet comes."""
     alone = [lanes.exchange_all([[*BEFORE, *((packet, TURNS) for packet, _ in packets)]])[0] for packets in drawn]
     assert lanes.exchange_all([[*BEFORE, *packets] for packets in drawn]) == alone
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from(FRAMES), st.integers(0, 4)), max_size=6), min_size=1, max_size=4))
+@example([[(FRAMES[0], 1), (FRAMES[1], 0)], [(FRAMES[2], 1), (FRAMES[5], 0)]])
+@settings(max_examples=300, deadline=None)
+def test_each_stream_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[list[tuple[bytes, int]]]) -> None:
+    """Likewise, in binary frames and in text."""
+    handshake, end = (HANDSHAKE % b"linear", TURNS), (frame(0x8A, b"still here"), TURNS)
+    alone = [lanes.exchange([packet for packet, _ in [handshake, *packets, end]]) for packets in drawn]
+    assert lanes.exchange_all([[handshake, *packets, end] for packets in drawn]) == alone
 
 
 @pytest.mark.parametrize("last", [*ALIKE, None])
