@@ -39,7 +39,7 @@ from rlway_serve.tracing import TRACE_HEADERS
 
 PING_S = 20.0  # a peer that has not been heard of for so long is asked whether it lives, and given as long to answer
 CLOSE_S = 5.0  # for the peer to close, once it is asked to
-OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to look up
+OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to look up, and to hash
 
 
 class StreamCounts:
@@ -123,7 +123,7 @@ class Stream(asyncio.Protocol, OwnCall):
         self._episode = OwnEpisode()
         self._pieces: list[bytes] = []  # of the message being read
         self._kind = Opcode.TEXT  # of it
-        self._labels = {Opcode.TEXT: (policy, "text"), BINARY: (policy, "binary")}
+        self._text_label, self._binary_label = (policy, "text"), (policy, "binary")
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages that came while as many as may be were due
         self._due: deque[FrameCall] = deque()
         endpoint = shared.endpoint
@@ -262,7 +262,7 @@ class Stream(asyncio.Protocol, OwnCall):
         endpoint.act_plain(policy, media_type, self._authorization, message, reply, self._episode)
 
     def _count(self, kind: Opcode) -> None:
-        self._shared.counts.frames[self._labels[kind]] += 1
+        self._shared.counts.frames[self._binary_label if kind is BINARY else self._text_label] += 1
 
     # Its own call.
 
