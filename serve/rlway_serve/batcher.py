@@ -14,10 +14,11 @@ A short run happens on the event loop; a long one on a thread, while the next ba
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayError
@@ -29,6 +30,8 @@ from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, problem_response
 from rlway_serve.runner import BatchRunner
 from rlway_serve.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 Run = Callable[[list[AnyCall]], list[Response]]
 
@@ -125,12 +128,22 @@ class Batcher:
         return True
 
     def _append_own(self, call: OwnCall) -> None:
-        if len(self._own) >= ENOUGH and self._only_own:
-            self._run_own()
+        if len(self._own) >= ENOUGH and self._only_own and not self._run_own():
+            self._mix_own()
         self._rows += 1
         self._own.append(call)
         if not self._scheduled:
             self._schedule()
+
+    def withdraw(self, call: OwnCall) -> bool:
+        """Forgets a connection's own call, unless it has been read. Whether it did."""
+        try:
+            self._own.remove(call)
+        except ValueError:
+            return False
+        self._own_octets -= call.raw
+        self._rows -= 1
+        return True
 
     def close(self) -> None:
         """Refuses what comes from now on, and waits for the batch that runs."""
@@ -169,18 +182,10 @@ class Batcher:
             return
         self._lingered = False
         try:
-            self._run_next()
+            batch, plain = self._gather()
         except Exception:
             self._schedule_next()  # whatever went wrong, the others go on
             raise
-
-    def _run_next(self) -> None:
-        if self._own:
-            if self._only_own and self._run_own():
-                self._schedule_next()
-                return
-            self._mix_own()
-        batch, plain = self._take()
         if not batch:
             self._schedule_next()
             return
@@ -192,13 +197,21 @@ class Batcher:
             running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
             running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
 
+    def _gather(self) -> tuple[list[AnyCall], bool]:
+        """The next batch, and whether it is plain; none, where connections' own calls were one and are answered."""
+        if self._own:
+            if self._only_own and self._run_own():
+                return [], True
+            self._mix_own()
+        return self._take()
+
     @property
     def _only_own(self) -> bool:
         """Whether nothing but connections' own calls waits."""
         return len(self._own) == self._rows and not self._large_rows
 
     def _run_own(self) -> bool:
-        """Runs and answers a batch of connections' own calls, unless one is not plain or late. Whether it did."""
+        """Runs and answers a batch of connections' own calls, if all are plain, in time and finite. Whether it did."""
         calls, later = self._own[: self._max_batch], self._own[self._max_batch :]
         if later:  # as everybody waits with one, turns are taken in order of arrival
             calls = [call for call in calls if not self._drop_abandoned(call)]
@@ -225,9 +238,11 @@ class Batcher:
         self._own = later
         self._own_octets = len(later) if raw else 0
         self._rows = len(later)
-        self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
-        for call, response in zip(calls, responses, strict=True):
-            call.answer(response)
+        if calls:
+            self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
+            if responses[0].status != 200:
+                self._metrics.count_failed(calls, responses)
+            self._give(calls, responses)
         return True
 
     def _mix_own(self) -> None:
@@ -254,10 +269,16 @@ class Batcher:
             rows = len(batch) if plain else sum(call.rows for call in batch)
             self._metrics.count_batch(batch, rows, began_s, time.perf_counter())
             self._metrics.count_failed(batch, responses)
-            for call, response in zip(batch, responses, strict=True):
-                call.answer(response)
+            self._give(batch, responses)
         finally:
             self._schedule_next()
+
+    def _give(self, batch: Sequence[AnyCall], responses: list[Response]) -> None:
+        for call, response in zip(batch, responses, strict=True):
+            try:
+                call.answer(response)
+            except Exception:
+                log.exception("policy %s: an answer was lost", self._name)
 
     def _schedule_next(self) -> None:
         self._scheduled = False

@@ -89,7 +89,8 @@ class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
 class OwnCall(Plain):
     """A connection that has asked for one thing and waits, as its own call: nothing need be made for it.
 
-    `observations` is octets, or the body of JSON until the batcher has read it with those of others.
+    `observations` is octets, or the body of JSON until the batcher has read it with those of others. What comes on the
+    connection before that is read after it: the call is withdrawn, and asked for with a `PlainCall`.
     """
 
     __slots__ = ()

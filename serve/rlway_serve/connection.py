@@ -24,10 +24,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from rlway_client.errors import HeadersTooLarge, RequestMalformed, RlwayError, TooManyConnections
+from rlway_serve.batcher import Batcher
 from rlway_serve.call import OwnCall, PlainCall
 from rlway_serve.patience import Patience
-from rlway_serve.policy import ServedPolicy
-from rlway_serve.response import Response, problem_response, write_response
+from rlway_serve.response import JSON, Response, problem_response, write_response
 from rlway_serve.routes import Head, HotRoutes
 
 LINGER_S = 1.0
@@ -91,6 +91,7 @@ class Connection(HttpToolsProtocol, OwnCall):
     # Thousands of connections may be open: what each is made of is kept small, and quickly found.
     __slots__ = (
         "_asgi_open",
+        "_batcher",
         "_body_began",
         "_body_left",
         "_chunks",
@@ -105,7 +106,7 @@ class Connection(HttpToolsProtocol, OwnCall):
         "_last",
         "_lingers",
         "_number",
-        "_own",
+        "_own_slot",
         "_parting",
         "_patience",
         "_raw_head",
@@ -153,7 +154,8 @@ class Connection(HttpToolsProtocol, OwnCall):
         # application's, all are answered alike, and none is the last.
         self.calm: Head | None = None
         self.waits = False  # for the answer to its own call, which has no slot
-        self._own: tuple[Slot, ServedPolicy] | None = None  # the same call, once it has one
+        self._batcher: Batcher | None = None  # in which that is
+        self._own_slot: Slot | None = None  # of the same call, once the batcher has read it and there is one
         self._slots_empty: asyncio.Future[None] | None = None
         self._asgi_open = 0  # requests that took the other lane and are not answered yet
         self._running: RequestResponseCycle | None = None  # the one of them whose turn it is
@@ -185,10 +187,18 @@ class Connection(HttpToolsProtocol, OwnCall):
     def _end_calm(self) -> None:
         """From now on anything may come: its own call takes a slot, if it waits for one."""
         head, self.calm = self.calm, None
-        if self.waits and head is not None:
-            self.waits = False
-            self._own = Slot(self, self.arrived_s), head.policy
-            self.slots.append(self._own[0])
+        if not self.waits or head is None:
+            return
+        self.waits = False
+        slot = Slot(self, self.arrived_s)
+        self.slots.append(slot)
+        batcher, self._batcher = self._batcher, None
+        if batcher is not None and batcher.withdraw(self):
+            # What it asks may matter to what comes now, and nobody has read it.
+            body, self.observations = self.observations, None
+            self.routes.endpoint.act_admitted(head.policy, JSON, body, slot)
+        else:
+            self._own_slot = slot
 
     def send_ready_slots(self) -> None:
         """Writes the answers whose turn it is."""

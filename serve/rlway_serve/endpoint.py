@@ -80,6 +80,16 @@ class Endpoint:
         try:
             if self.keys.needed or self.rates is not None or self.draining:
                 self._admit(authorization, call)
+        except Exception as error:
+            self._refuse(policy, error, call)
+        else:
+            self.act_admitted(policy, media_type, body, call, own)
+
+    def act_admitted(
+        self, policy: ServedPolicy, media_type: bytes, body: bytes, call: PlainCall, own: OwnEpisode | None = None
+    ) -> None:
+        """The same for one who may ask."""
+        try:
             version = policy.acting
             if version is not None and (own is None or own.episode is None):
                 decoder = version.decoder
@@ -97,13 +107,6 @@ class Endpoint:
                     version.batcher.submit_plain(call)
                     return
             self._submit(policy, media_type, body, call, own)
-        except Exception as error:
-            self._refuse(policy, error, call)
-
-    def act_fully(self, policy: ServedPolicy, body: bytes, call: PlainCall, own: OwnEpisode | None = None) -> None:
-        """The same for JSON that was admitted and is not plain."""
-        try:
-            self._submit(policy, JSON, body, call, own)
         except Exception as error:
             self._refuse(policy, error, call)
 

@@ -5,7 +5,7 @@ Out:     answers, the same as the FastAPI route would have sent.
 Refuses: nothing by itself. Whatever is not a plain `POST` with a content-length to an act route goes to FastAPI.
 
 A connection answers in the order it was asked, also when a client pipelines and mixes both lanes:
-  - hot after hot: each request holds a `Slot`; finished answers wait for those before them;
+  - hot after hot: each request holds a `Slot`, unless it is the only one; finished answers wait for those before them;
   - ASGI after hot: the application starts once the slots are empty;
   - hot after ASGI: while an ASGI request runs, everything takes that lane, and uvicorn keeps the order.
 """
@@ -19,7 +19,7 @@ import httptools
 
 from rlway_client.errors import RequestMalformed, RlwayError
 from rlway_serve.connection import Connection, Extras, Slot
-from rlway_serve.response import Response, problem_response
+from rlway_serve.response import JSON, Response, problem_response
 from rlway_serve.routes import Head
 from rlway_serve.stream import Stream
 
@@ -36,19 +36,21 @@ class HotLane(Connection):
             and data.startswith(head.raw)
             and head.quick
             and (version := head.policy.acting) is not None
-            and version.batcher.submit_own(self, head.body_bytes)
         ):
             # The same request as before, whole, with another observation: nearly every packet is.
-            self.waits = True
-            self.observations = data[head.body_start :]
             self._patience.active_s = self.arrived_s = time.perf_counter()
-        else:
-            super().data_received(data)
+            batcher = version.batcher
+            if batcher.submit_own(self, head.body_bytes):
+                self.waits = True
+                self.observations = data[head.body_start :]
+                self._batcher = batcher
+                return
+        super().data_received(data)
 
     # Its own call.
 
     def answer(self, response: Response) -> None:
-        self.observations = None
+        self.observations = self._batcher = None
         if self.waits:
             self.waits = False
             transport = self.transport
@@ -56,16 +58,18 @@ class HotLane(Connection):
                 transport.write(response.written)
             else:
                 self._write(response, keep_alive=True)
-        elif self._own is not None:
-            (slot, _), self._own = self._own, None
+        elif self._own_slot is not None:
+            slot, self._own_slot = self._own_slot, None
             slot.answer(response)
 
     def ask_again(self) -> None:
+        policy = self.calm.policy if self.calm is not None else None
+        body = self.observations
         self._end_calm()
-        body, self.observations = self.observations, None
-        if self._own is not None:
-            (slot, policy), self._own = self._own, None
-            self.routes.endpoint.act_fully(policy, body, slot)
+        slot, self._own_slot = self._own_slot, None
+        self.observations = None
+        if slot is not None and policy is not None:
+            self.routes.endpoint.act_admitted(policy, JSON, body, slot)
 
     # What the parser calls, in this order, for every request.
 

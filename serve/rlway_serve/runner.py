@@ -54,14 +54,14 @@ class BatchRunner:
         try:
             return self._run([self._as_call(call) for call in batch])
         except Exception:
-            return self._failed(batch)
+            return self._failed(len(batch))
 
     def run_plain(self, batch: Sequence[PlainCall | OwnCall]) -> list[Response]:
         """The same for nothing but plain calls, which all are raw or none is."""
         return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
 
     def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
-        """The answers to plain calls with these observations; None if some of them call for another look."""
+        """The answers to plain calls with these observations; None if any number in or out is not finite."""
         try:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
             if not raw or all_finite(rows):
@@ -73,7 +73,7 @@ class BatchRunner:
                     self._drift.look(inputs)
                     return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
         except Exception:
-            return None  # `run` will meet it, too
+            return self._failed(len(observations))
         return None
 
     def _as_call(self, call: AnyCall) -> AnyCall:
@@ -121,10 +121,10 @@ class BatchRunner:
         answered = iter(self._run(sound) if sound else [])
         return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
 
-    def _failed(self, batch: Sequence[AnyCall]) -> list[Response]:
+    def _failed(self, calls: int) -> list[Response]:
         error = new_internal_error()
-        log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, len(batch), error.request_id)
-        return [problem_response(error)] * len(batch)
+        log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, calls, error.request_id)
+        return [problem_response(error)] * calls
 
     def _encode(self, batch: list[AnyCall], results: dict[str, AnyArray]) -> list[Response]:
         actions = results["action"]

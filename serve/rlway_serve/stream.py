@@ -27,12 +27,12 @@ from websockets.server import ServerProtocol
 
 from rlway_client.errors import KeyRefused, RlwayError
 from rlway_serve.access import AccessLog
+from rlway_serve.batcher import Batcher
 from rlway_serve.call import OwnCall, PlainCall
 from rlway_serve.endpoint import Endpoint
 from rlway_serve.episodes import OwnEpisode
 from rlway_serve.framing import MESSAGES, FrameReader, write_frame
 from rlway_serve.patience import GRACE_S
-from rlway_serve.policy import ServedPolicy
 from rlway_serve.response import OCTETS, Response, problem_response, read_request_id, response_headers
 from rlway_serve.settings import Settings
 from rlway_serve.tracing import TRACE_HEADERS
@@ -130,8 +130,8 @@ class Stream(asyncio.Protocol, OwnCall):
         looked_at = endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None
         self._quick = not looked_at and shared.access_log is None  # whether messages may be its own calls
         self._waits = False  # for the answer to its own call, which is not among those that are due
-        self._own: FrameCall | None = None  # the same call, once it is
-        self._asked: ServedPolicy | None = None  # by its own call
+        self._batcher: Batcher | None = None  # in which that is
+        self._own: FrameCall | None = None  # the same call, once the batcher has read it and it is due
         self._write_paused = False
         self._read_paused = False
         self._closing = False  # once nothing is due
@@ -247,19 +247,27 @@ class Stream(asyncio.Protocol, OwnCall):
 
     def _ask(self, kind: Opcode, message: bytes) -> None:
         self._count(kind)
+        self._put(kind, message)
+
+    def _put(self, kind: Opcode, message: bytes, admitted: bool = False) -> None:
+        """Asks, once the message is counted; `admitted` is what its own call asked."""
+        arrived_s = self.arrived_s if admitted else time.perf_counter()
         if self._shared.access_log is None:
-            reply = FrameCall(self, time.perf_counter())
+            call = FrameCall(self, arrived_s)
         else:
-            reply = LoggedFrameCall(self, time.perf_counter(), method=kind.name, asked_bytes=len(message))
-        self._due.append(reply)
+            call = LoggedFrameCall(self, arrived_s, method=kind.name, asked_bytes=len(message))
+        self._due.append(call)
         endpoint = self._shared.endpoint
         try:
             policy = endpoint.repository[self._policy]
         except RlwayError as error:  # its folder has gone meanwhile
-            reply(problem_response(error))
+            call(problem_response(error))
             return
         media_type = OCTETS if kind is BINARY else b""
-        endpoint.act_plain(policy, media_type, self._authorization, message, reply, self._episode)
+        if admitted:
+            endpoint.act_admitted(policy, media_type, message, call, self._episode)
+        else:
+            endpoint.act_plain(policy, media_type, self._authorization, message, call, self._episode)
 
     def _count(self, kind: Opcode) -> None:
         self._shared.counts.frames[self._binary_label if kind is BINARY else self._text_label] += 1
@@ -268,20 +276,22 @@ class Stream(asyncio.Protocol, OwnCall):
 
     def _ask_own(self, kind: Opcode, message: bytes) -> bool:
         """Asks what nothing need be made for, if the message may be plain. Whether it did."""
-        self._asked = policy = self._shared.endpoint.repository.find(self._policy)
-        if policy is None or policy.acting is None or self._episode.episode is not None:
+        endpoint = self._shared.endpoint
+        policy = endpoint.repository.find(self._policy)
+        if policy is None or policy.acting is None or endpoint.draining or self._episode.episode is not None:
             return False
         self.raw = kind is BINARY
+        self.arrived_s = time.perf_counter()
         batcher = policy.acting.batcher
         self._waits = (batcher.submit_own_octets if self.raw else batcher.submit_own)(self, len(message))
         if self._waits:
             self.observations = message
-            self.arrived_s = time.perf_counter()
+            self._batcher = batcher
             self._count(kind)
         return self._waits
 
     def answer(self, response: Response) -> None:
-        self.observations = None
+        self.observations = self._batcher = None
         if self._waits:
             self._waits = False
             self._send(response)
@@ -290,16 +300,21 @@ class Stream(asyncio.Protocol, OwnCall):
             call.answer(response)
 
     def ask_again(self) -> None:
-        self._end_wait()
-        body, self.observations = self.observations, None
-        if self._own is not None and self._asked is not None:
-            call, self._own = self._own, None
-            self._shared.endpoint.act_fully(self._asked, body, call, self._episode)
+        self._waits = False
+        body, self.observations, self._batcher = self.observations, None, None
+        self._put(Opcode.TEXT, body, admitted=True)
 
     def _end_wait(self) -> None:
         """Its own call is due among others from now on: they may follow, or it may be the last."""
-        if self._waits:
-            self._waits = False
+        if not self._waits:
+            return
+        self._waits = False
+        batcher, self._batcher = self._batcher, None
+        if batcher is not None and batcher.withdraw(self):
+            # What it asks may matter to what comes now, and nobody has read it.
+            body, self.observations = self.observations, None
+            self._put(BINARY if self.raw else Opcode.TEXT, body, admitted=True)
+        else:
             self._own = FrameCall(self, self.arrived_s)
             self._due.append(self._own)
 

@@ -81,6 +81,25 @@ def test_each_stream_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[l
     assert lanes.exchange_all([[handshake, *packets, end] for packets in drawn]) == alone
 
 
+@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("protocol", ["http", "stream"])
+def test_requests_of_a_connection_take_effect_in_order(lanes: Lanes, protocol: str, turns: int) -> None:
+    """The second goes on with the episode that the first begins, however soon it comes and whoever asks meanwhile."""
+    steps = [
+        b'{"observation": [0, 0, 1, 2], "episode": "e", "first": true}',
+        b'{"observation": [0, 0, 1, 2], "episode": "e"}',
+    ]
+    if protocol == "http":
+        before, sound, asked = BEFORE, ALIKE[0], [act_request(step.ljust(80)) for step in steps]
+    else:
+        before, sound = [(HANDSHAKE % b"linear", TURNS), (FRAMES[0], TURNS)], FRAMES[5]
+        asked = [frame(0x81, step) for step in steps]
+    company = [*before, (sound, TURNS)]
+    answers = lanes.exchange_all([company, company, [*before, (asked[0], turns), (asked[1], TURNS)], company])
+    assert answers[2].count(b'{"action":') == (4 if protocol == "http" else 2)
+    assert b'"status":' not in answers[2]
+
+
 @pytest.mark.parametrize("last", [*ALIKE, None])
 @pytest.mark.parametrize("turns", [0, 1, TURNS])
 def test_nothing_keeps_a_connection_that_has_ended(lanes: Lanes, last: bytes | None, turns: int) -> None:
