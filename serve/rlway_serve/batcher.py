@@ -115,25 +115,31 @@ class Batcher:
         """The same, if there is ample room and a body of so many bytes of JSON may be plain. Whether it did."""
         if self._rows >= self._ample_rows or body_bytes > self._plain_bytes or self._own_octets:
             return False
-        self._append_own(call)
-        return True
-
-    def submit_own_octets(self, call: OwnCall, size: int) -> bool:
-        """The same for so many octets."""
-        alike = len(self._own) == self._own_octets
-        if self._rows >= self._ample_rows or size != self._plain_octets or not alike:
-            return False
-        self._append_own(call)
-        self._own_octets += 1
-        return True
-
-    def _append_own(self, call: OwnCall) -> None:
-        if len(self._own) >= ENOUGH and self._only_own and not self._run_own():
-            self._mix_own()
+        if len(self._own) >= ENOUGH:
+            self._run_early()
         self._rows += 1
         self._own.append(call)
         if not self._scheduled:
             self._schedule()
+        return True
+
+    def submit_own_octets(self, call: OwnCall, size: int) -> bool:
+        """The same for so many octets."""
+        if self._rows >= self._ample_rows or size != self._plain_octets or self._own_octets < len(self._own):
+            return False
+        if len(self._own) >= ENOUGH:
+            self._run_early()
+        self._rows += 1
+        self._own_octets += 1
+        self._own.append(call)
+        if not self._scheduled:
+            self._schedule()
+        return True
+
+    def _run_early(self) -> None:
+        """Does not wait for what else may come in this turn of the loop."""
+        if self._only_own and not self._run_own():
+            self._mix_own()
 
     def withdraw(self, call: OwnCall) -> bool:
         """Forgets a connection's own call, unless it has been read. Whether it did."""
@@ -262,7 +268,10 @@ class Batcher:
             self._kinds |= kind if call.deadline_s is None else kind | TIMED_CALLS
         self._rows -= len(unread)
         for call in unread:
-            call.ask_again()
+            try:
+                call.ask_again()
+            except Exception:
+                log.exception("policy %s: a request was lost", self._name)
 
     def _answer(self, batch: list[AnyCall], plain: bool, responses: list[Response], began_s: float) -> None:
         try:

@@ -69,6 +69,8 @@ class BatchRunner:
                 if self._noise_size:
                     inputs["noise"] = self._runtime.zero_noise(len(observations))
                 actions = self._runtime.run(inputs, ("action",))[0]
+                if len(actions) != len(observations):
+                    raise ValueError(f"the model gave {len(actions)} actions for {len(observations)} observations")
                 if all_finite(actions):
                     self._drift.look(inputs)
                     return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
