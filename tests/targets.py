@@ -235,11 +235,15 @@ def _received(stream: bytes) -> tuple[list[bytes], bool]:
 def _frames(data: bytes) -> Iterator[bytes]:
     """Masked frames of what lies between line ends; the first byte of each is its opcode and whether it is the last."""
     for part in data.split(b"\n"):
-        payload = part[1:]
-        length = len(payload)
-        size = bytes([128 | length]) if length < 126 else bytes([254]) + length.to_bytes(2, "big")
-        if length < 65536:
-            yield (part[:1] or b"\x81") + size + bytes(4) + payload
+        if len(part) <= 65536:
+            yield masked_frame(part[0] if part else 0x81, part[1:])
+
+
+def masked_frame(first_byte: int, payload: bytes) -> bytes:
+    """A client's frame of fewer than 65,536 bytes, masked with zeros."""
+    length = len(payload)
+    size = bytes([128 | length]) if length < 126 else bytes([254]) + length.to_bytes(2, "big")
+    return bytes([first_byte]) + size + bytes(4) + payload
 
 
 class Bodies:

@@ -189,16 +189,19 @@ class Connection(HttpToolsProtocol, OwnCall):
         head, self.calm = self.calm, None
         if not self.waits or head is None:
             return
-        self.waits = False
-        slot = Slot(self, self.arrived_s)
-        self.slots.append(slot)
-        batcher, self._batcher = self._batcher, None
-        if batcher is not None and batcher.withdraw(self):
-            # What it asks may matter to what comes now, and nobody has read it.
-            body, self.observations = self.observations, None
-            self.routes.endpoint.act_admitted(head.policy, JSON, body, slot)
+        if self._batcher is not None and self._batcher.withdraw(self):
+            self._ask_with_slot(head)  # what it asks may matter to what comes now, and nobody has read it
         else:
-            self._own_slot = slot
+            self.waits, self._batcher = False, None
+            self._own_slot = Slot(self, self.arrived_s)
+            self.slots.append(self._own_slot)
+
+    def _ask_with_slot(self, head: Head) -> None:
+        """Asks in the ordinary way for what its own call was to ask."""
+        body, self.observations = self.observations, None
+        self.waits, self._batcher = False, None
+        self.slots.append(slot := Slot(self, self.arrived_s))
+        self.routes.endpoint.act_admitted(head.policy, JSON, body, slot)
 
     def send_ready_slots(self) -> None:
         """Writes the answers whose turn it is."""

@@ -19,7 +19,7 @@ import httptools
 
 from rlway_client.errors import RequestMalformed, RlwayError
 from rlway_serve.connection import Connection, Extras, Slot
-from rlway_serve.response import JSON, Response, problem_response
+from rlway_serve.response import Response, problem_response
 from rlway_serve.routes import Head
 from rlway_serve.stream import Stream
 
@@ -63,13 +63,9 @@ class HotLane(Connection):
             slot.answer(response)
 
     def ask_again(self) -> None:
-        policy = self.calm.policy if self.calm is not None else None
-        body = self.observations
-        self._end_calm()
-        slot, self._own_slot = self._own_slot, None
-        self.observations = None
-        if slot is not None and policy is not None:
-            self.routes.endpoint.act_admitted(policy, JSON, body, slot)
+        head, self.calm = self.calm, None
+        if head is not None:
+            self._ask_with_slot(head)
 
     # What the parser calls, in this order, for every request.
 

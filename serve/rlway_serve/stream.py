@@ -300,21 +300,18 @@ class Stream(asyncio.Protocol, OwnCall):
             call.answer(response)
 
     def ask_again(self) -> None:
-        self._waits = False
-        body, self.observations, self._batcher = self.observations, None, None
-        self._put(Opcode.TEXT, body, admitted=True)
+        body, self.observations = self.observations, None
+        self._waits, self._batcher = False, None
+        self._put(BINARY if self.raw else Opcode.TEXT, body, admitted=True)
 
     def _end_wait(self) -> None:
         """Its own call is due among others from now on: they may follow, or it may be the last."""
         if not self._waits:
             return
-        self._waits = False
-        batcher, self._batcher = self._batcher, None
-        if batcher is not None and batcher.withdraw(self):
-            # What it asks may matter to what comes now, and nobody has read it.
-            body, self.observations = self.observations, None
-            self._put(BINARY if self.raw else Opcode.TEXT, body, admitted=True)
+        if self._batcher is not None and self._batcher.withdraw(self):
+            self.ask_again()  # what it asks may matter to what comes now, and nobody has read it
         else:
+            self._waits, self._batcher = False, None
             self._own = FrameCall(self, self.arrived_s)
             self._due.append(self._own)
 

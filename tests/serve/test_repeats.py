@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.servers import act_request, get_request
-from tests.targets import HANDSHAKE, TURNS, Lanes
+from tests.targets import HANDSHAKE, TURNS, Lanes, masked_frame
 
 SOUND = b'{"observation": [0.5, 0, 0, 0]}'
 OTHER = b'{"observation": [0, 0.5, 0, 0]}'
@@ -39,16 +39,9 @@ BEFORE = [(ALIKE[0], TURNS)] * 2  # as from then on the headers are known
 
 NAN = np.array([0, np.nan, 0, 0], "<f4").tobytes()
 ROW = np.array([0.5, 0, 0, 0], "<f4").tobytes()
-
-
-def frame(first_byte: int, payload: bytes) -> bytes:
-    """Masked with zeros."""
-    return bytes([first_byte, 128 | len(payload)]) + bytes(4) + payload
-
-
-FRAMES = [frame(0x82, octets) for octets in (ROW, ROW[::-1], NAN, ROW * 2, ROW[:7])]
-FRAMES += [frame(0x81, body) for body in BODIES if len(body) < 126]
-FRAMES += [FRAMES[0] * 2, frame(0x02, ROW[:8]) + frame(0x80, ROW[8:])]
+FRAMES = [masked_frame(0x82, octets) for octets in (ROW, ROW[::-1], NAN, ROW * 2, ROW[:7])]
+FRAMES += [masked_frame(0x81, body) for body in BODIES if len(body) < 126]
+FRAMES += [FRAMES[0] * 2, masked_frame(0x02, ROW[:8]) + masked_frame(0x80, ROW[8:])]
 
 packets = st.sampled_from(ALIKE) | st.sampled_from(ALIKE[:2]) | st.sampled_from([None, *ALIKE[:2], *UNALIKE])
 conversations = st.lists(st.tuples(packets, st.integers(0, 4)), max_size=6)
@@ -76,7 +69,7 @@ def test_every_connection_is_answered_as_if_it_were_alone(
 @settings(max_examples=300, deadline=None)
 def test_each_stream_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[list[tuple[bytes, int]]]) -> None:
     """Likewise, in binary frames and in text."""
-    handshake, end = (HANDSHAKE % b"linear", TURNS), (frame(0x8A, b"still here"), TURNS)
+    handshake, end = (HANDSHAKE % b"linear", TURNS), (masked_frame(0x8A, b"still here"), TURNS)
     alone = [lanes.exchange([packet for packet, _ in [handshake, *packets, end]]) for packets in drawn]
     assert lanes.exchange_all([[handshake, *packets, end] for packets in drawn]) == alone
 
@@ -93,7 +86,7 @@ def test_requests_of_a_connection_take_effect_in_order(lanes: Lanes, protocol: s
         before, sound, asked = BEFORE, ALIKE[0], [act_request(step.ljust(80)) for step in steps]
     else:
         before, sound = [(HANDSHAKE % b"linear", TURNS), (FRAMES[0], TURNS)], FRAMES[5]
-        asked = [frame(0x81, step) for step in steps]
+        asked = [masked_frame(0x81, step) for step in steps]
     company = [*before, (sound, TURNS)]
     answers = lanes.exchange_all([company, company, [*before, (asked[0], turns), (asked[1], TURNS)], company])
     assert answers[2].count(b'{"action":') == (4 if protocol == "http" else 2)

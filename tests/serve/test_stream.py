@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.bundles import BIAS, WEIGHTS, linear_policy
 from tests.serve.conftest import KEY
 from tests.servers import ANSWER_S, Server, act_request, get_request, read_metrics, running_server, wait_until
+from tests.targets import masked_frame
 
 STREAM = "/v1/policies/linear/stream"
 ROWS = np.random.default_rng(5).normal(size=(300, 4)).astype(np.float32)
@@ -66,7 +67,7 @@ def test_frames_may_follow_the_handshake_at_once(linear: Server) -> None:
         "sec-websocket-version: 13",
         "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==",
     )
-    frames = b"".join(b"\x82\x90" + bytes(4) + row.tobytes() for row in ROWS)
+    frames = b"".join(masked_frame(0x82, row.tobytes()) for row in ROWS)
     with linear.connect() as wire:
         wire.send(handshake + frames)
         received = b""
