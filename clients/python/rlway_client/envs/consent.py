@@ -1,0 +1,40 @@
+"""Which environment a command makes: the one that its user names, or the trained one if that brings no code.
+
+In:      the environment that a manifest or a run names; what `--env` says.
+Out:     the name of the environment to make.
+Refuses: to run a module or a file because a manifest or a run names it (UsageError); that takes `--env`.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from rlway_client.errors import UsageError
+
+LONGEST_NAME = 120  # that is shown whole; a manifest may hold any
+
+
+def trained_environment(name: str | None, given: str | None = None) -> str:
+    """`given`, what the user says, if anything; else `name`, the environment of the training, unless it is code."""
+    if given is not None:
+        return given
+    if not name:
+        raise UsageError("the environment that the policy was trained in is not known; name one with --env.")
+    if is_code(name):
+        raise UsageError(
+            "the policy was trained in an environment that is code, which never runs unasked; if you trust it, "
+            f"say so with --env {_quoted(name)}"
+        )
+    return name
+
+
+def is_code(name: str) -> bool:
+    """Whether to make this environment is to import a module or a file: `module:Class`, `file.py:Class`."""
+    return ":" in name
+
+
+def _quoted(name: str) -> str:
+    """As a shell takes it; a name that would not survive the terminal is only shown."""
+    if name.isprintable() and len(name) <= LONGEST_NAME:
+        return shlex.quote(name)
+    return f"and its name, {repr(name)[:LONGEST_NAME]}…"
