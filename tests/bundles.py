@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rlway_client.bundle import Bundle
 from rlway_client.files import folder_that_appears_whole, sha256
-from rlway_client.manifest import Manifest, encode_manifest
+from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
 from rlway_client.specs import TensorSpec
 
 WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.5], [2.0, -2.0], [0.0, 1.0]], np.float32)  # [4, 2]
@@ -34,7 +34,7 @@ def linear_policy(models: Path, name: str = "linear", version: int = 1, bias: fl
     """A discrete policy over float32[4] with two actions; `bias` is added to its Q-values."""
     nodes = [helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"])]
     model = _discrete_model(nodes, {"weights": WEIGHTS, "bias": BIAS + np.float32(bias)})
-    return _write_bundle(models, _discrete_manifest(name, version), model)
+    return write_bundle(models, _discrete_manifest(name, version), model)
 
 
 def greedy_policy(models: Path, name: str = "greedy") -> Bundle:
@@ -44,6 +44,7 @@ def greedy_policy(models: Path, name: str = "greedy") -> Bundle:
         helper.make_node("ArgMax", ["q_values"], ["action"], axis=1, keepdims=0),
     ]
     manifest = Manifest(
+        schema_version=MANIFEST_SCHEMA,
         policy=name,
         version=1,
         algorithm=None,
@@ -53,7 +54,7 @@ def greedy_policy(models: Path, name: str = "greedy") -> Bundle:
         noise=None,
     )
     inputs: Values = [("observation", TensorProto.FLOAT, ["B", 4])]
-    return _write_bundle(models, manifest, _model(nodes, inputs, [ACTION], {"weights": WEIGHTS, "bias": BIAS}))
+    return write_bundle(models, manifest, make_model(nodes, inputs, [ACTION], {"weights": WEIGHTS, "bias": BIAS}))
 
 
 def robot_policy(models: Path, name: str = "robot") -> Bundle:
@@ -65,6 +66,7 @@ def robot_policy(models: Path, name: str = "robot") -> Bundle:
         helper.make_node("Add", ["bright", "moved"], ["q_values"]),
     ]
     manifest = Manifest(
+        schema_version=MANIFEST_SCHEMA,
         policy=name,
         version=1,
         algorithm="dqn",
@@ -83,7 +85,7 @@ def robot_policy(models: Path, name: str = "robot") -> Bundle:
         ("noise", TensorProto.FLOAT, ["B", 2]),
     ]
     constants = {"percent": np.full(2, 0.01, np.float32), "weights": WEIGHTS[:3]}
-    return _write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
+    return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
 
 
 def summing_policy(models: Path, name: str = "summing", version: int = 1, bias: float = 0.0) -> Bundle:
@@ -105,7 +107,7 @@ def summing_policy(models: Path, name: str = "summing", version: int = 1, bias: 
     fields = {field: getattr(_discrete_manifest(name, version), field) for field in Manifest.__struct_fields__}
     manifest = Manifest(**fields | {"state": [TensorSpec("sum", (4,), "float32")]})
     further: Values = [("next_sum", TensorProto.FLOAT, ["B", 4])]
-    return _write_bundle(models, manifest, _discrete_model(nodes, constants, inputs, further))
+    return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs, further))
 
 
 def q_network_policy(
@@ -122,7 +124,7 @@ def q_network_policy(
         nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], ["q_values" if last else f"h{i}"]))
         if not last:
             nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
-    return _write_bundle(models, _discrete_manifest(name, version), _discrete_model(nodes, constants))
+    return write_bundle(models, _discrete_manifest(name, version), _discrete_model(nodes, constants))
 
 
 def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brittle: bool = False) -> Bundle:
@@ -140,9 +142,10 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brit
         helper.make_node("Mul", ["squashed", "magnitude"], ["action"]),
     ]
     outputs: Values = [("action", TensorProto.FLOAT, ["B", 2]), ("loc", TensorProto.FLOAT, ["B", 2])]
-    return _write_bundle(
+    return write_bundle(
         models,
         Manifest(
+            schema_version=MANIFEST_SCHEMA,
             policy=name,
             version=version,
             algorithm="sac",
@@ -152,7 +155,7 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brit
             noise=TensorSpec("noise", (2,), "float32"),
             outputs=[TensorSpec("loc", (2,), "float32")],
         ),
-        _model(nodes, _vectors(4, 2), outputs, constants),
+        make_model(nodes, _vectors(4, 2), outputs, constants),
     )
 
 
@@ -177,6 +180,7 @@ def softplus_policy(models: Path, name: str = "softplus", quantized: bool = Fals
     nodes.append(helper.make_node("Tanh", ["rounded" if quantized else "sum"], ["action"]))
     outputs: Values = [("action", TensorProto.FLOAT, ["B", 3]), ("scale", TensorProto.FLOAT, ["B", 3])]
     manifest = Manifest(
+        schema_version=MANIFEST_SCHEMA,
         policy=name,
         version=1,
         algorithm="sac",
@@ -186,11 +190,12 @@ def softplus_policy(models: Path, name: str = "softplus", quantized: bool = Fals
         noise=TensorSpec("noise", (3,), "float32"),
         outputs=[TensorSpec("scale", (3,), "float32")],
     )
-    return _write_bundle(models, manifest, _model(nodes, _vectors(3, 3), outputs, constants))
+    return write_bundle(models, manifest, make_model(nodes, _vectors(3, 3), outputs, constants))
 
 
 def _discrete_manifest(name: str, version: int) -> Manifest:
     return Manifest(
+        schema_version=MANIFEST_SCHEMA,
         policy=name,
         version=version,
         algorithm="dqn",
@@ -212,14 +217,14 @@ def _discrete_model(
         helper.make_node("ArgMax", ["noisy"], ["action"], axis=1, keepdims=0),
     ]
     outputs: Values = [ACTION, ("q_values", TensorProto.FLOAT, ["B", 2]), *(further or [])]
-    return _model(nodes, inputs or _vectors(4, 2), outputs, constants)
+    return make_model(nodes, inputs or _vectors(4, 2), outputs, constants)
 
 
 def _vectors(observation: int, noise: int) -> Values:
     return [("observation", TensorProto.FLOAT, ["B", observation]), ("noise", TensorProto.FLOAT, ["B", noise])]
 
 
-def _model(nodes: list[Any], inputs: Values, outputs: Values, constants: dict[str, Any]) -> bytes:
+def make_model(nodes: list[Any], inputs: Values, outputs: Values, constants: dict[str, Any]) -> bytes:
     values = [helper.make_tensor_value_info(*output) for output in outputs]
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     taken = [helper.make_tensor_value_info(*value) for value in inputs]
@@ -230,11 +235,14 @@ def _model(nodes: list[Any], inputs: Values, outputs: Values, constants: dict[st
     return content
 
 
-def _write_bundle(models: Path, manifest: Manifest, model: bytes) -> Bundle:
+def write_bundle(models: Path, manifest: Manifest, model: bytes, more: dict[str, bytes] | None = None) -> Bundle:
+    """A bundle of an ONNX file, and more files by name."""
     path = models / manifest.policy / str(manifest.version)
     with folder_that_appears_whole(path) as draft:
-        (draft / "model.onnx").write_bytes(model)
-        files = {"model.onnx": sha256(draft / "model.onnx")}
+        files = {}
+        for name, content in {"model.onnx": model, **(more or {})}.items():
+            (draft / name).write_bytes(content)
+            files[name] = sha256(draft / name)
         fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
         (draft / "manifest.json").write_bytes(encode_manifest(Manifest(**fields | {"files": files})))
     return Bundle.open(path)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from rlway_client.client import act_path, default_policy, timed_out, unreachable
-from rlway_client.errors import ServerUnreachable
+from rlway_client.client import act_path, default_policy, must_know, timed_out, unreachable
+from rlway_client.contract.nesting import Tree, holds_tuple
+from rlway_client.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.exploration import Explore
-from rlway_client.reply import Reply, decode_act, decode_json, encode_act
+from rlway_client.reply import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
 from rlway_client.specs import AnyArray
 from rlway_client.wire import Address, Answer, AnswerReader
 
@@ -29,31 +31,37 @@ class AsyncPolicyClient:
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
+        self._tree: Tree | None = None  # what the policy observes, once that has been asked
         self.timeout_s = timeout_s
         self._idle: deque[Connection] = deque()
 
     async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation, an array or a dict of them: an int (discrete), or an array of its shape."""
+        """The action for one observation, as the environment gives it: an int (discrete), or an array of its shape."""
         return (await self.ask(observation, explore=explore, seed=seed)).action
 
     async def act_batch(
         self, observations: Any, *, explore: Explore | None = None, seed: int | None = None
     ) -> AnyArray:
-        """The actions [B, …] for observations [B, …]."""
+        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns."""
         actions: AnyArray = (await self.ask(observations, batched=True, explore=explore, seed=seed)).action
         return actions
 
     async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
         """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
-        body = encode_act(observations, batched=batched, **options)
+        body = await self._encode(observations, batched, options)
         # A step that may have been made must not be made again: the policy would remember it twice.
         again = options.get("episode") is None or bool(options.get("first"))
-        return decode_act(await self._exchange("POST", self._path, body, again))
+        try:
+            return decode_act(await self._exchange("POST", self._path, body, again))
+        except SpecViolated:
+            self._tree = None  # the version that acts now may observe something else
+            raise
 
     async def describe(self) -> dict[str, Any]:
         """The policy's manifest, versions and measured latency, as the server tells them."""
         name = self._policy or default_policy(decode_json(await self._exchange("GET", "/v1/policies")))
         description: dict[str, Any] = decode_json(await self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
+        self._tree = read_tree(description)
         return description
 
     async def close(self) -> None:
@@ -68,6 +76,26 @@ class AsyncPolicyClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
+        """The request's body; whether a tuple is one array or several tensors is asked of the server, once."""
+        if self._tree is None and holds_tuple(observations):
+            try:
+                await self.describe()
+            except RlwayError as error:
+                if must_know(error, batched):
+                    raise
+        known = self._tree
+        try:
+            return encode_act(observations, batched=batched, tree=known, **options)
+        except Uneven:
+            if known is not None:
+                raise
+            with suppress(RlwayError):
+                await self.describe()
+            if self._tree is None:
+                raise
+            return encode_act(observations, batched=batched, tree=self._tree, **options)
 
     async def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
         request = self._address.request(method, path, body, "application/json", self._key)

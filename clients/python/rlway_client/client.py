@@ -14,13 +14,15 @@ import os
 import select
 import socket
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from rlway_client.errors import ServerUnreachable
+from rlway_client.contract.nesting import Tree, holds_tuple
+from rlway_client.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.exploration import Explore
-from rlway_client.reply import Reply, decode_act, decode_json, encode_act
+from rlway_client.reply import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
 from rlway_client.specs import AnyArray
 from rlway_client.wire import Address, Answer, AnswerReader
 
@@ -44,15 +46,19 @@ class PolicyClient:
         self._key = key
         self._episode = episode
         self._first = True
+        self._tree: Tree | None = None  # what the policy observes, once that has been asked
         self.timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
     def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation, an array or a dict of them: an int (discrete), or an array of its shape."""
+        """The action for one observation: an int (discrete), or an array of its shape.
+
+        The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
+        """
         return self.ask(observation, explore=explore, seed=seed).action
 
     def act_batch(self, observations: Any, *, explore: Explore | None = None, seed: int | None = None) -> AnyArray:
-        """The actions [B, …] for observations [B, …]."""
+        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns."""
         actions: AnyArray = self.ask(observations, batched=True, explore=explore, seed=seed).action
         return actions
 
@@ -60,10 +66,14 @@ class PolicyClient:
         """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
         if self._episode is not None:
             options = {"episode": self._episode, "first": self._first} | options
-        body = encode_act(observations, batched=batched, **options)
+        body = self._encode(observations, batched, options)
         # A step that may have been made must not be made again: the policy would remember it twice.
         again = options.get("episode") is None or bool(options.get("first"))
-        reply = decode_act(self._exchange("POST", self._path, body, again))
+        try:
+            reply = decode_act(self._exchange("POST", self._path, body, again))
+        except SpecViolated:
+            self._tree = None  # the version that acts now may observe something else
+            raise
         self._first = False
         return reply
 
@@ -75,6 +85,7 @@ class PolicyClient:
         """The policy's manifest, versions and measured latency, as the server tells them."""
         name = self._policy or default_policy(decode_json(self._exchange("GET", "/v1/policies")))
         description: dict[str, Any] = decode_json(self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
+        self._tree = read_tree(description)
         return description
 
     def close(self) -> None:
@@ -90,6 +101,26 @@ class PolicyClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
+        """The request's body; whether a tuple is one array or several tensors is asked of the server, once."""
+        if self._tree is None and holds_tuple(observations):
+            try:
+                self.describe()
+            except RlwayError as error:
+                if must_know(error, batched):
+                    raise
+        known = self._tree
+        try:
+            return encode_act(observations, batched=batched, tree=known, **options)
+        except Uneven:
+            if known is not None:
+                raise
+            with suppress(RlwayError):
+                self.describe()
+            if self._tree is None:
+                raise
+            return encode_act(observations, batched=batched, tree=self._tree, **options)
 
     def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
         request = self._address.request(method, path, body, "application/json", self._key)
@@ -155,6 +186,14 @@ def default_policy(listing: Any) -> str:
     if not isinstance(name, str):
         raise ServerUnreachable("the server has no default policy; name one of those that it serves.")
     return name
+
+
+def must_know(error: RlwayError, batched: bool) -> bool:
+    """Whether a tuple cannot be sent when this came of asking what the policy observes.
+
+    Of a single one, a server that answers anything can tell by itself. Of a batch it would take columns for rows.
+    """
+    return batched or isinstance(error, ServerUnreachable)
 
 
 def unreachable(address: Address, error: Exception) -> ServerUnreachable:

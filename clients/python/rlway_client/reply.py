@@ -2,8 +2,8 @@
 
 In:      observations; then the server's answer.
 Out:     request bodies; a `Reply`.
-Refuses: observations that are not finite numbers (SpecViolated), before anything is sent; an answer that reports an
-         error, as the same error that the server meant.
+Refuses: observations that are not finite numbers, or no rectangular arrays (Uneven), before anything is sent; an answer
+         that reports an error, as the same error that the server meant.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from rlway_client.contract.nesting import Tree, arrange, arrange_batch, grow
 from rlway_client.errors import RlwayError, SpecViolated, from_problem
 from rlway_client.exploration import Explore
-from rlway_client.specs import AnyArray, Fault, describe
+from rlway_client.specs import AnyArray, Fault, TensorSpec, describe
 from rlway_client.wire import Answer
 
 
@@ -34,10 +35,15 @@ class Reply(NamedTuple):
     outputs: dict[str, AnyArray]
 
 
+class Uneven(SpecViolated):
+    """Parts of different shapes or kinds: no array, but perhaps what a policy of several tensors observes."""
+
+
 def encode_act(
     observations: Any,
     *,
     batched: bool,
+    tree: Tree | None = None,
     explore: Explore | None = None,
     seed: int | None = None,
     outputs: tuple[str, ...] = (),
@@ -47,8 +53,9 @@ def encode_act(
     episode: str | None = None,
     first: bool = False,
 ) -> bytes:
-    """The JSON body of an act request."""
+    """The JSON body of an act request. `tree` is what the policy observes, where that is known: tuples need it."""
     name = "observations" if batched else "observation"
+    observations = arrange_batch(observations, tree) if batched else arrange(observations, tree)
     wired = _split(observations, name) if batched and isinstance(observations, Mapping) else _wire(observations, name)
     options = {"explore": explore, "seed": seed, "version": version, "label": label, "deadline_ms": deadline_ms}
     body = {name: wired} | {key: value for key, value in options.items() if value is not None}
@@ -70,7 +77,9 @@ def _wire(value: Any, where: str) -> Any:
     try:
         array = np.asarray(value)
     except ValueError:
-        raise SpecViolated([Fault(where, "an array of numbers", "rows of different lengths")]) from None
+        raise Uneven([Fault(where, "an array of numbers", "rows of different lengths")]) from None
+    if array.dtype.kind == "O" and isinstance(value, Sequence):
+        raise Uneven([Fault(where, "an array of numbers", "parts that are no numbers")])
     if array.dtype.kind not in "fiub":
         raise SpecViolated([Fault(where, "an array of numbers", f"an array of {array.dtype}")])
     if not np.isfinite(array).all():
@@ -88,8 +97,16 @@ def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
     }
     lengths = {len(part) if isinstance(part, list) else -1 for part in parts.values()}
     if len(lengths) != 1 or -1 in lengths:
-        raise SpecViolated([Fault(where, "arrays of as many rows each", "others")])
+        raise Uneven([Fault(where, "arrays of as many rows each", "others")])
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+
+
+def read_tree(description: Any) -> Tree | None:
+    """What the policy observes, from the server's description of it; None where that does not say so."""
+    try:
+        return grow(msgspec.convert(description["manifest"]["observation"], list[TensorSpec]))
+    except (msgspec.ValidationError, KeyError, TypeError):
+        return None
 
 
 def decode_act(answer: Answer) -> Reply:

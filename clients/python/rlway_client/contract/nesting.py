@@ -1,0 +1,132 @@
+"""How a policy's observation nests its tensors: as environments give it, and as JSON has it.
+
+In:      the specs of the tensors, each with its path; an observation of tuples, lists, arrays and dicts.
+Out:     the same in objects alone, for JSON; or its parts by tensor, for what runs the policy here.
+Refuses: an observation that has other parts than the policy observes (SpecViolated).
+
+A Tuple space's values lie under the keys "0", "1", … A policy of one tensor may observe a tuple, too, as four numbers
+are: what a tuple means is known only from the specs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlway_client.errors import SpecViolated
+from rlway_client.specs import Fault, TensorSpec, describe
+
+LONGEST_LABEL = 120
+Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
+
+
+def grow(specs: Sequence[TensorSpec]) -> Tree:
+    """The specs as the observation nests them."""
+    if len(specs) == 1 and not specs[0].path:
+        return specs[0]
+    tree: dict[str, Any] = {}
+    for spec in specs:
+        branch = tree
+        *above, last = spec.path or (spec.name,)
+        for key in above:
+            branch = branch.setdefault(key, {})
+        branch[last] = spec
+    return tree
+
+
+def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator[tuple[TensorSpec, Any, str]]:
+    """The tensors' specs, each with its part of one observation, and the path of that for error messages."""
+    if isinstance(tree, TensorSpec):
+        yield tree, observation, where
+        return
+    parts = _parts(observation, tree)
+    if parts is None:
+        raise SpecViolated([Fault(where, _label(tree), _describe(observation))])
+    unknown = [key for key in parts if key not in tree]
+    if unknown:
+        raise SpecViolated([Fault(_at(where, unknown[0]), "nothing: the policy has no such input", "it")])
+    for key, branch in tree.items():
+        if key not in parts:
+            raise SpecViolated([Fault(_at(where, key), _label(branch), "nothing")])
+        yield from leaves(parts[key], branch, _at(where, key))
+
+
+def arrange(observation: Any, tree: Tree | None) -> Any:
+    """One observation with objects in place of tuples. What does not fit stays as it is, for the server to name."""
+    parts = _parts(observation, tree) if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or parts is None:
+        return observation
+    return {key: arrange(_as_number(part, tree.get(key)), tree.get(key)) for key, part in parts.items()}
+
+
+def arrange_batch(observations: Any, tree: Tree | None) -> Any:
+    """Several observations likewise: tuples and dicts hold columns [B, …], as vectorised environments give them.
+
+    Lists and arrays hold rows.
+    """
+    if not isinstance(tree, dict):
+        return observations
+    if isinstance(observations, Mapping | tuple):
+        parts = _parts(observations, tree)
+        if parts is None:
+            expected = f"a list of rows, or columns as {_label(tree)}"
+            raise SpecViolated([Fault("observations", expected, _describe(observations))])
+        return {key: arrange_batch(_as_number(part, tree.get(key)), tree.get(key)) for key, part in parts.items()}
+    if isinstance(observations, list | np.ndarray):
+        return [arrange(row, tree) for row in observations]
+    return observations
+
+
+def holds_tuple(value: Any) -> bool:
+    """Whether a tuple is among its parts; of a list the first tells, rows are alike."""
+    if isinstance(value, Mapping):
+        return any(map(holds_tuple, value.values()))
+    return isinstance(value, tuple) or (isinstance(value, list) and bool(value) and holds_tuple(value[0]))
+
+
+def is_tuple(tree: Tree) -> bool:
+    """Whether its keys are those of a tuple's parts."""
+    return isinstance(tree, dict) and set(tree) == {str(i) for i in range(len(tree))}
+
+
+def _parts(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
+    """The parts by key; None for what is neither a dict nor a sequence of as many parts as the tuple has."""
+    if isinstance(value, Mapping):
+        return {str(key): part for key, part in value.items()}
+    fields = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and fields is not None and set(fields) == set(tree):  # a NamedTuple
+        return dict(zip(fields, value, strict=True))
+    is_sequence = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    if is_sequence and is_tuple(tree) and len(value) == len(tree):
+        return {str(i): part for i, part in enumerate(value)}
+    return None
+
+
+def _as_number(value: Any, tree: Tree | None) -> Any:
+    """A flag that the policy observes as a number, since JSON has true and false apart from numbers."""
+    is_flag = isinstance(value, bool | np.bool_) or (isinstance(value, np.ndarray) and value.dtype.kind == "b")
+    return np.asarray(value, np.int8) if is_flag and isinstance(tree, TensorSpec) and tree.dtype != "bool" else value
+
+
+def _at(where: str, key: str) -> str:
+    return f"{where}[{json.dumps(key[:64], ensure_ascii=False)}]"
+
+
+def _label(tree: Tree) -> str:
+    """A tensor's spec, or a tuple or dict of them, as far as a sentence has room for it."""
+    if isinstance(tree, TensorSpec):
+        return tree.label
+    if is_tuple(tree):
+        label = f"a tuple of {len(tree)} ({', '.join(_label(tree[str(i)]) for i in range(len(tree)))})"
+    else:
+        label = f"a dict of {', '.join(f'{json.dumps(key)}: {_label(branch)}' for key, branch in tree.items())}"
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {list(value.shape)}"
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else describe(value)
