@@ -27,7 +27,7 @@ import uvloop
 from uvicorn.server import ServerState
 
 from rlway_client.errors import BundleInvalid, RlwayError
-from rlway_client.manifest import Manifest, decode_manifest, encode_manifest
+from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
 from rlway_client.specs import TensorSpec
 from rlway_serve.app import create_app
 from rlway_serve.bodies import BodyBudget
@@ -327,6 +327,7 @@ def _manifests() -> Iterator[Manifest]:
     for name, observation in trees.items():
         for state in ([], [TensorSpec("sum", (4,), "float32")]):
             yield Manifest(
+                schema_version=MANIFEST_SCHEMA,
                 policy=name,
                 version=1,
                 algorithm=None,

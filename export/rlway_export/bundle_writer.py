@@ -23,7 +23,7 @@ from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, UsageError
 from rlway_client.evidence import FILE as EVIDENCE_FILE
 from rlway_client.files import FolderTaken, folder_that_appears_whole, sha256
-from rlway_client.manifest import Manifest, Measured, Parity, encode_manifest
+from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, Measured, Parity, encode_manifest
 from rlway_client.parity import summarize
 from rlway_export import drafts, parity
 from rlway_export.card import model_card
@@ -174,6 +174,7 @@ def _describe(
 ) -> Manifest:
     """The manifest but for what is known only at the end: parity and checksums."""
     return Manifest(
+        schema_version=MANIFEST_SCHEMA,
         policy=name,
         version=version,
         compared_over=observations.origin,

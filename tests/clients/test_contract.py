@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rlway_client import Bundle, Explore, Manifest, TensorSpec
 from rlway_client.bundle import bundle_versions, newest_bundle
 from rlway_client.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.exploration import check_explore, draw_noise
 from rlway_client.files import FolderTaken, folder_that_appears_whole, write_atomically
-from rlway_client.manifest import Parity, check_policy_name, decode_manifest, encode_manifest, is_inside
+from rlway_client.manifest import FILE_NAME, Parity, check_policy_name, decode_manifest, encode_manifest
 from rlway_client.specs import compact_bound, find_faults, make_spec
 from tests.bundles import linear_policy
 
@@ -29,11 +30,20 @@ TEXT = st.text(max_size=20)
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> TensorSpec:
+def specs(draw: st.DrawFn, names: st.SearchStrategy[str] = TEXT) -> TensorSpec:
     shape = tuple(draw(st.lists(st.integers(1, 4), max_size=3)))
     bound = st.none() | FINITE | st.lists(st.none() | FINITE, min_size=math.prod(shape), max_size=math.prod(shape))
     path = tuple(draw(st.lists(TEXT, max_size=2)))
-    return TensorSpec(draw(TEXT), shape, draw(st.sampled_from(DTYPES)), draw(bound), draw(bound), path)
+    return TensorSpec(draw(names), shape, draw(st.sampled_from(DTYPES)), draw(bound), draw(bound), path)
+
+
+def some_specs(kind: str, most: int, least: int = 0) -> st.SearchStrategy[list[TensorSpec]]:
+    """Tensors of different names, at different places."""
+
+    def apart(found: list[TensorSpec]) -> list[TensorSpec]:
+        return [replace(spec, name=f"{kind}_{i}{spec.name}", path=(str(i), *spec.path)) for i, spec in enumerate(found)]
+
+    return st.lists(specs(), min_size=least, max_size=most).map(apart)
 
 
 MANIFESTS = st.builds(
@@ -43,11 +53,11 @@ MANIFESTS = st.builds(
     version=st.integers(1, 2**53),
     algorithm=TEXT,
     env=st.none() | TEXT,
-    observation=st.lists(specs(), min_size=1, max_size=3),
-    action=specs(),
-    noise=st.none() | specs(),
-    state=st.lists(specs(), max_size=1),
-    outputs=st.lists(specs(), max_size=2),
+    observation=some_specs("seen", 3, 1) | specs().map(lambda spec: [replace(spec, path=())]),
+    action=specs(st.just("action")),
+    noise=st.none() | st.integers(1, 4).map(lambda n: TensorSpec("noise", (n,), "float32")),
+    state=some_specs("state", 1),
+    outputs=some_specs("output", 2),
     training=st.dictionaries(
         TEXT, st.none() | st.booleans() | FINITE | TEXT | st.integers(-(2**53), 2**53), max_size=3
     ),
@@ -66,7 +76,7 @@ MANIFESTS = st.builds(
         ),
         max_size=2,
     ),
-    files=st.dictionaries(TEXT.filter(is_inside), TEXT, max_size=3),
+    files=st.dictionaries(TEXT.filter(FILE_NAME.fullmatch), TEXT, max_size=3),
     versions=st.dictionaries(TEXT, TEXT, max_size=3),
     created=TEXT,
 )

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from rlway_client.c_program import CRunner
-from rlway_client.manifest import Manifest
+from rlway_client.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.parity import Arrays
 from rlway_client.runners import OnnxRunner
 from rlway_client.specs import AnyArray, TensorSpec
@@ -22,6 +22,7 @@ NEXT = "next_"
 def manifest(**fields: Any) -> Manifest:
     """A continuous policy from three numbers to four."""
     common: dict[str, Any] = {
+        "schema_version": MANIFEST_SCHEMA,
         "policy": "by-hand",
         "version": 7,
         "algorithm": "sac",

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import triton_to_np_dtype
 
-from rlway_client.manifest import Manifest
+from rlway_client.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.specs import TensorSpec
 from rlway_export.triton import OURS, publish_config, triton_config
 
@@ -23,6 +23,7 @@ def parse(text: str) -> Any:
 
 def facts(**fields: Any) -> Manifest:
     common: dict[str, Any] = {
+        "schema_version": MANIFEST_SCHEMA,
         "policy": "arm",
         "version": 1,
         "algorithm": "sac",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rlway_client.errors import BundleInvalid
-from rlway_client.manifest import Manifest, Observed
+from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, Observed
 from rlway_client.specs import AnyArray, TensorSpec
 from rlway_serve.drift import LOOK_EVERY_S, Drift
 from tests.bundles import linear_policy, robot_policy
@@ -31,6 +31,7 @@ def manifest_of(spec: TensorSpec, training: AnyArray, whole: bool = False) -> Ma
     minimum, maximum = [end[0] for end in ends] if whole else ends
     observed = Observed(name=spec.name, rows=len(training), minimum=minimum, maximum=maximum)
     return Manifest(
+        schema_version=MANIFEST_SCHEMA,
         policy="p",
         version=1,
         algorithm=None,

@@ -2,23 +2,39 @@
 
 In:      JSON bytes.
 Out:     `Manifest`.
-Refuses: another schema version, missing or mistyped fields.
+Refuses: another schema version, missing or mistyped fields, fields that contradict one another.
+
+docs/manifest.schema.json says what the types say, and `check_promises` what no schema can say.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from rlway_client.errors import BundleInvalid, UsageError
 from rlway_client.interface import Interface
 from rlway_client.specs import TensorSpec
 
-MANIFEST_SCHEMA = 1
+MANIFEST_SCHEMA: Final = 1
 METADATA_KEY = "rlway.manifest"  # in the ONNX file's metadata_props
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_IN_WORDS = "1 to 64 letters, digits, '.', '_' or '-', not starting with a sign"
+# A relative path with `/` between its parts, which stays within the bundle: no part is empty, `.` or `..`.
+_PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]+"
+FILE_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+
+
+def _whole(pattern: re.Pattern[str]) -> Meta:
+    """A pattern that the whole text has to match, in Python's and in JSON Schema's dialect."""
+    return Meta(pattern=rf"^(?:{pattern.pattern})$(?!\n)")
+
+
+PolicyName = Annotated[str, _whole(POLICY_NAME)]
+FileName = Annotated[str, _whole(FILE_NAME)]
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,12 +95,12 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`: all that a server or a robot must know to run the policy."""
 
-    schema_version: int = MANIFEST_SCHEMA
-    policy: str
-    version: int
+    schema_version: Literal[1]
+    policy: PolicyName
+    version: Annotated[int, Meta(ge=1)]
     algorithm: str | None  # None, as with `env`: the source did not say
     env: str | None
-    observation: list[TensorSpec]  # the leaves, in the order of the model's inputs
+    observation: Annotated[list[TensorSpec], Meta(min_length=1)]  # the leaves, in the order of the model's inputs
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the clock that ended its training episodes
@@ -98,7 +114,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     compared_over: Literal["visited", "given", "sampled"] = "visited"
     observed: list[Observed] = []  # by input; empty where they were sampled, and in bundles of before this was noted
     measured: list[Measured] = []  # the SavedModel and every file; empty in bundles of before these were measured
-    files: dict[str, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
+    files: dict[FileName, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
     versions: dict[str, str] = {}
     created: str = ""  # UTC, ISO 8601
 
@@ -113,6 +129,8 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
         raw = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleInvalid(f"{where}: not JSON: {error}.") from error
+    if isinstance(raw, dict):
+        raw = {name: value if name == "training" else _with_whole_numbers(value) for name, value in raw.items()}
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if type(version) is not int or version != MANIFEST_SCHEMA:
         raise BundleInvalid(
@@ -122,18 +140,66 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise BundleInvalid(f"{where}: {error}.") from error
-    if not POLICY_NAME.fullmatch(manifest.policy) or manifest.version < 1:
-        raise BundleInvalid(f"{where}: policy {manifest.policy!r} version {manifest.version} is not a valid name.")
-    for name in manifest.files:
-        if not is_inside(name):
-            raise BundleInvalid(f"{where}: files: {name[:64]!r} is not the name of a file within the bundle.")
+        raise BundleInvalid(f"{where}: {_without_pattern(str(error))}.") from error
+    try:
+        check_promises(manifest)
+    except ValueError as error:
+        raise BundleInvalid(f"{where}: {error}; export the policy again.") from error
     return manifest
 
 
-def is_inside(name: str) -> bool:
-    """Whether a relative path, with `/` between its parts, stays where it begins."""
-    return name.isprintable() and "\\" not in name and not {"", ".", ".."} & set(name.split("/"))
+def _without_pattern(sentence: str) -> str:
+    """A refusal by a pattern in words."""
+    _, pattern, place = sentence.rpartition(" - at ")
+    if "matching regex" not in sentence:
+        return sentence
+    expected = NAME_IN_WORDS if "policy" in place else "relative paths of files within the bundle"
+    return f"Expected {expected}{pattern}{place}"
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """JSON has one kind of number: 1.0 is a whole one, as its schemas have it."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return list(map(_with_whole_numbers, value))
+        case dict():
+            return {key: _with_whole_numbers(part) for key, part in value.items()}
+    return value
+
+
+def check_promises(manifest: Manifest) -> None:
+    """Raises ValueError where fields of a manifest contradict one another, or what everybody relies on."""
+    action, noise = manifest.action, manifest.noise
+    if action.name != "action":
+        raise ValueError(f"action: expected the name 'action', got {action.name[:64]!r}")
+    if noise is not None and (noise.name != "noise" or noise.dtype != "float32" or len(noise.shape) != 1):
+        raise ValueError(f"noise: expected the name 'noise' and float32[n], got {noise.name[:64]!r} and {noise.label}")
+    for kind, specs in (("inputs", manifest.interface.inputs), ("outputs", manifest.interface.results)):
+        names = [spec.name for spec in specs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{kind}: expected a name of its own for each, got {twice[:64]!r} twice")
+    _check_paths([spec.path for spec in manifest.observation])
+    values = manifest.action_values
+    if values is not None and (not action.is_discrete or action.shape or len(values) != _count_actions(action)):
+        raise ValueError(f"action_values: expected one per action, got {len(values)} for {action.label}")
+
+
+def _check_paths(paths: list[tuple[str, ...]]) -> None:
+    """An observation is one tensor, or an object whose keys lead to one tensor each."""
+    if paths == [()]:
+        return
+    for path in paths:
+        inside = [other for other in paths if other[: len(path)] == path]
+        if not path or len(inside) > 1:
+            raise ValueError(f"observation: expected one tensor at the path {list(path)}, got {len(inside)}")
+
+
+def _count_actions(action: TensorSpec) -> float:
+    low, high = action.bounds()
+    return float(high - low) + 1
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -144,7 +210,5 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def check_policy_name(name: str) -> str:
     """The name itself, or a UsageError that says what a name may hold."""
     if not POLICY_NAME.fullmatch(name):
-        raise UsageError(
-            f"policy name {name!r}: expected 1 to 64 letters, digits, '.', '_' or '-', not starting with a sign."
-        )
+        raise UsageError(f"policy name {name!r}: expected {NAME_IN_WORDS}.")
     return name

@@ -7,11 +7,13 @@ Out:     faults, each with the path of the offending element: `observation[3]: e
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
@@ -25,6 +27,7 @@ DTYPES = (
     "float32",
     "float64",
 )
+Dtype = Annotated[str, Meta(extra_json_schema={"enum": list(DTYPES)})]
 MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
 
@@ -48,16 +51,22 @@ class TensorSpec(msgspec.Struct, frozen=True):
     shape:    the dimensions after the batch.
     dtype:    numpy's name: `float32`, `uint8`, `int64`, …
     minimum,
-    maximum:  inclusive bounds: one number for all elements, or one per element in row-major order; None is unbounded.
+    maximum:  inclusive bounds of the training: one number for all elements, or one per element in row-major order;
+              None is unbounded. A robot may exceed them, and the policy acts all the same.
     path:     the keys under which it lies in a nested observation; empty when the tensor is the whole observation.
+    lookup_minimum,
+    lookup_maximum:  likewise, of values that the policy looks up in a table (an embedding, a one-hot encoding). Outside
+              there is nothing to look up: such a value is refused before the policy runs. None: any value is taken.
     """
 
     name: str
-    shape: tuple[int, ...]
-    dtype: str
+    shape: tuple[Annotated[int, Meta(ge=1)], ...]
+    dtype: Dtype
     minimum: float | list[float | None] | None = None
     maximum: float | list[float | None] | None = None
     path: tuple[str, ...] = ()
+    lookup_minimum: int | list[int | None] | None = None
+    lookup_maximum: int | list[int | None] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -66,6 +75,10 @@ class TensorSpec(msgspec.Struct, frozen=True):
             raise ValueError(f"shape {list(self.shape)} has a dimension below 1")
         if self.size > MAX_ELEMENTS:
             raise ValueError(f"shape {list(self.shape)} has more than {MAX_ELEMENTS} elements")
+        for name in ("minimum", "maximum", "lookup_minimum", "lookup_maximum"):
+            bound = getattr(self, name)
+            if isinstance(bound, list) and len(bound) != self.size:
+                raise ValueError(f"{name} has {len(bound)} numbers for {self.size} elements")
 
     @property
     def size(self) -> int:
@@ -95,10 +108,31 @@ class TensorSpec(msgspec.Struct, frozen=True):
         """Lower and upper bounds as float64 arrays of `shape`, infinite where unbounded."""
         return self._bound(self.minimum, -math.inf), self._bound(self.maximum, math.inf)
 
-    def _bound(self, bound: float | list[float | None] | None, unbounded: float) -> AnyArray:
-        if isinstance(bound, list):
+    @property
+    def is_lookup(self) -> bool:
+        """Whether some of its values are looked up in a table."""
+        return self.lookup_minimum is not None or self.lookup_maximum is not None
+
+    def lookup_bounds(self) -> tuple[AnyArray, AnyArray]:
+        """The lowest and the highest value that can be looked up, of `shape` or of (); infinite where any can."""
+        return self._compact(self.lookup_minimum, -math.inf), self._compact(self.lookup_maximum, math.inf)
+
+    def neutral(self, rows: int) -> AnyArray:  # -> [rows, *shape]
+        """Rows that the policy can take: zeros, or what lies nearest to them within the bounds."""
+        value: AnyArray = np.zeros(())
+        bounds = self._compact(self.minimum, -math.inf), self._compact(self.maximum, math.inf)
+        for low, high in (bounds, self.lookup_bounds()):
+            value = np.clip(value, low, high)
+        shape = (rows, *self.shape)
+        return np.broadcast_to(value, shape).astype(self.numpy_dtype) if value.any() else np.zeros(shape, self.dtype)
+
+    def _bound(self, bound: float | Sequence[float | None] | None, unbounded: float) -> AnyArray:
+        return np.broadcast_to(self._compact(bound, unbounded), self.shape)
+
+    def _compact(self, bound: float | Sequence[float | None] | None, unbounded: float) -> AnyArray:
+        if isinstance(bound, Sequence):
             return np.array([unbounded if b is None else b for b in bound], np.float64).reshape(self.shape)
-        return np.full(self.shape, unbounded if bound is None else bound, np.float64)
+        return np.array(unbounded if bound is None else bound, np.float64)
 
 
 def make_spec(
@@ -118,11 +152,27 @@ def compact_bound(bound: Any) -> float | list[float | None] | None:
 
 def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
     """The first `MAX_FAULTS` places where a wire value (nested lists of numbers) does not fit one row of `spec`."""
-    faults: list[Fault] = []
-    for fault in _walk(value, spec, spec.shape, where):
-        faults.append(fault)
-        if len(faults) == MAX_FAULTS:
-            break
+    faults = list(islice(_walk(value, spec, spec.shape, where), MAX_FAULTS))
+    if not faults and spec.is_lookup:
+        faults = find_lookup_faults(np.array(value, object), spec, where)
+    return faults
+
+
+def outside_lookup(rows: AnyArray, spec: TensorSpec) -> AnyArray:  # [..., *shape] -> bool, likewise
+    """Which values lie outside of the table in which the policy looks them up."""
+    low, high = spec.lookup_bounds()
+    outside: AnyArray = (rows < low) | (rows > high)
+    return outside
+
+
+def find_lookup_faults(row: AnyArray, spec: TensorSpec, where: str) -> list[Fault]:
+    """The first `MAX_FAULTS` of them, of one row."""
+    low, high = (np.broadcast_to(bound, spec.shape) for bound in spec.lookup_bounds())
+    faults = []
+    for place in np.argwhere(outside_lookup(row, spec))[:MAX_FAULTS]:
+        index = tuple(int(i) for i in place)
+        expected = f"{low[index]:g} to {high[index]:g}, as the policy looks it up in a table"
+        faults.append(Fault(where + "".join(f"[{i}]" for i in index), expected, describe(row[index])))
     return faults
 
 
@@ -148,10 +198,19 @@ def _element_faults(value: Any, spec: TensorSpec, where: str) -> Iterator[Fault]
     elif isinstance(value, bool) or not isinstance(value, int | float):
         yield Fault(where, spec.dtype, describe(value))
     elif kind == "f":
-        if not abs(value) <= float(np.finfo(spec.dtype).max):  # false for NaN, too
+        if not is_finite(value, spec.numpy_dtype):
             yield Fault(where, f"finite {spec.dtype}", describe(value))
     elif value % 1 != 0 or not np.iinfo(spec.dtype).min <= value <= np.iinfo(spec.dtype).max:
         yield Fault(where, spec.dtype, describe(value))
+
+
+def is_finite(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a number is finite once it is rounded to the dtype."""
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(dtype.type(float(value))))
+    except OverflowError:  # a whole number beyond float64
+        return False
 
 
 def describe(value: Any) -> str:
