@@ -6,12 +6,11 @@ Refuses: RequestMalformed (not JSON, not the protocol's shape), SpecViolated (ev
          MediaTypeUnsupported, BodyTooLarge (too many rows, too much JSON).
 
 Two readers: msgspec checks shape and types in C while it parses, which is all that a good request meets. What it
-refuses is read again slowly, with Python's json (which knows NaN), to say exactly what is wrong and where.
+refuses is read again by `SlowReader`, to say exactly what is wrong and where.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -21,12 +20,12 @@ from msgspec import UNSET, Meta, UnsetType
 from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalformed, SpecViolated
 from rlway_client.exploration import Explore, check_explore
 from rlway_client.manifest import Manifest
-from rlway_client.specs import MAX_FAULTS, Fault, describe
+from rlway_client.specs import Fault
 from rlway_serve.call import AnyCall, Call, Reply
+from rlway_serve.codec.slow_reader import SlowReader, read_fields
 from rlway_serve.observation import ObservationForm
 from rlway_serve.settings import Settings
 
-ROWS_AT_ONCE = 256
 COUNTED_FROM_BYTES = 16 * 1024
 NOT_READ = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises of a body
 
@@ -48,14 +47,14 @@ _pin_decoder = msgspec.json.Decoder(Pin)
 def read_pin(media_type: bytes, body: bytes, max_bytes: int) -> Pin:
     """The version or label in a body, read before the rest: another version may have another spec.
 
-    A body that cannot be read, or has more than `max_bytes`, asks for none, and whoever acts will say what is wrong.
+    A body that cannot be read, or has more than `max_bytes`, asks for none, and the active version will refuse it.
     """
     if is_octets(media_type) or len(body) > max_bytes or not any(word in body for word in PIN_WORDS):
         return NO_PIN
     try:
         return _pin_decoder.decode(body)
     except NOT_READ:
-        return NO_PIN
+        return read_fields(body, Pin) or NO_PIN
 
 
 def is_octets(media_type: bytes) -> bool:
@@ -93,7 +92,7 @@ class ActDecoder:
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row: Any = self._form.row_type
         finite_row: Any = self._form.finite_row_type
-        self._rows_type = list[row]
+        self._slow_reader = SlowReader(self._form, self._check_rows)
         self.body_type = msgspec.defstruct(
             "ActRequest",
             [
@@ -117,7 +116,7 @@ class ActDecoder:
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # of a raw observation
 
     def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
-        """The request as a call whose observations fit the spec, but for finiteness, which `faults` finds."""
+        """The request as a call whose observations fit the spec, but for what `faults` finds."""
         if is_octets(media_type):
             return self._decode_octets(body, reply)
         base = media_type.partition(b";")[0].strip().lower()
@@ -134,24 +133,38 @@ class ActDecoder:
         try:
             request: Any = self._decoder.decode(body)
         except NOT_READ:
-            request = self._explain(body)
-        if request.observation is not UNSET:
-            if request.observations is not UNSET:
-                raise RequestMalformed("body: expected either `observation` or `observations`, got both.")
-            observations, rows, batched = request.observation, 1, False
-        elif request.observations is not UNSET:
-            observations, rows, batched = request.observations, len(request.observations), True
+            return self._decode_slowly(body, reply)
+        observations, batched = self._pick(request)
+        rows = len(observations) if batched else 1
+        if batched:
             self._check_rows(rows)
-        else:
-            raise RequestMalformed("body: expected `observation` or `observations`, got neither.")
         if not self._form.plain:
             observations = self._form.gather(observations if batched else [observations])
-        call = Call(observations, rows, reply, batched=batched, deadline_ms=request.deadline_ms)
-        if request.explore is not None:
-            check_explore(request.explore, self._manifest.action, self._manifest.noise)
-            call.explore, call.seed = request.explore, request.seed
-        if request.outputs:
-            call.outputs = self._check_outputs(request.outputs)
+        return self._make_call(request, observations, rows, batched, reply)
+
+    def _pick(self, request: Any) -> tuple[Any, bool]:
+        """The observation or observations of a request, which has one of the two; and whether they are several."""
+        if request.observation is not UNSET and request.observations is not UNSET:
+            raise RequestMalformed("body: expected either `observation` or `observations`, got both.")
+        if request.observation is not UNSET:
+            return request.observation, False
+        if request.observations is not UNSET:
+            return request.observations, True
+        raise RequestMalformed("body: expected `observation` or `observations`, got neither.")
+
+    def _decode_slowly(self, body: bytes, reply: Reply) -> Call:
+        """Raises what is wrong with a body that msgspec refused, or reads it where msgspec was only too strict."""
+        read = self._slow_reader.read(body, _convert_options)
+        observations, batched = self._pick(read)
+        return self._make_call(read.options, observations, self._form.count(observations), batched, reply)
+
+    def _make_call(self, options: Any, observations: Any, rows: int, batched: bool, reply: Reply) -> Call:
+        call = Call(observations, rows, reply, batched=batched, deadline_ms=options.deadline_ms)
+        if options.explore is not None:
+            check_explore(options.explore, self._manifest.action, self._manifest.noise)
+            call.explore, call.seed = options.explore, options.seed
+        if options.outputs:
+            call.outputs = self._check_outputs(options.outputs)
         return call
 
     def _decode_octets(self, body: bytes, reply: Reply) -> Call:
@@ -180,8 +193,8 @@ class ActDecoder:
         return BodyTooLarge(f"observations: expected at most {self._max_rows}, got {got}; send several requests.")
 
     def faults(self, call: AnyCall) -> list[Fault]:
-        """The values of a decoded call that its dtype cannot hold as finite numbers, by path."""
-        return self._form.not_finite(call.observations, call.rows, call.batched)
+        """The values of a decoded call that do not fit, by path: those not finite in their dtype, or in no table."""
+        return self._form.faults(call.observations, call.rows, call.batched)
 
     def _check_outputs(self, names: list[str]) -> tuple[str, ...]:
         for i, name in enumerate(names):
@@ -190,60 +203,11 @@ class ActDecoder:
                 raise SpecViolated([Fault(f"outputs[{i}]", expected, name[:64])])
         return tuple(dict.fromkeys(names))
 
-    def _explain(self, body: bytes) -> Any:
-        """Reads a refused body again: raises what is wrong, or returns it when msgspec was only too strict."""
-        try:
-            raw = json.loads(body, parse_int=_parse_int)
-        except UnicodeDecodeError:
-            raise RequestMalformed("body: not JSON: not UTF-8 text.") from None
-        except RecursionError:
-            raise RequestMalformed("body: not JSON that can be read: nested too deeply.") from None
-        except ValueError as error:
-            raise RequestMalformed(f"body: not JSON: {error}.") from None
-        if not isinstance(raw, dict):
-            raise RequestMalformed(
-                f"body: expected an object with `observation` or `observations`, got {describe(raw)}."
-            )
-        observation, observations = raw.pop("observation", UNSET), raw.pop("observations", UNSET)
-        try:
-            options = msgspec.convert(raw, ActOptions)
-        except msgspec.ValidationError as error:
-            raise RequestMalformed(f"body: {error}.") from None
-        except UnicodeEncodeError:
-            raise RequestMalformed("body: a field's name is not Unicode text.") from None
-        faults = [] if observation is UNSET else self._form.find_faults(observation, "observation")
-        if observations is not UNSET:
-            faults += self._batch_faults(observations)
-        if faults:
-            raise SpecViolated(faults[:MAX_FAULTS])
-        fields = {name: getattr(options, name) for name in ActOptions.__struct_fields__}
-        return self.body_type(observation=observation, observations=observations, **fields)
 
-    def _batch_faults(self, observations: Any) -> list[Fault]:
-        if not isinstance(observations, list) or not observations:
-            got = describe(observations) if observations != [] else "0"
-            return [Fault("observations", f"an array of at least 1 {self._form.label}", got)]
-        self._check_rows(len(observations))
-        faults: list[Fault] = []
-        for start in range(0, len(observations), ROWS_AT_ONCE):
-            rows = observations[start : start + ROWS_AT_ONCE]
-            if self._are_sound(rows):  # at C speed; a large body must not hold up the event loop for seconds
-                continue
-            for i, row in enumerate(rows, start):
-                faults += self._form.find_faults(row, f"observations[{i}]")
-            if len(faults) >= MAX_FAULTS:
-                break
-        return faults
-
-    def _are_sound(self, rows: list[Any]) -> bool:
-        try:
-            sound = msgspec.convert(rows, self._rows_type)
-            gathered = sound if self._form.plain else self._form.gather(sound)
-            return not self._form.not_finite(gathered, len(rows), True)
-        except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):
-            return False
-
-
-def _parse_int(digits: str) -> int | float:
-    """Python refuses to read an integer of thousands of digits; for a spec's check it is infinite."""
-    return int(digits) if len(digits) < 400 else float(digits)
+def _convert_options(raw: dict[str, Any]) -> ActOptions:
+    try:
+        return msgspec.convert(raw, ActOptions)
+    except msgspec.ValidationError as error:
+        raise RequestMalformed(f"body: {error}.") from None
+    except UnicodeEncodeError:
+        raise RequestMalformed("body: a field's name is not Unicode text.") from None

@@ -16,14 +16,11 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
 from rlway_client.bundle import Bundle
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest
-from rlway_client.specs import AnyArray
 from rlway_serve.onnx_session import BoundSession, CpuSession, available_devices
-from rlway_serve.runtime import Runtime, Session
+from rlway_serve.runtime import Runtime, Session, neutral_rows
 from rlway_serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -103,8 +100,7 @@ def _report_missing(device: str, found: str) -> None:
 
 
 def _time_of(session: Session, manifest: Manifest, rows: int) -> float:
-    specs = manifest.interface.inputs
-    inputs: dict[str, AnyArray] = {spec.name: np.zeros((rows, *spec.shape), spec.numpy_dtype) for spec in specs}
+    inputs = neutral_rows(manifest.interface.inputs, rows)
     times = []
     for _ in range(COMPARED_RUNS):
         start = time.perf_counter()

@@ -1,9 +1,10 @@
 """Runs a policy over the rows of several calls, and writes each call's answer.
 
-In:      a batch of calls that fit the spec, but for finiteness.
+In:      a batch of calls that fit the spec, but for what the decoder leaves to be looked at for all of them at once.
 Out:     their responses, in the same order.
-Refuses: SpecViolated for the calls whose observations or actions are not finite, or whose memory has another number of
-         rows, while the others are answered; InternalError for all of them, when the run fails.
+Refuses: SpecViolated for the calls whose observations or actions are not finite, whose values are in no table that the
+         policy looks them up in, whose memory has another number of rows, or whose observations the model fails on,
+         while the others are answered; InternalError for all of them, when the model fails on any observation.
 
 It touches nothing of the event loop's, and so may work on a thread.
 """
@@ -11,7 +12,7 @@ It touches nothing of the event loop's, and so may work on a thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from rlway_serve.call import AnyCall, Call, OwnCall, PlainCall
 from rlway_serve.decoder import ActDecoder
 from rlway_serve.drift import Drift
 from rlway_serve.encoder import ActEncoder
-from rlway_serve.observation import ObservationForm, all_finite
+from rlway_serve.observation import ObservationForm, all_finite, rows_not_finite
 from rlway_serve.response import Response, new_internal_error, problem_response
 from rlway_serve.runtime import Runtime
 
@@ -53,7 +54,9 @@ class BatchRunner:
         """The answer to each call; never raises."""
         try:
             return self._run([self._as_call(call) for call in batch])
-        except Exception:
+        except Exception as error:
+            if self._runtime.works():
+                return self._run_apart(batch, error)
             return self._failed(len(batch))
 
     def run_plain(self, batch: Sequence[PlainCall | OwnCall]) -> list[Response]:
@@ -61,21 +64,19 @@ class BatchRunner:
         return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
 
     def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
-        """The answers to plain calls with these observations; None if any number in or out is not finite."""
+        """The answers to plain calls with these observations; None if any needs a closer look, or the run fails."""
         try:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
-            if not raw or all_finite(rows):
-                inputs: Arrays = {self._observation: rows}
+            inputs: Arrays = {self._observation: rows}
+            if (not raw or all_finite(rows)) and self._form.are_in_tables(inputs):
                 if self._noise_size:
                     inputs["noise"] = self._runtime.zero_noise(len(observations))
                 actions = self._runtime.run(inputs, ("action",))[0]
-                if len(actions) != len(observations):
-                    raise ValueError(f"the model gave {len(actions)} actions for {len(observations)} observations")
-                if all_finite(actions):
+                if len(actions) == len(observations) and all_finite(actions):
                     self._drift.look(inputs)
                     return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
         except Exception:
-            return self._failed(len(observations))
+            log.debug("policy %s: a batch of plain calls failed, and is run again", self._name, exc_info=True)
         return None
 
     def _as_call(self, call: AnyCall) -> AnyCall:
@@ -85,8 +86,8 @@ class BatchRunner:
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:
         inputs = self._form.stack([call.observations for call in batch])
-        if not all(map(all_finite, inputs.values())) or (self._state and any(map(self._misfit, batch))):
-            return self._run_without_faulty(batch, _unsound(batch, inputs.values()))
+        if not self._form.are_sound(inputs) or (self._state and any(map(self._misfit, batch))):
+            return self._run_without_faulty(batch, _any_of_each(batch, self._form.unsound_rows(inputs)))
         if self._noise_size:
             inputs["noise"] = self._noise(batch)
         if self._state:
@@ -94,15 +95,19 @@ class BatchRunner:
         wanted = any(call.outputs for call in batch)
         names = self._runtime.outputs if wanted else ("action", *self._next_state)
         results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
+        if len(results["action"]) != rows_of(inputs):
+            raise ValueError(f"the model gave {len(results['action'])} actions for {rows_of(inputs)} observations")
         if not all_finite(results["action"]):
-            return self._run_without_culprits(batch, _unsound(batch, [results["action"]]))
+            self._runtime.forget_padding()  # of which a row that spoils others may have become a part
+            return self._run_without_culprits(batch, _any_of_each(batch, rows_not_finite(results["action"])))
         self._drift.look(inputs)
+        responses = self._encode(batch, results)
         if self._state:
-            self._keep(batch, results)
-        return self._encode(batch, results)
+            self._keep(batch, results)  # last: a run that failed may be repeated
+        return responses
 
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
-        """Some observation is not finite, or some memory does not fit."""
+        """Some observation is not sound, or some memory does not fit."""
         faults = [
             (self._decoder.faults(call) if odd else []) or self._misfit(call)
             for call, odd in zip(batch, unsound, strict=True)
@@ -122,6 +127,37 @@ class BatchRunner:
         sound = [call for call, odd in zip(batch, unsound, strict=True) if not odd]
         answered = iter(self._run(sound) if sound else [])
         return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
+
+    def _run_apart(self, batch: Sequence[AnyCall], error: Exception) -> list[Response]:
+        """The model fails on some observation: its caller hears so, and nobody else."""
+        if len(batch) > 1:
+            half = len(batch) // 2
+            return [*self.run(batch[:half]), *self.run(batch[half:])]
+        call = self._as_call(batch[0])
+        row = self._find_failing(call)
+        if row is None:
+            return self._failed(1)  # it was not the model
+        log.warning("policy %s: the model fails on an observation (%s)", self._name, " ".join(str(error).split())[:300])
+        place = f"observations[{row}]" if call.batched else "observation"
+        return [problem_response(SpecViolated([Fault(place, "values that the model runs on", "others")]))]
+
+    def _find_failing(self, call: AnyCall) -> int | None:
+        """The first row on which the model fails, found by halves; None where it fails on none."""
+        inputs = self._form.stack([call.observations])
+        if self._noise_size:
+            inputs["noise"] = self._noise([call])
+        if self._state:
+            self._remember([call], inputs)
+        start, end = 0, call.rows
+        if not self._runtime.fails(inputs):
+            return None
+        while end - start > 1:
+            middle = (start + end) // 2
+            if self._runtime.fails({name: array[start:middle] for name, array in inputs.items()}):
+                end = middle
+            else:
+                start = middle
+        return start
 
     def _failed(self, calls: int) -> list[Response]:
         error = new_internal_error()
@@ -179,15 +215,11 @@ class BatchRunner:
         return noise
 
 
-def _unsound(batch: list[AnyCall], arrays: Iterable[AnyArray]) -> list[bool]:
-    """Whether a row of each call holds what is not finite."""
-    rows = np.zeros(sum(call.rows for call in batch), bool)
-    for array in arrays:
-        if array.dtype.kind == "f":
-            rows |= ~np.isfinite(array).reshape(len(rows), -1).all(axis=1)
+def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:
+    """Whether any of each call's rows is one of these."""
     starts = np.cumsum([0, *(call.rows for call in batch[:-1])])
-    unsound: list[bool] = np.logical_or.reduceat(rows, starts).tolist()
-    return unsound
+    found: list[bool] = np.logical_or.reduceat(rows, starts).tolist()
+    return found
 
 
 def _refuse_action(call: AnyCall) -> Response:

@@ -22,7 +22,7 @@ import numpy as np
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays, rows_of
-from rlway_client.specs import AnyArray, FloatArray
+from rlway_client.specs import AnyArray, FloatArray, TensorSpec
 
 INLINE_BELOW_S = 200e-6  # a run shorter than this costs the event loop less than the hop to a thread and back
 MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch, and that one
@@ -101,15 +101,35 @@ class Runtime:
         rows = rows_of(inputs)
         bucket = next(size for size in self._buckets if size >= rows)
         if bucket not in self._padded:
-            self._padded[bucket] = self._zero_rows(bucket)
+            self._padded[bucket] = self._neutral_rows(bucket)
         padded = self._padded[bucket]
-        # Rows beyond these keep what was there before: sound observations, whose actions nobody reads.
+        # Rows beyond these keep what was there before: observations that the model took. Nobody reads their actions.
         for name, array in inputs.items():
             padded[name][:rows] = array
-        return [result[:rows] for result in self._session.run(padded, outputs)]
+        try:
+            return [result[:rows] for result in self._session.run(padded, outputs)]
+        except Exception:
+            self.forget_padding()
+            raise
 
-    def _zero_rows(self, rows: int) -> Arrays:
-        return {spec.name: np.zeros((rows, *spec.shape), spec.numpy_dtype) for spec in self._inputs}
+    def forget_padding(self) -> None:
+        """What the last runs left in the buckets may not be fit to run with others."""
+        self._padded.clear()
+
+    def works(self) -> bool:
+        """Whether the model runs at all: on what it was measured with."""
+        return not self.fails(self._neutral_rows(1))
+
+    def fails(self, inputs: Arrays) -> bool:
+        """Whether the model fails on these rows."""
+        try:
+            self._check_outputs(self.run(inputs, self.outputs), rows_of(inputs))
+        except Exception:
+            return True
+        return False
+
+    def _neutral_rows(self, rows: int) -> Arrays:
+        return neutral_rows(self._inputs, rows)
 
     def check_invariance(self, where: str) -> None:
         """Raises BundleInvalid unless a row's bits are the same in every place of the one bucket, in any company."""
@@ -136,7 +156,7 @@ class Runtime:
             shape = (rows, *spec.shape)
             real = spec.numpy_dtype.kind == "f"
             values = generator.standard_normal(shape) if real else generator.integers(0, 2, shape)
-            inputs[spec.name] = values.astype(spec.numpy_dtype)
+            inputs[spec.name] = np.clip(values, *spec.lookup_bounds()).astype(spec.numpy_dtype)
         return inputs
 
     def _check_signature(self, where: str) -> None:
@@ -164,7 +184,7 @@ class Runtime:
         clock: Callable[[], float] = time.thread_time if self._session.on_cpu else time.perf_counter
         curve = {}
         for rows in sizes:
-            inputs = self._zero_rows(rows)
+            inputs = self._neutral_rows(rows)
             self._check_outputs(self.run(inputs, self.outputs), rows)
             times: list[float] = []
             while len(times) < MEASURED_RUNS and sum(times) < MEASURING_S:
@@ -173,6 +193,11 @@ class Runtime:
                 times.append(clock() - start)
             curve[rows] = statistics.median(times)
         return curve
+
+
+def neutral_rows(specs: Iterable[TensorSpec], rows: int) -> Arrays:
+    """Rows that a model with these inputs can take: zeros, or what lies nearest to them."""
+    return {spec.name: spec.neutral(rows) for spec in specs}
 
 
 def _part(inputs: Arrays, start: int, end: int) -> Arrays:

@@ -1,0 +1,1 @@
+"""JSON and bytes to arrays, and back."""

@@ -1,0 +1,116 @@
+"""Reads the body that the fast reader refused: to say what is wrong with it and where, or to take it after all.
+
+In:      a body of JSON.
+Out:     its options, and its observations as arrays: the same as the fast reader gives where both can read a body.
+Refuses: RequestMalformed (not JSON, not an object, a wrong option), SpecViolated (every fault by its path),
+         BodyTooLarge (too many rows).
+
+The fast reader is msgspec, which is strict. Python's json also reads NaN, a whole number written as `3.0`, uint64
+numbers above 2^63, strings with half a surrogate pair, and text behind a byte order mark.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from rlway_client.errors import RequestMalformed, SpecViolated
+from rlway_client.parity import Arrays
+from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, describe
+from rlway_serve.observation import ObservationForm
+
+ROWS_AT_ONCE = 256
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class SlowlyRead(NamedTuple):
+    """`observations` is UNSET where there are none, and so is `observation`; otherwise arrays of as many rows."""
+
+    options: Any  # as they were converted
+    observation: AnyArray | Arrays | UnsetType
+    observations: AnyArray | Arrays | UnsetType
+
+
+class SlowReader:
+    """The reader for one policy. `check_rows` raises when a request has too many."""
+
+    def __init__(self, form: ObservationForm, check_rows: Callable[[int], None]) -> None:
+        self._form = form
+        self._check_rows = check_rows
+
+    def read(self, body: bytes, convert_options: Callable[[dict[str, Any]], Any]) -> SlowlyRead:
+        """The body's parts. What is wrong with its text is raised first, then with its options, its observations."""
+        raw = parse(body)
+        observation, observations = raw.pop("observation", UNSET), raw.pop("observations", UNSET)
+        options = convert_options(raw)
+        faults: list[Fault] = []
+        one: Any = UNSET
+        several: Any = UNSET
+        if observation is not UNSET:
+            one, faults = self._read_rows([observation], lambda _: "observation")
+        if observations is not UNSET:
+            if isinstance(observations, list) and observations:
+                self._check_rows(len(observations))
+                several, more = self._read_rows(observations, lambda i: f"observations[{i}]")
+                faults += more
+            else:
+                got = describe(observations) if observations != [] else "0"
+                faults.append(Fault("observations", f"an array of at least 1 {self._form.label}", got))
+        if faults:
+            raise SpecViolated(faults[:MAX_FAULTS])
+        return SlowlyRead(options, one, several)
+
+    def _read_rows(self, rows: list[Any], name: Callable[[int], str]) -> tuple[Any, list[Fault]]:
+        """The rows as arrays; or their faults, found at C speed for all but the rows that have some.
+
+        A large body must not hold up the event loop for seconds.
+        """
+        rows = self._form.with_keys(rows)
+        arrays = self._form.convert(rows)
+        if arrays is not None:
+            return arrays, []
+        faults: list[Fault] = []
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[start : start + ROWS_AT_ONCE]
+            if self._form.convert(part) is not None:
+                continue
+            for i, row in enumerate(part, start):
+                faults += self._form.find_faults(row, name(i))
+            if len(faults) >= MAX_FAULTS:
+                break
+        if not faults:
+            raise AssertionError("a body was refused without a fault")
+        return UNSET, faults
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The object in a body of JSON, which has to be UTF-8 (RFC 8259)."""
+    try:
+        raw = json.loads(body.removeprefix(BYTE_ORDER_MARK).decode(), parse_int=_parse_int)
+    except UnicodeDecodeError:
+        raise RequestMalformed("body: not JSON: not UTF-8 text.") from None
+    except RecursionError:
+        raise RequestMalformed("body: not JSON that can be read: nested too deeply.") from None
+    except ValueError as error:
+        raise RequestMalformed(f"body: not JSON: {error}.") from None
+    if not isinstance(raw, dict):
+        raise RequestMalformed(f"body: expected an object with `observation` or `observations`, got {describe(raw)}.")
+    return raw
+
+
+def read_fields(body: bytes, kind: type[msgspec.Struct]) -> Any:
+    """A Struct of those of its fields that the body has; None where they, or the body, cannot be read."""
+    try:
+        raw = parse(body)
+        return msgspec.convert({name: raw[name] for name in kind.__struct_fields__ if name in raw}, kind)
+    except (RequestMalformed, msgspec.ValidationError):
+        return None
+
+
+def _parse_int(digits: str) -> int | float:
+    """Python refuses to read an integer of thousands of digits; for a spec's check it is infinite."""
+    return int(digits) if len(digits) < 400 else float(digits)
