@@ -6,6 +6,7 @@
 `softplus_policy`: loc = observation · W, scale = softplus(loc), action = tanh(loc + scale · noise).
 `greedy_policy`: `linear_policy` without noise.
 `robot_policy`: q_values = camera · 0.01 + joints.arm · W[:3], over an object of the two.
+`embedding_policy`: q_values = Σ table[observation], action 0 where the sum of the observation is above 13.5.
 `summing_policy`: sum = (reset ? 0 : sum) + observation, q_values = sum · W + b: it remembers what it has seen.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
 from rlway_client.bundle import Bundle
@@ -85,6 +87,24 @@ def robot_policy(models: Path, name: str = "robot") -> Bundle:
         ("noise", TensorProto.FLOAT, ["B", 2]),
     ]
     constants = {"percent": np.full(2, 0.01, np.float32), "weights": WEIGHTS[:3]}
+    return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
+
+
+def embedding_policy(models: Path, name: str = "embedding", marked: bool = True) -> Bundle:
+    """A discrete policy over int64[3] that looks its observation up in a table of ten rows.
+
+    Unless it is `marked`, the manifest does not say so, but only that the training saw values from 0 to 9.
+    """
+    nodes = [
+        helper.make_node("Gather", ["table", "observation"], ["embedded"]),
+        helper.make_node("ReduceSum", ["embedded", "places"], ["q_values"], keepdims=0),
+    ]
+    manifest = _discrete_manifest(name, 1)
+    low, high = (0, 9) if marked else (None, None)
+    manifest = replace(manifest, observation=[TensorSpec("observation", (3,), "int64", 0, 9, (), low, high)])
+    table = np.stack([np.arange(10), np.full(10, 4.5)], axis=1).astype(np.float32)
+    inputs: Values = [("observation", TensorProto.INT64, ["B", 3]), ("noise", TensorProto.FLOAT, ["B", 2])]
+    constants = {"table": table, "places": np.array([1], np.int64)}
     return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
 
 

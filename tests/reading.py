@@ -45,7 +45,8 @@ def read(manifest: Manifest, settings: Settings, media_type: bytes, body: bytes)
     if len(body) > settings.max_json_bytes:
         return Reading({413})
     try:
-        request = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits))
+        text = body.removeprefix(b"\xef\xbb\xbf").decode()
+        request = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits))
     except (ValueError, RecursionError):
         return Reading({400})
     if not isinstance(request, dict):
@@ -83,13 +84,16 @@ def _read_octets(manifest: Manifest, settings: Settings, body: bytes) -> Reading
     at = 0
     for _ in range(rows):
         for spec in manifest.observation:
-            values[spec.name].append(
-                np.frombuffer(body[at : at + spec.row_bytes], spec.numpy_dtype).reshape(spec.shape)
-            )
+            octets = np.frombuffer(body[at : at + spec.row_bytes], np.uint8)
+            row = octets != 0 if spec.dtype == "bool" else octets.view(spec.numpy_dtype)
+            values[spec.name].append(row.reshape(spec.shape))
             at += spec.row_bytes
     observations = {name: np.array(value) for name, value in values.items()}
     finite = all(np.isfinite(value).all() for value in observations.values())
-    return Reading(set() if finite else {422}, rows, True, observations)
+    known = all(
+        _is_in_table(value, spec) for spec in manifest.observation for value in observations[spec.name].ravel().tolist()
+    )
+    return Reading(set() if finite and known else {422}, rows, True, observations)
 
 
 def _option_refusals(manifest: Manifest, request: dict[str, Any]) -> set[int]:
@@ -151,6 +155,8 @@ def _fits(row: Any, specs: list[TensorSpec]) -> bool:
 def _object_fits(value: Any, tree: Any) -> bool:
     if isinstance(tree, TensorSpec):
         return _tensor_fits(value, tree, tree.shape)
+    if isinstance(value, list) and list(tree) == [str(i) for i in range(len(value))]:
+        return all(map(_object_fits, value, tree.values()))
     if not isinstance(value, dict) or value.keys() != tree.keys():
         return False
     return all(_object_fits(value[key], branch) for key, branch in tree.items())
@@ -175,10 +181,18 @@ def _tensor_fits(value: Any, spec: TensorSpec, shape: tuple[int, ...]) -> bool:
             except OverflowError:
                 return False
     limits = np.iinfo(spec.dtype)
-    return bool(value % 1 == 0 and int(limits.min) <= value <= int(limits.max))
+    return bool(value % 1 == 0 and int(limits.min) <= value <= int(limits.max)) and _is_in_table(value, spec)
+
+
+def _is_in_table(value: float, spec: TensorSpec) -> bool:
+    """For specs with the same bounds for all elements."""
+    low, high = spec.lookup_minimum, spec.lookup_maximum
+    assert not isinstance(low, list)
+    assert not isinstance(high, list)
+    return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _leaf(row: Any, spec: TensorSpec) -> Any:
     for key in spec.path:
-        row = row[key]
+        row = row[int(key)] if isinstance(row, list) else row[key]
     return row

@@ -319,6 +319,8 @@ def _manifests() -> Iterator[Manifest]:
         "pixels": [TensorSpec("observation", (3,), "uint8")],
         "huge": [TensorSpec("observation", (1,), "uint64")],
         "switches": [TensorSpec("observation", (2,), "bool")],
+        "words": [TensorSpec("observation", (2,), "int16", lookup_minimum=0, lookup_maximum=9)],
+        "pair": [TensorSpec("word", (), "int64", 0, 9, ("0",), 0, 9), TensorSpec("at", (2,), "float32", path=("1",))],
         "robot": [
             TensorSpec("camera", (2,), "uint8", path=("camera",)),
             TensorSpec("joints_arm", (3,), "float32", path=("joints", "arm")),
@@ -414,10 +416,11 @@ def open_target(name: str) -> tuple[Callable[[bytes], None], list[bytes]]:
         bodies = Bodies()
         wire = [body, b'{"observations": [[1, 2], [3, 4]]}', b'{"observation": 1e3, "outputs": ["q_values"]}']
         wire += [b'{"observation": {"camera": [1, 2], "joints": {"arm": [1, 2, 3]}}, "seed": 7}']
+        wire += [b'{"observation": [3, [0.5, 1]]}', b'\xef\xbb\xbf{"observation": {"0": 3.0, "1": [0.5, 1]}}']
         wire += [b'{"observation": [1, 2, 3, 4], "explore": {"epsilon": 0.1}}']
         wire += [b'{"observation": [true, false], "version": 1, "label": "x", "episode": "e", "first": true}']
-        seeds = [bytes([policy, 0]) + text for policy in range(16) for text in wire]
-        return bodies.check, [*seeds, *(bytes([policy, 2]) + bytes(32) for policy in range(16))]
+        seeds = [bytes([policy, 0]) + text for policy in range(20) for text in wire]
+        return bodies.check, [*seeds, *(bytes([policy, 2]) + bytes(32) for policy in range(20))]
     bundles = Bundles(folder)
     if name == "manifests":
         return bundles.check_manifest, [bundles.manifest]

@@ -93,7 +93,7 @@ class ActDecoder:
         row: Any = self._form.row_type
         finite_row: Any = self._form.finite_row_type
         self._slow_reader = SlowReader(self._form, self._check_rows)
-        self.body_type = msgspec.defstruct(
+        body_type = msgspec.defstruct(
             "ActRequest",
             [
                 ("observation", row | UnsetType, UNSET),
@@ -103,7 +103,7 @@ class ActDecoder:
             kw_only=True,
             forbid_unknown_fields=True,
         )
-        self._decoder = msgspec.json.Decoder(self.body_type)
+        self._decoder = msgspec.json.Decoder(body_type)
         plain = msgspec.defstruct(
             "PlainRequest",
             [("observation", finite_row), ("deadline_ms", DeadlineMs | None, None)],
@@ -130,6 +130,8 @@ class ActDecoder:
         return self._decode_json(body, reply)
 
     def _decode_json(self, body: bytes, reply: Reply) -> Call:
+        if self._form.row_type is None:
+            return self._decode_slowly(body, reply)
         try:
             request: Any = self._decoder.decode(body)
         except NOT_READ:
@@ -210,4 +212,4 @@ def _convert_options(raw: dict[str, Any]) -> ActOptions:
     except msgspec.ValidationError as error:
         raise RequestMalformed(f"body: {error}.") from None
     except UnicodeEncodeError:
-        raise RequestMalformed("body: a field's name is not Unicode text.") from None
+        raise RequestMalformed("body: a field is not Unicode text.") from None

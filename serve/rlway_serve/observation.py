@@ -10,19 +10,18 @@ nested as the specs' paths say. Raw, a row is its tensors one after the other, i
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from operator import attrgetter
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 
 from rlway_client.parity import Arrays
-from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
+from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup
+from rlway_serve.codec import nesting
+from rlway_serve.codec.nesting import loose_row_type, row_type
 
 
 class ObservationForm:
@@ -36,23 +35,24 @@ class ObservationForm:
         self._dtype, self._shape = self.specs[0].numpy_dtype, tuple(self.specs[0].shape)
         self._lookups = [spec for spec in self.specs if spec.is_lookup]
         self._bools = [spec.name for spec in self.specs if spec.numpy_dtype.kind == "b"]
-        self._tree: Any = _grow(self.specs)
-        getters = {} if self.plain else dict(_getters(self._tree, ""))
-        self._getters = [getters[spec.name] for spec in self.specs if getters]
-        self.row_type = _row_type(self._tree, row_type)
+        self._tree: Any = nesting.grow(self.specs)
+        places = {spec.name: i for i, spec in enumerate(nesting.leaves_of(self._tree))}
+        self._in_order = [places[spec.name] for spec in self.specs]
+        # msgspec reads no object whose keys JSON would have to escape: None leaves all rows to the slow reader.
+        self.row_type = nesting.object_type(self._tree) if nesting.are_plain_keys(self._tree) else None
         self.finite_row_type = row_type(self.specs[0], finite=True) if self.plain else self.row_type
-        self._loose_rows_type = list[_row_type(self._tree, loose_row_type)]  # type: ignore[misc]  # made at run time
-        self._has_tuples = _has_tuples(self._tree)
+        getters = list(nesting.getters(self._tree, "")) if self.row_type and not self.plain else []
+        self._getters = [getters[i] for i in self._in_order if getters]
 
     @property
     def label(self) -> str:
         """As people write it: `float32[4]`, `{"camera": uint8[8, 8, 3], "speed": float32}`."""
-        return _label(self._tree)
+        return nesting.label(self._tree)
 
     @property
     def example(self) -> Any:
         """An observation of zeros, or of what lies nearest to them, as JSON takes it."""
-        return _example(self._tree)
+        return nesting.example(self._tree)
 
     def gather(self, rows: Sequence[Any]) -> Arrays:
         """Rows of `row_type` of a policy with several inputs, not yet of their dtypes."""
@@ -61,17 +61,15 @@ class ObservationForm:
             for spec, get in zip(self.specs, self._getters, strict=True)
         }
 
-    def with_keys(self, rows: list[Any]) -> list[Any]:
-        """Rows of JSON in which an array may stand for an object with the keys "0", "1", …: the value of a tuple."""
-        return [_with_keys(row, self._tree) for row in rows] if self._has_tuples else rows
-
     def convert(self, rows: list[Any]) -> AnyArray | Arrays | None:
         """Rows as Python's json reads them, as arrays of their dtypes; None if any of them has a fault."""
         try:
-            loose = msgspec.convert(rows, self._loose_rows_type)
-            leaves = [loose] if self.plain else [[get(row) for row in loose] for get in self._getters]
-            arrays = {spec.name: _exactly(leaf, spec) for spec, leaf in zip(self.specs, leaves, strict=True)}
-        except (msgspec.ValidationError, UnicodeEncodeError, OverflowError, ValueError):
+            columns = list(zip(*(nesting.pick_leaves(row, self._tree) for row in rows), strict=True))
+            arrays = {
+                spec.name: _exactly(msgspec.convert(columns[i], list[loose_row_type(spec)]), spec)  # type: ignore[misc]
+                for spec, i in zip(self.specs, self._in_order, strict=True)
+            }
+        except (msgspec.ValidationError, OverflowError, ValueError):
             return None
         if not self.are_sound(arrays):
             return None
@@ -134,13 +132,13 @@ class ObservationForm:
             with np.errstate(over="ignore"):
                 cast = values.astype(spec.numpy_dtype)
             for row in np.flatnonzero(_unfit_rows(cast, spec))[:MAX_FAULTS]:
-                where = (f"observations[{row}]" if batched else "observation") + _keys(spec.path)
+                where = (f"observations[{row}]" if batched else "observation") + nesting.in_brackets(spec.path)
                 faults += find_faults(values[row].tolist(), spec, where)
         return faults[:MAX_FAULTS]
 
     def find_faults(self, value: Any, where: str) -> list[Fault]:
         """Where one observation, as Python read it from JSON, does not fit."""
-        return _find_faults(value, self._tree, where)[:MAX_FAULTS]
+        return nesting.tree_faults(value, self._tree, where)[:MAX_FAULTS]
 
 
 def all_finite(array: AnyArray) -> bool:
@@ -188,109 +186,3 @@ def _exactly(rows: Any, spec: TensorSpec) -> AnyArray:  # -> [rows, *shape]
     if whole != numbers or not limits.min <= min(whole) <= max(whole) <= limits.max:
         raise ValueError("a number is not one of the dtype's")
     return np.array(whole, spec.numpy_dtype).reshape(len(rows), *spec.shape)
-
-
-def _grow(specs: Sequence[TensorSpec]) -> Any:
-    """The specs as the observation nests them: one alone, or objects of others."""
-    if len(specs) == 1 and not specs[0].path:
-        return specs[0]
-    tree: dict[str, Any] = {}
-    for spec in specs:
-        branch = tree
-        for key in spec.path[:-1]:
-            branch = branch.setdefault(key, {})
-        branch[spec.path[-1]] = spec
-    return tree
-
-
-def _row_type(tree: Any, leaf_type: Callable[[TensorSpec], Any], name: str = "Observation") -> Any:
-    """The type of a row. Objects become structs whose fields are numbered, since keys need not be names."""
-    if isinstance(tree, TensorSpec):
-        return leaf_type(tree)
-    keys = {f"f{i}": key for i, key in enumerate(tree)}
-    fields = [(field, _row_type(tree[key], leaf_type, name + field)) for field, key in keys.items()]
-    return msgspec.defstruct(name, fields, rename=keys, forbid_unknown_fields=True)
-
-
-def _getters(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """How to get at the leaves of such a struct, by their names."""
-    for i, branch in enumerate(tree.values()):
-        if isinstance(branch, TensorSpec):
-            yield branch.name, attrgetter(f"{prefix}f{i}")
-        else:
-            yield from _getters(branch, f"{prefix}f{i}.")
-
-
-def _is_tuple(tree: Any) -> bool:
-    return isinstance(tree, dict) and list(tree) == [str(i) for i in range(len(tree))]
-
-
-def _has_tuples(tree: Any) -> bool:
-    return isinstance(tree, dict) and (_is_tuple(tree) or any(map(_has_tuples, tree.values())))
-
-
-def _with_keys(value: Any, tree: Any) -> Any:
-    if not isinstance(tree, dict):
-        return value
-    if isinstance(value, list) and _is_tuple(tree) and len(value) == len(tree):
-        value = dict(zip(tree, value, strict=True))
-    if not isinstance(value, dict):
-        return value
-    return {key: _with_keys(part, tree.get(key)) for key, part in value.items()}
-
-
-def _keys(path: Sequence[str]) -> str:
-    return "".join(f"[{json.dumps(key, ensure_ascii=False)}]" for key in path)
-
-
-def _label(tree: TensorSpec | dict[str, Any]) -> str:
-    if isinstance(tree, TensorSpec):
-        return tree.label
-    return "{" + ", ".join(f"{json.dumps(key)}: {_label(branch)}" for key, branch in tree.items()) + "}"
-
-
-def _example(tree: TensorSpec | dict[str, Any]) -> Any:
-    if isinstance(tree, TensorSpec):
-        return tree.neutral(1)[0].tolist()
-    return {key: _example(branch) for key, branch in tree.items()}
-
-
-def _find_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> list[Fault]:
-    if isinstance(tree, TensorSpec):
-        return find_faults(value, tree, where)
-    if not isinstance(value, dict):
-        return [Fault(where, f"an object {_label(tree)}", describe(value))]
-    faults: list[Fault] = []
-    for key, branch in tree.items():
-        place = where + _keys([key])
-        faults += _find_faults(value[key], branch, place) if key in value else [Fault(place, _label(branch), "nothing")]
-    unknown = [key for key in value if key not in tree]
-    return faults + [Fault(where + _keys([key[:64]]), "nothing: the policy has no such input", "it") for key in unknown]
-
-
-def row_type(spec: TensorSpec, finite: bool = False) -> Any:
-    """The msgspec type of one tensor: nested lists of exactly the spec's shape.
-
-    Numbers may be too large for the dtype's floats, unless `finite`.
-    """
-    kind: Any = {"f": float, "b": bool}.get(spec.numpy_dtype.kind, int)
-    if kind is float and finite:
-        largest = float(np.finfo(spec.numpy_dtype).max)
-        kind = Annotated[float, Meta(ge=-largest, le=largest)]
-    if kind is int:
-        limits = np.iinfo(spec.dtype)
-        # msgspec's bounds are 64-bit signed; uint64 beyond them is left to the slow reader.
-        kind = Annotated[int, Meta(ge=int(limits.min), le=min(int(limits.max), 2**63 - 1))]
-    return _nested(kind, spec.shape)
-
-
-def loose_row_type(spec: TensorSpec) -> Any:
-    """The same, for what Python's json has read: any number will do."""
-    kinds: dict[str, Any] = {"f": float, "b": bool}
-    return _nested(kinds.get(spec.numpy_dtype.kind, int | float), spec.shape)
-
-
-def _nested(kind: Any, shape: Sequence[int]) -> Any:
-    for length in reversed(shape):
-        kind = Annotated[list[kind], Meta(min_length=length, max_length=length)]
-    return kind

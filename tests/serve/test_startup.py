@@ -64,6 +64,33 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "another shape": (lambda bundle: edit_manifest(bundle, observation=[tensor([5], "float32")]), ["5"]),
     "another dtype": (lambda bundle: edit_manifest(bundle, observation=[tensor([4], "float64")]), ["double"]),
     "no observation": (lambda bundle: edit_manifest(bundle, observation=[]), ["observation"]),
+    "an action by another name": (lambda bundle: edit_manifest(bundle, action=tensor([], "int64")), ["'observation'"]),
+    "noise by another name": (lambda bundle: edit_manifest(bundle, noise=tensor([2], "float32")), ["'noise'"]),
+    "noise of another dtype": (
+        lambda bundle: edit_manifest(bundle, noise=tensor([2], "float64") | {"name": "noise"}),
+        ["float64[2]"],
+    ),
+    "one name twice": (
+        lambda bundle: edit_manifest(bundle, outputs=[tensor([2], "float32") | {"name": "action"}]),
+        ["'action' twice"],
+    ),
+    "a key within another": (
+        lambda bundle: edit_manifest(
+            bundle,
+            observation=[
+                tensor([4], "float32") | {"path": ["seen"]},
+                tensor([4], "float32") | {"name": "further", "path": ["seen", "further"]},
+            ],
+        ),
+        ["['seen']"],
+    ),
+    "bounds of another length": (
+        lambda bundle: edit_manifest(
+            bundle, action={"name": "action", "shape": [], "dtype": "int64", "maximum": [1, 1]}
+        ),
+        ["maximum has 2 numbers for 1 elements"],
+    ),
+    "values for other actions": (lambda bundle: edit_manifest(bundle, action_values=[0.5]), ["action_values", "got 1"]),
     "not ONNX": (lambda bundle: replace_model(bundle, b"not a model"), ["model.onnx"]),
     "empty model": (lambda bundle: replace_model(bundle, b""), ["model.onnx"]),
 }

@@ -69,7 +69,6 @@ class SlowReader:
 
         A large body must not hold up the event loop for seconds.
         """
-        rows = self._form.with_keys(rows)
         arrays = self._form.convert(rows)
         if arrays is not None:
             return arrays, []
@@ -107,7 +106,7 @@ def read_fields(body: bytes, kind: type[msgspec.Struct]) -> Any:
     try:
         raw = parse(body)
         return msgspec.convert({name: raw[name] for name in kind.__struct_fields__ if name in raw}, kind)
-    except (RequestMalformed, msgspec.ValidationError):
+    except (RequestMalformed, msgspec.ValidationError, UnicodeEncodeError):
         return None
 
 

@@ -1,0 +1,147 @@
+"""How an observation nests: one tensor, or an object of tensors and further objects.
+
+In:      a manifest's specs, with the keys under which each lies; observations as Python's json reads them.
+Out:     their tensors in a fixed order; their faults, by path; the types with which msgspec reads them.
+Refuses: nothing by itself; `pick_leaves` raises ValueError for an object with other keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import attrgetter
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from rlway_client.specs import Fault, TensorSpec, describe, find_faults
+
+UNPLAIN_KEY = re.compile(r'["\\\x00-\x1f]')  # what JSON has to escape
+
+
+def grow(specs: Sequence[TensorSpec]) -> Any:
+    """The specs as the observation nests them: one alone, or objects of others."""
+    if len(specs) == 1 and not specs[0].path:
+        return specs[0]
+    tree: dict[str, Any] = {}
+    for spec in specs:
+        branch = tree
+        for key in spec.path[:-1]:
+            branch = branch.setdefault(key, {})
+        branch[spec.path[-1]] = spec
+    return tree
+
+
+def leaves_of(tree: Any) -> Iterator[TensorSpec]:
+    """The specs, in the order of the tree."""
+    if isinstance(tree, TensorSpec):
+        yield tree
+    else:
+        yield from chain.from_iterable(map(leaves_of, tree.values()))
+
+
+def pick_leaves(value: Any, tree: Any) -> Iterator[Any]:
+    """The tensors of an observation, in the order of the tree. Raises ValueError for another object."""
+    if isinstance(tree, TensorSpec):
+        yield value
+        return
+    value = _with_keys(value, tree)
+    if not isinstance(value, dict) or value.keys() != tree.keys():
+        raise ValueError("other keys than the policy's")
+    for key, branch in tree.items():
+        yield from pick_leaves(value[key], branch)
+
+
+def _with_keys(value: Any, tree: dict[str, Any]) -> Any:
+    """An array stands for an object with the keys "0", "1", …, which is how a tuple is observed."""
+    if isinstance(value, list) and len(value) == len(tree) and list(tree) == [str(i) for i in range(len(tree))]:
+        return dict(zip(tree, value, strict=True))
+    return value
+
+
+def label(tree: TensorSpec | dict[str, Any]) -> str:
+    if isinstance(tree, TensorSpec):
+        return tree.label
+    return "{" + ", ".join(f"{json.dumps(key)}: {label(branch)}" for key, branch in tree.items()) + "}"
+
+
+def example(tree: TensorSpec | dict[str, Any]) -> Any:
+    if isinstance(tree, TensorSpec):
+        return tree.neutral(1)[0].tolist()
+    return {key: example(branch) for key, branch in tree.items()}
+
+
+def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> list[Fault]:
+    if isinstance(tree, TensorSpec):
+        return find_faults(value, tree, where)
+    value = _with_keys(value, tree)
+    if not isinstance(value, dict):
+        return [Fault(where, f"an object {label(tree)}", describe(value))]
+    faults: list[Fault] = []
+    for key, branch in tree.items():
+        place = where + in_brackets([key])
+        faults += tree_faults(value[key], branch, place) if key in value else [Fault(place, label(branch), "nothing")]
+    unknown = [key for key in value if key not in tree]
+    return faults + [
+        Fault(where + in_brackets([key[:64]]), "nothing: the policy has no such input", "it") for key in unknown
+    ]
+
+
+def in_brackets(path: Sequence[str]) -> str:
+    return "".join(f"[{json.dumps(key, ensure_ascii=False)}]" for key in path)
+
+
+def are_plain_keys(tree: Any) -> bool:
+    return isinstance(tree, TensorSpec) or all(
+        not UNPLAIN_KEY.search(key) and are_plain_keys(branch) for key, branch in tree.items()
+    )
+
+
+def object_type(tree: Any, name: str = "Observation") -> Any:
+    """The type of a row. Objects become structs whose fields are numbered, since keys need not be names."""
+    if isinstance(tree, TensorSpec):
+        return row_type(tree)
+    keys = {f"f{i}": key for i, key in enumerate(tree)}
+    fields = [(field, object_type(tree[key], name + field)) for field, key in keys.items()]
+    return msgspec.defstruct(name, fields, rename=keys, forbid_unknown_fields=True)
+
+
+def getters(tree: dict[str, Any], prefix: str) -> Iterator[Callable[[Any], Any]]:
+    """How to get at the leaves of such a struct, in the order of the tree."""
+    for i, branch in enumerate(tree.values()):
+        if isinstance(branch, TensorSpec):
+            yield attrgetter(f"{prefix}f{i}")
+        else:
+            yield from getters(branch, f"{prefix}f{i}.")
+
+
+def row_type(spec: TensorSpec, finite: bool = False) -> Any:
+    """The msgspec type of one tensor: nested lists of exactly the spec's shape.
+
+    Numbers may be too large for the dtype's floats, unless `finite`.
+    """
+    kind: Any = {"f": float, "b": bool}.get(spec.numpy_dtype.kind, int)
+    if kind is float and finite:
+        largest = float(np.finfo(spec.numpy_dtype).max)
+        kind = Annotated[float, Meta(ge=-largest, le=largest)]
+    if kind is int:
+        limits = np.iinfo(spec.dtype)
+        # msgspec's bounds are 64-bit signed; uint64 beyond them is left to the slow reader.
+        kind = Annotated[int, Meta(ge=int(limits.min), le=min(int(limits.max), 2**63 - 1))]
+    return _nested(kind, spec.shape)
+
+
+def loose_row_type(spec: TensorSpec) -> Any:
+    """The same, for what Python's json has read: any number will do."""
+    kinds: dict[str, Any] = {"f": float, "b": bool}
+    return _nested(kinds.get(spec.numpy_dtype.kind, int | float), spec.shape)
+
+
+def _nested(kind: Any, shape: Sequence[int]) -> Any:
+    for length in reversed(shape):
+        kind = Annotated[list[kind], Meta(min_length=length, max_length=length)]
+    return kind

@@ -1,0 +1,191 @@
+"""An observation that the model cannot take is refused to its own caller, and costs nobody else an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from rlway_client.specs import TensorSpec
+from tests.bundles import embedding_policy, summing_policy
+from tests.servers import OCTETS, Server, act_request, get_request, running_server
+from tests.weighing import weigh, weighing_policy
+
+MARKED, UNMARKED, COUNTS, SWITCHES = (
+    f"/v1/policies/{name}/act" for name in ("embedding", "unmarked", "counts", "switches")
+)
+COUNTED = [TensorSpec("observation", (3,), "int64", 0, 9)]
+SWITCHED = [
+    TensorSpec("on", (2,), "bool", path=("on",)),
+    TensorSpec("level", (), "float32", path=("level",)),
+    TensorSpec("off", (1, 2), "bool", path=("off",)),
+]
+RUNS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "buckets": ("--buckets", "--max-batch", "64"),
+    "invariant": ("--batch-invariant", "--max-batch", "64"),
+}
+
+
+@pytest.fixture(scope="module", params=list(RUNS.values()), ids=list(RUNS))
+def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
+    models = tmp_path_factory.mktemp("guilty") / "models"
+    embedding_policy(models)
+    embedding_policy(models, "unmarked", marked=False)
+    summing_policy(models)
+    weighing_policy(models, COUNTED, "counts")
+    weighing_policy(models, [TensorSpec("observation", (3,), "bool")], "bools")
+    weighing_policy(models, SWITCHED, "switches")
+    with running_server(models, models.with_name("log"), *request.param) as running:
+        yield running
+
+
+def expected_action(observation: list[int]) -> int:
+    return int(sum(observation) < 13.5)
+
+
+def ways_to_ask(row: list[int], path: str) -> list[tuple[bytes, str]]:
+    """Requests for one observation with what is wrong in its last value, and the fault's path."""
+    raw = np.array([row], "<i8").tobytes()
+    return [
+        (act_request({"observation": row}, path=path), "observation[2]"),
+        (act_request({"observation": row}, path=path, lane="query"), "observation[2]"),
+        (act_request({"observation": [float(value) for value in row]}, path=path), "observation[2]"),
+        (act_request({"observation": row, "outputs": ["q_values"]}, path=path), "observation[2]"),
+        (act_request({"observations": [[1, 2, 3], row]}, path=path), "observations[1][2]"),
+        (act_request(raw, path=path, media_type=OCTETS), "observations[0][2]"),
+    ]
+
+
+@pytest.mark.parametrize("value", [10, -1, -3, -11, 2**40, -(2**63)])
+def test_what_is_in_no_table_is_refused_to_its_caller(server: Server, value: int) -> None:
+    """By its path, however it is asked; negative values are not counted from the table's end."""
+    good = act_request({"observation": [1, 2, 3]}, path=MARKED)
+    for bad, path in ways_to_ask([1, 2, value], MARKED):
+        with server.connect() as wire:
+            wire.send(good * 3 + bad + good * 3)
+            answers = [wire.answer() for _ in range(7)]
+        assert [answer.status for answer in answers] == [200] * 3 + [422] + [200] * 3
+        (fault,) = answers[3].json["errors"]
+        assert (fault["path"], fault["expected"]) == (path, "0 to 9, as the policy looks it up in a table")
+        assert float(fault["got"]) == pytest.approx(value, rel=1e-5)
+        assert [answer.json["action"] for answer in answers if answer.status == 200] == [1] * 6
+
+
+@pytest.mark.parametrize("policy", ["embedding", "unmarked"])
+def test_a_stream_goes_on_after_such_a_value(server: Server, policy: str) -> None:
+    """In frames of JSON and of octets, each alone on its way or with others behind it."""
+    url = f"ws://{server.host}:{server.port}/v1/policies/{policy}/stream"
+    frames: list[str | bytes] = []
+    for value in (3, 99, 9, 12, 0):
+        frames += [json.dumps({"observation": [1, 2, value]}), np.array([1, 2, value], "<i8").tobytes()]
+    with connect(url) as stream:
+
+        def statuses(answers: list[str | bytes]) -> list[int]:
+            return [200 if isinstance(a, bytes) or "action" in a else json.loads(a)["status"] for a in answers]
+
+        alone = []
+        for frame in frames:
+            stream.send(frame)
+            alone.append(stream.recv())
+        for frame in frames:
+            stream.send(frame)
+        together = [stream.recv() for _ in frames]
+    assert statuses(alone) == statuses(together) == [200, 200, 422, 422, 200, 200, 422, 422, 200, 200]
+
+
+def test_every_value_of_the_table_is_looked_up(server: Server) -> None:
+    """Those at its ends, too; the answers are numpy's."""
+    rows = [[a, b, c] for a in (0, 4, 9) for b in range(10) for c in (0, 9)]
+    for path in (MARKED, UNMARKED):
+        answer = server.ask(act_request({"observations": rows}, path=path)).json
+        assert answer["actions"] == [expected_action(row) for row in rows]
+
+
+def test_bounds_of_the_training_may_be_exceeded(server: Server) -> None:
+    """A robot may come to where no training was: only what is looked up has to be in its table."""
+    for row in ([1, 2, 99], [-3, 0, 2**40]):
+        answer = server.ask(act_request({"observation": row, "outputs": ["q_values"]}, path=COUNTS)).json
+        assert answer["outputs"]["q_values"][0] == pytest.approx(weigh(COUNTED, row))
+
+
+def test_a_failing_run_is_its_guilty_callers_alone(server: Server) -> None:
+    """Where the manifest does not say what the model cannot take, the run fails, and its rows are told apart."""
+    good = [[1, 2, 3], [9, 9, 9], [0, 0, 0], [4, 5, 6], [8, 8, 8]]
+    rows = [*good, [1, 2, 99], *good, [10, 0, 0], [0, 77, 0], *good]
+    requests = [act_request({"observation": row}, path=UNMARKED) for row in rows]
+    requests.append(act_request({"observations": [*good, [1, 2, 99], *good]}, path=UNMARKED))
+    raw = np.array([*good, [0, 10, 1]], "<i8").tobytes()
+    requests.append(act_request(raw, path=UNMARKED, media_type=OCTETS))
+    with server.connect() as wire:
+        wire.send(b"".join(requests))
+        answers = [wire.answer() for _ in requests]
+    for row, answer in zip(rows, answers, strict=False):
+        if max(row) > 9:
+            assert answer.status == 422
+            assert answer.json["errors"][0]["path"] == "observation"
+        else:
+            assert answer.json == {"action": expected_action(row), "version": 1}
+    assert [answer.json["errors"][0]["path"] for answer in answers[-2:]] == ["observations[5]"] * 2
+    assert "the model fails on an observation" in server.log.read_text()
+
+
+@pytest.mark.parametrize("path", [MARKED, UNMARKED])
+def test_eight_good_callers_never_feel_a_bad_one(server: Server, path: str) -> None:
+    """Connections that repeat themselves, all at once."""
+
+    def converse(i: int) -> None:
+        row = [1, 2, 99] if i == 0 else [i, i, 9 - i]
+        with server.connect() as wire:
+            for _ in range(30):
+                wire.send(act_request({"observation": row}, path=path))
+                answer = wire.answer()
+                assert answer.status == (422 if i == 0 else 200), answer.body
+                assert i == 0 or answer.json["action"] == expected_action(row)
+
+    with ThreadPoolExecutor(9) as callers:
+        list(callers.map(converse, range(9)))
+    assert server.ask(get_request("/healthz")).status == 200
+
+
+def test_any_octet_but_zero_is_true(server: Server) -> None:
+    """As for numpy, C and TensorFlow; alone, in batches, and among other values of an object."""
+    octets = np.random.default_rng(0).integers(0, 256, (40, 3), np.uint8) * np.array([1, 1, 0], np.uint8)
+    path = "/v1/policies/bools/act"
+    expected = server.ask(act_request({"observations": (octets != 0).tolist()}, path=path)).json["actions"]
+    answer = server.ask(act_request(octets.tobytes(), path=path, media_type=OCTETS))
+    assert np.frombuffer(answer.body, "<i8").tolist() == expected
+    with server.connect() as wire:
+        wire.send(b"".join(act_request(row.tobytes(), path=path, media_type=OCTETS) for row in octets))
+        assert [np.frombuffer(wire.answer().body, "<i8")[0] for _ in octets] == expected
+    url = f"ws://{server.host}:{server.port}/v1/policies/bools/stream"
+    with connect(url) as stream:
+        stream.send(bytes([2, 0, 255]))
+        assert stream.recv() == np.array([weigh([TensorSpec("x", (3,), "bool")], [1, 0, 1]) < 0], "<i8").tobytes()
+
+
+def test_the_octets_of_bools_among_others(server: Server) -> None:
+    """In a row of several tensors."""
+    row = bytes([7, 0]) + np.float32(-12.5).tobytes() + bytes([0, 128])
+    seen: dict[str, Any] = {"on": [True, False], "level": -12.5, "off": [[False, True]]}
+    told = server.ask(act_request({"observation": seen}, path=SWITCHES)).json["action"]
+    assert told == int(weigh(SWITCHED, [1, 0], -12.5, [0, 1]) < 0)
+    answer = server.ask(act_request(row, path=SWITCHES, media_type=OCTETS))
+    assert np.frombuffer(answer.body, "<i8").tolist() == [told]
+
+
+def test_an_episode_survives_the_failure_of_another(server: Server) -> None:
+    """The memory of a step is kept once its answer is there: a run that is repeated adds nothing twice."""
+    path = "/v1/policies/summing/act"
+    url = f"ws://{server.host}:{server.port}/v1/policies/summing/stream"
+    with connect(url) as stream:
+        for step in range(1, 4):
+            stream.send(json.dumps({"observation": [1, 0, 0, 0], "outputs": ["q_values"]}))
+            bad = act_request({"observation": [1, 0, float("nan"), 0], "episode": "x", "first": True}, path=path)
+            assert server.ask(bad).status == 422
+            assert json.loads(stream.recv())["outputs"]["q_values"][0] == pytest.approx(step + 0.1)
