@@ -1,7 +1,7 @@
 """The checkpoints that TF-Agents' PolicySavedModelTrigger writes beside its SavedModels.
 
 In:      `checkpoints/policy_checkpoint_%010d/`.
-Out:     their numbers; a SavedModel with the weights of one of them.
+Out:     their numbers; the train step of one of them; a SavedModel with its weights.
 Refuses: a checkpoint that is not there (UsageError lists those that are).
 
 The trigger saves the graphs once, before training; its checkpoints hold only weights.
@@ -16,7 +16,9 @@ from rlway_client.errors import RunInvalid, UsageError
 from rlway_export.source import SAVED_MODEL
 
 PREFIX = "policy_checkpoint_"
+MOST_DIGITS = 18  # of a number that fits in 64 bits
 VARIABLES = "variables"
+TRAIN_STEP = "train_step/.ATTRIBUTES/VARIABLE_VALUE"
 KEPT = ("assets", "policy_specs.pbtxt")  # of the graph's folder, beside graph and variables
 
 
@@ -35,11 +37,21 @@ def checkpoint_path(folder: Path, number: int) -> Path:
     return path
 
 
-def parse_checkpoint(checkpoint: str) -> int:
-    """The number that a user wrote where neither best nor latest is meant."""
-    if not checkpoint.isdecimal():
-        raise UsageError(f"--checkpoint {checkpoint!r}: expected best, latest or a number.")
+def parse_checkpoint(checkpoint: str, others: str = "best, latest") -> int:
+    """The number that a user wrote where none of the other words is meant."""
+    if not checkpoint.isdecimal() or len(checkpoint) > MOST_DIGITS:
+        raise UsageError(f"--checkpoint {checkpoint[:40]!r}: expected {others} or a number.")
     return int(checkpoint)
+
+
+def train_step(weights: Path) -> int | None:
+    """The train step at which they were saved, −1 where nobody counted; None where they tell of none."""
+    import tensorflow as tf
+
+    try:
+        return int(tf.train.load_checkpoint(str(weights / VARIABLES / VARIABLES)).get_tensor(TRAIN_STEP))
+    except Exception:  # missing or damaged, which is told when they are loaded
+        return None
 
 
 def bake(graph: Path, weights: Path, destination: Path) -> None:

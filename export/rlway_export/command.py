@@ -29,7 +29,10 @@ def export(
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
     policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
     checkpoint: Annotated[
-        str | None, typer.Option(help="best, latest, or a checkpoint's number; best if not given.")
+        str | None,
+        typer.Option(
+            help="best, latest, a checkpoint's number, or initial: a trigger's untrained weights; best if not given."
+        ),
     ] = None,
     formats: Annotated[
         str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")

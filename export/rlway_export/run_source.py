@@ -10,11 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from rlway_client.errors import RunInvalid
 from rlway_client.parity import Arrays
 from rlway_client.run import Job, Run, read_run
-from rlway_export.checkpoints import bake, checkpoint_path, parse_checkpoint
+from rlway_export.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint
 from rlway_export.saved_policy import ActPolicy, SavedPolicy, loading
 from rlway_export.source import Facts
+from rlway_export.sources.kinds import POLICIES
 from rlway_export.training import training_facts
 from rlway_export.visits import visit
 
@@ -32,6 +34,7 @@ class RunSource(NamedTuple):
     @classmethod
     def open(cls, folder: Path, checkpoint: str) -> RunSource:
         """`checkpoint` is `best`, `latest` or a number of those under policies/checkpoints."""
+        _refuse_unfinished(folder)
         run = read_run(folder)
         known = {"best": run.best_checkpoint, "latest": run.latest_checkpoint}
         source = cls(folder, run, known[checkpoint] if checkpoint in known else parse_checkpoint(checkpoint))
@@ -62,3 +65,19 @@ class RunSource(NamedTuple):
         with loading(f"{weights}: cannot be loaded into {graph}"):
             bake(graph, weights, destination)
             return ActPolicy(destination, self.run.interface, str(graph))
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    """While a training goes on, or was ended before its time, nobody knows its best checkpoint."""
+    if (folder / "run.json").is_file():
+        return
+    kept = checkpoint_numbers(folder / CHECKPOINTS)
+    watch = "add --watch to export while it trains"
+    raise RunInvalid(
+        f"{folder}: has no run.json, so it is not a finished run; train it to its end first, "
+        + (
+            f"{watch}, or give {folder / POLICIES} for the greedy actions of checkpoint {kept[-1]}."
+            if kept
+            else f"or {watch}."
+        )
+    )

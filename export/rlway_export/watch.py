@@ -2,9 +2,9 @@
 
 In:      a run folder, in which a training goes on, has ended or is yet to begin; where to publish.
 Out:     a bundle for each new checkpoint, or for each better one, but for those that are published already.
-Refuses: what TF-Agents saved by itself (UsageError). Nothing on the way: what cannot be published is told, and the
-         next checkpoint is waited for. At the end, a run of which something was not published, or that has kept nothing
-         that could be (ExportRefused).
+Refuses: what TF-Agents saved by itself, a file, a bundle (UsageError). Nothing on the way: what cannot be published is
+         told, and the next checkpoint is waited for. At the end, a run of which something was not published, or that
+         has kept nothing that could be (ExportRefused).
 
 The training knows nothing of this. Its checkpoints count once they say of themselves that they are whole, and all that
 is remembered is what the bundles themselves hold: whoever begins anew goes on where the one before was killed.
@@ -26,6 +26,7 @@ from rlway_export.command import Each
 from rlway_export.open_source import open_source
 from rlway_export.run_source import RunSource
 from rlway_export.saved_model_source import SavedModelSource
+from rlway_export.sources.kinds import is_bundle
 from rlway_export.targets import Target
 from rlway_export.training import better_than_before, known_so_far
 
@@ -121,11 +122,13 @@ class Watch:
         return [one for one in kept if one.iteration in better]
 
     def _refuse_foreign(self) -> None:
-        """What TF-Agents wrote by itself does not say when it is whole, nor when it ends."""
+        """What TF-Agents wrote by itself does not say when it is whole, nor when it ends; no run comes of a file."""
         try:
             source = open_source(self._run, "latest")
-        except RlwayError:  # no run yet; it is waited for
-            return
+        except RlwayError as error:
+            if self._run.is_file() or is_bundle(self._run):
+                raise UsageError(str(error)) from error
+            return  # no run yet; it is waited for
         if isinstance(source, SavedModelSource):
             raise UsageError(f"{self._run}: --watch follows runs of `rlway train`; leave it out to export this.")
 

@@ -11,11 +11,13 @@ from rlway_export.silence import quiet_tensorflow
 from tests.conftest import export_run
 
 with quiet_tensorflow():
-    import tf_agents  # noqa: F401  so that its notices are over before a test reads stderr
+    import tensorflow as tf
+    from tf_agents.train.triggers import PolicySavedModelTrigger  # its notices are over before a test reads stderr
 
     from rlway_export.bundle_writer import write_bundle
     from rlway_export.run_source import RunSource
     from rlway_export.targets import TARGETS
+    from tests.export import stock
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,17 @@ def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def bundle(models: Path) -> Bundle:
     return Bundle.open(models / "cartpole/1")
+
+
+@pytest.fixture(scope="session")
+def trigger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of PolicySavedModelTrigger with checkpoints 10 and 20. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("trigger") / "policies"
+    agent, step = stock.agent("dqn"), tf.Variable(0, dtype=tf.int64)
+    pull = PolicySavedModelTrigger(str(folder), agent, step, interval=1)
+    for number in (10, 20):
+        step.assign(number)
+        for variable in agent.policy.variables():
+            variable.assign_add(tf.ones_like(variable))
+        pull(number, force_trigger=True)
+    return folder

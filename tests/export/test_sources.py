@@ -32,6 +32,7 @@ from rlway_export.bundle_writer import write_bundle
 from rlway_export.observations import Observations
 from rlway_export.onnx_graph import BATCH
 from rlway_export.open_source import open_source
+from rlway_export.saved_model_source import SavedModelSource
 from rlway_export.targets import TARGETS, parse_formats
 from rlway_train.algorithms import make_learner
 from rlway_train.environment import Domain
@@ -173,22 +174,13 @@ def test_a_bundle_with_a_memory_is_inspected_without_tensorflow(bundles: dict[st
         assert word in shown.stdout
 
 
-@pytest.fixture(scope="session")
-def trigger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of PolicySavedModelTrigger with checkpoints 10 and 20. Not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("trigger") / "policies"
-    agent, step = stock.agent("dqn"), tf.Variable(0, dtype=tf.int64)
-    pull = PolicySavedModelTrigger(str(folder), agent, step, interval=1)
-    for number in (10, 20):
-        step.assign(number)
-        for variable in agent.policy.variables():
-            variable.assign_add(tf.ones_like(variable))
-        pull(number, force_trigger=True)
-    return folder
-
-
 def exported(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
     return write_bundle(open_source(folder, checkpoint), models, "p", [TARGETS["onnx"]], lambda _: None)
+
+
+def baked(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
+    """The SavedModel alone, which is quick."""
+    return write_bundle(open_source(folder, checkpoint), models, "p", [], lambda _: None)
 
 
 def bias(bundle: Bundle) -> float:
@@ -211,23 +203,67 @@ def test_a_trigger_folder_is_exported_at_any_of_its_checkpoints(trigger: Path, t
         open_source(trigger, "15")
 
 
-def test_the_untrained_weights_of_the_first_save_are_warned_of(trigger: Path, tmp_path: Path) -> None:
-    """Without checkpoints, and as a single SavedModel, they are what is exported; train step 0 tells."""
-    alone = exported(trigger / "greedy_policy", tmp_path)
-    assert ["its train step is 0" in note for note in alone.manifest.notes] == [True]
-    shutil.copytree(trigger, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
-    bare = exported(tmp_path / "copy", tmp_path)
-    assert [
-        next(words for words in ("has no checkpoints", "its train step is 0") if words in note)
-        for note in bare.manifest.notes
-    ] == ["has no checkpoints", "its train step is 0"]
+@pytest.mark.parametrize("name", ["greedy_policy", ".", "greedy_policy/saved_model.pb"])
+def test_a_saved_model_beside_checkpoints_has_the_latest_weights(
+    name: str, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of before the training, which its own variables are, however it is named; any other is to be had."""
+    monkeypatch.chdir(trigger / "greedy_policy")
+    folder = Path(name) if name == "." else trigger / name
+    bundle = baked(folder, tmp_path)
+    (note,) = bundle.manifest.notes
+    assert "nothing says which checkpoint is the best; taking the latest, 20" in note
+    assert bundle.manifest.training["checkpoint"] == 20
+    assert bias(bundle) == pytest.approx(bias(baked(folder, tmp_path, "10")) + 1)
+
+
+@pytest.mark.parametrize("name", ["", "greedy_policy"])
+def test_untrained_weights_are_exported_only_when_they_are_asked_for(name: str, trigger: Path, tmp_path: Path) -> None:
+    """Of a trigger's folder without checkpoints, and of its SavedModel by itself: train step 0 tells."""
+    ignored = shutil.ignore_patterns("checkpoints", *(["policy", "collect_policy"] if name else []))
+    copy = Path(shutil.copytree(trigger, tmp_path / "copy", ignore=ignored)) / name
+    with pytest.raises(ExportRefused, match=r"its train step is 0: .* --checkpoint initial") as refusal:
+        baked(copy, tmp_path / "models")
+    assert len(str(refusal.value).replace(str(tmp_path), "")) < 300
+    assert not (tmp_path / "models").exists()
+    bundle = baked(copy, tmp_path / "models", "initial")
+    assert ["its train step is 0" in note for note in bundle.manifest.notes] == [True]
+    assert bias(bundle) == pytest.approx(bias(baked(trigger, tmp_path / "models", "initial")))
+    assert bias(bundle) == pytest.approx(bias(baked(trigger, tmp_path / "models", "10")) - 1)
+
+
+def test_trained_weights_of_a_saved_model_that_has_no_checkpoints_are_its_own(tmp_path: Path) -> None:
+    """As PolicySaver saves it in the end, under whatever name; a step that nobody counted is no step 0."""
+    for number, step in enumerate((7, -1), start=1):
+        stock.save(stock.greedy("dqn"), tmp_path / f"{step}/greedy_policy", train_step=step)
+        bundle = baked(tmp_path / f"{step}/greedy_policy", tmp_path / "models")
+        assert (bundle.manifest.version, bundle.manifest.notes) == (number, [])
+
+
+@pytest.mark.parametrize("name", ["policy", "collect_policy"])
+def test_a_policy_of_the_trigger_that_draws_is_answered_with_what_to_give(name: str, trigger: Path) -> None:
+    """Before TensorFlow is loaded, without the name of a node."""
+    with pytest.raises(
+        UsageError, match=rf"{name}: may draw its actions, .* give {trigger}, of which greedy_policy is"
+    ):
+        open_source(trigger / name, "latest")
+
+
+def test_a_trigger_that_saves_no_greedy_policy_has_its_policy_baked(trigger: Path, tmp_path: Path) -> None:
+    """As one with save_greedy_policy=False; what collects is never taken for it."""
+    copy = shutil.copytree(trigger, tmp_path / "copy", ignore=shutil.ignore_patterns("greedy_policy"))
+    source = open_source(copy / "policy", "latest")
+    assert isinstance(source, SavedModelSource)
+    assert (source.graph.name, source.checkpoint) == ("policy", 20)
+    with pytest.raises(UsageError, match="of which policy is exported"):
+        open_source(copy / "collect_policy", "latest")
 
 
 def test_bounds_that_are_lost_are_said_to_be_lost(trigger: Path, tmp_path: Path) -> None:
     """A SavedModel without its policy_specs.pbtxt is exported with unbounded observations."""
     shutil.copytree(trigger / "greedy_policy", tmp_path / "copy")
     (tmp_path / "copy/policy_specs.pbtxt").unlink()
-    manifest = exported(tmp_path / "copy", tmp_path).manifest
+    manifest = exported(tmp_path / "copy", tmp_path, "initial").manifest
     assert "the bounds of its tensors are not known" in manifest.notes[0]
     assert manifest.observation == [TensorSpec("observation", (4,), "float32")]
 
@@ -305,11 +341,6 @@ def no_policy(folder: Path) -> Path:
     return folder
 
 
-def no_saved_model(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
 def cut(folder: Path) -> Path:
     stock.save(stock.greedy("dqn"), folder)
     (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:500])
@@ -350,7 +381,6 @@ REFUSED: dict[str, tuple[Any, type[RlwayError], str]] = {
     ),
     "a fixed batch": (fixed_batch, ExportRefused, "takes 1 rows at once .*save it with batch_size=None"),
     "no policy": (no_policy, ExportRefused, "has no `action` signature, .*PolicySaver"),
-    "no SavedModel": (no_saved_model, RunInvalid, r"expected a run .*run\.json.*greedy_policy/.*saved_model\.pb"),
     "a cut graph": (cut, RunInvalid, "cannot be loaded: "),
     "no variables": (no_variables, RunInvalid, "variables: missing"),
     "another checkpoint": (

@@ -1,0 +1,1 @@
+"""Where policies come from, and what a path is that is no policy."""

@@ -1,0 +1,43 @@
+"""What a folder is, by the names of the files in it.
+
+In:      a folder.
+Out:     whether a policy can be exported from it, and what wrote it.
+
+    run            run.json when it has ended, job.json from its beginning: `rlway train`
+    trigger        greedy_policy/, policy/, collect_policy/ and checkpoints/: TF-Agents' PolicySavedModelTrigger
+    SavedModel     saved_model.pb: TF-Agents' PolicySaver
+    bundle         manifest.json: `rlway export`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlway_export.source import SAVED_MODEL
+
+RUN_FILES = ("run.json", "job.json")
+POLICIES = "policies"  # where TF-Agents' examples, and our runs, have the trigger write
+GRAPHS = ("greedy_policy", "policy")  # of a trigger, the best one first: that is exported
+COLLECTING = "collect_policy"
+CHECKPOINTS = "checkpoints"
+MANIFEST = "manifest.json"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training of ours has begun there."""
+    return any((folder / name).is_file() for name in RUN_FILES)
+
+
+def is_saved_model(folder: Path) -> bool:
+    """Whether it has a graph."""
+    return (folder / SAVED_MODEL).is_file()
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether it was published by an export."""
+    return (folder / MANIFEST).is_file()
+
+
+def graph_of(trigger: Path) -> Path | None:
+    """The SavedModel that is exported of a trigger's folder; None: it is no such folder."""
+    return next((trigger / name for name in GRAPHS if is_saved_model(trigger / name)), None)
