@@ -1,24 +1,26 @@
 """What a policy earns in its environment, file by file.
 
-In:      the environment that the manifest names; a file, or the SavedModel, as something that can be run.
+In:      the environment that the user or the manifest names; a file, or the SavedModel, as something that can be run.
 Out:     the return of every episode; episode i begins alike for all files.
-Refuses: a policy of no known environment (UsageError), an environment that cannot be made or fails (EnvironmentFault).
+Refuses: an environment that is not known, or is code that only the manifest names (UsageError); one that cannot be made
+         or fails (EnvironmentFault).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rlway_client.environments import sentence
-from rlway_client.episodes import make_env, play_locally
-from rlway_client.errors import EnvironmentFault, RlwayError, UsageError
+from rlway_client.contract.nesting import grow, read
+from rlway_client.envs.consent import trained_environment
+from rlway_client.envs.named import NamedEnv
+from rlway_client.episodes import open_env, play_locally
 from rlway_client.interface import NEXT, RESET, Interface
 from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays
+from rlway_client.run import Job
 
 SEED = 1000  # as of `rlway edge` and `rlway play`
 
@@ -28,32 +30,25 @@ Run = Callable[[Arrays], Arrays]
 class Evaluation:
     """Some episodes, to be played by one policy after the other."""
 
-    def __init__(self, manifest: Manifest, episodes: int) -> None:
-        if not manifest.env:
-            raise UsageError("--evaluate: the policy's environment is not known; leave it out.")
+    def __init__(self, manifest: Manifest, episodes: int, env: str | None = None) -> None:
+        """`env` is the environment that the user names, if any; one that is code is made for nothing else."""
+        self._env = trained_environment(manifest.env, env)
         self._manifest, self.episodes = manifest, episodes
-        self._make().close()  # what is wrong with the environment is said before anything is converted
+        self._open().close()  # what is wrong with the environment is said before anything is converted
 
     def returns(self, run: Run) -> list[float]:
         """Greedily."""
         player = Player(run, self._manifest.interface)
-        with playing(self._manifest.env):
-            return play_locally(self._make(), player.act, self.episodes, SEED, lambda _: player.forget()).returns
+        return play_locally(self._open(), player.act, self.episodes, SEED, lambda _: None, player.forget).returns
 
-    def _make(self) -> Any:
-        assert self._manifest.env is not None
-        return make_env(self._manifest.env, self._manifest.action_values, self._manifest.max_episode_steps)
+    def _open(self) -> NamedEnv:
+        return open_trained(self._env, self._manifest)
 
 
-@contextmanager
-def playing(env: str | None) -> Iterator[None]:
-    """A block that steps an environment, which may raise anything."""
-    try:
-        yield
-    except RlwayError:
-        raise
-    except Exception as error:
-        raise EnvironmentFault(f"environment {env!r}: failed while it was played: {sentence(error)}.") from error
+def open_trained(name: str, trained: Manifest | Job) -> NamedEnv:
+    """The environment as the policy was trained in it; another than that has a clock of its own."""
+    clock = trained.max_episode_steps if name == trained.env else None
+    return open_env(name, trained.action_values, clock)
 
 
 class Player:
@@ -64,6 +59,7 @@ class Player:
         noise = interface.noise
         self._noise: Arrays = {noise.name: np.zeros((1, *noise.shape), np.float32)} if noise else {}
         self._memory: Arrays = {}
+        self._tree = grow(interface.observation)
         self.forget()
 
     def forget(self) -> None:
@@ -74,19 +70,13 @@ class Player:
             self._memory[RESET.name] = np.ones(1, np.bool_)
 
     def act(self, observation: Any) -> Any:
-        outputs = self._run(self._noise | self._memory | self.leaves(observation))
+        outputs = self._run(self._noise | self._memory | self.read(observation))
         for spec in self._interface.state:
             self._memory[spec.name] = outputs[NEXT + spec.name]
             self._memory[RESET.name] = np.zeros(1, np.bool_)
         action = outputs["action"][0]
         return int(action) if self._interface.action.is_discrete and not action.ndim else action
 
-    def leaves(self, observation: Any) -> Arrays:  # -> [1, …] by name
+    def read(self, observation: Any) -> Arrays:  # -> [1, …] by name
         """One row of each of the observation's tensors."""
-        row = {}
-        for spec in self._interface.observation:
-            part = observation
-            for key in spec.path:
-                part = part[key]
-            row[spec.name] = np.asarray(part, spec.numpy_dtype).reshape(1, *spec.shape)
-        return row
+        return read(observation, self._tree)

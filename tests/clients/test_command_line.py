@@ -8,81 +8,21 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rlway_client.cli import main
-from rlway_client.commands.play import trained_env
-from rlway_client.errors import UsageError
 from tests.bundles import BIAS, WEIGHTS, linear_policy
 from tests.servers import PATIENCE_S, RLWAY, Server
 
-FAILED, MISUSED = 1, 2
+from .conftest import FAILED, MISUSED, Fail, Succeed
+from .peers import answering, peer
+
 DEAD = "http://127.0.0.1:1"
 needs_world_without_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("rlway_train") is not None, reason="this environment is the trainer's"
 )
-
-
-class Rlway(Protocol):
-    def __call__(self, *words: str | Path) -> Finished: ...
-
-
-class Succeed(Protocol):
-    def __call__(self, *words: str | Path) -> str: ...
-
-
-class Fail(Protocol):
-    def __call__(self, *words: str | Path, status: int = FAILED) -> str: ...
-
-
-class Finished(NamedTuple):
-    """How a command ended."""
-
-    status: object
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def rlway(capfd: pytest.CaptureFixture[str]) -> Rlway:
-    """Runs a command line in this process, which saves half a second of imports each time."""
-
-    def run(*words: str | Path) -> Finished:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        return Finished(caught.value.code, *capfd.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def succeed(rlway: Rlway) -> Succeed:
-    """Gives what a command prints."""
-
-    def run(*words: str | Path) -> str:
-        done = rlway(*words)
-        assert (done.status, done.stderr) == (0, ""), done
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture
-def fail(rlway: Rlway) -> Fail:
-    """Gives the sentence with which a command fails."""
-
-    def run(*words: str | Path, status: int = FAILED) -> str:
-        done = rlway(*words)
-        assert (done.status, done.stdout) == (status, ""), done
-        assert len(done.stderr.splitlines()) == 1, done.stderr
-        assert done.stderr.startswith("rlway: ")
-        assert "in a way that it should not" not in done.stderr
-        return done.stderr
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -131,7 +71,9 @@ def test_act_explores_by_a_seed(server: Server, succeed: Succeed) -> None:
         ("[0,0,0", MISUSED, "OBSERVATION"),
         ("zero", MISUSED, "OBSERVATION"),
         ('{"x": 1}', FAILED, "observation"),
-        ("[[0,0],[0]]", MISUSED, "OBSERVATION"),
+        ("[[0,0],[0]]", FAILED, "observation: expected an array of numbers, got rows of different lengths"),
+        ('"0"', MISUSED, "OBSERVATION"),
+        ("null", MISUSED, "OBSERVATION"),
         ("[0,0,0]", FAILED, "observation: expected float32[4], got 3 elements"),
         ("[0,0,0,NaN]", FAILED, "observation[3]"),
         ("[0,0,0,1e39]", FAILED, "observation[3]: expected finite float32"),
@@ -161,6 +103,14 @@ def test_a_server_that_never_answers_is_given_up(fail: Fail) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert "0.2 s" in fail("act", "--url", url, "--timeout-s", "0.2", "[0,0,0,0]")
+
+
+@pytest.mark.parametrize("words", [("act", "[0,0,0,0]"), ("bench",), ("play",)], ids=lambda words: words[0])
+@pytest.mark.parametrize("body", [b"[]", b'{"default": "a"}', b'{"manifest": {"env": 3}, "default": "a"}', b"<html>"])
+def test_what_answers_but_is_no_policy_server_is_told(words: tuple[str, ...], body: bytes, fail: Fail) -> None:
+    """Another service's port, another service's JSON."""
+    with peer(answering(body)) as url:
+        assert "policy" in fail(*words, "--url", url)
 
 
 @pytest.mark.parametrize("words", [("act", "[0,0,0,0]"), ("bench",), ("play",)], ids=lambda words: words[0])
@@ -273,11 +223,3 @@ def test_serving_and_asking_need_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_a_server_does_not_choose_what_is_imported() -> None:
-    """An environment that is code of one's own is only made when `--env` says so."""
-    for name in ("os:system", "evil.py:Env"):
-        with pytest.raises(UsageError, match="say so with --env"):
-            trained_env({"env": name})
-    assert trained_env({"env": "CartPole-v1"}) == "CartPole-v1"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from rlway_client.environments import find_environment
 from rlway_client.envs.consent import trained_environment
-from rlway_client.errors import UsageError
+from rlway_client.errors import RlwayError, UsageError
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "rlway/GridWorld-v0", "MinitaurBulletEnv-v0"])
@@ -16,7 +19,9 @@ def test_a_registered_environment_needs_no_word(name: str) -> None:
     assert trained_environment(name) == name
 
 
-@pytest.mark.parametrize("name", ["os:system", "evil.py:Env", "a folder/$(rm x).py:Env", "my_package:Maze-v0", ":Env"])
+@pytest.mark.parametrize(
+    "name", ["os:system", "evil.py:Env", "a folder/$(rm x).py:Env", "my_package:Maze-v0", "evil.py"]
+)
 def test_code_runs_only_if_the_user_names_it(name: str) -> None:
     """The option that the sentence advises is what the shell must be given to name exactly that."""
     with pytest.raises(UsageError, match="never runs unasked") as refused:
@@ -24,6 +29,22 @@ def test_code_runs_only_if_the_user_names_it(name: str) -> None:
     advised = shlex.split(str(refused.value))
     assert advised[-2:] == ["--env", name]
     assert trained_environment(name, advised[-1]) == name
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{}.py:Maze", "{}.py:", "{}.py", "./{}.py", "{}:Maze", "{}:", "{}:Maze-v0", "{}", "{}/Maze-v0", ":{}", "{}.pyc"],
+)
+def test_whatever_form_a_name_has_no_file_runs_by_it(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What passes as no code is looked for, and nothing of one's own is imported by that."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("evil_maze.py").write_text("open('it ran', 'w')")
+    with suppress(RlwayError):
+        find_environment(trained_environment(form.format("evil_maze")))
+    assert not Path("it ran").exists()
 
 
 def test_what_the_user_names_goes_before_what_the_manifest_says() -> None:

@@ -1,18 +1,13 @@
-"""What a policy takes and gives, by name and in order; and who says that it cannot run it."""
+"""What a policy takes and gives, by name and in order."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from rlway_client.bundle import Bundle
-from rlway_client.edge import EdgePolicy
-from rlway_client.errors import BundleInvalid
 from rlway_client.interface import Interface
-from rlway_client.manifest import Manifest, encode_manifest
 from rlway_client.specs import TensorSpec
 from tests.bundles import linear_policy
 
@@ -54,15 +49,3 @@ def test_a_manifest_of_before_memories_is_still_read(tmp_path: Path) -> None:
     manifest = linear_policy(tmp_path).manifest
     assert (manifest.notes, manifest.compared_over) == ([], "visited")
     assert names(manifest.interface.inputs) == ["observation", "noise"]
-
-
-@pytest.mark.parametrize("change", [{"state": [CELLS]}, {"observation": [VECTOR, TensorSpec("more", (1,), "float32")]}])
-def test_a_robot_refuses_what_it_would_run_wrongly(change: dict[str, Any], tmp_path: Path) -> None:
-    """Rather than leave out the state, or all arrays but the first."""
-    pytest.importorskip("ai_edge_litert")
-    bundle = linear_policy(tmp_path)
-    manifest: Manifest = msgspec.structs.replace(bundle.manifest, **change)
-    (bundle.path / "manifest.json").write_bytes(encode_manifest(manifest))
-    assert Bundle.open(bundle.path).manifest == manifest
-    with pytest.raises(BundleInvalid, match="takes several arrays or remembers, which cannot be run here yet"):
-        EdgePolicy(bundle.path)

@@ -14,7 +14,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rlway_client.environments import find_environment
-from rlway_client.episodes import make_env, play_locally
+from rlway_client.episodes import make_env, open_env, play_locally
 from rlway_client.errors import EnvironmentFault, UsageError
 from rlway_client.worlds import WORLDS
 from rlway_client.worlds.grid_world import FREE, GridWorld
@@ -76,7 +76,7 @@ def test_vectorised_cartpole_positions_are_vectorised_cartpole_without_its_veloc
 
 def test_the_short_way_through_the_grid_pays_what_it_should() -> None:
     """Up twice and right three times: four steps that cost 0.04, and the goal."""
-    env = make_env("rlway/GridWorld-v0")
+    env = open_env("rlway/GridWorld-v0")
     way = iter([UP, UP, RIGHT, RIGHT, RIGHT])
     played = play_locally(env, lambda _: next(way), 1, 0, lambda _: None)
     assert played.returns == [pytest.approx(0.84)]

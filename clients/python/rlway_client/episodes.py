@@ -2,21 +2,23 @@
 
 In:      an environment's name, as rlway_client.environments takes it; a policy.
 Out:     `Played`: the return of every episode, and how fast it went.
-Refuses: what rlway_client.environments refuses, and an environment that cannot be made (EnvironmentFault).
+Refuses: what rlway_client.environments refuses; an environment that cannot be made, or that fails (EnvironmentFault).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from rlway_client.environments import find_environment, sentence
-from rlway_client.errors import EnvironmentFault
+from rlway_client.environments import find_environment
+from rlway_client.envs.named import NamedEnv, told
+from rlway_client.errors import EnvironmentFault, SpecViolated
 
 if TYPE_CHECKING:
     import gymnasium
@@ -38,6 +40,11 @@ def summarize(returns: list[float], steps: int, started_s: float) -> Played:
     return Played(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
 
 
+def open_env(name: str, action_values: list[float] | None = None, max_episode_steps: int | None = None) -> NamedEnv:
+    """The environment as the policy was trained in it, to be played: its failures are told by its name."""
+    return NamedEnv(name, make_env(name, action_values, max_episode_steps))
+
+
 def make_env(
     env_id: str, action_values: list[float] | None = None, max_episode_steps: int | None = None
 ) -> gymnasium.Env[Any, Any]:
@@ -51,35 +58,59 @@ def make_env(
     if max_episode_steps is not None:
         spec = replace(spec, max_episode_steps=max_episode_steps)
     try:
-        env = gymnasium.make(spec)
+        # `rlway env check` is for what gymnasium's own checker says, in many lines, of whatever it finds.
+        env = gymnasium.make(spec, disable_env_checker=True)
+        space = env.action_space
     except Exception as error:  # whatever an environment's constructor raises is its fault, not ours
-        raise EnvironmentFault(f"environment {env_id!r}: could not be made: {sentence(error)}.") from error
+        raise EnvironmentFault(f"{env_id}: could not be made: {told(error)}.") from error
     if action_values is None:
         return env
-    space = env.action_space
+    if not isinstance(space, gymnasium.spaces.Box) or space.shape != (1,):
+        env.close()
+        raise EnvironmentFault(
+            f"{env_id}: its action_space is {space}, and the policy's actions stand for {len(action_values)} values of "
+            f"one number, Box(1,)."
+        )
     values = np.array(action_values, space.dtype)
     return gymnasium.wrappers.TransformAction(env, lambda i: values[i : i + 1], gymnasium.spaces.Discrete(len(values)))
 
 
 def play_locally(
-    env: gymnasium.Env[Any, Any],
+    env: NamedEnv,
     act: Callable[[Any], Any],
     episodes: int,
     seed: int,
     on_episode: Callable[[float], None],
+    begin: Callable[[], None] = lambda: None,
 ) -> Played:
-    """Episodes one after the other; episode i starts from `reset(seed=seed + i)`."""
+    """Episodes one after the other; episode i starts from `reset(seed=seed + i)`. The environment is closed then.
+
+    `begin` is called before each, for a policy that remembers.
+    """
     returns, steps = [], 0
     started_s = time.perf_counter()
-    for i in range(episodes):
-        observation, _ = env.reset(seed=seed + i)
-        total, ended = 0.0, False
-        while not ended:
-            observation, reward, terminated, truncated, _ = env.step(act(observation))
-            total += float(reward)
-            steps += 1
-            ended = terminated or truncated
-        returns.append(total)
-        on_episode(total)
-    env.close()
+    with env:
+        for i in range(episodes):
+            begin()
+            observation = env.reset(seed + i)
+            total, ended = 0.0, False
+            while not ended:
+                with observed(env):
+                    action = act(observation)
+                observation, reward, ended = env.step(action)
+                total += reward
+                steps += 1
+            returns.append(total)
+            on_episode(total)
     return summarize(returns, steps, started_s)
+
+
+@contextmanager
+def observed(env: NamedEnv) -> Iterator[None]:
+    """A block in which a policy acts on what the environment gave: if that does not fit, this says whose it is."""
+    try:
+        yield
+    except SpecViolated as error:
+        if not error.faults[0].path.startswith("observation"):
+            raise
+        raise EnvironmentFault(f"{env.name}: does not give what the policy observes: {error}.") from error

@@ -2,7 +2,7 @@
 
 In:      a client, environments.
 Out:     `Played`.
-Refuses: what the client refuses.
+Refuses: what the client refuses; an environment that fails (EnvironmentFault), which ends the others' episodes, too.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import Any
 
 from rlway_client.aio import AsyncPolicyClient
-from rlway_client.episodes import Played, summarize
-
-if TYPE_CHECKING:
-    import gymnasium
+from rlway_client.envs.named import NamedEnv
+from rlway_client.episodes import Played, observed, summarize
 
 
 async def play_remotely(
     client: AsyncPolicyClient,
-    environments: list[gymnasium.Env[Any, Any]],
+    environments: list[NamedEnv],
     episodes: int,
     seed: int,
     on_episode: Callable[[float], None],
@@ -31,7 +30,8 @@ async def play_remotely(
 ) -> Played:
     """Each environment takes the next episode when it has ended one; episode i starts from seed + i.
 
-    A policy that `remembers` is told which episode a request is of. `options` go with every request, such as `explore`.
+    All are closed in the end. A policy that `remembers` is told which episode a request is of. `options` go with every
+    request, such as `explore`.
     """
     waiting = iter(range(episodes))
     returns = [0.0] * episodes
@@ -39,28 +39,30 @@ async def play_remotely(
     started_s = time.perf_counter()
     session = uuid.uuid4().hex  # others may play with the same policy
 
-    async def play_in(env: Any) -> None:
+    async def play_in(env: NamedEnv) -> None:
         nonlocal steps
         for i in waiting:
-            observation, _ = env.reset(seed=seed + i)
+            observation = env.reset(seed + i)
             episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if remembers else {}
             ended = False
             while not ended:
-                action = (await client.ask(observation, **episode, **options)).action
+                with observed(env):
+                    action = (await client.ask(observation, **episode, **options)).action
                 episode.pop("first", None)
-                observation, reward, terminated, truncated, _ = env.step(action)
-                returns[i] += float(reward)
+                observation, reward, ended = env.step(action)
+                returns[i] += reward
                 steps += 1
-                ended = terminated or truncated
             on_episode(returns[i])
-        env.close()
 
-    # A plain gather would leave the other environments running after one has failed.
-    players = [asyncio.ensure_future(play_in(env)) for env in environments]
-    try:
-        await asyncio.gather(*players)
-    finally:
-        for player in players:
-            player.cancel()
-        await asyncio.gather(*players, return_exceptions=True)
+    with ExitStack() as opened:
+        for env in environments:
+            opened.enter_context(env)
+        # A plain gather would leave the other environments running after one has failed.
+        players = [asyncio.ensure_future(play_in(env)) for env in environments]
+        try:
+            await asyncio.gather(*players)
+        finally:
+            for player in players:
+                player.cancel()
+            await asyncio.gather(*players, return_exceptions=True)
     return summarize(returns, steps, started_s)

@@ -18,8 +18,11 @@ import numpy as np
 from rlway_client.contract.nesting import Tree, arrange, arrange_batch, grow
 from rlway_client.errors import RlwayError, SpecViolated, from_problem
 from rlway_client.exploration import Explore
+from rlway_client.manifest import Manifest
 from rlway_client.specs import AnyArray, Fault, TensorSpec, describe
 from rlway_client.wire import Answer
+
+NO_POLICY_SERVER = "the server answered, but not as a policy server does; is the URL right?"
 
 
 class Reply(NamedTuple):
@@ -101,6 +104,14 @@ def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 
+def read_manifest(description: Any) -> Manifest:
+    """The manifest in the server's description of a policy."""
+    try:
+        return msgspec.convert(description["manifest"], Manifest)
+    except (msgspec.ValidationError, KeyError, TypeError):
+        raise RlwayError(NO_POLICY_SERVER) from None
+
+
 def read_tree(description: Any) -> Tree | None:
     """What the policy observes, from the server's description of it; None where that does not say so."""
     try:
@@ -117,7 +128,7 @@ def decode_act(answer: Answer) -> Reply:
         outputs = {name: np.asarray(values, np.float32) for name, values in content.get("outputs", {}).items()}
         return Reply(_to_action(action), content["version"], outputs)
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise RlwayError("the server answered, but not as a policy server does; is the URL right?") from None
+        raise RlwayError(NO_POLICY_SERVER) from None
 
 
 def decode_json(answer: Answer) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.c_program import CRunner
+from rlway_client.common.packages import missing
 from rlway_client.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.manifest import Manifest
 from rlway_client.muting import muted
@@ -58,7 +59,7 @@ def open_session(path: Path) -> Any:
     try:
         import onnxruntime as ort
     except ModuleNotFoundError:
-        raise RuntimeMissing("running ONNX files needs onnxruntime: pip install onnxruntime.") from None
+        raise RuntimeMissing(missing("running ONNX files", "onnxruntime", "onnxruntime")) from None
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -75,15 +76,8 @@ class TFLiteRunner:
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         """`content` is the model, where the path is that of another kind of file around it."""
-        interpreter = _tflite_interpreter()
-        model = {"model_path": str(path)} if content is None else {"model_content": content}
-        try:
-            with muted():
-                self._interpreter = interpreter(**model, num_threads=1)
-                self._interpreter.allocate_tensors()  # its delegate reports itself
-                self._act = self._interpreter.get_signature_runner(SIGNATURE)
-        except (RuntimeError, ValueError) as error:
-            raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
+        with muted():  # its delegate reports itself
+            _, self._act = open_tflite(path, content)
 
     def run(self, inputs: Arrays) -> Arrays:
         """One run of one row."""
@@ -91,7 +85,20 @@ class TFLiteRunner:
         return outputs
 
 
-def _tflite_interpreter() -> Any:
+def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
+    """An interpreter of the file on one thread, and what runs its signature."""
+    interpreter = tflite_interpreter()
+    model = {"model_path": str(path)} if content is None else {"model_content": content}
+    try:
+        opened = interpreter(**model, num_threads=1)
+        opened.allocate_tensors()
+        return opened, opened.get_signature_runner(SIGNATURE)
+    except (RuntimeError, ValueError) as error:
+        raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
+
+
+def tflite_interpreter() -> Any:
+    """The class: LiteRT's, or TensorFlow's own, which is the same, where only that is installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:
@@ -102,5 +109,5 @@ def _tflite_interpreter() -> Any:
         with muted():
             import tensorflow as tf
     except ModuleNotFoundError:
-        raise RuntimeMissing("running TFLite files needs LiteRT: pip install 'rlway-client[edge]'.") from None
+        raise RuntimeMissing(missing("running TFLite files", "LiteRT", "rlway-client[edge]")) from None
     return tf.lite.Interpreter

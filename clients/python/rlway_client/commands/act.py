@@ -13,6 +13,7 @@ from rlway_client.client import PolicyClient
 from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
 from rlway_client.errors import UsageError
 from rlway_client.exploration import Explore
+from rlway_client.specs import describe
 
 
 def act(
@@ -52,14 +53,14 @@ def act(
 
 
 def parse_observation(text: str) -> Any:
-    """A JSON array or object (NaN is let through, for the spec check to name) or a UsageError."""
+    """A JSON array, object or number, or a UsageError. What is in it, NaN too, is left to the spec to judge."""
     content = typer.get_text_stream("stdin").read() if text == "-" else text
     try:
         value = json.loads(content)
-        if not isinstance(value, dict):
-            np.asarray(value, np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"OBSERVATION: expected a JSON array of numbers such as '[0,0,0,0]': {error}.") from None
+    if isinstance(value, bool | str | None):
+        raise UsageError(f"OBSERVATION: expected a JSON array of numbers such as '[0,0,0,0]', got {describe(value)}.")
     return value
 
 

@@ -12,8 +12,7 @@ import typer
 from rlway_client.client import PolicyClient, act_path
 from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
 from rlway_client.load import Load, run_load
-from rlway_client.manifest import Manifest
-from rlway_client.reply import encode_act
+from rlway_client.reply import encode_act, read_manifest
 from rlway_client.specs import TensorSpec
 from rlway_client.wire import Address
 
@@ -35,7 +34,7 @@ def bench(
     A closed loop in one process: it takes about as much of a core as the server does, so give them one each.
     """
     with PolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
-        manifest = msgspec.convert(client.describe()["manifest"], Manifest)
+        manifest = read_manifest(client.describe())
     address = Address.parse(url)
     observations = nested_rows(manifest.observation, DISTINCT_OBSERVATIONS, seed)
     requests = [

@@ -11,9 +11,11 @@ import numpy as np
 import typer
 
 from rlway_client.commands.progress import TimeLimit, episode_progress, print_played
+from rlway_client.contract.nesting import grow, nest
 from rlway_client.edge import EdgePolicy
-from rlway_client.episodes import make_env, play_locally
-from rlway_client.errors import UsageError
+from rlway_client.envs.consent import trained_environment
+from rlway_client.episodes import open_env, play_locally
+from rlway_client.muting import muted
 
 
 def edge(
@@ -33,24 +35,25 @@ def edge(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a policy's TFLite file in this process: play episodes, or keep a control loop's rate."""
-    policy = EdgePolicy(bundle, file)
+    with muted():  # LiteRT's delegate reports itself
+        policy = EdgePolicy(bundle, file)
     if rate_hz is not None:
         _keep_rate(policy, rate_hz, duration_s, as_json)
         return
-    env_id = env or policy.manifest.env
-    if not env_id:
-        raise UsageError("the policy's manifest names no environment; give one with --env, or --rate-hz.")
-    trained = policy.manifest.max_episode_steps if env is None else None  # another environment has its own clock
-    environment = make_env(env_id, policy.manifest.action_values, time_limit or trained)
+    env_id = trained_environment(policy.manifest.env, env)
+    # Another environment has its own clock.
+    trained = policy.manifest.max_episode_steps if env_id == policy.manifest.env else None
+    environment = open_env(env_id, policy.manifest.action_values, time_limit or trained)
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
-        played = play_locally(environment, policy.act, episodes, seed, on_episode)
+        played = play_locally(environment, policy.act, episodes, seed, on_episode, policy.reset)
     print_played(played, "in process (TFLite)", as_json)
 
 
 def _keep_rate(policy: EdgePolicy, rate_hz: float, duration_s: float, as_json: bool) -> None:
     """A control loop: acts every 1 / rate_hz seconds; reports how long acting took and how late it began."""
     ticks = max(1, int(rate_hz * duration_s))
-    observation = np.zeros(policy.manifest.observation[0].shape, policy.manifest.observation[0].numpy_dtype)
+    specs = policy.manifest.observation
+    observation = nest({spec.name: spec.neutral(1)[0] for spec in specs}, grow(specs))
     act_us, late_us = np.empty(ticks), np.empty(ticks)
     start = time.perf_counter()
     for i in range(ticks):

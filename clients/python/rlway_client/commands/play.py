@@ -10,10 +10,12 @@ import typer
 from rlway_client.aio import AsyncPolicyClient
 from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
 from rlway_client.commands.progress import TimeLimit, episode_progress, print_played
-from rlway_client.episodes import Played, make_env
-from rlway_client.errors import UsageError
+from rlway_client.envs.consent import trained_environment
+from rlway_client.envs.named import NamedEnv
+from rlway_client.episodes import Played, open_env
 from rlway_client.exploration import Explore
 from rlway_client.remote import play_remotely
+from rlway_client.reply import read_manifest
 
 
 def play(
@@ -39,29 +41,18 @@ def play(
     """Play episodes in environments here with actions from a policy server there."""
     explore = Explore(epsilon=epsilon, temperature=temperature, sigma=sigma)
     options: dict[str, Any] = {} if explore == Explore() else {"explore": explore}
-    environments: list[Any] = []
+    environments: list[NamedEnv] = []
 
     async def run() -> Played:
         async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
-            manifest = (await client.describe())["manifest"]
-            env_id = env or trained_env(manifest)
-            values = manifest.get("action_values")
-            trained = manifest.get("max_episode_steps") if env is None else None  # another has its own clock
-            limit = time_limit or trained
-            environments.extend(make_env(env_id, values, limit) for _ in range(min(envs, episodes)))
+            manifest = read_manifest(await client.describe())
+            env_id = trained_environment(manifest.env, env)
+            # Another environment has its own clock.
+            limit = time_limit or (manifest.max_episode_steps if env_id == manifest.env else None)
+            environments.extend(open_env(env_id, manifest.action_values, limit) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(
-                    client, environments, episodes, seed, on_episode, bool(manifest.get("state")), **options
+                    client, environments, episodes, seed, on_episode, bool(manifest.state), **options
                 )
 
     print_played(asyncio.run(run()), f"{len(environments)} remote environments", as_json)
-
-
-def trained_env(manifest: dict[str, Any]) -> str:
-    """The environment that a served policy was trained in, unless naming it would run code of this machine."""
-    name = manifest.get("env")
-    if not isinstance(name, str) or not name:
-        raise UsageError("the policy's manifest names no environment; give one with --env.")
-    if ":" in name:  # a module or a file: a server must not choose what is imported here
-        raise UsageError(f"the policy was trained in {name!r}, which is code of your own; say so with --env {name}.")
-    return name

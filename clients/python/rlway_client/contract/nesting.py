@@ -1,8 +1,8 @@
 """How a policy's observation nests its tensors: as environments give it, and as JSON has it.
 
 In:      the specs of the tensors, each with its path; an observation of tuples, lists, arrays and dicts.
-Out:     the same in objects alone, for JSON; or its parts by tensor, for what runs the policy here.
-Refuses: an observation that has other parts than the policy observes (SpecViolated).
+Out:     the same in objects alone, for JSON; or the arrays of its tensors, for what runs the policy here.
+Refuses: an observation that has other parts than the policy observes, or values that it cannot take (SpecViolated).
 
 A Tuple space's values lie under the keys "0", "1", … A policy of one tensor may observe a tuple, too, as four numbers
 are: what a tuple means is known only from the specs.
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from rlway_client.errors import SpecViolated
-from rlway_client.specs import Fault, TensorSpec, describe
+from rlway_client.parity import Arrays
+from rlway_client.specs import AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
 
 LONGEST_LABEL = 120
 Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
@@ -52,6 +53,18 @@ def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator
         if key not in parts:
             raise SpecViolated([Fault(_at(where, key), _label(branch), "nothing")])
         yield from leaves(parts[key], branch, _at(where, key))
+
+
+def read(observation: Any, tree: Tree) -> Arrays:  # -> [1, …] by the tensors' names
+    """One observation as a policy's inputs."""
+    return {spec.name: _row(part, spec, where)[None] for spec, part, where in leaves(observation, tree)}
+
+
+def nest(arrays: Arrays, tree: Tree) -> Any:
+    """The arrays, by the tensors' names, as the observation nests them: what `leaves` takes apart."""
+    if isinstance(tree, TensorSpec):
+        return arrays[tree.name]
+    return {key: nest(arrays, branch) for key, branch in tree.items()}
 
 
 def arrange(observation: Any, tree: Tree | None) -> Any:
@@ -103,6 +116,31 @@ def _parts(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
     if is_sequence and is_tuple(tree) and len(value) == len(tree):
         return {str(i): part for i, part in enumerate(value)}
     return None
+
+
+def _row(value: Any, spec: TensorSpec, where: str) -> AnyArray:  # -> spec.shape
+    """A value as an array of the spec's dtype, if that leaves it as it is and the policy can take it."""
+    try:
+        given = np.asarray(value)
+    except (ValueError, TypeError):  # rows of different lengths
+        raise SpecViolated(_faults(value, spec, where)) from None
+    if given.shape != spec.shape or given.dtype.kind not in "biuf":
+        raise SpecViolated(_faults(value, spec, where))
+    with np.errstate(all="ignore"):
+        row = given.astype(spec.numpy_dtype, copy=False)
+    kind = row.dtype.kind
+    if kind == "f":
+        fits = bool(np.isfinite(row).all())
+    else:  # whatever is not 0 is true
+        fits = kind == "b" or given.dtype == row.dtype or bool((row == given).all())
+    if not fits or (spec.is_lookup and outside_lookup(row, spec).any()):
+        raise SpecViolated(_faults(value, spec, where))
+    return row
+
+
+def _faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
+    faults = find_faults(value.tolist() if isinstance(value, np.ndarray | np.generic) else value, spec, where)
+    return faults or [Fault(where, spec.label, f"an array of shape {list(np.shape(value))}")]
 
 
 def _as_number(value: Any, tree: Tree | None) -> Any:

@@ -29,8 +29,8 @@ def trained_environment(name: str | None, given: str | None = None) -> str:
 
 
 def is_code(name: str) -> bool:
-    """Whether to make this environment is to import a module or a file: `module:Class`, `file.py:Class`."""
-    return ":" in name
+    """Whether looking for this environment imports a module or a file: `module:Class`, `file.py:Class`, `file.py`."""
+    return ":" in name or name.endswith(".py")
 
 
 def _quoted(name: str) -> str:

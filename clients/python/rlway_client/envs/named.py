@@ -1,0 +1,130 @@
+"""An environment under the name that its user gave it, which every one of its failures is told by.
+
+In:      an environment of gymnasium; actions.
+Out:     observations as the environment gives them, rewards as numbers, whether the episode has ended.
+Refuses: whatever the environment raises, answers that are not as gymnasium says, rewards that are no finite numbers,
+         and actions that it does not take: one sentence that begins with the name (EnvironmentFault).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import numpy as np
+
+from rlway_client.environments import sentence
+from rlway_client.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    import gymnasium
+
+LONGEST = 120  # characters of what somebody else's code says
+
+
+class NamedEnv:
+    """One environment, and how many steps it has taken."""
+
+    def __init__(self, name: str, env: gymnasium.Env[Any, Any]) -> None:
+        self.name = name
+        self._env = env
+        self._steps = 0
+        try:
+            self._actions: Any = env.action_space
+        except Exception as error:
+            raise EnvironmentFault(f"{name}: its action_space raised {told(error)}") from error
+
+    def reset(self, seed: int) -> Any:
+        """The first observation of an episode."""
+        answer = self._call("reset()", lambda: self._env.reset(seed=seed))
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            self._refuse(f"reset(): expected (observation, info), got {_shown(answer)}")
+        return answer[0]
+
+    def step(self, action: Any) -> tuple[Any, float, bool]:
+        """The next observation, the reward, and whether the episode has ended."""
+        self._steps += 1
+        reason = self._call("action_space", lambda: misfit(action, self._actions))
+        if reason is not None:
+            self._refuse(f"its action_space is {_clipped(self._actions)}, and the policy's action is {reason}")
+        answer = self._call("step()", lambda: self._env.step(action))
+        if not (isinstance(answer, tuple) and len(answer) == 5):
+            self._refuse(f"step(): expected (observation, reward, terminated, truncated, info), got {_shown(answer)}")
+        observation, reward, terminated, truncated, _ = answer
+        return observation, self._number(reward), self._call("step()", lambda: bool(terminated or truncated))
+
+    def close(self) -> None:
+        self._call("close()", self._env.close)
+
+    def _number(self, reward: Any) -> float:
+        value = self._call("reward", lambda: np.asarray(reward))
+        if value.dtype.kind not in "biuf" or value.size != 1:
+            self._refuse(f"reward: expected a number, got {_shown(reward)}")
+        number = float(value.item())
+        if not math.isfinite(number):
+            self._refuse(f"reward: expected a finite number, got {number}")
+        return number
+
+    def _call(self, what: str, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except Exception as error:  # whatever somebody else's code raises is no failure of ours
+            raise EnvironmentFault(f"{self.name}: its {what} raised {told(error)}{self._at}") from error
+
+    def _refuse(self, fault: str) -> NoReturn:
+        raise EnvironmentFault(f"{self.name}: {fault}{self._at}.")
+
+    @property
+    def _at(self) -> str:
+        return f" at step {self._steps}" if self._steps else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        try:
+            self.close()
+        except EnvironmentFault:
+            if error is None:  # what came first is the cause
+                raise
+
+
+def misfit(action: Any, space: Any) -> str | None:
+    """What the action is, if it is none of the space. A number beyond a Box's bounds is one, as rounding leaves it."""
+    from gymnasium.spaces import Box, Discrete
+
+    if isinstance(space, Discrete):
+        is_whole = np.ndim(action) == 0 and np.asarray(action).dtype.kind in "iu"
+        takes = is_whole and space.start <= action < space.start + space.n
+    elif isinstance(space, Box):
+        array = np.asarray(action)
+        takes = array.shape == space.shape and np.can_cast(array.dtype, space.dtype, "same_kind")
+    else:
+        takes = space.contains(action)
+    return None if takes else _shown(action)
+
+
+def told(error: BaseException) -> str:
+    """Somebody else's exception, on one line that a sentence has room for."""
+    try:
+        return _clipped(sentence(error))
+    except Exception:  # of its own __str__
+        return type(error).__name__
+
+
+def _shown(value: Any) -> str:
+    """What a value is, and what it says of itself."""
+    if isinstance(value, np.ndarray) and value.size > 1:
+        return f"{value.dtype}{list(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    try:
+        return _clipped(value.item() if isinstance(value, np.generic) else repr(value))
+    except Exception:  # of its own __repr__
+        return f"a {type(value).__name__}"
+
+
+def _clipped(text: Any) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
