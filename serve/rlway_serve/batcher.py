@@ -8,7 +8,8 @@ Refuses: QueueFull once `capacity` rows wait (as many again in calls of more tha
 
 Batching is natural: whatever has arrived by the time the runtime is free is one batch, and nothing waits on a timer.
 When more waits than fits into one batch, connections take turns, so that nobody gains by asking much at once.
-A short run happens on the event loop; a long one on a thread, while the next batch gathers.
+A short run happens on the event loop; a long one on a thread, while the next batch gathers. Which it is going to be is
+told by its rows and by what was measured at load.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayError
 from rlway_client.manifest import Manifest
@@ -30,6 +31,7 @@ from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, problem_response
 from rlway_serve.runner import BatchRunner
 from rlway_serve.runtime import Runtime
+from rlway_serve.scheduling.run_thread import RunThread
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +60,9 @@ class Batcher:
         self._name = manifest.policy
         self._runtime = runtime
         self._decode = decoder.decode_plain
-        self._plain_bytes = decoder.plain_bytes if runtime.inline else -1
-        self._plain_octets = decoder.plain_octets if runtime.inline else -1
+        self._inline_rows = runtime.inline_rows
+        self._plain_bytes = decoder.plain_bytes if self._inline_rows else -1
+        self._plain_octets = decoder.plain_octets if self._inline_rows else -1
         self._runner = BatchRunner(manifest, runtime, decoder, drift)
         self._remembers = bool(manifest.state)
         self._metrics = metrics
@@ -74,7 +77,7 @@ class Batcher:
         self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
         self._kinds = 0  # of what waits, and perhaps of what waited: a union of those above
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
-        self._thread = None if runtime.inline else ThreadPoolExecutor(1, thread_name_prefix=f"rlway-{self._name}")
+        self._thread = RunThread(f"rlway-{self._name}")
         self._late = problem_response(LATE)
         self._lingered = False  # for one turn of the loop
         self._closed = False
@@ -155,8 +158,7 @@ class Batcher:
         """Refuses what comes from now on, and waits for the batch that runs."""
         self._closed = True
         self._capacity = self._ample_rows = 0
-        if self._thread:
-            self._thread.shutdown(wait=True)
+        self._thread.close()
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -197,11 +199,10 @@ class Batcher:
             return
         run: Run = self._runner.run_plain if plain else self._runner.run  # type: ignore[assignment]  # as `_take` says
         began_s = time.perf_counter()
-        if self._thread is None:
+        if (len(batch) if plain else sum(call.rows for call in batch)) <= self._inline_rows:
             self._answer(batch, plain, run(batch), began_s)
         else:
-            running = asyncio.get_running_loop().run_in_executor(self._thread, run, batch)
-            running.add_done_callback(lambda done: self._answer(batch, plain, done.result(), began_s))
+            self._thread.start(partial(run, batch), lambda responses: self._answer(batch, plain, responses, began_s))
 
     def _gather(self) -> tuple[list[AnyCall], bool]:
         """The next batch, and whether it is plain; none, where connections' own calls were one and are answered."""
@@ -219,6 +220,8 @@ class Batcher:
     def _run_own(self) -> bool:
         """Runs and answers a batch of connections' own calls, if all are plain, in time and finite. Whether it did."""
         calls, later = self._own[: self._max_batch], self._own[self._max_batch :]
+        if len(calls) > self._inline_rows:
+            return False
         if later:  # as everybody waits with one, turns are taken in order of arrival
             calls = [call for call in calls if not self._drop_abandoned(call)]
             self._own = calls + later

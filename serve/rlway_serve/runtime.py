@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Protocol
@@ -24,7 +25,9 @@ from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec
 
-INLINE_BELOW_S = 200e-6  # a run shorter than this costs the event loop less than the hop to a thread and back
+# A shorter run costs the event loop less than to hand it to a thread: with as many rows, reading the requests and
+# writing the answers takes longer than that.
+INLINE_BELOW_S = 500e-6
 MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch, and that one
 MEASURED_RUNS = 20
 MEASURING_S = 0.1  # per batch size; a slow model is run fewer times
@@ -67,16 +70,26 @@ class Runtime:
             raise BundleInvalid(f"{where}: does not take what its manifest says: {reason}.") from error
 
     @property
-    def inline(self) -> bool:
-        """Whether a run is short enough for the event loop."""
-        return self._session.on_cpu and max(self.latency_s.values()) < INLINE_BELOW_S
+    def inline_rows(self) -> int:
+        """The most rows whose run is short enough for the event loop; 0 where even one row takes too long."""
+        if not self._session.on_cpu:
+            return 0
+        largest = max(self.latency_s)
+        if self.expected_s(largest) < INLINE_BELOW_S:
+            return int(largest * INLINE_BELOW_S / self.expected_s(largest))
+        return next((rows for rows in range(largest, 0, -1) if self.expected_s(rows) < INLINE_BELOW_S), 0)
 
     def expected_s(self, rows: int) -> float:
-        """How long a run of so many rows takes, by what was measured at load."""
-        largest = max(self.latency_s)
-        if rows > largest:
-            return self.latency_s[largest] * rows / largest
-        return self.latency_s[min(size for size in self.latency_s if size >= rows)]
+        """How long a run of so many rows takes: between the sizes that were measured at load, in proportion."""
+        sizes = [*self.latency_s]
+        if rows > sizes[-1]:
+            return self.latency_s[sizes[-1]] * rows / sizes[-1]
+        i = bisect_left(sizes, rows)
+        above = self.latency_s[sizes[i]]
+        if self._buckets or i == 0:
+            return above
+        below = self.latency_s[sizes[i - 1]]
+        return below + (above - below) * (rows - sizes[i - 1]) / (sizes[i] - sizes[i - 1])
 
     def zero_noise(self, rows: int) -> FloatArray:  # -> [rows, n]
         """Noise for greedy actions: a view of one shared array."""

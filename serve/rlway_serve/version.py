@@ -73,7 +73,8 @@ class LoadedVersion:
         return {
             "manifest": msgspec.to_builtins(self.manifest),
             "runtime": self.runtime.name,
-            "inline": self.runtime.inline,
+            "inline": self.runtime.inline_rows > 0,
+            "inline_rows": self.runtime.inline_rows,
             "latency_us": {str(rows): round(s * 1e6, 1) for rows, s in self.runtime.latency_s.items()},
         }
 

@@ -29,7 +29,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     linear_policy(models)
     gaussian_policy(models)
     gaussian_policy(models, "brittle", brittle=True)
-    q_network_policy(models, "slow", (2048, 2048))
+    q_network_policy(models, "slow", (2048, 2048, 2048))
     with running_server(models, models.with_name("log"), "--queue-capacity", "50000", "--max-rows", "50000") as server:
         yield server
 

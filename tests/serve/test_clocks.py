@@ -145,7 +145,7 @@ def test_a_process_that_stood_still_reads_before_it_judges(tmp_path: Path, log: 
 def test_a_deadline_that_passed_while_the_process_stood_still_is_504(tmp_path: Path, log: Path) -> None:
     """A request that waits for its turn does not run when it is too late."""
     linear_policy(tmp_path / "models")
-    q_network_policy(tmp_path / "models", "slow", (2048, 2048))
+    q_network_policy(tmp_path / "models", "slow", (2048, 2048, 2048))
     options = ["--queue-capacity", "50000", "--max-rows", "50000"]
     with running_server(tmp_path / "models", log, *options) as server, server.connect() as wire:
         wire.send(act_request(SLOW_ROWS, path=SLOW, media_type=OCTETS))

@@ -104,7 +104,7 @@ def test_memory_bound_to_a_device_is_reused_and_answers_alike(bundle: Bundle) ->
                 strict=True,
             ):
                 np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-7)
-    assert not bound.inline
+    assert bound.inline_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,17 @@ def test_buckets_are_powers_of_two_up_to_the_largest_batch(
 
 
 def test_the_expected_time_follows_the_size(bundle: Bundle) -> None:
-    """Measured sizes as they are, others as the next measured one, larger ones in proportion."""
+    """Measured sizes as they are, those between in proportion, and so are larger ones."""
     runtime = open_runtime(bundle, settings(bundle.path))
-    runtime.latency_s = {1: 1.0, 8: 2.0, 64: 10.0}
-    assert [runtime.expected_s(n) for n in (1, 2, 8, 9, 64, 128)] == [1.0, 2.0, 2.0, 10.0, 10.0, 20.0]
+    runtime.latency_s = {1: 1.0, 8: 8.0, 64: 64.0, 128: 64.0}
+    assert [runtime.expected_s(n) for n in (1, 2, 8, 36, 64, 96, 256)] == [1.0, 2.0, 8.0, 36.0, 64.0, 64.0, 128.0]
+
+
+def test_a_padded_run_takes_as_long_as_its_bucket(bundle: Bundle) -> None:
+    """Whatever it is filled with."""
+    runtime = open_runtime(bundle, settings(bundle.path, buckets=True, max_batch=64))
+    runtime.latency_s = {1: 1.0, 8: 8.0, 64: 64.0}
+    assert [runtime.expected_s(n) for n in (1, 2, 8, 9, 64, 128)] == [1.0, 8.0, 8.0, 64.0, 64.0, 128.0]
 
 
 def bits_among(runtime: Runtime, bundle: Bundle) -> set[bytes]:
@@ -201,8 +208,27 @@ def test_a_device_that_onnxruntime_does_not_find_is_not_pretended(bundle: Bundle
         BoundSession(bundle.path / "model.onnx", bundle.manifest, "cuda", max_rows=8)
 
 
-def test_large_models_leave_the_event_loop(models: Path) -> None:
-    """What was measured decides: a small network runs inline, a large one on a thread."""
-    small, large = q_network_policy(models, "small"), q_network_policy(models, "large", (1024, 1024))
-    assert open_runtime(small, settings(models)).inline
-    assert not open_runtime(large, settings(models)).inline
+def test_long_runs_leave_the_event_loop(models: Path) -> None:
+    """What was measured decides, by the rows that are about to run."""
+    small, large = q_network_policy(models, "small"), q_network_policy(models, "large", (2048, 2048, 2048))
+    assert open_runtime(small, settings(models)).inline_rows > 100
+    assert open_runtime(large, settings(models)).inline_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("curve_us", "rows"),
+    [
+        ({1: 20, 8: 50, 64: 150, 256: 480, 512: 900}, 268),  # a bit more than a size that was measured
+        ({1: 20, 8: 50, 64: 700}, 46),
+        ({1: 600, 8: 700}, 0),
+        ({1: 10, 8: 45}, 88),  # beyond all sizes, in proportion
+    ],
+    ids=str,
+)
+def test_the_rows_that_stay_are_read_off_the_curve(bundle: Bundle, curve_us: dict[int, int], rows: int) -> None:
+    """Every larger batch is expected to take too long, and this one not."""
+    runtime = open_runtime(bundle, settings(bundle.path))
+    runtime.latency_s = {size: us * 1e-6 for size, us in curve_us.items()}
+    assert runtime.inline_rows == rows
+    assert runtime.expected_s(rows + 1) >= 500e-6 - 1e-9 or rows > max(curve_us)
+    assert rows == 0 or runtime.expected_s(rows) < 500e-6
