@@ -10,6 +10,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from rlway_client.common.returns import show_together
 from rlway_client.manifest import Manifest, Measured
 from rlway_client.specs import TensorSpec
 
@@ -88,8 +89,9 @@ def _origin(manifest: Manifest, folder: Path) -> str:
 def _quality(training: dict[str, Any]) -> str:
     final, evaluated = training["final_return"], training["evaluated_return"]
     if final is not None:
-        return f"{final:.1f} (uniformly random actions: {training['random_return']:.1f})"
-    return "not measured" if evaluated is None else f"{evaluated:.1f} in the evaluation during training"
+        earned, at_random = show_together([final, training["random_return"]])
+        return f"{earned} (uniformly random actions: {at_random})"
+    return "not measured" if evaluated is None else f"{show_together([evaluated])[0]} in the evaluation during training"
 
 
 def _rows(manifest: Manifest) -> str:
@@ -135,13 +137,14 @@ def _measured(manifest: Manifest, folder: Path) -> str:
     played = first.episodes > 0
     lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]
     lines.append("|---|---|---|---|---|" + "---|" * played)
+    returns = iter(show_together([m.mean_return for m in manifest.measured if m.mean_return is not None]))
     for found in manifest.measured:
         is_saved_model = found is first
         size = sum(path.stat().st_size for path in _files(folder, found.file, is_saved_model))
         name = "SavedModel" if is_saved_model else f"`{found.file}`"
         times = f"{_digits(found.action_us)} | {_digits(found.times_faster(first))}"
         line = f"| {name} | {size:,} | {times} | {_batch_changes(found)} |"
-        lines.append(line if found.mean_return is None else f"{line} {found.mean_return:.1f} |")
+        lines.append(line if found.mean_return is None else f"{line} {next(returns)} |")
     machine = f"the machine that exported it ({platform.machine()}, one thread)"
     lines += [
         "",

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from rlway_client.common.returns import show_together
 from rlway_client.errors import UsageError
 from rlway_train.comparison import Group, read_groups
 
@@ -47,7 +48,7 @@ def compare(
     for group in groups:
         facts = _facts(group)
         finals = [facts[name] for name in ("final_mean", "final_median", "final_std", "final_lowest")]
-        row = ["–" if value is None else f"{value:.1f}" for value in (*finals, facts["best_evaluation"])]
+        row = _shown([*finals, facts["best_evaluation"]])
         table.add_row(group.label, ", ".join(map(str, facts["seeds"])), *row)
     Console().print(table)
     print(f"learning curves: {picture}")
@@ -64,5 +65,11 @@ def _facts(group: Group) -> dict[str, Any]:
         "final_median": median(finals) if finals else None,
         "final_std": stdev(finals) if len(finals) > 1 else None,
         "final_lowest": min(finals) if finals else None,
-        "best_evaluation": max(float(curve.returns.max()) for curve in group.curves),
+        "best_evaluation": max(curve.best for curve in group.curves),
     }
+
+
+def _shown(values: list[float | None]) -> list[str]:
+    """With enough digits to tell them apart; a dash where there is none."""
+    texts = iter(show_together([value for value in values if value is not None]))
+    return ["–" if value is None else next(texts) for value in values]

@@ -19,6 +19,7 @@ from rlway_client.errors import RunInvalid
 from rlway_client.run import Run, read_run
 from rlway_client.specs import AnyArray
 from rlway_train.checkpoint import Checkpoints
+from rlway_train.settings import ALGORITHMS
 
 POINTS = 200  # where the curves of different seeds, evaluated at different steps, are read off
 
@@ -32,6 +33,12 @@ class Curve(NamedTuple):
     steps: AnyArray  # [E]
     returns: AnyArray  # [E], means
     run: Run | None  # None while it is unfinished
+
+    @property
+    def best(self) -> float:
+        """The highest mean return of what has learned something, or else of what has not."""
+        learned = self.returns[self.steps > 0]
+        return float((learned if len(learned) else self.returns).max())
 
 
 class Band(NamedTuple):
@@ -78,11 +85,17 @@ def _describe(folder: Path) -> tuple[dict[str, Any], int, Run | None]:
     """What the run is but for its seed, the seed, and the finished run."""
     if (folder / "run.json").is_file():
         run = read_run(folder)
-        return {"algorithm": run.algorithm, "env": run.env, **run.hyperparameters}, run.seed, run
+        return _facts(run.algorithm, run.env, run.hyperparameters), run.seed, run
     saved = Checkpoints(folder).read()
     if saved is None:
         raise RunInvalid(f"{folder}: has neither run.json nor a checkpoint, so there is nothing to compare yet.")
-    return {"algorithm": saved.algorithm, "env": saved.env, **saved.settings}, saved.seed, None
+    return _facts(saved.algorithm, saved.env, saved.settings), saved.seed, None
+
+
+def _facts(algorithm: str, env: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """With what its program did not know yet as the usual value of now, which is how it trained."""
+    usual = msgspec.to_builtins(ALGORITHMS[algorithm]()) if algorithm in ALGORITHMS else {}
+    return {"algorithm": algorithm, "env": env, **usual, **settings}
 
 
 def _labels(facts: list[dict[str, Any]]) -> list[str]:

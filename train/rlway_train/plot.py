@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
+from rlway_client.common.returns import show_together
 from rlway_train.comparison import Group
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
@@ -38,16 +39,20 @@ def plot_learning_curve(
     low = [row["mean_return"] - row["std_return"] for row in rows]
     high = [row["mean_return"] + row["std_return"] for row in rows]
     best = next(row for row in rows if row["iteration"] == best_iteration)
+    side_by_side = [best["mean_return"], random_return, *([] if threshold is None else [threshold])]
+    best_shown, random_shown, *threshold_shown = show_together(side_by_side)
 
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
     axes.fill_between(steps, low, high, color=BLUE, alpha=0.15, linewidth=0, label="± one standard deviation")
     axes.plot(steps, means, color=BLUE, linewidth=2, label="mean return of the greedy policy")
-    axes.axhline(random_return, color=GREY, linewidth=1.2, linestyle=":", label=f"random actions: {random_return:.0f}")
+    axes.axhline(random_return, color=GREY, linewidth=1.2, linestyle=":", label=f"random actions: {random_shown}")
     if threshold is not None:
-        axes.axhline(threshold, color=GREY, linewidth=1.2, linestyle="--", label=f"counts as solved: {threshold:g}")
+        axes.axhline(
+            threshold, color=GREY, linewidth=1.2, linestyle="--", label=f"counts as solved: {threshold_shown[0]}"
+        )
     axes.plot(
         best["step"], best["mean_return"], "o", color=ORANGE, markersize=9, markeredgecolor="white", zorder=5,
-        label=f"best: {best['mean_return']:.1f} at {best['step']:,.0f} steps",
+        label=f"best: {best_shown} at {best['step']:,.0f} steps",
     )  # fmt: skip
     _finish_returns(figure, axes, title, path, legend_columns=3)
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rlway_client.bundle import Bundle, newest_bundle
+from rlway_client.common.returns import show_together
 from rlway_client.manifest import Manifest, encode_manifest
 from rlway_client.onnx_metadata import read_manifest
 from rlway_client.specs import TensorSpec
@@ -98,6 +99,7 @@ def measured_table(manifest: Manifest) -> Table:
     played = any(found.episodes for found in manifest.measured)
     if played:
         table.add_column("mean return")
+    returns = iter(show_together([m.mean_return for m in manifest.measured if m.mean_return is not None]))
     for found in manifest.measured:
         faster = found.times_faster(manifest.measured[0])
         invariant = "yes" if found.batch_invariant else f"to {found.batch_difference:.0e}"
@@ -106,6 +108,6 @@ def measured_table(manifest: Manifest) -> Table:
             "–" if found.action_us is None else f"{found.action_us:.2f}",
             "–" if faster is None else f"{faster:.1f}",
             "–" if found.batch_difference is None else invariant,
-            *([f"{found.mean_return:.1f}"] if found.mean_return is not None else []),
+            *([next(returns)] if found.mean_return is not None else []),
         )
     return table

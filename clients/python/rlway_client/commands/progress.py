@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rlway_client.common.returns import show_returns
 from rlway_client.episodes import Played
 
 TimeLimit = Annotated[
@@ -33,8 +34,4 @@ def print_played(played: Played, where: str, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(played).decode())
     else:
-        low, high = min(played.returns), max(played.returns)
-        print(
-            f"{where}: mean return {played.mean_return:.1f} over {len(played.returns)} episodes "
-            f"({low:.0f} to {high:.0f}), {played.actions_per_s:,.0f} actions/s"
-        )
+        print(f"{where}: mean return {show_returns(played.returns)}, {played.actions_per_s:,.0f} actions/s")

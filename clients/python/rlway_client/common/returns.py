@@ -1,0 +1,60 @@
+"""Returns as people read them: with as many digits as it takes to tell them apart, and never as minus zero.
+
+In:      the returns of some episodes, a mean and its spread, or numbers that stand side by side.
+Out:     text.
+
+How large a return is says nothing of how many of its digits matter: 0.8 may be one step short of 0.84.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+ALIKE = 1e-9  # of the larger number: what sums of the same rewards in another order differ by
+MOST_PLACES = 12
+TINY, HUGE = 1e-6, 1e15  # beyond which a number takes an exponent
+
+
+def show_returns(returns: Sequence[float]) -> str:
+    """`125.2 over 10 episodes (9 to 500)`."""
+    low, high, n = min(returns), max(returns), len(returns)
+    mean = show_mean(math.fsum(returns) / n, high - low)
+    ends = [
+        _shortened(_text(end, _places(high - low, 2))) if high - low > ALIKE * abs(end) else mean for end in (low, high)
+    ]
+    return f"{mean} over {n} episode{'s' * (n != 1)} ({ends[0]} to {ends[1]})"
+
+
+def show_mean(mean: float, spread: float) -> str:
+    """The mean of numbers that spread so far, with three digits of that."""
+    if not spread > ALIKE * abs(mean):
+        return _shortened(_text(mean, _places(mean, 6)))
+    return _text(mean, max(int(spread < 1e4), _places(spread, 3)))
+
+
+def show_together(values: Sequence[float]) -> list[str]:
+    """Each with three digits, or more where it would read like another one that it is not."""
+    ordered = sorted(value for value in values if math.isfinite(value))
+    gaps = [high - low for low, high in pairwise(ordered) if high - low > ALIKE * max(abs(low), abs(high))]
+    apart = _places(min(gaps), 2) if gaps else 0
+    return [_shortened(_text(value, max(int(abs(value) < 1e4), _places(value, 3), apart))) for value in values]
+
+
+def _places(size: float, digits: int) -> int:
+    """How many decimal places show so many digits of a number of this size."""
+    if size == 0 or not math.isfinite(size):
+        return 0
+    return min(MOST_PLACES, max(0, digits - 1 - math.floor(math.log10(abs(size)))))
+
+
+def _text(value: float, places: int) -> str:
+    if value != 0 and math.isfinite(value) and not TINY <= abs(value) < HUGE:
+        return f"{value:.3g}"
+    return f"{value:z.{places}f}"
+
+
+def _shortened(text: str) -> str:
+    """Without the zeros that say nothing."""
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
