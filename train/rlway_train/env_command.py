@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from rlway_client.commands.help_page import HelpPage, new_group
 from rlway_client.specs import TensorSpec
 
-env = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
+env = new_group(no_args_is_help=True)
 
 
 @env.callback()
@@ -23,7 +24,7 @@ def _env() -> None:
     """Looks at environments."""
 
 
-@env.command()
+@env.command(cls=HelpPage)
 def check(
     name: Annotated[
         str,

@@ -12,17 +12,17 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, e
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from rlway_client.commands.help_page import GroupHelpPage, HelpPage, new_group
 from rlway_client.errors import RlwayError, UsageError
 
 GROUP = "rlway.commands"
 PACKAGE_OF = {"train": "rlway-train", "env": "rlway-train", "export": "rlway-export", "serve": "rlway-serve"}
 
 
-class Commands(TyperGroup):
+class Commands(GroupHelpPage):
     """Loads a subcommand only when it is asked for, so that `rlway act` never waits for the server's imports."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
@@ -44,8 +44,8 @@ class Commands(TyperGroup):
         if isinstance(loaded, typer.Typer):
             command = get_command(loaded)
         else:
-            app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-            app.command(name=cmd_name)(loaded)
+            app = typer.Typer(add_completion=False, rich_markup_mode=None)
+            app.command(name=cmd_name, cls=HelpPage)(loaded)
             command = get_command(app)
         command.name = cmd_name
         return command
@@ -63,13 +63,7 @@ def _installed() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
-app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+app = new_group(Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()
