@@ -104,11 +104,12 @@ def running(
     environment: dict[str, str] | None = None,
     log: Path | None = None,
     folder: Path | None = None,
+    cores: str = SERVER_CORE,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on its core, ended with its children on leaving; what it prints goes to the log, or nowhere."""
+    """A server on its cores, ended with its children on leaving; what it prints goes to the log, or nowhere."""
     with (log or Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
-            [*pinned(SERVER_CORE), *command],
+            [*pinned(cores), *command],
             env=os.environ | (environment or {}),
             stdout=output,
             stderr=output if log else None,

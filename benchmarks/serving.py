@@ -1,10 +1,11 @@
 """The policy server beside its peers, in one run on one machine: requests per second, and what a server costs.
 
-In:      a 4→100→2 Q-network; wrk and nginx, where they are installed (Debian's packages of those names).
-Out:     a table of medians, and ratios taken round by round, since shared machines drift.
+In:      the network of the default DQN, 4→128→128→2, and those of sizes.py; wrk and nginx (Debian packages).
+Out:     tables of medians, and ratios taken round by round, since shared machines drift.
 
 Peers: nginx returning a constant, which bounds what any HTTP server can do, and the same ONNX file behind a plain
-FastAPI route. The server has one core and wrk another.
+FastAPI route. The server has one core and wrk another. With networks of several sizes the server has one core, and then
+two, of which wrk shares the second.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import psutil
 
 from benchmarks.rig import (
     HERE,
+    LOAD_CORE,
+    SERVER_CORE,
     Load,
     median_ratio,
     medians,
@@ -36,9 +39,12 @@ from benchmarks.rig import (
     wait_until_answering,
     write_request,
 )
+from benchmarks.sizes import Sizes, make_policies, summarize
 from rlway_client.bundle import Bundle
 from tests.bundles import q_network_policy
 from tests.ports import free_port
+
+DEFAULT = (128, 128)  # of `rlway train dqn`
 
 
 def main() -> None:
@@ -47,10 +53,59 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 128])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--sizes-only", action="store_true", help="leave out the peers")
     options = parser.parse_args()
     require("wrk")
+    if not options.sizes_only:
+        measure_peers(options)
+    for cores in (SERVER_CORE, f"{SERVER_CORE},{LOAD_CORE}"):
+        measure_sizes(options, cores)
+
+
+def measure_sizes(options: argparse.Namespace, cores: str) -> None:
+    """Networks of several sizes on a server with these cores."""
     with tempfile.TemporaryDirectory(prefix="rlway-bench-") as folder, ExitStack() as stack:
-        bundle = q_network_policy(Path(folder) / "models", "cartpole")
+        models = Path(folder) / "models"
+        policies = make_policies(models)
+        port = free_port()
+        stack.enter_context(running(rlway_command(models, port), cores=cores))
+        wait_until_answering(port, "/v1/policies/100/act")
+        sizes = Sizes(port, Path(folder), policies, options.seconds)
+        rows = []
+        for connections in options.connections:
+            rounds = [sizes.measure(connections) for _ in range(options.rounds)]
+            columns = [
+                summarize(rounds, value)
+                for value in (lambda size: size.load.rps, lambda size: size.load.p50_ms, lambda size: size.ratio)
+            ]
+            health = summarize(rounds, lambda size: size.health_p99_ms)["cnn"]
+            for name in rounds[0]:
+                rps, p50_ms, ratio = (column[name] for column in columns)
+                rows.append((name, connections, rps, p50_ms, ratio, health if name == "cnn" else None))
+    if options.json:
+        keys = ("network", "connections", "rps", "p50_ms", "ratio", "health_p99_ms")
+        print(json.dumps({"cores": cores, "sizes": [dict(zip(keys, row, strict=True)) for row in rows]}))
+        return
+    print_table(
+        (
+            f"network, server on cores {cores}",
+            "connections",
+            "requests/s",
+            "p50 ms",
+            "against its bound",
+            "/healthz p99 ms",
+        ),
+        [
+            (name, c, f"{rps:,.0f}", f"{p50_ms:.2f}", f"{ratio:.2f}×", "" if health is None else f"{health:.1f}")
+            for name, c, rps, p50_ms, ratio, health in rows
+        ],
+    )
+
+
+def measure_peers(options: argparse.Namespace) -> None:
+    """The default network beside the peers."""
+    with tempfile.TemporaryDirectory(prefix="rlway-bench-") as folder, ExitStack() as stack:
+        bundle = q_network_policy(Path(folder) / "models", "cartpole", DEFAULT)
         costs = measure_costs(bundle)
         ports = {"rlway": free_port(), "fastapi": free_port(), "nginx": free_port()}
         stack.enter_context(running(rlway_command(bundle.path.parents[1], ports["rlway"])))
