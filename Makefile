@@ -8,7 +8,7 @@ INSTALL := install --quiet --no-deps --no-build-isolation
 CODE := clients serve train export tests benchmarks demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
 	$(addprefix benchmarks/,rig.py serving.py wires.py overflow.py overload.py swapping.py peers.py soak.py traffic.py \
-	gpu.py plain_fastapi.py) demo.py
+	gpu.py plain_fastapi.py networks.py sizes.py) demo.py
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
 	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py export.py)
 

@@ -245,7 +245,14 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
         status, answer = act(server, name, lane, **pin, explore={"sigma": 1.0}, seed=1)
         assert (status, answer["version"], len(answer["action"])) == (200, 4, 2)
     escaped = b'{"observation": [1, 0, 0, 0], "\\u0076ersion": 4}'
-    assert server.ask(act_request(escaped, path=f"/v1/policies/{name}/act", lane=lane)).json["version"] == 4
+    marked = '{"observation": [1, 0, 0, 0], "label": "canary"}'.encode("utf-8-sig")
+    for body in (escaped, marked):
+        assert server.ask(act_request(body, path=f"/v1/policies/{name}/act", lane=lane)).json["version"] == 4
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        wide = act_request(marked.decode("utf-8-sig").encode(encoding), path=f"/v1/policies/{name}/act", lane=lane)
+        assert server.ask(wide).status == 400
+    half = b'{"observation": [1, 0, 0, 0], "label": "\\ud800"}'
+    assert server.ask(act_request(half, path=f"/v1/policies/{name}/act", lane=lane)).status == 404
     assert act(server, name, lane, label="stable")[1]["version"] == 3
     for pin in ({"label": "beta"}, {"version": 9}, {"version": -1}, {"label": ""}):
         status, problem = act(server, name, lane, **pin)
