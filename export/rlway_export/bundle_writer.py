@@ -27,6 +27,7 @@ from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, Measured, Parity, e
 from rlway_client.parity import summarize
 from rlway_export import drafts, parity
 from rlway_export.card import model_card
+from rlway_export.checks.lookups import find_look_ups
 from rlway_export.draft import Draft
 from rlway_export.measurement import Runnable, measure
 from rlway_export.observations import Observations
@@ -106,10 +107,13 @@ def _fill(
     on_step(f"baking {source.title} into the SavedModel")
     policy = source.materialize(folder)
     observations = Observations.find(policy.interface, given, source.recorded, lambda: source.visit(policy))
-    notes = [*policy.notes, *observations.notes]
+    look_ups = find_look_ups(policy, observations)
+    observations = look_ups.fit(observations, given)
+    notes = [*policy.notes, *observations.notes, *look_ups.notes]
     for note in notes:
         on_step(f"note: {note}")
     manifest = _describe(source.facts, policy, observations, notes, name, version)
+    manifest = msgspec.structs.replace(manifest, observation=look_ups.specs)
     evaluation = Evaluation(manifest, episodes) if episodes else None
     evidence = parity.gather(policy, observations.arrays)
     draft = Draft(folder, policy, manifest, evidence)

@@ -6,6 +6,7 @@ Out:     the text of `policy.h`.
 
 from __future__ import annotations
 
+from rlway_client.contract.table import looked_up
 from rlway_client.manifest import Manifest
 from rlway_export.c_face import RESET, Face, Parameter
 
@@ -86,7 +87,8 @@ def _describe(parameter: Parameter) -> str:
     else:
         bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
     shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
-    return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}"
+    table = f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
+    return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{table}"
 
 
 def _state_meaning(face: Face) -> list[str]:

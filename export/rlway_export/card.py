@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.common.returns import show_together
+from rlway_client.contract.table import looked_up
 from rlway_client.manifest import Manifest, Measured
 from rlway_client.specs import TensorSpec
 
@@ -97,7 +98,12 @@ def _quality(training: dict[str, Any]) -> str:
 def _rows(manifest: Manifest) -> str:
     specs: list[tuple[str, TensorSpec]] = [("input", spec) for spec in manifest.interface.inputs]
     specs += [("output", spec) for spec in manifest.interface.results]
-    return "\n".join(f"| {kind} `{spec.name}` | {spec.label} |" for kind, spec in specs)
+    return "\n".join(f"| {kind} `{spec.name}` | {spec.label}{_table(spec)} |" for kind, spec in specs)
+
+
+def _table(spec: TensorSpec) -> str:
+    """What a policy that looks its observation up in a table can look up."""
+    return f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
 
 
 def _noise_meaning(manifest: Manifest) -> str:

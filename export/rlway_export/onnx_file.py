@@ -14,6 +14,7 @@ import numpy as np
 
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import METADATA_KEY, Manifest, encode_manifest
+from rlway_export.formats.onnx.one_hot import convert_one_hot
 from rlway_export.onnx_graph import free_batch
 from rlway_export.saved_policy import SavedPolicy
 
@@ -26,7 +27,7 @@ LARGER = (
 def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[str]]:
     """The model, with inputs and outputs named as the manifest does, and what a user should know of it."""
     converted = _convert(policy)
-    simple = free_batch(converted)
+    simple = free_batch(converted, {spec.name: spec.lookup_bounds() for spec in manifest.observation})
     model, notes = (converted, [LARGER]) if simple is None else (simple, [])
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
@@ -92,4 +93,4 @@ def _select(context: Any, node: Any, *_: Any, **__: Any) -> None:
     node.attr.pop("handles_nan", None)
 
 
-HANDLERS = {"BroadcastArgs": _broadcast_args, "Select": _select, "SelectV2": _select}
+HANDLERS = {"BroadcastArgs": _broadcast_args, "OneHot": convert_one_hot, "Select": _select, "SelectV2": _select}

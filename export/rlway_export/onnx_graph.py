@@ -23,10 +23,11 @@ from rlway_client.specs import AnyArray
 BATCH = 1013  # a prime, so that its multiples give it away, too
 PROBED = (1, 3, 256)  # batches; in many rows, for a graph may tell nothing but its action
 RESHAPING = ("Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+Tables = dict[str, tuple[AnyArray, AnyArray]]  # between which values an input can be looked up, by its name
 ROW_BY_ROW = ("Add", "And", "Div", "Equal", "Expand", "Greater", "Less", "Max", "Min", "Mul", "Or", "Sub", "Where")
 
 
-def free_batch(model: Any) -> Any | None:
+def free_batch(model: Any, tables: Tables) -> Any | None:
     """The smallest equal model, where one is found."""
     try:
         simple = _optimized(_with_batch(model, BATCH))
@@ -35,7 +36,7 @@ def free_batch(model: Any) -> Any | None:
             return None
         simple = _optimized(_with_batch(simple, None, like=model))
         _prune(simple)
-        return simple if _answer_alike(model, simple) else None
+        return simple if _answer_alike(model, simple, tables) else None
     except Exception:  # onnxruntime has a dozen unrelated kinds for a graph that it does not take
         return None
 
@@ -189,7 +190,7 @@ def _prune(model: Any) -> None:
     del graph.value_info[:]
 
 
-def _answer_alike(model: Any, simple: Any) -> bool:
+def _answer_alike(model: Any, simple: Any, tables: Tables) -> bool:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -200,14 +201,14 @@ def _answer_alike(model: Any, simple: Any) -> bool:
     ]
     generator = np.random.default_rng(0)
     for batch in PROBED:
-        feed = _feed(model, batch, generator)
+        feed = _feed(model, batch, generator, tables)
         for known, found in zip(*(session.run(None, feed) for session in both), strict=True):
             if known.shape != found.shape or not np.allclose(known, found, 1e-4, 1e-5, equal_nan=True):
                 return False
     return True
 
 
-def _feed(model: Any, batch: int, generator: np.random.Generator) -> Arrays:
+def _feed(model: Any, batch: int, generator: np.random.Generator, tables: Tables) -> Arrays:
     import onnx
 
     feed = {}
@@ -215,5 +216,8 @@ def _feed(model: Any, batch: int, generator: np.random.Generator) -> Arrays:
         kind = value.type.tensor_type
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         shape = (batch, *(dim.dim_value for dim in kind.shape.dim[1:]))
-        feed[value.name] = (generator.random(shape) * 2).astype(dtype)
+        low, high = tables.get(value.name, (-np.inf, np.inf))
+        ends = np.isfinite(high - low)
+        start, width = np.where(ends, low, 0), np.where(ends, high - low + 1, 2)
+        feed[value.name] = np.clip(start + generator.random(shape) * width, low, high).astype(dtype)
     return feed

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rlway_client.contract.table import looked_up
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
 from rlway_export.c_header import comment
@@ -79,6 +80,7 @@ def _header(manifest: Manifest, name: str, size: int, methods: list[str]) -> str
         *(f"    resolver.{method}();" for method in methods),
         "",
         "After AllocateTensors(), MicroInterpreter::arena_used_bytes() tells how large an arena it takes.",
+        *_tables(manifest),
     ]
     text = "\n".join(f" * {line}".rstrip() for line in map(comment, about))
     guard = f"RLWAY_{name.upper()}_H"
@@ -86,6 +88,19 @@ def _header(manifest: Manifest, name: str, size: int, methods: list[str]) -> str
         f"/*\n{text}\n */\n#ifndef {guard}\n#define {guard}\n\n#include <cstddef>\n\n"
         f"extern const unsigned char {name}[];\nconstexpr std::size_t {name}_size = {size};\n\n#endif\n"
     )
+
+
+def _tables(manifest: Manifest) -> list[str]:
+    """What must not be given: not every kernel of TFLite Micro looks where it reads."""
+    found = [spec for spec in manifest.observation if spec.is_lookup]
+    if not found:
+        return []
+    return [
+        "",
+        "Values that are looked up in a table; others must never be given, for they may be read from outside of it:",
+        "",
+        *(f"    {spec.name}: {looked_up(spec)}" for spec in found),
+    ]
 
 
 def _source(name: str, content: bytes) -> str:

@@ -44,8 +44,12 @@ PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
 
 
 def agent(name: str) -> Any:
-    """An agent of one of the kinds below, its weights well away from what they are initialised to."""
-    made = KINDS[name]()
+    """An agent of one of the kinds below."""
+    return initialized(KINDS[name]())
+
+
+def initialized(made: Any) -> Any:
+    """The agent, its weights well away from what they are initialised to."""
     made.initialize()
     generator = np.random.default_rng(0)
     for variable in made.policy.variables():

@@ -63,9 +63,10 @@ def nested_rows(specs: list[TensorSpec], rows: int, seed: int) -> list[Any]:
 
 
 def sample_observations(spec: TensorSpec, rows: int, seed: int) -> Any:  # -> [rows, *shape]
-    """Observations within the spec's bounds; unbounded elements are standard normal."""
+    """Observations within the spec's bounds, and within its tables; unbounded elements are standard normal."""
     generator = np.random.default_rng(seed)
-    low, high = spec.bounds()
+    (low, high), (least, most) = spec.bounds(), spec.lookup_bounds()
+    low, high = np.maximum(low, least), np.minimum(high, most)
     bounded = np.isfinite(low) & np.isfinite(high)
     uniform = generator.uniform(np.where(bounded, low, 0), np.where(bounded, high, 1), (rows, *spec.shape))
     values = np.where(bounded, uniform, np.clip(generator.standard_normal((rows, *spec.shape)), low, high))

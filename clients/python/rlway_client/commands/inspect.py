@@ -12,6 +12,7 @@ from rich.table import Table
 
 from rlway_client.bundle import Bundle, newest_bundle
 from rlway_client.common.returns import show_together
+from rlway_client.contract.table import looked_up
 from rlway_client.manifest import Manifest, encode_manifest
 from rlway_client.onnx_metadata import read_manifest
 from rlway_client.specs import TensorSpec
@@ -66,9 +67,10 @@ def _tensors(manifest: Manifest) -> Table:
 
 
 def _bounds(spec: TensorSpec) -> str:
+    table = f"; looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
     if spec.minimum is None and spec.maximum is None:
-        return "unbounded"
-    return f"{_bound(spec.minimum, '-inf')} … {_bound(spec.maximum, 'inf')}"
+        return f"unbounded{table}"
+    return f"{_bound(spec.minimum, '-inf')} … {_bound(spec.maximum, 'inf')}{table}"
 
 
 def _bound(bound: float | list[float | None] | None, unbounded: str) -> str:

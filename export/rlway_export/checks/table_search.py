@@ -1,0 +1,227 @@
+"""Between which bounds each value of an observation can lie, so that every place that depends on it is in its table.
+
+In:      an `IndexGraph`, the specs of the inputs on which its places depend, rows of all inputs to start from.
+Out:     `TableSearch`: the lowest and the highest value of each element, found by trying.
+Refuses: what cannot be found by changing one element at a time (NotFollowed).
+
+An element is moved away from where it is by 1, 2, 4, …, until a place leaves its table, and then by halves: what lies
+next to a known value is never skipped, so that arithmetic that begins anew at 256 does not pass for a limit. Where no
+place depends on two elements, one row tries all elements; else there is a row for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlway_client.parity import Arrays
+from rlway_client.specs import AnyArray, IntArray, TensorSpec
+from rlway_export.checks.index_graph import ANY, IndexGraph, NotFollowed
+
+BoolArray = NDArray[np.bool_]
+
+FURTHEST = 2**31  # no table has as many rows
+MOST_TOGETHER = 512  # elements that share places, which takes a row for each
+CHUNK_BYTES = 2**24  # of rows that are run at once
+TRIED = 512  # rows within the bounds that were found
+FEW = 16  # rows of an observation that is too large for more
+STARTS = (0, 1, *(sign * 2**power for power in range(1, 20) for sign in (1, -1)))
+
+
+class Bounds(NamedTuple):
+    """Of each element, inclusive; infinite where it is free."""
+
+    low: AnyArray  # [E]
+    high: AnyArray
+
+    @classmethod
+    def free(cls, specs: list[TensorSpec]) -> Bounds:
+        """None at all."""
+        return cls(*(np.full(sum(spec.size for spec in specs), bound) for bound in (-np.inf, np.inf)))
+
+    def within(self, others: Bounds) -> Bounds:
+        """The narrower of both."""
+        return Bounds(np.maximum(self.low, others.low), np.minimum(self.high, others.high))
+
+    def around(self, others: Bounds) -> Bounds:
+        """Wide enough for the others as well, as far as these are finite."""
+        return Bounds(
+            np.where(np.isfinite(others.low), np.minimum(self.low, others.low), self.low),
+            np.where(np.isfinite(others.high), np.maximum(self.high, others.high), self.high),
+        )
+
+
+class TableSearch:
+    """Elements are those of all given specs, in row-major order, one spec after the other."""
+
+    def __init__(self, graph: IndexGraph, specs: list[TensorSpec], rows: Arrays) -> None:
+        self._graph = graph
+        self._specs = specs
+        self._ends = np.cumsum([0, *(spec.size for spec in specs)])
+        limits = [_limits(spec) for spec in specs]
+        self._lowest, self._highest = (
+            np.repeat([limit[side] for limit in limits], [spec.size for spec in specs]) for side in (0, 1)
+        )
+        self._sizes, self._fails = graph.tables(rows)
+        places = graph.places(rows)
+        _check_rows(graph, rows, places)
+        inside = self._inside(places)
+        self._good_rows = {name: array[inside[:, self._fails].all(axis=1)] for name, array in rows.items()}
+        self._values = self._joined(rows)
+        best = int(inside.sum(axis=1).argmax())
+        self._base = {name: array[best : best + 1] for name, array in rows.items()}
+        self._moved = self._find_moved(places[best])
+        if (self._moved & (self._sizes == ANY)).any():
+            raise NotFollowed("a place in a table of unknown size")
+        self._apart = int(self._moved.sum(axis=0).max(initial=0)) <= 1
+        if not self._apart and int(self._moved.any(axis=1).sum()) > MOST_TOGETHER:
+            raise NotFollowed("too many values make one place")
+
+    def bounds(self, fails: bool) -> Bounds:
+        """For the look-ups that fail outside of their tables, or for those that do not."""
+        places = self._fails == fails
+        elements = np.flatnonzero((self._moved & places).any(axis=1))
+        bounds = Bounds.free(self._specs)
+        if len(elements):
+
+            def good(values: IntArray) -> BoolArray:
+                return self._good(elements, values, places)
+
+            start = self._start(elements, good)
+            for bound, limits in zip(bounds, (self._lowest, self._highest), strict=True):
+                reached = _reach(good, start, limits[elements])
+                bound[elements] = np.where(reached == limits[elements], bound[elements], reached)
+        return bounds
+
+    def holds(self, bounds: Bounds) -> bool:
+        """Whether no look-up fails for any values within the bounds: for many, drawn, and for their corners."""
+        elements, generator = np.flatnonzero(self._moved.any(axis=1)), np.random.default_rng(0)
+        low, high = (self._whole(bound)[elements] for bound in bounds)
+        values = generator.integers(low, high, (TRIED, len(elements)), endpoint=True)
+        corners = np.where(generator.random(values.shape) < 0.5, low, high)
+        values[::2] = corners[::2]
+        for some in self._chunks(values):
+            rows = np.repeat(np.arange(len(some)), len(elements))
+            places = self._places(len(some), rows, np.tile(elements, len(some)), some.ravel())
+            if not self._inside(places)[:, self._fails].all():
+                return False
+        return True
+
+    def covers(self, bounds: Bounds) -> bool:
+        """Whether the rows that were given, as far as their look-ups succeed, lie within the bounds."""
+        values = self._joined(self._good_rows)
+        return bool(((values >= bounds.low) & (values <= bounds.high)).all())
+
+    def _joined(self, rows: Arrays) -> AnyArray:  # -> [B, E]
+        return np.concatenate(
+            [rows[spec.name].reshape(-1, spec.size) for spec in self._specs], axis=1, dtype=np.float64
+        )
+
+    def _chunks(self, array: AnyArray) -> Iterator[AnyArray]:
+        """As many rows as are run at once."""
+        row_bytes = sum(array.nbytes for array in self._base.values()) + 9 * len(self._sizes)
+        step = max(1, CHUNK_BYTES // row_bytes)
+        return (array[start : start + step] for start in range(0, len(array), step))
+
+    def _inside(self, places: IntArray) -> BoolArray:
+        inside: BoolArray = (places >= 0) & (places < self._sizes)
+        return inside
+
+    def _places(self, count: int, rows: IntArray, elements: IntArray, values: IntArray) -> IntArray:  # -> [count, P]
+        """Those of the base, so many times, with `values[i]` for `elements[i]` in `rows[i]`."""
+        arrays = {name: np.repeat(array, count, axis=0) for name, array in self._base.items()}
+        for spec, start, end in zip(self._specs, self._ends[:-1], self._ends[1:], strict=True):
+            chosen = (elements >= start) & (elements < end)
+            flat = arrays[spec.name].reshape(count, -1)
+            flat[rows[chosen], elements[chosen] - start] = values[chosen].astype(spec.numpy_dtype)
+            arrays[spec.name] = flat.reshape(-1, *spec.shape)
+        return self._graph.places(arrays)
+
+    def _find_moved(self, places: IntArray) -> BoolArray:  # [P] -> [E, P]
+        """Which places depend on which element: a step in either direction moves them, or one as far as can be."""
+        base = self._whole(self._joined(self._base)[0])
+        moved = np.zeros((len(base), len(places)), np.bool_)
+        for probe in (base - 1, base + 1, self._lowest, self._highest):
+            values = np.clip(probe, self._lowest, self._highest)
+            for some in self._chunks(np.arange(len(base))):
+                moved[some] |= self._places(len(some), np.arange(len(some)), some, values[some]) != places
+        return moved
+
+    def _good(self, elements: IntArray, values: IntArray, places: BoolArray) -> BoolArray:
+        """Whether the element can have the value, each by itself, as far as these places are concerned."""
+        if self._apart:
+            inside = self._inside(self._places(1, np.zeros_like(elements), elements, values))
+            return np.asarray(~(self._moved[elements] & places & ~inside).any(axis=1))
+        good = []
+        for some in self._chunks(np.arange(len(elements))):
+            inside = self._inside(self._places(len(some), np.arange(len(some)), elements[some], values[some]))
+            good.append(~(self._moved[elements[some]] & places & ~inside).any(axis=1))
+        return np.concatenate(good)
+
+    def _start(self, elements: IntArray, good: Callable[[IntArray], BoolArray]) -> IntArray:
+        """A good value of each element: that of the base, if it is one, or any that can be found."""
+        low, high = self._lowest[elements], self._highest[elements]
+        start = self._whole(self._joined(self._base)[0])[elements]
+        found = good(start)
+        others = [*(self._whole(row)[elements] for row in self._values), *(np.full_like(start, n) for n in STARTS)]
+        for values in others:
+            if found.all():
+                return start
+            values = np.clip(values, low, high)
+            start = np.where(found, start, values)
+            found |= good(start)
+        raise NotFollowed("no value whose place is in its table")
+
+    def _whole(self, values: AnyArray) -> IntArray:
+        """The nearest whole numbers within the limits."""
+        whole: IntArray = np.rint(np.clip(values, self._lowest, self._highest)).astype(np.int64)
+        return whole
+
+
+def never_leaves(graph: IndexGraph, specs: list[TensorSpec], rows: Arrays) -> bool:
+    """Whether no place leaves its table for any of many rows: of very large observations this must do."""
+    generator = np.random.default_rng(0)
+    tried = {name: np.repeat(array[:1], FEW, axis=0) for name, array in rows.items()}
+    for spec in specs:
+        low, high = _limits(spec)
+        drawn = generator.integers(low, high, (FEW, *spec.shape), endpoint=True)
+        drawn[0], drawn[1] = low, high
+        drawn[2::2] = np.where(drawn[2::2] % 2, low, high)
+        tried[spec.name] = drawn.astype(spec.numpy_dtype)
+    places, (sizes, _) = graph.places(tried), graph.tables(rows)
+    return bool(((places >= 0) & (places < sizes)).all())
+
+
+def _limits(spec: TensorSpec) -> tuple[int, int]:
+    """The lowest and the highest whole number that is tried."""
+    dtype = spec.numpy_dtype
+    if dtype.kind == "b":
+        return 0, 1
+    info = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return max(int(info.min), -FURTHEST), min(int(info.max), FURTHEST)
+
+
+def _check_rows(graph: IndexGraph, rows: Arrays, places: IntArray) -> None:
+    """Places that are told for several rows must be those of each row by itself."""
+    for i in {0, len(places) - 1}:
+        alone = graph.places({name: array[i : i + 1] for name, array in rows.items()})
+        if not np.array_equal(alone[0], places[i]):
+            raise NotFollowed("places that depend on the batch")
+
+
+def _reach(good: Callable[[IntArray], BoolArray], start: IntArray, limit: IntArray) -> IntArray:
+    """How far each value can go from a good start towards a limit, which it may reach."""
+    sign = np.where(limit < start, -1, 1)
+    near, beyond, step = start.copy(), limit + sign, np.ones_like(start)
+    turned = np.zeros(len(start), np.bool_)  # once a value was bad, steps become smaller
+    while (np.abs(beyond - near) > 1).any():
+        room = np.abs(beyond - near) - 1
+        probe = near + sign * np.where(turned, (room + 1) // 2, np.minimum(step, room))
+        fine = good(probe)
+        near, beyond = np.where(fine, probe, near), np.where(fine, beyond, probe)
+        turned |= ~fine
+        step = np.minimum(2 * step, FURTHEST)
+    return near

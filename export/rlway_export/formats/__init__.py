@@ -1,0 +1,1 @@
+"""The kinds of files that a policy can be exported to."""
