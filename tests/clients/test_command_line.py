@@ -202,7 +202,8 @@ def test_every_command_has_help(command: str, succeed: Succeed) -> None:
 )
 def test_a_command_that_is_not_installed_names_its_package(command: str, package: str, fail: Fail) -> None:
     """Rather than `no such command`, also when options follow."""
-    assert f"pip install {package}" in fail(command, "--help", status=MISUSED)
+    said = fail(command, "--help", status=MISUSED)
+    assert f"install '{package}' with pip or uv, or use rlway of .venv-train" in said
 
 
 def test_debug_shows_the_traceback() -> None:

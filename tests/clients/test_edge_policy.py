@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlway_client import EdgePolicy
-from rlway_client.errors import BundleInvalid, SpecViolated
+from rlway_client.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.manifest import encode_manifest
 from rlway_client.specs import TensorSpec
 from tests.weighing import BLACKJACK, PAIR, ROBOT, weighing_policy
@@ -114,4 +115,15 @@ def test_a_file_that_is_not_as_its_manifest_says_is_refused(change: dict[str, An
     manifest = msgspec.structs.replace(bundle.manifest, **change)
     (bundle.path / "manifest.json").write_bytes(encode_manifest(manifest))
     with pytest.raises(BundleInvalid, match=says):
+        EdgePolicy(bundle.path)
+
+
+def test_without_a_runtime_it_says_what_to_install_and_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither LiteRT nor TensorFlow."""
+    bundle = weighing_policy(tmp_path, [VECTOR])
+    for module in ("ai_edge_litert", "ai_edge_litert.interpreter", "tensorflow"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=r"needs LiteRT.* install 'rlway-client\[edge\]' .* of \.venv or \.venv-train"):
         EdgePolicy(bundle.path)

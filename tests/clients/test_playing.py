@@ -61,6 +61,11 @@ class Pipes(Sound):
         raise BrokenPipeError("the simulator has gone")
 
 
+class Leaves(Sound):
+    def step(self, action):
+        raise SystemExit(0)
+
+
 class Unspeakable(Sound):
     def step(self, action):
         raise Strange
@@ -168,6 +173,7 @@ FAULTS = {
     "Raises": "its step() raised RuntimeError: the arm is stuck xxx",
     "Stops": "its step() raised StopIteration at step 1",
     "Pipes": "its step() raised BrokenPipeError: the simulator has gone at step 1",
+    "Leaves": "its step() raised SystemExit: 0 at step 1",
     "Unspeakable": "its step() raised Strange at step 1",
     "Unset": "its reset() raised KeyError: 'start'",
     "OldReset": "reset(): expected (observation, info), got ",

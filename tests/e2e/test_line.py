@@ -16,7 +16,7 @@ import pytest
 
 from rlway_client import EdgePolicy, Explore, PolicyClient
 from rlway_client.run import read_run
-from tests.conftest import ROOT, SERVE, export_run, run_json
+from tests.conftest import ROOT, SERVE, TRAIN, export_run, run_command, run_json
 from tests.servers import running_server
 
 
@@ -64,6 +64,17 @@ def test_the_server_and_the_tflite_file_agree_on_visited_observations(
             for seed, row in enumerate(observations[clear][:50])
         ]
         assert sum(same) >= 49
+
+
+def test_where_pybullet_is_a_policy_is_played_over_http_and_in_process(url: str, models: Path) -> None:
+    """In the training's environment; the other one says so. PyBullet's CartPole gives what the policy observes."""
+    elsewhere = ("--env", "CartPoleBulletEnv-v1", "--episodes", 1)
+    for words in (("play", "--url", url, "--policy", "cartpole"), ("edge", models / "cartpole")):
+        assert run_json(TRAIN, *words, *elsewhere)["steps"] > 0
+        done = run_command(SERVE, *words, *elsewhere)
+        assert done.status == 2
+        assert "needs PyBullet" in done.stderr
+        assert "use rlway of .venv-train" in done.stderr
 
 
 def test_the_served_manifest_is_that_of_the_bundle(url: str, models: Path) -> None:

@@ -39,6 +39,7 @@ DICT = {
     "wall": BoundedTensorSpec([2, 2], tf.float32, 0, 1, "wall"),
     "body": {"speed": BoundedTensorSpec([], tf.float32, -1, 1, "speed"), "at": tf.TensorSpec([3], tf.float32, "at")},
 }
+TUPLE = (BoundedTensorSpec([2], tf.float32, -1, 1, "at"), {"near": BoundedTensorSpec([], tf.float32, 0, 1, "near")})
 CHOICE = BoundedTensorSpec([], tf.int64, 0, 2, "action")
 PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
 
@@ -106,6 +107,15 @@ def _dict() -> Any:
     return _q(network, DICT)
 
 
+def _tuple() -> Any:
+    prepared = (tf.keras.layers.Flatten(), {"near": tf.keras.layers.Reshape((1,))})
+    joined = tf.keras.layers.Concatenate(axis=-1)
+    network = QNetwork(
+        TUPLE, CHOICE, preprocessing_layers=prepared, preprocessing_combiner=joined, fc_layer_params=LAYER
+    )
+    return _q(network, TUPLE)
+
+
 def _scalar() -> Any:
     vector = tf.keras.layers.Reshape((1,))
     return _q(QNetwork(SCALAR, CHOICE, preprocessing_layers=vector, fc_layer_params=LAYER), SCALAR)
@@ -169,6 +179,7 @@ KINDS: dict[str, Any] = {
     "scalar": _scalar,
     "image": _image,
     "dict": _dict,
+    "tuple": _tuple,
     "recurrent-dqn": _recurrent_q,
     "recurrent-ddpg": _recurrent_ddpg,
     "recurrent-ppo": _recurrent_ppo,

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tf_agents.trajectories import StepType, TimeStep
 
+from rlway_client import EdgePolicy
 from rlway_client.bundle import Bundle
 from rlway_client.parity import Arrays
 from rlway_client.runners import OnnxRunner, open_runner
@@ -84,6 +85,21 @@ def test_a_stock_policy_acts_in_onnx_as_tf_agents_has_it_act(name: str, exported
         np.testing.assert_allclose(found["action"], expected, rtol=0, atol=1e-5)
         state = {name: found[f"next_{name}"] for name in state}
     assert found["action"].dtype == expected.dtype
+
+
+@pytest.mark.parametrize("name", ["scalar", "dict", "tuple", "sac", "recurrent-dqn", "recurrent-ppo"])
+def test_a_stock_policy_acts_on_a_robot_as_tf_agents_has_it_act(name: str, exported: Exported) -> None:
+    """One observation after the other as the environment nests it, its memory forgotten where an episode begins."""
+    policy, bundle = exported(name)
+    observations = Observations.find(bundle.manifest.interface, None, None).arrays
+    robot, row = EdgePolicy(bundle.path), 2
+    for step, expected in enumerate(walk(policy, observations)):
+        if step % 3 == 0:
+            robot.reset()
+        seen = [array[step * ROWS + row] for array in observations.values()]
+        action = robot.act(tf.nest.pack_sequence_as(policy.time_step_spec.observation, seen))
+        np.testing.assert_allclose(action, expected[row], rtol=0, atol=1e-5)
+    assert isinstance(action, int) == bundle.manifest.action.is_discrete
 
 
 @pytest.mark.parametrize("name", stock.KINDS)

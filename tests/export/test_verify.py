@@ -122,7 +122,7 @@ def test_a_missing_runtime_is_said_and_leaves_the_other_files_to_be_verified(
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     verdicts = {row.file: row for row in verify_bundle(every_format)}
     assert verdicts["model.onnx"].verdict == "not run"
-    assert "pip install onnxruntime" in verdicts["model.onnx"].why
+    assert "install 'onnxruntime' with pip or uv" in verdicts["model.onnx"].why
     assert verdicts["model.tflite"].verdict == "alike"
 
 

@@ -78,5 +78,5 @@ def test_each_environment_offers_its_own_commands() -> None:
     for command, missing, package in ((SERVE, "train", "rlway-train"), (TRAIN, "serve", "rlway-serve")):
         done = run_command(command, missing)
         assert done.status == 2
-        assert f"pip install {package}" in done.stderr
+        assert f"install '{package}' with pip or uv" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1

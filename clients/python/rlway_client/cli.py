@@ -16,6 +16,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from rlway_client.commands.help_page import GroupHelpPage, HelpPage, new_group
+from rlway_client.common.packages import SERVING, TRAINING, missing
 from rlway_client.errors import RlwayError, UsageError
 
 GROUP = "rlway.commands"
@@ -36,9 +37,8 @@ class Commands(GroupHelpPage):
                 package = PACKAGE_OF[cmd_name]
                 if _is_installed(package):
                     return None
-                raise UsageError(
-                    f"`rlway {cmd_name}` comes with {package}, which is not installed here: pip install {package}"
-                )
+                environment = SERVING if package == "rlway-serve" else TRAINING
+                raise UsageError(missing(f"`rlway {cmd_name}`", package, package, environment))
             return None
         loaded = entry.load()
         if isinstance(loaded, typer.Typer):

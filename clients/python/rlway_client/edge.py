@@ -47,12 +47,12 @@ class EdgePolicy:
     def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
         """The action: an int (discrete), or an array of the action's shape."""
         inputs = read(observation, self._tree)
-        if self.manifest.noise is not None:
-            inputs[self.manifest.noise.name] = self._no_noise
+        noise = self._no_noise
         if explore is not None:
             check_explore(explore, self.manifest.action, self.manifest.noise)
-            generator = np.random.default_rng(seed)
-            inputs["noise"] = draw_noise(explore, 1, self._no_noise.shape[1], generator)
+            noise = draw_noise(explore, 1, noise.shape[1], np.random.default_rng(seed))
+        if self.manifest.noise is not None:
+            inputs[self.manifest.noise.name] = noise
         outputs = self.run(inputs | self._memory)
         if self._memory:
             self._memory = {spec.name: outputs[NEXT + spec.name] for spec in self.manifest.state}

@@ -9,12 +9,12 @@ PyBullet and TF-Agents are in `.venv-train`.
 
 from __future__ import annotations
 
-BOTH, TRAINING = ".venv or .venv-train", ".venv-train"
+SERVING, TRAINING, BOTH = ".venv", ".venv-train", ".venv or .venv-train"
 
 
 def missing(purpose: str, package: str, requirement: str, environment: str = BOTH) -> str:
     """`requirement` is what to install, `environment` the one of `make setup` that has it."""
     return (
-        f"{purpose} needs {package}, which is not installed here; install {requirement!r} with pip or uv, or use the "
-        f"rlway of {environment} after make setup."
+        f"{purpose} needs {package}, which is not installed here; install '{requirement}' with pip or uv, or use rlway "
+        f"of {environment}, which make setup makes."
     )

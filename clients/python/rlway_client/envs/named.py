@@ -9,18 +9,20 @@ Refuses: whatever the environment raises, answers that are not as gymnasium says
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
 from rlway_client.environments import sentence
-from rlway_client.errors import EnvironmentFault
+from rlway_client.errors import EnvironmentFault, RlwayError
 
 if TYPE_CHECKING:
     import gymnasium
 
 LONGEST = 120  # characters of what somebody else's code says
+ENDED = 128 + signal.SIGTERM  # with which the command's own handler of that signal exits, wherever it is
 
 
 class NamedEnv:
@@ -69,7 +71,9 @@ class NamedEnv:
     def _call(self, what: str, function: Callable[[], Any]) -> Any:
         try:
             return function()
-        except Exception as error:  # whatever somebody else's code raises is no failure of ours
+        except (Exception, SystemExit) as error:  # whatever somebody else's code raises is no failure of ours
+            if isinstance(error, SystemExit) and error.code == ENDED:
+                raise
             raise EnvironmentFault(f"{self.name}: its {what} raised {told(error)}{self._at}") from error
 
     def _refuse(self, fault: str) -> NoReturn:
@@ -108,7 +112,7 @@ def misfit(action: Any, space: Any) -> str | None:
 def told(error: BaseException) -> str:
     """Somebody else's exception, on one line that a sentence has room for."""
     try:
-        return _clipped(sentence(error))
+        return sentence(error) if isinstance(error, RlwayError) else _clipped(sentence(error))
     except Exception:  # of its own __str__
         return type(error).__name__
 

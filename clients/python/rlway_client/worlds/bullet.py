@@ -23,6 +23,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 
+from rlway_client.common.packages import TRAINING, missing
 from rlway_client.environments import near
 from rlway_client.errors import EnvironmentFault, UsageError
 from rlway_client.muting import muted
@@ -55,10 +56,8 @@ def _registered() -> dict[str, Any]:
             import_module("pybullet_envs")
             gym = import_module("gym")
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"PyBullet's environments are not installed here (no module {error.name!r}): "
-            f"pip install 'rlway-client[pybullet]'."
-        ) from error
+        package = f"PyBullet (module {error.name})"
+        raise UsageError(missing("this environment", package, "rlway-client[pybullet]", TRAINING)) from error
     gym.logger.set_level(gym.logger.ERROR)
     specs = gym.envs.registration.registry.env_specs
     return {name: spec for name, spec in specs.items() if str(spec.entry_point).startswith("pybullet_envs.")}
