@@ -264,6 +264,22 @@ def test_tuples_and_dicts_reach_the_policy_as_they_are(play: Play, faulty: Path,
     assert played["returns"] == [3.0] * 4
 
 
+def test_a_tuple_is_written_as_json_has_it(playing: Server, models: Path, succeed: Succeed) -> None:
+    """On the command line an array stands for it, or an object; load tests and control loops make their own."""
+    for policy, observation, action in (
+        ("blackjack", "[14, 10, 0]", 0),
+        ("blackjack", '{"0": -14, "1": 10, "2": -9}', 1),
+        ("pair", '[[-9, -9], {"hit": false, "near": [1]}]', 1),
+        ("pair", '{"0": [0, 0], "1": {"hit": false, "near": [1]}}', 0),
+    ):
+        assert succeed("act", "--url", playing.url, "--policy", policy, observation) == f"{action}\n"
+    for policy in ("blackjack", "pair"):
+        words = ["bench", "--url", playing.url, "--policy", policy, "--duration-s", "0.1", "--connections", "1"]
+        assert json.loads(succeed(*words, "--json"))["errors"] == 0
+        words = ["edge", models / policy, "--rate-hz", "100", "--duration-s", "0.1", "--json"]
+        assert json.loads(succeed(*words))["ticks"] == 10
+
+
 def test_debug_shows_where_the_environment_failed(play: Play, faulty: Path) -> None:
     """The traceback of both: the environment's own exception, and what became of it."""
     words = play("vector", "--env", f"{faulty}:Raises", "--debug")

@@ -16,6 +16,7 @@ from contextlib import closing
 import msgspec
 import numpy as np
 
+from rlway_client.envs.consent import is_code
 from rlway_client.errors import UsageError
 from rlway_train.acting import Policy
 from rlway_train.behaviour import Behaviour, make_behaviour
@@ -134,6 +135,6 @@ def _settings_of(job: Job) -> Settings:
 
 def _permitted(asked: str, named: str | None) -> str:
     """The environment to act in. A server may name one that is installed, but not code for us to run."""
-    if named is None and ":" in asked:
+    if named is None and is_code(asked):
         raise UsageError(f"the learner trains in {asked!r}, which is code of your own; say so with --env {asked}.")
     return named or asked
