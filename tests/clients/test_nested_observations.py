@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -159,6 +161,32 @@ def test_a_server_that_tells_nothing_of_its_policy_is_given_a_single_tuple_as_an
         connect(url, "any").act_batch(((1.0, 2.0), (3.0, 4.0)))
     with pytest.raises(ServerUnreachable):
         connect("http://127.0.0.1:1").act((1.0, 2.0))
+
+
+def test_what_the_policy_observes_is_asked_once_and_only_for_tuples(connect: Connect) -> None:
+    """And again after a refusal, since another version may observe something else by then."""
+    asked: list[bytes] = []
+    manifest = {"observation": [{"name": str(i), "shape": [], "dtype": "int64", "path": [str(i)]} for i in range(2)]}
+    errors = [{"path": "observation", "expected": "others", "got": "these"}]
+    described = json.dumps({"manifest": manifest, "action": 1, "version": 3, "errors": errors}).encode()
+
+    def answer(connection: socket.socket, _: threading.Event) -> None:
+        while request := connection.recv(65536):
+            asked.append(request.split(b"\r\n\r\n")[1] or b"GET")
+            status = b"422 Unprocessable" if b"-1" in asked[-1] else b"200 OK"
+            head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            connection.sendall(head % (status, len(described)) + described)
+
+    with peer(answer) as url:
+        client = connect(url, "any")
+        for observation in ([4, 5], (4, 5), {"0": 4, "1": (5, 6)}, (4, 5)):
+            client.act(observation)
+        with pytest.raises(SpecViolated):
+            client.act((-1, 5))
+        client.act((4, 5))
+    listed, sent = b'{"observation":[4,5]}', b'{"observation":{"0":4,"1":5}}'
+    nested, refused = b'{"observation":{"0":4,"1":[5,6]}}', b'{"observation":{"0":-1,"1":5}}'
+    assert asked == [listed, b"GET", sent, nested, sent, refused, b"GET", sent]
 
 
 def test_leaves_and_objects_agree() -> None:
