@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from rlway_client.contract.nesting import grow
 from rlway_client.parity import Arrays
 from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup
 from rlway_serve.codec import nesting
@@ -35,7 +36,7 @@ class ObservationForm:
         self._dtype, self._shape = self.specs[0].numpy_dtype, tuple(self.specs[0].shape)
         self._lookups = [spec for spec in self.specs if spec.is_lookup]
         self._bools = [spec.name for spec in self.specs if spec.numpy_dtype.kind == "b"]
-        self._tree: Any = nesting.grow(self.specs)
+        self._tree: Any = grow(self.specs)
         places = {spec.name: i for i, spec in enumerate(nesting.leaves_of(self._tree))}
         self._in_order = [places[spec.name] for spec in self.specs]
         # msgspec reads no object whose keys JSON would have to escape: None leaves all rows to the slow reader.

@@ -169,6 +169,16 @@ def test_a_value_that_does_not_fit_is_named_by_both_readers(tree: Any, data: st.
     assert paths == [[where]] * 2 or (value in ([], {}) and paths[0] == paths[1] and paths[0]), (value, paths)
 
 
+def test_a_tuple_of_many_parts_is_read_in_its_order() -> None:
+    """Training sorts keys as text, "10" before "2"; the parts of an array keep their places."""
+    order = sorted(str(i) for i in range(12))
+    specs = [TensorSpec(f"part_{key}", (), "int64", path=(key,)) for key in order]
+    decoder, form = ActDecoder(manifest(specs), SETTINGS), ObservationForm(manifest(specs).observation)
+    body = json.dumps({"observation": list(range(12))}).encode()
+    arrays = form.stack([decoder.decode(b"", body, lambda _: None).observations])
+    assert [int(array[0]) for array in arrays.values()] == [int(key) for key in order]
+
+
 PINNED: list[dict[str, Any]] = [
     {"version": 2},
     {"version": -1},

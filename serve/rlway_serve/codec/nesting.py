@@ -18,22 +18,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from rlway_client.contract.nesting import is_tuple
 from rlway_client.specs import Fault, TensorSpec, describe, find_faults
 
 UNPLAIN_KEY = re.compile(r'["\\\x00-\x1f]')  # what JSON has to escape
-
-
-def grow(specs: Sequence[TensorSpec]) -> Any:
-    """The specs as the observation nests them: one alone, or objects of others."""
-    if len(specs) == 1 and not specs[0].path:
-        return specs[0]
-    tree: dict[str, Any] = {}
-    for spec in specs:
-        branch = tree
-        for key in spec.path[:-1]:
-            branch = branch.setdefault(key, {})
-        branch[spec.path[-1]] = spec
-    return tree
 
 
 def leaves_of(tree: Any) -> Iterator[TensorSpec]:
@@ -58,8 +46,8 @@ def pick_leaves(value: Any, tree: Any) -> Iterator[Any]:
 
 def _with_keys(value: Any, tree: dict[str, Any]) -> Any:
     """An array stands for an object with the keys "0", "1", …, which is how a tuple is observed."""
-    if isinstance(value, list) and len(value) == len(tree) and list(tree) == [str(i) for i in range(len(tree))]:
-        return dict(zip(tree, value, strict=True))
+    if isinstance(value, list) and len(value) == len(tree) and is_tuple(tree):
+        return {str(i): part for i, part in enumerate(value)}
     return value
 
 
