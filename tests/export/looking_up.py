@@ -51,6 +51,7 @@ WAYS: dict[str, Callable[[Any, Tables], Any]] = {
     "two tables": _two,
     "a chain": lambda x, t: tf.gather(t[1], tf.gather(tf.constant([4, 3, 2, 1, 0, 0, 0, 0]), x)),
     "a chain that narrows": lambda x, t: tf.gather(t[1], tf.gather(tf.range(10), x)),
+    "a chain with steps": lambda x, t: tf.gather(t[1], tf.gather(tf.constant([0] * 6 + [1] * 6 + [9] * 6), x)),
     "in two dimensions": lambda x, t: tf.gather_nd(tf.reshape(t[2], [20, 5, 2]), x),
     "size": lambda x, t: tf.gather(t[0], tf.abs(x)),
     "floats": lambda x, t: tf.gather(t[0], tf.cast(x, tf.int32)),

@@ -54,6 +54,7 @@ FAILING = {
     "two tables": Case(seen("two tables", spec([0, -50, 0], [9, 50, 4])), [0, None, 0], [9, None, 4]),
     "a chain": Case(seen("a chain", spec(0, 7)), 0, 7),
     "a chain that narrows": Case(seen("a chain that narrows", spec(0, 4)), 0, 4),
+    "a chain with steps": Case(seen("a chain with steps", spec(0, 11)), 0, 11),
     "in two dimensions": Case(seen("in two dimensions", spec([0, 0], [19, 4], (2,))), 0, [19, 4]),
     "size": Case(seen("size", spec(-3, 3)), -9, 9),
     "floats": Case(seen("floats", spec(0, 9, dtype=tf.float32)), 0, 9),

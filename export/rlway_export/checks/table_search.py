@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlway_client.parity import Arrays
+from rlway_client.parity import Arrays, spread
 from rlway_client.specs import AnyArray, IntArray, TensorSpec
 from rlway_export.checks.index_graph import ANY, IndexGraph, NotFollowed
 
@@ -27,6 +27,7 @@ FURTHEST = 2**31  # no table has as many rows
 MOST_TOGETHER = 512  # elements that share places, which takes a row for each
 CHUNK_BYTES = 2**24  # of rows that are run at once
 TRIED = 512  # rows within the bounds that were found
+OTHERS = 8  # values of each element that show what depends on it, besides those next to it and furthest from it
 FEW = 16  # rows of an observation that is too large for more
 STARTS = (0, 1, *(sign * 2**power for power in range(1, 20) for sign in (1, -1)))
 
@@ -141,10 +142,11 @@ class TableSearch:
         return self._graph.places(arrays)
 
     def _find_moved(self, places: IntArray) -> BoolArray:  # [P] -> [E, P]
-        """Which places depend on which element: a step in either direction moves them, or one as far as can be."""
+        """Which places depend on which element: some other value of it moves them."""
         base = self._whole(self._joined(self._base)[0])
         moved = np.zeros((len(base), len(places)), np.bool_)
-        for probe in (base - 1, base + 1, self._lowest, self._highest):
+        others = [self._whole(values) for values in spread(self._values, OTHERS)]
+        for probe in (base - 1, base + 1, self._lowest, self._highest, *others):
             values = np.clip(probe, self._lowest, self._highest)
             for some in self._chunks(np.arange(len(base))):
                 moved[some] |= self._places(len(some), np.arange(len(some)), some, values[some]) != places
