@@ -42,7 +42,7 @@ class ObservationForm:
         # msgspec reads no object whose keys JSON would have to escape: None leaves all rows to the slow reader.
         self.row_type = nesting.object_type(self._tree) if nesting.are_plain_keys(self._tree) else None
         self.finite_row_type = row_type(self.specs[0], finite=True) if self.plain else self.row_type
-        getters = list(nesting.getters(self._tree, "")) if self.row_type and not self.plain else []
+        getters = list(nesting.getters(self._tree, "")) if self.row_type else []
         self._getters = [getters[i] for i in self._in_order if getters]
 
     @property

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from rlway_client.contract.nesting import is_tuple
+from rlway_client.contract.nesting import Tree, is_tuple
 from rlway_client.specs import Fault, TensorSpec, describe, find_faults
 
 UNPLAIN_KEY = re.compile(r'["\\\x00-\x1f]')  # what JSON has to escape
@@ -98,9 +98,9 @@ def object_type(tree: Any, name: str = "Observation") -> Any:
     return msgspec.defstruct(name, fields, rename=keys, forbid_unknown_fields=True)
 
 
-def getters(tree: dict[str, Any], prefix: str) -> Iterator[Callable[[Any], Any]]:
-    """How to get at the leaves of such a struct, in the order of the tree."""
-    for i, branch in enumerate(tree.values()):
+def getters(tree: Tree, prefix: str) -> Iterator[Callable[[Any], Any]]:
+    """How to get at the leaves of such a struct, in the order of the tree; none of a tensor alone."""
+    for i, branch in enumerate(tree.values() if isinstance(tree, dict) else ()):
         if isinstance(branch, TensorSpec):
             yield attrgetter(f"{prefix}f{i}")
         else:
