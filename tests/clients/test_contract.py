@@ -19,7 +19,7 @@ from rlway_client.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.exploration import check_explore, draw_noise
 from rlway_client.files import FolderTaken, folder_that_appears_whole, write_atomically
 from rlway_client.manifest import FILE_NAME, Parity, check_policy_name, decode_manifest, encode_manifest
-from rlway_client.specs import compact_bound, find_faults, make_spec
+from rlway_client.specs import compact_bound, find_faults, find_lookup_faults, make_spec
 from tests.bundles import linear_policy
 
 THOROUGH = settings(max_examples=100, derandomize=True, deadline=None, database=None)
@@ -158,6 +158,27 @@ def test_equal_bounds_are_one_number() -> None:
 def test_faults_are_found_where_they_are(value: Any, spec: tuple[tuple[int, ...], str], paths: list[str]) -> None:
     """Each by its path, for every kind of dtype."""
     assert [fault.path for fault in find_faults(value, TensorSpec("x", *spec), "x")] == paths
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1_234_567, "0 to 1234567"),
+        (None, 9, "at most 9"),
+        (-3, None, "at least -3"),
+        ([0, None, -5], [9, None, -1], "-5 to -1"),
+    ],
+)
+@pytest.mark.parametrize("value", [[0, 0, 2_000_000], [0, 0, -2_000_000]], ids=["above", "below"])
+def test_what_is_in_no_table_is_told_with_the_table(low: Any, high: Any, expected: str, value: list[int]) -> None:
+    """Lists and arrays alike; where no bound is on that side, any value is looked up."""
+    spec = TensorSpec("x", (3,), "int32", lookup_minimum=low, lookup_maximum=high)
+    outside = high is not None if value[2] > 0 else low is not None
+    sentence = f"x[2]: expected {expected}, as the policy looks it up in a table, got {value[2]}"
+    for given in (value, np.array(value, np.int32).astype(object).tolist()):
+        assert [fault.sentence for fault in find_faults(given, spec, "x")] == [sentence] * outside
+    found = find_lookup_faults(np.array(value, np.int32), spec, "x")
+    assert [fault.sentence for fault in found] == [sentence] * outside
 
 
 def test_few_of_many_faults_are_enough() -> None:

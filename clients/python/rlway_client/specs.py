@@ -171,9 +171,17 @@ def find_lookup_faults(row: AnyArray, spec: TensorSpec, where: str) -> list[Faul
     faults = []
     for place in np.argwhere(outside_lookup(row, spec))[:MAX_FAULTS]:
         index = tuple(int(i) for i in place)
-        expected = f"{low[index]:g} to {high[index]:g}, as the policy looks it up in a table"
-        faults.append(Fault(where + "".join(f"[{i}]" for i in index), expected, describe(row[index])))
+        expected = f"{describe_range(low[index], high[index])}, as the policy looks it up in a table"
+        got = row[index].item() if isinstance(row[index], np.generic) else row[index]
+        faults.append(Fault(where + "".join(f"[{i}]" for i in index), expected, describe(got)))
     return faults
+
+
+def describe_range(low: float, high: float) -> str:
+    """Whole numbers, inclusive and infinite where there is no bound: `0 to 9`, `at most 9`, `any`."""
+    if math.isinf(low):
+        return "any" if math.isinf(high) else f"at most {high:.0f}"
+    return f"at least {low:.0f}" if math.isinf(high) else f"{low:.0f} to {high:.0f}"
 
 
 def _walk(value: Any, spec: TensorSpec, shape: tuple[int, ...], where: str) -> Iterator[Fault]:
