@@ -240,9 +240,12 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 
 def masked_frame(first_byte: int, payload: bytes) -> bytes:
-    """A client's frame of fewer than 65,536 bytes, masked with zeros."""
+    """A client's frame, masked with zeros."""
     length = len(payload)
-    size = bytes([128 | length]) if length < 126 else bytes([254]) + length.to_bytes(2, "big")
+    if length < 126:
+        size = bytes([128 | length])
+    else:
+        size = bytes([254]) + length.to_bytes(2, "big") if length < 65536 else bytes([255]) + length.to_bytes(8, "big")
     return bytes([first_byte]) + size + bytes(4) + payload
 
 

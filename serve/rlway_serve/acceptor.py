@@ -19,6 +19,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sized
 from contextlib import suppress
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -44,14 +45,17 @@ class Acceptor:
         tls: ssl.SSLContext | None,
         most: int,
         handshake_timeout_s: float,
+        shutdown_timeout_s: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._make_protocol = make_protocol
         self._served = served
         self._most = most
-        self._tls = tls
-        self._handshake_timeout_s = handshake_timeout_s
+        self._options: dict[str, Any] = {}
+        if tls is not None:  # closed, a connection tells its peer so, and reads on until that has said the same
+            self._options = {"ssl": tls, "ssl_handshake_timeout": handshake_timeout_s}
+            self._options["ssl_shutdown_timeout"] = shutdown_timeout_s
         self._entering: set[asyncio.Task[None]] = set()  # most of all TLS handshakes
         self._closed = False
         self._pause: asyncio.TimerHandle | None = None
@@ -92,10 +96,9 @@ class Acceptor:
 
     async def _enter(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        handshake = {"ssl": self._tls, "ssl_handshake_timeout": self._handshake_timeout_s} if self._tls else {}
         with suppress(OSError, TimeoutError):  # gone, or no TLS
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, protocol = await self._loop.connect_accepted_socket(self._make_protocol, connection, **handshake)  # type: ignore[arg-type]
+            _, protocol = await self._loop.connect_accepted_socket(self._make_protocol, connection, **self._options)
             if self._closed:
                 protocol.shutdown()  # which the server has told the others already
             return

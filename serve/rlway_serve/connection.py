@@ -7,11 +7,15 @@ Refuses: what no lane can answer: bytes that are no HTTP (RequestMalformed), Hea
 
 Once `max_in_flight` requests of a connection wait for their answers, what it sent after them is held as bytes, and
 nothing more is read from it.
+
+A request may be answered before its body has come. A body of up to `max_body_bytes` then passes by, and the connection
+is kept; from one that sends more, or that may have more to send than it was asked for, the connection lingers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from abc import abstractmethod
 from collections import deque
@@ -23,14 +27,15 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from rlway_client.errors import HeadersTooLarge, RequestMalformed, RlwayError, TooManyConnections
+from rlway_client.errors import HeadersTooLarge, RequestMalformed, RequestTimeout, RlwayError, TooManyConnections
 from rlway_serve.batcher import Batcher
 from rlway_serve.call import OwnCall, PlainCall
 from rlway_serve.patience import Patience
 from rlway_serve.response import JSON, Response, problem_response, write_response
 from rlway_serve.routes import Head, HotRoutes
+from rlway_serve.transport.lingering import linger
 
-LINGER_S = 1.0
+BRIEFLY_S = 1.0  # longer than the answer is under way
 PIECE_BYTES = 4096  # given to the parser at once: what it has begun cannot be held back any more
 
 
@@ -83,6 +88,26 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
+class CycleTransport(asyncio.Transport):
+    """What uvicorn writes an answer to. Where it would close behind the answer, the connection does, when it may."""
+
+    def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
+        self._connection = connection
+        self._cycle = cycle
+
+    def write(self, data: Any) -> None:
+        self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        if self._cycle.response_complete:
+            self._connection.close_when_done()
+        else:  # the application failed in the middle of its answer
+            self._connection.transport.close()
+
+
 class Connection(HttpToolsProtocol, OwnCall):
     """uvicorn's HTTP protocol with limits. `routes` is set on a subclass made per server."""
 
@@ -93,6 +118,7 @@ class Connection(HttpToolsProtocol, OwnCall):
         "_asgi_open",
         "_batcher",
         "_body_began",
+        "_body_bytes",
         "_body_left",
         "_chunks",
         "_closing",
@@ -104,7 +130,7 @@ class Connection(HttpToolsProtocol, OwnCall):
         "_held",
         "_in_headers",
         "_last",
-        "_lingers",
+        "_linger_s",
         "_number",
         "_own_slot",
         "_parting",
@@ -148,6 +174,7 @@ class Connection(HttpToolsProtocol, OwnCall):
         self._head_bytes = 0  # of its first line and headers, as they are usually written
         self._unfinished_bytes = 0  # of headers that are not whole: all behind the piece in which they began
         self._body_began = False
+        self._body_bytes = 0  # that came, of the application's
         # The answers that are due.
         self.slots: deque[Slot] = deque()
         # What this connection repeats, while it does nothing else: no request is half read or held, none is the
@@ -169,7 +196,7 @@ class Connection(HttpToolsProtocol, OwnCall):
         self._closing = False  # closes once nothing is due
         self._unsent_bytes = 0  # when it was last looked whether the peer is idle
         self._successor: asyncio.Protocol | None = None  # which reads what follows
-        self._lingers = True  # after an answer that the peer may not expect
+        self._linger_s = 0.0  # how long the peer may go on sending at the end; 0 where it has nothing more to send
         self._patience: Patience  # from the first moment of the connection
 
     # What the lanes do.
@@ -237,10 +264,8 @@ class Connection(HttpToolsProtocol, OwnCall):
         self._asgi_open -= 1
         if self._held:
             self._go_on_soon()
-        if self._for_asgi and self.cycle.response_complete and self.expect_100_continue and not self._body_began:
-            # Refused before its body was asked for: what comes next may be the body or not.
-            self._reading = self._for_asgi = False
-            self._last = self._closing = True
+        if self._for_asgi and self.cycle.response_complete and not self.cycle.keep_alive:
+            self._leave_the_rest()
         if self._closing:
             self._close_if_done()
 
@@ -255,9 +280,32 @@ class Connection(HttpToolsProtocol, OwnCall):
         if self._last and not self._reading:
             return
         answered = self._for_asgi and self.cycle.response_complete  # before it was whole
+        self._leave_the_rest()
+        if isinstance(error, RequestTimeout | TooManyConnections):  # who has had its time, or has no place
+            self._linger_s = BRIEFLY_S
+        self._parting = None if answered else problem_response(error)
+        self._close_if_done()
+
+    def _leave_the_rest(self) -> None:
+        """Nothing more is read: neither the rest of the request being read nor what else the peer may be sending."""
         self._give_up_reading()
         self._last = self._closing = True
-        self._parting = None if answered else problem_response(error)
+        self._linger_s = self.routes.settings.body_timeout_s
+
+    def _may_have_more(self, scope: Any) -> bool:
+        """Whether a request of the application is about to be answered while more of its body comes than passes by."""
+        if not self._for_asgi or self.cycle.scope is not scope:
+            return False  # it is whole
+        if self.expect_100_continue and not self._body_began:
+            return True  # what comes next may be the body or not
+        length = next((value.lstrip(b"0") for name, value in self.headers if name == b"content-length"), b"")
+        size = self._body_bytes if not length else int(length) if len(length) < 19 else sys.maxsize
+        return size > self.routes.settings.max_body_bytes
+
+    def close_when_done(self) -> None:
+        """The answer that has just been written is the last."""
+        self._last = self._last or not self._reading
+        self._closing = True
         self._close_if_done()
 
     def _write(self, response: Response, keep_alive: bool, request_id: bytes = b"") -> None:
@@ -267,7 +315,7 @@ class Connection(HttpToolsProtocol, OwnCall):
         if request_id or not keep_alive:
             transport.write(write_response(response, default_headers, keep_alive, request_id))
             if not keep_alive:
-                transport.close()
+                self._end()
             return
         # An answer that is given again and again is written once, until uvicorn renews its `date`, once a second.
         if response.written_with is not default_headers:
@@ -279,20 +327,26 @@ class Connection(HttpToolsProtocol, OwnCall):
         if self.slots or self._asgi_open or self._reading:
             return
         parting, self._parting = self._parting, None
-        if parting is None or self.transport.is_closing():
+        if parting is not None and not self.transport.is_closing():
+            if self.routes.access_log is not None:
+                sent = (parting.status, None, len(parting.body))
+                self.routes.access_log.write(self.client, "-", b"", *sent, time.perf_counter(), b"")
+            self.transport.write(write_response(parting, self.server_state.default_headers, keep_alive=False))
+        self._end()
+
+    def _end(self) -> None:
+        """Closes the connection: everything that was due is written."""
+        if self._successor is not None or self.transport.is_closing():
+            return
+        unread = bool(self._linger_s or self._held or self.flow.read_paused) and not self._half_closed
+        if not unread:
             self.transport.close()
             return
-        if self.routes.access_log is not None:
-            sent = (parting.status, None, len(parting.body))
-            self.routes.access_log.write(self.client, "-", b"", *sent, time.perf_counter(), b"")
-        self.transport.write(write_response(parting, self.server_state.default_headers, keep_alive=False))
-        if self.scheme != "http" or not self._lingers:
-            self.transport.close()
-            return
-        # Closed at once, what the peer is still sending would be answered by a reset that may overtake the answer.
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self.loop.call_later(LINGER_S, self.transport.close)
+        self._patience.end()
+        self._unset_keepalive_if_required()
+        self._held = b""
+        limit_s, stopping = self._linger_s or self.routes.settings.body_timeout_s, self.routes.endpoint.draining
+        self._successor = linger(self, self.transport, self.connections, limit_s, stopping)
 
     def _give_up_reading(self) -> None:
         """The request being read will never be whole."""
@@ -318,11 +372,11 @@ class Connection(HttpToolsProtocol, OwnCall):
         self._patience = Patience(self.loop, settings, self._close_if_idle, self._part)
         if len(self.connections) > settings.max_connections:
             limit = settings.max_connections
-            self._lingers = False
             self._part(TooManyConnections(f"the server holds {limit} connections already; try again in a second."))
 
     def data_received(self, data: bytes) -> None:
         if self._last:
+            self._linger_s = self._linger_s or self.routes.settings.body_timeout_s
             return
         if self.waits:
             self._end_calm()
@@ -350,6 +404,8 @@ class Connection(HttpToolsProtocol, OwnCall):
             data = self._parse(data[:piece_bytes]) + data[piece_bytes:]
             if data:
                 data = self._ask_known(data)
+        if self._last and data:
+            self._linger_s = self._linger_s or self.routes.settings.body_timeout_s
         if self._successor is not None:
             self._successor.data_received(data)
         if self._reading and not self._held:
@@ -418,8 +474,8 @@ class Connection(HttpToolsProtocol, OwnCall):
         # Closing half of a TLS connection is not possible; and what nobody waits for needs no answer.
         if self.scheme != "http":
             return False
+        self._half_closed = True
         if self._held:
-            self._half_closed = True
             return True
         self._end_reading()
         return bool(self.slots or self._asgi_open)
@@ -452,6 +508,8 @@ class Connection(HttpToolsProtocol, OwnCall):
         """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
         self._end_calm()
         self._closing = True
+        if self._for_asgi and self.cycle.response_complete:
+            self._leave_the_rest()  # of a body that passes by
         self._last = not self._reading
         if self.slots and not self._asgi_open and not self._reading:
             self.slots[-1].keep_alive = False

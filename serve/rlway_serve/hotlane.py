@@ -18,7 +18,7 @@ from typing import Any
 import httptools
 
 from rlway_client.errors import RequestMalformed, RlwayError
-from rlway_serve.connection import Connection, Extras, Slot
+from rlway_serve.connection import Connection, CycleTransport, Extras, Slot
 from rlway_serve.response import Response, problem_response
 from rlway_serve.routes import Head
 from rlway_serve.stream import Stream
@@ -118,6 +118,10 @@ class HotLane(Connection):
             self._body_began = True
             if not self._last:
                 super().on_body(body)
+                self._body_bytes += len(body)
+                if self._body_bytes > self.routes.settings.max_body_bytes and self.cycle.response_complete:
+                    self._leave_the_rest()
+                    self._close_if_done()
         else:
             self._body_left -= len(body)
             if self._refusal is None:
@@ -140,6 +144,8 @@ class HotLane(Connection):
         else:
             super().on_message_complete()
             self._last = self._closing or not self.cycle.keep_alive
+            if self._closing:
+                self._close_if_done()
 
     def _ask(self, head: Head, body: bytes) -> None:
         """Asks for what the parser has read, or refuses it as was decided at its headers."""
@@ -221,25 +227,30 @@ class HotLane(Connection):
         super().on_message_begin()  # makes the scope, which the hot lane does without
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expect
-        if self.slots:
-            self.app, app = self._after_slots(self.app), self.app
-            try:
-                super().on_headers_complete()
-            finally:
-                self.app = app
-        else:
+        self.app, app = self._begun_in_turn(self.app), self.app
+        try:
             super().on_headers_complete()
+        finally:
+            self.app = app
+        self.cycle.transport = CycleTransport(self, self.cycle)
+        self._body_bytes = 0
         self._for_asgi = True
         self._asgi_open += 1  # last: a URL that cannot be parsed raises, and nothing is owed but a 400
 
-    def _after_slots(self, app: Any) -> Any:
-        """The application, begun once every hot request before it is answered."""
-        if self._slots_empty is None:
+    def _begun_in_turn(self, app: Any) -> Any:
+        """The application, begun once every hot request before it is answered; its last answer says that it is."""
+        if self.slots and self._slots_empty is None:
             self._slots_empty = self.loop.create_future()
         empty = self._slots_empty
 
-        async def wait_then_run(scope: Any, receive: Any, send: Any) -> None:
-            await empty
-            await app(scope, receive, send)
+        async def run(scope: Any, receive: Any, send: Any) -> None:
+            async def send_or_close(message: Any) -> None:
+                if message["type"] == "http.response.start" and self._may_have_more(scope):
+                    message = message | {"headers": [*message["headers"], (b"connection", b"close")]}
+                await send(message)
 
-        return wait_then_run
+            if empty is not None:
+                await empty
+            await app(scope, receive, send_or_close)
+
+        return run

@@ -135,7 +135,7 @@ class Server(uvicorn.Server):
         def make_protocol() -> HotLane:
             return self._lane(self.config, self.server_state, self.lifespan.state)
 
-        limits = (settings.max_connections, settings.header_timeout_s)
+        limits = (settings.max_connections, settings.header_timeout_s, settings.body_timeout_s)
         return Acceptor(listener, make_protocol, served, self.config.ssl, *limits)
 
     def _on_parent_gone(self) -> None:

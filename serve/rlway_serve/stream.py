@@ -36,6 +36,7 @@ from rlway_serve.patience import GRACE_S
 from rlway_serve.response import OCTETS, Response, problem_response, read_request_id, response_headers
 from rlway_serve.settings import Settings
 from rlway_serve.tracing import TRACE_HEADERS
+from rlway_serve.transport.lingering import linger
 
 PING_S = 20.0  # a peer that has not been heard of for so long is asked whether it lives, and given as long to answer
 CLOSE_S = 5.0  # for the peer to close, once it is asked to
@@ -168,8 +169,7 @@ class Stream(asyncio.Protocol, OwnCall):
         self._flush()
         self.log("GET", answer.status_code, None, len(answer.body), began_s)
         if answer.status_code != 101:
-            self.transport.close()
-            return
+            return  # `_flush` has seen to its end
         self.transport.resume_reading()
         self._timer = self._loop.call_later(PING_S, self._look)
 
@@ -344,7 +344,8 @@ class Stream(asyncio.Protocol, OwnCall):
             if data:
                 self.transport.write(data)
             else:
-                self.transport.close()
+                self._end()
+                return
         if self._protocol.close_expected():
             self._wait_for_end()
 
@@ -366,6 +367,16 @@ class Stream(asyncio.Protocol, OwnCall):
             self.transport.close()
             return
         self._flush()
+
+    def _end(self) -> None:
+        """Nothing more is sent. A peer that has not closed may be sending still, and is to see why this is the end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._protocol.close_rcvd is not None:
+            self.transport.close()
+            return
+        live, limit_s = self._server_state.connections, self._shared.settings.body_timeout_s
+        linger(self, self.transport, live, limit_s, self._shared.endpoint.draining)
 
     def _wait_for_end(self) -> None:
         if self._timer is not None:

@@ -156,16 +156,18 @@ def test_trailers_are_not_kept(linear: Server) -> None:
 
 
 def test_one_connection_too_many_is_503(narrow: Server) -> None:
-    """It is told when to come back; a place that becomes free is given again."""
+    """It is told when to come back, whatever it is sending; a place that becomes free is given again."""
     with narrow.connect() as first, narrow.connect() as second:
         with narrow.connect() as third:
             for wire in (first, second, third):
                 wire.send(act_request(BODY))
                 assert wire.answer().status == 200
-            with narrow.connect() as fourth:
-                answer = fourth.answer()
-                assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-                assert fourth.rest() == b""
+            for sent in (b"", act_request(BODY), act_request(b"0" * 12_000_000)):
+                with narrow.connect() as fourth:
+                    fourth.send(sent)
+                    answer = fourth.answer()
+                    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+                    assert fourth.rest() == b""
             third.send(act_request(BODY))
             assert third.answer().status == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ BODY = {"observation": [0, 0, 0, 0]}
 def server(tmp_path: Path, log: Path) -> Iterator[Server]:
     """To be stopped: one policy that answers at once, and one that computes for a while."""
     linear_policy(tmp_path / "models")
-    q_network_policy(tmp_path / "models", "slow", (2048, 2048))
+    q_network_policy(tmp_path / "models", "slow", (2048, 2048, 2048))
     with running_server(tmp_path / "models", log, "--queue-capacity", "50000", "--max-rows", "50000") as server:
         yield server
 
@@ -121,3 +122,34 @@ def test_a_stop_does_not_wait_forever(tmp_path: Path, log: Path) -> None:
         stuck.send(act_request(BODY, lane="query")[:-5])
         assert server.ask(get_request("/healthz")).status == 200
         assert server.stop() == 0
+
+
+def test_who_pipelines_without_reading_gets_its_answers(server: Server) -> None:
+    """What the stop leaves unread of a long pipeline does not cost those answers that were written before."""
+    packet = act_request(BODY) * 100
+    with server.connect() as greedy, ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(greedy.send, packet * 300)  # blocks while nothing is read from it
+        greedy.answer()
+        server.process.send_signal(signal.SIGTERM)
+        sending.result(PATIENCE_S)
+        answers = greedy.rest().split(b"HTTP/1.1 ")[1:]
+        assert answers
+        assert all(answer[:4] in (b"200 ", b"503 ") and answer.endswith(b"}") for answer in answers), answers[-1]
+    assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_a_stop_does_not_wait_for_bodies_that_are_refused(tmp_path: Path, log: Path) -> None:
+    """Neither for one that passes by nor for one that lingers, however long a body may take and a stop may wait."""
+    linear_policy(tmp_path / "models")
+    options = ["--drain-s", "600", "--body-timeout-s", "600", "--max-body-bytes", "2000"]
+    with (
+        running_server(tmp_path / "models", log, *options) as server,
+        server.connect() as passing,
+        server.connect() as lingering,
+    ):
+        passing.send(act_request(b"0" * 1500, path="/nowhere")[:-1000])
+        assert passing.answer().status == 404
+        lingering.send(act_request(b"0" * 4000, path="/nowhere")[:-1000])
+        assert lingering.answer().status == 404
+        assert server.stop() == 0
+        assert passing.rest() == lingering.rest() == b""

@@ -1,0 +1,1 @@
+"""Bytes on sockets to requests, and answers to bytes."""

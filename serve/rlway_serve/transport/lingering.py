@@ -1,0 +1,81 @@
+"""Reads on for a while on a connection that has had its last answer, so that the answer arrives.
+
+In:      a connection whose last answer is written, and whose peer may still be sending.
+Out:     the end of the stream behind the answer; the connection's end once the peer has closed it, is silent for
+         QUIET_S, or has sent for `limit_s` or MAX_BYTES more.
+Refuses: nothing: what comes is thrown away.
+
+A socket that is closed before everything that was sent to it has been read sends a reset, and the peer's system then
+throws away what its program has not read yet, the answer among it (RFC 9112, section 9.6). Many clients, urllib and
+nginx among them, send a whole body before they look for an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+QUIET_S = 2.0
+MAX_BYTES = 256 * 1024 * 1024
+
+
+class Lingering(asyncio.Protocol):
+    """Takes the place of a connection's protocol, which hears of the connection's end."""
+
+    def __init__(self, before: asyncio.BaseProtocol, transport: asyncio.Transport, live: set[Any], limit_s: float):
+        self._before = before
+        self._transport = transport
+        self._live = live
+        self._loop = asyncio.get_running_loop()
+        self._limit_s = limit_s
+        self._taken_s = self._loop.time()  # when the peer last took of its answers
+        self._until_s = self._taken_s + limit_s
+        self._spare_bytes = MAX_BYTES
+        self._unsent_bytes = transport.get_write_buffer_size()
+        self._heard = False  # since the last look
+        self._timer = self._loop.call_later(min(QUIET_S, limit_s), self._look)
+        live.discard(before)
+        live.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._spare_bytes -= len(data)
+        if self._spare_bytes < 0:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._live.discard(self)
+        self._before.connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: a moment more for who is sending; who is still to take answers may do so."""
+        self._until_s = min(self._until_s, self._loop.time() + QUIET_S)
+
+    def _look(self) -> None:
+        now_s, unsent_bytes = self._loop.time(), self._transport.get_write_buffer_size()
+        if unsent_bytes < self._unsent_bytes:
+            self._taken_s = now_s
+        takes = unsent_bytes and now_s < self._taken_s + self._limit_s
+        sends = not unsent_bytes and self._heard and now_s < self._until_s
+        if not (takes or sends):
+            self._transport.abort()
+            return
+        self._heard, self._unsent_bytes = False, unsent_bytes
+        self._timer = self._loop.call_later(min(QUIET_S, self._limit_s), self._look)
+
+
+def linger(
+    before: asyncio.BaseProtocol, transport: asyncio.Transport, live: set[Any], limit_s: float, stopping: bool
+) -> Lingering | None:
+    """Ends the connection of `before`, which is among the server's `live` ones; its last answer is written."""
+    if not transport.can_write_eof():  # TLS: closed, it does all this by itself, for as long as `Acceptor` says
+        transport.close()
+        return None
+    lingering = Lingering(before, transport, live, limit_s)
+    if stopping:
+        lingering.shutdown()
+    transport.set_protocol(lingering)
+    transport.write_eof()
+    transport.resume_reading()
+    return lingering
