@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ from rlway_serve.response import PROBLEM, Response, new_internal_error, problem_
 from rlway_serve.settings import Settings
 from rlway_serve.tracing import TRACE_HEADERS
 
+Handler = Callable[..., Awaitable[Any]]
+
 log = logging.getLogger(__name__)
 
 
@@ -45,11 +48,24 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type", "x-request-id"],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "x-request-id",
+                *sorted(name.decode() for name in TRACE_HEADERS),
+            ],
             expose_headers=["retry-after", "rlway-version", "x-request-id"],
         )
     repository = endpoint.repository
+
+    def read(path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """A route for GET and for HEAD: two of FastAPI's, since in OpenAPI each operation has an id of its own."""
+
+        def register(handler: Handler) -> Handler:
+            return app.head(path, **options)(app.get(path, **options)(handler))
+
+        return register
 
     @app.post("/v1/policies/{policy}/act", summary="Actions for observations")
     async def act(policy: str, request: Request) -> HttpResponse:
@@ -87,34 +103,34 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
         endpoint.act(policy, media_type, _authorization(request), body, reply)
         return _to_http(await reply.answered)
 
-    @app.get("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
+    @read("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
     async def stream(policy: str, request: Request) -> HttpResponse:
         """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame."""
         _check_key(endpoint, request)
         name = repository[policy].name
         raise RequestMalformed(f"/v1/policies/{name}/stream: expected a WebSocket handshake (RFC 6455).")
 
-    @app.get("/v1/policies", summary="What is served")
+    @read("/v1/policies", summary="What is served")
     async def policies(request: Request) -> dict[str, Any]:
         _check_key(endpoint, request)
         default = repository.default.name if repository.default else None
         return {"policies": [policy.summary() for policy in repository], "default": default}
 
-    @app.get("/v1/policies/{policy}", summary="A policy's manifest, versions and measured latency")
+    @read("/v1/policies/{policy}", summary="A policy's manifest, versions and measured latency")
     async def policy(policy: str, request: Request) -> dict[str, Any]:
         _check_key(endpoint, request)
         return repository[policy].describe()
 
-    @app.get("/healthz", summary="Whether the process lives")
+    @read("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="Whether actions can be asked for")
+    @read("/readyz", summary="Whether actions can be asked for")
     async def readyz() -> HttpResponse:
         status, word = (200, "ready") if endpoint.ready else (503, "stopping" if endpoint.draining else "loading")
         return HttpResponse(msgspec.json.encode({"status": word}), status, media_type="application/json")
 
-    @app.get("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
+    @read("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
     async def read_metrics(request: Request) -> HttpResponse:
         endpoint.keys.check_admin(_authorization(request))
         return HttpResponse(await exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -188,14 +204,18 @@ async def _on_rlway_error(_: Request, error: Exception) -> HttpResponse:
 async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
     """Routes and methods that do not exist, as problem+json like everything else."""
     assert isinstance(error, HTTPException)
+    method = "GET" if request.method == "HEAD" else request.method  # whose answers have equal headers
     problem = {
         "type": "about:blank",
         "title": error.detail,
         "status": error.status_code,
-        "detail": f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; GET /docs lists the routes.",
+        "detail": f"{method} {request.url.path[:200]}: {error.detail.lower()}; GET /docs lists the routes.",
     }
-    headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-    return _to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), headers))
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if "GET" in headers.get("allow", ""):
+        headers["allow"] = "GET, HEAD"  # FastAPI names the methods of the first route that has the path
+    encoded = tuple((name.encode(), value.encode()) for name, value in headers.items())
+    return _to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), encoded))
 
 
 async def _on_bug(request: Request, error: Exception) -> HttpResponse:

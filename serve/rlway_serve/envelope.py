@@ -37,6 +37,8 @@ class Envelope:
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
                 length = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
+                if scope["method"] == "HEAD":
+                    length = 0  # the header tells that of GET
                 if request_id:
                     message = message | {"headers": [*headers, (b"x-request-id", request_id)]}
                 if self._access_log:

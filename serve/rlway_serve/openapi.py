@@ -104,7 +104,8 @@ class PolicyDescription(PolicySummary, kw_only=True):
 
     manifest: Manifest
     runtime: str
-    inline: bool  # whether it runs on the event loop
+    inline: bool  # whether one observation runs on the event loop
+    inline_rows: int  # the most that run there together; more run on a thread
     latency_us: dict[str, float]  # by the number of observations
     failed: list[FailedVersion]
     labels_fault: str | None
@@ -144,8 +145,8 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             for path, operation in (operations | {"/act": act, "/v1/policies/{policy}/act": act}).items():
-                for described_operation in described["paths"][path].values():
-                    described_operation |= operation
+                for method, described_operation in described["paths"][path].items():
+                    described_operation |= _without_bodies(operation) if method == "head" else operation
             described["components"] = {"schemas": _schemas(), "securitySchemes": {KEY: KEY_SCHEME}}
             app.openapi_schema = described if shown else None
             return described
@@ -187,6 +188,13 @@ def _refusals(*statuses: int) -> dict[str, Any]:
         for status in statuses
     }
     return documented | {"default": {"description": "Any other refusal", "content": content}}
+
+
+def _without_bodies(operation: dict[str, Any]) -> dict[str, Any]:
+    """What HEAD is answered: the status and the headers of GET."""
+    answers = operation["responses"].items()
+    bare = {status: {key: answer[key] for key in answer if key != "content"} for status, answer in answers}
+    return operation | {"responses": bare}
 
 
 def _security(needed: bool) -> list[dict[str, Any]]:

@@ -161,12 +161,14 @@ def test_the_access_log_has_one_json_line_per_request(guarded: Server) -> None:
         guarded.ask(act_request(BODY, lane=lane, headers=[bearer("api-key"), f"x-request-id: id-{lane}"]))
     guarded.ask(act_request(BODY, headers=[bearer("wrong-key")]))
     guarded.ask(get_request("/healthz"))
-    wait_until(lambda: len(log.read_text().splitlines()) == before + 4, "four lines")
+    httpx.head(f"{guarded.url}/healthz")
+    wait_until(lambda: len(log.read_text().splitlines()) == before + 5, "five lines")
     lines = [json.loads(line) for line in log.read_text().splitlines()[before:]]
-    assert [line["path"] for line in lines] == [ACT, f"{ACT}?x=1", ACT, "/healthz"]
-    assert [line["status"] for line in lines] == [200, 200, 403, 200]
-    assert [line["request_id"] for line in lines] == ["id-hot", "id-query", None, None]
-    assert [line["method"] for line in lines] == ["POST", "POST", "POST", "GET"]
+    assert [line["path"] for line in lines] == [ACT, f"{ACT}?x=1", ACT, "/healthz", "/healthz"]
+    assert [line["status"] for line in lines] == [200, 200, 403, 200, 200]
+    assert [line["request_id"] for line in lines] == ["id-hot", "id-query", None, None, None]
+    assert [line["method"] for line in lines] == ["POST", "POST", "POST", "GET", "HEAD"]
+    assert [line["response_bytes"] for line in lines[3:]] == [len(b'{"status":"alive"}'), 0]
     assert lines[0]["response_bytes"] == lines[1]["response_bytes"] == len(b'{"action":0,"version":1}')
     assert lines[0]["request_bytes"] == lines[1]["request_bytes"] > 0
     assert all(line["duration_ms"] >= 0 and line["peer"].startswith("127.0.0.1:") for line in lines)
@@ -233,6 +235,17 @@ def test_browsers_may_ask_only_from_the_origins_named(guarded: Server, linear: S
         for lane in LANES:
             plain = linear.ask(act_request(BODY, lane=lane, headers=headers))
             assert not any(name.startswith("access-control") for name in plain.headers)
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+def test_traced_pages_may_ask(guarded: Server, method: str) -> None:
+    """A page that is part of a trace asks first for the headers that say of which, and for the others."""
+    names = ["traceparent", "tracestate", "authorization", "content-type", "x-request-id"]
+    asked = [f"access-control-request-method: {method}", f"access-control-request-headers: {','.join(sorted(names))}"]
+    answer = guarded.ask(get_request(ACT, "origin: https://lab.example", *asked, method="OPTIONS"))
+    assert answer.status == 200
+    assert set(names) <= set(answer.headers["access-control-allow-headers"].lower().split(", "))
+    assert method in answer.headers["access-control-allow-methods"].split(", ")
 
 
 @pytest.mark.parametrize("path", ["/v1/policies/../../etc/passwd", "/v1/policies/..%2f..%2fetc%2fpasswd", "/../api"])

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contract import ask_by_document, key_options, make_policies
+from tests.contract import ADMIN_KEY, ask_by_document, key_options, make_policies
 from tests.servers import Server, running_server
 
 
@@ -37,3 +37,29 @@ def test_the_document_says_what_asks_for_a_key(documented: Server, linear: Serve
         for path in guarded:
             assert all(operation["security"] == security for operation in paths[path].values())
         assert "security" not in paths["/healthz"]["get"]
+
+
+def test_head_is_answered_as_get(documented: Server) -> None:
+    """By every route that GET has, documented or not: status and headers, with a key and without, and no body."""
+    paths = httpx.get(f"{documented.url}/openapi.json").json()["paths"]
+    reading = [path for path, operations in paths.items() if "get" in operations]
+    assert reading == [path for path, operations in paths.items() if "head" in operations]
+    for path in (*reading, "/v1/policies/nobody", "/docs", "/openapi.json", "/nowhere"):
+        for headers in ({}, {"authorization": f"Bearer {ADMIN_KEY}"}):
+            url = documented.url + path.replace("{policy}", "linear")
+            answers = [httpx.request(method, url, headers=headers) for method in ("GET", "HEAD")]
+            for answer in answers:
+                del answer.headers["date"]
+                if path == "/metrics" and headers:
+                    assert int(answer.headers.pop("content-length")) > 0  # of counters, which go on
+            assert answers[0].status_code == answers[1].status_code
+            assert answers[0].headers == answers[1].headers
+            assert answers[1].content == b""
+
+
+def test_a_method_that_is_not_there_is_told_which_are(documented: Server) -> None:
+    """HEAD among them, and no other status for a HEAD where there is no GET."""
+    for path, allowed in (("/healthz", "GET, HEAD"), ("/docs", "GET, HEAD"), ("/act", "POST")):
+        answer = httpx.put(f"{documented.url}{path}")
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert httpx.head(f"{documented.url}/act").status_code == 405

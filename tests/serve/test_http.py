@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import select
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -346,3 +348,19 @@ def test_a_content_length_with_thousands_of_zeros_is_no_server_error(linear: Ser
     length = b"content-length: %d" % len(body)
     padded = head.replace(length, b"content-length: " + b"0" * 5000 + b"%d" % len(body))
     assert linear.ask(padded + b"\r\n\r\n" + body).status in (200, 400)
+
+
+def test_head_leaves_nothing_between_two_answers(linear: Server) -> None:
+    """On a kept connection the next answer begins where the headers end, whatever length they tell."""
+    with linear.connect() as wire:
+        wire.send(get_request("/healthz", method="HEAD") + get_request("/readyz") + act_request(BODIES[1]))
+        wire.half_close()
+        heads = [part.partition(b"\r\n\r\n") for part in wire.rest().split(b"HTTP/1.1 200 OK\r\n")]
+    assert [body for _, _, body in heads] == [b"", b"", b'{"status":"ready"}', b'{"action":1,"version":1}']
+
+
+@pytest.mark.skipif(not shutil.which("wget"), reason="needs wget")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/policies"])
+def test_wget_finds_the_server(linear: Server, path: str) -> None:
+    """A probe that asks only whether there is something, as `wget --spider` does."""
+    subprocess.run(["wget", "--spider", "--quiet", "--tries=1", f"{linear.url}{path}"], check=True)

@@ -16,7 +16,7 @@ from tests.bundles import linear_policy
 from tests.collector import Collector, running_collector
 from tests.ports import free_port
 from tests.serve.test_startup import fail_to_serve
-from tests.servers import ANSWER_S, LANES, act_request, get_request, running_server
+from tests.servers import ACT, ANSWER_S, LANES, act_request, get_request, running_server
 
 BODY = {"observation": [1, 0, 0, 0]}
 SERVER, ERROR = 2, 2  # a span's kind, and its status, as the protocol numbers them
@@ -190,3 +190,18 @@ def test_variables_that_cannot_be_used_are_told(
     monkeypatch.setenv(variable, value)
     with pytest.raises(UsageError, match=word):
         open_tracing(True)
+
+
+def test_a_page_of_another_origin_takes_part_in_its_trace(collector: Collector, models: Path, log: Path) -> None:
+    """What the preflight allows is read: the action's span is a child of the page's."""
+    origin = "origin: https://lab.example"
+    asked = [
+        "access-control-request-method: POST",
+        "access-control-request-headers: content-type,traceparent,tracestate",
+    ]
+    with running_server(models, log, "--cors-origin", "https://lab.example") as server:
+        assert server.ask(get_request(ACT, origin, *asked, method="OPTIONS")).status == 200
+        assert server.ask(act_request(BODY, headers=[origin, traceparent(), "tracestate: lab=x"])).status == 200
+        assert server.stop() == 0
+    [span] = collector.spans
+    assert (span.trace_id, span.parent_id) == (TRACE, PARENT)
