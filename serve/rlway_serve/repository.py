@@ -2,7 +2,7 @@
 
 In:      `models/<policy>/<version>/` and labels.json, looked at every `poll_s`.
 Out:     policies by name, each with its versions loaded, verified and warm.
-Refuses: a folder that is not there. Without polling nothing could mend them, so then also an empty folder, a policy
+Refuses: what cannot be a models folder. Without polling nothing could mend them, so then also an empty folder, a policy
          without one sound version, a default that is none of the policies.
 
 A thread looks at the folder, other threads load what is new, and only the event loop decides what acts: a version takes
@@ -30,6 +30,7 @@ from rlway_serve.folder import Found, ModelsFolder, stamp_of_all
 from rlway_serve.loader import Key, Loaded, Loader
 from rlway_serve.metrics import Metrics
 from rlway_serve.policy import ServedPolicy
+from rlway_serve.registry.models_path import check_models_path
 from rlway_serve.settings import Settings
 from rlway_serve.version import LoadedVersion, VersionUnsound, load_version
 
@@ -99,11 +100,7 @@ class Repository:
 
     def load(self) -> None:
         """Reads the folder and loads who is to act, unless it takes too long; blocks."""
-        if not self._settings.models.is_dir():
-            models = self._settings.models
-            raise BundleInvalid(
-                f"{models}: no such folder; `rlway export RUN --models {models} --policy NAME` fills one."
-            )
+        check_models_path(self._settings.models)
         self._update(Seen(self._folder.scan(), frozenset()))
         while self._loader.hurrying(URGENT):
             self._loader.make_room()

@@ -1,0 +1,1 @@
+"""Which policies there are, in which versions, and which version is active."""
