@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from rlway_client.bundle import Bundle
+from rlway_client.contract.acting import ONNX_FILE, served_file
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest
 from rlway_serve.onnx_session import BoundSession, CpuSession, available_devices
@@ -25,8 +26,6 @@ from rlway_serve.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ONNX_FILE = "model.onnx"
-LITE_FILES = ("model.tflite", "model.fp16.tflite", "model.dynamic.tflite", "model.int8.tflite")  # the most exact first
 COMPARED_RUNS = 10
 
 
@@ -51,18 +50,17 @@ def choose_buckets(session: Session, settings: Settings) -> tuple[int, ...]:
 
 def open_session(bundle: Bundle, settings: Settings) -> tuple[Session, str]:
     """The session, and its file for error messages."""
-    files = bundle.manifest.files
-    if ONNX_FILE in files:
-        path = bundle.path / ONNX_FILE
+    name = served_file(bundle.manifest.files)
+    if name is None:
+        raise BundleInvalid(
+            f"{bundle.path}: its manifest lists neither {ONNX_FILE} nor a TFLite file; export the policy again."
+        )
+    path = bundle.path / name
+    if name == ONNX_FILE:
         return _open_onnx(path, bundle.manifest, settings), str(path)
-    for name in LITE_FILES:
-        if name in files:
-            from rlway_serve.lite_session import LiteSession
+    from rlway_serve.lite_session import LiteSession
 
-            return LiteSession(bundle.path / name), str(bundle.path / name)
-    raise BundleInvalid(
-        f"{bundle.path}: its manifest lists neither {ONNX_FILE} nor a TFLite file; export the policy again."
-    )
+    return LiteSession(path), str(path)
 
 
 def _open_onnx(path: Path, manifest: Manifest, settings: Settings) -> Session:

@@ -1,0 +1,22 @@
+"""Which of a bundle's files acts: in a server, and in process on a robot.
+
+In:      the names of the bundle's files.
+Out:     the name of the one that is run; None where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+ONNX_FILE = "model.onnx"
+LITE_FILES = ("model.tflite", "model.fp16.tflite", "model.dynamic.tflite", "model.int8.tflite")  # the most exact first
+
+
+def served_file(files: Collection[str]) -> str | None:
+    """What `rlway serve` runs."""
+    return ONNX_FILE if ONNX_FILE in files else lite_file(files)
+
+
+def lite_file(files: Collection[str]) -> str | None:
+    """What `rlway edge` can run. It runs the first of `LITE_FILES` unless it is told of another by `--file`."""
+    return next((name for name in LITE_FILES if name in files), None)
