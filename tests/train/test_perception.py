@@ -169,7 +169,7 @@ def test_leaves_are_in_the_order_of_their_keys() -> None:
 
 
 def test_a_dict_of_anything_but_boxes_is_refused() -> None:
-    with pytest.raises(EnvironmentFault, match="Dict of Boxes"):
+    with pytest.raises(EnvironmentFault, match=r"a Dict or Tuple of Boxes\), got Discrete\(3\)"):
         find_domain("rlway-tests/Mixed-v0")
 
 

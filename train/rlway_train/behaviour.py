@@ -70,7 +70,7 @@ class SacBehaviour(Behaviour):
 
     def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
         super().__init__(rng)
-        self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
+        self._low, self._high = (bound.astype(np.float32).ravel() for bound in domain.action.bounds())
 
     @property
     def random(self) -> UniformPolicy:

@@ -1,7 +1,7 @@
 """TF-Agents' DQN as a learner.
 
 In:      transition rows, the action's number in one column.
-Out:     the Q-network's weights as numpy; `act`: argmax(q_values + noise).
+Out:     the Q-network's weights as numpy; `act`: argmax(q_values + noise), counted as the environment counts.
 
 The whole block of updates is one XLA program: at these sizes TensorFlow spends its time on starting operations, not on
 arithmetic, and a block compiled as one runs several times faster than the same block op by op.
@@ -91,6 +91,14 @@ class QLearner(Learner[DqnSettings]):
         assert isinstance(self.behaviour, DqnBehaviour)
         return Exploration("ε", "epsilon", self.behaviour.epsilon(step))
 
+    def choose(self, scores: Any) -> Any:  # [n, n_actions] -> [n, …]
+        """The best action, as the environment takes it."""
+        best, action = tf.argmax(scores, axis=-1, output_type=tf.int64), self._domain.action
+        # Most environments count from 0 and take a number by itself, and then there is nothing to do.
+        if self._domain.first_action:
+            best += self._domain.first_action
+        return tf.reshape(best, [-1, *action.shape]) if action.shape else best
+
     def episodes_ended(self, n: int) -> None:
         every = self.settings.target_episodes
         if every is not None and n // every > self._target_copies:
@@ -133,6 +141,6 @@ class DqnLearner(QLearner):
 
         def act(observation: Any, noise: Any) -> dict[str, Any]:
             q_values, _ = network(observation)
-            return {"action": tf.argmax(q_values + noise, axis=-1, output_type=tf.int64), "q_values": q_values}
+            return {"action": self.choose(q_values + noise), "q_values": q_values}
 
         return self._traced(act)

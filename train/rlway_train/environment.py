@@ -12,20 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
-import msgspec
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from rlway_client.environments import find_environment, sentence
-from rlway_client.errors import EnvironmentFault
-from rlway_client.specs import AnyArray, FloatArray, TensorSpec, describe, make_spec
-from rlway_train.py_environment import adapt
+from rlway_client.errors import EnvironmentFault, UsageError
+from rlway_client.specs import AnyArray, FloatArray, TensorSpec, describe
+from rlway_train.envs.learnable import continuous_action, discrete_action, observation_leaves
 from rlway_train.settings import DqnSettings, SacSettings, Settings
-from rlway_train.spaces import OneVector, leaves, one_vector
-from rlway_train.wrappers import DiscreteActions, OneEpisode
+from rlway_train.spaces import OneVector, is_one_vector, one_vector
+from rlway_train.wrappers import DiscreteActions, FlatActions, FromZero, OneEpisode
 
 BoolArray = NDArray[np.bool_]
 
@@ -37,7 +35,7 @@ class Domain:
     env: str
     spec: EnvSpec = field(repr=False)
     leaves: list[TensorSpec]  # of the observation as the environment gives it
-    action: TensorSpec
+    action: TensorSpec  # as the environment takes it: discrete ones may begin at another number than 0
     discretize: int | None
     action_values: list[float] | None  # with `discretize`: the value behind each action
 
@@ -61,30 +59,51 @@ class Domain:
     @property
     def n_actions(self) -> int:
         """How many discrete actions there are."""
-        return int(self.action.bounds()[1]) + 1
+        lowest, highest = (int(bound.item()) for bound in self.action.bounds())
+        return highest - lowest + 1
+
+    @property
+    def first_action(self) -> int:
+        """The number of the first discrete action; agents count from 0 all the same."""
+        return int(self.action.bounds()[0].item())
 
     def make(self, render: bool = False) -> gymnasium.Env[Any, Any]:
-        """One environment."""
+        """One environment, as agents take it: it observes one vector, and acts by one, or by a number from 0 on."""
         modes: dict[str, Any] = (
             {"render_mode": "rgb_array"} if render else {}
         )  # a class of one's own need not know the argument
         env = gymnasium.make(self.spec, disable_env_checker=True, **modes)
-        if isinstance(env.observation_space, Dict):
+        if not is_one_vector(self.leaves):
             env = OneVector(env, self.leaves)
-        return env if self.discretize is None else DiscreteActions(env, self.discretize)
+        if self.discretize is not None:
+            return DiscreteActions(env, self.discretize)
+        if self._acts_plainly:
+            return env
+        return FromZero(env, self.action) if self.action.is_discrete else FlatActions(env)
 
     def make_many(self, n: int, one_episode: bool = False) -> Environments:
         """`n` environments that step together: the environment's own vectorised form where it has one.
 
         Others rest after `one_episode`, for whoever resets them all with a seed and looks at no second one.
         """
-        if self.spec.vector_entry_point is not None and self.discretize is None:
+        if self.spec.vector_entry_point is not None and self._is_plain:
             vector = gymnasium.make_vec(self.spec, n, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
                 return Environments(self.env, vector, self.observation)
             vector.close()
         make = (lambda: OneEpisode(self.make())) if one_episode else self.make
         return Environments(self.env, gymnasium.vector.SyncVectorEnv([make] * n), self.observation)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether it is learned from as it is, with nothing around it."""
+        return self.discretize is None and is_one_vector(self.leaves) and self._acts_plainly
+
+    @property
+    def _acts_plainly(self) -> bool:
+        """Whether its actions are as agents give them: numbers from 0 on, or a vector of floats."""
+        rank = len(self.action.shape)
+        return (rank == 0 and self.first_action == 0) if self.action.is_discrete else rank == 1
 
 
 def find_domain(
@@ -97,12 +116,12 @@ def find_domain(
     spec = find_spec(env, time_limit)
     one = make_one(env, spec, discretize)
     try:
-        values = one.values[:, 0].tolist() if isinstance(one, DiscreteActions) else None
+        values = one.values.ravel().tolist() if isinstance(one, DiscreteActions) else None
         return Domain(
             env=env,
             spec=spec,
-            leaves=_observation_leaves(env, one.observation_space),
-            action=(_continuous_action if continuous else _discrete_action)(env, one.action_space),
+            leaves=observation_leaves(env, one),
+            action=(continuous_action if continuous else discrete_action)(env, one),
             discretize=discretize,
             action_values=values,
         )
@@ -118,7 +137,7 @@ def domain_of(env: str, settings: Settings) -> Domain:
 
 def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:
     """The environment of this name, whatever its spaces; `time_limit` in steps replaces its own."""
-    spec = find_environment(env, adapt)
+    spec = find_environment(env)
     return spec if time_limit is None else replace(spec, max_episode_steps=time_limit)
 
 
@@ -126,59 +145,11 @@ def make_one(env: str, spec: EnvSpec, discretize: int | None) -> gymnasium.Env[A
     """One environment. Whatever its constructor raises is its fault, not ours."""
     try:
         one = gymnasium.make(spec, disable_env_checker=True)
+    except UsageError:  # what it needs is not installed
+        raise
     except Exception as error:
         raise EnvironmentFault(f"{env}: could not be made: {sentence(error)}") from error
     return one if discretize is None else DiscreteActions(one, discretize)
-
-
-def _observation_leaves(env: str, space: Any) -> list[TensorSpec]:
-    found = leaves(env, space) if isinstance(space, Box | Dict) else []
-    numbers = all(np.dtype(leaf.dtype).kind in "fiu" for leaf in found)
-    if not found or not numbers or not (isinstance(space, Dict) or len(space.shape) == 1) or not _all_boxes(space):
-        raise EnvironmentFault(
-            f"{env}: expected observations that are a vector of numbers (Box of rank 1), or a Dict of Boxes, "
-            f"got {space}; flatten them with gymnasium.wrappers.FlattenObservation."
-        )
-    names = [leaf.name for leaf in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise EnvironmentFault(f"{env}: two of its arrays would both be called {twice}; rename one of their keys.")
-    return [msgspec.structs.replace(leaf, dtype="float32") for leaf in found]
-
-
-def _all_boxes(space: Any) -> bool:
-    return all(map(_all_boxes, space.spaces.values())) if isinstance(space, Dict) else isinstance(space, Box)
-
-
-def _discrete_action(env: str, space: Any) -> TensorSpec:
-    if isinstance(space, Box):
-        raise EnvironmentFault(
-            f"{env}: DQN chooses among a few actions, and this environment's are continuous ({space}); "
-            f"use SAC (rlway train sac), or --discretize N to choose among N of its values."
-        )
-    if not isinstance(space, Discrete) or space.start != 0:
-        raise EnvironmentFault(
-            f"{env}: expected actions Discrete(n) that start at 0, got {space}; wrap the environment."
-        )
-    return TensorSpec("action", (), "int64", 0, int(space.n) - 1)
-
-
-def _continuous_action(env: str, space: Any) -> TensorSpec:
-    if isinstance(space, Discrete):
-        raise EnvironmentFault(
-            f"{env}: SAC chooses continuous actions, and this environment's are {space}; use DQN (rlway train dqn)."
-        )
-    if not isinstance(space, Box) or len(space.shape) != 1 or np.dtype(space.dtype).kind != "f":
-        raise EnvironmentFault(
-            f"{env}: expected actions that are a vector of floats (Box of rank 1), got {space}; wrap the environment."
-        )
-    spec = make_spec("action", space.shape, "float32", space.low, space.high)
-    if not np.isfinite(spec.bounds()).all():
-        raise EnvironmentFault(
-            f"{env}: SAC needs bounds on every action, got {space}; "
-            f"wrap the environment in a gymnasium.ActionWrapper whose action_space has them."
-        )
-    return spec
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a policy makes of an observation before its network sees it, within the policy's own graph.
 
-In:      an observation as the environment gives it: a vector, or a dict of arrays.
+In:      an observation as the environment gives it: an array of any shape, or a dict of them. A tuple is a dict with
+         the keys 0, 1, ….
 Out:     one vector float32[…, obs_dim]; normalised, if wished, by the mean and spread of what has been observed.
 
     seen = clip((observation − mean) / √(variance + ε), −10, 10)
@@ -21,6 +22,7 @@ from tf_agents.networks.network import Network
 
 from rlway_client.specs import FloatArray, TensorSpec
 from rlway_train.acting import FURTHEST, TINIEST_VARIANCE
+from rlway_train.spaces import is_one_vector
 
 
 class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
@@ -28,7 +30,7 @@ class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no type
 
     def __init__(self, specs: list[TensorSpec], normalize: bool) -> None:
         super().__init__(name="perception")
-        self._specs = specs
+        self._specs, self._packs = specs, not is_one_vector(specs)
         obs_dim = sum(spec.size for spec in specs)
         self.normalize = normalize
         if normalize:
@@ -39,12 +41,12 @@ class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no type
     @property
     def is_plain(self) -> bool:
         """Whether the network sees just what the environment shows."""
-        return not self.normalize and not self._specs[0].path
+        return not self.normalize and not self._packs
 
     @property
     def spec(self) -> Any:
         """The observation as TensorFlow specs: one, or dicts of them."""
-        return self._nest([tf.TensorSpec(spec.shape, tf.float32, spec.name) for spec in self._specs])
+        return self._nest([tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in self._specs])
 
     def batched_spec(self) -> Any:
         """The same over any number of rows."""
@@ -70,19 +72,19 @@ class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no type
 
     def unpack(self, vectors: Any) -> Any:  # [n, (length,) obs_dim] -> the observation, with arrays [n, (length,) …]
         """The observation that a vector was packed from."""
-        if not self._specs[0].path:
+        if not self._packs:
             return vectors
         parts = tf.split(vectors, [spec.size for spec in self._specs], axis=-1)
         length = vectors.shape[1:-1]
         shaped = [tf.reshape(part, [-1, *length, *s.shape]) for part, s in zip(parts, self._specs, strict=True)]
-        return self._nest(shaped)
+        return self._nest([tf.cast(part, spec.dtype) for part, spec in zip(shaped, self._specs, strict=True)])
 
     def __call__(self, observation: Any) -> Any:  # -> [n, (length,) obs_dim]
-        if self._specs[0].path:
+        if self._packs:
             parts = tf.nest.flatten(observation)
             length = parts[0].shape[1 : parts[0].shape.rank - len(self._specs[0].shape)]
             flat = [tf.reshape(part, [-1, *length, s.size]) for part, s in zip(parts, self._specs, strict=True)]
-            vector = tf.concat(flat, axis=-1)
+            vector = tf.concat([tf.cast(part, tf.float32) for part in flat], axis=-1)
         else:
             vector = observation
         if not self.normalize:

@@ -125,7 +125,6 @@ class RecurrentDqnLearner(QLearner):
             cell = tf.sigmoid(keep) * cell + tf.sigmoid(into) * tf.tanh(candidate)
             hidden = tf.sigmoid(out) * tf.tanh(cell)
             q_values = tf.matmul(hidden, variables[-2]) + variables[-1]
-            action = tf.argmax(q_values + noise, axis=-1, output_type=tf.int64)
-            return {"action": action, "q_values": q_values, "state_h": hidden, "state_c": cell}
+            return {"action": self.choose(q_values + noise), "q_values": q_values, "state_h": hidden, "state_c": cell}
 
         return self._traced(act)

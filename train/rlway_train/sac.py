@@ -37,9 +37,9 @@ class SacLearner(Learner[SacSettings]):
 
     def __init__(self, settings: SacSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
         super().__init__(settings, domain, seed, exchange)
-        self._low, self._high = (bound.astype(np.float32) for bound in domain.action.bounds())
+        self._low, self._high = (bound.astype(np.float32).ravel() for bound in domain.action.bounds())
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
-        action = BoundedTensorSpec(domain.action.shape, tf.float32, self._low, self._high, "action")
+        action = BoundedTensorSpec([self.action_dim], tf.float32, self._low, self._high, "action")
         self._network = self._perceiving(lambda: self._make_actor(vector, action), self.perception.spec)
         self.agent = self._make_agent(vector, action)
         self.agent.initialize()
@@ -120,7 +120,7 @@ class SacLearner(Learner[SacSettings]):
         )
 
     def act(self) -> Any:
-        actor, mean, magnitude = self._network, self._mean, self._magnitude
+        actor, mean, magnitude, shape = self._network, self._mean, self._magnitude, self._domain.action.shape
 
         def act(observation: Any, noise: Any) -> dict[str, Any]:
             squashed, _ = actor(observation, step_type=(), network_state=())
@@ -128,6 +128,8 @@ class SacLearner(Learner[SacSettings]):
             loc, scale = normal["loc"], tf.minimum(normal["scale_diag"], LARGEST_SCALE)
             action = magnitude * tf.tanh(loc + scale * noise)
             # Most actions range symmetrically, and then there is nothing to add.
-            return {"action": action + mean if mean.any() else action, "loc": loc, "scale": scale}
+            action = action + mean if mean.any() else action
+            shaped = action if len(shape) == 1 else tf.reshape(action, [-1, *shape])
+            return {"action": shaped, "loc": loc, "scale": scale}
 
         return self._traced(act)

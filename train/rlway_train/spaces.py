@@ -1,4 +1,4 @@
-"""Gymnasium's spaces as the contract's specs, and a dict of arrays as the one vector that collecting works on.
+"""Gymnasium's spaces as the contract's specs, and arrays of any shape as the one vector that collecting works on.
 
 In:      a space; observations of it.
 Out:     its tensors, each a `TensorSpec` with its path; float32 vectors, tensor after tensor in that order.
@@ -19,9 +19,16 @@ from rlway_client.specs import FloatArray, TensorSpec, make_spec
 
 def leaves(name: str, space: Any, label: str = "observation", path: tuple[str, ...] = ()) -> list[TensorSpec]:
     """The space's tensors; those of a dict by their keys in order, as TensorFlow has them."""
+    try:
+        return _leaves(name, space, label, path)
+    except ValueError as error:  # of TensorSpec
+        raise EnvironmentFault(f"{name}: {label}: {error}.") from error
+
+
+def _leaves(name: str, space: Any, label: str, path: tuple[str, ...]) -> list[TensorSpec]:
     if isinstance(space, Dict | Tuple):
         inner = sorted(space.spaces.items()) if isinstance(space, Dict) else enumerate(space.spaces)
-        return [leaf for key, sub in inner for leaf in leaves(name, sub, label, (*path, str(key)))]
+        return [leaf for key, sub in inner for leaf in _leaves(name, sub, label, (*path, str(key)))]
     title = "_".join((label, *path)).replace("/", "_")
     match space:
         case Box():
@@ -40,9 +47,32 @@ def leaves(name: str, space: Any, label: str = "observation", path: tuple[str, .
             )
 
 
+def short(space: Any) -> str:
+    """A space in a few words: gymnasium writes the bounds of each number."""
+    match space:
+        case Box():
+            ends = [
+                [f"{end:.4g}" for end in {float(bound.min()), float(bound.max())}] for bound in (space.low, space.high)
+            ]
+            bounds = f" from {ends[0][0]} to {ends[1][0]}" if all(len(end) == 1 for end in ends) else ""
+            return f"Box {space.dtype}{list(space.shape)}{bounds}"
+        case Dict():
+            return f"a Dict of {len(space.spaces)}"
+        case Tuple():
+            return f"a Tuple of {len(space.spaces)}"
+        case _:
+            words = str(space)
+            return words if len(words) <= 60 else type(space).__name__
+
+
+def is_one_vector(specs: list[TensorSpec]) -> bool:
+    """Whether it is one vector of numbers, and not in a dict or a tuple."""
+    return not specs[0].path and len(specs[0].shape) == 1 and specs[0].dtype != "bool"
+
+
 def one_vector(specs: list[TensorSpec]) -> TensorSpec:
     """All of them, one after the other; a vector by itself stays as it is."""
-    if len(specs) == 1 and len(specs[0].shape) == 1:
+    if is_one_vector(specs):
         return specs[0]
     bounds = [[bound.ravel() for bound in spec.bounds()] for spec in specs]
     low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
@@ -57,7 +87,7 @@ def unpack(vectors: FloatArray, specs: list[TensorSpec]) -> dict[str, FloatArray
 
 
 class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Shows a dict of arrays, however deep, as one vector."""
+    """Shows arrays of any shape, in dicts and tuples however deep, as one vector."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], specs: list[TensorSpec]) -> None:
         super().__init__(env)
@@ -71,7 +101,7 @@ class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
     def _part(self, observation: Any, spec: TensorSpec) -> FloatArray:
         part = observation
         for key in spec.path:
-            part = part[key]
+            part = part[int(key)] if isinstance(part, tuple | list) else part[key]
         values: FloatArray = np.asarray(part, np.float32)
         if values.shape != spec.shape:
             raise ValueError(f"{spec.name}: expected the shape {list(spec.shape)}, got {list(values.shape)}")

@@ -1,7 +1,7 @@
 """What is put around an environment.
 
 In:      a gymnasium environment.
-Out:     one that takes other actions, or rests after an episode.
+Out:     one that takes actions as agents give them, or rests after an episode.
 Refuses: EnvironmentFault for an action that cannot be made discrete.
 """
 
@@ -14,24 +14,64 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from rlway_client.errors import EnvironmentFault
+from rlway_client.specs import TensorSpec
+from rlway_train.spaces import short
 
 
 class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
-    """Offers `n` evenly spaced values of a one-dimensional continuous action as a discrete one."""
+    """Offers `n` evenly spaced values of a continuous action of one number as a discrete one."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], n: int) -> None:
         super().__init__(env)
         space = env.action_space
-        if not isinstance(space, Box) or space.shape != (1,) or not space.is_bounded():
+        if (
+            not isinstance(space, Box)
+            or not np.issubdtype(space.dtype, np.floating)
+            or space.low.size != 1
+            or not space.is_bounded()
+        ):
             raise EnvironmentFault(
-                f"--discretize: expected a bounded continuous action of one dimension, got {space}; "
-                f"wrap the environment to choose among its actions yourself."
+                f"--discretize: expected a bounded continuous action of one number, got {short(space)}; leave it out, "
+                f"or put a wrapper around the environment that has Discrete actions."
             )
-        self.values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, 1]
+        self.values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, …] as the environment takes them
         self.action_space = Discrete(n)
 
     def action(self, action: Any) -> Any:
         return self.values[int(action)]
+
+
+class FromZero(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Counts discrete actions from 0, as agents do, and gives the environment its own number, in its own shape."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], spec: TensorSpec) -> None:
+        """`spec` is the environment's own action: one whole number."""
+        super().__init__(env)
+        lowest, highest = (int(bound.item()) for bound in spec.bounds())
+        self._first, self._space = lowest, env.action_space
+        self.action_space = Discrete(highest - lowest + 1)
+
+    def action(self, action: Any) -> Any:
+        number = self._first + action
+        # gymnasium's Discrete takes a number, and its other spaces an array.
+        if isinstance(self._space, Discrete):
+            return number
+        return np.full(self._space.shape or (), number, self._space.dtype)
+
+
+class FlatActions(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Takes a vector, as agents give it, of an environment whose continuous action has another shape."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.action_space
+        assert isinstance(space, Box)
+        self._space = space
+        dtype: Any = space.dtype
+        self.action_space = Box(space.low.ravel(), space.high.ravel(), dtype=dtype.type)
+
+    def action(self, action: Any) -> Any:
+        return np.asarray(action, self._space.dtype).reshape(self._space.shape)
 
 
 class OneEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -6,8 +6,10 @@ In:      a name, in one of five forms:
            my_package.my_module:Maze-v0        registered by a module when it is imported
            my_package.my_module:Maze           a class in a module; the current folder's modules, too
            envs/maze.py:Maze                   a class in a file
+         The class is gymnasium's or TF-Agents'; a function that makes such an environment stands in its place.
 Out:     gymnasium's EnvSpec, which `gymnasium.make` takes in place of an id.
-Refuses: a name that leads nowhere (EnvironmentFault names near ones), gymnasium not installed (UsageError).
+Refuses: a name that leads nowhere, or to what makes no environment (EnvironmentFault names near ones, or those of the
+         file); gymnasium or TF-Agents not installed (UsageError).
 """
 
 from __future__ import annotations
@@ -16,36 +18,42 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rlway_client.errors import EnvironmentFault, UsageError
+from rlway_client.common.packages import missing
+from rlway_client.errors import EnvironmentFault, RlwayError, UsageError
+from rlway_client.muting import quiet_tensorflow
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
-Adapt = Callable[[Any], Any]  # an object that is no gymnasium.Env -> what makes one of it, or None
+SHOWN = 5  # of a file's environments
 
 
-def find_environment(name: str, adapt: Adapt = lambda _: None) -> EnvSpec:
-    """The environment of this name. `adapt` may know further kinds of classes than gymnasium.Env."""
+def find_environment(name: str) -> EnvSpec:
+    """The environment of this name."""
     try:
         import gymnasium
     except ModuleNotFoundError:
-        raise UsageError("playing needs gymnasium: pip install 'rlway-client[play]'.") from None
+        raise UsageError(missing("playing", "gymnasium", "rlway-client[play]")) from None
     from rlway_client.worlds import register_worlds
 
     register_worlds()
     source, _, attribute = name.rpartition(":")
+    path = name.removesuffix(":")
+    if path.endswith(".py"):
+        raise EnvironmentFault(_which(path))
     if source:
         module = _load_file(source) if source.endswith(".py") else _load_module(source)
         known_in_gymnasium = attribute in gymnasium.registry and not source.endswith(".py")
         if hasattr(module, attribute) or not known_in_gymnasium:
-            return _class_spec(name, module, attribute, adapt)
+            return _own_spec(name, module, attribute)
     try:
-        return gymnasium.spec(attribute)
+        return _registered_spec(name, attribute)
     except gymnasium.error.Error as error:
         if not source and "bullet" in name.lower():
             from rlway_client.worlds.bullet import bullet_spec
@@ -55,7 +63,9 @@ def find_environment(name: str, adapt: Adapt = lambda _: None) -> EnvSpec:
 
 
 def sentence(error: BaseException) -> str:
-    """Somebody else's exception, on one line."""
+    """Somebody else's exception, on one line; one of ours is a sentence already."""
+    if isinstance(error, RlwayError):
+        return str(error).rstrip(".")
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
 
 
@@ -80,10 +90,11 @@ def _load_module(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:  # as `python -m` has it; the installed command does not
         sys.path.insert(0, here)
+    quiet_tensorflow()
     try:
         return importlib.import_module(name)
-    except Exception as error:
-        raise EnvironmentFault(f"{name}: could not be imported: {sentence(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise _unimportable(name, error) from error
 
 
 def _load_file(path: str) -> ModuleType:
@@ -102,34 +113,67 @@ def _load_file(path: str) -> ModuleType:
     folder = str(file.parent.resolve())
     if folder not in sys.path:  # as for a script: the modules beside it
         sys.path.insert(0, folder)
+    quiet_tensorflow()
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise EnvironmentFault(f"{path}: could not be imported: {sentence(error)}") from error
+        raise _unimportable(path, error) from error
     return module
 
 
-def _class_spec(name: str, module: ModuleType, attribute: str, adapt: Adapt) -> EnvSpec:
+def _unimportable(what: str, error: BaseException) -> EnvironmentFault:
+    from rlway_client.envs.maker import explain_missing
+
+    if isinstance(error, ModuleNotFoundError):
+        explain_missing(what, error)
+    return EnvironmentFault(f"{what}: could not be imported: {sentence(error)}")
+
+
+def _registered_spec(name: str, registered: str) -> EnvSpec:
+    """What gymnasium has under this id; a class of TF-Agents', or a wrapper, may be registered there too."""
+    import gymnasium
+
+    from rlway_client.envs.maker import Maker
+
+    spec = gymnasium.spec(registered)
+    kind = spec.entry_point
+    if not callable(kind) or (
+        isinstance(kind, type) and issubclass(kind, gymnasium.Env) and not issubclass(kind, gymnasium.Wrapper)
+    ):
+        return spec
+    return replace(spec, entry_point=Maker(name, kind, spec.kwargs))
+
+
+def _own_spec(name: str, module: ModuleType, attribute: str) -> EnvSpec:
     from gymnasium.envs.registration import EnvSpec
+
+    from rlway_client.envs.maker import Maker
 
     found = getattr(module, attribute, None)
     if found is None:
-        classes = [other for other, value in vars(module).items() if _is_environment(value)]
+        classes = _environments_in(module)
         listed = difflib.get_close_matches(attribute, classes, n=3, cutoff=0.4) or classes[:3]
-        hint = f"; its environments: {', '.join(listed)}" if listed else ", and no gymnasium.Env at all"
+        hint = f"; its environments: {', '.join(listed)}" if listed else ", and no environment at all"
         raise EnvironmentFault(f"{name}: the module has no {attribute!r}{hint}.")
-    entry_point = found if _is_environment(found) else adapt(found)
-    if entry_point is None:
-        what = f"class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
-        raise EnvironmentFault(f"{name}: expected a class derived from gymnasium.Env, got {what}.")
     # gymnasium splits an id at its colon, so the class's own name is the id; we say `name` ourselves.
-    return EnvSpec(id=f"{attribute}-v0", entry_point=entry_point)
+    return EnvSpec(id=f"{attribute}-v0", entry_point=Maker(name, found))
 
 
-def _is_environment(value: Any) -> bool:
-    import gymnasium
+def _environments_in(module: ModuleType) -> list[str]:
+    from rlway_client.envs.maker import is_environment
 
-    return (
-        isinstance(value, type) and issubclass(value, gymnasium.Env) and value.__module__.split(".")[0] != "gymnasium"
-    )
+    return [name for name, value in vars(module).items() if is_environment(value) and not name.startswith("_")]
+
+
+def _which(path: str) -> str:
+    """What to say to somebody who named a file alone."""
+    classes = _environments_in(_load_file(path))
+    if not classes:
+        return (
+            f"{path}: has no class derived from gymnasium.Env or TF-Agents' PyEnvironment; write one, or name a "
+            f"function that makes one: {path}:make."
+        )
+    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    listed = ", ".join(f"{path}:{name}" for name in classes[:SHOWN])
+    return f"{path}: which of its environments? It has {listed}{more}."

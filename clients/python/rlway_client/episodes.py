@@ -7,6 +7,7 @@ Refuses: what rlway_client.environments refuses; an environment that cannot be m
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import numpy as np
 
 from rlway_client.environments import find_environment
 from rlway_client.envs.named import NamedEnv, told
-from rlway_client.errors import EnvironmentFault, SpecViolated
+from rlway_client.errors import EnvironmentFault, SpecViolated, UsageError
 
 if TYPE_CHECKING:
     import gymnasium
@@ -61,18 +62,20 @@ def make_env(
         # `rlway env check` is for what gymnasium's own checker says, in many lines, of whatever it finds.
         env = gymnasium.make(spec, disable_env_checker=True)
         space = env.action_space
+    except UsageError:  # what it needs is not installed
+        raise
     except Exception as error:  # whatever an environment's constructor raises is its fault, not ours
         raise EnvironmentFault(f"{env_id}: could not be made: {told(error)}.") from error
     if action_values is None:
         return env
-    if not isinstance(space, gymnasium.spaces.Box) or space.shape != (1,):
+    if not isinstance(space, gymnasium.spaces.Box) or math.prod(space.shape) != 1:
         env.close()
         raise EnvironmentFault(
             f"{env_id}: its action_space is {space}, and the policy's actions stand for {len(action_values)} values of "
-            f"one number, Box(1,)."
+            f"one number."
         )
-    values = np.array(action_values, space.dtype)
-    return gymnasium.wrappers.TransformAction(env, lambda i: values[i : i + 1], gymnasium.spaces.Discrete(len(values)))
+    values = np.array(action_values, space.dtype).reshape(-1, *space.shape)
+    return gymnasium.wrappers.TransformAction(env, lambda i: values[i], gymnasium.spaces.Discrete(len(values)))
 
 
 def play_locally(

@@ -12,7 +12,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 
 # Two threads that redirect the same descriptors could each restore the other's nowhere.
@@ -36,6 +37,14 @@ def muted() -> Iterator[None]:
             for descriptor, original in enumerate(kept, start=1):
                 os.dup2(original, descriptor)
                 os.close(original)
+
+
+def quiet_tensorflow() -> None:
+    """Before code of somebody's own is imported, which may import TensorFlow: errors only, and no advice on gym."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", ".*with a literal", SyntaxWarning)  # of TF-Agents' own files
+    with suppress(ImportError):  # TF-Agents imports the old gym, which prints these when it is imported
+        import_module("gym_notices.notices").notices.clear()
 
 
 def _flush() -> None:

@@ -50,7 +50,7 @@ class NamedEnv:
         reason = self._call("action_space", lambda: misfit(action, self._actions))
         if reason is not None:
             self._refuse(f"its action_space is {_clipped(self._actions)}, and the policy's action is {reason}")
-        answer = self._call("step()", lambda: self._env.step(action))
+        answer = self._call("step()", lambda: self._env.step(_as_taken(action, self._actions)))
         if not (isinstance(answer, tuple) and len(answer) == 5):
             self._refuse(f"step(): expected (observation, reward, terminated, truncated, info), got {_shown(answer)}")
         observation, reward, terminated, truncated, _ = answer
@@ -103,10 +103,24 @@ def misfit(action: Any, space: Any) -> str | None:
         takes = is_whole and space.start <= action < space.start + space.n
     elif isinstance(space, Box):
         array = np.asarray(action)
-        takes = array.shape == space.shape and np.can_cast(array.dtype, space.dtype, "same_kind")
+        takes = array.shape == space.shape and _converts(array, space)
     else:
         takes = space.contains(action)
     return None if takes else _shown(action)
+
+
+def _converts(array: Any, space: Any) -> bool:
+    """Whether the space's own type holds these numbers."""
+    if array.dtype.kind in "iu" and space.dtype.kind in "iu":
+        return bool(((array >= space.low) & (array <= space.high)).all())
+    return np.can_cast(array.dtype, space.dtype, "same_kind")
+
+
+def _as_taken(action: Any, space: Any) -> Any:
+    """The policy's numbers in the space's own type: a policy answers in 64 bits, or in 32, whatever an array has."""
+    from gymnasium.spaces import Box
+
+    return np.asarray(action, space.dtype) if isinstance(space, Box) else action
 
 
 def told(error: BaseException) -> str:
