@@ -58,10 +58,13 @@ def evaluated_returns(folder: Path) -> dict[int, float]:
 
 
 def better_than_before(folder: Path) -> set[int]:
-    """The iterations whose evaluation was the best so far: it is those whose checkpoint a training keeps."""
+    """The iterations whose evaluation was the best so far: it is those whose checkpoint a training keeps.
+
+    That of iteration 0 is where the learning curve begins; nobody keeps untrained weights.
+    """
     better, best = set(), float("-inf")
     for iteration, mean_return in evaluated_returns(folder).items():
-        if mean_return >= best:
+        if iteration > 0 and mean_return >= best:
             best = mean_return
             better.add(iteration)
     return better

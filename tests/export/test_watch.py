@@ -38,9 +38,10 @@ class Broken(CartPoleEnv):
 
 
 def better_checkpoints(run: Path) -> list[int]:
-    """The iterations that were evaluated better than all before."""
+    """The iterations that were evaluated better than all before, once something had been learned."""
     with (run / "evaluations.csv").open(newline="") as file:
         rows = [(int(row["iteration"]), float(row["mean_return"])) for row in csv.DictReader(file)]
+    assert rows.pop(0)[0] == 0
     return [iteration for i, (iteration, earned) in enumerate(rows) if earned >= max(e for _, e in rows[: i + 1])]
 
 

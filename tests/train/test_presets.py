@@ -32,13 +32,6 @@ def test_every_preset_has_valid_settings_for_its_environment() -> None:
         assert domain.action.dtype == ("float32" if continuous else "int64")
 
 
-def test_the_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A row each, without training anything."""
-    assert run("train", "--list-presets") == 0
-    printed = capsys.readouterr().out
-    assert [name for name in PRESETS if name not in printed] == []
-
-
 def test_the_grid_world_is_learnt_in_seconds_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The greedy policy takes the shortest way, and the Q-values are a picture."""
     folder = tmp_path / "grid"

@@ -27,6 +27,7 @@ from rlway_train.sequences import FIRST, LAST, Sequences, frame_width
 from rlway_train.settings import DqnSettings
 from tests.conftest import TRAIN, run_command
 from tests.policies import Always
+from tests.train.summaries import read_scalars
 
 COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate
 LENGTH, BURN_IN, BATCH = 5, 2, 16
@@ -307,6 +308,8 @@ def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-xla",
         "--block-iterations",
         "4",
+        "--log-every",
+        "8",
     ]
     done = run_command(TRAIN, "train", "dqn", *words, "--run", folder)
     assert done.status == 0, done.stderr
@@ -322,6 +325,12 @@ def test_the_run_of_a_policy_with_a_memory_has_every_file_and_says_what_it_remem
         "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
         "trained.mp4", "random.mp4", "observations.npz",
     }  # fmt: skip
+
+
+def test_the_loss_of_a_policy_with_a_memory_is_told_as_any_other(remembering: Path) -> None:
+    """Blocks of 4 updates after 64 steps each: every other block."""
+    told = {step for step, _ in read_scalars(remembering)["training/loss"]}
+    assert {1_000 + 64 * block for block in (2, 4, 6, 8)} <= told
 
 
 def test_the_saved_policy_takes_and_returns_its_memory(remembering: Path) -> None:

@@ -12,6 +12,7 @@ from tf_agents.policies import policy_loader
 
 from rlway_client.run import Run, read_run
 from rlway_client.specs import AnyArray, TensorSpec
+from tests.train.summaries import read_scalars
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +57,15 @@ def test_the_folder_holds_every_file_that_a_run_has(continuous_run: Path) -> Non
         "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
         "observations.npz",
     }  # fmt: skip
+
+
+def test_the_curve_begins_at_step_0_and_the_loss_is_told_every_200_updates(continuous_run: Path, run: Run) -> None:
+    """Blocks are of 20 updates, after one step each."""
+    told = read_scalars(continuous_run)
+    assert [told[f"Metrics/{name}"][0][0] for name in ("AverageReturn", "AverageEpisodeLength")] == [0, 0]
+    updates = {step - run.hyperparameters["initial_steps"] for step, _ in told["training/loss"]}
+    assert set(range(200, run.iterations + 1, 200)) <= updates
+    assert np.isfinite([loss for _, loss in told["training/loss"]]).all()
 
 
 def test_zero_noise_is_the_action_of_the_greedy_saved_model(deployed: Any, visited: AnyArray) -> None:

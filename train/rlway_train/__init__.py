@@ -1,4 +1,59 @@
 """RLway's training: an environment in, a finished run folder out.
 
 environment ──▶ collector ──▶ replay ──▶ learner (TF-Agents) ──weights──▶ policy (numpy) ──▶ collector, evaluation
+
+    trained = rlway_train.train("CartPole-v1", steps=20_000, run="runs/a")
+    trained.folder / "learning_curve.png", trained.run.final_return
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlway_train.training.session import Trained
+
+__all__ = ["train"]
+
+
+def train(
+    env: str | None = None,
+    *,
+    preset: str | None = None,
+    algorithm: str | None = None,
+    run: str | Path | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    publish: str | Path | None = None,
+    log: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Trained:
+    """Trains a policy into a run folder, as `rlway train dqn` and `rlway train sac` do.
+
+    env, preset   what to train in: at least one of them. An id that this process has registered in gymnasium will do.
+    algorithm     "dqn" or "sac"; the preset's if not given, or else DQN.
+    run, seed     the folder to write, runs/PRESET-SEED or runs/ENV-SEED if not given; everything random follows from
+                  the seed, which is 0 if not given.
+    resume        goes on with the run in that folder, by its own settings.
+    publish       models/NAME: exports each better checkpoint while it trains.
+    log           is called with each line of progress, from another thread, too; they go to stderr if not given.
+    settings      what the command has as flags, with underscores: steps=20_000, hidden=(64, 64), learning_rate=1e-3.
+
+    Raises rlway_client.RlwayError, whose text is the sentence that the command would print. Ctrl-C, or the interruption
+    of a notebook's kernel, saves first; `resume=True` then goes on.
+    """
+    from rlway_train.training import session  # which takes a moment, and every process of a training imports this
+
+    return session.train(
+        env,
+        preset=preset,
+        algorithm=algorithm,
+        run=run,
+        seed=seed,
+        resume=resume,
+        publish=publish,
+        log=log,
+        **settings,
+    )

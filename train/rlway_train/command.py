@@ -9,35 +9,32 @@ TensorFlow takes seconds to import, so nothing here imports it before every flag
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
-from contextlib import closing, suppress
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
+from rlway_client.commands.help_page import WIDEST, HelpPage, new_group
+from rlway_client.common.returns import show_together
 from rlway_client.errors import RlwayError, UsageError
 from rlway_client.run import Run
-from rlway_train.checkpoint import check_same_specs
 from rlway_train.compare_command import compare
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Plan, Wish, make_plan
 from rlway_train.presets import PRESETS
 from rlway_train.publisher import PUBLISH, Publisher
-from rlway_train.scale_command import actor, learner, replay
+from rlway_train.scale_command import actor, learner, note, replay
 from rlway_train.settings import DqnSettings, SacSettings
+from rlway_train.training import session
 
 if TYPE_CHECKING:
-    from rlway_train.environment import Domain
     from rlway_train.exchange import Exchange
-    from rlway_train.progress import Reporter
 
-train = typer.Typer(add_completion=False, rich_markup_mode="markdown", no_args_is_help=True)
-for other in (compare, replay, learner, actor):
-    train.command()(other)
+train = new_group(no_args_is_help=True)
 
 
 @train.callback(invoke_without_command=True)
@@ -46,12 +43,22 @@ def _train(
 ) -> None:
     """Trains a policy into a run folder."""
     if list_presets:
-        names = [Column(name, no_wrap=True) for name in ("preset", "trained by", "environment", "steps")]
-        table = Table(*names, "what it is", box=None, header_style="bold")
-        for name, preset in PRESETS.items():
-            table.add_row(name, preset.algorithm, preset.env, f"{preset.settings.steps:,}", preset.summary)
-        Console().print(table)
+        print(presets_in_words(shutil.get_terminal_size().columns))
         raise typer.Exit
+
+
+def presets_in_words(width: int) -> str:
+    """A line of facts for each, and below it what it is."""
+    facts = [
+        (name, f"rlway train {preset.algorithm}", preset.env, f"{preset.settings.steps:,} steps")
+        for name, preset in PRESETS.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*facts, strict=True)]
+    lines = []
+    for row, preset in zip(facts, PRESETS.values(), strict=True):
+        lines.append("  ".join(f"{fact:<{wide}}" for fact, wide in zip(row, widths, strict=True)).rstrip())
+        lines += textwrap.wrap(preset.summary, min(width, WIDEST), initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
 
 
 _ENV = Annotated[
@@ -67,12 +74,12 @@ _RESUME = Annotated[
     ),
 ]
 _ACTORS = Annotated[
-    int, typer.Option(min=0, help="Act in so many processes of their own, around a Reverb server; 0 acts in this one.")
+    int, typer.Option(min=0, help="Processes that act for the learner, around a Reverb server; 0 acts in this one.")
 ]
 _JSON = Annotated[bool, typer.Option("--json", help="Print run.json in the end.")]
 
 
-@train.command()
+@train.command(cls=HelpPage)
 @settings_as_flags(DqnSettings)
 def dqn(
     env: _ENV = None,
@@ -95,7 +102,7 @@ def dqn(
         report(carry_out(plan, actors), wish.folder, as_json)
 
 
-@train.command()
+@train.command(cls=HelpPage)
 @settings_as_flags(SacSettings)
 def sac(
     env: _ENV = None,
@@ -118,6 +125,10 @@ def sac(
         report(carry_out(plan, actors), wish.folder, as_json)
 
 
+for other in (replay, learner, actor, compare):
+    train.command(cls=HelpPage)(other)
+
+
 def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:
     """The flags, of which --actors implies one."""
     if not actors:
@@ -134,61 +145,24 @@ def report(done: Run, folder: Path, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(done), indent=2).decode() + "\n")
         return
+    earned, at_random = show_together([done.final_return, done.random_return])
     print(
-        f"{folder}: return {done.final_return:.1f} over {done.final_episodes} episodes "
-        f"(random: {done.random_return:.1f}), {done.steps:,} steps, "
+        f"{folder}: return {earned} over {done.final_episodes} episodes (random: {at_random}), {done.steps:,} steps, "
         f"{done.iterations_per_s:,.0f} iterations/s, {done.wall_s:.0f} s"
     )
 
 
 def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None) -> Run:
-    """Trains; with actors or an exchange, from what other processes do."""
-    from rlway_train.silence import only_python_speaks, silence, silence_compiler
-
-    silence()
-    if actors:
-        only_python_speaks()
-    from rlway_train.environment import domain_of
-
-    settings = plan.settings
-    domain = domain_of(plan.env, settings)
-    if plan.saved is not None:
-        check_same_specs(plan.saved, domain.leaves, domain.action)
-    from rlway_train.progress import Reporter
-
-    with Reporter(settings.steps) as reporter:
-        import tensorflow as tf
-
-        from rlway_train.trainer import train
-
-        with suppress(RuntimeError):  # where TensorFlow runs already, it keeps the threads that it has
-            tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)
-        silence_compiler()
-        if settings.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        try:
-            if actors:
-                return _train_with(actors, plan, domain, reporter)
-            return train(plan, domain, reporter, exchange)
-        except (RlwayError, KeyboardInterrupt) as error:
-            if plan.folder.exists():
-                command = settings.algorithm if exchange is None else f"learner --replay {exchange.address}"
-                command += f" --actors {actors}" * bool(actors)
-                where = shlex.quote(str(plan.folder))
-                reporter.note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")
-            if isinstance(error, KeyboardInterrupt):
-                reporter.note("rlway: interrupted.")
-                raise typer.Exit(130) from None
-            raise
-
-
-def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
-    """The server is here, where the learner draws from it without a network; the actors are children."""
-    from rlway_train.actors import Actors
-    from rlway_train.exchange import Exchange, message_tables
-    from rlway_train.reverb_replay import LocalServer, Table
-    from rlway_train.trainer import train
-
-    with closing(LocalServer(Table.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
-        with Actors(actors, server.address, plan.env) as acting:
-            return train(plan, domain, reporter, Exchange(server.address, note=reporter.note, look=acting.check))
+    """Trains; what ends it early is told with the way to go on."""
+    try:
+        return session.carry_out(plan, actors=actors, exchange=exchange)
+    except (RlwayError, KeyboardInterrupt) as error:
+        if plan.folder.exists():
+            command = plan.settings.algorithm if exchange is None else f"learner --replay {exchange.address}"
+            command += f" --actors {actors}" * bool(actors)
+            where = shlex.quote(str(plan.folder))
+            note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")
+        if isinstance(error, KeyboardInterrupt):
+            note("rlway: interrupted.")
+            raise typer.Exit(130) from None
+        raise

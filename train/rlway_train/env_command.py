@@ -71,8 +71,8 @@ def _show(checked: Any, console: Console) -> None:
             table.add_row(label + path, _shape(leaf), leaf.dtype, _bound(leaf.minimum, "−∞"), _bound(leaf.maximum, "∞"))
     console.print(table)
     console.print(
-        f"{checked.episodes} random episodes: mean return {checked.mean_return:.6g}, mean length "
-        f"{checked.mean_length:.6g}, rewards {checked.reward_minimum:.6g} to {checked.reward_maximum:.6g}; "
+        f"{checked.episodes} random episodes: mean return {checked.mean_return:z.6g}, mean length "
+        f"{checked.mean_length:.6g}, rewards {checked.reward_minimum:z.6g} to {checked.reward_maximum:z.6g}; "
         f"{checked.terminated} terminated, {checked.truncated} truncated",
         highlight=False,
         soft_wrap=True,

@@ -38,9 +38,10 @@ class Received:
         seed: int,
         step: int,
         note: Callable[[str], None] = lambda _: None,
+        arrived: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`step` environment steps are behind us."""
-        self._exchange, self._learner, self._note = exchange, learner, note
+        """`step` environment steps are behind us; `arrived` is told how many there are, while more are waited for."""
+        self._exchange, self._learner, self._note, self._arrived = exchange, learner, note, arrived
         settings = learner.settings
         if settings.normalize:
             raise UsageError("--normalize: what actors observe does not pass by the learner; train in one process.")
@@ -83,6 +84,7 @@ class Received:
     def _wait(self, enough: Callable[[Rows], bool]) -> FloatArray:
         said_s = time.monotonic()
         while not enough(rows := self._exchange.rows()):
+            self._arrived(self._step + max(0, rows.inserted - self._seen))
             if time.monotonic() - said_s > SAY_SO_AFTER_S:
                 self._note(f"replay at {self._exchange.address}: no new experience; is `rlway train actor` running?")
                 said_s = time.monotonic()

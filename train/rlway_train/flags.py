@@ -41,7 +41,7 @@ def settings_as_flags(*kinds: type[Settings], without: Collection[str] = ()) -> 
 def overridden(settings: Chosen, flags: dict[str, Any]) -> Chosen:
     """The settings with those flags in place of their own that were given, checked."""
     given = {name: value for name, value in flags.items() if name in settings.__struct_fields__ and value is not None}
-    if "hidden" in given:
+    if isinstance(given.get("hidden"), str):
         given["hidden"] = parse_hidden(given["hidden"])
     return override(settings, given)
 

@@ -25,10 +25,11 @@ from rlway_train.history import Best
 from rlway_train.interruption import uninterrupted
 from rlway_train.learner import Learner, TrainingDiverged
 from rlway_train.plan import Plan
-from rlway_train.progress import Reporter, State
+from rlway_train.progress import TRAINING, Reporter, State
 from rlway_train.record import Record
 from rlway_train.seeds import Purpose, seed_for
 from rlway_train.spaces import unpack
+from rlway_train.training.loss_log import LossLog
 from rlway_train.worker import CollectorProcess
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rlway_train.experience import Received
 
 SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
+RANDOM_STEPS = 500  # at a time, so that there is something to tell
 
 
 class Training:
@@ -56,10 +58,13 @@ class Training:
         self._start_s = time.perf_counter() - history.wall_s
         self._saved_s = self._start_s
         self.learner = learner
+        self._collects_here = exchange is None
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
         self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), exchange)
         self._earlier_returns = history.returns
-        self.state = State(history.step, mean_return=history.rows[-1]["mean_return"] if history.rows else np.nan)
+        self.state = State(history.step)
+        if history.rows:
+            self.state.mean_return, self.state.spread = (history.rows[-1][of] for of in ("mean_return", "std_return"))
         self._best_weights: list[FloatArray] = []
 
     def _make_collector(self, seed: int, exchange: Exchange | None) -> Collector | CollectorProcess | Received:
@@ -67,9 +72,8 @@ class Training:
         if exchange is not None:
             from rlway_train.experience import Received
 
-            return Received(
-                exchange, self.learner, self._plan.env, self._plan.seed, self.history.step, self._reporter.note
-            )
+            env, seed, step = self._plan.env, self._plan.seed, self.history.step
+            return Received(exchange, self.learner, env, seed, step, self._reporter.note, self._arrived)
         gathering = make_gathering(settings, self._domain, settings.envs)
         if settings.collect_process:
             return CollectorProcess(self._domain, settings.envs, seed, gathering)
@@ -81,27 +85,32 @@ class Training:
 
     def run(self) -> None:
         settings, learner, history = self._plan.settings, self.learner, self.history
-        self._reporter.begin(history.step)
         self._record.save_policies(learner)
         if history.step:
             learner.episodes_ended(len(history.returns))
             self._best_weights = self._record.restore(learner)
             # Evaluations may be further apart, or closer, than they were.
-            latest = int(history.rows[-1]["step"]) if history.rows else settings.initial_steps
-            history.next_evaluation = self._evaluation_after(latest)
-        else:
-            learner.write(self._collector.collect(learner.random, settings.initial_steps))
-            history.step = self._collector.taken
+            evaluated = int(history.rows[-1]["step"]) if history.rows else 0
+            history.next_evaluation = self._evaluation_after(max(evaluated, settings.initial_steps))
+        self.state.episodes = self._episodes_ended
+        self._reporter.begin(self.state)
+        if not history.step:
+            self._evaluate_untrained()
+            self._collect_at_random()
             history.next_evaluation = self._evaluation_after(history.step)
             if self._enough:
                 raise UsageError(
                     f"--episodes: expected more than end within the {history.step} random steps at first, got "
                     f"{settings.episodes}; lower --initial-steps."
                 )
+        self._log = LossLog(settings.log_every, learner.iterations, self._record.log, rate=settings.replay == "tf")
+        self._reporter.stage("compiling")
         try:
             traced = False
             while not self._ended():
                 self._block(timed=traced)
+                if not traced:  # what compiling took says nothing of how long the rest will take
+                    self._reporter.begin(self.state)
                 traced = True
         except TrainingDiverged:  # these weights are not worth keeping
             raise
@@ -131,6 +140,24 @@ class Training:
     def wall_s(self) -> float:
         return time.perf_counter() - self._start_s
 
+    def _collect_at_random(self) -> None:
+        """Fills the replay before the first update."""
+        learner, wanted, history = self.learner, self._plan.settings.initial_steps, self.history
+        self._reporter.stage("random steps")
+        # What actors send arrives by itself; how much of it there is, `_arrived` is told.
+        part = RANDOM_STEPS if self._collects_here else wanted
+        rows = []
+        for start in range(0, max(wanted, 1), max(part, 1)):
+            rows.append(self._collector.collect(learner.random, min(part, wanted - start)))
+            history.step += self._collector.taken
+            self._arrived(history.step)
+        learner.write(np.concatenate(rows))
+
+    def _arrived(self, step: int) -> None:
+        """So many environment steps have been taken, which nothing has been learned from yet."""
+        self.state.step = step
+        self._reporter.update(self.state)
+
     def _block(self, timed: bool) -> None:
         """The first block of a process traces and compiles: it is no measure of the rate."""
         settings, learner, history = self._plan.settings, self.learner, self.history
@@ -138,10 +165,12 @@ class Training:
         rows = self._collector.collect_ahead(learner.exploring(history.step), settings.block_steps)
         with uninterrupted():
             loss = learner.learn(rows, history.step / settings.steps)
+            took_s = time.perf_counter() - start_s
             if timed:
-                history.timed_s += time.perf_counter() - start_s
+                history.timed_s += took_s
                 history.timed_iterations += settings.block_iterations
             history.step += self._collector.taken
+            self._log.add(history.step, settings.block_iterations, loss, took_s if timed else None)
             ended = self._episodes_ended
             history.blocks.append((ended, loss))
             learner.episodes_ended(ended)
@@ -168,7 +197,7 @@ class Training:
         over = history.step >= settings.steps or self._enough
         evaluated = bool(history.rows) and history.rows[-1]["step"] == history.step
         if history.step >= history.next_evaluation or (over and not evaluated):
-            self._evaluate()
+            self._evaluate(over)
         return over or self._reached()
 
     def _reached(self) -> bool:
@@ -187,14 +216,28 @@ class Training:
 
     def _show(self) -> None:
         state, history = self.state, self.history
-        state.step, state.loss = history.step, history.blocks[-1][1]
+        state.step, (state.episodes, state.loss) = history.step, history.blocks[-1]
         state.exploration = self.learner.exploration(history.step)
         state.iterations_per_s = history.iterations_per_s
+        self._reporter.stage(TRAINING)
         self._reporter.update(state)
 
-    def _evaluate(self) -> None:
+    def _evaluate_untrained(self) -> None:
+        """Where the curve begins. Nobody wants these weights: they are not kept, and are never the best so far."""
+        learner, episodes = self.learner, self._plan.settings.eval_episodes
+        self._reporter.stage("evaluating")
+        evaluation = self._episodes(learner.weights(), episodes, turn=0)  # those of training begin with turn 1
+        self._record.add_evaluation(0, learner.iterations, self.wall_s, evaluation)
+        self._tell(evaluation, "untrained")
+
+    def _tell(self, evaluation: Evaluation, mark: str = "", over: bool = False) -> None:
+        self.state.mean_return, self.state.spread = evaluation.mean_return, evaluation.std_return
+        self._reporter.evaluated(self.state, mark, over)
+
+    def _evaluate(self, over: bool) -> None:
         """Evaluates, and keeps the checkpoint if it is the best."""
         settings, learner, history = self._plan.settings, self.learner, self.history
+        self._reporter.stage("evaluating")
         weights = learner.weights()
         turn = history.evaluations
         evaluation = self._episodes(weights, settings.eval_episodes, turn + 1)
@@ -206,7 +249,9 @@ class Training:
         with uninterrupted():
             history.evaluations += 1 + confirm
             self._keep(evaluation, weights, evaluation.mean_return >= best)
+            self._tell(evaluation, "best" * (evaluation.mean_return >= best), over or self._reached())
             self._save()
+        self._reporter.stage(TRAINING)
 
     def _keep(self, evaluation: Evaluation, weights: list[FloatArray], is_best: bool) -> None:
         learner, history = self.learner, self.history
@@ -218,21 +263,19 @@ class Training:
             history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
             self._best_weights = weights
         self._record.add_evaluation(step, iteration, self.wall_s, evaluation)
-        explored = learner.exploration(step)
+        explored, returns = learner.exploration(step), self.training_returns
+        self._log.tell(step)
         self._record.summarize(
             step,
             {
-                "training/loss": self.state.loss,
                 f"training/{explored.name}": explored.value,
                 "training/iterations_per_s": history.iterations_per_s,
-                "training/return": float(np.mean(self.training_returns[-100:] or [0.0])),
-            },
+            }
+            | ({"training/return": float(np.mean(returns[-100:]))} if returns else {}),
         )
         settings = self._plan.settings
         if settings.run_stats:
-            self._record.keep_run_stats(step, self.training_returns, settings.envs)
-        self.state.mean_return = evaluation.mean_return
-        self._reporter.evaluated(self.state, is_best)
+            self._record.keep_run_stats(step, returns, settings.envs)
 
     def _episodes(self, weights: list[FloatArray], episodes: int, turn: int) -> Evaluation:
         seed = seed_for(self._plan.seed, Purpose.EVALUATION, turn)

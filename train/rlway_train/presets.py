@@ -12,7 +12,7 @@ import difflib
 import msgspec
 
 from rlway_client.errors import UsageError
-from rlway_train.settings import Chosen, DqnSettings, SacSettings
+from rlway_train.settings import ALGORITHMS, Chosen, DqnSettings, SacSettings, Settings
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,3 +236,12 @@ def find_preset(name: str, kind: type[Chosen]) -> tuple[str, Chosen]:
     if not isinstance(preset.settings, kind):
         raise UsageError(f"--preset: {name!r} is one of `rlway train {preset.algorithm}`; use that command.")
     return preset.env, preset.settings
+
+
+def kind_of(algorithm: str | None, preset: str | None) -> type[Settings]:
+    """The settings of the algorithm that is named, or else the preset's, or else DQN's."""
+    if algorithm is None:
+        algorithm = PRESETS[preset].algorithm if preset in PRESETS else "dqn"
+    if algorithm not in ALGORITHMS:
+        raise UsageError(f"--algorithm: expected {' or '.join(ALGORITHMS)}, got {algorithm}")
+    return ALGORITHMS[algorithm]

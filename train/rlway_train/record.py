@@ -205,6 +205,14 @@ class Record:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """The same for what is told often: all in one write, which costs a fifth of that."""
+        summary = tf.compat.v1.Summary()
+        for name, value in values.items():
+            summary.value.add(tag=name, simple_value=value)
+        with self._summaries.as_default(step=step):
+            tf.summary.experimental.write_raw_pb(summary.SerializeToString())
+
     def save_observations(self, observations: dict[str, FloatArray]) -> None:  # [N, …] by the tensor's name
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **observations)

@@ -18,9 +18,9 @@ import typer
 from rlway_client.errors import UsageError
 from rlway_train.flags import settings_as_flags
 from rlway_train.plan import Wish, make_plan
-from rlway_train.presets import PRESETS
+from rlway_train.presets import kind_of
 from rlway_train.publisher import PUBLISH, Publisher
-from rlway_train.settings import ALGORITHMS, DqnSettings, SacSettings, Settings
+from rlway_train.settings import DqnSettings, SacSettings
 
 if TYPE_CHECKING:
     from rlway_train.exchange import Exchange
@@ -108,7 +108,7 @@ def learner(
     **flags: Any,
 ) -> None:
     """Trains from what actors add to the replay, and tells them how to act. Any number of actors may come and go."""
-    kind = _kind(algorithm, preset)
+    kind = kind_of(algorithm, preset)
     foreign = [name for name, value in flags.items() if value is not None and name not in kind.__struct_fields__]
     if foreign:
         raise UsageError(f"--{foreign[0].replace('_', '-')}: is no setting of {kind.algorithm}; leave it out.")
@@ -160,14 +160,6 @@ def reach(address: str, patience_s: float) -> Exchange:
     exchange = Exchange(address, patience_s, note)
     exchange.reach()
     return exchange
-
-
-def _kind(algorithm: str | None, preset: str | None) -> type[Settings]:
-    if algorithm is None:
-        algorithm = PRESETS[preset].algorithm if preset in PRESETS else "dqn"
-    if algorithm not in ALGORITHMS:
-        raise UsageError(f"--algorithm: expected {' or '.join(ALGORITHMS)}, got {algorithm}")
-    return ALGORITHMS[algorithm]
 
 
 def _leave(status: int) -> None:

@@ -45,11 +45,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     steps: Annotated[int, Flag("Environment steps in all, over parallel environments.", TRAINING)] = 100_000
     episodes: Annotated[int | None, Flag("End after so many training episodes at the latest.", TRAINING)] = None
     time_limit: Annotated[
-        int | None, Flag("Steps an episode, in place of the environment's own limit.", TRAINING, fixed=True)
+        int | None, Flag("Steps per episode, in place of the environment's own limit.", TRAINING, fixed=True)
     ] = None
     envs: Annotated[int, Flag("Parallel environments.", TRAINING)] = 8
     block_steps: Annotated[int, Flag("Environment steps between two blocks of updates.", TRAINING)] = 64
-    block_iterations: Annotated[int, Flag("Gradient updates a block, all in one TensorFlow call.", TRAINING)] = 64
+    block_iterations: Annotated[int, Flag("Gradient updates per block, all in one TensorFlow call.", TRAINING)] = 64
     collect_process: Annotated[
         bool, Flag("Step the environments in a process of their own, beside the learner.", TRAINING)
     ] = False
@@ -86,18 +86,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float | None, Flag("Reached linearly at the last step; the rate is constant if not given.", NETWORK)
     ] = None
     gradient_clip: Annotated[float | None, Flag("Largest gradient norm, over all variables.", NETWORK)] = 10.0
-    batch_size: Annotated[int, Flag("Transitions an update.", NETWORK)] = 64
+    batch_size: Annotated[int, Flag("Transitions per update.", NETWORK)] = 64
     target_period: Annotated[int, Flag("Iterations between target updates.", NETWORK)] = 128
     target_tau: Annotated[
         float, Flag("Share of the network that a target update takes over; 1 copies it.", NETWORK)
     ] = 1.0
     eval_every: Annotated[int, Flag("Steps between evaluations.", EVALUATING)] = 2_000
-    eval_episodes: Annotated[int, Flag("Episodes an evaluation.", EVALUATING)] = 20
+    eval_episodes: Annotated[int, Flag("Episodes per evaluation.", EVALUATING)] = 20
     confirm_episodes: Annotated[
         int, Flag("More of them for an evaluation that would be the best so far.", EVALUATING)
     ] = 40
     final_episodes: Annotated[int, Flag("Fresh episodes of the best checkpoint, in the end.", EVALUATING)] = 20
     stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches it.", EVALUATING)] = None
+    log_every: Annotated[
+        int, Flag("Updates between two values of the loss and the speed in TensorBoard.", EVALUATING)
+    ] = 200
     run_stats: Annotated[
         bool,
         Flag(
@@ -125,9 +128,9 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
         Flag("Cells of an LSTM behind the hidden layers; the policy then remembers. 0 is none.", NETWORK, fixed=True),
     ] = 0
     sequence_length: Annotated[
-        int, Flag("With --lstm: steps of each stretch that it learns from.", NETWORK, fixed=True)
+        int, Flag("With --lstm: steps of each sequence that it learns from.", NETWORK, fixed=True)
     ] = 16
-    burn_in: Annotated[int, Flag("The first of them, which only fill its memory.", NETWORK)] = 4
+    burn_in: Annotated[int, Flag("With --lstm: the first of these steps, which only fill its memory.", NETWORK)] = 4
     priority_exponent: Annotated[
         float, Flag("With a prioritized selector: power of the TD error by which transitions are drawn.", REPLAYING)
     ] = 0.6
@@ -142,8 +145,10 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
         int | None, Flag("Training episodes between target copies, in place of iterations.", NETWORK)
     ] = None
     epsilon_start: Annotated[float, Flag("Probability of a random action at first.", EXPLORING)] = 1.0
-    epsilon_end: Annotated[float, Flag("Probability of a random action later.", EXPLORING)] = 0.05
-    epsilon_steps: Annotated[int, Flag("Steps from the first to the latter.", EXPLORING)] = 10_000
+    epsilon_end: Annotated[float, Flag("Probability of a random action in the end.", EXPLORING)] = 0.05
+    epsilon_steps: Annotated[
+        int, Flag("Steps over which that probability falls from its first value to its last.", EXPLORING)
+    ] = 10_000
 
 
 class SacSettings(Settings, frozen=True, kw_only=True):
@@ -159,14 +164,16 @@ class SacSettings(Settings, frozen=True, kw_only=True):
     )
     learning_rate: Annotated[float, Flag("Adam's rate, for actor, critics and temperature.", NETWORK)] = 3e-4
     gradient_clip: Annotated[float | None, Flag("Largest gradient norm.", NETWORK)] = None
-    batch_size: Annotated[int, Flag("Transitions an update.", NETWORK)] = 256
+    batch_size: Annotated[int, Flag("Transitions per update.", NETWORK)] = 256
     target_period: Annotated[int, Flag("Iterations between target updates.", NETWORK)] = 1
     target_tau: Annotated[float, Flag("Share of the critics that a target update takes over.", NETWORK)] = 0.005
     reward_scale: Annotated[float, Flag("Factor on rewards, in the losses only.", NETWORK)] = 1.0
-    initial_alpha: Annotated[float, Flag("Worth of entropy at first; SAC adjusts it.", EXPLORING)] = 1.0
+    initial_alpha: Annotated[
+        float, Flag("Temperature at first, which is what entropy is worth; SAC adjusts it.", EXPLORING)
+    ] = 1.0
     target_entropy: Annotated[
         float | None,
-        Flag("Entropy that it adjusts to; minus half the action's dimensions if not given.", EXPLORING),
+        Flag("Entropy that the temperature adjusts to; minus half the action's dimensions if not given.", EXPLORING),
     ] = None
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
     # Actor, critics and their targets are as many small networks: on a core each, they wait for each other less than
@@ -271,7 +278,7 @@ def shown(value: Any) -> str:
 _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
-        "block_steps block_iterations eval_every sequence_length "
+        "block_steps block_iterations eval_every log_every sequence_length "
         "eval_episodes final_episodes save_every",
         lambda n: n >= 1,
         "a whole number of at least 1",

@@ -37,6 +37,8 @@ def silence_compiler() -> None:
     """Has XLA write its notice, which it does once a process and past every setting, where nobody sees it."""
     import tensorflow as tf
 
+    # In a notebook, TensorFlow has set this to INFO while it was imported.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with stderr_closed():
         tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(0.0))
 

@@ -27,7 +27,6 @@ from rlway_train.silence import stderr_closed
 if TYPE_CHECKING:
     from rlway_train.learner import Learner, Trigger
 
-SUMMARY_INTERVAL = 1_000  # iterations
 SMALLEST_PRIORITY = 1e-3  # a row that once was no surprise may become one
 
 
@@ -77,6 +76,7 @@ class ReverbUpdates:
         learner = self._learner
         if self._prioritized:
             self._client = TFClient(self._replay.address)
+        log_every = learner.settings.log_every
         with stderr_closed():  # Reverb says that it draws without a network
             self._updating = TfAgentsLearner(
                 str(self._folder),
@@ -84,9 +84,9 @@ class ReverbUpdates:
                 learner.agent,
                 self._batches,
                 self._after_update,
-                triggers=[*self._triggers, StepPerSecondLogTrigger(learner.train_step, SUMMARY_INTERVAL)],
+                triggers=[*self._triggers, StepPerSecondLogTrigger(learner.train_step, log_every)],
                 checkpoint_interval=-1,  # a run folder has its own
-                summary_interval=SUMMARY_INTERVAL,
+                summary_interval=log_every,
                 use_kwargs_in_agent_train=self._prioritized,
                 # It would trace with the specs of one batch as the only keyword argument.
                 run_optimizer_variable_init=not self._prioritized,

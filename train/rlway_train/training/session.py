@@ -1,0 +1,124 @@
+"""One training in this process: TensorFlow is set up, the environment looked up, the run folder filled.
+
+In:      a plan, or from Python what a plan is made of; where the lines of progress go.
+Out:     `Run`, and the folder that it describes.
+Refuses: what the plan, the environment, the learner and the folder refuse. What has been learned until then is saved.
+
+TensorFlow takes seconds to import, so nothing here imports it before every setting has been checked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from rlway_client.errors import UsageError
+from rlway_client.run import Run, read_run
+from rlway_train.checkpoint import Checkpoints, check_same_specs
+from rlway_train.plan import Plan, Wish, make_plan
+from rlway_train.presets import kind_of
+from rlway_train.publisher import Publisher
+from rlway_train.settings import Settings
+
+if TYPE_CHECKING:
+    from rlway_train.environment import Domain
+    from rlway_train.exchange import Exchange
+    from rlway_train.progress import Reporter
+
+Write = Callable[[str], None]
+
+
+class Trained(NamedTuple):
+    """What a training has left."""
+
+    folder: Path  # with learning_curve.png, trained.mp4 and all the rest
+    run: Run  # what run.json says
+
+
+def train(
+    env: str | None = None,
+    *,
+    preset: str | None = None,
+    algorithm: str | None = None,
+    run: str | Path | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    publish: str | Path | None = None,
+    log: Write | None = None,
+    **settings: Any,
+) -> Trained:
+    """See rlway_train.train, which is this."""
+    wish = Wish(env, preset, None if run is None else Path(run), seed, resume)
+    saved = Checkpoints(wish.folder).read() if resume and algorithm is None else None
+    kind = kind_of(saved.algorithm if saved else algorithm, preset)
+    plan = make_plan(kind, wish, _checked(kind, settings))
+    with warnings.catch_warnings(), Publisher(wish.folder, None if publish is None else Path(publish)):
+        carry_out(plan, log)
+    return Trained(wish.folder, read_run(wish.folder))
+
+
+def carry_out(plan: Plan[Any], log: Write | None = None, actors: int = 0, exchange: Exchange | None = None) -> Run:
+    """Trains; with actors or an exchange, from what other processes do. Without `log`, progress goes to stderr."""
+    from rlway_train.silence import only_python_speaks, silence, silence_compiler
+
+    silence()
+    if actors:
+        only_python_speaks()
+    from rlway_train.environment import domain_of
+
+    settings = plan.settings
+    domain = domain_of(plan.env, settings)
+    if plan.saved is not None:
+        check_same_specs(plan.saved, domain.leaves, domain.action)
+    from rlway_train.progress import Length, Reporter
+
+    with Reporter(Length(settings.steps, settings.episodes, settings.stop_return is not None), log) as reporter:
+        import tensorflow as tf
+
+        from rlway_train.trainer import train
+
+        with suppress(RuntimeError):  # where TensorFlow runs already, it keeps the threads that it has
+            tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)
+        silence_compiler()
+        if settings.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        if actors:
+            return _train_with(actors, plan, domain, reporter)
+        return train(plan, domain, reporter, exchange)
+
+
+def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
+    """The server is here, where the learner draws from it without a network; the actors are children."""
+    from rlway_train.actors import Actors
+    from rlway_train.exchange import Exchange, message_tables
+    from rlway_train.reverb_replay import LocalServer, Table
+    from rlway_train.trainer import train
+
+    with closing(LocalServer(Table.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
+        with Actors(actors, server.address, plan.env) as acting:
+            return train(plan, domain, reporter, Exchange(server.address, note=reporter.note, look=acting.check))
+
+
+def _checked(kind: type[Settings], given: dict[str, Any]) -> dict[str, Any]:
+    """The settings as their types have them: a command line has looked at those that it was given, Python has not."""
+    hints = get_type_hints(kind)
+    checked = {}
+    for name, value in given.items():
+        if name not in kind.__struct_fields__:
+            near = difflib.get_close_matches(name, kind.__struct_fields__, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; `rlway train {kind.algorithm} --help` shows them."
+            raise UsageError(f"{name}: is no setting of {kind.algorithm}{hint}")
+        # One of a few words is checked with the others, and layer sizes may be a text as on the command line.
+        is_text = get_origin(hints[name]) is Literal or (name == "hidden" and isinstance(value, str))
+        try:
+            checked[name] = value if is_text else msgspec.convert(value, hints[name])
+        except msgspec.ValidationError:
+            kinds = [one.__name__ for one in get_args(hints[name]) or (hints[name],) if isinstance(one, type)]
+            raise UsageError(f"{name}: expected {kinds[0]}, got {value!r}.") from None
+    return checked
