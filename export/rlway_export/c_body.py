@@ -20,6 +20,7 @@ from rlway_client.errors import ExportRefused
 from rlway_client.specs import AnyArray
 from rlway_export.c_face import C_TYPES
 from rlway_export.c_views import View, nest
+from rlway_export.common.quote import short_name
 from rlway_export.network import Network, Operation
 
 BYTES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2}
@@ -28,7 +29,7 @@ BYTES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uin
 def refusal(operation: Operation, what: str) -> ExportRefused:
     """The error for what cannot be written."""
     return ExportRefused(
-        f"C: the operator {operation.kind} ({operation.name}) with {what} cannot be written as C source; "
+        f"C: the operator {operation.kind} ({short_name(operation.name)}) with {what} cannot be written as C source; "
         f"leave c out of --formats."
     )
 
@@ -140,7 +141,9 @@ class Body:
         """A value's type in C."""
         dtype = self.network.dtypes[name]
         if dtype not in C_TYPES:
-            raise ExportRefused(f"C: the value {name} is of {dtype}, which C source is not written for; leave c out.")
+            raise ExportRefused(
+                f"C: the value {short_name(name)} is of {dtype}, which C source is not written for; leave c out."
+            )
         return C_TYPES[dtype]
 
     def finish(self, operation: Operation) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
 from rlway_client.specs import TensorSpec
+from rlway_export.common.quote import short_name
 
 # Whole numbers in a policy are indices and flags: what int64 is for in TensorFlow fits 32 bits.
 C_TYPES = {
@@ -59,6 +62,11 @@ class Parameter(NamedTuple):
         """What says its size."""
         return f"RLWAY_{self.name.upper()}_SIZE"
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its type as numpy has it."""
+        return np.dtype({"float": "float32"}.get(self.kind, self.kind.removesuffix("_t")))
+
 
 class Face(NamedTuple):
     """All parameters, in their order; after the state comes `reset`."""
@@ -98,7 +106,8 @@ class Face(NamedTuple):
 def _c_type(spec: TensorSpec) -> str:
     if spec.dtype not in C_TYPES:
         raise ExportRefused(
-            f"C: {spec.name}: expected one of {', '.join(C_TYPES)}, got {spec.dtype}; leave c out of --formats."
+            f"C: {short_name(spec.name)}: expected one of {', '.join(C_TYPES)}, got {spec.dtype}; leave c out of "
+            f"--formats."
         )
     return C_TYPES[spec.dtype]
 

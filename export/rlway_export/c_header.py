@@ -9,6 +9,7 @@ from __future__ import annotations
 from rlway_client.contract.table import looked_up
 from rlway_client.manifest import Manifest
 from rlway_export.c_face import RESET, Face, Parameter
+from rlway_export.reference.nest import place
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
 
@@ -87,8 +88,9 @@ def _describe(parameter: Parameter) -> str:
     else:
         bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
     shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
+    key = f", {place(spec.path)}" if spec.path else ""
     table = f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
-    return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{table}"
+    return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{key}{table}"
 
 
 def _state_meaning(face: Face) -> list[str]:

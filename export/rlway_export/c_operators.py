@@ -2,7 +2,7 @@
 
 In:      an operation, the body that it is written into.
 Out:     its outputs, computed by the body's statements.
-Refuses: an operator that is not written here (ExportRefused lists those that are).
+Refuses: an operator that is not written here (ExportRefused names it).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rlway_export.c_elementwise import FORMULAS, cast, clip, elementwise
 from rlway_export.c_layers import conv, gemm, matmul, maxpool
 from rlway_export.c_moves import concat, expand, gather, part, rename, split, transpose
 from rlway_export.c_reductions import REDUCTIONS, argmax, reduce, softmax
+from rlway_export.common.quote import short_name
 from rlway_export.network import Operation
 
 WRITERS: dict[str, Callable[[Operation, Body], None]] = {
@@ -42,8 +43,8 @@ def write_operation(operation: Operation, body: Body) -> None:
     """Appends the statements that compute the operation's outputs."""
     if operation.kind not in WRITERS:
         raise ExportRefused(
-            f"C: the operator {operation.kind} ({operation.name}) cannot be written as C source; "
-            f"expected only {', '.join(sorted(WRITERS))}; leave c out of --formats."
+            f"C: the operator {operation.kind} ({short_name(operation.name)}) cannot be written as C source; leave c "
+            f"out of --formats."
         )
     WRITERS[operation.kind](operation, body)
     body.finish(operation)

@@ -24,6 +24,9 @@ from rlway_client.muting import muted
 from rlway_client.parity import Arrays
 from rlway_client.runners import SIGNATURE, open_session
 from rlway_export.c_face import Face
+from rlway_export.reference.nest import leaves
+from rlway_export.reference.step import Step
+from rlway_export.saved_policy import load
 
 LONGEST_S = 0.5  # for one file
 CALLS = 2_000  # at most
@@ -44,7 +47,11 @@ void rlway_repeat(void **arguments, long calls)
 
 
 def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
-    """Of one file; `inputs` by name, one row each. None for a kind of file that is for other machines than this."""
+    """Of one file; `inputs` by name, one row each.
+
+    None for a kind of file that is for other machines than this, and for a SavedModel whose `action` cannot tell of the
+    row all that it tells besides, which no other file does.
+    """
     made = make_call(path, manifest, inputs)
     if made is None:
         return None
@@ -56,7 +63,7 @@ def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[
     """What is timed, ready to be called, and how many actions a call takes."""
     match path.suffix:
         case ".pb":
-            return _saved_model(path.parent, manifest, inputs), 1
+            return _tried(_saved_model(path.parent, manifest, inputs))
         case ".onnx":
             return _onnx(path, inputs), 1
         case ".tflite":
@@ -77,6 +84,16 @@ def median_us(call: Callable[[], object]) -> float:
         call()
         taken_ns.append(time.perf_counter_ns() - start_ns)
     return float(np.median(taken_ns)) / 1e3
+
+
+def _tried(call: Callable[[], object]) -> tuple[Callable[[], object], int] | None:
+    import tensorflow as tf
+
+    try:
+        call()
+    except tf.errors.OpError:
+        return None
+    return call, 1
 
 
 def _onnx(path: Path, inputs: Arrays) -> Callable[[], object]:
@@ -106,11 +123,12 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
 
 def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
     """Calls policy.c `C_CALLS` times, from a source of its own: the compiler cannot see that all calls are alike."""
-    parameters = Face.of(manifest).signature().partition("(")[2].split(",")
+    face = Face.of(manifest)
+    parameters = face.signature().partition("(")[2].split(",")
     largest = max(spec.size for spec in (*manifest.interface.inputs, *manifest.interface.results))
     arrays = np.zeros((len(parameters), largest), np.float64)
-    for array, spec in zip(arrays, manifest.observation, strict=False):  # the observation comes first
-        array.view(np.float32)[: spec.size] = inputs[spec.name].ravel()
+    for array, observed in zip(arrays, face.observation, strict=False):  # the observation comes first
+        array.view(observed.dtype)[: observed.spec.size] = inputs[observed.spec.name].ravel()
     pointers = (ctypes.c_void_p * len(parameters))(*(array.ctypes.data for array in arrays))
     arguments = [f"arguments[{i}]" if "*" in parameter else "0" for i, parameter in enumerate(parameters)]
     with tempfile.TemporaryDirectory(prefix="rlway-loop-") as scratch:
@@ -130,18 +148,21 @@ def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable
 
 
 def _saved_model(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
-    """TensorFlow's serving signature `action`, as policies of TF-Agents have it."""
+    """Its own `action`, which policies of TF-Agents have, in the midst of an episode."""
     import tensorflow as tf
+    from tf_agents.trajectories import StepType
 
-    model = tf.saved_model.load(str(folder))
-    action = model.signatures["action"]
-    expected = action.structured_input_signature[1]
-    neutral = {name: tf.zeros([1, *spec.shape[1:]], spec.dtype) for name, spec in expected.items()}
-    rows = {"/".join(("0/observation", *spec.path)): inputs[spec.name] for spec in manifest.observation}
+    model = load(folder)
+    step = Step.of(model, str(folder))
+    rows = {spec.path: inputs[spec.name] for spec in manifest.observation}
+    observed = [rows[path].astype(leaf.dtype.as_numpy_dtype) for path, leaf in leaves(step.time_step.observation)]
+    state = [tf.zeros([1, *leaf.shape[1:]], leaf.dtype) for _, leaf in leaves(step.state)]
+    time_step, remembered = step.inputs(observed, tf.fill([1], StepType.MID), state)
 
     def call() -> object:
         assert model  # its functions hold its variables weakly
-        observed = {name: tf.constant(row) for name, row in rows.items() if name in neutral}
-        return [output.numpy() for output in action(**(neutral | observed)).values()]
+        observation = tf.nest.map_structure(tf.constant, time_step.observation)
+        answer = step.call(time_step._replace(observation=observation), remembered)
+        return [output.numpy() for output in tf.nest.flatten(answer)]
 
     return call

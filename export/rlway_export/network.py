@@ -15,6 +15,7 @@ import numpy as np
 
 from rlway_client.errors import ExportRefused
 from rlway_client.specs import AnyArray
+from rlway_export.common.quote import reason, short_name
 
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
@@ -68,7 +69,9 @@ def read_network(model: Any) -> Network:
     constants = {name: constants[name] for name in uses if name in constants}  # in the order of their use
     for name, value in constants.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ExportRefused(f"C: the constant {name} is not finite, so the policy cannot be written as source.")
+            raise ExportRefused(
+                f"C: the constant {short_name(name)} is not finite, so the policy cannot be written as source."
+            )
     shapes = {name: value.shape for name, value in values.items()}
     dtypes = {name: str(value.dtype) for name, value in values.items()}
     return Network(tuple(inputs), outputs, operations, constants, shapes, dtypes, uses)
@@ -82,7 +85,9 @@ def _one_row(value: Any) -> AnyArray:
     kind.shape.dim[0].dim_value = 1
     shape = tuple(dim.dim_value for dim in kind.shape.dim)
     if not all(shape):
-        raise ExportRefused(f"C: input {value.name}: expected only the batch to be free, got the shape {list(shape)}.")
+        raise ExportRefused(
+            f"C: input {short_name(value.name)}: expected only the batch to be free, got the shape {list(shape)}."
+        )
     return np.zeros(shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
 
 
@@ -103,7 +108,7 @@ def _run(model: Any, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
         session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return dict(zip(names, session.run(names, inputs), strict=True))
     except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-        raise ExportRefused(f"C: the policy's sizes cannot be told: {str(error).splitlines()[0]}.") from error
+        raise ExportRefused(f"C: the policy's sizes cannot be told: {reason(error)}.") from error
 
 
 def _is_constant(node: Any, constants: dict[str, AnyArray]) -> bool:

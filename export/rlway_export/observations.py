@@ -1,6 +1,7 @@
 """The observations over which files are compared, and from which int8 learns its ranges.
 
-In:      a file of them, arrays by the name of the observation's tensor; or what visits some now; or the specs alone.
+In:      a file of them, arrays by the names of the observation's tensors, or by its keys with slashes between them; or
+         what visits some now; or the specs alone.
 Out:     `Observations`: arrays by name, where they come from, and between which values they lie.
 Refuses: a file that cannot be read, or whose arrays do not fit the policy (one sentence that names array and shape).
 """
@@ -8,7 +9,7 @@ Refuses: a file that cannot be read, or whose arrays do not fit the policy (one 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,11 +20,13 @@ from rlway_client.interface import Interface
 from rlway_client.manifest import Observed
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, TensorSpec
+from rlway_export.common.quote import named, reason, short_name
 
 ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096
 LARGEST_DRAW = 10  # of whole numbers without bounds
 MOST_RANGES = 512  # of one input; one with more values, such as an image, has one range for all
+UNREADABLE = (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile)
 Origin = Literal["visited", "given", "sampled"]
 
 
@@ -83,36 +86,65 @@ def _note_few(arrays: Arrays) -> tuple[str, ...]:
     return () if rows >= ENOUGH_ROWS else (f"the files were compared over {rows:,} observations only.",)
 
 
-def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:
-    """Rows of the observation's tensors; `refusal` is raised for a file that has not got them."""
+def check_file(path: Path, interface: Interface | None) -> None:
+    """That it can be read, and has the arrays, as far as their names are known: before anything else is done."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {spec.name: arrays[spec.name] for spec in interface.observation}
-    except KeyError as error:
-        names = ", ".join(spec.name for spec in interface.observation)
-        raise refusal(f"{path}: cannot be read: {error.args[0]}; expected the arrays {names}.") from None
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise refusal(f"{path}: cannot be read: {error}.") from None
+            if interface is not None and not any(
+                set(names) <= set(arrays.files) for names in _spellings(interface.observation)
+            ):
+                raise UsageError(_lacking(path, interface.observation, arrays.files))
+    except UNREADABLE as error:
+        raise UsageError(f"{path}: cannot be read: {reason(error)}.") from None
+
+
+def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:
+    """Rows of the observation's tensors; `refusal` is raised for a file that has not got them."""
+    specs = interface.observation
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            called = next((names for names in _spellings(specs) if set(names) <= set(arrays.files)), None)
+            if called is None:
+                raise refusal(_lacking(path, specs, arrays.files))
+            found = {spec.name: arrays[name] for spec, name in zip(specs, called, strict=True)}
+    except UNREADABLE as error:
+        raise refusal(f"{path}: cannot be read: {reason(error)}.") from None
     rows = {len(array) if array.ndim else 0 for array in found.values()}
     converted = {}
     for spec in interface.observation:
         array = found[spec.name]
         if array.shape[1:] != spec.shape or not array.shape[:1] or not len(array):
             got = f"an array of shape {list(array.shape)}"
-            raise refusal(f"{path}: {spec.name}: expected rows of {spec.label}, got {got}.")
+            raise refusal(f"{path}: {short_name(spec.name)}: expected rows of {spec.label}, got {got}.")
         converted[spec.name] = _convert(path, array, spec, refusal)
     if len(rows) > 1:
         raise refusal(f"{path}: expected as many rows of each array, got {sorted(rows)}.")
     return converted
 
 
+def _spellings(specs: list[TensorSpec]) -> Iterator[list[str]]:
+    """What the file may call its arrays: as the tensors, or by the keys that the policy was trained with."""
+    yield [spec.name for spec in specs]
+    keys = ["/".join(spec.path) for spec in specs]
+    if len(set(keys)) == len(keys):
+        yield keys
+
+
+def _lacking(path: Path, specs: list[TensorSpec], found: list[str]) -> str:
+    wanted = [spec.name for spec in specs]
+    missing = next(name for name in wanted if name not in found)
+    return f"{path}: has no array {short_name(missing)}; expected the arrays {named(wanted)}."
+
+
 def _convert(path: Path, array: AnyArray, spec: TensorSpec, refusal: type[RlwayError]) -> AnyArray:
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        raise refusal(f"{path}: {spec.name}: expected finite {spec.dtype}, got NaN, infinity or no numbers.")
+        raise refusal(
+            f"{path}: {short_name(spec.name)}: expected finite {spec.dtype}, got NaN, infinity or no numbers."
+        )
     with np.errstate(all="ignore"):
         converted: AnyArray = array.astype(spec.numpy_dtype)
     if spec.numpy_dtype.kind != "f" and (converted != array).any():
-        raise refusal(f"{path}: {spec.name}: expected {spec.dtype}, got {array.dtype} that is none.")
+        raise refusal(f"{path}: {short_name(spec.name)}: expected {spec.dtype}, got {array.dtype} that is none.")
     return converted
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import METADATA_KEY, Manifest, encode_manifest
+from rlway_export.common.quote import reason, short_name
 from rlway_export.formats.onnx.one_hot import convert_one_hot
 from rlway_export.onnx_graph import free_batch
 from rlway_export.saved_policy import SavedPolicy
@@ -61,10 +62,10 @@ def _convert(policy: SavedPolicy) -> Any:
             custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
         )
     except Exception as error:  # tf2onnx raises plain ValueErrors and worse
-        raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {str(error).splitlines()[0]}.") from error
+        raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {reason(error)}.") from error
     for node in model.graph.node:
         if not onnx.defs.has(node.op_type, node.domain):
-            raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {node.name} is made of.")
+            raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {short_name(node.name)} is made of.")
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model

@@ -2,7 +2,8 @@
 
 In:      names, as `--formats` takes them.
 Out:     `Target`s: which files, how they are written, how they are run, how far they may be from the SavedModel.
-Refuses: a name that is none (UsageError lists those that are); C where there is no compiler to prove it with.
+Refuses: a name that is none (UsageError lists those that are); C where there is no compiler to prove it with; a file
+         that its runtime does not take (ExportRefused).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rlway_client.c_program import find_compiler
-from rlway_client.errors import RuntimeMissing, UsageError
+from rlway_client.errors import BundleInvalid, ExportRefused, RuntimeMissing, UsageError
 from rlway_client.parity import Runner, Tolerance
 from rlway_client.runners import open_runner
+from rlway_export.common.quote import reason
 from rlway_export.draft import Draft
 from rlway_export.tflite_file import Precision
 
@@ -38,7 +40,12 @@ class Target(NamedTuple):
 
     def open(self, draft: Draft) -> Runner:
         """The written file, ready to be run."""
-        return open_runner(draft.folder / self.files[-1], draft.manifest)
+        path = draft.folder / self.files[-1]
+        try:
+            return open_runner(path, draft.manifest)
+        except BundleInvalid as error:  # its runtime lacks what the file is made of
+            told = reason(str(error).replace(str(path), path.name), most=200)
+            raise ExportRefused(f"{told}; leave {self.name} out of --formats.") from error
 
 
 def _write_onnx(draft: Draft) -> None:

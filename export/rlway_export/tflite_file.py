@@ -19,6 +19,7 @@ from rlway_client.errors import ExportRefused
 from rlway_client.muting import muted
 from rlway_client.parity import Arrays, rows_of, spread
 from rlway_client.runners import SIGNATURE
+from rlway_export.common.quote import reason, short_name
 from rlway_export.saved_policy import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
@@ -28,15 +29,17 @@ CALIBRATION_ROWS = 300
 # forces an action is 1e30, and eight bits that reach there have no room for a Q-value.
 NOT_QUANTIZED = ("ADD", "ARG_MAX", "DIV", "EXP", "MAXIMUM", "MINIMUM", "MUL", "RSQRT", "SPLIT", "SQRT", "SUB", "TANH")
 LAYERS = ("CONV_2D", "FULLY_CONNECTED")
-# What the converter says of an operation that has no counterpart, with its place in TensorFlow's graph.
-LACKING = re.compile(r"""\["\w+:", "([^"@]+)[^\n]*'tf\.(\w+)' op is neither""")
+# What the converter says of the operation that it stops at, with its place in TensorFlow's graph.
+STOPPED = re.compile(r"""\["\w+:", "([^"@]+)[^\n]*?'tf\.(\w+)' op ([^\n]*)""")
+LACKS = "is neither a custom op nor a flex op"
+USUAL = {"f32", "i32", "i64", "i1"}  # as MLIR calls the types that TFLite's operations are mostly for
 
 
 def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, destination: Path) -> None:
     """Converts with a static batch of one: XNNPACK refuses tensors of unknown size."""
     import tensorflow as tf
 
-    module = policy.module(batch=1)
+    module = policy.convertible(batch=1)
     with tempfile.TemporaryDirectory(prefix="rlway-tflite-") as folder, muted():
         # By way of a SavedModel, because only then the file keeps the names of inputs and outputs.
         tf.saved_model.save(module, folder, signatures={SIGNATURE: module.act})
@@ -48,10 +51,26 @@ def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, dest
 
 
 def _reason(error: str) -> str:
-    lacking = LACKING.search(error)
-    if lacking is not None:
-        return f"has no operation for {lacking[2]}, which {lacking[1]} is made of"
-    return f"the policy's graph cannot be converted: {error.splitlines()[0]}"
+    stopped = STOPPED.search(error)
+    if stopped is None:
+        return f"the policy's graph cannot be converted: {reason(error)}"
+    layer, kind, complaint = short_name(stopped[1]), stopped[2], stopped[3]
+    if complaint != LACKS:
+        return f"{kind}, which {layer} is made of, {reason(complaint)}; leave the formats of TFLite out of --formats"
+    unusual = sorted(map(_numpy_name, _types(error, kind) - USUAL))
+    if unusual:
+        return f"has no operation for {kind} of {' and '.join(unusual)}, which {layer} is made of; try onnx instead"
+    return f"has no operation for {kind}, which {layer} is made of; leave the formats of TFLite out of --formats"
+
+
+def _types(error: str, kind: str) -> set[str]:
+    """The types of what the operation takes and gives: f64 of `tf.Minimum(tensor<1x2xf64>, tensor<2xf64>) -> …`."""
+    told = re.search(rf"tf\.{kind}\((.*)", error)
+    return set(re.findall(r"\b(?:[\d?]+x)*([a-z]+\d+)>", told[1])) if told else set()
+
+
+def _numpy_name(kind: str) -> str:
+    return re.sub(r"^(ui|i|f)(?=\d)", lambda short: {"ui": "uint", "i": "int", "f": "float"}[short[1]], kind)
 
 
 def _convert(folder: str, precision: Precision, inputs: Arrays) -> bytes:

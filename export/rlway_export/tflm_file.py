@@ -16,6 +16,7 @@ from rlway_client.contract.table import looked_up
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
 from rlway_export.c_header import comment
+from rlway_export.common.quote import short_name
 
 A_LINE = 16  # bytes
 
@@ -64,7 +65,9 @@ def _check(kind: str, tensors: list[Any], schema: Any) -> None:
         raise ExportRefused(f"TFLite Micro: it has no kernel for {kind}; leave tflm out of --formats.")
     wide = [tensor.name.decode() for tensor in tensors if tensor.type == schema.TensorType.INT64]
     if wide:
-        raise ExportRefused(f"TFLite Micro: {wide[0]}, of {kind}, is of int64; leave tflm out of --formats.")
+        raise ExportRefused(
+            f"TFLite Micro: {short_name(wide[0])}, of {kind}, is of int64; leave tflm out of --formats."
+        )
     if kind == "CAST" and tensors[0].type == schema.TensorType.UINT8:
         raise ExportRefused("TFLite Micro: its CAST takes no uint8; leave tflm out of --formats.")
 

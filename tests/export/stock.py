@@ -19,11 +19,15 @@ from tf_agents.agents.ppo.ppo_clip_agent import PPOClipAgent
 from tf_agents.agents.sac.sac_agent import SacAgent
 from tf_agents.agents.sac.tanh_normal_projection_network import TanhNormalProjectionNetwork
 from tf_agents.agents.td3.td3_agent import Td3Agent
+from tf_agents.bandits.agents.greedy_reward_prediction_agent import GreedyRewardPredictionAgent
+from tf_agents.bandits.networks.global_and_arm_feature_network import create_feed_forward_common_tower_network
+from tf_agents.bandits.specs.utils import create_per_arm_observation_spec
 from tf_agents.networks.actor_distribution_network import ActorDistributionNetwork
 from tf_agents.networks.actor_distribution_rnn_network import ActorDistributionRnnNetwork
 from tf_agents.networks.categorical_q_network import CategoricalQNetwork
 from tf_agents.networks.q_network import QNetwork
 from tf_agents.networks.q_rnn_network import QRnnNetwork
+from tf_agents.networks.sequential import Sequential
 from tf_agents.networks.value_network import ValueNetwork
 from tf_agents.networks.value_rnn_network import ValueRnnNetwork
 from tf_agents.policies.greedy_policy import GreedyPolicy
@@ -31,6 +35,7 @@ from tf_agents.policies.policy_saver import PolicySaver
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import time_step_spec
 
+_keras = tf.keras.layers
 LAYER = (16,)
 VECTOR = BoundedTensorSpec([4], tf.float32, -2, 2, "observation")
 SCALAR = BoundedTensorSpec([], tf.float32, 0, 1, "observation")
@@ -40,6 +45,16 @@ DICT = {
     "body": {"speed": BoundedTensorSpec([], tf.float32, -1, 1, "speed"), "at": tf.TensorSpec([3], tf.float32, "at")},
 }
 TUPLE = (BoundedTensorSpec([2], tf.float32, -1, 1, "at"), {"near": BoundedTensorSpec([], tf.float32, 0, 1, "near")})
+# As robots call them: one begins as another does, and "/" is part of a key; two are alike but for that and a capital.
+KEYS = {
+    key: BoundedTensorSpec([n], tf.float32, -1, 1, key)
+    for key, n in {"observation": 2, "observation/state": 3, "observation/image": 4, "robot/joint.pos": 2}.items()
+} | {
+    "robot": {"Arm": BoundedTensorSpec([1], tf.float32, -1, 1)},
+    "robot_arm": BoundedTensorSpec([1], tf.float32, -1, 1),
+}
+PER_ARM = create_per_arm_observation_spec(3, 4, max_num_actions=5, add_num_actions_feature=True)
+ARM = BoundedTensorSpec([], tf.int32, 0, 4, "action")
 CHOICE = BoundedTensorSpec([], tf.int64, 0, 2, "action")
 PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
 
@@ -105,6 +120,32 @@ def _dict() -> Any:
         DICT, CHOICE, preprocessing_layers=prepared, preprocessing_combiner=joined, fc_layer_params=LAYER
     )
     return _q(network, DICT)
+
+
+def keyed(observation: Any) -> Any:
+    """A DQN that observes a dict of vectors, whatever its keys are."""
+    prepared = tf.nest.map_structure(lambda _: _keras.Flatten(), observation)
+    network = QNetwork(
+        observation,
+        CHOICE,
+        preprocessing_layers=prepared,
+        preprocessing_combiner=_keras.Concatenate(axis=-1),
+        fc_layer_params=LAYER,
+    )
+    return _q(network, observation)
+
+
+def _sequential(memory: list[Any]) -> Any:
+    """A DQN whose network is a list of Keras' layers, these among them."""
+    return _q(Sequential([_keras.Dense(*LAYER, "relu"), *memory, _keras.Dense(3)], input_spec=VECTOR))
+
+
+def bandit(observation: Any = PER_ARM) -> Any:
+    """A greedy policy over arms that are observed, of which there may be fewer than the most."""
+    network = create_feed_forward_common_tower_network(observation, LAYER, LAYER, LAYER)
+    return GreedyRewardPredictionAgent(
+        time_step_spec(observation), ARM, reward_network=network, optimizer=_adam(), accepts_per_arm_features=True
+    )
 
 
 def _tuple() -> Any:
@@ -180,6 +221,8 @@ KINDS: dict[str, Any] = {
     "image": _image,
     "dict": _dict,
     "tuple": _tuple,
+    "keys": lambda: keyed(KEYS),
+    "recurrent-keras": lambda: _sequential([_keras.LSTM(6, return_state=True, return_sequences=True)]),
     "recurrent-dqn": _recurrent_q,
     "recurrent-ddpg": _recurrent_ddpg,
     "recurrent-ppo": _recurrent_ppo,

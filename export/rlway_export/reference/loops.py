@@ -1,0 +1,201 @@
+"""A policy's graph without loops: the body of each as often as it runs.
+
+In:      a frozen function of TensorFlow.
+Out:     `Unrolled`: its graph without loops whose number of rounds no observation changes. None where there is none.
+
+A Keras LSTM, or any other `tf.keras.layers.RNN`, is a loop over a sequence, which it keeps in lists of tensors: as the
+memory of a policy one of length 1, since a policy acts on one observation at a time. ONNX, TFLite and C have no such
+lists, and need no loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+LOOPS = ("StatelessWhile", "While")
+TRIED = (1, 3)  # rows: the number of rounds must not depend on them
+MOST_ROUNDS = 128
+
+
+def has_loops(function: Any) -> bool:
+    """Whether the function, or one that it calls, has loops."""
+    graph = function.graph.as_graph_def()
+    nodes = [graph.node, *(called.node_def for called in graph.library.function)]
+    return any(node.op in LOOPS for part in nodes for node in part)
+
+
+class Unrolled(NamedTuple):
+    """A graph, and what its inputs and outputs are called in it."""
+
+    graph: Any  # a GraphDef
+    inputs: list[str]
+    outputs: list[str]
+
+    @classmethod
+    def of(cls, function: Any) -> Unrolled | None:
+        """`function` is frozen, its functions inlined and its loops left as they are."""
+        inputs, outputs = ([tensor.name for tensor in side] for side in (function.inputs, function.outputs))
+        found = unrolled = cls(function.graph.as_graph_def(), inputs, outputs)
+        tried: set[str] = set()
+        while (loop := unrolled._find_loop(tried)) is not None:
+            tried.add(loop.name)
+            rounds = unrolled._rounds(loop)
+            without = None if rounds is None else unrolled._without(loop, rounds)
+            unrolled = without or unrolled
+        return None if unrolled is found else unrolled._without_lists()
+
+    def call(self, inputs: list[Any]) -> list[Any]:
+        """Its outputs, within the function that is being traced."""
+        import tensorflow as tf
+
+        given = dict(zip(self.inputs, inputs, strict=True))
+        found: list[Any] = tf.graph_util.import_graph_def(self.graph, given, self.outputs, name="")
+        return found
+
+    def _find_loop(self, tried: set[str]) -> Any | None:
+        return next((node for node in self.graph.node if node.op in LOOPS and node.name not in tried), None)
+
+    def _rounds(self, loop: Any) -> int | None:
+        """How often the loop runs; None where that depends on the batch, or is too often to be written out."""
+        import tensorflow as tf
+
+        with tf.Graph().as_default():
+            inputs = tf.graph_util.import_graph_def(self.graph, return_elements=self.inputs, name="")
+            signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
+        # What a loop of TensorFlow gives first is the number of its rounds.
+        counter = self._replace(outputs=[f"{loop.name}:0"])
+        count = tf.function(lambda *given: counter.call(list(given)), input_signature=signature, autograph=False)
+        found = set()
+        for rows in TRIED:
+            try:
+                (rounds,) = count(*(tf.zeros([rows, *spec.shape[1:]], spec.dtype) for spec in signature))
+            except tf.errors.OpError:  # what it takes is computed from an observation that is none
+                return None
+            found.add(int(rounds))
+        return found.pop() if len(found) == 1 and max(found) <= MOST_ROUNDS else None
+
+    def _without(self, loop: Any, rounds: int) -> Unrolled | None:
+        """The graph with so many bodies in the loop's place; None where what is observed may ask for others."""
+        graph = _copy(self.graph)
+        functions = {function.signature.name: function for function in graph.library.function}
+        body, condition = (functions[loop.attr[part].func.name] for part in ("body", "cond"))
+        values, conditions = list(loop.input), []
+        for i in range(rounds + 1):
+            conditions += _insert(graph, condition, values, f"{loop.name}/condition_{i}/")
+            if i < rounds:
+                values = _insert(graph, body, values, f"{loop.name}/round_{i}/")
+        if _depend(graph, conditions, self.inputs):
+            return None
+        graph.node.remove(loop)
+        names = {f"{loop.name}:{i}": value for i, value in enumerate(values)}
+        for node in graph.node:
+            inputs = [names.get(_whole(name), name) for name in node.input]
+            node.input[:] = [name for name in inputs if name != f"^{loop.name}"]
+        return Unrolled(graph, self.inputs, [names.get(name, name) for name in self.outputs])
+
+    def _without_lists(self) -> Unrolled:
+        """The graph with a tensor in place of each list of them, and nothing that is not needed."""
+        import tensorflow as tf
+
+        graph = _copy(self.graph)
+        makers = {node.name: node for node in graph.node}
+        axis = graph.node.add(name="axis_of_the_lists", op="Const")
+        axis.attr["dtype"].type = tf.int32.as_datatype_enum
+        axis.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(0, tf.int32))
+        with tf.Graph().as_default() as known:
+            tf.graph_util.import_graph_def(self.graph, name="")
+        for node in list(graph.node):
+            if node.op not in ("TensorListGetItem", "TensorListStack"):
+                continue
+            kind = node.attr["element_dtype"].type
+            maker = _maker(node.input[0], makers)
+            if node.op == "TensorListGetItem" and maker.op == "TensorListFromTensor":
+                sequence = known.get_tensor_by_name(_whole(maker.input[0]))
+                if sequence.shape[0] == 1:
+                    _become(node, "Squeeze", [sequence.name], T=kind)
+                    node.attr["squeeze_dims"].list.i.append(0)
+                else:
+                    _become(node, "GatherV2", [sequence.name, node.input[1], axis.name], Tparams=kind)
+                    node.attr["Tindices"].type = node.attr["Taxis"].type = tf.int32.as_datatype_enum
+            elif node.op == "TensorListStack" and (items := _items(maker, makers)):
+                _become(node, "Pack", items, T=kind)
+                node.attr["N"].i = len(items)
+        kept = [_base(name) for name in (*self.inputs, *self.outputs)]
+        return self._replace(graph=tf.compat.v1.graph_util.extract_sub_graph(graph, kept))
+
+
+def _copy(graph: Any) -> Any:
+    copy = type(graph)()
+    copy.CopyFrom(graph)
+    return copy
+
+
+def _insert(graph: Any, function: Any, given: list[str], prefix: str) -> list[str]:
+    """Adds a function's nodes, which read what is given, and returns what its results are called."""
+    import tensorflow as tf
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
+
+    with tf.Graph().as_default():
+        inner, flat = function_def_to_graph_def(function)
+    names: dict[str, str] = dict(zip((arg.name for arg in function.signature.input_arg), given, strict=True))
+
+    def outer(name: str) -> str:
+        base, colon, place = name.partition(":")
+        return names.get(base, f"{prefix}{base}{colon}{place}")
+
+    for node in inner.node:
+        if node.name not in names:
+            inputs = [outer(name) for name in node.input if not name.startswith("^")]
+            added = graph.node.add()
+            added.CopyFrom(node)
+            added.name = prefix + node.name
+            added.input[:] = inputs
+    return [outer(flat[function.ret[result.name]]) for result in function.signature.output_arg]
+
+
+def _depend(graph: Any, names: list[str], inputs: list[str]) -> bool:
+    """Whether any of these values depends on more of the inputs than their shapes."""
+    nodes = {node.name: node for node in graph.node}
+    unseen, seen = [_base(name) for name in names], set[str]()
+    while unseen:
+        node = nodes[unseen.pop()]
+        if node.name not in seen and node.op not in ("Rank", "Shape", "ShapeN", "Size"):
+            seen.add(node.name)
+            unseen += [_base(name) for name in node.input if not name.startswith("^")]
+    return not seen.isdisjoint(map(_base, inputs))
+
+
+def _base(name: str) -> str:
+    """The node that a value is of: `while` of `while:2`."""
+    return name.partition(":")[0]
+
+
+def _whole(name: str) -> str:
+    """A value's name with its place among those of its node, which a graph leaves out where that is the first."""
+    return name if ":" in name else f"{name}:0"
+
+
+def _maker(name: str, makers: dict[str, Any]) -> Any:
+    """The node that a value comes from."""
+    node = makers[_base(name)]
+    while node.op == "Identity":
+        node = makers[_base(node.input[0])]
+    return node
+
+
+def _items(node: Any, makers: dict[str, Any]) -> list[str]:
+    """What was put into the list that a node gives, one after the other."""
+    items: list[str] = []
+    while node.op == "TensorListSetItem":
+        items.insert(0, node.input[2])
+        node = _maker(node.input[0], makers)
+    return items
+
+
+def _become(node: Any, kind: str, inputs: list[str], **types: int) -> None:
+    """Makes another operation of a node, with these types."""
+    node.op = kind
+    node.input[:] = inputs
+    node.attr.clear()
+    for name, dtype in types.items():
+        node.attr[name].type = dtype
