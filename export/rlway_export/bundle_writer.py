@@ -1,9 +1,10 @@
 """The bundle: every file of one version, published in one rename.
 
-In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel; observations,
-         if the source has none of its own.
+In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel; observations, or
+         an environment to collect them in, if the source has none; how many episodes to play with each file.
 Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
-Refuses: files that do not act as the SavedModel does, a disk that is full (ExportRefused); then nothing is published.
+Refuses: an environment that does not fit, a file of observations that cannot be read, before anything is written;
+         files that do not act as the SavedModel does, a disk that is full (ExportRefused); then nothing is published.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,22 +26,32 @@ from rlway_client.errors import ExportRefused, UsageError
 from rlway_client.evidence import FILE as EVIDENCE_FILE
 from rlway_client.files import FolderTaken, folder_that_appears_whole, sha256
 from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, Measured, Parity, encode_manifest
-from rlway_client.parity import summarize
+from rlway_client.parity import Arrays, summarize
 from rlway_export import drafts, parity
 from rlway_export.card import model_card
 from rlway_export.checks.lookups import find_look_ups
 from rlway_export.draft import Draft
 from rlway_export.measurement import Runnable, measure
-from rlway_export.observations import Observations
+from rlway_export.observations import Observations, check_file
+from rlway_export.play.environment import Environment
 from rlway_export.returns import Evaluation
 from rlway_export.saved_policy import SavedPolicy
 from rlway_export.source import SAVED_MODEL, Facts, Source
 from rlway_export.targets import Target
 from rlway_export.triton import publish_config
+from rlway_export.visits import visit
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # the first three: no room
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
+
+
+class Play(NamedTuple):
+    """What the files are compared and measured over."""
+
+    environment: Environment | None  # that the user names, or that episodes are to be played in
+    episodes: int
+    observations: Path | None
 
 
 def write_bundle(
@@ -50,18 +62,30 @@ def write_bundle(
     on_step: Callable[[str], None],
     episodes: int = 0,
     observations: Path | None = None,
+    env: str | None = None,
+    time_limit: int | None = None,
 ) -> Bundle:
-    """Converts, compares, plays so many episodes with every file, and publishes; `on_step` is told what happens."""
+    """Converts, compares, plays so many episodes with every file, and publishes; `on_step` is told what happens.
+
+    `env` is the environment that the user names; a `time_limit` in steps replaces its clock.
+    """
     for folder in (*reversed(models.parents), models, models / name):
         if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
             got = "a file" if folder.exists() else "a link that leads nowhere"
             raise UsageError(f"{folder}: expected a folder of bundles, got {got}.")
+    if observations is not None:
+        check_file(observations, source.interface)
+    environment = None
+    if episodes or env is not None:
+        environment = Environment.find(source.facts, env, time_limit)
+        environment.check(source.interface)
+    play = Play(environment, episodes, observations)
     drafts.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))
         try:
             with folder_that_appears_whole(path) as draft, drafts.alive(draft):
-                manifest = _fill(draft, source, name, int(path.name), targets, on_step, episodes, observations)
+                manifest = _fill(draft, source, name, int(path.name), targets, on_step, play)
                 if (draft / "model.onnx").exists():
                     publish_config(path.parent, manifest)  # now: there is never a version without it
         except FolderTaken:
@@ -101,20 +125,24 @@ def _fill(
     version: int,
     targets: Sequence[Target],
     on_step: Callable[[str], None],
-    episodes: int,
-    given: Path | None,
+    play: Play,
 ) -> Manifest:
     on_step(f"baking {source.title} into the SavedModel")
-    policy = source.materialize(folder)
-    observations = Observations.find(policy.interface, given, source.recorded, lambda: source.visit(policy))
+    policy, environment, episodes, given = source.materialize(folder), *play
+    if environment is not None and source.interface is None:
+        environment.check(policy.interface)
+    observations, played = _observe(policy, source, play, on_step)
     look_ups = find_look_ups(policy, observations)
     observations = look_ups.fit(observations, given)
     notes = [*policy.notes, *observations.notes, *look_ups.notes]
+    if environment is not None and (episodes or played):
+        notes += environment.notes(source.facts)
     for note in notes:
         on_step(f"note: {note}")
-    manifest = _describe(source.facts, policy, observations, notes, name, version)
+    facts = source.facts if environment is None else environment.told(source.facts)
+    manifest = _describe(facts, policy, observations, notes, name, version)
     manifest = msgspec.structs.replace(manifest, observation=look_ups.specs)
-    evaluation = Evaluation(manifest, episodes) if episodes else None
+    evaluation = Evaluation(environment, manifest.interface, episodes) if environment and episodes else None
     evidence = parity.gather(policy, observations.arrays)
     draft = Draft(folder, policy, manifest, evidence)
     for target in targets:
@@ -151,6 +179,33 @@ def _fill(
     manifest = msgspec.structs.replace(manifest, files=checksums)
     (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     return manifest
+
+
+def _observe(
+    policy: SavedPolicy, source: Source, play: Play, on_step: Callable[[str], None]
+) -> tuple[Observations, bool]:
+    """What to compare over, and whether the policy was played for it now.
+
+    What an environment that the user names does not give is not done without.
+    """
+    played = False
+
+    def visited(environment: Environment) -> Arrays:
+        nonlocal played
+        on_step(f"collecting observations in {environment.name}")
+        arrays = visit(policy, environment)
+        played = True
+        return arrays
+
+    def visit_if_few() -> Arrays | None:
+        if source.is_busy or (play.environment is None and source.facts.env is None):
+            return None
+        return visited(play.environment or Environment.find(source.facts))
+
+    if play.environment is not None and source.recorded is None and play.observations is None:
+        return Observations(visited(play.environment), "visited"), True
+    found = Observations.find(policy.interface, play.observations, source.recorded, visit_if_few)
+    return found, played
 
 
 def _write_report(path: Path, details: list[list[Parity]], measured: list[tuple[Measured, list[float]]]) -> None:

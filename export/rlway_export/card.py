@@ -14,6 +14,8 @@ from rlway_client.common.returns import show_together
 from rlway_client.contract.table import looked_up
 from rlway_client.manifest import Manifest, Measured
 from rlway_client.specs import TensorSpec
+from rlway_export.bundle.usage import usage
+from rlway_export.reference.nest import place
 
 OBSERVATIONS = {
     "visited": "The observations are some that the trained policy visited.",
@@ -50,17 +52,9 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 ## Use
 
 ```sh
-rlway serve models                                     # HTTP
-{_edge(manifest)}```
+{usage(manifest)}
+```
 """
-
-
-def _edge(manifest: Manifest) -> str:
-    """The line that plays it in process, where that can be done."""
-    if "model.tflite" not in {row.file for row in manifest.parity} or len(manifest.observation) > 1 or manifest.state:
-        return ""
-    where = "" if manifest.env else " --env ID"
-    return f"rlway edge models/{manifest.policy}/{manifest.version} --episodes 5{where}    # in process, TFLite\n"
 
 
 def _origin(manifest: Manifest, folder: Path) -> str:
@@ -68,7 +62,8 @@ def _origin(manifest: Manifest, folder: Path) -> str:
     training = manifest.training
     if "steps" not in training:  # the run of somebody else's program, which has left no account
         checkpoint = training.get("checkpoint")
-        notes = "".join(f"\n- {note}" for note in manifest.notes)
+        environment = f"\n- environment, as the export was told: `{manifest.env}`" if manifest.env else ""
+        notes = environment + "".join(f"\n- {note}" for note in manifest.notes)
         return f"""A policy of TF-Agents, exported by RLway from its SavedModel. How it was trained is not known here.
 
 - checkpoint: {"the SavedModel's own weights" if checkpoint is None else checkpoint}{notes}
@@ -98,7 +93,16 @@ def _quality(training: dict[str, Any]) -> str:
 def _rows(manifest: Manifest) -> str:
     specs: list[tuple[str, TensorSpec]] = [("input", spec) for spec in manifest.interface.inputs]
     specs += [("output", spec) for spec in manifest.interface.results]
-    return "\n".join(f"| {kind} `{spec.name}` | {spec.label}{_table(spec)} |" for kind, spec in specs)
+    return "\n".join(f"| {kind} `{spec.name}`{_key(spec)} | {spec.label}{_table(spec)} |" for kind, spec in specs)
+
+
+def _key(spec: TensorSpec) -> str:
+    """Where in the observation it lies, where that is an object."""
+    if not spec.path:
+        return ""
+    shown = place(spec.path).replace("|", "\\|")
+    fence = "``" if "`" in shown else "`"
+    return f": {fence}{shown}{fence}"
 
 
 def _table(spec: TensorSpec) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
@@ -14,10 +13,14 @@ from rich.console import Console
 
 from rlway_client.bundle import Bundle
 from rlway_client.commands.inspect import parity_table
+from rlway_client.commands.progress import TimeLimit
 from rlway_client.errors import UsageError
 from rlway_client.manifest import check_policy_name
 from rlway_export.silence import quiet_tensorflow
-from rlway_export.targets import DEFAULT_FORMATS, TARGETS, Target, parse_formats
+from rlway_export.targets import DEFAULT_FORMATS, TARGETS, parse_formats
+
+if TYPE_CHECKING:
+    from rlway_export.watch import Watch
 
 Each = Literal["better", "new"]
 
@@ -48,6 +51,14 @@ def export(
     evaluate: Annotated[
         int, typer.Option(help="Play so many episodes with every file and with the SavedModel, greedily.", min=0)
     ] = 0,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Gymnasium id, module:Class or file.py:Class to play in: for --evaluate, and for observations to "
+            "compare over where there are none; by default the one of the run."
+        ),
+    ] = None,
+    time_limit: TimeLimit = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the run while it trains: a version per checkpoint, until it ends.")
     ] = False,
@@ -74,13 +85,19 @@ def export(
     """
     check_policy_name(policy)
     targets = parse_formats(formats)
+    if time_limit is not None and not evaluate and env is None:
+        raise UsageError("--time-limit: ends the episodes of --evaluate and those in --env; add one, or leave it out.")
     if watch:
         if checkpoint is not None:
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
         if observations is not None or imports:
             raise UsageError("--watch follows runs of `rlway train`, which need no --observations and no --import.")
         parent_ended = _stdin_ended() if until_stdin_ends else None
-        _watch(run, models, policy, targets, evaluate, each or "better", poll_s or 1.0, parent_ended, as_json)
+        from rlway_export.watch import Watch
+
+        with quiet_tensorflow():
+            watched = Watch(run, models, policy, targets, evaluate, each or "better", env, time_limit)
+            _publish(watched, policy, poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
         raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
@@ -98,7 +115,7 @@ def export(
 
         for module in imports or ():
             import_named(module)
-        bundle = write_bundle(source, models, policy, targets, show, evaluate, observations)
+        bundle = write_bundle(source, models, policy, targets, show, evaluate, observations, env, time_limit)
     if as_json:
         _print_json(bundle)
     else:
@@ -106,17 +123,7 @@ def export(
         print(f"exported {policy} version {bundle.manifest.version} to {bundle.path}")
 
 
-def _watch(
-    run: Path,
-    models: Path,
-    policy: str,
-    targets: Sequence[Target],
-    evaluate: int,
-    each: Each,
-    poll_s: float,
-    parent_ended: threading.Event | None,
-    as_json: bool,
-) -> None:
+def _publish(watch: Watch, policy: str, poll_s: float, parent_ended: threading.Event | None, as_json: bool) -> None:
     def published(bundle: Bundle) -> None:
         training = bundle.manifest.training
         earned = training["evaluated_return"]
@@ -129,12 +136,7 @@ def _watch(
         if as_json:
             _print_json(bundle)
 
-    with quiet_tensorflow():
-        from rlway_export.watch import Watch
-
-        Watch(run, models, policy, targets, evaluate, each).publish(
-            poll_s, parent_ended, lambda text: print(text, file=sys.stderr, flush=True), published
-        )
+    watch.publish(poll_s, parent_ended, lambda text: print(text, file=sys.stderr, flush=True), published)
 
 
 def _print_json(bundle: Bundle) -> None:

@@ -1,9 +1,8 @@
 """What a policy earns in its environment, file by file.
 
-In:      the environment that the user or the manifest names; a file, or the SavedModel, as something that can be run.
+In:      the environment; a file, or the SavedModel, as something that can be run.
 Out:     the return of every episode; episode i begins alike for all files.
-Refuses: an environment that is not known, or is code that only the manifest names (UsageError); one that cannot be made
-         or fails (EnvironmentFault).
+Refuses: an environment that cannot be made, or that fails (EnvironmentFault).
 """
 
 from __future__ import annotations
@@ -14,15 +13,10 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.nesting import grow, read
-from rlway_client.envs.consent import trained_environment
-from rlway_client.envs.named import NamedEnv
-from rlway_client.episodes import open_env, play_locally
+from rlway_client.episodes import play_locally
 from rlway_client.interface import NEXT, RESET, Interface
-from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays
-from rlway_client.run import Job
-
-SEED = 1000  # as of `rlway edge` and `rlway play`
+from rlway_export.play.environment import SEED, Environment
 
 Run = Callable[[Arrays], Arrays]
 
@@ -30,25 +24,14 @@ Run = Callable[[Arrays], Arrays]
 class Evaluation:
     """Some episodes, to be played by one policy after the other."""
 
-    def __init__(self, manifest: Manifest, episodes: int, env: str | None = None) -> None:
-        """`env` is the environment that the user names, if any; one that is code is made for nothing else."""
-        self._env = trained_environment(manifest.env, env)
-        self._manifest, self.episodes = manifest, episodes
-        self._open().close()  # what is wrong with the environment is said before anything is converted
+    def __init__(self, environment: Environment, interface: Interface, episodes: int) -> None:
+        self._environment, self._interface, self.episodes = environment, interface, episodes
 
     def returns(self, run: Run) -> list[float]:
         """Greedily."""
-        player = Player(run, self._manifest.interface)
-        return play_locally(self._open(), player.act, self.episodes, SEED, lambda _: None, player.forget).returns
-
-    def _open(self) -> NamedEnv:
-        return open_trained(self._env, self._manifest)
-
-
-def open_trained(name: str, trained: Manifest | Job) -> NamedEnv:
-    """The environment as the policy was trained in it; another than that has a clock of its own."""
-    clock = trained.max_episode_steps if name == trained.env else None
-    return open_env(name, trained.action_values, clock)
+        player = Player(run, self._interface)
+        env = self._environment.open()
+        return play_locally(env, player.act, self.episodes, SEED, lambda _: None, player.forget).returns
 
 
 class Player:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlway_client.errors import RunInvalid
-from rlway_client.parity import Arrays
+from rlway_client.interface import Interface
 from rlway_client.run import Job, Run, read_run
 from rlway_export.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint
-from rlway_export.saved_policy import ActPolicy, SavedPolicy, loading
+from rlway_export.saved_policy import ActPolicy, loading
 from rlway_export.source import Facts
 from rlway_export.sources.kinds import POLICIES
 from rlway_export.training import training_facts
-from rlway_export.visits import visit
 
 CHECKPOINTS = "policies/checkpoints"
 GRAPH = "policies/greedy_policy"
@@ -49,9 +48,13 @@ class RunSource(NamedTuple):
     def recorded(self) -> Path:
         return self.folder / "observations.npz"
 
-    def visit(self, policy: SavedPolicy) -> Arrays | None:
-        """Not while the training goes on, which needs the machine: its latest evaluations have to do."""
-        return visit(policy, self.run) if isinstance(self.run, Run) else None
+    @property
+    def is_busy(self) -> bool:
+        return not isinstance(self.run, Run)
+
+    @property
+    def interface(self) -> Interface:
+        return self.run.interface
 
     @property
     def facts(self) -> Facts:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from rlway_client.errors import ExportRefused, RunInvalid, UsageError
 from rlway_export.action_policy import UNTRAINED, ActionPolicy
 from rlway_export.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint, train_step
-from rlway_export.saved_policy import SavedPolicy, loading
+from rlway_export.saved_policy import loading
 from rlway_export.source import SAVED_MODEL, Facts
 from rlway_export.sources.kinds import CHECKPOINTS, COLLECTING, GRAPHS, graph_of, is_run, is_saved_model
 
@@ -81,8 +81,13 @@ class SavedModelSource(NamedTuple):
     def recorded(self) -> None:
         return None
 
-    def visit(self, policy: SavedPolicy) -> None:  # noqa: ARG002  as every source has it
-        return None  # nobody has said in which environment
+    @property
+    def is_busy(self) -> bool:
+        return False
+
+    @property
+    def interface(self) -> None:
+        return None
 
     @property
     def facts(self) -> Facts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from rlway_client.parity import Arrays
+    from rlway_client.interface import Interface
     from rlway_export.saved_policy import SavedPolicy
 
 SAVED_MODEL = "saved_model.pb"
@@ -45,8 +45,13 @@ class Source(Protocol):
     def recorded(self) -> Path | None:
         """Where the observations lie that the trained policy visited, if there are any."""
 
-    def visit(self, policy: SavedPolicy) -> Arrays | None:
-        """Observations that the policy visits when it is played now, where that can be had."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether its training goes on, which needs the machine: nothing is played meanwhile that need not be."""
+
+    @property
+    def interface(self) -> Interface | None:
+        """What it takes and gives, where that is known before it is loaded."""
 
     def materialize(self, destination: Path) -> SavedPolicy:
         """Writes the policy's SavedModel with its weights into the folder, and loads it."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rlway_client.bundle import Bundle, bundle_versions
@@ -24,8 +25,10 @@ from rlway_client.run import Job, Kept, checkpoint_name, kept_checkpoints, read_
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.command import Each
 from rlway_export.open_source import open_source
+from rlway_export.play.environment import Environment
 from rlway_export.run_source import RunSource
 from rlway_export.saved_model_source import SavedModelSource
+from rlway_export.source import Facts
 from rlway_export.sources.kinds import is_bundle
 from rlway_export.targets import Target
 from rlway_export.training import better_than_before, known_so_far
@@ -41,10 +44,19 @@ class Watch:
     """One run, published under one name."""
 
     def __init__(
-        self, run: Path, models: Path, policy: str, targets: Sequence[Target], episodes: int, each: Each
+        self,
+        run: Path,
+        models: Path,
+        policy: str,
+        targets: Sequence[Target],
+        episodes: int,
+        each: Each,
+        env: str | None = None,
+        time_limit: int | None = None,
     ) -> None:
         self._run, self._models, self._policy = run, models, policy
-        self._targets, self._episodes, self._each = targets, episodes, each
+        self._targets, self._each = targets, each
+        self._episodes, self._env, self._time_limit = episodes, env, time_limit
         self._damaged: set[str] = set()  # what could not be read when the run was last looked at, a sentence each
 
     def publish(
@@ -56,14 +68,13 @@ class Watch:
     ) -> None:
         """Until the run has ended, or the parent, if one waits for it."""
         self._refuse_foreign()
+        self._refuse_environment()
         missing = 0
         for source in self._follow(poll_s, parent_ended, note):
             try:
                 if self._is_published(source):
                     continue
-                bundle = write_bundle(
-                    source, self._models, self._policy, self._targets, lambda _: None, episodes=self._episodes
-                )
+                bundle = self._publish(source)
             except Exception as error:  # of TensorFlow, of a compiler, of an environment: the next may fare better
                 if self._weights(source).is_file():  # a resumed training forgets what it will train anew
                     missing += 1
@@ -73,6 +84,18 @@ class Watch:
         missing += len(self._damaged)
         if missing:
             raise ExportRefused(f"{self._run}: {missing} of its checkpoints could not be published, as told above.")
+
+    def _publish(self, source: RunSource) -> Bundle:
+        return write_bundle(
+            source,
+            self._models,
+            self._policy,
+            self._targets,
+            lambda _: None,
+            episodes=self._episodes,
+            env=self._env,
+            time_limit=self._time_limit,
+        )
 
     def _follow(
         self, poll_s: float, parent_ended: threading.Event | None, note: Callable[[str], None]
@@ -131,6 +154,15 @@ class Watch:
             return  # no run yet; it is waited for
         if isinstance(source, SavedModelSource):
             raise UsageError(f"{self._run}: --watch follows runs of `rlway train`; leave it out to export this.")
+
+    def _refuse_environment(self) -> None:
+        """Where the run is known already, its environment need not be waited for."""
+        run = None
+        with suppress(OSError, RlwayError):  # damage may be mended, and is told when its checkpoints are looked at
+            run = known_so_far(self._run)
+        if run is not None and (self._episodes or self._env is not None):
+            facts = Facts(run.algorithm, run.env, run.action_values, run.max_episode_steps, {})
+            Environment.find(facts, self._env, self._time_limit).check(run.interface)
 
     def _weights(self, source: RunSource) -> Path:
         return self._run / checkpoint_name(source.checkpoint) / WEIGHTS

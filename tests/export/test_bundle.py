@@ -192,11 +192,11 @@ def test_a_run_without_observations_is_played_for_some(rows: int, trained_run: P
     assert (manifest.compared_over, manifest.notes) == ("visited", [])
     assert manifest.parity[0].observations == 2048
     facts = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(facts | {"env": "nowhere.at_all:Maze"}))
+    (run / "run.json").write_text(json.dumps(facts | {"env": "Nowhere-v0"}))
     manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [TARGETS["onnx"]], lambda _: None).manifest
     assert manifest.compared_over == ("visited" if rows else "sampled")
     assert manifest.parity[0].observations == (rows or 2048)
-    assert "no observations could be collected: nowhere.at_all: could not be imported" in manifest.notes[0]
+    assert "no observations could be collected: there is no environment 'Nowhere-v0'" in manifest.notes[0]
     assert manifest.notes[1:] == (["the files were compared over 50 observations only."] if rows else [])
 
 

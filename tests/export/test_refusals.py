@@ -45,7 +45,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other observations": (lambda f: save_observations(f, np.zeros((5, 3))), "expected rows of float32[4], got"),
     "other inputs": (
         lambda f: edit_run(f, observation=[{"name": "observation", "shape": [3], "dtype": "float32"}]),
-        "run/policies/greedy_policy: run.json tells of inputs with the shapes [[3], [",
+        "run.json tells of inputs with the shapes [3], [2]; the SavedModel's `act` takes [4], [2].",
     ),
     "no checkpoint": (lambda f: shutil.rmtree(f / "policies/checkpoints"), "has no checkpoint"),
     "cut checkpoint": (damage_checkpoints, "cannot be loaded into"),
@@ -76,9 +76,9 @@ def test_a_damaged_run_is_refused_and_leaves_nothing(damage: str, trained_run: P
 
 
 def test_a_run_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    """It says which folder, and what writes one."""
+    """It says which folder, and what to give."""
     sentence = refused(tmp_path / "nothing", "--models", tmp_path / "models", "--policy", "cartpole")
-    assert "no such run folder; `rlway train` writes one" in sentence
+    assert "nothing: no such file or folder; give a run of `rlway train`" in sentence
 
 
 def test_an_unknown_checkpoint_is_answered_with_those_there_are(trained_run: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rlway_client.bundle import Bundle, bundle_versions
@@ -25,9 +26,10 @@ from rlway_export.run_source import RunSource
 from rlway_export.watch import WEIGHTS, Watch
 from tests.conftest import TRAIN
 
-SHORT = ["--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
+SHORT = ["--time-limit", "500", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
 OFTEN = ["--steps", "6000", "--eval-every", "640", "--eval-episodes", "4", "--confirm-episodes", "2"]
 OFTEN += ["--save-every", "1500", "--final-episodes", "4", "--no-films"]
+OWN = "from gymnasium.envs.classic_control import CartPoleEnv as Own\n"
 BROKEN = """
 from gymnasium.envs.classic_control import CartPoleEnv
 
@@ -84,10 +86,12 @@ class Trainer:
 
 @pytest.fixture(scope="module")
 def saved_often(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A short training that published meanwhile, and whose exporter was killed after the first version."""
+    """A short training in code of its own, which published meanwhile; its exporter was killed after version 1."""
     folder = tmp_path_factory.mktemp("published")
     run, policy = folder / "run", folder / "models/cartpole"
-    command = [str(TRAIN), "train", "dqn", *SHORT, *OFTEN, "--run", str(run), "--publish", str(policy)]
+    (folder / "own.py").write_text(OWN)
+    words = ["--env", f"{folder}/own.py:Own", *SHORT, *OFTEN, "--run", str(run), "--publish", str(policy)]
+    command = [str(TRAIN), "train", "dqn", *words]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as training:
         assert training.stderr is not None
         for line in training.stderr:
@@ -95,6 +99,7 @@ def saved_often(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                 break
         children = Path(f"/proc/{training.pid}/task/{training.pid}/children").read_text().split()
         (exporter,) = (pid for pid in children if b"--watch" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        shutil.copyfile(f"/proc/{exporter}/cmdline", folder / "exporter")
         os.kill(int(exporter), signal.SIGKILL)
         training.stderr.read()
         assert training.wait(120) == 0
@@ -109,6 +114,23 @@ def test_a_training_publishes_each_better_checkpoint_once_though_its_exporter_is
     assert (run / "run.json").is_file()
     assert len(better_checkpoints(run)) >= 2
     assert published(policy) == better_checkpoints(run)
+
+
+def test_whoever_trains_in_code_of_their_own_has_it_played_for_what_is_published(
+    saved_often: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The exporter is told its name, so that a run which left few observations has more collected when it has ended."""
+    words = (saved_often[0].parent / "exporter").read_bytes().decode().split("\0")
+    env = words[words.index("--env") + 1]
+    training = Trainer(saved_often[0], tmp_path / "run")
+    np.savez(training.folder / "observations.npz", observation=np.zeros((50, 4), np.float32))
+    training.keep(training.numbers[0])
+    training.finish()
+    for named, rows in ((None, 50), (env, 2048)):
+        models = tmp_path / f"models-{rows}"
+        Watch(training.folder, models, "p", [], 0, "new", named).publish(0.01, None, lambda _: None, lambda _: None)
+        manifest = Bundle.open(models / "p/1").manifest
+        assert (manifest.env, manifest.observed[0].rows) == (env, rows)
 
 
 def test_the_training_that_is_told_is_that_of_the_checkpoint(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
@@ -206,10 +228,11 @@ def test_an_environment_that_fails_is_told_and_ends_nothing(saved_often: tuple[P
         (training.folder / name).write_text(json.dumps(facts | {"env": f"{maze}:Broken"}))
     notes: list[str] = []
     with pytest.raises(ExportRefused, match="2 of its checkpoints could not be published"):
-        Watch(training.folder, tmp_path / "models", "cartpole", [], 1, "new").publish(
+        Watch(training.folder, tmp_path / "models", "cartpole", [], 1, "new", f"{maze}:Broken").publish(
             0.01, None, notes.append, lambda _: None
         )
-    assert all("broken.py:Broken': failed while it was played: ValueError: no more" in note for note in notes)
+    assert len(notes) == 2
+    assert all("broken.py:Broken: its step() raised ValueError: no more" in note for note in notes)
 
 
 def test_what_cannot_be_followed_is_refused(saved_often: tuple[Path, Path], tmp_path: Path) -> None:

@@ -71,11 +71,11 @@ WRONG: dict[str, str] = {
     "saved/model/variables": r"lies in the SavedModel saved/model; give that\.",
     "saved/model/policy_specs.pbtxt": r"lies in the SavedModel saved/model; give that\.",
     # exports
-    "models/cartpole/1": r"is a bundle, an export; give what it was made of, or models/cartpole/1/saved_model\.pb to",
-    "models/cartpole/1/model.onnx": r"lies in a bundle, an export; give what it was made of, or models/cartpole/1/s",
-    "models/cartpole/1/variables": r"lies in a bundle, an export",
-    "models/cartpole": r"holds bundles, which are exports; give a run",
-    "models": r"holds bundles, which are exports; give a run",
+    "models/cartpole/1": r"is a bundle that an export wrote; give what it was made of, or models/cartpole/1/saved_mod",
+    "models/cartpole/1/model.onnx": r"lies in a bundle that an export wrote; give what it was made of, or models/c",
+    "models/cartpole/1/variables": r"lies in a bundle that an export wrote",
+    "models/cartpole": r"holds bundles that exports wrote; give a run",
+    "models": r"holds bundles that exports wrote; give a run",
     # folders of something else
     "runs": r"holds no policy itself; give one that lies in it: runs/first, runs/second, runs/third\.",
     "their": r"holds no policy itself; give one that lies in it: their/root\.",

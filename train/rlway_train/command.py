@@ -98,7 +98,7 @@ def dqn(
     """
     wish = Wish(env, preset, run, seed, resume)
     plan = make_plan(DqnSettings, wish, with_actors(flags, actors))
-    with Publisher(wish.folder, publish):
+    with Publisher(wish.folder, publish, plan.env):
         report(carry_out(plan, actors), wish.folder, as_json)
 
 
@@ -121,7 +121,7 @@ def sac(
     """
     wish = Wish(env, preset, run, seed, resume)
     plan = make_plan(SacSettings, wish, with_actors(flags, actors))
-    with Publisher(wish.folder, publish):
+    with Publisher(wish.folder, publish, plan.env):
         report(carry_out(plan, actors), wish.folder, as_json)
 
 

@@ -1,6 +1,6 @@
 """The exporter beside a training: `rlway export --watch`, as a child of this process.
 
-In:      the run folder, `models/NAME`.
+In:      the run folder, `models/NAME`, the environment that the user had trained in.
 Out:     a version for each better checkpoint, while the training goes on; once it has ended, until all are published.
 Refuses: UsageError before the training where the exporter is not installed or the name is none; PublishingFailed after
          it, when something could not be published.
@@ -22,6 +22,7 @@ from typing import Annotated
 
 import typer
 
+from rlway_client.envs.consent import is_code
 from rlway_client.errors import RlwayError, UsageError
 from rlway_client.manifest import check_policy_name
 
@@ -44,8 +45,8 @@ class PublishingFailed(RlwayError):
 class Publisher:
     """Use it in `with`, around the training; without a destination it does nothing."""
 
-    def __init__(self, run: Path, destination: Path | None) -> None:
-        self._run, self._destination = run, destination
+    def __init__(self, run: Path, destination: Path | None, env: str | None = None) -> None:
+        self._run, self._destination, self._env = run, destination, env
         self._process: subprocess.Popen[str] | None = None
         self._said: list[str] = []
         if destination is not None:
@@ -92,7 +93,9 @@ class Publisher:
     def _words(self) -> list[str]:
         assert self._destination is not None
         models, policy = str(self._destination.parent), self._destination.name
-        return [str(self._run), "--watch", "--models", models, "--policy", policy]
+        # What the run names by itself, the exporter makes only if that brings no code.
+        named = ["--env", self._env] if self._env is not None and is_code(self._env) else []
+        return [str(self._run), "--watch", "--models", models, "--policy", policy, *named]
 
     @property
     def _by_hand(self) -> str:

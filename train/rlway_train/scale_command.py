@@ -120,7 +120,7 @@ def learner(
     if kind is DqnSettings:
         given["selector"] = "prioritized" if exchange.rows().prioritized else "uniform"
     plan = make_plan(kind, wish, given)
-    with Publisher(wish.folder, publish):
+    with Publisher(wish.folder, publish, plan.env):
         report(carry_out(plan, exchange=exchange), wish.folder, as_json)
 
 

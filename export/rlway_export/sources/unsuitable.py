@@ -82,7 +82,8 @@ def _part_of(path: Path) -> str | None:
     bundle = next(filter(is_bundle, (path, *above)), None)
     if bundle is not None:
         what, graph = "is" if bundle == path else "lies in", _shown(bundle / SAVED_MODEL, path)
-        return f"{what} a bundle, an export; give what it was made of, or {graph} to export its greedy actions again"
+        instead = f"give what it was made of, or {graph} to export its greedy actions again"
+        return f"{what} a bundle that an export wrote; {instead}"
     for owns, what in OWNERS:
         owner = next(filter(owns, above), None)
         if owner is not None:
@@ -109,7 +110,7 @@ def _folder(path: Path) -> str | None:
     if not names:
         return f"is an empty folder; {GIVE}"
     if any(chain(path.glob(f"*/{MANIFEST}"), path.glob(f"*/*/{MANIFEST}"))):
-        return f"holds bundles, which are exports; {GIVE}"
+        return f"holds bundles that exports wrote; {GIVE}"
     inside = [str(_shown(one, path)) for one in islice(_sources_in(path), SHOWN + 1)]
     if inside:
         more = ", …" if len(inside) > SHOWN else ""

@@ -1,0 +1,1 @@
+"""What is published with the files of a policy."""

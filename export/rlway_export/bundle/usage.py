@@ -1,0 +1,60 @@
+"""The commands by which a bundle can be used, for its model card.
+
+In:      the manifest.
+Out:     lines of a shell, each with what it does; only such as this policy and these files can do.
+
+A bundle lies in `models/`. Where its environment is code, the command that plays it names it, as whoever types it must.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from rlway_client.contract.acting import LITE_FILES, lite_file, served_file
+from rlway_client.envs.consent import is_code
+from rlway_client.manifest import Manifest
+
+EPISODES = "--episodes 5"
+RATE = "--rate-hz 50 --duration-s 1"  # for a policy that nobody knows an environment of
+
+
+def usage(manifest: Manifest) -> str:
+    """A command a line, with a comment."""
+    commands = _commands(manifest)
+    width = max(len(command) for command, _ in commands)
+    return "\n".join(f"{command:<{width}}    # {comment}" for command, comment in commands)
+
+
+def _commands(manifest: Manifest) -> list[tuple[str, str]]:
+    files = [row.file for row in manifest.parity]
+    bundle, env, needs = f"models/{manifest.policy}/{manifest.version}", _environment(manifest), _needs(manifest)
+    commands = []
+    if served_file(files) is not None:
+        commands.append(("rlway serve models", "acts over HTTP"))
+        if env is not None:
+            play = f"rlway play --policy {manifest.policy} {EPISODES}{env}"
+            commands.append((play, f"plays with actions from that server{needs}"))
+    lite = lite_file(files)
+    if lite is not None:
+        told = "" if lite == LITE_FILES[0] else f" --file {lite}"
+        how = RATE if env is None else EPISODES + env
+        does = "acts at a robot's pace, in process" if env is None else f"plays in process{needs}"
+        commands.append((f"rlway edge {bundle} {how}{told}", does))
+    commands.append((f"rlway verify {bundle}", "compares the files with the SavedModel again"))
+    return commands
+
+
+def _environment(manifest: Manifest) -> str | None:
+    """What tells the command in which environment to play; None where that is not known, or cannot be typed."""
+    name = manifest.env
+    if not name or not name.isprintable():
+        return None
+    return f" --env {shlex.quote(name)}" if is_code(name) else ""
+
+
+def _needs(manifest: Manifest) -> str:
+    """What has to be installed besides gymnasium."""
+    name = manifest.env or ""
+    if is_code(name):
+        return "; needs what its environment imports"
+    return "; needs PyBullet" if "bullet" in name.lower() else ""

@@ -1,0 +1,85 @@
+"""The environment in which an export plays its policy: for the returns of `--evaluate`, and to see what it observes.
+
+In:      what the source tells of its training; what `--env` and `--time-limit` say.
+Out:     `Environment`, which can be made as often as episodes need one.
+Refuses: no environment at all, one that is code and that only the source names (UsageError); one that cannot be made,
+         that gives no observation of the policy's, or that does not take its actions (EnvironmentFault).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rlway_client.contract.nesting import grow, read
+from rlway_client.envs.consent import trained_environment
+from rlway_client.envs.named import NamedEnv, misfit
+from rlway_client.episodes import make_env, observed, open_env
+from rlway_client.errors import EnvironmentFault
+from rlway_client.interface import Interface
+from rlway_client.specs import TensorSpec
+from rlway_export.source import Facts
+
+SEED = 1000  # as of `rlway edge` and `rlway play`
+LONGEST = 120  # characters of a space in a sentence
+
+
+class Environment(NamedTuple):
+    """One by its name, as the policy is played in it."""
+
+    name: str
+    action_values: list[float] | None  # of a discretised environment: the value behind each discrete action
+    max_episode_steps: int | None  # None leaves the clock to the environment
+
+    @classmethod
+    def find(cls, facts: Facts, named: str | None = None, time_limit: int | None = None) -> Environment:
+        """The one that the user names, else that of the training; another than that has a clock of its own."""
+        name = trained_environment(facts.env, named)
+        clock = facts.max_episode_steps if name == facts.env else None
+        return cls(name, facts.action_values, time_limit or clock)
+
+    def open(self) -> NamedEnv:
+        return open_env(self.name, self.action_values, self.max_episode_steps)
+
+    def check(self, interface: Interface | None) -> None:
+        """That it can be made, and that it gives and takes what the policy does, as far as that is known by now."""
+        if interface is None:
+            self.open().close()
+            return
+        env = make_env(self.name, self.action_values, self.max_episode_steps)
+        with NamedEnv(self.name, env) as opened:
+            observation = opened.reset(SEED)
+            with observed(opened):
+                read(observation, grow(interface.observation))
+            for action in _ends(interface.action):
+                taken = misfit(action, env.action_space)
+                if taken is not None:
+                    space = str(env.action_space)[:LONGEST]
+                    raise EnvironmentFault(
+                        f"{self.name}: takes actions of {space}, and one of the policy's is {taken}."
+                    )
+
+    def notes(self, facts: Facts) -> tuple[str, ...]:
+        """What a reader of the manifest has to know, which names the environment of the training."""
+        if facts.env is None:
+            return ()
+        if self.name != facts.env:
+            return (f"it was played in {self.name} for this export, and trained in {facts.env}.",)
+        if self.max_episode_steps != facts.max_episode_steps:
+            return (f"its episodes were ended after {self.max_episode_steps} steps for this export.",)
+        return ()
+
+    def told(self, facts: Facts) -> Facts:
+        """The facts, with the environment where the source has not told of any."""
+        if facts.env is not None:
+            return facts
+        return facts._replace(env=self.name, max_episode_steps=self.max_episode_steps)
+
+
+def _ends(spec: TensorSpec) -> list[Any]:
+    """The lowest and the highest action of a policy; where they are not known, one that is neutral."""
+    low, high = spec.bounds()
+    neutral = np.clip(np.zeros(spec.shape), low, high)
+    ends = [np.where(np.isfinite(end), end, neutral).astype(spec.numpy_dtype) for end in (low, high)]
+    return [int(end) if spec.is_discrete and not spec.shape else end for end in ends]
