@@ -15,6 +15,7 @@ from rlway_client.bundle import Bundle
 from rlway_client.exploration import Explore, draw_noise
 from rlway_client.specs import AnyArray
 from tests.conftest import TRAIN, run_command
+from tests.export.card_commands import run_commands
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,8 @@ def test_the_manifest_and_the_card_describe_a_continuous_policy(pendulum: Bundle
     card = (pendulum.path / "README.md").read_text()
     assert "A SAC policy for `Pendulum-v1`" in card
     assert "Standard normal noise samples the trained distribution." in card
+
+
+def test_what_the_card_tells_to_type_does_what_it_says(pendulum: Bundle, tmp_path: Path) -> None:
+    """Served, played over HTTP and in process, and compared again, in the environment of gymnasium's."""
+    assert run_commands([pendulum], tmp_path / "log") == [["serve", "play", "edge", "verify"]]

@@ -24,6 +24,7 @@ from rlway_export.observations import Observations
 from rlway_export.saved_model_source import SavedModelSource
 from rlway_export.targets import TARGETS, parse_formats
 from tests.export import stock
+from tests.export.card_commands import run_commands
 
 ROWS = 6
 STEPS = 9
@@ -192,3 +193,11 @@ def test_a_file_that_forgets_nothing_does_not_pass(exported: Exported, tmp_path:
     found = parity.judge(evidence, policy.interface, tmp_path / "model.onnx", runner, TARGETS["onnx"].tolerance)
     assert not any(row.passed for row in found)
     assert all((row.state_difference or 0) > (row.allowed_state_difference or 0) for row in found)
+
+
+def test_what_the_cards_of_policies_of_no_environment_tell_to_type_does_what_it_says(
+    exported: Exported, tmp_path: Path
+) -> None:
+    """They cannot be played, and act at a robot's pace instead, whatever they observe and remember."""
+    bundles = [exported(name)[1] for name in ("sac", "tuple", "image", "recurrent-dqn")]
+    assert run_commands(bundles, tmp_path / "log") == [["serve", "edge", "verify"]] * len(bundles)
