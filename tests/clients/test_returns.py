@@ -18,13 +18,13 @@ RETURNS = st.floats(-1e4, 1e4).map(lambda value: round(value, 4))
     [
         ([0.84] * 10, "0.84 over 10 episodes (0.84 to 0.84)"),
         ([0.1 + 0.2, 0.3], "0.3 over 2 episodes (0.3 to 0.3)"),
-        ([0.84, 0.8, 0.76], "0.8000 over 3 episodes (0.76 to 0.84)"),
+        ([0.84, 0.8, 0.76], "0.800 over 3 episodes (0.76 to 0.84)"),
         ([500.0] * 3, "500 over 3 episodes (500 to 500)"),
         ([9.0, 500.0, 231.4], "246.8 over 3 episodes (9 to 500)"),
         ([-21.0, 0.0, -3.0], "-8.0 over 3 episodes (-21 to 0)"),
-        ([-0.0003, -0.0006, -0.0004], "-0.000433 over 3 episodes (-0.0006 to -0.0003)"),
+        ([-0.0003, -0.0006, -0.0004], "-0.00043 over 3 episodes (-0.0006 to -0.0003)"),
         ([-0.0, -0.0], "0 over 2 episodes (0 to 0)"),
-        ([-0.0004, 0.3], "0.150 over 2 episodes (0 to 0.3)"),
+        ([-0.0004, 0.3], "0.15 over 2 episodes (0 to 0.3)"),
         ([-1650.2, -140.7], "-895.5 over 2 episodes (-1650 to -141)"),
         ([90_000.0, 120_431.3], "105216 over 2 episodes (90000 to 120431)"),
         ([5.0], "5 over 1 episode (5 to 5)"),
@@ -36,12 +36,19 @@ def test_a_return_has_the_digits_that_its_spread_asks_for(returns: list[float], 
 
 
 @pytest.mark.parametrize(
-    ("mean", "spread", "shown"),
-    [(125.25, 80.0, "125.2"), (0.84, 0.0, "0.84"), (-2.413, 1.2, "-2.41"), (-0.0001, 3.0, "0.00"), (7.0, 2e5, "7")],
+    ("mean", "std", "shown"),
+    [
+        (125.25, 80.0, "125.2"),
+        (0.84, 0.0, "0.84"),
+        (-2.413, 1.2, "-2.4"),
+        (-0.0001, 3.0, "0.0"),
+        (7.0, 2e5, "7"),
+        (0.8123, 0.02, "0.812"),
+    ],
 )
-def test_a_mean_has_the_digits_that_its_spread_asks_for(mean: float, spread: float, shown: str) -> None:
+def test_a_mean_has_the_digits_that_its_spread_asks_for(mean: float, std: float, shown: str) -> None:
     """A mean over episodes whose returns lie 80 apart says nothing in its second decimal."""
-    assert show_mean(mean, spread) == shown
+    assert show_mean(mean, std) == shown
 
 
 @pytest.mark.parametrize(

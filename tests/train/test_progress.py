@@ -84,7 +84,7 @@ def test_a_training_that_a_good_return_may_end_takes_so_long_at_most(
     telling = reporter(Length(100_000, by_return=True))
     telling.begin(State())
     clock.go(60)
-    telling.evaluated(State(10_000, mean_return=100.25, spread=80.0))
+    telling.evaluated(State(10_000, mean_return=100.25, std_return=80.0))
     telling.evaluated(State(11_000, mean_return=500.0), "best", over=True)
     assert lines == [
         "step  10,000 of at most 100,000  return 100.2  ETA ≤ 9 min",

@@ -64,7 +64,9 @@ class Training:
         self._earlier_returns = history.returns
         self.state = State(history.step)
         if history.rows:
-            self.state.mean_return, self.state.spread = (history.rows[-1][of] for of in ("mean_return", "std_return"))
+            self.state.mean_return, self.state.std_return = (
+                history.rows[-1][of] for of in ("mean_return", "std_return")
+            )
         self._best_weights: list[FloatArray] = []
 
     def _make_collector(self, seed: int, exchange: Exchange | None) -> Collector | CollectorProcess | Received:
@@ -231,7 +233,7 @@ class Training:
         self._tell(evaluation, "untrained")
 
     def _tell(self, evaluation: Evaluation, mark: str = "", over: bool = False) -> None:
-        self.state.mean_return, self.state.spread = evaluation.mean_return, evaluation.std_return
+        self.state.mean_return, self.state.std_return = evaluation.mean_return, evaluation.std_return
         self._reporter.evaluated(self.state, mark, over)
 
     def _evaluate(self, over: bool) -> None:

@@ -57,7 +57,7 @@ class State:
     iterations_per_s: float = 0.0
     loss: float = math.nan
     mean_return: float = math.nan  # of the latest evaluation
-    spread: float = 0.0  # of its returns
+    std_return: float = 0.0
     exploration: Exploration | None = None
 
     @property
@@ -72,7 +72,7 @@ class State:
     def earned(self) -> str:
         if math.isnan(self.mean_return):
             return "not yet evaluated"
-        return f"return {show_mean(self.mean_return, self.spread)}"
+        return f"return {show_mean(self.mean_return, self.std_return)}"
 
 
 class Reporter:

@@ -1,6 +1,6 @@
 """Returns as people read them: with as many digits as it takes to tell them apart, and never as minus zero.
 
-In:      the returns of some episodes, a mean and its spread, or numbers that stand side by side.
+In:      the returns of some episodes, a mean and its standard deviation, or numbers that stand side by side.
 Out:     text.
 
 How large a return is says nothing of how many of its digits matter: 0.8 may be one step short of 0.84.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from statistics import pstdev
 
 ALIKE = 1e-9  # of the larger number: what sums of the same rewards in another order differ by
 MOST_PLACES = 12
@@ -20,18 +21,18 @@ TINY, HUGE = 1e-6, 1e15  # beyond which a number takes an exponent
 def show_returns(returns: Sequence[float]) -> str:
     """`125.2 over 10 episodes (9 to 500)`."""
     low, high, n = min(returns), max(returns), len(returns)
-    mean = show_mean(math.fsum(returns) / n, high - low)
+    mean = show_mean(math.fsum(returns) / n, pstdev(returns) if high - low > ALIKE * abs(high) else 0.0)
     ends = [
         _shortened(_text(end, _places(high - low, 2))) if high - low > ALIKE * abs(end) else mean for end in (low, high)
     ]
     return f"{mean} over {n} episode{'s' * (n != 1)} ({ends[0]} to {ends[1]})"
 
 
-def show_mean(mean: float, spread: float) -> str:
-    """The mean of numbers that spread so far, with three digits of that."""
-    if not spread > ALIKE * abs(mean):
+def show_mean(mean: float, std: float) -> str:
+    """The mean of numbers with this standard deviation, to two digits of that."""
+    if not std > ALIKE * abs(mean):
         return _shortened(_text(mean, _places(mean, 6)))
-    return _text(mean, max(int(spread < 1e4), _places(spread, 3)))
+    return _text(mean, max(int(std < 1e4), _places(std, 2)))
 
 
 def show_together(values: Sequence[float]) -> list[str]:
