@@ -28,7 +28,11 @@ def _env() -> None:
 def check(
     name: Annotated[
         str,
-        typer.Argument(metavar="ID", help="Gymnasium id, module:Class or path/to/file.py:Class.", show_default=False),
+        typer.Argument(
+            metavar="ID",
+            help="Gymnasium id, module:Class or path/to/file.py:Class; a file alone is answered with its classes.",
+            show_default=False,
+        ),
     ],
     episodes: Annotated[int, typer.Option(help="Episodes of random actions to play.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 0,

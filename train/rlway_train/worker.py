@@ -7,7 +7,8 @@ Refuses: what the environments refuse, raised here as itself; WorkerLost once th
     trainer   ── policy 1 ──▶  learns from block 0  ◀── block 1 ── policy 2 ──▶  learns from block 1  ◀── …
     worker                     steps block 1                                     steps block 2
 
-The worker finds the environment anew by its name: a class in a file does not travel. It imports no TensorFlow.
+The worker finds the environment anew by its name: a class in a file does not travel. It imports no TensorFlow, unless
+the environment does.
 """
 
 from __future__ import annotations
