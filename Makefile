@@ -5,7 +5,7 @@ LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-h
 	--no-emit-package rlway-client
 INSTALL := install --quiet --no-deps --no-build-isolation
 
-CODE := clients serve train export tests benchmarks demo.py
+CODE := clients serve train export tests benchmarks examples demo.py
 SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
 	$(addprefix benchmarks/,rig.py serving.py wires.py overflow.py overload.py swapping.py peers.py soak.py traffic.py \
 	gpu.py plain_fastapi.py networks.py sizes.py) demo.py

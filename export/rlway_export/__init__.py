@@ -1,6 +1,67 @@
 """RLway's exporter: a trained TF-Agents policy as ONNX, TFLite and SavedModel, proven to act alike.
 
 run ──▶ source ──▶ targets ──▶ parity ──▶ bundle
+
+    bundle = rlway_export.export("runs/a", "models", "cartpole")
+    bundle.path, bundle.manifest.parity
 """
 
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlway_client.bundle import Bundle
+
+__all__ = ["export"]
 __version__ = "0.1.0"
+
+
+def export(
+    run: str | Path,
+    models: str | Path,
+    policy: str,
+    *,
+    checkpoint: str | int = "best",
+    formats: str | Iterable[str] | None = None,
+    observations: str | Path | None = None,
+    imports: Iterable[str] = (),
+    evaluate: int = 0,
+    env: str | None = None,
+    time_limit: int | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Bundle:
+    """Converts a trained policy, proves that the files act alike, and publishes the bundle, as `rlway export` does.
+
+    run           of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel.
+    models        the folder of bundles: the next version goes to models/POLICY/VERSION.
+    checkpoint    "best", "latest", a checkpoint's number, or "initial".
+    formats       "onnx,tflite,c" or a list of such names; ONNX and TFLite if not given. The SavedModel is always there.
+    observations  an NPZ file of observations to compare over, where the run has none.
+    imports       modules to import first, which define types that a SavedModel refers to.
+    evaluate      plays so many episodes with every file; in `env`, if that is not the run's own, and with `time_limit`.
+    log           is called with each step of the way; nothing is said if not given.
+
+    Raises rlway_client.RlwayError, whose text is the sentence that the command would print; nothing is published then.
+    """
+    from rlway_export.bundle.wish import check_wish
+    from rlway_export.open_source import open_source  # light; what is wrong is said before TensorFlow loads
+    from rlway_export.silence import quiet_tensorflow
+    from rlway_export.targets import DEFAULT_FORMATS
+
+    named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
+    targets = check_wish(policy, named, evaluate, env, time_limit)
+    source = open_source(Path(run), str(checkpoint))
+    with quiet_tensorflow():
+        from rlway_export.bundle_writer import write_bundle
+        from rlway_export.saved_policy import import_named
+
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # a notebook's TensorFlow has set it while it loaded
+        for module in imports:
+            import_named(module)
+        given = None if observations is None else Path(observations)
+        say = log or (lambda _: None)
+        return write_bundle(source, Path(models), policy, targets, say, evaluate, given, env, time_limit)

@@ -11,13 +11,15 @@ import msgspec
 import typer
 from rich.console import Console
 
+import rlway_export
 from rlway_client.bundle import Bundle
 from rlway_client.commands.inspect import parity_table
 from rlway_client.commands.progress import TimeLimit
+from rlway_client.common.returns import show_together
 from rlway_client.errors import UsageError
-from rlway_client.manifest import check_policy_name
+from rlway_export.bundle.wish import check_wish
 from rlway_export.silence import quiet_tensorflow
-from rlway_export.targets import DEFAULT_FORMATS, TARGETS, parse_formats
+from rlway_export.targets import DEFAULT_FORMATS, TARGETS
 
 if TYPE_CHECKING:
     from rlway_export.watch import Watch
@@ -83,10 +85,7 @@ def export(
     it tells of such a checkpoint, goes on with the next, and exits with 1 in the end; what is published already is not
     published again.
     """
-    check_policy_name(policy)
-    targets = parse_formats(formats)
-    if time_limit is not None and not evaluate and env is None:
-        raise UsageError("--time-limit: ends the episodes of --evaluate and those in --env; add one, or leave it out.")
+    targets = check_wish(policy, formats, evaluate, env, time_limit)
     if watch:
         if checkpoint is not None:
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
@@ -101,21 +100,24 @@ def export(
         return
     if each is not None or poll_s is not None:
         raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
-    from rlway_export.open_source import open_source  # light; what is wrong is said before TensorFlow loads
-
-    source = open_source(run, checkpoint or "best")
     console = Console(stderr=True)
 
     def show(step: str) -> None:
         console.print(f"  {step}", style="yellow" if step.startswith("note: ") else "dim", markup=False, soft_wrap=True)
 
-    with quiet_tensorflow():
-        from rlway_export.bundle_writer import write_bundle
-        from rlway_export.saved_policy import import_named
-
-        for module in imports or ():
-            import_named(module)
-        bundle = write_bundle(source, models, policy, targets, show, evaluate, observations, env, time_limit)
+    bundle = rlway_export.export(
+        run,
+        models,
+        policy,
+        checkpoint=checkpoint or "best",
+        formats=formats,
+        observations=observations,
+        imports=imports or (),
+        evaluate=evaluate,
+        env=env,
+        time_limit=time_limit,
+        log=show,
+    )
     if as_json:
         _print_json(bundle)
     else:
@@ -127,7 +129,7 @@ def _publish(watch: Watch, policy: str, poll_s: float, parent_ended: threading.E
     def published(bundle: Bundle) -> None:
         training = bundle.manifest.training
         earned = training["evaluated_return"]
-        words = "not evaluated" if earned is None else f"return {earned:.1f}"
+        words = "not evaluated" if earned is None else f"return {show_together([earned])[0]}"
         print(
             f"published {policy} version {bundle.manifest.version}: checkpoint {training['checkpoint']}, {words}",
             file=sys.stderr if as_json else sys.stdout,

@@ -14,8 +14,7 @@ with quiet_tensorflow():
     import tensorflow as tf
     from tf_agents.train.triggers import PolicySavedModelTrigger  # its notices are over before a test reads stderr
 
-    from rlway_export.bundle_writer import write_bundle
-    from rlway_export.run_source import RunSource
+    import rlway_export
     from rlway_export.targets import TARGETS
     from tests.export import stock
 
@@ -28,12 +27,9 @@ def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The same run in all formats. Not to be changed by a test."""
+    """The same run in all formats, exported from Python. Not to be changed by a test."""
     folder = tmp_path_factory.mktemp("formats") / "models"
-    bundle = write_bundle(
-        RunSource.open(trained_run, "best"), folder, "cartpole", list(TARGETS.values()), lambda _: None
-    )
-    return Bundle.open(bundle.path)
+    return rlway_export.export(trained_run, folder, "cartpole", formats=TARGETS)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def train(
     saved = Checkpoints(wish.folder).read() if resume and algorithm is None else None
     kind = kind_of(saved.algorithm if saved else algorithm, preset)
     plan = make_plan(kind, wish, _checked(kind, settings))
-    with warnings.catch_warnings(), Publisher(wish.folder, None if publish is None else Path(publish)):
+    with warnings.catch_warnings(), Publisher(wish.folder, None if publish is None else Path(publish), plan.env):
         carry_out(plan, log)
     return Trained(wish.folder, read_run(wish.folder))
 

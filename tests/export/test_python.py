@@ -1,0 +1,43 @@
+"""Exporting from Python, as a notebook does. What comes of it is what other tests look at: see `every_format`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rlway_export
+from rlway_client.bundle import Bundle
+from rlway_client.errors import RlwayError, UsageError
+
+
+def test_an_exported_bundle_is_at_hand(every_format: Bundle) -> None:
+    """The very one that lies in the folder, whole."""
+    assert Bundle.open(every_format.path).manifest == every_format.manifest
+    assert every_format.path.parts[-3:] == ("models", "cartpole", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"formats": ["onnx", "onxx"]}, "--formats onnx,onxx: expected some of onnx,"),
+        ({"formats": []}, "got nothing"),
+        ({"policy": "../up"}, "policy name '../up'"),
+        ({"time_limit": 9}, "--time-limit: ends the episodes of --evaluate"),
+        ({"run": "nowhere"}, "nowhere"),
+        ({"checkpoint": 123456789}, "123456789"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(
+    words: dict[str, Any], says: str, trained_run: Path, tmp_path: Path
+) -> None:
+    """As an exception, before anything is converted or written."""
+    said: list[str] = []
+    usual: dict[str, Any] = {"run": trained_run, "models": tmp_path / "models", "policy": "p"}
+    with pytest.raises(RlwayError) as refused:
+        rlway_export.export(**usual | words, log=said.append)
+    assert says in str(refused.value)
+    assert isinstance(refused.value, UsageError) or "run" in words
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
