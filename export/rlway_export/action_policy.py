@@ -63,7 +63,7 @@ class ActionPolicy(SavedPolicy):
         step_type, state = tf.fill([tf.shape(inputs[0])[0]], StepType.MID), []
         if self.interface.state:
             step_type, state = tf.where(inputs[-1], StepType.FIRST, StepType.MID), list(inputs[n_observed:-1])
-        answer = self._loaded.action(*self._step.inputs(list(inputs[:n_observed]), step_type, state))
+        answer = self._step.call(*self._step.inputs(list(inputs[:n_observed]), step_type, state))
         after = zip(self.interface.state, tf.nest.flatten(answer.state), strict=True)
         return {"action": tf.nest.flatten(answer.action)[0], **{NEXT + spec.name: value for spec, value in after}}
 

@@ -62,7 +62,7 @@ class Step(NamedTuple):
         """The policy step of `action`, without a search for the function that was traced for such tensors."""
         args, kwargs = self.function.structured_input_signature
         given = {"time_step": time_step, "policy_state": state}
-        # What else it takes, such as a seed, stays as it was traced.
+        # What else it takes, such as a seed, stays as it was traced; one without a state takes the time step alone.
         by_place = [*given.values()][: len(args)]
         by_name = {name: given.get(name, value) for name, value in kwargs.items()}
         return self.function(*by_place, *args[len(given) :], **by_name)
