@@ -6,10 +6,11 @@ LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-h
 INSTALL := install --quiet --no-deps --no-build-isolation
 
 CODE := clients serve train export tests benchmarks examples demo.py
-SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) tests/*.py \
+SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) \
+	$(filter-out tests/policies.py,$(wildcard tests/*.py)) \
 	$(addprefix benchmarks/,rig.py serving.py wires.py overflow.py overload.py swapping.py peers.py soak.py traffic.py \
 	gpu.py plain_fastapi.py networks.py sizes.py) demo.py
-TRAINING := train/rlway_train export/rlway_export tests/train tests/export benchmarks/training.py \
+TRAINING := train/rlway_train export/rlway_export tests/train tests/export tests/policies.py benchmarks/training.py \
 	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py export.py)
 
 .PHONY: help setup demo test lint format bench lock image clean

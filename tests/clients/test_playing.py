@@ -276,7 +276,7 @@ def test_a_tuple_is_written_as_json_has_it(playing: Server, models: Path, succee
     for policy in ("blackjack", "pair"):
         words = ["bench", "--url", playing.url, "--policy", policy, "--duration-s", "0.1", "--connections", "1"]
         assert json.loads(succeed(*words, "--json"))["errors"] == 0
-        words = ["edge", models / policy, "--rate-hz", "100", "--duration-s", "0.1", "--json"]
+        words = ["edge", str(models / policy), "--rate-hz", "100", "--duration-s", "0.1", "--json"]
         assert json.loads(succeed(*words))["ticks"] == 10
 
 
