@@ -92,7 +92,7 @@ def _adam() -> Any:
     return tf.keras.optimizers.legacy.Adam(1e-3)
 
 
-def _q(network: Any, observation: Any = VECTOR, kind: Any = DqnAgent) -> Any:
+def dqn(network: Any, observation: Any = VECTOR, kind: Any = DqnAgent) -> Any:
     return kind(time_step_spec(observation), CHOICE, q_network=network, optimizer=_adam())
 
 
@@ -107,7 +107,7 @@ def _c51() -> Any:
 def _image() -> Any:
     seen = tf.keras.layers.Lambda(lambda pixels: tf.cast(pixels, tf.float32) / 255.0)
     layers = [(8, 8, 4), (16, 4, 2)]  # filters, kernel, stride
-    return _q(
+    return dqn(
         QNetwork(IMAGE, CHOICE, preprocessing_layers=seen, conv_layer_params=layers, fc_layer_params=LAYER), IMAGE
     )
 
@@ -119,7 +119,7 @@ def _dict() -> Any:
     network = QNetwork(
         DICT, CHOICE, preprocessing_layers=prepared, preprocessing_combiner=joined, fc_layer_params=LAYER
     )
-    return _q(network, DICT)
+    return dqn(network, DICT)
 
 
 def keyed(observation: Any) -> Any:
@@ -132,12 +132,12 @@ def keyed(observation: Any) -> Any:
         preprocessing_combiner=_keras.Concatenate(axis=-1),
         fc_layer_params=LAYER,
     )
-    return _q(network, observation)
+    return dqn(network, observation)
 
 
-def _sequential(memory: list[Any]) -> Any:
+def sequential(memory: list[Any]) -> Any:
     """A DQN whose network is a list of Keras' layers, these among them."""
-    return _q(Sequential([_keras.Dense(*LAYER, "relu"), *memory, _keras.Dense(3)], input_spec=VECTOR))
+    return dqn(Sequential([_keras.Dense(*LAYER, "relu"), *memory, _keras.Dense(3)], input_spec=VECTOR))
 
 
 def bandit(observation: Any = PER_ARM) -> Any:
@@ -154,17 +154,17 @@ def _tuple() -> Any:
     network = QNetwork(
         TUPLE, CHOICE, preprocessing_layers=prepared, preprocessing_combiner=joined, fc_layer_params=LAYER
     )
-    return _q(network, TUPLE)
+    return dqn(network, TUPLE)
 
 
 def _scalar() -> Any:
     vector = tf.keras.layers.Reshape((1,))
-    return _q(QNetwork(SCALAR, CHOICE, preprocessing_layers=vector, fc_layer_params=LAYER), SCALAR)
+    return dqn(QNetwork(SCALAR, CHOICE, preprocessing_layers=vector, fc_layer_params=LAYER), SCALAR)
 
 
 def _recurrent_q() -> Any:
     network = QRnnNetwork(VECTOR, CHOICE, input_fc_layer_params=LAYER, lstm_size=(8,), output_fc_layer_params=(8,))
-    return _q(network)
+    return dqn(network)
 
 
 def _critic() -> CriticNetwork:
@@ -208,8 +208,8 @@ def _cloning() -> Any:
 
 
 KINDS: dict[str, Any] = {
-    "dqn": lambda: _q(QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)),
-    "double-dqn": lambda: _q(QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER), kind=DdqnAgent),
+    "dqn": lambda: dqn(QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)),
+    "double-dqn": lambda: dqn(QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER), kind=DdqnAgent),
     "categorical-dqn": _c51,
     "sac": _sac,
     "td3": lambda: _deterministic(Td3Agent),
@@ -222,7 +222,7 @@ KINDS: dict[str, Any] = {
     "dict": _dict,
     "tuple": _tuple,
     "keys": lambda: keyed(KEYS),
-    "recurrent-keras": lambda: _sequential([_keras.LSTM(6, return_state=True, return_sequences=True)]),
+    "recurrent-keras": lambda: sequential([_keras.LSTM(6, return_state=True, return_sequences=True)]),
     "recurrent-dqn": _recurrent_q,
     "recurrent-ddpg": _recurrent_ddpg,
     "recurrent-ppo": _recurrent_ppo,
