@@ -17,10 +17,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from rlway_client.common.quote import short_name
 from rlway_client.errors import ExportRefused
 from rlway_client.interface import NEXT, Interface
 from rlway_client.specs import DTYPES, TensorSpec, make_spec
-from rlway_export.common.quote import short_name
 from rlway_export.reference.nest import leaves, names
 from rlway_export.reference.step import Step
 from rlway_export.saved_policy import SavedPolicy, load

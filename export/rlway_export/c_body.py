@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rlway_client.common.quote import short_name
 from rlway_client.errors import ExportRefused
 from rlway_client.specs import AnyArray
 from rlway_export.c_face import C_TYPES
 from rlway_export.c_views import View, nest
-from rlway_export.common.quote import short_name
 from rlway_export.network import Network, Operation
 
 BYTES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2}

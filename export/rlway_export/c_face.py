@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlway_client.common.quote import short_name
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
 from rlway_client.specs import TensorSpec
-from rlway_export.common.quote import short_name
 
 # Whole numbers in a policy are indices and flags: what int64 is for in TensorFlow fits 32 bits.
 C_TYPES = {

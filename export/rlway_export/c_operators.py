@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rlway_client.common.quote import short_name
 from rlway_client.errors import ExportRefused
 from rlway_export.c_body import Body
 from rlway_export.c_elementwise import FORMULAS, cast, clip, elementwise
 from rlway_export.c_layers import conv, gemm, matmul, maxpool
 from rlway_export.c_moves import concat, expand, gather, part, rename, split, transpose
 from rlway_export.c_reductions import REDUCTIONS, argmax, reduce, softmax
-from rlway_export.common.quote import short_name
 from rlway_export.network import Operation
 
 WRITERS: dict[str, Callable[[Operation, Body], None]] = {

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlway_client.common.quote import reason, short_name
 from rlway_client.errors import ExportRefused
 from rlway_client.specs import AnyArray
-from rlway_export.common.quote import reason, short_name
 
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 

@@ -15,12 +15,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from rlway_client.common.quote import named, reason, short_name
 from rlway_client.errors import RlwayError, RunInvalid, UsageError
 from rlway_client.interface import Interface
 from rlway_client.manifest import Observed
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, TensorSpec
-from rlway_export.common.quote import named, reason, short_name
 
 ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096

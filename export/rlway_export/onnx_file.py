@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from rlway_client.common.quote import reason, short_name
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import METADATA_KEY, Manifest, encode_manifest
-from rlway_export.common.quote import reason, short_name
 from rlway_export.formats.onnx.one_hot import convert_one_hot
 from rlway_export.onnx_graph import free_batch
 from rlway_export.saved_policy import SavedPolicy

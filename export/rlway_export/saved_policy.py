@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from rlway_client.common.quote import named, reason, short_name
 from rlway_client.errors import ExportRefused, RlwayError, RunInvalid, UsageError
 from rlway_client.interface import NEXT, Interface
 from rlway_client.parity import Arrays, rows_of
-from rlway_export.common.quote import named, reason, short_name
 from rlway_export.reference.loops import Unrolled, has_loops
 from rlway_export.reference.nest import leaves
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rlway_client.c_program import find_compiler
+from rlway_client.common.quote import reason
 from rlway_client.errors import BundleInvalid, ExportRefused, RuntimeMissing, UsageError
 from rlway_client.parity import Runner, Tolerance
 from rlway_client.runners import open_runner
-from rlway_export.common.quote import reason
 from rlway_export.draft import Draft
 from rlway_export.tflite_file import Precision
 
@@ -44,7 +44,7 @@ class Target(NamedTuple):
         try:
             return open_runner(path, draft.manifest)
         except BundleInvalid as error:  # its runtime lacks what the file is made of
-            told = reason(str(error).replace(str(path), path.name), most=200)
+            told = reason(str(error).replace(str(path), path.name), most=240)
             raise ExportRefused(f"{told}; leave {self.name} out of --formats.") from error
 
 

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rlway_client.common.quote import reason, short_name
 from rlway_client.errors import ExportRefused
 from rlway_client.muting import muted
 from rlway_client.parity import Arrays, rows_of, spread
 from rlway_client.runners import SIGNATURE
-from rlway_export.common.quote import reason, short_name
 from rlway_export.saved_policy import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]

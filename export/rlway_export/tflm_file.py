@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rlway_client.common.quote import short_name
 from rlway_client.contract.table import looked_up
 from rlway_client.errors import ExportRefused
 from rlway_client.manifest import Manifest
 from rlway_export.c_header import comment
-from rlway_export.common.quote import short_name
 
 A_LINE = 16  # bytes
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlway_client.bundle import Bundle
+from rlway_client.errors import RlwayError
 from rlway_export.silence import quiet_tensorflow
 from tests.conftest import export_run
 
@@ -17,6 +20,25 @@ with quiet_tensorflow():
     import rlway_export
     from rlway_export.targets import TARGETS
     from tests.export import stock
+
+MOST = 300  # characters of a sentence, besides those of the folder of all tests
+
+
+@pytest.fixture(autouse=True)
+def _readable_sentences(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a test provokes is told in one sentence that can be read."""
+    raised: list[RlwayError] = []
+    construct = RlwayError.__init__
+
+    def keep(error: RlwayError, *arguments: Any) -> None:
+        construct(error, *arguments)
+        raised.append(error)
+
+    monkeypatch.setattr(RlwayError, "__init__", keep)
+    yield
+    place = str(tmp_path_factory.getbasetemp())
+    sentences = [str(error).replace(place, "") for error in raised]
+    assert [sentence for sentence in sentences if len(sentence) > MOST or "\n" in sentence] == []
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 
 from rlway_client.c_program import CRunner
 from rlway_client.common.packages import missing
+from rlway_client.common.quote import reason
 from rlway_client.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.manifest import Manifest
 from rlway_client.muting import muted
@@ -66,7 +67,7 @@ def open_session(path: Path) -> Any:
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-        raise BundleInvalid(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}.") from error
+        raise BundleInvalid(f"{path}: onnxruntime cannot load it: {reason(error, most=160)}.") from error
 
 
 class TFLiteRunner:
@@ -94,7 +95,7 @@ def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
         opened.allocate_tensors()
         return opened, opened.get_signature_runner(SIGNATURE)
     except (RuntimeError, ValueError) as error:
-        raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
+        raise BundleInvalid(f"{path}: LiteRT cannot load it: {reason(error, most=160)}.") from None
 
 
 def tflite_interpreter() -> Any:

@@ -1,6 +1,6 @@
 """Other people's words within our sentences, so short that the sentence can still be read.
 
-In:      names of a graph's nodes, which have hundreds of characters; exceptions of TensorFlow, tf2onnx, onnxruntime.
+In:      names of a graph's nodes, which have hundreds of characters; exceptions of TensorFlow, onnxruntime and others.
 Out:     their telling part, on one line.
 """
 
