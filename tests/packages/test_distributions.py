@@ -70,7 +70,7 @@ def test_each_environment_offers_its_own_commands() -> None:
     assert serving.status == training.status == 0
 
     def offered(help_text: str) -> set[str]:
-        return set(re.findall(r"^│ ([a-z]+) ", help_text, re.MULTILINE))
+        return set(re.findall(r"^  ([a-z]+)  ", help_text.partition("Commands:\n")[2], re.MULTILINE))
 
     common = {"inspect", "verify", "act", "play", "edge", "bench"}
     assert offered(serving.stdout) == common | {"serve"}
