@@ -16,6 +16,7 @@ from rlway_client.errors import UsageError
 from rlway_export.bundle_writer import write_bundle
 from rlway_export.run_source import RunSource
 from tests.conftest import TRAIN, run_command
+from tests.export.conftest import MOST
 
 
 def edit_run(folder: Path, **fields: object) -> None:
@@ -61,6 +62,10 @@ def refused(*words: object) -> str:
     assert "Traceback" not in done.stderr
     sentence = done.stderr.strip().splitlines()[-1]
     assert sentence.startswith("rlway: ")
+    unnamed = sentence  # without the paths that the test has given
+    for word in sorted(map(str, words), key=len, reverse=True):
+        unnamed = unnamed.replace(word, "")
+    assert len(unnamed) <= MOST
     return sentence
 
 

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from rlway_client.commands.help_page import GroupHelpPage, HelpPage, new_group
 from rlway_client.common.packages import SERVING, TRAINING, missing
+from rlway_client.common.quote import reason
 from rlway_client.errors import RlwayError, UsageError
 
 GROUP = "rlway.commands"
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         kind = type(error).__name__
         print(
-            f"rlway: failed in a way that it should not ({kind}: {error}); add --debug for the traceback",
+            f"rlway: failed in a way that it should not ({kind}: {reason(error)}); add --debug for the traceback",
             file=sys.stderr,
         )
         sys.exit(1)
