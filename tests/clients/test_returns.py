@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlway_client.commands.progress import print_played
 from rlway_client.common.returns import show_mean, show_returns, show_together
+from rlway_client.episodes import Played
 
 RETURNS = st.floats(-1e4, 1e4).map(lambda value: round(value, 4))
 
@@ -64,6 +66,12 @@ def test_a_mean_has_the_digits_that_its_spread_asks_for(mean: float, std: float,
 def test_numbers_side_by_side_can_be_told_apart(values: list[float], shown: list[str]) -> None:
     """474.98 has not reached 475."""
     assert show_together(values) == shown
+
+
+def test_what_was_played_is_told_by_its_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `rlway play` and `rlway edge` do."""
+    print_played(Played(0.84, [0.84] * 10, 50, 0.01, 5_000.0), "in process", as_json=False)
+    assert capsys.readouterr().out == "in process: mean return 0.84 over 10 episodes (0.84 to 0.84), 5,000 actions/s\n"
 
 
 @given(st.lists(RETURNS, min_size=1, max_size=5))

@@ -48,6 +48,25 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_group(runs: list[Path]) -
     assert other.label.endswith("gamma=0.5")
 
 
+def test_a_run_from_before_there_was_a_setting_is_grouped_by_its_usual_value(
+    tmp_path: Path, finished: Finished
+) -> None:
+    """A new flag of the program does not part the runs that were trained without it from those of now."""
+    new = lay_out(tmp_path / "new", finished.run, [(100, 1.0)], seed=0)
+    old = lay_out(tmp_path / "old", finished.run, [(100, 1.0)], seed=1)
+    facts = json.loads((old / "run.json").read_text())
+    del facts["hyperparameters"]["log_every"]
+    (old / "run.json").write_text(json.dumps(facts))
+    (group,) = read_groups([new, old])
+    assert [curve.seed for curve in group.curves] == [0, 1]
+
+
+def test_the_best_evaluation_is_of_what_has_learned_something(tmp_path: Path, finished: Finished) -> None:
+    """At step 0 the curve begins, with whatever nothing earns."""
+    (group,) = read_groups([lay_out(tmp_path / "run", finished.run, [(0, 99.0), (100, 10.0), (200, 20.0)])])
+    assert [curve.best for curve in group.curves] == [20.0]
+
+
 def test_the_band_is_where_all_seeds_have_been_evaluated(runs: list[Path]) -> None:
     """From 50 to 150 steps: there one run rises from 5 to 15, the other from 20 to 40."""
     band = read_groups(runs)[0].band()
