@@ -16,12 +16,13 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import StepType, TimeStep
 
 from rlway_client import PolicyClient
 from rlway_client.bundle import Bundle
-from rlway_client.errors import UsageError
+from rlway_client.errors import RunInvalid, UsageError
 from rlway_client.interface import Interface
 from rlway_client.onnx_metadata import read_manifest
 from rlway_client.parity import Arrays
@@ -33,6 +34,7 @@ from rlway_export.c_face import Face
 from rlway_export.observations import read_observations
 from rlway_export.open_source import open_source
 from rlway_export.reference.nest import leaves, names
+from rlway_export.saved_policy import ActPolicy
 from rlway_export.targets import parse_formats
 from tests.conftest import SERVE, run_command
 from tests.export import stock
@@ -223,3 +225,21 @@ def test_keys_that_policy_saver_does_not_take_are_exported_too(tmp_path: Path) -
     bundle = write_bundle(source, tmp_path / "models", "odd", parse_formats("onnx,tflite,c"), lambda _: None)
     assert {spec.path for spec in bundle.manifest.observation} == {(key,) for key in odd}
     assert {verdict.verdict for verdict in verify_bundle(bundle, compile_c=True)} == {"alike"}
+
+
+def test_the_parts_of_a_long_tuple_come_to_where_they_belong(tmp_path: Path) -> None:
+    """TensorFlow sorts the keys "0" to "11" of a run's SavedModel as text: "10" before "2"."""
+    paths = [(str(i),) for i in range(12)]
+    specs = [TensorSpec(f"observation_{i}", (1,), "float32", path=path) for i, path in enumerate(paths)]
+    module = tf.Module()
+    taken = {key: tf.TensorSpec([None, 1], tf.float32) for (key,) in paths}
+    module.act = tf.function(lambda seen: {"action": seen["10"] - 2 * seen["2"]}, [taken], autograph=False)
+    tf.saved_model.save(module, str(tmp_path))
+    interface = Interface(specs, TensorSpec("action", (1,), "float32"), None, [], [])
+    rows = {spec.name: np.full((3, 1), i, np.float32) for i, spec in enumerate(specs)}
+    assert ActPolicy(tmp_path, interface, "run").run_act(rows)["action"].tolist() == [[6.0]] * 3
+    elsewhere = [replace(spec, path=("seen", *spec.path)) for spec in specs]
+    with pytest.raises(
+        RunInvalid, match=r"run.json tells of the keys seen/0, .*; the SavedModel's `act` takes 0, 1, 10"
+    ):
+        ActPolicy(tmp_path, interface._replace(observation=elsewhere), "run")
