@@ -50,6 +50,26 @@ PATHS = {
     ("robot/joint.pos",): "observation_robot_joint_pos",
     ("robot_arm",): "observation_robot_arm_",  # TensorFlow tells names by more than their capitals
 }
+ROBOT = """
+import gymnasium
+from gymnasium.spaces import Box, Dict, Discrete
+
+
+class Robot(gymnasium.Env):
+    observation_space = Dict(
+        {"observation/state": Box(-1, 1, (3,)), "observation/image": Box(-1, 1, (4,)), "observation": Box(-1, 1, (2,))}
+        | {"robot/joint.pos": Box(-1, 1, (2,)), "robot_arm": Box(-1, 1, (1,)), "robot": Dict({"Arm": Box(-1, 1, (1,))})}
+    )
+    action_space = Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation_space.sample(), 1.0, self.steps == 3, False, {}
+"""
 Named = namedtuple("Named", ["left", "right"])
 
 keys = st.one_of(st.sampled_from(["a", "a/b", "a.b", "a_b", "A_b", "b", "", "größe", 'q"', "int", "a\nb"]), st.text())
@@ -139,7 +159,7 @@ def place(part: tuple[Any, ...], key: str) -> int:
 
 
 def test_a_key_with_a_slash_is_one_key(bundle: Bundle) -> None:
-    """In the manifest, in its copy in the ONNX file, and in the card; names are told apart."""
+    """In the manifest, in its copy in the ONNX file, in the card and where it is inspected; names are told apart."""
     for found in (bundle.manifest, read_manifest(bundle.path / "model.onnx")):
         assert {spec.path: spec.name for spec in found.observation} == PATHS
         assert [spec.minimum for spec in found.observation] == [-1] * len(PATHS)
@@ -175,14 +195,22 @@ def test_a_policy_of_such_keys_acts_as_tf_agents_has_it_act(
 def test_clients_send_such_keys_as_they_are(
     bundle: Bundle, observations: list[Any], actions: list[int], tmp_path: Path
 ) -> None:
-    """A client in Python, with one and with several, and the command line; to a server without TensorFlow."""
+    """A client in Python, with one and with several, and the command line; to a server without TensorFlow, and none."""
+    (tmp_path / "robot.py").write_text(ROBOT)
+    environment = ("--env", f"{tmp_path / 'robot.py'}:Robot", "--episodes", 1)
     with serving(bundle.path.parents[1], tmp_path / "log") as url:
         with PolicyClient(url, "keys") as client:
             assert [client.act(observation) for observation in observations] == actions
             assert list(client.act_batch(observations)) == actions
         plain = json.dumps(tf.nest.map_structure(lambda part: part.tolist(), observations[0]))
         done = run_command(SERVE, "act", plain, "--url", url, "--policy", "keys")
+        played = run_command(SERVE, "play", "--url", url, "--policy", "keys", *environment)
     assert (done.status, done.stdout.strip()) == (0, str(actions[0])), done.stderr
+    assert played.status == 0, played.stderr
+    edge = run_command(SERVE, "edge", bundle.path, *environment)
+    assert edge.status == 0, edge.stderr
+    assert "mean return 3 over 1 episode" in played.stdout
+    assert "mean return 3 over 1 episode" in edge.stdout
 
 
 def test_a_file_of_observations_may_have_the_keys_or_the_names(bundle: Bundle, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +63,13 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
 def _tensors(manifest: Manifest) -> Table:
     table = Table("tensor", "spec", "bounds", box=None, header_style="bold")
     for spec in (*manifest.interface.inputs, *manifest.interface.results):
-        table.add_row(spec.name, spec.label, _bounds(spec))
+        table.add_row(escape(spec.name + _keys(spec)), spec.label, _bounds(spec))
     return table
+
+
+def _keys(spec: TensorSpec) -> str:
+    """A line below a tensor's name that says where in the observation it lies, where that is a dict or a tuple."""
+    return f"\n  observation{''.join(f'[{json.dumps(key)}]' for key in spec.path)}" if spec.path else ""
 
 
 def _bounds(spec: TensorSpec) -> str:
