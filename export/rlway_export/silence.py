@@ -16,8 +16,10 @@ def quiet_tensorflow() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a conversion needs no GPU
-    for name in ("tensorflow", "tf2onnx", "absl"):
+    for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It logs the traceback of what it then converts in another way; what it cannot convert is raised.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with suppress(ModuleNotFoundError):
         import_module("gym_notices.notices").notices.clear()  # old gym, which TF-Agents imports, prints to stderr
     with warnings.catch_warnings():
