@@ -61,7 +61,13 @@ PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
 
 def agent(name: str) -> Any:
     """An agent of one of the kinds below."""
+    begin_alike()
     return initialized(KINDS[name]())
+
+
+def begin_alike() -> None:
+    """Whatever network is made next has the same weights each time: by chance, one has two actions that are as good."""
+    tf.keras.utils.set_random_seed(0)
 
 
 def initialized(made: Any) -> Any:
@@ -124,6 +130,7 @@ def _dict() -> Any:
 
 def keyed(observation: Any) -> Any:
     """A DQN that observes a dict of vectors, whatever its keys are."""
+    begin_alike()
     prepared = tf.nest.map_structure(lambda _: _keras.Flatten(), observation)
     network = QNetwork(
         observation,
@@ -137,11 +144,13 @@ def keyed(observation: Any) -> Any:
 
 def sequential(memory: list[Any]) -> Any:
     """A DQN whose network is a list of Keras' layers, these among them."""
+    begin_alike()
     return dqn(Sequential([_keras.Dense(*LAYER, "relu"), *memory, _keras.Dense(3)], input_spec=VECTOR))
 
 
 def bandit(observation: Any = PER_ARM) -> Any:
     """A greedy policy over arms that are observed, of which there may be fewer than the most."""
+    begin_alike()
     network = create_feed_forward_common_tower_network(observation, LAYER, LAYER, LAYER)
     return GreedyRewardPredictionAgent(
         time_step_spec(observation), ARM, reward_network=network, optimizer=_adam(), accepts_per_arm_features=True

@@ -36,6 +36,7 @@ def operations(bundle: Bundle) -> set[str]:
 
 def seen_through(layer: Any, observation: Any) -> Any:
     """A DQN that looks at its observation through the layer."""
+    stock.begin_alike()
     network = QNetwork(observation, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=stock.LAYER)
     return stock.initialized(stock.dqn(network, observation)).policy
 

@@ -35,6 +35,7 @@ layers = tf.keras.layers
 def seen_through(function: Any, observation: Any = stock.VECTOR, name: str = LONG) -> Any:
     """A DQN whose first layer is the function."""
     layer = layers.Lambda(function, name=name)
+    stock.begin_alike()
     network = QNetwork(observation, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=(8,))
     return stock.initialized(stock.dqn(network, observation)).policy
 
