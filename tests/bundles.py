@@ -7,6 +7,8 @@
 `greedy_policy`: `linear_policy` without noise.
 `robot_policy`: q_values = camera · 0.01 + joints.arm · W[:3], over an object of the two.
 `embedding_policy`: q_values = Σ table[observation], action 0 where the sum of the observation is above 13.5.
+`remembering_policy`: sum = (reset ? 0 : sum) + Σ table[observation], q_values = sum.
+`narrow_policy`: `linear_policy` for at most 1,000 rows at once.
 `summing_policy`: sum = (reset ? 0 : sum) + observation, q_values = sum · W + b: it remembers what it has seen.
 """
 
@@ -106,6 +108,49 @@ def embedding_policy(models: Path, name: str = "embedding", marked: bool = True)
     inputs: Values = [("observation", TensorProto.INT64, ["B", 3]), ("noise", TensorProto.FLOAT, ["B", 2])]
     constants = {"table": table, "places": np.array([1], np.int64)}
     return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
+
+
+def remembering_policy(models: Path, name: str, marked: bool = True) -> Bundle:
+    """`embedding_policy` that acts on the sum of all that it has looked up: its Q-values, and what it remembers."""
+    nodes = [
+        helper.make_node("Gather", ["table", "observation"], ["embedded"]),
+        helper.make_node("ReduceSum", ["embedded", "places"], ["seen"], keepdims=0),
+        helper.make_node("Unsqueeze", ["reset", "places"], ["reset_column"]),
+        helper.make_node("Where", ["reset_column", "nothing", "sum"], ["before"]),
+        helper.make_node("Add", ["before", "seen"], ["q_values"]),
+        helper.make_node("Identity", ["q_values"], ["next_sum"]),
+    ]
+    low, high = (0, 9) if marked else (None, None)
+    observation = [TensorSpec("observation", (3,), "int64", 0, 9, (), low, high)]
+    manifest = replace(_discrete_manifest(name, 1), observation=observation, state=[TensorSpec("sum", (2,), "float32")])
+    table = np.stack([np.arange(10), np.full(10, 4.5)], axis=1).astype(np.float32)
+    constants = {"table": table, "places": np.array([1], np.int64), "nothing": np.zeros(2, np.float32)}
+    inputs: Values = [
+        ("observation", TensorProto.INT64, ["B", 3]),
+        ("noise", TensorProto.FLOAT, ["B", 2]),
+        ("sum", TensorProto.FLOAT, ["B", 2]),
+        ("reset", TensorProto.BOOL, ["B"]),
+    ]
+    further: Values = [("next_sum", TensorProto.FLOAT, ["B", 2])]
+    return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs, further))
+
+
+def narrow_policy(models: Path, name: str = "narrow") -> Bundle:
+    """`linear_policy` whose model fails on more than 1,000 rows at once."""
+    nodes = [
+        helper.make_node("Shape", ["observation"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["rows"]),
+        helper.make_node("Gather", ["allowed", "rows"], ["nothing"]),
+        helper.make_node("Gemm", ["observation", "weights", "bias"], ["weighed"]),
+        helper.make_node("Add", ["weighed", "nothing"], ["q_values"]),
+    ]
+    constants = {
+        "weights": WEIGHTS,
+        "bias": BIAS,
+        "first": np.array(0, np.int64),
+        "allowed": np.zeros(1001, np.float32),
+    }
+    return write_bundle(models, _discrete_manifest(name, 1), _discrete_model(nodes, constants))
 
 
 def summing_policy(models: Path, name: str = "summing", version: int = 1, bias: float = 0.0) -> Bundle:

@@ -274,12 +274,14 @@ class Bodies:
         except Unclear:
             return
         plain = _read_plain(decoder, media_type, body)
+        sentence = ""
         try:
             call = decoder.decode(media_type, body, _no_reply)
             status = 422 if decoder.faults(call) else 200
         except RlwayError as error:
-            status = error.http
+            status, sentence = error.http, str(error)
         where = f"{manifest.policy}: {status}, expected {expected}"
+        assert len(sentence) <= 300, sentence
         if status != 200:
             assert status in expected.refusals, where
             assert plain is None, where

@@ -20,7 +20,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from rlway_client.errors import DeadlineExceeded, NotReady, QueueFull, RlwayError
 from rlway_client.manifest import Manifest
@@ -30,7 +29,7 @@ from rlway_serve.drift import Drift
 from rlway_serve.metrics import PolicyMetrics
 from rlway_serve.response import JSON, Response, problem_response
 from rlway_serve.runner import BatchRunner
-from rlway_serve.runtime import Runtime
+from rlway_serve.runtime import RunFailed, Runtime
 from rlway_serve.scheduling.run_thread import RunThread
 
 log = logging.getLogger(__name__)
@@ -77,6 +76,7 @@ class Batcher:
         self._large_rows = 0  # likewise, in calls of more than `max_batch` rows
         self._kinds = 0  # of what waits, and perhaps of what waited: a union of those above
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
+        self._on_thread = False  # whether a batch is there
         self._thread = RunThread(f"rlway-{self._name}")
         self._late = problem_response(LATE)
         self._lingered = False  # for one turn of the loop
@@ -141,7 +141,7 @@ class Batcher:
 
     def _run_early(self) -> None:
         """Does not wait for what else may come in this turn of the loop."""
-        if self._only_own and not self._run_own():
+        if self._only_own and (self._on_thread or not self._run_own()):
             self._mix_own()
 
     def withdraw(self, call: OwnCall) -> bool:
@@ -199,10 +199,29 @@ class Batcher:
             return
         run: Run = self._runner.run_plain if plain else self._runner.run  # type: ignore[assignment]  # as `_take` says
         began_s = time.perf_counter()
-        if (len(batch) if plain else sum(call.rows for call in batch)) <= self._inline_rows:
-            self._answer(batch, plain, run(batch), began_s)
+        if (len(batch) if plain else sum(call.rows for call in batch)) > self._inline_rows:
+            self._start_on_thread(batch, plain, run, began_s)
+            return
+        try:
+            responses = run(batch)
+        except RunFailed:
+            self._start_on_thread(batch, plain, self._runner.run_apart, began_s)
         else:
-            self._thread.start(partial(run, batch), lambda responses: self._answer(batch, plain, responses, began_s))
+            self._answer(batch, plain, responses, began_s)
+
+    def _start_on_thread(self, batch: list[AnyCall], plain: bool, run: Run, began_s: float) -> None:
+        def run_whatever() -> list[Response]:
+            try:
+                return run(batch)
+            except RunFailed:
+                return self._runner.run_apart(batch)
+
+        def answer(responses: list[Response]) -> None:
+            self._on_thread = False
+            self._answer(batch, plain, responses, began_s)
+
+        self._on_thread = True
+        self._thread.start(run_whatever, answer)
 
     def _gather(self) -> tuple[list[AnyCall], bool]:
         """The next batch, and whether it is plain; none, where connections' own calls were one and are answered."""

@@ -17,12 +17,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from rlway_client.common import quote
 from rlway_client.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalformed, SpecViolated
 from rlway_client.exploration import Explore, check_explore
 from rlway_client.manifest import Manifest
 from rlway_client.specs import Fault
 from rlway_serve.call import AnyCall, Call, Reply
-from rlway_serve.codec.slow_reader import SlowReader, read_fields
+from rlway_serve.codec.slow_reader import SlowReader, check_rows, read_fields, too_many
 from rlway_serve.observation import ObservationForm
 from rlway_serve.settings import Settings
 
@@ -92,7 +93,7 @@ class ActDecoder:
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row: Any = self._form.row_type
         finite_row: Any = self._form.finite_row_type
-        self._slow_reader = SlowReader(self._form, self._check_rows)
+        self._slow_reader = SlowReader(self._form, settings.max_rows)
         body_type = msgspec.defstruct(
             "ActRequest",
             [
@@ -139,7 +140,7 @@ class ActDecoder:
         observations, batched = self._pick(request)
         rows = len(observations) if batched else 1
         if batched:
-            self._check_rows(rows)
+            check_rows(rows, self._max_rows)
         if not self._form.plain:
             observations = self._form.gather(observations if batched else [observations])
         return self._make_call(request, observations, rows, batched, reply)
@@ -175,7 +176,7 @@ class ActDecoder:
             expected = f"a multiple of {row_bytes} bytes ({self._form.label}, little-endian)"
             raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
         rows = len(body) // row_bytes
-        self._check_rows(rows)
+        check_rows(rows, self._max_rows)
         return Call(self._form.read_rows(body), rows, reply, batched=True, raw=True)
 
     def _check_size(self, body: bytes) -> None:
@@ -185,14 +186,7 @@ class ActDecoder:
                 "send the observations in several requests, or as application/octet-stream."
             )
         if body.count(b",") > self._max_commas:
-            raise self._too_many("more")
-
-    def _check_rows(self, rows: int) -> None:
-        if rows > self._max_rows:
-            raise self._too_many(str(rows))
-
-    def _too_many(self, got: str) -> BodyTooLarge:
-        return BodyTooLarge(f"observations: expected at most {self._max_rows}, got {got}; send several requests.")
+            raise too_many("more", self._max_rows)
 
     def faults(self, call: AnyCall) -> list[Fault]:
         """The values of a decoded call that do not fit, by path: those not finite in their dtype, or in no table."""
@@ -210,6 +204,6 @@ def _convert_options(raw: dict[str, Any]) -> ActOptions:
     try:
         return msgspec.convert(raw, ActOptions)
     except msgspec.ValidationError as error:
-        raise RequestMalformed(f"body: {error}.") from None
+        raise RequestMalformed(f"body: {quote.reason(str(error))}.") from None
     except UnicodeEncodeError:
         raise RequestMalformed("body: a field is not Unicode text.") from None

@@ -17,7 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from rlway_client.bundle import Bundle
-from rlway_client.contract.acting import ONNX_FILE, served_file
+from rlway_client.contract.model_files import ONNX_FILE, served_file
 from rlway_client.errors import BundleInvalid
 from rlway_client.manifest import Manifest
 from rlway_serve.onnx_session import BoundSession, CpuSession, available_devices

@@ -17,6 +17,8 @@ from rlway_client.errors import BundleInvalid
 from rlway_client.runners import SIGNATURE
 from rlway_client.specs import AnyArray
 
+LONG_ERROR = 10_000  # characters: an interpreter repeats in each error all that it has ever had
+
 
 class LiteSession:
     """Runs its rows one after the other: the file's batch is 1."""
@@ -25,6 +27,11 @@ class LiteSession:
     on_cpu = True
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        path = self._path
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ModuleNotFoundError:
@@ -43,5 +50,10 @@ class LiteSession:
 
     def run(self, inputs: dict[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
         rows = len(next(iter(inputs.values())))
-        results = [self._act(**{name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        try:
+            results = [self._act(**{name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        except RuntimeError as error:
+            if len(str(error)) > LONG_ERROR:
+                self._open()
+            raise
         return [np.concatenate([result[name] for result in results]) for name in outputs]

@@ -20,7 +20,7 @@ import numpy as np
 
 from rlway_client.contract.nesting import grow
 from rlway_client.parity import Arrays
-from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup
+from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup, table_ends
 from rlway_serve.codec import nesting
 from rlway_serve.codec.nesting import loose_row_type, row_type
 
@@ -34,7 +34,8 @@ class ObservationForm:
         self.values = sum(max(1, spec.size) for spec in self.specs)
         self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
         self._dtype, self._shape = self.specs[0].numpy_dtype, tuple(self.specs[0].shape)
-        self._lookups = [spec for spec in self.specs if spec.is_lookup]
+        self._tables = [(spec.name, *table_ends(spec)) for spec in self.specs if spec.is_lookup]
+        self.looks_up = bool(self._tables)
         self._bools = [spec.name for spec in self.specs if spec.numpy_dtype.kind == "b"]
         self._tree: Any = grow(self.specs)
         places = {spec.name: i for i, spec in enumerate(nesting.leaves_of(self._tree))}
@@ -75,6 +76,14 @@ class ObservationForm:
         if not self.are_sound(arrays):
             return None
         return arrays[self.specs[0].name] if self.plain else arrays
+
+    def join_arrays(self, parts: Sequence[AnyArray | Arrays]) -> AnyArray | Arrays:
+        """What `convert` gave of some rows after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        if self.plain:
+            return np.concatenate(parts)  # type: ignore[arg-type]
+        return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.specs}
 
     def count(self, observations: AnyArray | Arrays) -> int:
         """The rows of arrays."""
@@ -117,7 +126,7 @@ class ObservationForm:
 
     def are_in_tables(self, inputs: Arrays) -> bool:
         """Whether the values that the policy looks up in tables lie in these."""
-        return not any(outside_lookup(inputs[spec.name], spec).any() for spec in self._lookups)
+        return not any(((inputs[name] < first) | (inputs[name] > last)).any() for name, first, last in self._tables)
 
     def unsound_rows(self, inputs: Arrays) -> AnyArray:  # -> bool[rows]
         """Which rows are not sound."""

@@ -111,7 +111,7 @@ def _open(path: Path, providers: list[Any]) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and told once
     try:
         return ort.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime raises a dozen unrelated kinds

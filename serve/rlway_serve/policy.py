@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from rlway_client.common.quote import named
 from rlway_client.errors import NotFound, NotReady, RequestMalformed
 from rlway_client.manifest import Manifest
 from rlway_serve.decoder import Pin
@@ -72,15 +73,15 @@ class ServedPolicy:
         if pin.version is not None:
             number, asked = pin.version, f"version {pin.version}"
         elif pin.label is not None:
-            number, asked = (self.labels or {}).get(pin.label, 0), f"label {pin.label[:64]!r}"
+            number, asked = (self.labels or {}).get(pin.label, 0), f"label {pin.label[:48]!r}"
         else:
             return self.current
         if not self.loaded:
             raise NotReady(self.why_not())
         version = self.loaded.get(number)
         if version is None:
-            labels = ", ".join(f"{label} is {number}" for label, number in (self.labels or {}).items())
-            served = f"version{'s' * (len(self.loaded) > 1)} {', '.join(map(str, sorted(self.loaded)))}"
+            labels = named([f"{label} is {number}" for label, number in (self.labels or {}).items()])
+            served = f"version{'s' * (len(self.loaded) > 1)} {named([*map(str, sorted(self.loaded))])}"
             raise NotFound(
                 f"policy {self.name!r}: {asked} is not served; served: {served}{f' ({labels})' if labels else ''}."
             )

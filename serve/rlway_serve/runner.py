@@ -12,6 +12,7 @@ It touches nothing of the event loop's, and so may work on a thread.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +30,12 @@ from rlway_serve.drift import Drift
 from rlway_serve.encoder import ActEncoder
 from rlway_serve.observation import ObservationForm, all_finite, rows_not_finite
 from rlway_serve.response import Response, new_internal_error, problem_response
-from rlway_serve.runtime import Runtime
+from rlway_serve.runtime import RunFailed, Runtime
 
 log = logging.getLogger(__name__)
+
+TELL_EVERY_S = 60.0
+UNSOUND = Fault("observation", "values that the policy's model takes", "some on which it fails")
 
 
 class BatchRunner:
@@ -49,18 +53,33 @@ class BatchRunner:
         self._encoder = ActEncoder(manifest)
         self._name = manifest.policy
         self._generator = np.random.default_rng()
+        self._tell_from_s = 0.0  # when the log may next tell of an observation on which the model failed
 
     def run(self, batch: Sequence[AnyCall]) -> list[Response]:
-        """The answer to each call; never raises."""
+        """The answer to each call. Raises RunFailed, and nothing else, where the model fails."""
         try:
             return self._run([self._as_call(call) for call in batch])
+        except RunFailed:
+            raise
         except Exception as error:
-            if self._runtime.works():
-                return self._run_apart(batch, error)
-            return self._failed(len(batch))
+            return self._failed(len(batch), error)
+
+    def run_apart(self, batch: Sequence[AnyCall]) -> list[Response]:
+        """The same where the model fails on some observation: its caller hears so, and nobody else. Never raises.
+
+        It takes some thirty runs to find one observation among 512.
+        """
+        try:
+            calls = [self._as_call(call) for call in batch]
+            try:
+                return self._run(calls)
+            except RunFailed as failed:
+                return self._by_halves(calls, failed) if self._runtime.works() else self._failed(len(batch), failed)
+        except Exception as error:
+            return self._failed(len(batch), error)
 
     def run_plain(self, batch: Sequence[PlainCall | OwnCall]) -> list[Response]:
-        """The same for nothing but plain calls, which all are raw or none is."""
+        """As `run`, for nothing but plain calls, which all are raw or none is."""
         return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
 
     def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
@@ -68,7 +87,7 @@ class BatchRunner:
         try:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
             inputs: Arrays = {self._observation: rows}
-            if (not raw or all_finite(rows)) and self._form.are_in_tables(inputs):
+            if (not raw or all_finite(rows)) and (not self._form.looks_up or self._form.are_in_tables(inputs)):
                 if self._noise_size:
                     inputs["noise"] = self._runtime.zero_noise(len(observations))
                 actions = self._runtime.run(inputs, ("action",))[0]
@@ -96,7 +115,7 @@ class BatchRunner:
         names = self._runtime.outputs if wanted else ("action", *self._next_state)
         results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
         if len(results["action"]) != rows_of(inputs):
-            raise ValueError(f"the model gave {len(results['action'])} actions for {rows_of(inputs)} observations")
+            raise RunFailed(f"it gave {len(results['action'])} actions for {rows_of(inputs)} observations")
         if not all_finite(results["action"]):
             self._runtime.forget_padding()  # of which a row that spoils others may have become a part
             return self._run_without_culprits(batch, _any_of_each(batch, rows_not_finite(results["action"])))
@@ -109,7 +128,7 @@ class BatchRunner:
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
         """Some observation is not sound, or some memory does not fit."""
         faults = [
-            (self._decoder.faults(call) if odd else []) or self._misfit(call)
+            (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._misfit(call)
             for call, odd in zip(batch, unsound, strict=True)
         ]
         sound = [call for call, found in zip(batch, faults, strict=True) if not found]
@@ -123,45 +142,61 @@ class BatchRunner:
         """
         if all(unsound) and len(batch) > 1:
             half = len(batch) // 2
-            return [*self.run(batch[:half]), *self.run(batch[half:])]
+            return [*self._run(batch[:half]), *self._run(batch[half:])]
         sound = [call for call, odd in zip(batch, unsound, strict=True) if not odd]
         answered = iter(self._run(sound) if sound else [])
         return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
 
-    def _run_apart(self, batch: Sequence[AnyCall], error: Exception) -> list[Response]:
-        """The model fails on some observation: its caller hears so, and nobody else."""
-        if len(batch) > 1:
-            half = len(batch) // 2
-            return [*self.run(batch[:half]), *self.run(batch[half:])]
-        call = self._as_call(batch[0])
-        row = self._find_failing(call)
-        if row is None:
-            return self._failed(1)  # it was not the model
-        log.warning("policy %s: the model fails on an observation (%s)", self._name, " ".join(str(error).split())[:300])
-        place = f"observations[{row}]" if call.batched else "observation"
-        return [problem_response(SpecViolated([Fault(place, "values that the model runs on", "others")]))]
+    def _by_halves(self, batch: list[AnyCall], failed: RunFailed) -> list[Response]:
+        """The model fails on these calls together, and not on all observations."""
+        if len(batch) == 1:
+            return [self._refuse_failing(batch[0], failed)]
+        responses: list[Response] = []
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            try:
+                responses += self._run(half)
+            except RunFailed as error:
+                responses += self._by_halves(half, error)
+        return responses
+
+    def _refuse_failing(self, call: AnyCall, failed: RunFailed) -> Response:
+        now_s = time.monotonic()
+        if now_s >= self._tell_from_s:  # one caller must not fill the log
+            self._tell_from_s = now_s + TELL_EVERY_S
+            reason = " ".join(str(failed)[:1000].split())[:300]
+            log.warning("policy %s: the model fails on an observation (%s)", self._name, reason)
+        place = "observations" if call.batched else "observation"
+        row = self._find_failing(call) if call.rows > 1 else 0
+        if call.batched and row is not None:
+            place = f"observations[{row}]"
+        return problem_response(SpecViolated([Fault(place, UNSOUND.expected, UNSOUND.got)]))
 
     def _find_failing(self, call: AnyCall) -> int | None:
-        """The first row on which the model fails, found by halves; None where it fails on none."""
+        """The first row on which the model fails, found by halves; None where it takes several to make it fail."""
         inputs = self._form.stack([call.observations])
         if self._noise_size:
             inputs["noise"] = self._noise([call])
         if self._state:
             self._remember([call], inputs)
         start, end = 0, call.rows
-        if not self._runtime.fails(inputs):
-            return None
         while end - start > 1:
             middle = (start + end) // 2
-            if self._runtime.fails({name: array[start:middle] for name, array in inputs.items()}):
+            if self._fails(inputs, start, middle):
                 end = middle
-            else:
+            elif self._fails(inputs, middle, end):
                 start = middle
+            else:
+                return None
         return start
 
-    def _failed(self, calls: int) -> list[Response]:
+    def _fails(self, inputs: Arrays, start: int, end: int) -> bool:
+        return self._runtime.fails({name: array[start:end] for name, array in inputs.items()})
+
+    def _failed(self, calls: int, cause: Exception) -> list[Response]:
         error = new_internal_error()
-        log.exception("policy %s: a batch of %d calls failed (request id %s)", self._name, calls, error.request_id)
+        log.error(
+            "policy %s: a batch of %d calls failed (request id %s)", self._name, calls, error.request_id, exc_info=cause
+        )
         return [problem_response(error)] * calls
 
     def _encode(self, batch: list[AnyCall], results: dict[str, AnyArray]) -> list[Response]:

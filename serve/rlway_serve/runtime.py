@@ -15,6 +15,7 @@ import statistics
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import takewhile
 from typing import Protocol
 
@@ -25,12 +26,14 @@ from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec
 
-# A shorter run costs the event loop less than to hand it to a thread: with as many rows, reading the requests and
-# writing the answers takes longer than that.
-INLINE_BELOW_S = 500e-6
+INLINE_BELOW_S = 500e-6  # the longest that a run may delay what else the event loop has to do
 MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch, and that one
 MEASURED_RUNS = 20
 MEASURING_S = 0.1  # per batch size; a slow model is run fewer times
+
+
+class RunFailed(Exception):
+    """The model failed on the rows that it was given."""
 
 
 class Session(Protocol):
@@ -69,7 +72,7 @@ class Runtime:
             reason = " ".join(str(error).split()).rstrip(".")
             raise BundleInvalid(f"{where}: does not take what its manifest says: {reason}.") from error
 
-    @property
+    @cached_property
     def inline_rows(self) -> int:
         """The most rows whose run is short enough for the event loop; 0 where even one row takes too long."""
         if not self._session.on_cpu:
@@ -98,7 +101,14 @@ class Runtime:
         return self._zeros[:rows]
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> list[AnyArray]:
-        """The arrays in the order of `outputs`; they are good until the next run."""
+        """The arrays in the order of `outputs`; they are good until the next run. Raises RunFailed."""
+        try:
+            return self._run(inputs, outputs)
+        except Exception as error:  # a runtime has no one kind for it
+            self.forget_padding()
+            raise RunFailed(str(error)) from error
+
+    def _run(self, inputs: Arrays, outputs: Sequence[str]) -> list[AnyArray]:
         if not self._buckets:
             return self._session.run(inputs, outputs)
         rows, largest = rows_of(inputs), self._buckets[-1]
@@ -119,11 +129,7 @@ class Runtime:
         # Rows beyond these keep what was there before: observations that the model took. Nobody reads their actions.
         for name, array in inputs.items():
             padded[name][:rows] = array
-        try:
-            return [result[:rows] for result in self._session.run(padded, outputs)]
-        except Exception:
-            self.forget_padding()
-            raise
+        return [result[:rows] for result in self._session.run(padded, outputs)]
 
     def forget_padding(self) -> None:
         """What the last runs left in the buckets may not be fit to run with others."""

@@ -67,7 +67,7 @@ VALUES = (
 # What no schema can say: see `check_promises`, and the bounds of a TensorSpec.
 PROMISES = re.compile(
     r"numbers for \d+ elements|more than \d+ elements|(action|noise): expected the name|a name of its own|"
-    r"one tensor at the path|action_values:"
+    r"one tensor at the path|action_values:|lookup_minimum is above lookup_maximum"
 )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from rlway_serve.call import Call
 from rlway_serve.metrics import Metrics
 from rlway_serve.settings import Settings
 from rlway_serve.version import LoadedVersion
-from tests.bundles import gaussian_policy
-from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, wait_until
+from tests.bundles import embedding_policy, gaussian_policy
+from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, running_server, wait_until
 
 SLOW = "/v1/policies/slow/act"
 SLOW_BATCH = 5_000
@@ -202,3 +203,26 @@ def test_a_culprit_does_not_cost_the_others_runs_of_their_own(tmp_path: Path) ->
     version.batcher.close()
     assert [i for i, status in enumerate(statuses) if status != 200] == [7, 400]
     assert runs == [500, 498]
+
+
+def test_a_policy_runs_in_one_place_at_a_time(tmp_path: Path) -> None:
+    """Hundreds of connections that repeat themselves, whose batch would run on the loop, beside a run on the thread.
+
+    Both would fill the same padded rows.
+    """
+    embedding_policy(tmp_path / "models")
+    path = "/v1/policies/embedding/act"
+    rows = np.random.default_rng(0).integers(0, 10, (65536, 3))
+    expected = (rows.sum(axis=1) < 13.5).astype(int).tolist()
+    large = act_request(rows.astype("<i8").tobytes(), path=path, media_type=OCTETS)
+    small = [act_request({"observation": row}, path=path) for row in rows[:600].tolist()]  # all of one length
+    options = ("--buckets", "--max-batch", "8", "--max-rows", "65536", "--queue-capacity", "200000")
+    with running_server(tmp_path / "models", tmp_path / "log", *options) as server, ExitStack() as stack:
+        wires = [stack.enter_context(server.connect()) for _ in small]
+        big = stack.enter_context(server.connect())
+        for _ in range(12):
+            big.send(large)
+            for wire, request in zip(wires, small, strict=True):
+                wire.send(request)
+            assert [wire.answer().json["action"] for wire in wires] == expected[: len(small)]
+            assert np.frombuffer(big.answer().body, "<i8").tolist() == expected

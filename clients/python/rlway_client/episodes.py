@@ -64,7 +64,7 @@ def make_env(
         space = env.action_space
     except UsageError:  # what it needs is not installed
         raise
-    except Exception as error:  # whatever an environment's constructor raises is its fault, not ours
+    except (Exception, SystemExit) as error:  # whatever an environment's constructor raises is its fault, not ours
         raise EnvironmentFault(f"{env_id}: could not be made: {told(error)}.") from error
     if action_values is None:
         return env

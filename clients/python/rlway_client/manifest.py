@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from rlway_client.common import quote
 from rlway_client.errors import BundleInvalid, UsageError
 from rlway_client.interface import Interface
 from rlway_client.specs import TensorSpec
@@ -140,7 +141,7 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise BundleInvalid(f"{where}: {_without_pattern(str(error))}.") from error
+        raise BundleInvalid(f"{where}: {_explain(str(error), raw)}.") from error
     try:
         check_promises(manifest)
     except ValueError as error:
@@ -148,13 +149,14 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
     return manifest
 
 
-def _without_pattern(sentence: str) -> str:
-    """A refusal by a pattern in words."""
-    _, pattern, place = sentence.rpartition(" - at ")
+def _explain(sentence: str, raw: Any) -> str:
+    """msgspec's sentence, in words where it would quote a pattern."""
     if "matching regex" not in sentence:
-        return sentence
-    expected = NAME_IN_WORDS if "policy" in place else "relative paths of files within the bundle"
-    return f"Expected {expected}{pattern}{place}"
+        return quote.reason(sentence, 200)
+    name = next((name for name in raw.get("files") or {} if not FILE_NAME.fullmatch(name)), None)
+    if name is None:
+        return f"policy: expected {NAME_IN_WORDS}"
+    return f"files: {name[:64]!r} is not the name of a file within the bundle"
 
 
 def _with_whole_numbers(value: Any) -> Any:

@@ -29,6 +29,7 @@ DTYPES = (
 )
 Dtype = Annotated[str, Meta(extra_json_schema={"enum": list(DTYPES)})]
 MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
+CUT = 80  # characters of each part of a fault's sentence
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
 
 
@@ -41,7 +42,10 @@ class Fault(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        return f"{self.path}: expected {self.expected}, got {self.got}"
+        """For people: what is long is cut, the beginning of a path and the ends of the others."""
+        path = self.path if len(self.path) <= CUT else f"…{self.path[1 - CUT :]}"
+        expected, got = (text if len(text) <= CUT else f"{text[: CUT - 1]}…" for text in (self.expected, self.got))
+        return f"{path}: expected {expected}, got {got}"
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
@@ -79,6 +83,8 @@ class TensorSpec(msgspec.Struct, frozen=True):
             bound = getattr(self, name)
             if isinstance(bound, list) and len(bound) != self.size:
                 raise ValueError(f"{name} has {len(bound)} numbers for {self.size} elements")
+        if self.is_lookup and np.greater(*self.lookup_bounds()).any():
+            raise ValueError("lookup_minimum is above lookup_maximum")
 
     @property
     def size(self) -> int:
@@ -154,14 +160,32 @@ def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
     """The first `MAX_FAULTS` places where a wire value (nested lists of numbers) does not fit one row of `spec`."""
     faults = list(islice(_walk(value, spec, spec.shape, where), MAX_FAULTS))
     if not faults and spec.is_lookup:
-        faults = find_lookup_faults(np.array(value, object), spec, where)
+        faults = find_lookup_faults(np.array(value, object).astype(spec.numpy_dtype), spec, where)
     return faults
+
+
+def table_ends(spec: TensorSpec) -> tuple[AnyArray, AnyArray]:
+    """The first and the last place of each element's table, in the spec's own dtype; its limits where any can be."""
+    dtype = spec.numpy_dtype
+    real = dtype.kind == "f"
+    least, most = (-math.inf, math.inf) if real else (int(limit) for limit in _limits(dtype))
+
+    def end(bound: int | Sequence[int | None] | None, free: float) -> AnyArray:
+        places = [free if place is None else place for place in (bound if isinstance(bound, Sequence) else [bound])]
+        array = np.array([min(max(place, least), most) for place in places], dtype)
+        return array.reshape(spec.shape if isinstance(bound, Sequence) else ())
+
+    return end(spec.lookup_minimum, least), end(spec.lookup_maximum, most)
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    return (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
 def outside_lookup(rows: AnyArray, spec: TensorSpec) -> AnyArray:  # [..., *shape] -> bool, likewise
     """Which values lie outside of the table in which the policy looks them up."""
-    low, high = spec.lookup_bounds()
-    outside: AnyArray = (rows < low) | (rows > high)
+    first, last = table_ends(spec)
+    outside: AnyArray = (rows < first) | (rows > last)
     return outside
 
 

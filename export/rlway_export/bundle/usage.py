@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 
-from rlway_client.contract.acting import LITE_FILES, lite_file, served_file
+from rlway_client.contract.model_files import LITE_FILES, lite_file, served_file
 from rlway_client.envs.consent import is_code
 from rlway_client.manifest import Manifest
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from rlway_client.errors import RequestMalformed, SpecViolated
+from rlway_client.errors import BodyTooLarge, RequestMalformed, SpecViolated
 from rlway_client.parity import Arrays
 from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, describe
 from rlway_serve.observation import ObservationForm
@@ -36,11 +36,11 @@ class SlowlyRead(NamedTuple):
 
 
 class SlowReader:
-    """The reader for one policy. `check_rows` raises when a request has too many."""
+    """The reader for one policy."""
 
-    def __init__(self, form: ObservationForm, check_rows: Callable[[int], None]) -> None:
+    def __init__(self, form: ObservationForm, max_rows: int) -> None:
         self._form = form
-        self._check_rows = check_rows
+        self._max_rows = max_rows
 
     def read(self, body: bytes, convert_options: Callable[[dict[str, Any]], Any]) -> SlowlyRead:
         """The body's parts. What is wrong with its text is raised first, then with its options, its observations."""
@@ -54,7 +54,7 @@ class SlowReader:
             one, faults = self._read_rows([observation], lambda _: "observation")
         if observations is not UNSET:
             if isinstance(observations, list) and observations:
-                self._check_rows(len(observations))
+                check_rows(len(observations), self._max_rows)
                 several, more = self._read_rows(observations, lambda i: f"observations[{i}]")
                 faults += more
             else:
@@ -65,25 +65,35 @@ class SlowReader:
         return SlowlyRead(options, one, several)
 
     def _read_rows(self, rows: list[Any], name: Callable[[int], str]) -> tuple[Any, list[Fault]]:
-        """The rows as arrays; or their faults, found at C speed for all but the rows that have some.
+        """The rows as arrays; or their faults, looked for one by one only among rows that have some.
 
         A large body must not hold up the event loop for seconds.
         """
-        arrays = self._form.convert(rows)
-        if arrays is not None:
-            return arrays, []
+        parts: list[AnyArray | Arrays] = []
         faults: list[Fault] = []
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = rows[start : start + ROWS_AT_ONCE]
-            if self._form.convert(part) is not None:
+            some = rows[start : start + ROWS_AT_ONCE]
+            arrays = self._form.convert(some)
+            if arrays is not None:
+                parts.append(arrays)
                 continue
-            for i, row in enumerate(part, start):
+            for i, row in enumerate(some, start):
                 faults += self._form.find_faults(row, name(i))
+            if not faults:
+                raise AssertionError("rows were refused without a fault")
             if len(faults) >= MAX_FAULTS:
                 break
-        if not faults:
-            raise AssertionError("a body was refused without a fault")
-        return UNSET, faults
+        return (UNSET, faults) if faults else (self._form.join_arrays(parts), faults)
+
+
+def check_rows(rows: int, most: int) -> None:
+    """Raises BodyTooLarge where a request has more rows than it may."""
+    if rows > most:
+        raise too_many(str(rows), most)
+
+
+def too_many(got: str, most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"observations: expected at most {most}, got {got}; send several requests.")
 
 
 def parse(body: bytes) -> dict[str, Any]:

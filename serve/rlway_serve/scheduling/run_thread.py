@@ -11,12 +11,14 @@ queue and one wake-up of the loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeVar
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Run = Callable[[], None]
 
@@ -53,5 +55,8 @@ class RunThread:
 
 def _work(runs: SimpleQueue[Run | None]) -> None:
     while (run := runs.get()) is not None:
-        run()
+        try:
+            run()
+        except Exception:  # the loop has gone, or nobody knows what: others still have to run
+            log.exception("a run was lost")
         del run  # which knows who waits for its result

@@ -1,4 +1,4 @@
-"""Which of a bundle's files acts: in a server, and in process on a robot.
+"""Which of a bundle's files is run: by a server, and in process on a robot.
 
 In:      the names of the bundle's files.
 Out:     the name of the one that is run; None where there is none.
