@@ -26,7 +26,8 @@ from onnx import TensorProto, helper, numpy_helper
 from rlway_client.bundle import Bundle
 from rlway_client.files import folder_that_appears_whole, sha256
 from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
-from rlway_client.specs import TensorSpec
+from rlway_client.specs import AnyArray, TensorSpec
+from tests.lite_models import LiteModel
 
 WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.5], [2.0, -2.0], [0.0, 1.0]], np.float32)  # [4, 2]
 Values = list[tuple[str, int, list[Any]]]  # inputs or outputs: name, type, shape
@@ -92,10 +93,11 @@ def robot_policy(models: Path, name: str = "robot") -> Bundle:
     return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
 
 
-def embedding_policy(models: Path, name: str = "embedding", marked: bool = True) -> Bundle:
+def embedding_policy(models: Path, name: str = "embedding", marked: bool = True, lite: bool = False) -> Bundle:
     """A discrete policy over int64[3] that looks its observation up in a table of ten rows.
 
-    Unless it is `marked`, the manifest does not say so, but only that the training saw values from 0 to 9.
+    Unless it is `marked`, the manifest does not say so, but only that the training saw values from 0 to 9. A `lite` one
+    is a TFLite file, and has no noise.
     """
     nodes = [
         helper.make_node("Gather", ["table", "observation"], ["embedded"]),
@@ -105,9 +107,22 @@ def embedding_policy(models: Path, name: str = "embedding", marked: bool = True)
     low, high = (0, 9) if marked else (None, None)
     manifest = replace(manifest, observation=[TensorSpec("observation", (3,), "int64", 0, 9, (), low, high)])
     table = np.stack([np.arange(10), np.full(10, 4.5)], axis=1).astype(np.float32)
+    if lite:
+        return write_bundle(models, replace(manifest, noise=None), None, {"model.tflite": _embedding_tflite(table)})
     inputs: Values = [("observation", TensorProto.INT64, ["B", 3]), ("noise", TensorProto.FLOAT, ["B", 2])]
     constants = {"table": table, "places": np.array([1], np.int64)}
     return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs))
+
+
+def _embedding_tflite(table: AnyArray) -> bytes:
+    model = LiteModel()
+    observation = model.tensor("observation", (1, 3), "int64")
+    embedded = model.tensor("embedded", (1, 3, 2), "float32")
+    model.operate("GATHER", [model.constant("table", table), observation], embedded, axis=0)
+    q_values = model.tensor("q_values", (1, 2), "float32")
+    places = model.constant("places", np.array([1], np.int32))
+    model.operate("SUM", [embedded, places], q_values, options_of="Reducer", keepDims=False)
+    return model.finish({"observation": observation}, {"action": model.best_of(q_values), "q_values": q_values})
 
 
 def remembering_policy(models: Path, name: str, marked: bool = True) -> Bundle:
@@ -300,12 +315,12 @@ def make_model(nodes: list[Any], inputs: Values, outputs: Values, constants: dic
     return content
 
 
-def write_bundle(models: Path, manifest: Manifest, model: bytes, more: dict[str, bytes] | None = None) -> Bundle:
-    """A bundle of an ONNX file, and more files by name."""
+def write_bundle(models: Path, manifest: Manifest, model: bytes | None, more: dict[str, bytes] | None = None) -> Bundle:
+    """A bundle of an ONNX file, unless it is None, and more files by name."""
     path = models / manifest.policy / str(manifest.version)
     with folder_that_appears_whole(path) as draft:
         files = {}
-        for name, content in {"model.onnx": model, **(more or {})}.items():
+        for name, content in (({"model.onnx": model} if model is not None else {}) | (more or {})).items():
             (draft / name).write_bytes(content)
             files[name] = sha256(draft / name)
         fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}

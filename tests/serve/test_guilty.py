@@ -16,8 +16,8 @@ from tests.bundles import embedding_policy, narrow_policy, remembering_policy
 from tests.servers import OCTETS, Server, act_request, get_request, running_server
 from tests.weighing import weigh, weighing_policy
 
-MARKED, UNMARKED, COUNTS, SWITCHES = (
-    f"/v1/policies/{name}/act" for name in ("embedding", "unmarked", "counts", "switches")
+MARKED, UNMARKED, LITE, LITE_UNMARKED, COUNTS, SWITCHES = (
+    f"/v1/policies/{name}/act" for name in ("embedding", "unmarked", "lite", "lite-unmarked", "counts", "switches")
 )
 COUNTED = [TensorSpec("observation", (3,), "int64", 0, 9)]
 SWITCHED = [
@@ -37,6 +37,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     models = tmp_path_factory.mktemp("guilty") / "models"
     embedding_policy(models)
     embedding_policy(models, "unmarked", marked=False)
+    embedding_policy(models, "lite", lite=True)
+    embedding_policy(models, "lite-unmarked", marked=False, lite=True)
     remembering_policy(models, "remembering")
     remembering_policy(models, "remembering-unmarked", marked=False)
     narrow_policy(models)
@@ -64,11 +66,12 @@ def ways_to_ask(row: list[int], path: str) -> list[tuple[bytes, str]]:
     ]
 
 
+@pytest.mark.parametrize("policy", [MARKED, LITE])
 @pytest.mark.parametrize("value", [10, -1, -3, -11, 2**40, -(2**63)])
-def test_what_is_in_no_table_is_refused_to_its_caller(server: Server, value: int) -> None:
+def test_what_is_in_no_table_is_refused_to_its_caller(server: Server, value: int, policy: str) -> None:
     """By its path, however it is asked; negative values are not counted from the table's end."""
-    good = act_request({"observation": [1, 2, 3]}, path=MARKED)
-    for bad, path in ways_to_ask([1, 2, value], MARKED):
+    good = act_request({"observation": [1, 2, 3]}, path=policy)
+    for bad, path in ways_to_ask([1, 2, value], policy):
         with server.connect() as wire:
             wire.send(good * 3 + bad + good * 3)
             answers = [wire.answer() for _ in range(7)]
@@ -104,7 +107,7 @@ def test_a_stream_goes_on_after_such_a_value(server: Server, policy: str) -> Non
 def test_every_value_of_the_table_is_looked_up(server: Server) -> None:
     """Those at its ends, too; the answers are numpy's."""
     rows = [[a, b, c] for a in (0, 4, 9) for b in range(10) for c in (0, 9)]
-    for path in (MARKED, UNMARKED):
+    for path in (MARKED, UNMARKED, LITE, LITE_UNMARKED):
         answer = server.ask(act_request({"observations": rows}, path=path)).json
         assert answer["actions"] == [expected_action(row) for row in rows]
 
@@ -116,14 +119,15 @@ def test_bounds_of_the_training_may_be_exceeded(server: Server) -> None:
         assert answer["outputs"]["q_values"][0] == pytest.approx(weigh(COUNTED, row))
 
 
-def test_a_failing_run_is_its_guilty_callers_alone(server: Server) -> None:
+@pytest.mark.parametrize("policy", [UNMARKED, LITE_UNMARKED])
+def test_a_failing_run_is_its_guilty_callers_alone(server: Server, policy: str) -> None:
     """Where the manifest does not say what the model cannot take, the run fails, and its rows are told apart."""
     good = [[1, 2, 3], [9, 9, 9], [0, 0, 0], [4, 5, 6], [8, 8, 8]]
     rows = [*good, [1, 2, 99], *good, [10, 0, 0], [0, 77, 0], *good]
-    requests = [act_request({"observation": row}, path=UNMARKED) for row in rows]
-    requests.append(act_request({"observations": [*good, [1, 2, 99], *good]}, path=UNMARKED))
+    requests = [act_request({"observation": row}, path=policy) for row in rows]
+    requests.append(act_request({"observations": [*good, [1, 2, 99], *good]}, path=policy))
     raw = np.array([*good, [0, 10, 1]], "<i8").tobytes()
-    requests.append(act_request(raw, path=UNMARKED, media_type=OCTETS))
+    requests.append(act_request(raw, path=policy, media_type=OCTETS))
     with server.connect() as wire:
         wire.send(b"".join(requests))
         answers = [wire.answer() for _ in requests]
