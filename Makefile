@@ -42,7 +42,7 @@ demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a m
 test: setup  ## every test, in both environments
 	.venv/bin/python -m pytest -n 2 --dist loadfile tests/clients tests/serve tests/k8s tests/packages
 	.venv-train/bin/python -m pytest -n 2 --dist loadfile tests/train tests/export
-	.venv/bin/python -m pytest tests/e2e
+	.venv/bin/python -m pytest -n 2 --dist loadfile tests/e2e
 
 lint: setup  ## formatting, lint and strict types, over everything
 	.venv/bin/ruff format --check $(CODE)

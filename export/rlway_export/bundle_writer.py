@@ -3,7 +3,7 @@
 In:      a source, a models folder, a policy name, the targets that are wanted beside the SavedModel; observations, or
          an environment to collect them in, if the source has none; how many episodes to play with each file.
 Out:     `models/<policy>/<version>/`, the next free version, and its manifest; `config.pbtxt` beside the versions.
-Refuses: an environment that does not fit, a file of observations that cannot be read, before anything is written;
+Refuses: an environment that does not fit, a file of observations that cannot be read, before anything is converted;
          files that do not act as the SavedModel does, a disk that is full (ExportRefused); then nothing is published.
 """
 

@@ -15,12 +15,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from rlway_client.bundle import Bundle
 from rlway_client.errors import ExportRefused, RunInvalid, UsageError
+from rlway_client.run import read_job, read_run
+from rlway_client.specs import TensorSpec
 from rlway_export.action_policy import UNTRAINED, ActionPolicy
 from rlway_export.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint, train_step
 from rlway_export.saved_policy import loading
 from rlway_export.source import SAVED_MODEL, Facts
-from rlway_export.sources.kinds import CHECKPOINTS, COLLECTING, GRAPHS, graph_of, is_run, is_saved_model
+from rlway_export.sources.kinds import CHECKPOINTS, COLLECTING, GRAPHS, graph_of, is_bundle, is_run, is_saved_model
 
 INITIAL = "initial"  # `--checkpoint initial`: the weights that the trigger's SavedModel was saved with
 
@@ -107,8 +110,30 @@ class SavedModelSource(NamedTuple):
         with loading(sentence):
             bake(self.graph, weights, destination)
             policy = ActionPolicy(destination, str(self.graph))
+        self._check_action(policy)
         policy.notes = [*self.notes, *policy.notes]
         return policy
+
+    def _check_action(self, policy: ActionPolicy) -> None:
+        """TF-Agents' graphs count a run's actions from 0, in one dimension at most; its environment may not."""
+        trained, found = _trained_action(self.folder), policy.interface.action
+        if trained is None:
+            return
+        (least, _), (lowest, _) = trained.bounds(), found.bounds()
+        if trained.shape != found.shape or (least != lowest).any():
+            raise ExportRefused(
+                f"{self.graph}: gives other actions than its environment takes: expected {trained.label} from "
+                f"{least.min():g}, got {found.label} from {lowest.min():g}; export the run itself once it has ended."
+            )
+
+
+def _trained_action(folder: Path) -> TensorSpec | None:
+    """The action of the run or the bundle that this SavedModel is a part of; None where it is of neither."""
+    run = folder.resolve().parent
+    if is_run(run):
+        job = read_run(run) if (run / "run.json").is_file() else read_job(run)
+        return job.action if job is not None else None
+    return Bundle.open(folder, verify=False).manifest.action if is_bundle(folder) else None
 
 
 def _trigger_of(graph: Path) -> Path | None:

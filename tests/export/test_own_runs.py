@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from tf_agents.train.triggers import PolicySavedModelTrigger
 
 from rlway_client.bundle import Bundle
+from rlway_client.errors import ExportRefused
 from rlway_client.evidence import Evidence
 from rlway_client.exploration import Explore, draw_noise
 from rlway_client.run import Run
@@ -41,10 +42,11 @@ CHEAP: dict[str, Any] = {"batch_size": 8, "block_steps": 8, "block_iterations": 
 RUNS: dict[str, tuple[Settings, list[TensorSpec], TensorSpec]] = {
     "dict": (DqnSettings(hidden=(16,), normalize=True, xla=False, **CHEAP), ROOMS, CHOICE),
     "dict-sac": (SacSettings(hidden=(16, 16), **CHEAP), ROOMS, PUSH),
+    "offset": (DqnSettings(hidden=(16,), xla=False, **CHEAP), VECTOR, TensorSpec("action", (1,), "int64", 5, 7)),
     "memory": (DqnSettings(hidden=(16,), lstm=8, sequence_length=5, burn_in=2, xla=False, **CHEAP), VECTOR, CHOICE),
 }
 
-ENVIRONMENTS = {"dict": "Rooms", "dict-sac": "Halls", "memory": "Line"}
+ENVIRONMENTS = {"dict": "Rooms", "dict-sac": "Halls", "offset": "Dial", "memory": "Line"}
 WORLDS = """
 import gymnasium
 import numpy as np
@@ -62,8 +64,13 @@ class Line(gymnasium.Env):
         return self.observation_space.sample(), {}
 
     def step(self, action):
+        assert self.action_space.contains(action)
         self._steps += 1
         return self.observation_space.sample(), 1.0, self._steps == 4, False, {}
+
+
+class Dial(Line):
+    action_space = Box(5, 7, (1,), np.int64)
 
 
 class Rooms(Line):
@@ -202,3 +209,13 @@ def test_what_the_cards_of_such_runs_tell_to_type_does_what_it_says(bundles: dic
     for bundle in bundles.values():
         for command in commands_of(bundle)[1:3]:
             assert command[command.index("--env") + 1] == bundle.manifest.env
+
+
+def test_what_tf_agents_saves_of_such_a_run_is_no_way_around_it(
+    runs: Path, bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    """Its graph counts from 0: exported by itself, it would choose actions that the environment does not have."""
+    for folder in (runs / "offset/policies", bundles["offset"].path / "saved_model.pb"):
+        with pytest.raises(ExportRefused, match=r"expected int64\[1\] from 5, got int64 from 0; export the run itself"):
+            write_bundle(open_source(folder, "latest"), tmp_path, "zero", [], lambda _: None)
+    assert not list(tmp_path.glob("zero/1"))

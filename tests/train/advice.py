@@ -239,6 +239,21 @@ class Census(gymnasium.ObservationWrapper):
         "Census",
     ),
     Refused(
+        "Spaced",
+        "a gymnasium.ObservationWrapper around it that renames it",
+        """
+class Spaced(Plain):
+    observation_space = Dict({"my arm": Box(0, 9, (2,))})
+class Renamed(gymnasium.ObservationWrapper):
+    def __init__(self):
+        super().__init__(Spaced())
+        self.observation_space = Dict({"my_arm": Box(0, 9, (2,))})
+    def observation(self, observation):
+        return {"my_arm": observation["my arm"]}
+""",
+        "Renamed",
+    ),
+    Refused(
         "Camera",
         "put FlattenObservation around it",
         """

@@ -43,7 +43,7 @@ class Witness(gymnasium.Env):
         return self.observe(), 1.0, False, self.t == 50, {}
     def observe(self):
         ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        single = os.environ["OPENBLAS_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
+        single = os.environ.get("OPENBLAS_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS") == "1"
         return np.array([os.getpid(), ignored, "tensorflow" in sys.modules, single], np.float32)
     def happen(self):
         pass

@@ -16,7 +16,7 @@ from contextlib import closing
 import msgspec
 import numpy as np
 
-from rlway_client.envs.consent import is_code
+from rlway_client.envs.consent import trained_environment
 from rlway_client.errors import UsageError
 from rlway_train.acting import Policy
 from rlway_train.behaviour import Behaviour, make_behaviour
@@ -71,14 +71,15 @@ class Actor:
 
     def _act(self, job: Job) -> None:
         settings = _settings_of(job)
-        domain = domain_of(_permitted(job.env, self._env), settings)
+        env = trained_environment(job.env, self._env)  # a server may name one that is installed, and no code
+        domain = domain_of(env, settings)
         behaviour = make_behaviour(
             settings, domain, np.random.default_rng(seed_for(job.seed, Purpose.EXPLORATION, self._number))
         )
         gathering = make_gathering(settings, domain, settings.envs)
         rows = ReverbRows(self._exchange.address, gathering.width, patience_s=float("inf"))
         seed = seed_for(job.seed, Purpose.COLLECTION, self._number)
-        self._note(f"acting in {job.env}, {settings.envs} at a time, for the learner of {job.algorithm}.")
+        self._note(f"acting in {env}, {settings.envs} at a time, for the learner of {job.algorithm}.")
         with closing(Collector(domain.make_many(settings.envs), seed, gathering)) as collector:
             self._gather(job, settings, behaviour, collector, rows)
 
@@ -131,10 +132,3 @@ def _settings_of(job: Job) -> Settings:
     if job.algorithm not in ALGORITHMS:
         raise UsageError(f"expected a job for {' or '.join(ALGORITHMS)}, got {job.algorithm!r}; is the learner newer?")
     return msgspec.convert(job.settings, ALGORITHMS[job.algorithm])
-
-
-def _permitted(asked: str, named: str | None) -> str:
-    """The environment to act in. A server may name one that is installed, but not code for us to run."""
-    if named is None and is_code(asked):
-        raise UsageError(f"the learner trains in {asked!r}, which is code of your own; say so with --env {asked}.")
-    return named or asked

@@ -55,13 +55,15 @@ class Evaluator:
         self._environments = environments
         self._seen: list[FloatArray] = []  # by the latest rounds, one array each
 
-    def evaluate(self, policy: Policy, episodes: int, seed: int) -> Evaluation:
+    def evaluate(self, policy: Policy, episodes: int, seed: int, remember: bool = True) -> Evaluation:
+        """Without `remember`, what the policy observed is not among what `recall` gives."""
         rounds = -(-episodes // self._environments.n)
         done = []
         for turn in range(rounds):
             evaluation, visited = self._round(policy, seed + turn * self._environments.n)
             done.append(evaluation)
-            self._remember(visited)
+            if remember:
+                self._remember(visited)
         whole = sum(done[1:], done[0])
         return Evaluation(whole.returns[:episodes], whole.lengths[:episodes])
 

@@ -225,7 +225,7 @@ class Training:
         self._reporter.update(state)
 
     def _evaluate_untrained(self) -> None:
-        """Where the curve begins. Nobody wants these weights: they are not kept, and are never the best so far."""
+        """Where the curve begins. These weights are not kept, and never the best; what they see is not recorded."""
         learner, episodes = self.learner, self._plan.settings.eval_episodes
         self._reporter.stage("evaluating")
         evaluation = self._episodes(learner.weights(), episodes, turn=0)  # those of training begin with turn 1
@@ -281,7 +281,7 @@ class Training:
 
     def _episodes(self, weights: list[FloatArray], episodes: int, turn: int) -> Evaluation:
         seed = seed_for(self._plan.seed, Purpose.EVALUATION, turn)
-        return self.evaluator.evaluate(self.learner.policy(weights), episodes, seed)
+        return self.evaluator.evaluate(self.learner.policy(weights), episodes, seed, remember=turn > 0)
 
     def _save(self) -> None:
         """Writes the checkpoint that a resumed training begins with."""

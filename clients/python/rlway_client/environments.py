@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rlway_client.common.packages import missing
+from rlway_client.common.quote import short_name
 from rlway_client.errors import EnvironmentFault, RlwayError, UsageError
 from rlway_client.muting import quiet_tensorflow
 
@@ -175,5 +176,5 @@ def _which(path: str) -> str:
             f"function that makes one: {path}:make."
         )
     more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
-    listed = ", ".join(f"{path}:{name}" for name in classes[:SHOWN])
-    return f"{path}: which of its environments? It has {listed}{more}."
+    listed = ", ".join(short_name(name) for name in classes[:SHOWN])
+    return f"{path}: expected one of the classes in it, such as FILE:{short_name(classes[0])}; it has {listed}{more}."

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from rlway_client.environments import find_environment
-from rlway_client.envs.named import NamedEnv, told
+from rlway_client.envs.named import NamedEnv, clipped, told
 from rlway_client.errors import EnvironmentFault, SpecViolated, UsageError
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def make_env(
     if not isinstance(space, gymnasium.spaces.Box) or math.prod(space.shape) != 1:
         env.close()
         raise EnvironmentFault(
-            f"{env_id}: its action_space is {space}, and the policy's actions stand for {len(action_values)} values of "
-            f"one number."
+            f"{env_id}: its action_space is {clipped(space)}, and the policy's actions stand for "
+            f"{len(action_values)} values of one number."
         )
     values = np.array(action_values, space.dtype).reshape(-1, *space.shape)
     return gymnasium.wrappers.TransformAction(env, lambda i: values[i], gymnasium.spaces.Discrete(len(values)))

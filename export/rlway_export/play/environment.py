@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlway_client.contract.nesting import grow, read
-from rlway_client.envs.consent import trained_environment
-from rlway_client.envs.named import NamedEnv, misfit
+from rlway_client.envs.consent import is_same, trained_environment
+from rlway_client.envs.named import NamedEnv, clipped, misfit
 from rlway_client.episodes import make_env, observed, open_env
 from rlway_client.errors import EnvironmentFault
 from rlway_client.interface import Interface
@@ -22,7 +22,6 @@ from rlway_client.specs import TensorSpec
 from rlway_export.source import Facts
 
 SEED = 1000  # as of `rlway edge` and `rlway play`
-LONGEST = 120  # characters of a space in a sentence
 
 
 class Environment(NamedTuple):
@@ -36,7 +35,7 @@ class Environment(NamedTuple):
     def find(cls, facts: Facts, named: str | None = None, time_limit: int | None = None) -> Environment:
         """The one that the user names, else that of the training; another than that has a clock of its own."""
         name = trained_environment(facts.env, named)
-        clock = facts.max_episode_steps if name == facts.env else None
+        clock = facts.max_episode_steps if is_same(name, facts.env) else None
         return cls(name, facts.action_values, time_limit or clock)
 
     def open(self) -> NamedEnv:
@@ -55,7 +54,7 @@ class Environment(NamedTuple):
             for action in _ends(interface.action):
                 taken = misfit(action, env.action_space)
                 if taken is not None:
-                    space = str(env.action_space)[:LONGEST]
+                    space = clipped(env.action_space)
                     raise EnvironmentFault(
                         f"{self.name}: takes actions of {space}, and one of the policy's is {taken}."
                     )
@@ -64,7 +63,7 @@ class Environment(NamedTuple):
         """What a reader of the manifest has to know, which names the environment of the training."""
         if facts.env is None:
             return ()
-        if self.name != facts.env:
+        if not is_same(self.name, facts.env):
             return (f"it was played in {self.name} for this export, and trained in {facts.env}.",)
         if self.max_episode_steps != facts.max_episode_steps:
             return (f"its episodes were ended after {self.max_episode_steps} steps for this export.",)

@@ -8,6 +8,7 @@ Refuses: EnvironmentFault: for observations that are not arrays of numbers, or a
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium
@@ -15,12 +16,14 @@ import msgspec
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+from rlway_client.envs.named import clipped
 from rlway_client.envs.py_environment import Adapted
 from rlway_client.errors import EnvironmentFault
 from rlway_client.specs import TensorSpec
 from rlway_train.spaces import leaves, short
 
 MOST_ACTIONS = 10_000  # that DQN chooses among: one output of its network each
+SAVED_KEY = re.compile(r"[A-Za-z0-9_.\-/]+")
 PICTURE = 255  # the largest number of a picture's
 PY_WRAPPER = "a PyEnvironmentBaseWrapper (tf_agents.environments.wrappers)"
 
@@ -47,6 +50,13 @@ def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSp
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:
         raise EnvironmentFault(f"{name}: two of its arrays would both be called {twice}; rename one of their keys.")
+    unsaved = next((key for leaf in found for key in leaf.path if not SAVED_KEY.fullmatch(key)), None)
+    if unsaved is not None:
+        wrapper = PY_WRAPPER if _is_py(env) else "a gymnasium.ObservationWrapper"
+        raise EnvironmentFault(
+            f"{name}: expected keys of letters, digits, '_', '.', '-' and '/', which TF-Agents can save, got "
+            f"{clipped(repr(unsaved))}; put {wrapper} around it that renames it."
+        )
     # A tuple's tenth element comes before its second, as the keys of a dict do.
     ordered = sorted(found, key=lambda leaf: leaf.path)
     return [leaf if leaf.dtype == "bool" else msgspec.structs.replace(leaf, dtype="float32") for leaf in ordered]

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
+import numpy as np
 
+from rlway_client.envs.named import clipped
 from rlway_client.errors import UsageError
 from rlway_client.run import Run, read_run
 from rlway_train.checkpoint import Checkpoints, check_same_specs
@@ -111,14 +113,19 @@ def _checked(kind: type[Settings], given: dict[str, Any]) -> dict[str, Any]:
     checked = {}
     for name, value in given.items():
         if name not in kind.__struct_fields__:
+            if name == "actors":
+                raise UsageError("actors: is for the command line alone, `rlway train --actors N`; leave it out.")
             near = difflib.get_close_matches(name, kind.__struct_fields__, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; `rlway train {kind.algorithm} --help` shows them."
             raise UsageError(f"{name}: is no setting of {kind.algorithm}{hint}")
         # One of a few words is checked with the others, and layer sizes may be a text as on the command line.
         is_text = get_origin(hints[name]) is Literal or (name == "hidden" and isinstance(value, str))
+        if isinstance(value, np.generic):
+            value = value.item()
         try:
             checked[name] = value if is_text else msgspec.convert(value, hints[name])
         except msgspec.ValidationError:
             kinds = [one.__name__ for one in get_args(hints[name]) or (hints[name],) if isinstance(one, type)]
-            raise UsageError(f"{name}: expected {kinds[0]}, got {value!r}.") from None
+            expected = "layer sizes such as (256, 256)" if name == "hidden" else kinds[0]
+            raise UsageError(f"{name}: expected {expected}, got {clipped(repr(value))}.") from None
     return checked

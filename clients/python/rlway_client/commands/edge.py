@@ -13,7 +13,7 @@ import typer
 from rlway_client.commands.progress import TimeLimit, episode_progress, print_played
 from rlway_client.contract.nesting import grow, nest
 from rlway_client.edge import EdgePolicy
-from rlway_client.envs.consent import trained_environment
+from rlway_client.envs.consent import is_same, trained_environment
 from rlway_client.episodes import open_env, play_locally
 from rlway_client.muting import muted
 
@@ -42,7 +42,7 @@ def edge(
         return
     env_id = trained_environment(policy.manifest.env, env)
     # Another environment has its own clock.
-    trained = policy.manifest.max_episode_steps if env_id == policy.manifest.env else None
+    trained = policy.manifest.max_episode_steps if is_same(env_id, policy.manifest.env) else None
     environment = open_env(env_id, policy.manifest.action_values, time_limit or trained)
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
         played = play_locally(environment, policy.act, episodes, seed, on_episode, policy.reset)

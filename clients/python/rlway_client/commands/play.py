@@ -10,7 +10,7 @@ import typer
 from rlway_client.aio import AsyncPolicyClient
 from rlway_client.commands.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
 from rlway_client.commands.progress import TimeLimit, episode_progress, print_played
-from rlway_client.envs.consent import trained_environment
+from rlway_client.envs.consent import is_same, trained_environment
 from rlway_client.envs.named import NamedEnv
 from rlway_client.episodes import Played, open_env
 from rlway_client.exploration import Explore
@@ -48,7 +48,7 @@ def play(
             manifest = read_manifest(await client.describe())
             env_id = trained_environment(manifest.env, env)
             # Another environment has its own clock.
-            limit = time_limit or (manifest.max_episode_steps if env_id == manifest.env else None)
+            limit = time_limit or (manifest.max_episode_steps if is_same(env_id, manifest.env) else None)
             environments.extend(open_env(env_id, manifest.action_values, limit) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(

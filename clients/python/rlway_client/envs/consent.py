@@ -8,6 +8,7 @@ Refuses: to run a module or a file because a manifest or a run names it (UsageEr
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePath
 
 from rlway_client.errors import UsageError
 
@@ -33,8 +34,17 @@ def is_code(name: str) -> bool:
     return ":" in name or name.endswith(".py")
 
 
+def is_same(given: str, trained: str | None) -> bool:
+    """Whether the user names the environment of the training, its file perhaps by another path."""
+    if trained is None or given == trained:
+        return given == trained
+    (file, _, kind), (trained_file, _, trained_kind) = given.rpartition(":"), trained.rpartition(":")
+    files = file.endswith(".py") and PurePath(file).name == PurePath(trained_file).name
+    return files and kind == trained_kind
+
+
 def _quoted(name: str) -> str:
     """As a shell takes it; a name that would not survive the terminal is only shown."""
     if name.isprintable() and len(name) <= LONGEST_NAME:
         return shlex.quote(name)
-    return f"and its name, {repr(name)[:LONGEST_NAME]}…"
+    return "and its name, which is not to be shown here: read it in manifest.json"

@@ -49,7 +49,7 @@ class NamedEnv:
         self._steps += 1
         reason = self._call("action_space", lambda: misfit(action, self._actions))
         if reason is not None:
-            self._refuse(f"its action_space is {_clipped(self._actions)}, and the policy's action is {reason}")
+            self._refuse(f"its action_space is {clipped(self._actions)}, and the policy's action is {reason}")
         answer = self._call("step()", lambda: self._env.step(_as_taken(action, self._actions)))
         if not (isinstance(answer, tuple) and len(answer) == 5):
             self._refuse(f"step(): expected (observation, reward, terminated, truncated, info), got {_shown(answer)}")
@@ -126,7 +126,7 @@ def _as_taken(action: Any, space: Any) -> Any:
 def told(error: BaseException) -> str:
     """Somebody else's exception, on one line that a sentence has room for."""
     try:
-        return sentence(error) if isinstance(error, RlwayError) else _clipped(sentence(error))
+        return sentence(error) if isinstance(error, RlwayError) else clipped(sentence(error))
     except Exception:  # of its own __str__
         return type(error).__name__
 
@@ -138,11 +138,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     try:
-        return _clipped(value.item() if isinstance(value, np.generic) else repr(value))
+        return clipped(value.item() if isinstance(value, np.generic) else repr(value))
     except Exception:  # of its own __repr__
         return f"a {type(value).__name__}"
 
 
-def _clipped(text: Any) -> str:
+def clipped(text: Any) -> str:
+    """Somebody else's text on one line, so short that the sentence around it can still be read."""
     line = " ".join(str(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
