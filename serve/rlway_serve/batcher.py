@@ -65,7 +65,7 @@ class Batcher:
         self._runner = BatchRunner(manifest, runtime, decoder, drift)
         self._remembers = bool(manifest.state)
         self._metrics = metrics
-        self._max_batch = max_batch
+        self._max_batch = min(max_batch, runtime.enough_rows)
         self._capacity = capacity
         self._ample_rows = max(1, capacity // 2)  # so many may wait, whoever they belong to
         self._queue: list[AnyCall] = []  # in order of arrival

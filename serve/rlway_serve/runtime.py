@@ -26,6 +26,8 @@ from rlway_client.manifest import Manifest
 from rlway_client.parity import Arrays, rows_of
 from rlway_client.specs import AnyArray, FloatArray, TensorSpec
 
+AMPLE_S = 2e-3  # of a run on a thread: to hand it over costs little of that
+NEARLY = 1.05  # of the best time per row
 INLINE_BELOW_S = 500e-6  # the longest that a run may delay what else the event loop has to do
 MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch, and that one
 MEASURED_RUNS = 20
@@ -81,6 +83,16 @@ class Runtime:
         if self.expected_s(largest) < INLINE_BELOW_S:
             return int(largest * INLINE_BELOW_S / self.expected_s(largest))
         return next((rows for rows in range(largest, 0, -1) if self.expected_s(rows) < INLINE_BELOW_S), 0)
+
+    @cached_property
+    def enough_rows(self) -> int:
+        """Rows beyond which a run on a CPU only takes longer: it takes `AMPLE_S`, and more make no row cheaper."""
+        sizes = [*self.latency_s]
+        if not self._session.on_cpu or self._buckets:
+            return sizes[-1]
+        best_s = min(seconds / rows for rows, seconds in self.latency_s.items())
+        cheap = (rows for rows in range(1, sizes[-1]) if self.expected_s(rows) <= NEARLY * best_s * rows)
+        return next((rows for rows in cheap if self.expected_s(rows) >= AMPLE_S), sizes[-1])
 
     def expected_s(self, rows: int) -> float:
         """How long a run of so many rows takes: between the sizes that were measured at load, in proportion."""

@@ -232,3 +232,22 @@ def test_the_rows_that_stay_are_read_off_the_curve(bundle: Bundle, curve_us: dic
     assert runtime.inline_rows == rows
     assert runtime.expected_s(rows + 1) >= 500e-6 - 1e-9 or rows > max(curve_us)
     assert rows == 0 or runtime.expected_s(rows) < 500e-6
+
+
+@pytest.mark.parametrize(
+    ("curve_us", "rows"),
+    [
+        ({1: 170, 8: 850, 64: 6900, 512: 60000}, 19),  # eight rows cost the least each, and 2 ms are 19 of them
+        ({1: 5, 8: 6, 64: 10, 512: 50}, 512),  # all of them take less than that
+        ({1: 900, 8: 1200, 64: 3000, 512: 9000}, 424),  # the more, the cheaper
+        ({1: 4000, 8: 32000}, 1),
+    ],
+    ids=str,
+)
+def test_batches_stop_growing_where_more_rows_make_none_cheaper(
+    bundle: Bundle, curve_us: dict[int, int], rows: int
+) -> None:
+    """On a CPU: what waits longer than that is better answered."""
+    runtime = open_runtime(bundle, settings(bundle.path))
+    runtime.latency_s = {size: us * 1e-6 for size, us in curve_us.items()}
+    assert runtime.enough_rows == rows
