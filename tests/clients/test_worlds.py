@@ -133,7 +133,7 @@ def test_an_environment_of_ones_own_is_found_by_its_class(
         ("absent_module:Maze", "absent_module: could not be imported: ModuleNotFoundError"),
         ("other_maze.py:Mase", "the module has no 'Mase'; its environments: Maze"),
         ("other_maze.py:SIZE", "expected a class derived from gymnasium.Env or TF-Agents' PyEnvironment"),
-        ("other_maze.py", "It has other_maze.py:Maze."),
+        ("other_maze.py", "has Maze; name one of them, such as other_maze.py:Maze."),
         ("torn.py:Maze", "torn.py: could not be imported: SyntaxError"),
         ("math:sin", "cannot be called without x; name a function"),
     ],

@@ -25,14 +25,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rlway_client.common.packages import missing
-from rlway_client.common.quote import short_name
+from rlway_client.common.quote import named
 from rlway_client.errors import EnvironmentFault, RlwayError, UsageError
 from rlway_client.muting import quiet_tensorflow
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
-
-SHOWN = 5  # of a file's environments
 
 
 def find_environment(name: str) -> EnvSpec:
@@ -175,6 +173,4 @@ def _which(path: str) -> str:
             f"{path}: has no class derived from gymnasium.Env or TF-Agents' PyEnvironment; write one, or name a "
             f"function that makes one: {path}:make."
         )
-    more = f" and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
-    listed = ", ".join(short_name(name) for name in classes[:SHOWN])
-    return f"{path}: expected one of the classes in it, such as FILE:{short_name(classes[0])}; it has {listed}{more}."
+    return f"{path}: has {named(classes)}; name one of them, such as {path}:{classes[0]}."
