@@ -88,7 +88,8 @@ def test_a_file_alone_is_answered_with_its_environments(py: Path, capsys: pytest
     for words in (["env", "check", str(py)], ["train", "dqn", "--env", str(py)]):
         assert run(*words) == 1
         printed = capsys.readouterr().err
-        assert f"{py}:CardGame, {py}:Shaped" in printed
+        assert f"{py}: has CardGame, Shaped, " in printed
+        assert f"such as {py}:CardGame." in printed
         assert "TFPyEnvironment" not in printed
         assert len(printed.strip().splitlines()) == 1
 
