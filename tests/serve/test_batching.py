@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import pytest
 
 from rlway_client.parity import Arrays
 from rlway_client.specs import AnyArray
-from rlway_serve.call import Call
+from rlway_serve.batcher import ENOUGH
+from rlway_serve.call import Call, OwnCall
 from rlway_serve.metrics import Metrics
+from rlway_serve.response import Response
 from rlway_serve.settings import Settings
 from rlway_serve.version import LoadedVersion
-from tests.bundles import embedding_policy, gaussian_policy
-from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, running_server, wait_until
+from tests.bundles import gaussian_policy
+from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, wait_until
 
 SLOW = "/v1/policies/slow/act"
 SLOW_BATCH = 5_000
@@ -205,24 +208,61 @@ def test_a_culprit_does_not_cost_the_others_runs_of_their_own(tmp_path: Path) ->
     assert runs == [500, 498]
 
 
-def test_a_policy_runs_in_one_place_at_a_time(tmp_path: Path) -> None:
-    """Hundreds of connections that repeat themselves, whose batch would run on the loop, beside a run on the thread.
+class OneThing(OwnCall):
+    """A connection that waits for one action."""
 
-    Both would fill the same padded rows.
+    def __init__(self, row: list[float], answered: list[int]) -> None:
+        self.arrived_s, self.deadline_s = time.perf_counter(), None
+        self.observations = json.dumps({"observation": row}).encode()
+        self._answered = answered
+
+    @property
+    def abandoned(self) -> bool:
+        return False
+
+    def ask_again(self) -> None:
+        raise AssertionError("it is plain")
+
+    def answer(self, response: Response) -> None:
+        self._answered.append(response.status)
+
+
+def test_a_policy_runs_in_one_place_at_a_time(tmp_path: Path) -> None:
+    """While a run is on the thread, and hundreds of connections ask: their batch waits for it.
+
+    With so many of them it would else run on the loop at once, without waiting for its next turn.
     """
-    embedding_policy(tmp_path / "models")
-    path = "/v1/policies/embedding/act"
-    rows = np.random.default_rng(0).integers(0, 10, (65536, 3))
-    expected = (rows.sum(axis=1) < 13.5).astype(int).tolist()
-    large = act_request(rows.astype("<i8").tobytes(), path=path, media_type=OCTETS)
-    small = [act_request({"observation": row}, path=path) for row in rows[:600].tolist()]  # all of one length
-    options = ("--buckets", "--max-batch", "8", "--max-rows", "65536", "--queue-capacity", "200000")
-    with running_server(tmp_path / "models", tmp_path / "log", *options) as server, ExitStack() as stack:
-        wires = [stack.enter_context(server.connect()) for _ in small]
-        big = stack.enter_context(server.connect())
-        for _ in range(12):
-            big.send(large)
-            for wire, request in zip(wires, small, strict=True):
-                wire.send(request)
-            assert [wire.answer().json["action"] for wire in wires] == expected[: len(small)]
-            assert np.frombuffer(big.answer().body, "<i8").tolist() == expected
+    bundle = gaussian_policy(tmp_path)
+    version = LoadedVersion(bundle, (), Settings(models=Path()), Metrics())
+    batcher, run = version.batcher, version.runtime.run
+    may_end, begun = threading.Event(), threading.Event()
+    places: list[tuple[str, bool]] = []  # of each run, and whether another was going on
+
+    def watched(inputs: Arrays, outputs: Sequence[str]) -> list[AnyArray]:
+        on_loop = threading.current_thread() is threading.main_thread()
+        places.append(("loop" if on_loop else "thread", begun.is_set() and not may_end.is_set()))
+        if not on_loop:
+            begun.set()
+            may_end.wait(20)
+        return run(inputs, outputs)
+
+    version.runtime.run = watched  # type: ignore[method-assign]  # the real one, and who asks it
+    rows = batcher._inline_rows + 1
+    large: list[Response] = []
+    small: list[int] = []
+
+    async def ask() -> None:
+        batcher.submit(Call(np.zeros((rows, 4)), rows, large.append, batched=True))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        assert all(batcher.submit_own(OneThing(ROW, small), 40) for _ in range(ENOUGH + 50))
+        may_end.set()
+        while len(small) < ENOUGH + 50 or not large:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
+    batcher.close()
+    assert set(small) == {200}
+    assert large[0].status == 200
+    assert places[0] == ("thread", False)
+    assert not any(beside for _, beside in places)
