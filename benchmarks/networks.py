@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from onnx import TensorProto, helper
 
 from rlway_client.bundle import Bundle
 from rlway_client.manifest import MANIFEST_SCHEMA, Manifest
-from rlway_client.specs import AnyArray, TensorSpec
-from tests.bundles import ACTION, Values, make_model, write_bundle
+from rlway_client.specs import TensorSpec
+from tests.bundles import ACTION, Values, make_model, random_weights, relu_layers, write_bundle
 
 MINITAUR = (28, 8)
 FRAME = (84, 84, 4)
@@ -31,9 +30,9 @@ def actor(models: Path, name: str, hidden: tuple[int, ...]) -> Bundle:
     """SAC's actor."""
     size, actions = MINITAUR
     constants: dict[str, Any] = {}
-    nodes, value = _dense([size, *hidden], "observation", constants)
+    nodes, value = relu_layers([size, *hidden], "observation", constants, GENERATOR)
     for head in ("loc", "spread"):
-        constants[f"{head}_w"] = _weights(([size, *hidden][-1], actions))
+        constants[f"{head}_w"] = random_weights(([size, *hidden][-1], actions), GENERATOR)
         nodes.append(helper.make_node("MatMul", [value, f"{head}_w"], [head]))
     nodes += [
         helper.make_node("Softplus", ["spread"], ["scale"]),
@@ -67,13 +66,13 @@ def camera(models: Path, name: str, actions: int = 6) -> Bundle:
     ]
     value, channels, side = "image", FRAME[2], FRAME[0]
     for i, (filters, reach, stride) in enumerate(CONVOLUTIONS):
-        constants[f"filter_{i}"] = _weights((filters, channels, reach, reach))
+        constants[f"filter_{i}"] = random_weights((filters, channels, reach, reach), GENERATOR)
         nodes.append(helper.make_node("Conv", [value, f"filter_{i}"], [f"seen_{i}"], strides=[stride, stride]))
         nodes.append(helper.make_node("Relu", [f"seen_{i}"], [value := f"found_{i}"]))
         channels, side = filters, (side - reach) // stride + 1
     nodes.append(helper.make_node("Flatten", [value], ["flat"]))
-    dense, value = _dense([channels * side * side, 512], "flat", constants)
-    constants["last_w"] = _weights((512, actions))
+    dense, value = relu_layers([channels * side * side, 512], "flat", constants, GENERATOR)
+    constants["last_w"] = random_weights((512, actions), GENERATOR)
     nodes += [
         *dense,
         helper.make_node("MatMul", [value, "last_w"], ["q_values"]),
@@ -94,19 +93,3 @@ def camera(models: Path, name: str, actions: int = 6) -> Bundle:
         outputs=[TensorSpec("q_values", (actions,), "float32")],
     )
     return write_bundle(models, manifest, make_model(nodes, inputs, outputs, constants))
-
-
-def _dense(sizes: list[int], value: str, constants: dict[str, Any]) -> tuple[list[Any], str]:
-    """ReLU layers from `value` on, and what comes out of them."""
-    nodes = []
-    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        constants[f"w{i}"], constants[f"b{i}"] = _weights((fan_in, fan_out)), np.zeros(fan_out, np.float32)
-        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], [f"h{i}"]))
-        nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
-    return nodes, value
-
-
-def _weights(shape: tuple[int, ...]) -> AnyArray:
-    fan_in = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
-    weights: AnyArray = (GENERATOR.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
-    return weights

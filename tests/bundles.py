@@ -195,16 +195,32 @@ def q_network_policy(
 ) -> Bundle:
     """A discrete policy over float32[4] with two actions and hidden ReLU layers."""
     generator = np.random.default_rng(0)
-    sizes = [4, *hidden, 2]
-    constants, nodes, value = {}, [], "observation"
-    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        last = i == len(hidden)
-        constants[f"w{i}"] = (generator.standard_normal((fan_in, fan_out)) / np.sqrt(fan_in)).astype(np.float32)
-        constants[f"b{i}"] = np.zeros(fan_out, np.float32)
-        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], ["q_values" if last else f"h{i}"]))
-        if not last:
-            nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
+    constants: dict[str, Any] = {}
+    nodes, value = relu_layers([4, *hidden], "observation", constants, generator)
+    w, b = f"w{len(hidden)}", f"b{len(hidden)}"
+    constants |= {w: random_weights(([4, *hidden][-1], 2), generator), b: np.zeros(2, np.float32)}
+    nodes.append(helper.make_node("Gemm", [value, w, b], ["q_values"]))
     return write_bundle(models, _discrete_manifest(name, version), _discrete_model(nodes, constants))
+
+
+def relu_layers(
+    sizes: list[int], value: str, constants: dict[str, Any], generator: np.random.Generator
+) -> tuple[list[Any], str]:
+    """Dense layers of these sizes from `value` on, and what comes out of them; their weights go to the constants."""
+    nodes = []
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        constants[f"w{i}"] = random_weights((fan_in, fan_out), generator)
+        constants[f"b{i}"] = np.zeros(fan_out, np.float32)
+        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], [f"h{i}"]))
+        nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
+    return nodes, value
+
+
+def random_weights(shape: tuple[int, ...], generator: np.random.Generator) -> AnyArray:
+    """Of a dense layer [in, out], or of a convolution [filters, channels, height, width]."""
+    fan_in = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
+    weights: AnyArray = (generator.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
+    return weights
 
 
 def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brittle: bool = False) -> Bundle:

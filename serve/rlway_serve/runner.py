@@ -4,7 +4,7 @@ In:      a batch of calls that fit the spec, but for what the decoder leaves to 
 Out:     their responses, in the same order.
 Refuses: SpecViolated for the calls whose observations or actions are not finite, whose values are in no table that the
          policy looks them up in, whose memory has another number of rows, or whose observations the model fails on,
-         while the others are answered; InternalError for all of them, when the model fails on any observation.
+         while the others are answered; InternalError for all of them, when the model fails whatever it is given.
 
 It touches nothing of the event loop's, and so may work on a thread.
 """
