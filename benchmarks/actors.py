@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlway_train.silence import only_python_speaks, silence
+from rlway_train.common.quiet import only_python_speaks, silence
 
 Process = subprocess.Popen[str]
 RLWAY = Path(sys.executable).with_name("rlway")
@@ -43,8 +43,8 @@ class Measured(NamedTuple):
 
 def announce(address: str) -> None:
     """Does what a learner does once at its beginning, with weights that nothing has taught."""
-    from rlway_train.exchange import Acting, Exchange, Job, Weights
-    from rlway_train.settings import DqnSettings
+    from rlway_train.config.settings import DqnSettings
+    from rlway_train.distributed.channel import Acting, Exchange, Job, Weights
 
     exchange = Exchange(address)
     exchange.announce(Job.of(DqnSettings(hidden=(HIDDEN, HIDDEN)), "CartPole-v1", seed=0))
@@ -55,7 +55,7 @@ def announce(address: str) -> None:
 
 def measure(actors: int, seconds: float) -> Measured:
     """The rate over so many seconds, once every actor acts."""
-    from rlway_train.exchange import Exchange
+    from rlway_train.distributed.channel import Exchange
 
     with socket.socket() as probe:
         probe.bind(("", 0))

@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlway_client.bundle import Bundle
-from rlway_client.evidence import FILE, Evidence
-from rlway_client.muting import muted
-from rlway_client.parity import Arrays
-from rlway_export.latency import action_us, make_call
-from rlway_export.silence import quiet_tensorflow
-from rlway_export.targets import TARGETS
+from rlway_client.common.muting import muted
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.evidence import FILE, Evidence
+from rlway_client.contract.parity import Arrays
+from rlway_export.checks.latency import action_us, make_call
+from rlway_export.common.quiet import quiet_tensorflow
+from rlway_export.formats.registry import TARGETS
 
 RLWAY = Path(sys.executable).parent / "rlway"
 SMALL = ["--preset", "cartpole-dqn", "--env", "CartPole-v1", "--hidden", "100", "--steps", "2000"]

@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rlway_serve.devices import open_runtime
-from rlway_serve.onnx_session import available_devices
+from rlway_serve.backends.onnx import available_devices
+from rlway_serve.backends.select import open_runtime
 from rlway_serve.settings import Device, Settings
 from tests.bundles import q_network_policy
 

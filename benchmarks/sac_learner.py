@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from rlway_client.specs import FloatArray, TensorSpec
-from rlway_train.settings import SacSettings
-from rlway_train.silence import silence, silence_compiler
+from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_train.common.quiet import silence, silence_compiler
+from rlway_train.config.settings import SacSettings
 
 OBSERVED, ACTIONS, BLOCK = 28, 8, 64
 
 
 def make_learner(xla: bool) -> tuple[Any, FloatArray]:
     """A learner whose replay holds 10,000 random rows, and the next block of them."""
-    from rlway_train.environment import Domain
-    from rlway_train.sac import SacLearner
+    from rlway_train.agents.sac import SacLearner
+    from rlway_train.envs.environment import Domain
 
     domain = Domain(
         env="random numbers",

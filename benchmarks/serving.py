@@ -40,7 +40,7 @@ from benchmarks.rig import (
     write_request,
 )
 from benchmarks.sizes import Sizes, make_policies, summarize
-from rlway_client.bundle import Bundle
+from rlway_client.contract.bundle import Bundle
 from tests.bundles import q_network_policy
 from tests.ports import free_port
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.networks import FRAME, MINITAUR, actor, camera
 from benchmarks.rig import LOAD_CORE, OCTETS, PLAIN, SERVER_CORE, Load, pinned, run_wrk, write_request
-from rlway_client.bundle import Bundle
+from rlway_client.contract.bundle import Bundle
 from tests.bundles import q_network_policy
 
 HEALTH_EVERY_S = 0.01

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from tests.bundles import linear_policy, q_network_policy
-from tests.serve.test_startup import BREAKAGES, flip_a_byte
+from tests.serve.registry.test_startup import BREAKAGES, flip_a_byte
 from tests.servers import Answer, Server, act_request, get_request, read_metrics, running_server, wait_until
 
 NAME = "good"

@@ -23,10 +23,10 @@ import onnx
 from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
-from rlway_client.bundle import Bundle
-from rlway_client.files import folder_that_appears_whole, sha256
-from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
-from rlway_client.specs import AnyArray, TensorSpec
+from rlway_client.common.files import folder_that_appears_whole, sha256
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
+from rlway_client.contract.specs import AnyArray, TensorSpec
 from tests.lite_models import LiteModel
 
 WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.5], [2.0, -2.0], [0.0, 1.0]], np.float32)  # [4, 2]

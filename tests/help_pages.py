@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from rlway_client.cli import app
+from rlway_client.cli.main import app
 
 WIDTHS = (80, 120)
 

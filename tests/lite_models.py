@@ -13,7 +13,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from rlway_client.specs import AnyArray
+from rlway_client.contract.specs import AnyArray
 
 
 class LiteModel:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlway_client.specs import AnyArray, FloatArray, IntArray
-from rlway_train.acting import Memory, Memoryless, Policy
+from rlway_client.contract.specs import AnyArray, FloatArray, IntArray
+from rlway_train.policies.numpy import Memory, Memoryless, Policy
 
 
 class Always(Memoryless):

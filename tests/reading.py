@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlway_client.errors import SpecViolated
-from rlway_client.exploration import Explore, check_explore
-from rlway_client.manifest import Manifest
-from rlway_client.parity import Arrays
-from rlway_client.specs import TensorSpec
+from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.exploration import Explore, check_explore
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import TensorSpec
 from rlway_serve.settings import Settings
 
 OPTIONS = ("explore", "seed", "outputs", "version", "label", "deadline_ms", "episode", "first")

@@ -26,28 +26,28 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from rlway_client.errors import BundleInvalid, RlwayError
-from rlway_client.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
-from rlway_client.specs import TensorSpec
-from rlway_serve.app import create_app
-from rlway_serve.bodies import BodyBudget
-from rlway_serve.call import Call
-from rlway_serve.decoder import NOT_READ, ActDecoder
-from rlway_serve.endpoint import Endpoint
-from rlway_serve.envelope import Envelope
-from rlway_serve.episodes import Episodes
-from rlway_serve.exposition import Exposition
-from rlway_serve.folder import read_labels
-from rlway_serve.hotlane import HotLane
-from rlway_serve.keys import Keys
-from rlway_serve.metrics import Metrics
-from rlway_serve.observation import ObservationForm
-from rlway_serve.repository import Repository
-from rlway_serve.response import OCTETS, Response
-from rlway_serve.routes import HotRoutes
+from rlway_client.contract.errors import BundleInvalid, RlwayError
+from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
+from rlway_client.contract.specs import TensorSpec
+from rlway_serve.api.app import create_app
+from rlway_serve.api.middleware import Envelope
+from rlway_serve.codec.decoder import NOT_READ, ActDecoder
+from rlway_serve.codec.observation import ObservationForm
+from rlway_serve.gateway.api_keys import Keys
+from rlway_serve.gateway.body_budget import BodyBudget
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.episodes import Episodes
+from rlway_serve.messages.call import Call
+from rlway_serve.messages.response import OCTETS, Response
+from rlway_serve.registry.loaded_version import VersionUnsound, load_version
+from rlway_serve.registry.models_folder import read_labels
+from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
-from rlway_serve.stream import Frames
-from rlway_serve.version import VersionUnsound, load_version
+from rlway_serve.telemetry.metrics import Metrics
+from rlway_serve.telemetry.multiprocess import Exposition
+from rlway_serve.transport.http_reader import HotLane
+from rlway_serve.transport.request_heads import HotRoutes
+from rlway_serve.transport.websocket import Frames
 from tests.bundles import linear_policy, summing_policy
 from tests.reading import Unclear, read
 from tests.servers import ACT

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from rlway_client.bundle import Bundle
-from rlway_client.manifest import MANIFEST_SCHEMA, Manifest
-from rlway_client.specs import AnyArray, TensorSpec
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
+from rlway_client.contract.specs import AnyArray, TensorSpec
 from tests.bundles import ACTION, Values, make_model, write_bundle
 from tests.lite_models import LiteModel
 

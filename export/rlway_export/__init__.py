@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rlway_client.bundle import Bundle
+    from rlway_client.contract.bundle import Bundle
 
 __all__ = ["export"]
 __version__ = "0.1.0"
@@ -48,16 +48,16 @@ def export(
     Raises rlway_client.RlwayError, whose text is the sentence that the command would print; nothing is published then.
     """
     from rlway_export.bundle.wish import check_wish
-    from rlway_export.open_source import open_source  # light; what is wrong is said before TensorFlow loads
-    from rlway_export.silence import quiet_tensorflow
-    from rlway_export.targets import DEFAULT_FORMATS
+    from rlway_export.common.quiet import quiet_tensorflow
+    from rlway_export.formats.registry import DEFAULT_FORMATS
+    from rlway_export.sources.detect import open_source  # light; what is wrong is said before TensorFlow loads
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
     targets = check_wish(policy, named, evaluate, env, time_limit)
     source = open_source(Path(run), str(checkpoint))
     with quiet_tensorflow():
-        from rlway_export.bundle_writer import write_bundle
-        from rlway_export.saved_policy import import_named
+        from rlway_export.bundle.writer import write_bundle
+        from rlway_export.reference.policy import import_named
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)  # a notebook's TensorFlow has set it while it loaded
         for module in imports:

@@ -17,21 +17,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rlway_client.bundle import Bundle, bundle_versions
-from rlway_client.environments import sentence
-from rlway_client.errors import BundleInvalid, ExportRefused, RlwayError, UsageError
-from rlway_client.files import sha256
-from rlway_client.run import Job, Kept, checkpoint_name, kept_checkpoints, read_run
-from rlway_export.bundle_writer import write_bundle
-from rlway_export.command import Each
-from rlway_export.open_source import open_source
+from rlway_client.common.files import sha256
+from rlway_client.contract.bundle import Bundle, bundle_versions
+from rlway_client.contract.errors import BundleInvalid, ExportRefused, RlwayError, UsageError
+from rlway_client.contract.run import Job, Kept, checkpoint_name, kept_checkpoints, read_run
+from rlway_client.envs.find import sentence
+from rlway_export.bundle.writer import write_bundle
+from rlway_export.cli import Each
+from rlway_export.formats.registry import Target
 from rlway_export.play.environment import Environment
-from rlway_export.run_source import RunSource
-from rlway_export.saved_model_source import SavedModelSource
-from rlway_export.source import Facts
+from rlway_export.sources.base import Facts
+from rlway_export.sources.detect import open_source
 from rlway_export.sources.kinds import is_bundle
-from rlway_export.targets import Target
-from rlway_export.training import better_than_before, known_so_far
+from rlway_export.sources.run import RunSource
+from rlway_export.sources.run_facts import better_than_before, known_so_far
+from rlway_export.sources.tf_agents import SavedModelSource
 
 WEIGHTS = "variables/variables.data-00000-of-00001"  # of a checkpoint, and as it is of the SavedModel made from it
 NOTHING_KEPT = (

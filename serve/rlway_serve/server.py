@@ -19,25 +19,25 @@ from types import FrameType
 
 import uvicorn
 
-from rlway_serve.acceptor import Acceptor
-from rlway_serve.access import AccessLog
-from rlway_serve.app import create_app
-from rlway_serve.bodies import BodyBudget
-from rlway_serve.endpoint import Endpoint
-from rlway_serve.envelope import Envelope
-from rlway_serve.episodes import Episodes
-from rlway_serve.exposition import Exposition
-from rlway_serve.hotlane import HotLane
-from rlway_serve.keys import Keys
-from rlway_serve.metrics import Metrics
-from rlway_serve.ports import bind
-from rlway_serve.rates import Rates
-from rlway_serve.reloading import Reloader, Watched, tls_context, watched_tls
-from rlway_serve.repository import Repository
-from rlway_serve.routes import HotRoutes
+from rlway_serve.api.app import create_app
+from rlway_serve.api.middleware import Envelope
+from rlway_serve.gateway.api_keys import Keys
+from rlway_serve.gateway.body_budget import BodyBudget
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.episodes import Episodes
+from rlway_serve.gateway.rate_limit import Rates
+from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
-from rlway_serve.stream import Frames
-from rlway_serve.tracing import TracedEndpoint, TracedPolicyMetrics, open_tracing
+from rlway_serve.system.ports import bind
+from rlway_serve.system.reload import Reloader, Watched, tls_context, watched_tls
+from rlway_serve.telemetry.access_log import AccessLog
+from rlway_serve.telemetry.metrics import Metrics
+from rlway_serve.telemetry.multiprocess import Exposition
+from rlway_serve.telemetry.tracing import TracedEndpoint, TracedPolicyMetrics, open_tracing
+from rlway_serve.transport.http_reader import HotLane
+from rlway_serve.transport.listener import Acceptor
+from rlway_serve.transport.request_heads import HotRoutes
+from rlway_serve.transport.websocket import Frames
 
 
 def serve(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import pytest
 
 from rlway_client import AsyncPolicyClient, PolicyClient, Reply
-from rlway_client.cli import main
+from rlway_client.cli.main import main
 from tests.bundles import gaussian_policy, linear_policy
 from tests.servers import Server, running_server
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from rlway_client import PolicyClient
-from rlway_client.bundle import bundle_versions
+from rlway_client.contract.bundle import bundle_versions
 from tests.conftest import TRAIN
 from tests.ports import wait_for
 from tests.servers import get_request, running_server

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rlway_client import EdgePolicy, Explore, PolicyClient
-from rlway_client.run import read_run
+from rlway_client.contract.run import read_run
 from tests.conftest import SERVE, export_run, run_json
 from tests.servers import running_server
 

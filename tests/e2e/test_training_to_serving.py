@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlway_client.bundle import Bundle, bundle_versions
+from rlway_client.contract.bundle import Bundle, bundle_versions
 from tests.e2e.conftest import Line
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rlway_client.bundle import Bundle
-from rlway_client.errors import RlwayError
-from rlway_export.silence import quiet_tensorflow
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import RlwayError
+from rlway_export.common.quiet import quiet_tensorflow
 from tests.conftest import export_run
 
 with quiet_tensorflow():
@@ -18,7 +18,7 @@ with quiet_tensorflow():
     from tf_agents.train.triggers import PolicySavedModelTrigger  # its notices are over before a test reads stderr
 
     import rlway_export
-    from rlway_export.targets import TARGETS
+    from rlway_export.formats.registry import TARGETS
     from tests.export import stock
 
 MOST = 300  # characters of a sentence, besides those of the folder of all tests

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import rlway_export
-from rlway_client.bundle import Bundle
-from rlway_client.errors import RlwayError, UsageError
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import RlwayError, UsageError
 
 
 def test_an_exported_bundle_is_at_hand(every_format: Bundle) -> None:

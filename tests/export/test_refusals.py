@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlway_client.errors import UsageError
-from rlway_export.bundle_writer import write_bundle
-from rlway_export.run_source import RunSource
+from rlway_client.contract.errors import UsageError
+from rlway_export.bundle.writer import write_bundle
+from rlway_export.sources.run import RunSource
 from tests.conftest import TRAIN, run_command
 from tests.export.conftest import MOST
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlway_client.bundle import Bundle, bundle_versions
-from rlway_client.cli import main
-from rlway_client.errors import ExportRefused, UsageError
-from rlway_client.files import sha256
-from rlway_client.run import kept_checkpoints
-from rlway_export.bundle_writer import write_bundle
-from rlway_export.run_source import RunSource
+from rlway_client.cli.main import main
+from rlway_client.common.files import sha256
+from rlway_client.contract.bundle import Bundle, bundle_versions
+from rlway_client.contract.errors import ExportRefused, UsageError
+from rlway_client.contract.run import kept_checkpoints
+from rlway_export.bundle.writer import write_bundle
+from rlway_export.sources.run import RunSource
 from rlway_export.watch import WEIGHTS, Watch
 from tests.conftest import TRAIN
 

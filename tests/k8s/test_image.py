@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from rlway_serve.command import serve
+from rlway_serve.cli import serve
 
 from .dockerfile import Dockerfile, Stage
 from .kustomize import Manifest

@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from rlway_serve.command import serve
+from rlway_serve.cli import serve
 
 from .kustomize import Manifest, key, read, render
 

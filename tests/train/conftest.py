@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiBinary
 
-from rlway_client.run import Run, read_run
-from rlway_train.silence import silence
+from rlway_client.contract.run import Run, read_run
+from rlway_train.common.quiet import silence
 
 silence()
 

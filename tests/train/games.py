@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rlway_client.cli import main
-from rlway_train.environment import Domain
+from rlway_client.cli.main import main
+from rlway_train.envs.environment import Domain
 
 PY = """
 import functools

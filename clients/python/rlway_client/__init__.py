@@ -4,15 +4,15 @@ In:      observations, and the address of a server or the path of a bundle.
 Out:     actions.
 """
 
-from rlway_client.aio import AsyncPolicyClient
-from rlway_client.bundle import Bundle
-from rlway_client.client import PolicyClient
-from rlway_client.edge import EdgePolicy
-from rlway_client.errors import RlwayError
-from rlway_client.exploration import Explore
-from rlway_client.manifest import Manifest
-from rlway_client.reply import Reply
-from rlway_client.specs import TensorSpec
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.exploration import Explore
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.local.edge import EdgePolicy
+from rlway_client.remote.aio import AsyncPolicyClient
+from rlway_client.remote.client import PolicyClient
+from rlway_client.remote.messages import Reply
 
 __all__ = [
     "AsyncPolicyClient",

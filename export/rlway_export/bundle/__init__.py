@@ -1,1 +1,1 @@
-"""What is published with the files of a policy."""
+"""The bundle: written as a draft, proven, published whole."""

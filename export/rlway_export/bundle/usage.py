@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import shlex
 
+from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.model_files import LITE_FILES, lite_file, served_file
 from rlway_client.envs.consent import is_code
-from rlway_client.manifest import Manifest
 
 EPISODES = "--episodes 5"
 RATE = "--rate-hz 50 --duration-s 1"  # for a policy that nobody knows an environment of

@@ -7,9 +7,9 @@ Refuses: UsageError for a name or a format that there is not, and for a time lim
 
 from __future__ import annotations
 
-from rlway_client.errors import UsageError
-from rlway_client.manifest import check_policy_name
-from rlway_export.targets import Target, parse_formats
+from rlway_client.contract.errors import UsageError
+from rlway_client.contract.manifest import check_policy_name
+from rlway_export.formats.registry import Target, parse_formats
 
 
 def check_wish(policy: str, formats: str, evaluate: int, env: str | None, time_limit: int | None) -> list[Target]:

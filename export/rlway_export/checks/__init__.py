@@ -1,1 +1,1 @@
-"""What is found out about a policy and about the files that are made of it, before they are published."""
+"""What is proven and measured before a bundle is published."""

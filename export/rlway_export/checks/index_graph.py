@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlway_client.parity import Arrays, rows_of
-from rlway_client.specs import AnyArray, IntArray
-from rlway_export.saved_policy import SavedPolicy
+from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.specs import AnyArray, IntArray
+from rlway_export.reference.policy import SavedPolicy
 
 # TensorFlow's operators that are told a place: which of their inputs holds it.
 PLACE_INPUT = {

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from rlway_client.errors import UsageError
-from rlway_client.interface import Interface
-from rlway_client.parity import Arrays, rows_of, spread
-from rlway_client.specs import AnyArray, TensorSpec, find_lookup_faults, make_spec, outside_lookup
+from rlway_client.contract.errors import UsageError
+from rlway_client.contract.interface import Interface
+from rlway_client.contract.parity import Arrays, rows_of, spread
+from rlway_client.contract.specs import AnyArray, TensorSpec, find_lookup_faults, make_spec, outside_lookup
 from rlway_export.checks.index_graph import IndexGraph, NotFollowed
+from rlway_export.checks.observations import Observations
 from rlway_export.checks.table_search import Bounds, TableSearch, never_leaves
-from rlway_export.observations import Observations
-from rlway_export.saved_policy import SavedPolicy
+from rlway_export.reference.policy import SavedPolicy
 
 ROWS = 256  # to start from
 MOST_ELEMENTS = 4096

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlway_client.parity import Arrays, spread
-from rlway_client.specs import AnyArray, IntArray, TensorSpec
+from rlway_client.contract.parity import Arrays, spread
+from rlway_client.contract.specs import AnyArray, IntArray, TensorSpec
 from rlway_export.checks.index_graph import ANY, IndexGraph, NotFollowed
 
 BoolArray = NDArray[np.bool_]

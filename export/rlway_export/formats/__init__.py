@@ -1,1 +1,1 @@
-"""The kinds of files that a policy can be exported to."""
+"""The formats that a policy is converted to."""

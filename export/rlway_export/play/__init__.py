@@ -1,1 +1,1 @@
-"""Playing the policy that is exported: in which environment, what it earns there, what it sees."""
+"""Episodes played with the policy, for real observations and returns."""

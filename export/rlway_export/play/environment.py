@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlway_client.contract.errors import EnvironmentFault
+from rlway_client.contract.interface import Interface
 from rlway_client.contract.nesting import grow, read
+from rlway_client.contract.specs import TensorSpec
 from rlway_client.envs.consent import is_same, trained_environment
+from rlway_client.envs.episodes import make_env, observed, open_env
 from rlway_client.envs.named import NamedEnv, clipped, misfit
-from rlway_client.episodes import make_env, observed, open_env
-from rlway_client.errors import EnvironmentFault
-from rlway_client.interface import Interface
-from rlway_client.specs import TensorSpec
-from rlway_export.source import Facts
+from rlway_export.sources.base import Facts
 
 SEED = 1000  # as of `rlway edge` and `rlway play`
 

@@ -1,1 +1,1 @@
-"""The SavedModel that every exported file is held against, and the nests that it takes and gives."""
+"""The policy in TensorFlow, against which every file is held."""

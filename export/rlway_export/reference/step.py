@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rlway_client.errors import ExportRefused
+from rlway_client.contract.errors import ExportRefused
 
 
 class Step(NamedTuple):

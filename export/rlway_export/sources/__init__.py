@@ -1,1 +1,1 @@
-"""Where policies come from, and what a path is that is no policy."""
+"""What a policy is exported from: runs, SavedModels, folders of checkpoints."""

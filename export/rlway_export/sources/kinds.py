@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlway_export.source import SAVED_MODEL
+from rlway_export.sources.base import SAVED_MODEL
 
 RUN_FILES = ("run.json", "job.json")
 POLICIES = "policies"  # where TF-Agents' examples, and our runs, have the trigger write

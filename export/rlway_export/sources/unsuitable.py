@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from rlway_client.environments import near
-from rlway_client.errors import RunInvalid
-from rlway_export.checkpoints import PREFIX, VARIABLES
-from rlway_export.source import SAVED_MODEL
+from rlway_client.contract.errors import RunInvalid
+from rlway_client.envs.find import near
+from rlway_export.sources.base import SAVED_MODEL
+from rlway_export.sources.checkpoints import PREFIX, VARIABLES
 from rlway_export.sources.kinds import CHECKPOINTS, MANIFEST, POLICIES, graph_of, is_bundle, is_run, is_saved_model
 
 GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, or a SavedModel of PolicySaver"

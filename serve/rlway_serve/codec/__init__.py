@@ -1,1 +1,1 @@
-"""JSON and bytes to arrays, and back."""
+"""JSON and raw octets to arrays, and actions to JSON."""

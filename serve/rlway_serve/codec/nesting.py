@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Meta
 
 from rlway_client.contract.nesting import Tree, is_tuple
-from rlway_client.specs import Fault, TensorSpec, describe, find_faults
+from rlway_client.contract.specs import Fault, TensorSpec, describe, find_faults
 
 UNPLAIN_KEY = re.compile(r'["\\\x00-\x1f]')  # what JSON has to escape
 

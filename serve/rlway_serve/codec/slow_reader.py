@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from rlway_client.errors import BodyTooLarge, RequestMalformed, SpecViolated
-from rlway_client.parity import Arrays
-from rlway_client.specs import MAX_FAULTS, AnyArray, Fault, describe
-from rlway_serve.observation import ObservationForm
+from rlway_client.contract.errors import BodyTooLarge, RequestMalformed, SpecViolated
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, describe
+from rlway_serve.codec.observation import ObservationForm
 
 ROWS_AT_ONCE = 256
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

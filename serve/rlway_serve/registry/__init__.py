@@ -1,1 +1,1 @@
-"""Which policies there are, in which versions, and which version is active."""
+"""Which policies there are, and which version of each is active."""

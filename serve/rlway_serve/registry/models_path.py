@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from rlway_client.bundle import is_version_name
-from rlway_client.errors import BundleInvalid
+from rlway_client.contract.bundle import is_version_name
+from rlway_client.contract.errors import BundleInvalid
 
 MANIFEST = "manifest.json"
 MODEL_FILES = {

@@ -1,1 +1,1 @@
-"""Who runs together, and where."""
+"""Which observations run together, when, and on which thread."""

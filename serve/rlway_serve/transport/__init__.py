@@ -1,1 +1,1 @@
-"""Bytes on sockets to requests, and answers to bytes."""
+"""Bytes to requests, and answers to bytes: HTTP/1.1 and WebSockets."""

@@ -1,1 +1,1 @@
-"""Environments as training meets them: which can be learned, and what is put around them."""
+"""Environments: what they observe and take, checked and in vectors."""

@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+from rlway_client.contract.errors import EnvironmentFault
+from rlway_client.contract.specs import TensorSpec
 from rlway_client.envs.named import clipped
 from rlway_client.envs.py_environment import Adapted
-from rlway_client.errors import EnvironmentFault
-from rlway_client.specs import TensorSpec
-from rlway_train.spaces import leaves, short
+from rlway_train.envs.spaces import leaves, short
 
 MOST_ACTIONS = 10_000  # that DQN chooses among: one output of its network each
 SAVED_KEY = re.compile(r"[A-Za-z0-9_.\-/]+")

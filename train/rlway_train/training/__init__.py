@@ -1,1 +1,1 @@
-"""One training, from its plan to its run folder."""
+"""One training from its settings to its run folder."""

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 import numpy as np
 
+from rlway_client.contract.errors import UsageError
+from rlway_client.contract.run import Run, read_run
 from rlway_client.envs.named import clipped
-from rlway_client.errors import UsageError
-from rlway_client.run import Run, read_run
-from rlway_train.checkpoint import Checkpoints, check_same_specs
-from rlway_train.plan import Plan, Wish, make_plan
-from rlway_train.presets import kind_of
-from rlway_train.publisher import Publisher
-from rlway_train.settings import Settings
+from rlway_train.config.presets import kind_of
+from rlway_train.config.settings import Settings
+from rlway_train.runs.checkpoint import Checkpoints, check_same_specs
+from rlway_train.training.plan import Plan, Wish, make_plan
+from rlway_train.training.publisher import Publisher
 
 if TYPE_CHECKING:
-    from rlway_train.environment import Domain
-    from rlway_train.exchange import Exchange
-    from rlway_train.progress import Reporter
+    from rlway_train.distributed.channel import Exchange
+    from rlway_train.envs.environment import Domain
+    from rlway_train.training.progress import Reporter
 
 Write = Callable[[str], None]
 
@@ -67,23 +67,23 @@ def train(
 
 def carry_out(plan: Plan[Any], log: Write | None = None, actors: int = 0, exchange: Exchange | None = None) -> Run:
     """Trains; with actors or an exchange, from what other processes do. Without `log`, progress goes to stderr."""
-    from rlway_train.silence import only_python_speaks, silence, silence_compiler
+    from rlway_train.common.quiet import only_python_speaks, silence, silence_compiler
 
     silence()
     if actors:
         only_python_speaks()
-    from rlway_train.environment import domain_of
+    from rlway_train.envs.environment import domain_of
 
     settings = plan.settings
     domain = domain_of(plan.env, settings)
     if plan.saved is not None:
         check_same_specs(plan.saved, domain.leaves, domain.action)
-    from rlway_train.progress import Length, Reporter
+    from rlway_train.training.progress import Length, Reporter
 
     with Reporter(Length(settings.steps, settings.episodes, settings.stop_return is not None), log) as reporter:
         import tensorflow as tf
 
-        from rlway_train.trainer import train
+        from rlway_train.training.train import train
 
         with suppress(RuntimeError):  # where TensorFlow runs already, it keeps the threads that it has
             tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)
@@ -97,10 +97,10 @@ def carry_out(plan: Plan[Any], log: Write | None = None, actors: int = 0, exchan
 
 def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
     """The server is here, where the learner draws from it without a network; the actors are children."""
-    from rlway_train.actors import Actors
-    from rlway_train.exchange import Exchange, message_tables
-    from rlway_train.reverb_replay import LocalServer, Table
-    from rlway_train.trainer import train
+    from rlway_train.distributed.channel import Exchange, message_tables
+    from rlway_train.distributed.launcher import Actors
+    from rlway_train.replay.reverb import LocalServer, Table
+    from rlway_train.training.train import train
 
     with closing(LocalServer(Table.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
         with Actors(actors, server.address, plan.env) as acting:

@@ -1,1 +1,1 @@
-"""What a policy takes and gives, in the same words for training, export, server and clients."""
+"""What all packages share: specs, manifests, bundles, errors."""

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from rlway_client.errors import SpecViolated
-from rlway_client.parity import Arrays
-from rlway_client.specs import AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
+from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
 
 LONGEST_LABEL = 120
 Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key

@@ -6,7 +6,7 @@ Out:     `0 to 9`, or that of each element; nothing where any value is taken.
 
 from __future__ import annotations
 
-from rlway_client.specs import TensorSpec, describe_range
+from rlway_client.contract.specs import TensorSpec, describe_range
 
 SHOWN = 8  # elements, where they differ
 

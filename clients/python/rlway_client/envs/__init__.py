@@ -1,1 +1,1 @@
-"""Environments as the client meets them: whose code may run, and what happens when it fails."""
+"""Environments by name, and the episodes played in them."""

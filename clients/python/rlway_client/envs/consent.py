@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from pathlib import PurePath
 
-from rlway_client.errors import UsageError
+from rlway_client.contract.errors import UsageError
 
 LONGEST_NAME = 120  # that is shown whole; a manifest may hold any
 

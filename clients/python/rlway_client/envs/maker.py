@@ -15,8 +15,8 @@ from typing import Any
 import gymnasium
 
 from rlway_client.common.packages import TRAINING, missing
+from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.envs.py_environment import Adapted, derives_from, is_tf_agents, wraps_tf_agents
-from rlway_client.errors import EnvironmentFault, UsageError
 
 KINDS = "a class derived from gymnasium.Env or TF-Agents' PyEnvironment"
 TENSORFLOW = ("tensorflow", "tf_agents")

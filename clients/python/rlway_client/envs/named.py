@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
-from rlway_client.environments import sentence
-from rlway_client.errors import EnvironmentFault, RlwayError
+from rlway_client.contract.errors import EnvironmentFault, RlwayError
+from rlway_client.envs.find import sentence
 
 if TYPE_CHECKING:
     import gymnasium

@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 
-from rlway_client.errors import EnvironmentFault
+from rlway_client.contract.errors import EnvironmentFault
 
 PACKAGE = "tf_agents.environments"
 MOST_COUNTED = 1 << 31  # an int32 without bounds has twice as many numbers

@@ -1,1 +1,1 @@
-"""The policy as ONNX."""
+"""The ONNX file: converted, simplified, halved."""

@@ -1,0 +1,1 @@
+"""The command `rlway` and the subcommands that need no TensorFlow."""

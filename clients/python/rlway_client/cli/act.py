@@ -1,0 +1,68 @@
+"""`rlway act`: one observation, one action."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import typer
+
+from rlway_client.cli.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
+from rlway_client.contract.errors import UsageError
+from rlway_client.contract.exploration import Explore
+from rlway_client.contract.specs import describe
+from rlway_client.remote.client import PolicyClient
+
+
+def act(
+    observation: Annotated[
+        str, typer.Argument(help="The observation as JSON, e.g. '[0,0,0,0]'; '-' reads it from stdin.")
+    ],
+    url: Url = DEFAULT_URL,
+    policy: Policy = None,
+    temperature: Annotated[float | None, typer.Option(help="Sample a discrete action at this temperature.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Take a random discrete action with this probability.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Sample a continuous action; 1 is the trained spread.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    output: Annotated[list[str] | None, typer.Option(help="Further output to return, e.g. q_values.")] = None,
+    key: Key = None,
+    timeout_s: TimeoutS = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply as JSON.")] = False,
+) -> None:
+    """Ask a policy server for one action.
+
+    Prints the action alone, or with --json `action`, `version` and `outputs`.
+    """
+    explore = Explore(epsilon=epsilon, temperature=temperature, sigma=sigma)
+    with PolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
+        reply = client.ask(
+            parse_observation(observation),
+            explore=None if explore == Explore() else explore,
+            seed=seed,
+            outputs=tuple(output or ()),
+        )
+    if as_json:
+        outputs = {name: values.tolist() for name, values in reply.outputs.items()}
+        print(
+            msgspec.json.encode({"action": _plain(reply.action), "version": reply.version, "outputs": outputs}).decode()
+        )
+    else:
+        print(json.dumps(_plain(reply.action)))
+
+
+def parse_observation(text: str) -> Any:
+    """A JSON array, object or number, or a UsageError. What is in it, NaN too, is left to the spec to judge."""
+    content = typer.get_text_stream("stdin").read() if text == "-" else text
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"OBSERVATION: expected a JSON array of numbers such as '[0,0,0,0]': {error}.") from None
+    if isinstance(value, bool | str | None):
+        raise UsageError(f"OBSERVATION: expected a JSON array of numbers such as '[0,0,0,0]', got {describe(value)}.")
+    return value
+
+
+def _plain(action: Any) -> Any:
+    return action.tolist() if isinstance(action, np.ndarray) else action

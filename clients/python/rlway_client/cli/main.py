@@ -1,0 +1,117 @@
+"""The command `rlway`: finds its subcommands among the installed packages and reports failures in one sentence.
+
+In:      the command line; the entry points of the group `rlway.commands`.
+Out:     an exit status: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from typing import Any
+
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from rlway_client.cli.help_page import GroupHelpPage, HelpPage, new_group
+from rlway_client.common.packages import SERVING, TRAINING, missing
+from rlway_client.common.quote import reason
+from rlway_client.contract.errors import RlwayError, UsageError
+
+GROUP = "rlway.commands"
+PACKAGE_OF = {"train": "rlway-train", "env": "rlway-train", "export": "rlway-export", "serve": "rlway-serve"}
+
+
+class Commands(GroupHelpPage):
+    """Loads a subcommand only when it is asked for, so that `rlway act` never waits for the server's imports."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        order = ["train", "env", "export", "inspect", "verify", "serve", "act", "play", "edge", "bench"]
+        return sorted(_installed(), key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        entry = _installed().get(cmd_name)
+        if entry is None:
+            if cmd_name in PACKAGE_OF:
+                package = PACKAGE_OF[cmd_name]
+                if _is_installed(package):
+                    return None
+                environment = SERVING if package == "rlway-serve" else TRAINING
+                raise UsageError(missing(f"`rlway {cmd_name}`", package, package, environment))
+            return None
+        loaded = entry.load()
+        if isinstance(loaded, typer.Typer):
+            command = get_command(loaded)
+        else:
+            app = typer.Typer(add_completion=False, rich_markup_mode=None)
+            app.command(name=cmd_name, cls=HelpPage)(loaded)
+            command = get_command(app)
+        command.name = cmd_name
+        return command
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+app = new_group(Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def rlway() -> None:
+    """Takes a TF-Agents policy from training to the machines that act on it.
+
+    Failures are one sentence; add --debug anywhere for the traceback.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    # So that what tidies up after a command does so however it is ended; a server has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        # Not standalone: typer's own refusals come to us, to be one sentence like all others.
+        status = app(args=[word for word in words if word != "--debug"], prog_name="rlway", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except TyperException as error:
+        if error.format_message():  # without arguments, a group has shown its help instead
+            print(f"rlway: {_as_sentence(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except RlwayError as error:
+        if debug:
+            raise
+        print(f"rlway: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `rlway inspect … | head`
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        print(
+            f"rlway: failed in a way that it should not ({kind}: {reason(error)}); add --debug for the traceback",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _as_sentence(error: TyperException) -> str:
+    """What is wrong with the command line, and where its options are told."""
+    message = error.format_message().strip().rstrip(".")
+    path = getattr(getattr(error, "ctx", None), "command_path", "rlway")
+    return f"{message[:1].lower()}{message[1:]}; `{path} --help` shows what can be given."

@@ -1,1 +1,0 @@
-"""The subcommands of `rlway` that need nothing but this package: one module a command."""

@@ -1,0 +1,77 @@
+"""A bundle on disk: `models/<policy>/<version>/`.
+
+In:      a folder.
+Out:     `Bundle`: its manifest, and its files once their checksums are right.
+Refuses: a folder without manifest, a missing file, a checksum that differs (and says which file).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rlway_client.common.files import sha256
+from rlway_client.contract.errors import BundleInvalid
+from rlway_client.contract.manifest import Manifest, decode_manifest
+
+MAX_VERSION_DIGITS = 18
+
+
+class Bundle(NamedTuple):
+    """One version of one policy."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
+        """Reads the manifest and, unless told otherwise, compares every file with its checksum."""
+        path = Path(path)
+        if not path.is_dir():
+            raise BundleInvalid(f"{path}: no such bundle; expected a folder models/<policy>/<version>.")
+        try:
+            content = (path / "manifest.json").read_bytes()
+        except FileNotFoundError:
+            raise BundleInvalid(f"{path}: has no manifest.json, so it is not a bundle.") from None
+        except OSError as error:
+            raise BundleInvalid(f"{path / 'manifest.json'}: cannot be read: {error.strerror}.") from None
+        bundle = cls(path, decode_manifest(content, str(path / "manifest.json")))
+        if verify:
+            bundle.verify()
+        return bundle
+
+    def verify(self) -> None:
+        """Raises BundleInvalid for the first file that is missing or whose SHA-256 differs."""
+        for name, expected in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise BundleInvalid(f"{file}: missing, though the manifest lists it; export the policy again.")
+            found = sha256(file)
+            if found != expected:
+                raise BundleInvalid(
+                    f"{file}: damaged: expected SHA-256 {expected}, got {found}; export the policy again."
+                )
+
+
+def bundle_versions(policy: Path) -> list[int]:
+    """The versions under `models/<policy>/`, newest first; drafts and other folders do not count."""
+    return sorted((int(p.name) for p in policy.iterdir() if is_version(p)), reverse=True)
+
+
+def is_version(path: Path) -> bool:
+    """Whether a folder is named like a published version."""
+    return is_version_name(path.name) and path.is_dir()
+
+
+def is_version_name(name: str) -> bool:
+    """Whether it is a positive integer without leading zeros, and no longer than a 64-bit one."""
+    return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MAX_VERSION_DIGITS
+
+
+def newest_bundle(path: Path) -> Path:
+    """`path` itself if it is a bundle, else the newest version below it (`models/<policy>`)."""
+    if path.is_dir() and not (path / "manifest.json").exists():
+        versions = bundle_versions(path)
+        if versions:
+            return path / str(versions[0])
+    return path

@@ -1,0 +1,176 @@
+"""An environment by its name, whoever wrote it.
+
+In:      a name, in one of five forms:
+           CartPole-v1, rlway/GridWorld-v0     registered in gymnasium
+           MinitaurBulletEnv-v0                one of PyBullet's, where it is installed
+           my_package.my_module:Maze-v0        registered by a module when it is imported
+           my_package.my_module:Maze           a class in a module; the current folder's modules, too
+           envs/maze.py:Maze                   a class in a file
+         The class is gymnasium's or TF-Agents'; a function that makes such an environment stands in its place.
+Out:     gymnasium's EnvSpec, which `gymnasium.make` takes in place of an id.
+Refuses: a name that leads nowhere, or to what makes no environment (EnvironmentFault names near ones, or those of the
+         file); gymnasium or TF-Agents not installed (UsageError).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from rlway_client.common.muting import quiet_tensorflow
+from rlway_client.common.packages import missing
+from rlway_client.common.quote import named
+from rlway_client.contract.errors import EnvironmentFault, RlwayError, UsageError
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+
+def find_environment(name: str) -> EnvSpec:
+    """The environment of this name."""
+    try:
+        import gymnasium
+    except ModuleNotFoundError:
+        raise UsageError(missing("playing", "gymnasium", "rlway-client[play]")) from None
+    from rlway_client.envs.worlds import register_worlds
+
+    register_worlds()
+    source, _, attribute = name.rpartition(":")
+    path = name.removesuffix(":")
+    if path.endswith(".py"):
+        raise EnvironmentFault(_which(path))
+    if source:
+        module = _load_file(source) if source.endswith(".py") else _load_module(source)
+        known_in_gymnasium = attribute in gymnasium.registry and not source.endswith(".py")
+        if hasattr(module, attribute) or not known_in_gymnasium:
+            return _own_spec(name, module, attribute)
+    try:
+        return _registered_spec(name, attribute)
+    except gymnasium.error.Error as error:
+        if not source and "bullet" in name.lower():
+            from rlway_client.envs.worlds.bullet import bullet_spec
+
+            return bullet_spec(name)
+        raise EnvironmentFault(f"there is no environment {name!r}{_remedy(attribute, error)}") from error
+
+
+def sentence(error: BaseException) -> str:
+    """Somebody else's exception, on one line; one of ours is a sentence already."""
+    if isinstance(error, RlwayError):
+        return str(error).rstrip(".")
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+
+
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three known names that look like this one, whatever the case."""
+    lower = {one.lower(): one for one in known}
+    return [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
+
+
+def _remedy(name: str, error: Exception) -> str:
+    import gymnasium
+
+    alike = near(name, gymnasium.registry)
+    if alike:
+        return f"; did you mean {' or '.join(alike)}?"
+    if isinstance(error, gymnasium.error.NamespaceNotFound):
+        return "; a module that registers it goes before it: module:Id."
+    return "; name one of gymnasium's, or module:Class or path/to/file.py:Class for your own."
+
+
+def _load_module(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` has it; the installed command does not
+        sys.path.insert(0, here)
+    quiet_tensorflow()
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise _unimportable(name, error) from error
+
+
+def _load_file(path: str) -> ModuleType:
+    file = Path(path)
+    if not file.is_file():
+        raise EnvironmentFault(f"{path}: no such file.")
+    name = f"rlway_environment_{file.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(file.resolve()):
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
+    folder = str(file.parent.resolve())
+    if folder not in sys.path:  # as for a script: the modules beside it
+        sys.path.insert(0, folder)
+    quiet_tensorflow()
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _unimportable(path, error) from error
+    return module
+
+
+def _unimportable(what: str, error: BaseException) -> EnvironmentFault:
+    from rlway_client.envs.maker import explain_missing
+
+    if isinstance(error, ModuleNotFoundError):
+        explain_missing(what, error)
+    return EnvironmentFault(f"{what}: could not be imported: {sentence(error)}")
+
+
+def _registered_spec(name: str, registered: str) -> EnvSpec:
+    """What gymnasium has under this id; a class of TF-Agents', or a wrapper, may be registered there too."""
+    import gymnasium
+
+    from rlway_client.envs.maker import Maker
+
+    spec = gymnasium.spec(registered)
+    kind = spec.entry_point
+    if not callable(kind) or (
+        isinstance(kind, type) and issubclass(kind, gymnasium.Env) and not issubclass(kind, gymnasium.Wrapper)
+    ):
+        return spec
+    return replace(spec, entry_point=Maker(name, kind, spec.kwargs))
+
+
+def _own_spec(name: str, module: ModuleType, attribute: str) -> EnvSpec:
+    from gymnasium.envs.registration import EnvSpec
+
+    from rlway_client.envs.maker import Maker
+
+    found = getattr(module, attribute, None)
+    if found is None:
+        classes = _environments_in(module)
+        listed = difflib.get_close_matches(attribute, classes, n=3, cutoff=0.4) or classes[:3]
+        hint = f"; its environments: {', '.join(listed)}" if listed else ", and no environment at all"
+        raise EnvironmentFault(f"{name}: the module has no {attribute!r}{hint}.")
+    # gymnasium splits an id at its colon, so the class's own name is the id; we say `name` ourselves.
+    return EnvSpec(id=f"{attribute}-v0", entry_point=Maker(name, found))
+
+
+def _environments_in(module: ModuleType) -> list[str]:
+    from rlway_client.envs.maker import is_environment
+
+    return [name for name, value in vars(module).items() if is_environment(value) and not name.startswith("_")]
+
+
+def _which(path: str) -> str:
+    """What to say to somebody who named a file alone."""
+    classes = _environments_in(_load_file(path))
+    if not classes:
+        return (
+            f"{path}: has no class derived from gymnasium.Env or TF-Agents' PyEnvironment; write one, or name a "
+            f"function that makes one: {path}:make."
+        )
+    return f"{path}: has {named(classes)}; name one of them, such as {path}:{classes[0]}."

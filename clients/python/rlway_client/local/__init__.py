@@ -1,0 +1,1 @@
+"""Actions in this process: the policy on a robot, and its verification."""

@@ -1,0 +1,114 @@
+"""Runs an exported file, whatever its kind, to hold its answers against others.
+
+In:      a file of a bundle and the manifest; inputs by name, first dimension B.
+Out:     outputs by name.
+Refuses: a kind of file that is not known (UsageError), a runtime that is not installed here (RuntimeMissing), a file
+         that its runtime cannot load (BundleInvalid).
+
+These serve comparisons; what acts for a living is rlway_serve's runtime, and EdgePolicy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rlway_client.common.muting import muted
+from rlway_client.common.packages import missing
+from rlway_client.common.quote import reason
+from rlway_client.contract.errors import BundleInvalid, RuntimeMissing, UsageError
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays, Runner
+from rlway_client.local.c_program import CRunner
+from rlway_client.local.tflm_array import read_array
+
+SIGNATURE = "act"  # a TFLite file's one signature, which names its inputs and outputs
+
+
+def open_runner(path: Path, manifest: Manifest) -> Runner:
+    """A runner for a bundle's file, by its suffix."""
+    match path.suffix:
+        case ".onnx":
+            return OnnxRunner(path)
+        case ".tflite":
+            return TFLiteRunner(path)
+        case ".cc":
+            return TFLiteRunner(path, read_array(path))
+        case ".c":
+            return CRunner(path, manifest)
+    raise UsageError(f"{path}: expected a file .onnx, .tflite, .c or .cc; nothing here runs others.")
+
+
+class OnnxRunner:
+    """An ONNX file in onnxruntime, on the CPU."""
+
+    batch_sizes = (1, 7, 64)
+
+    def __init__(self, path: Path) -> None:
+        self._session = open_session(path)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One run of any number of rows."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+
+
+def open_session(path: Path) -> Any:
+    """onnxruntime's session of a file, on one thread of the CPU."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
+    try:
+        import onnxruntime as ort
+    except ModuleNotFoundError:
+        raise RuntimeMissing(missing("running ONNX files", "onnxruntime", "onnxruntime")) from None
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+        raise BundleInvalid(f"{path}: onnxruntime cannot load it: {reason(error, most=160)}.") from error
+
+
+class TFLiteRunner:
+    """A TFLite file in LiteRT, or in TensorFlow's interpreter where only that is installed."""
+
+    batch_sizes = (1,)
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """`content` is the model, where the path is that of another kind of file around it."""
+        with muted():  # its delegate reports itself
+            _, self._act = open_tflite(path, content)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One run of one row."""
+        outputs: Arrays = self._act(**inputs)
+        return outputs
+
+
+def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
+    """An interpreter of the file on one thread, and what runs its signature."""
+    interpreter = tflite_interpreter()
+    model = {"model_path": str(path)} if content is None else {"model_content": content}
+    try:
+        opened = interpreter(**model, num_threads=1)
+        opened.allocate_tensors()
+        return opened, opened.get_signature_runner(SIGNATURE)
+    except (RuntimeError, ValueError) as error:
+        raise BundleInvalid(f"{path}: LiteRT cannot load it: {reason(error, most=160)}.") from None
+
+
+def tflite_interpreter() -> Any:
+    """The class: LiteRT's, or TensorFlow's own, which is the same, where only that is installed."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ModuleNotFoundError:
+        pass
+    else:
+        return Interpreter
+    try:
+        with muted():
+            import tensorflow as tf
+    except ModuleNotFoundError:
+        raise RuntimeMissing(missing("running TFLite files", "LiteRT", "rlway-client[edge]")) from None
+    return tf.lite.Interpreter

@@ -1,0 +1,1 @@
+"""Actions from a server: the clients, and what goes over HTTP."""

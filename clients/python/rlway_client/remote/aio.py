@@ -1,0 +1,187 @@
+"""A policy on a server, for programs on asyncio: many environments, one process.
+
+In:      an observation.
+Out:     an action.
+Refuses: as `PolicyClient` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
+from rlway_client.contract.exploration import Explore
+from rlway_client.contract.nesting import Tree, holds_tuple
+from rlway_client.contract.specs import AnyArray
+from rlway_client.remote.client import act_path, default_policy, must_know, timed_out, unreachable
+from rlway_client.remote.http import Address, Answer, AnswerReader
+from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
+
+
+class AsyncPolicyClient:
+    """As many connections to one policy as there are requests at once; they are kept."""
+
+    def __init__(self, url: str, policy: str | None = None, *, key: str | None = None, timeout_s: float = 5.0) -> None:
+        self._address = Address.parse(url)
+        self._path = act_path(policy)
+        self._policy = policy
+        self._key = key
+        self._tree: Tree | None = None  # what the policy observes, once that has been asked
+        self.timeout_s = timeout_s
+        self._idle: deque[Connection] = deque()
+
+    async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
+        """The action for one observation, as the environment gives it: an int (discrete), or an array of its shape."""
+        return (await self.ask(observation, explore=explore, seed=seed)).action
+
+    async def act_batch(
+        self, observations: Any, *, explore: Explore | None = None, seed: int | None = None
+    ) -> AnyArray:
+        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns."""
+        actions: AnyArray = (await self.ask(observations, batched=True, explore=explore, seed=seed)).action
+        return actions
+
+    async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
+        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
+        body = await self._encode(observations, batched, options)
+        # A step that may have been made must not be made again: the policy would remember it twice.
+        again = options.get("episode") is None or bool(options.get("first"))
+        try:
+            return decode_act(await self._exchange("POST", self._path, body, again))
+        except SpecViolated:
+            self._tree = None  # the version that acts now may observe something else
+            raise
+
+    async def describe(self) -> dict[str, Any]:
+        """The policy's manifest, versions and measured latency, as the server tells them."""
+        name = self._policy or default_policy(decode_json(await self._exchange("GET", "/v1/policies")))
+        description: dict[str, Any] = decode_json(await self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
+        self._tree = read_tree(description)
+        return description
+
+    async def close(self) -> None:
+        """Closes the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
+        """The request's body; whether a tuple is one array or several tensors is asked of the server, once."""
+        if self._tree is None and holds_tuple(observations):
+            try:
+                await self.describe()
+            except RlwayError as error:
+                if must_know(error, batched):
+                    raise
+        known = self._tree
+        try:
+            return encode_act(observations, batched=batched, tree=known, **options)
+        except Uneven:
+            if known is not None:
+                raise
+            with suppress(RlwayError):
+                await self.describe()
+            if self._tree is None:
+                raise
+            return encode_act(observations, batched=batched, tree=self._tree, **options)
+
+    async def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
+        request = self._address.request(method, path, body, "application/json", self._key)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await self._try(request, again)
+        except TimeoutError:
+            raise timed_out(self._address, self.timeout_s) from None
+        except (OSError, ServerUnreachable) as error:
+            raise unreachable(self._address, error) from None
+
+    async def _try(self, request: bytes, again: bool) -> Answer:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.lost:
+                continue  # the server had closed it, as it may at any time
+            try:
+                return await self._ask_over(connection, request)
+            except ConnectionError:
+                if not again:
+                    raise
+                continue  # it was closed at this very moment; a policy answers the same twice
+        return await self._ask_over(await connect(self._address), request)
+
+    async def _ask_over(self, connection: Connection, request: bytes) -> Answer:
+        try:
+            answer = await connection.exchange(request)
+        except BaseException:  # a cancelled request's answer must not be taken for the next one's
+            connection.close()
+            raise
+        if answer.keep_alive:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
+
+
+class Connection(asyncio.Protocol):
+    """One connection: one request at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._reader = AnswerReader()
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._lost: Exception | None = None
+
+    async def exchange(self, request: bytes) -> Answer:
+        """Sends a request and waits for its answer; raises ConnectionError when the peer has gone."""
+        if self._lost is not None or self._transport is None:
+            raise self._lost or ConnectionResetError("not connected")
+        self._reader = AnswerReader()
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._waiting
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting is None or self._waiting.done():
+            return
+        try:
+            answer = self._reader.feed(data)
+        except ServerUnreachable as error:
+            self._waiting.set_exception(error)
+            return
+        if answer is not None:
+            self._waiting.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = ConnectionResetError(str(exc or "it closed the connection before it had answered"))
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(self._lost)
+
+
+async def connect(address: Address) -> Connection:
+    """A new connection to the server."""
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(Connection, address.host, address.port, ssl=address.tls)
+    return connection

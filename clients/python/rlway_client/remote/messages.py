@@ -1,0 +1,151 @@
+"""The act message as a client writes and reads it.
+
+In:      observations; then the server's answer.
+Out:     request bodies; a `Reply`.
+Refuses: observations that are not finite numbers, or no rectangular arrays (Uneven), before anything is sent; an answer
+         that reports an error, as the same error that the server meant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from rlway_client.contract.errors import RlwayError, SpecViolated, from_problem
+from rlway_client.contract.exploration import Explore
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.nesting import Tree, arrange, arrange_batch, grow
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe
+from rlway_client.remote.http import Answer
+
+NO_POLICY_SERVER = "the server answered, but not as a policy server does; is the URL right?"
+
+
+class Reply(NamedTuple):
+    """What a policy answered.
+
+    action:   an int (discrete) or an array of the action's shape; for several observations an array [B, …].
+    version:  the version of the policy that acted.
+    outputs:  what was asked for besides, such as `q_values`, as arrays.
+    """
+
+    action: Any
+    version: int
+    outputs: dict[str, AnyArray]
+
+
+class Uneven(SpecViolated):
+    """Parts of different shapes or kinds: no array, but perhaps what a policy of several tensors observes."""
+
+
+def encode_act(
+    observations: Any,
+    *,
+    batched: bool,
+    tree: Tree | None = None,
+    explore: Explore | None = None,
+    seed: int | None = None,
+    outputs: tuple[str, ...] = (),
+    version: int | None = None,
+    label: str | None = None,
+    deadline_ms: float | None = None,
+    episode: str | None = None,
+    first: bool = False,
+) -> bytes:
+    """The JSON body of an act request. `tree` is what the policy observes, where that is known: tuples need it."""
+    name = "observations" if batched else "observation"
+    observations = arrange_batch(observations, tree) if batched else arrange(observations, tree)
+    wired = _split(observations, name) if batched and isinstance(observations, Mapping) else _wire(observations, name)
+    options = {"explore": explore, "seed": seed, "version": version, "label": label, "deadline_ms": deadline_ms}
+    body = {name: wired} | {key: value for key, value in options.items() if value is not None}
+    if episode is not None:
+        body["episode"] = episode
+    if first:
+        body["first"] = True
+    if outputs:
+        body["outputs"] = outputs
+    return msgspec.json.encode(body)
+
+
+def _wire(value: Any, where: str) -> Any:
+    """An observation, or several, as JSON has it: nested lists, or an object of them."""
+    if isinstance(value, Mapping):
+        return {str(key): _wire(part, f"{where}[{json.dumps(str(key))}]") for key, part in value.items()}
+    if isinstance(value, Sequence) and any(isinstance(part, Mapping) for part in value):
+        return [_wire(part, f"{where}[{i}]") for i, part in enumerate(value)]
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise Uneven([Fault(where, "an array of numbers", "rows of different lengths")]) from None
+    if array.dtype.kind == "O" and isinstance(value, Sequence):
+        raise Uneven([Fault(where, "an array of numbers", "parts that are no numbers")])
+    if array.dtype.kind not in "fiub":
+        raise SpecViolated([Fault(where, "an array of numbers", f"an array of {array.dtype}")])
+    if not np.isfinite(array).all():
+        place = tuple(np.argwhere(~np.isfinite(array))[0])
+        path = where + "".join(f"[{i}]" for i in place)
+        raise SpecViolated([Fault(path, "a finite number", describe(float(array[place])))])
+    return array.tolist()
+
+
+def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
+    """Rows from an object of arrays [B, …], as vectorised environments give it."""
+    parts = {
+        str(key): _split(part, where) if isinstance(part, Mapping) else _wire(part, f"{where}[{json.dumps(str(key))}]")
+        for key, part in observations.items()
+    }
+    lengths = {len(part) if isinstance(part, list) else -1 for part in parts.values()}
+    if len(lengths) != 1 or -1 in lengths:
+        raise Uneven([Fault(where, "arrays of as many rows each", "others")])
+    return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+
+
+def read_manifest(description: Any) -> Manifest:
+    """The manifest in the server's description of a policy."""
+    try:
+        return msgspec.convert(description["manifest"], Manifest)
+    except (msgspec.ValidationError, KeyError, TypeError):
+        raise RlwayError(NO_POLICY_SERVER) from None
+
+
+def read_tree(description: Any) -> Tree | None:
+    """What the policy observes, from the server's description of it; None where that does not say so."""
+    try:
+        return grow(msgspec.convert(description["manifest"]["observation"], list[TensorSpec]))
+    except (msgspec.ValidationError, KeyError, TypeError):
+        return None
+
+
+def decode_act(answer: Answer) -> Reply:
+    """The reply, or the error that the server reported."""
+    content = decode_json(answer)
+    try:
+        action = content["actions"] if "actions" in content else content["action"]
+        outputs = {name: np.asarray(values, np.float32) for name, values in content.get("outputs", {}).items()}
+        return Reply(_to_action(action), content["version"], outputs)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise RlwayError(NO_POLICY_SERVER) from None
+
+
+def decode_json(answer: Answer) -> Any:
+    """The body of a good answer; raises what a bad one reports."""
+    try:
+        content = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        content = None
+    if answer.status >= 400:
+        raise from_problem(answer.status, content if isinstance(content, dict) else {}, answer.headers)
+    if content is None:
+        raise RlwayError(f"the server answered with status {answer.status} and no JSON; is it a policy server?")
+    return content
+
+
+def _to_action(action: Any) -> Any:
+    if isinstance(action, int):
+        return action
+    array = np.asarray(action)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array

@@ -1,0 +1,184 @@
+"""The model card: a bundle's README.md, for people.
+
+In:      the manifest, the folder with the files.
+Out:     Markdown.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from rlway_client.common.returns import show_together
+from rlway_client.contract.manifest import Manifest, Measured
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.contract.table import looked_up
+from rlway_export.bundle.usage import usage
+from rlway_export.reference.nest import place
+
+OBSERVATIONS = {
+    "visited": "The observations are some that the trained policy visited.",
+    "given": "The observations are some that were given for it.",
+    "sampled": "The observations were drawn within their bounds: none that the policy visits were at hand.",
+}
+
+
+def model_card(manifest: Manifest, folder: Path) -> str:
+    """What the policy is, how well it does, how the files compare, how to use it."""
+    return f"""# {manifest.policy}, version {manifest.version}
+
+{_origin(manifest, folder)}
+## Inputs and outputs
+
+| tensor | spec |
+|---|---|
+{_rows(manifest)}
+
+{_noise_meaning(manifest)}{_memory(manifest)}
+
+## Parity with the SavedModel
+
+| file | observations | batch sizes | max abs difference | changed actions | allowed |
+|---|---|---|---|---|---|
+{_parity(manifest)}
+
+`parity.json` has every batch size by itself. {OBSERVATIONS[manifest.compared_over]}
+
+## The files
+
+{_measured(manifest, folder)}
+
+## Use
+
+```sh
+{usage(manifest)}
+```
+"""
+
+
+def _origin(manifest: Manifest, folder: Path) -> str:
+    """Where it comes from, and how well it does as far as that is known."""
+    training = manifest.training
+    if "steps" not in training:  # the run of somebody else's program, which has left no account
+        checkpoint = training.get("checkpoint")
+        environment = f"\n- environment, as the export was told: `{manifest.env}`" if manifest.env else ""
+        notes = environment + "".join(f"\n- {note}" for note in manifest.notes)
+        return f"""A policy of TF-Agents, exported by RLway from its SavedModel. How it was trained is not known here.
+
+- checkpoint: {"the SavedModel's own weights" if checkpoint is None else checkpoint}{notes}
+"""
+    curve = "\n![Mean return over training](learning_curve.png)\n" if (folder / "learning_curve.png").is_file() else ""
+    kind = f"{(manifest.algorithm or '').upper()} policy for `{manifest.env}`"
+    return f"""A {kind}, trained with TF-Agents and exported by RLway.
+
+| | |
+|---|---|
+| mean return | {_quality(training)} |
+| environment steps, gradient updates | {training["steps"]:,}, {training["iterations"]:,} |
+| training time | {training["wall_s"]:.0f} s |
+| seed, preset | {training["seed"]}, {training["preset"] or "none"} |
+| checkpoint | {training["checkpoint"]} |
+{curve}"""
+
+
+def _quality(training: dict[str, Any]) -> str:
+    final, evaluated = training["final_return"], training["evaluated_return"]
+    if final is not None:
+        earned, at_random = show_together([final, training["random_return"]])
+        return f"{earned} (uniformly random actions: {at_random})"
+    return "not measured" if evaluated is None else f"{show_together([evaluated])[0]} in the evaluation during training"
+
+
+def _rows(manifest: Manifest) -> str:
+    specs: list[tuple[str, TensorSpec]] = [("input", spec) for spec in manifest.interface.inputs]
+    specs += [("output", spec) for spec in manifest.interface.results]
+    return "\n".join(f"| {kind} `{spec.name}`{_key(spec)} | {spec.label}{_table(spec)} |" for kind, spec in specs)
+
+
+def _key(spec: TensorSpec) -> str:
+    """Where in the observation it lies, where that is an object."""
+    if not spec.path:
+        return ""
+    shown = place(spec.path).replace("|", "\\|")
+    fence = "``" if "`" in shown else "`"
+    return f": {fence}{shown}{fence}"
+
+
+def _table(spec: TensorSpec) -> str:
+    """What a policy that looks its observation up in a table can look up."""
+    return f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
+
+
+def _noise_meaning(manifest: Manifest) -> str:
+    if manifest.noise is None:
+        return "The action is always the greedy one."
+    if manifest.action.is_discrete:
+        return (
+            "The action is greedy when `noise` is zero. Gumbel noise times T samples the Boltzmann policy at "
+            "temperature T, +1e30 on one entry forces that action, and −inf masks one."
+        )
+    return "The action is greedy when `noise` is zero. Standard normal noise samples the trained distribution."
+
+
+def _memory(manifest: Manifest) -> str:
+    if not manifest.state:
+        return ""
+    return (
+        "\n\nThe policy remembers: each `next_…` goes in with the next observation, under the name without `next_`; "
+        "`reset` is true where an episode begins."
+    )
+
+
+def _parity(manifest: Manifest) -> str:
+    rows = []
+    for p in manifest.parity:
+        batches = ", ".join(map(str, p.batch_sizes))
+        allowed = p.threshold.replace("|", "\\|")
+        rows.append(
+            f"| `{p.file}` | {p.observations:,} | {batches} | {p.max_difference:.1e} | {p.argmax_flips} | {allowed} |"
+        )
+    return "\n".join(rows)
+
+
+def _measured(manifest: Manifest, folder: Path) -> str:
+    """The SavedModel first: the others are as many times faster as is told."""
+    first = manifest.measured[0]
+    played = first.episodes > 0
+    lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]
+    lines.append("|---|---|---|---|---|" + "---|" * played)
+    returns = iter(show_together([m.mean_return for m in manifest.measured if m.mean_return is not None]))
+    for found in manifest.measured:
+        is_saved_model = found is first
+        size = sum(path.stat().st_size for path in _files(folder, found.file, is_saved_model))
+        name = "SavedModel" if is_saved_model else f"`{found.file}`"
+        times = f"{_digits(found.action_us)} | {_digits(found.times_faster(first))}"
+        line = f"| {name} | {size:,} | {times} | {_batch_changes(found)} |"
+        lines.append(line if found.mean_return is None else f"{line} {next(returns)} |")
+    machine = f"the machine that exported it ({platform.machine()}, one thread)"
+    lines += [
+        "",
+        f"Times are medians on {machine}, with Python's share but for C source. What a batch changes is how far an "
+        "observation's values are from those that it has by itself.",
+    ]
+    if played:
+        lines[-1] += f" Returns are those of {first.episodes} episodes, which begin alike for all."
+    return "\n".join(lines)
+
+
+def _files(folder: Path, file: str, is_saved_model: bool) -> list[Path]:
+    return [folder / file, *folder.glob("variables/*")] if is_saved_model else [folder / file]
+
+
+def _batch_changes(found: Measured) -> str:
+    if found.batch_difference is None:
+        return "takes single observations"
+    if found.batch_invariant:
+        return "nothing"
+    return f"{found.batch_difference:.0e}, {found.batch_changed_actions} actions"
+
+
+def _digits(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

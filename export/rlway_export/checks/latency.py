@@ -1,0 +1,168 @@
+"""How long one action takes, on this machine.
+
+In:      a file of a bundle, and one observation.
+Out:     microseconds: the median over many calls, from arrays to the action, as a program makes one after the other.
+
+Python's own share is in it, but for C source: a program that takes it has no Python, so there a compiled loop calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlway_client.common.muting import muted
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays
+from rlway_client.local.c_program import FLAGS, find_compiler
+from rlway_client.local.runners import SIGNATURE, open_session
+from rlway_export.formats.c.signature import Face
+from rlway_export.reference.nest import leaves
+from rlway_export.reference.policy import load
+from rlway_export.reference.step import Step
+
+LONGEST_S = 0.5  # for one file
+CALLS = 2_000  # at most
+C_CALLS = 1_000  # in one loop, which is then one sample
+LOOP = """\
+#include "policy.h"
+
+void rlway_repeat(void **arguments, long calls);
+
+void rlway_repeat(void **arguments, long calls)
+{{
+    long i;
+    for (i = 0; i < calls; i++) {{
+        RLWAY_ACT({arguments});
+    }}
+}}
+"""
+
+
+def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
+    """Of one file; `inputs` by name, one row each.
+
+    None for a kind of file that is for other machines than this, and for a SavedModel whose `action` cannot tell of the
+    row all that it tells besides, which no other file does.
+    """
+    made = make_call(path, manifest, inputs)
+    if made is None:
+        return None
+    call, actions = made
+    return median_us(call) / actions
+
+
+def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[[], object], int] | None:
+    """What is timed, ready to be called, and how many actions a call takes."""
+    match path.suffix:
+        case ".pb":
+            return _tried(_saved_model(path.parent, manifest, inputs))
+        case ".onnx":
+            return _onnx(path, inputs), 1
+        case ".tflite":
+            return _tflite(path, inputs), 1
+        case ".c":
+            return _compiled_loop(path.parent, manifest, inputs), C_CALLS
+    return None
+
+
+def median_us(call: Callable[[], object]) -> float:
+    """The call's median time."""
+    for _ in range(10):
+        call()
+    taken_ns: list[int] = []
+    end_s = time.perf_counter() + LONGEST_S
+    while len(taken_ns) < CALLS and time.perf_counter() < end_s:
+        start_ns = time.perf_counter_ns()
+        call()
+        taken_ns.append(time.perf_counter_ns() - start_ns)
+    return float(np.median(taken_ns)) / 1e3
+
+
+def _tried(call: Callable[[], object]) -> tuple[Callable[[], object], int] | None:
+    import tensorflow as tf
+
+    try:
+        call()
+    except tf.errors.OpError:
+        return None
+    return call, 1
+
+
+def _onnx(path: Path, inputs: Arrays) -> Callable[[], object]:
+    session = open_session(path)
+    given = {one.name: inputs[one.name] for one in session.get_inputs()}
+    return lambda: session.run(["action"], given)
+
+
+def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
+    import tensorflow as tf
+
+    with muted():  # its delegate reports itself
+        interpreter = tf.lite.Interpreter(str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        details = interpreter.get_signature_runner(SIGNATURE)
+    given = [(detail["index"], inputs[name]) for name, detail in details.get_input_details().items()]
+    action = details.get_output_details()["action"]["index"]
+
+    def call() -> object:
+        for index, value in given:
+            interpreter.set_tensor(index, value)
+        interpreter.invoke()
+        return interpreter.get_tensor(action)
+
+    return call
+
+
+def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
+    """Calls policy.c `C_CALLS` times, from a source of its own: the compiler cannot see that all calls are alike."""
+    face = Face.of(manifest)
+    parameters = face.signature().partition("(")[2].split(",")
+    largest = max(spec.size for spec in (*manifest.interface.inputs, *manifest.interface.results))
+    arrays = np.zeros((len(parameters), largest), np.float64)
+    for array, observed in zip(arrays, face.observation, strict=False):  # the observation comes first
+        array.view(observed.dtype)[: observed.spec.size] = inputs[observed.spec.name].ravel()
+    pointers = (ctypes.c_void_p * len(parameters))(*(array.ctypes.data for array in arrays))
+    arguments = [f"arguments[{i}]" if "*" in parameter else "0" for i, parameter in enumerate(parameters)]
+    with tempfile.TemporaryDirectory(prefix="rlway-loop-") as scratch:
+        loop, library = Path(scratch) / "loop.c", Path(scratch) / "loop.so"
+        loop.write_text(LOOP.format(arguments=", ".join(arguments)))
+        sources = [str(loop), str(folder / "policy.c")]
+        command = [find_compiler(), *FLAGS, f"-I{folder}", "-shared", "-fPIC", "-o", str(library), *sources, "-lm"]
+        subprocess.run(command, check=True, capture_output=True)
+        repeat: Any = ctypes.CDLL(str(library)).rlway_repeat
+    repeat.restype = None
+
+    def call() -> object:
+        repeat(pointers, ctypes.c_long(C_CALLS))
+        return arrays
+
+    return call
+
+
+def _saved_model(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
+    """Its own `action`, which policies of TF-Agents have, in the midst of an episode."""
+    import tensorflow as tf
+    from tf_agents.trajectories import StepType
+
+    model = load(folder)
+    step = Step.of(model, str(folder))
+    rows = {spec.path: inputs[spec.name] for spec in manifest.observation}
+    observed = [rows[path].astype(leaf.dtype.as_numpy_dtype) for path, leaf in leaves(step.time_step.observation)]
+    state = [tf.zeros([1, *leaf.shape[1:]], leaf.dtype) for _, leaf in leaves(step.state)]
+    time_step, remembered = step.inputs(observed, tf.fill([1], StepType.MID), state)
+
+    def call() -> object:
+        assert model  # its functions hold its variables weakly
+        observation = tf.nest.map_structure(tf.constant, time_step.observation)
+        answer = step.call(time_step._replace(observation=observation), remembered)
+        return [output.numpy() for output in tf.nest.flatten(answer)]
+
+    return call

@@ -1,0 +1,174 @@
+"""The observations over which files are compared, and from which int8 learns its ranges.
+
+In:      a file of them, arrays by the names of the observation's tensors, or by its keys with slashes between them; or
+         what visits some now; or the specs alone.
+Out:     `Observations`: arrays by name, where they come from, and between which values they lie.
+Refuses: a file that cannot be read, or whose arrays do not fit the policy (one sentence that names array and shape).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from rlway_client.common.quote import named, reason, short_name
+from rlway_client.contract.errors import RlwayError, RunInvalid, UsageError
+from rlway_client.contract.interface import Interface
+from rlway_client.contract.manifest import Observed
+from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.specs import AnyArray, TensorSpec
+
+ENOUGH_ROWS = 2000
+SAMPLED_ROWS = 4096
+LARGEST_DRAW = 10  # of whole numbers without bounds
+MOST_RANGES = 512  # of one input; one with more values, such as an image, has one range for all
+UNREADABLE = (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile)
+Origin = Literal["visited", "given", "sampled"]
+
+
+class Observations(NamedTuple):
+    """At least one row."""
+
+    arrays: Arrays  # [N, …] by name
+    origin: Origin
+    notes: tuple[str, ...] = ()  # what a user should know of them, a sentence each
+
+    @classmethod
+    def find(
+        cls,
+        interface: Interface,
+        given: Path | None,
+        recorded: Path | None,
+        visit: Callable[[], Arrays | None] = lambda: None,
+    ) -> Observations:
+        """Those of the given file, else those that were recorded, else visited now, else drawn within the bounds."""
+        if given is not None:
+            arrays = read_observations(given, interface, UsageError)
+            return cls(arrays, "given", _note_few(arrays))
+        few: Arrays = {}
+        if recorded is not None and recorded.is_file():
+            few = read_observations(recorded, interface, RunInvalid)
+            if rows_of(few) >= ENOUGH_ROWS:
+                return cls(few, "visited")
+        why: tuple[str, ...] = ()
+        try:
+            visited = visit()
+            if visited is not None:
+                return cls(visited, "visited")
+        except RlwayError as error:
+            why = (f"no observations could be collected: {error}",)
+        if few:
+            return cls(few, "visited", (*why, *_note_few(few)))
+        generator = np.random.default_rng(0)
+        return cls({spec.name: _draw(spec, generator) for spec in interface.observation}, "sampled", why)
+
+    def ranges(self) -> list[Observed]:
+        """The lowest and highest of every value; of drawn observations, which tell nothing about the training, none."""
+        if self.origin == "sampled":
+            return []
+        return [_range_of(name, array) for name, array in self.arrays.items()]
+
+
+def _range_of(name: str, array: AnyArray) -> Observed:
+    values = array.reshape(len(array), -1)
+    if values.shape[1] > MOST_RANGES:
+        return Observed(name=name, rows=len(array), minimum=float(values.min()), maximum=float(values.max()))
+    lowest, highest = (ends.astype(np.float64).tolist() for ends in (values.min(axis=0), values.max(axis=0)))
+    return Observed(name=name, rows=len(array), minimum=lowest, maximum=highest)
+
+
+def _note_few(arrays: Arrays) -> tuple[str, ...]:
+    rows = rows_of(arrays)
+    return () if rows >= ENOUGH_ROWS else (f"the files were compared over {rows:,} observations only.",)
+
+
+def check_file(path: Path, interface: Interface | None) -> None:
+    """That it can be read, and has the arrays, as far as their names are known: before anything else is done."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if interface is not None and not any(
+                set(names) <= set(arrays.files) for names in _spellings(interface.observation)
+            ):
+                raise UsageError(_lacking(path, interface.observation, arrays.files))
+    except UNREADABLE as error:
+        raise UsageError(f"{path}: cannot be read: {reason(error)}.") from None
+
+
+def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:
+    """Rows of the observation's tensors; `refusal` is raised for a file that has not got them."""
+    specs = interface.observation
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            called = next((names for names in _spellings(specs) if set(names) <= set(arrays.files)), None)
+            if called is None:
+                raise refusal(_lacking(path, specs, arrays.files))
+            found = {spec.name: arrays[name] for spec, name in zip(specs, called, strict=True)}
+    except UNREADABLE as error:
+        raise refusal(f"{path}: cannot be read: {reason(error)}.") from None
+    rows = {len(array) if array.ndim else 0 for array in found.values()}
+    converted = {}
+    for spec in interface.observation:
+        array = found[spec.name]
+        if array.shape[1:] != spec.shape or not array.shape[:1] or not len(array):
+            got = f"an array of shape {list(array.shape)}"
+            raise refusal(f"{path}: {short_name(spec.name)}: expected rows of {spec.label}, got {got}.")
+        converted[spec.name] = _convert(path, array, spec, refusal)
+    if len(rows) > 1:
+        raise refusal(f"{path}: expected as many rows of each array, got {sorted(rows)}.")
+    return converted
+
+
+def _spellings(specs: list[TensorSpec]) -> Iterator[list[str]]:
+    """What the file may call its arrays: as the tensors, or by the keys that the policy was trained with."""
+    yield [spec.name for spec in specs]
+    keys = ["/".join(spec.path) for spec in specs]
+    if len(set(keys)) == len(keys):
+        yield keys
+
+
+def _lacking(path: Path, specs: list[TensorSpec], found: list[str]) -> str:
+    wanted = [spec.name for spec in specs]
+    missing = next(name for name in wanted if name not in found)
+    return f"{path}: has no array {short_name(missing)}; expected the arrays {named(wanted)}."
+
+
+def _convert(path: Path, array: AnyArray, spec: TensorSpec, refusal: type[RlwayError]) -> AnyArray:
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise refusal(
+            f"{path}: {short_name(spec.name)}: expected finite {spec.dtype}, got NaN, infinity or no numbers."
+        )
+    with np.errstate(all="ignore"):
+        converted: AnyArray = array.astype(spec.numpy_dtype)
+    if spec.numpy_dtype.kind != "f" and (converted != array).any():
+        raise refusal(f"{path}: {short_name(spec.name)}: expected {spec.dtype}, got {array.dtype} that is none.")
+    return converted
+
+
+def _whole(bounds: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+    """Bounds as numbers of the kind that they bound: a float64 rounds the largest of 64 bits up."""
+    limits = np.iinfo(dtype)
+    exact = [min(max(int(bound), limits.min), limits.max) for bound in bounds.ravel()]
+    return np.array(exact, dtype).reshape(bounds.shape)
+
+
+def _draw(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:  # -> [SAMPLED_ROWS, …]
+    """Uniform where there are bounds on both sides, else normal, on the right side of the one that there is."""
+    shape = (SAMPLED_ROWS, *spec.shape)
+    kind = spec.numpy_dtype.kind
+    if kind == "b":
+        return generator.random(shape) < 0.5
+    low, high = spec.bounds()
+    if kind in "iu":
+        least = 0 if kind == "u" else -LARGEST_DRAW
+        low, high = np.where(np.isfinite(low), low, least), np.where(np.isfinite(high), high, LARGEST_DRAW)
+        least_of, most_of = _whole(low, spec.numpy_dtype), _whole(np.maximum(low, high), spec.numpy_dtype)
+        drawn: AnyArray = generator.integers(least_of, most_of, shape, spec.numpy_dtype.type, endpoint=True)
+        return drawn
+    bounded = np.isfinite(low) & np.isfinite(high)
+    start, width = np.where(bounded, low, 0.0), np.where(bounded, high - low, 1.0)
+    drawn = np.where(bounded, start + width * generator.random(shape), generator.standard_normal(shape))
+    return np.clip(drawn, low, high).astype(spec.numpy_dtype)

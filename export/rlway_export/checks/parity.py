@@ -1,0 +1,78 @@
+"""Whether the exported files act as the SavedModel does.
+
+In:      the SavedModel, observations.
+Out:     `Evidence`: the same inputs for every file, and the SavedModel's answers to hold theirs against.
+
+Half of the rows are greedy (zero noise), half carry noise, so that sampled actions are compared too. A policy with a
+memory walks through the observations in several episodes at once. Every row has the state that the SavedModel was in,
+so that an error in one row is none in the next; and where an episode begins there is a state that is to be forgotten.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rlway_client.contract.evidence import Evidence
+from rlway_client.contract.exploration import Explore, draw_noise
+from rlway_client.contract.interface import NEXT, RESET, Interface
+from rlway_client.contract.manifest import Parity
+from rlway_client.contract.parity import Arrays, Runner, Tolerance, compare, limit_for, rows_of, spread
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
+from rlway_export.reference.policy import SavedPolicy
+
+ROWS = 2048
+EPISODES = 32  # at once, of a policy with a memory
+EPISODE_STEPS = 16  # on average
+
+
+def gather(policy: SavedPolicy, observations: Arrays) -> Evidence:
+    """What the SavedModel answers to at most `ROWS` of the observations."""
+    inputs = {name: spread(array, ROWS) for name, array in observations.items()}
+    noise = policy.interface.noise
+    if noise is not None:
+        inputs[noise.name] = sample_noise(policy.interface.action, noise, rows_of(inputs))
+    if policy.interface.state:
+        return _walk(policy, inputs)
+    return Evidence(inputs, policy.run_act(inputs))
+
+
+def judge(evidence: Evidence, interface: Interface, file: Path, runner: Runner, tolerance: Tolerance) -> list[Parity]:
+    """One `Parity` per batch size of the runner."""
+    limit = limit_for(interface, tolerance, evidence.expected)
+    return compare(file.name, runner, interface, limit, evidence.inputs, evidence.expected)
+
+
+def sample_noise(action: TensorSpec, noise: TensorSpec, rows: int) -> FloatArray:  # -> [rows, n]
+    """Gumbel or normal noise, as the action space takes it, and zeros for half of the rows, drawn by lot."""
+    explore = Explore(temperature=1.0) if action.is_discrete else Explore(sigma=1.0)
+    generator = np.random.default_rng(0)
+    drawn = draw_noise(explore, rows, noise.size, generator)
+    drawn[generator.random(rows) < 0.5] = 0.0
+    return drawn
+
+
+def _walk(policy: SavedPolicy, inputs: Arrays) -> Evidence:
+    """The same for a policy with a memory: step after step, with the state of the step before."""
+    rows, generator = rows_of(inputs), np.random.default_rng(0)
+    state = {s.name: _draw_state(s, min(EPISODES, rows), generator) for s in policy.interface.state}
+    taken, given = [], []
+    for start in range(0, rows, EPISODES):
+        step = {name: array[start : start + EPISODES] for name, array in inputs.items()}
+        n = rows_of(step)
+        reset = np.full(n, True) if start == 0 else generator.random(n) < 1 / EPISODE_STEPS
+        step |= {name: array[:n] for name, array in state.items()} | {RESET.name: reset}
+        answer = policy.run_act(step)
+        state = {name: answer[NEXT + name] for name in state}
+        taken.append(step)
+        given.append(answer)
+    return Evidence(_joined(taken), _joined(given))
+
+
+def _draw_state(spec: TensorSpec, rows: int, generator: np.random.Generator) -> AnyArray:
+    return generator.standard_normal((rows, *spec.shape)).astype(spec.numpy_dtype)
+
+
+def _joined(steps: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([step[name] for step in steps]) for name in steps[0]}

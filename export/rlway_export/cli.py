@@ -1,0 +1,158 @@
+"""`rlway export`: a trained run as a bundle, or one that still trains as one bundle after the other."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+
+import rlway_export
+from rlway_client.cli.inspect import parity_table
+from rlway_client.cli.progress import TimeLimit
+from rlway_client.common.returns import show_together
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import UsageError
+from rlway_export.bundle.wish import check_wish
+from rlway_export.common.quiet import quiet_tensorflow
+from rlway_export.formats.registry import DEFAULT_FORMATS, TARGETS
+
+if TYPE_CHECKING:
+    from rlway_export.watch import Watch
+
+Each = Literal["better", "new"]
+
+
+def export(
+    run: Annotated[
+        Path, typer.Argument(help="Run of `rlway train`, folder of PolicySavedModelTrigger, or SavedModel.")
+    ],
+    models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
+    policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="best, latest, a checkpoint's number, or initial: a trigger's untrained weights; best if not given."
+        ),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")
+    ] = DEFAULT_FORMATS,
+    observations: Annotated[
+        Path | None,
+        typer.Option(help="NPZ file of observations to compare over, an array by the name of each tensor, rows first."),
+    ] = None,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option("--import", help="Module to import first, which defines types that a SavedModel refers to."),
+    ] = None,
+    evaluate: Annotated[
+        int, typer.Option(help="Play so many episodes with every file and with the SavedModel, greedily.", min=0)
+    ] = 0,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Gymnasium id, module:Class or file.py:Class to play in: for --evaluate, and for observations to "
+            "compare over where there are none; by default the one of the run."
+        ),
+    ] = None,
+    time_limit: TimeLimit = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the run while it trains: a version per checkpoint, until it ends.")
+    ] = False,
+    each: Annotated[
+        Each | None,
+        typer.Option(
+            help="With --watch: each better checkpoint than all before, or each new one; better if not given."
+        ),
+    ] = None,
+    poll_s: Annotated[
+        float | None,
+        typer.Option(help="With --watch: look so often for checkpoints, seconds; 1 if not given.", min=0.01),
+    ] = None,
+    until_stdin_ends: Annotated[bool, typer.Option("--until-stdin-ends", hidden=True)] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print bundle, version and parity as JSON; with --watch a line per version.")
+    ] = False,
+) -> None:
+    """Convert a trained policy to other formats, prove that they act alike, and publish the bundle.
+
+    Exits with 1 and publishes nothing when a file differs from the SavedModel by more than its threshold. With --watch
+    it tells of such a checkpoint, goes on with the next, and exits with 1 in the end; what is published already is not
+    published again.
+    """
+    targets = check_wish(policy, formats, evaluate, env, time_limit)
+    if watch:
+        if checkpoint is not None:
+            raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
+        if observations is not None or imports:
+            raise UsageError("--watch follows runs of `rlway train`, which need no --observations and no --import.")
+        parent_ended = _stdin_ended() if until_stdin_ends else None
+        from rlway_export.watch import Watch
+
+        with quiet_tensorflow():
+            watched = Watch(run, models, policy, targets, evaluate, each or "better", env, time_limit)
+            _publish(watched, policy, poll_s or 1.0, parent_ended, as_json)
+        return
+    if each is not None or poll_s is not None:
+        raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
+    console = Console(stderr=True)
+
+    def show(step: str) -> None:
+        console.print(f"  {step}", style="yellow" if step.startswith("note: ") else "dim", markup=False, soft_wrap=True)
+
+    bundle = rlway_export.export(
+        run,
+        models,
+        policy,
+        checkpoint=checkpoint or "best",
+        formats=formats,
+        observations=observations,
+        imports=imports or (),
+        evaluate=evaluate,
+        env=env,
+        time_limit=time_limit,
+        log=show,
+    )
+    if as_json:
+        _print_json(bundle)
+    else:
+        Console().print(parity_table(bundle.manifest))
+        print(f"exported {policy} version {bundle.manifest.version} to {bundle.path}")
+
+
+def _publish(watch: Watch, policy: str, poll_s: float, parent_ended: threading.Event | None, as_json: bool) -> None:
+    def published(bundle: Bundle) -> None:
+        training = bundle.manifest.training
+        earned = training["evaluated_return"]
+        words = "not evaluated" if earned is None else f"return {show_together([earned])[0]}"
+        print(
+            f"published {policy} version {bundle.manifest.version}: checkpoint {training['checkpoint']}, {words}",
+            file=sys.stderr if as_json else sys.stdout,
+            flush=True,
+        )
+        if as_json:
+            _print_json(bundle)
+
+    watch.publish(poll_s, parent_ended, lambda text: print(text, file=sys.stderr, flush=True), published)
+
+
+def _print_json(bundle: Bundle) -> None:
+    summary = {"bundle": str(bundle.path), "version": bundle.manifest.version, "parity": bundle.manifest.parity}
+    print(msgspec.json.encode(summary).decode(), flush=True)
+
+
+def _stdin_ended() -> threading.Event:
+    """Set when standard input ends: the kernel closes it for whoever started this, even if that is killed."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended

@@ -1,0 +1,1 @@
+"""The policy as C99 source."""

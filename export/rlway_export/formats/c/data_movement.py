@@ -1,0 +1,91 @@
+"""Operators that compute nothing: the same elements under another name, in another shape or order, some of them only.
+
+In:      an operation, the body that it is written into.
+Out:     a view of what is there already; a copy only where two arrays become one, or memory cannot be walked that way.
+Refuses: places that are computed (ExportRefused).
+"""
+
+from __future__ import annotations
+
+from rlway_export.formats.c.body import Body, refusal
+from rlway_export.formats.c.network import Operation
+from rlway_export.formats.c.views import View
+
+
+def rename(operation: Operation, body: Body) -> None:
+    """Identity, and every change of shape."""
+    name, out = operation.inputs[0], operation.outputs[0]
+    view = body.view(name).reshape(body.network.shapes[out])
+    if view is not None:
+        body.give(out, view)
+    else:
+        made = body.make(out)
+        body.copy(body.view(name), View.whole(made.array, body.network.shapes[name]))
+
+
+def transpose(operation: Operation, body: Body) -> None:
+    """The axes in another order."""
+    view = body.view(operation.inputs[0])
+    order = operation.attributes.get("perm", list(range(len(view.shape)))[::-1])
+    body.give(operation.outputs[0], view.transpose(order))
+
+
+def expand(operation: Operation, body: Body) -> None:
+    """Repeated along axes of size 1."""
+    out = operation.outputs[0]
+    body.give(out, body.view(operation.inputs[0]).broadcast(body.network.shapes[out]))
+
+
+def part(operation: Operation, body: Body) -> None:
+    """Slice: from, to and by how many, along some of the axes."""
+    view = body.view(operation.inputs[0])
+    given = [[int(n) for n in body.constant(name, operation)] if name else None for name in operation.inputs[1:]]
+    starts, ends, axes, steps = [*given, None, None][:4]
+    starts, ends = starts or [], ends or []
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        n = view.shape[axis]
+        whole = step < 0 and end < -n  # numpy's word for "down to the first one" is None
+        view = view.slice(axis, slice(start, None if whole else end, step))
+    body.give(operation.outputs[0], view)
+
+
+def split(operation: Operation, body: Body) -> None:
+    """One array as several."""
+    view, start = body.view(operation.inputs[0]), 0
+    axis = operation.attributes.get("axis", 0) % len(view.shape)
+    for out in operation.outputs:
+        n = body.network.shapes[out][axis]
+        body.give(out, view.slice(axis, slice(start, start + n)))
+        start += n
+
+
+def concat(operation: Operation, body: Body) -> None:
+    """Several arrays as one."""
+    out = operation.outputs[0]
+    made, start = body.make(out), 0
+    axis = operation.attributes["axis"] % len(made.shape)
+    for name in operation.inputs:
+        n = body.network.shapes[name][axis]
+        body.copy(body.view(name), made.slice(axis, slice(start, start + n)))
+        start += n
+
+
+def gather(operation: Operation, body: Body) -> None:
+    """One place along an axis, or several."""
+    view, out = body.view(operation.inputs[0]), operation.outputs[0]
+    indices = body.constant(operation.inputs[1], operation)
+    axis = operation.attributes.get("axis", 0) % len(view.shape)
+    if indices.ndim > 1:
+        raise refusal(operation, f"places in {indices.ndim} dimensions")
+    places = [int(index) % view.shape[axis] for index in indices.ravel()]
+    parts = [view.slice(axis, slice(place, place + 1)) for place in places]
+    if len(parts) == 1:
+        alone = parts[0].reshape(body.network.shapes[out])
+        assert alone is not None  # only an axis of size 1 goes away
+        body.give(out, alone)
+        return
+    made = body.make(out)
+    for i, source in enumerate(parts):
+        body.copy(source, made.slice(axis, slice(i, i + 1)))

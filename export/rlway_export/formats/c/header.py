@@ -1,0 +1,113 @@
+"""The face of a policy in C as a file, with what a caller must know.
+
+In:      the manifest, the function's parameters, how much memory it takes.
+Out:     the text of `policy.h`.
+"""
+
+from __future__ import annotations
+
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.table import looked_up
+from rlway_export.formats.c.signature import RESET, Face, Parameter
+from rlway_export.reference.nest import place
+
+MOST_BOUNDS = 16  # an image has thousands, all alike
+
+
+def header(manifest: Manifest, face: Face, memory: str) -> str:
+    """`policy.h`; `memory` says what a call takes."""
+    about = [
+        f"{manifest.policy}, version {manifest.version}: {_what(manifest)}.",
+        f"Written by RLway {manifest.versions.get('rlway-export', '')} on {manifest.created}.",
+        "",
+        "    cc -std=c99 -O3 -c policy.c        and -lm where the program is linked",
+        "",
+        "Inputs:",
+        *(_describe(parameter) for parameter in (*face.observation, *face.noise)),
+        "",
+        *_state_meaning(face),
+        "Outputs; NULL for what is not wanted:",
+        *(_describe(parameter) for parameter in face.outputs),
+        "",
+        _noise_meaning(manifest),
+        memory,
+        "",
+        "A program with several policies compiles each policy.c with a name of its own, -DRLWAY_ACT=first_act, and",
+        "defines RLWAY_ACT likewise before including its policy.h.",
+    ]
+    text = "\n".join(f" * {line}".rstrip() for line in map(comment, "\n".join(about).splitlines()))
+    sizes = "\n".join(f"#define {parameter.macro} {parameter.spec.size}" for parameter in face.tensors)
+    return f"""/*
+{text}
+ */
+#ifndef RLWAY_POLICY_H
+#define RLWAY_POLICY_H
+
+#include <stdint.h>
+
+#define RLWAY_POLICY "{manifest.policy}"
+#define RLWAY_VERSION {manifest.version}
+{sizes}
+
+#ifndef RLWAY_ACT
+#define RLWAY_ACT rlway_act
+#endif
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{face.signature()};
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def comment(line: str) -> str:
+    """A line that neither ends a comment nor begins another."""
+    return line.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
+
+
+def _what(manifest: Manifest) -> str:
+    kind = f"a {manifest.algorithm.upper()} policy" if manifest.algorithm else "a policy"
+    return f"{kind} for {manifest.env}" if manifest.env else kind
+
+
+def _describe(parameter: Parameter) -> str:
+    spec = parameter.spec
+    low, high = spec.bounds()
+    pairs = [f"{a:g} to {b:g}" for a, b in zip(low.ravel(), high.ravel(), strict=True)]
+    if spec.minimum is None and spec.maximum is None:
+        bounds = "unbounded"
+    elif len(set(pairs)) == 1:
+        bounds = pairs[0]
+    else:
+        bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
+    shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
+    key = f", {place(spec.path)}" if spec.path else ""
+    table = f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
+    return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{key}{table}"
+
+
+def _state_meaning(face: Face) -> list[str]:
+    if not face.state:
+        return []
+    return [
+        "What the policy remembers, kept by the caller between calls and changed by each:",
+        *(_describe(parameter) for parameter in face.state),
+        f"    {RESET:<12} {'int':<12} other than 0 where an episode begins: what is remembered is forgotten first,",
+        f"{'':30}and need not have been set",
+        "",
+    ]
+
+
+def _noise_meaning(manifest: Manifest) -> str:
+    if manifest.noise is None:
+        return "The action is greedy."
+    if manifest.action.is_discrete:
+        return "The action is the index of the largest q_values + noise; noise may be NULL, which is zeros: greedy."
+    return "Standard normal noise samples the trained distribution; noise may be NULL, which is zeros: greedy."

@@ -1,0 +1,107 @@
+"""The policy as C99 source, for what has a compiler and little else.
+
+In:      the float32 ONNX model, the manifest.
+Out:     `policy.h` and `policy.c`: one function, its weights constants, nothing needed but math.h.
+Refuses: what network, c_face and c_operators refuse (ExportRefused).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from rlway_client.contract.manifest import Manifest
+from rlway_export.formats.c.body import Body
+from rlway_export.formats.c.constants import declaration
+from rlway_export.formats.c.header import comment, header
+from rlway_export.formats.c.network import read_network
+from rlway_export.formats.c.operators import write_operation
+from rlway_export.formats.c.signature import C_TYPES, NEXT, RESET, Face, Parameter
+from rlway_export.formats.c.views import View, loop, nest
+
+HEADER, SOURCE = "policy.h", "policy.c"
+STACK_BYTES = 4096  # what takes more is static: a microcontroller's stack has a few thousand
+BEGINS = "begins"  # `reset` as the model takes it
+
+
+def write_c(model: Any, manifest: Manifest, folder: Path) -> None:
+    """Writes both files."""
+    face = Face.of(manifest)
+    names = {parameter.spec.name: parameter.name for parameter in face.tensors}
+    names |= {RESET: BEGINS} if face.state else {}
+    body = Body(read_network(model), names)
+    for operation in body.network.operations:
+        write_operation(operation, body)
+    answers = _answers(face, body)
+    (folder / HEADER).write_text(header(manifest, face, _memory(body)))
+    (folder / SOURCE).write_text(_source(manifest, face, body, answers))
+
+
+def _memory(body: Body) -> str:
+    size = body.memory_bytes
+    if size > STACK_BYTES:
+        return (
+            f"A call allocates nothing, keeps nothing for the next one, and works in {size} bytes of static memory:\n"
+            f"calls from several threads must take turns."
+        )
+    return (
+        f"A call allocates nothing, keeps nothing for the next one, may run in several threads at once, and takes\n"
+        f"about {size} bytes of stack besides what its calls to math.h take."
+    )
+
+
+def _source(manifest: Manifest, face: Face, body: Body, answers: list[str]) -> str:
+    arrays = [f"{kind} {name}[{size}];" for name, (kind, size) in body.memory.items()]
+    is_static = body.memory_bytes > STACK_BYTES
+    parts = [
+        f"/* {comment(manifest.policy)}, version {manifest.version}: see {HEADER}. Written by RLway. */\n"
+        f'#include "{HEADER}"\n\n#include <math.h>\n#include <stddef.h>\n'
+    ]
+    for name, value in body.used_constants(answers).items():
+        parts.append(declaration(C_TYPES[str(value.dtype)], name, value))
+    if is_static:
+        parts.append("".join(f"static {array}\n" for array in arrays))
+    lines = [*([] if is_static else arrays), *_defaults(face), *body.lines, *answers]
+    words = set(re.findall(r"\w+", "\n".join(lines)))
+    if BEGINS in words:
+        lines.insert(0, f"const uint8_t {BEGINS}[1] = {{{RESET} != 0}};")
+    lines = [*(f"(void){name};" for name in face.inputs if name not in words), *lines]
+    parts.append(f"{face.signature()}\n{{\n" + "".join(f"    {line}\n" for line in lines) + "}\n")
+    return "\n".join(parts)
+
+
+def _defaults(face: Face) -> list[str]:
+    """What stands in for noise that is not given, and for a memory that begins."""
+    lines = []
+    for noise in face.noise:
+        lines += [f"static const {noise.kind} zeros[{noise.macro}] = {{0}};"]
+        lines += [f"if ({noise.name} == NULL) {{", f"    {noise.name} = zeros;", "}"]
+    if face.state:
+        lines += [f"if ({RESET} != 0) {{"]
+        for state in face.state:
+            lines += [f"    {line}" for line in loop("i", state.spec.size, [f"{state.name}[i] = 0;"])]
+        lines += ["}"]
+    return lines
+
+
+def _answers(face: Face, body: Body) -> list[str]:
+    """The outputs that are wanted, and after them the state: an output may be what was remembered before."""
+    memory = {state.name for state in face.state}
+    after = {state.name: body.view(NEXT + state.spec.name) for state in face.state}
+    for name, view in after.items():
+        if view.array in memory - {name}:  # else it would be overwritten before it is copied
+            after[name] = body.copy(view, body.scratch("float", view.shape))
+    lines = []
+    for output in face.outputs:
+        lines += [f"if ({output.name} != NULL) {{"]
+        lines += [f"    {line}" for line in _copy(body.view(output.spec.name), output)]
+        lines += ["}"]
+    for state in face.state:
+        lines += _copy(after[state.name], state)
+    return lines
+
+
+def _copy(view: View, parameter: Parameter) -> list[str]:
+    target = View.whole(parameter.name, view.shape)
+    return nest([target, view], lambda at: [f"{target.array}[{at[0]}] = {view.array}[{at[1]}];"])

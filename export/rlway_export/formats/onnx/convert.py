@@ -1,0 +1,97 @@
+"""The policy as one ONNX file.
+
+In:      the SavedModel's `act`.
+Out:     `model.onnx`: inputs and outputs named as in the manifest, which is in the file's metadata, too.
+Refuses: an operation that ONNX lacks (ExportRefused names it, and the layer).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlway_client.common.quote import reason, short_name
+from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.manifest import METADATA_KEY, Manifest, encode_manifest
+from rlway_export.formats.onnx.one_hot import convert_one_hot
+from rlway_export.formats.onnx.simplify import free_batch
+from rlway_export.reference.policy import SavedPolicy
+
+OPSET = 17
+LARGER = (
+    "ONNX: no smaller graph was found that acts alike, so the files have the arithmetic on shapes that TensorFlow had."
+)
+
+
+def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[str]]:
+    """The model, with inputs and outputs named as the manifest does, and what a user should know of it."""
+    converted = _convert(policy)
+    simple = free_batch(converted, {spec.name: spec.lookup_bounds() for spec in manifest.observation})
+    model, notes = (converted, [LARGER]) if simple is None else (simple, [])
+    del model.metadata_props[:]
+    model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
+    model.producer_name = "rlway"
+    return model, notes
+
+
+def write_onnx(model: Any, destination: Path) -> None:
+    """Checks the model, and writes it."""
+    import onnx
+
+    onnx.checker.check_model(model, full_check=True)
+    destination.write_bytes(model.SerializeToString())
+
+
+def _convert(policy: SavedPolicy) -> Any:
+    import onnx
+    import tf2onnx
+
+    frozen = policy.frozen()
+    inputs, outputs = [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
+    given = [spec.name for spec in policy.interface.inputs]
+    returned = sorted(spec.name for spec in policy.interface.results)  # as TensorFlow returns a dict's values
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=dict(zip([*inputs, *outputs], [*given, *returned], strict=True)),
+            opset=OPSET,
+            custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
+        )
+    except Exception as error:  # tf2onnx raises plain ValueErrors and worse
+        raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {reason(error)}.") from error
+    for node in model.graph.node:
+        if not onnx.defs.has(node.op_type, node.domain):
+            raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {short_name(node.name)} is made of.")
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return model
+
+
+def _broadcast_args(context: Any, node: Any, *_: Any, **__: Any) -> None:
+    """The shape that two shapes broadcast to, which ONNX has no operator for: that of a sum of such tensors."""
+    import onnx
+    from tf2onnx.utils import make_name
+
+    (shape, dtype), outputs = (context.get_shape(node.output[0]), context.get_dtype(node.output[0])), node.output
+    zero = context.make_const(make_name("zero"), np.array(0, np.float32)).output[0]
+    shapes = [context.make_node("Cast", [given], attr={"to": onnx.TensorProto.INT64}).output[0] for given in node.input]
+    tensors = [context.make_node("Expand", [zero, given]).output[0] for given in shapes]
+    context.remove_node(node.name)
+    found = context.make_node("Shape", context.make_node("Add", tensors).output).output
+    context.make_node("Cast", found, attr={"to": dtype}, outputs=outputs, shapes=[shape], dtypes=[dtype])
+
+
+def _select(context: Any, node: Any, *_: Any, **__: Any) -> None:
+    """A choice. tf2onnx would multiply both sides by 0 and 1 and add them up, and 0 · ∞ is NaN."""
+    from tf2onnx.onnx_opset.controlflow import Select
+
+    node.set_attr("handles_nan", True)
+    Select.version_9(context, node)
+    node.attr.pop("handles_nan", None)
+
+
+HANDLERS = {"BroadcastArgs": _broadcast_args, "OneHot": convert_one_hot, "Select": _select, "SelectV2": _select}

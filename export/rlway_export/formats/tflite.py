@@ -1,0 +1,129 @@
+"""The policy as one TFLite file, for robots: float32, or with weights and arithmetic of fewer bits.
+
+In:      the SavedModel's `act`; for int8, inputs to learn the ranges from.
+Out:     one row at a time, inputs and outputs as the manifest has them, builtin operations only.
+Refuses: an operation that TFLite lacks (ExportRefused names it): no flex delegate, no custom operations.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from rlway_client.common.muting import muted
+from rlway_client.common.quote import reason, short_name
+from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.parity import Arrays, rows_of, spread
+from rlway_client.local.runners import SIGNATURE
+from rlway_export.reference.policy import SavedPolicy
+
+Precision = Literal["float32", "float16", "dynamic", "int8"]
+
+CALIBRATION_ROWS = 300
+# Left in float32 by int8: not the network's products, but what prepares an observation and makes an action. Noise that
+# forces an action is 1e30, and eight bits that reach there have no room for a Q-value.
+NOT_QUANTIZED = ("ADD", "ARG_MAX", "DIV", "EXP", "MAXIMUM", "MINIMUM", "MUL", "RSQRT", "SPLIT", "SQRT", "SUB", "TANH")
+LAYERS = ("CONV_2D", "FULLY_CONNECTED")
+# What the converter says of the operation that it stops at, with its place in TensorFlow's graph.
+STOPPED = re.compile(r"""\["\w+:", "([^"@]+)[^\n]*?'tf\.(\w+)' op ([^\n]*)""")
+LACKS = "is neither a custom op nor a flex op"
+USUAL = {"f32", "i32", "i64", "i1"}  # as MLIR calls the types that TFLite's operations are mostly for
+
+
+def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, destination: Path) -> None:
+    """Converts with a static batch of one: XNNPACK refuses tensors of unknown size."""
+    import tensorflow as tf
+
+    module = policy.convertible(batch=1)
+    with tempfile.TemporaryDirectory(prefix="rlway-tflite-") as folder, muted():
+        # By way of a SavedModel, because only then the file keeps the names of inputs and outputs.
+        tf.saved_model.save(module, folder, signatures={SIGNATURE: module.act})
+        try:
+            content = _convert(folder, precision, inputs)
+        except Exception as error:
+            raise ExportRefused(f"TFLite: {_reason(str(error))}.") from error
+    destination.write_bytes(content)
+
+
+def _reason(error: str) -> str:
+    stopped = STOPPED.search(error)
+    if stopped is None:
+        return f"the policy's graph cannot be converted: {reason(error)}"
+    layer, kind, complaint = short_name(stopped[1]), stopped[2], stopped[3]
+    if complaint != LACKS:
+        return f"{kind}, which {layer} is made of, {reason(complaint)}; leave the formats of TFLite out of --formats"
+    unusual = sorted(map(_numpy_name, _types(error, kind) - USUAL))
+    if unusual:
+        return f"has no operation for {kind} of {' and '.join(unusual)}, which {layer} is made of; try onnx instead"
+    return f"has no operation for {kind}, which {layer} is made of; leave the formats of TFLite out of --formats"
+
+
+def _types(error: str, kind: str) -> set[str]:
+    """The types of what the operation takes and gives: f64 of `tf.Minimum(tensor<1x2xf64>, tensor<2xf64>) -> …`."""
+    told = re.search(rf"tf\.{kind}\((.*)", error)
+    return set(re.findall(r"\b(?:[\d?]+x)*([a-z]+\d+)>", told[1])) if told else set()
+
+
+def _numpy_name(kind: str) -> str:
+    return re.sub(r"^(ui|i|f)(?=\d)", lambda short: {"ui": "uint", "i": "int", "f": "float"}[short[1]], kind)
+
+
+def _convert(folder: str, precision: Precision, inputs: Arrays) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        return _quantize(converter, inputs, _delicate_layers(folder))
+    content: bytes = converter.convert()
+    return content
+
+
+def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
+    """Eight bits where the arithmetic is; ranges are those of the inputs."""
+    import tensorflow as tf
+
+    chosen = {name: spread(array, CALIBRATION_ROWS) for name, array in inputs.items()}
+    if "noise" in chosen:
+        chosen["noise"] = np.zeros_like(chosen["noise"])
+
+    def dataset() -> Iterator[tuple[str, Arrays]]:
+        for i in range(rows_of(chosen)):
+            yield SIGNATURE, {name: array[i : i + 1] for name, array in chosen.items()}
+
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.representative_dataset = dataset
+    # TensorFlow's way to quantise selectively: a debugger that is asked for the model without its debugging.
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_ops=list(NOT_QUANTIZED),
+        denylisted_nodes=delicate,
+    )
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=dataset, debug_options=options
+    )
+    content: bytes = debugger.get_nondebug_quantized_model()
+    return content
+
+
+def _delicate_layers(folder: str) -> list[str]:
+    """What the converter calls the results of the first and the last layer, where there are others between them.
+
+    The first sees a speed of 8 beside a sine of 1, in 255 steps for both; the last ends in Q-values of 60 to 80, whose
+    steps would begin at 0. Left in float32, the two are a small part of the weights and most of the accuracy.
+    """
+    import tensorflow as tf
+
+    plain = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE]).convert()
+    interpreter = tf.lite.Interpreter(model_content=plain)
+    names = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
+    layers = [names[op["outputs"][0]] for op in interpreter._get_ops_details() if op["op_name"] in LAYERS]
+    return [layers[0], layers[-1]] if len(layers) > 2 else []

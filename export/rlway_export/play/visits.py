@@ -1,0 +1,36 @@
+"""Observations that a policy visits now, where its training has left none of them, or few.
+
+In:      the SavedModel; the environment.
+Out:     `ROWS` rows of every tensor of the observation, from episodes that the SavedModel plays greedily.
+Refuses: an environment that cannot be made, fails, or does not give what the policy observes (EnvironmentFault).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlway_client.contract.parity import Arrays
+from rlway_client.envs.episodes import observed
+from rlway_export.play.environment import SEED, Environment
+from rlway_export.play.rollout import Player
+from rlway_export.reference.policy import SavedPolicy
+
+ROWS = 2048
+
+
+def visit(policy: SavedPolicy, environment: Environment) -> Arrays:  # -> [ROWS, …] by name
+    """Episode after episode, until there are enough rows."""
+    player = Player(policy.run_act, policy.interface)
+    rows: list[Arrays] = []
+    with environment.open() as opened:
+        episode, ended = 0, True
+        while len(rows) < ROWS:
+            if ended:
+                observation = opened.reset(SEED + episode)
+                player.forget()
+                episode += 1
+            with observed(opened):
+                rows.append(player.read(observation))
+                action = player.act(observation)
+            observation, _, ended = opened.step(action)
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

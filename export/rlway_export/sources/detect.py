@@ -1,0 +1,34 @@
+"""Finds out what a path is.
+
+In:      a path, which checkpoint.
+Out:     its `Source`.
+Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give); what each kind of
+         source refuses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlway_client.contract.errors import RunInvalid
+from rlway_export.sources.base import SAVED_MODEL, Source
+from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_run, is_saved_model
+from rlway_export.sources.run import RunSource
+from rlway_export.sources.tf_agents import SavedModelSource
+from rlway_export.sources.unsuitable import unsuitable
+
+
+def open_source(path: Path, checkpoint: str) -> Source:
+    """A run of RLway by its own files, or what TF-Agents wrote by itself."""
+    try:
+        if path.name == SAVED_MODEL and path.is_file():  # its folder is meant, even if that is a bundle
+            return SavedModelSource.open(path.parent, checkpoint)
+        if is_run(path):
+            return RunSource.open(path, checkpoint)
+        if graph_of(path / POLICIES):
+            return SavedModelSource.open(path / POLICIES, checkpoint)
+        if graph_of(path) or (is_saved_model(path) and not is_bundle(path)):
+            return SavedModelSource.open(path, checkpoint)
+        raise unsuitable(path)
+    except OSError as error:
+        raise RunInvalid(f"{str(path)[:100]}: cannot be read: {error.strerror}.") from error

@@ -1,0 +1,86 @@
+"""A finished run of `rlway train`, at one of its checkpoints.
+
+In:      `runs/<name>/`, which checkpoint.
+Out:     a SavedModel with the checkpoint's weights baked in, and its `act` function.
+Refuses: a checkpoint that does not exist (UsageError lists those that do); a SavedModel without `act` (ExportRefused).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rlway_client.contract.errors import RunInvalid
+from rlway_client.contract.interface import Interface
+from rlway_client.contract.run import Job, Run, read_run
+from rlway_export.reference.policy import ActPolicy, loading
+from rlway_export.sources.base import Facts
+from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint
+from rlway_export.sources.kinds import POLICIES
+from rlway_export.sources.run_facts import training_facts
+
+CHECKPOINTS = "policies/checkpoints"
+GRAPH = "policies/greedy_policy"
+
+
+class RunSource(NamedTuple):
+    """A run and the checkpoint to export."""
+
+    folder: Path
+    run: Job  # of a training that has ended, a Run
+    checkpoint: int
+
+    @classmethod
+    def open(cls, folder: Path, checkpoint: str) -> RunSource:
+        """`checkpoint` is `best`, `latest` or a number of those under policies/checkpoints."""
+        _refuse_unfinished(folder)
+        run = read_run(folder)
+        known = {"best": run.best_checkpoint, "latest": run.latest_checkpoint}
+        source = cls(folder, run, known[checkpoint] if checkpoint in known else parse_checkpoint(checkpoint))
+        checkpoint_path(folder / CHECKPOINTS, source.checkpoint)  # said now, before TensorFlow loads
+        return source
+
+    @property
+    def title(self) -> str:
+        return f"checkpoint {self.checkpoint}"
+
+    @property
+    def recorded(self) -> Path:
+        return self.folder / "observations.npz"
+
+    @property
+    def is_busy(self) -> bool:
+        return not isinstance(self.run, Run)
+
+    @property
+    def interface(self) -> Interface:
+        return self.run.interface
+
+    @property
+    def facts(self) -> Facts:
+        run = self.run
+        training = training_facts(self.folder, run, self.checkpoint)
+        return Facts(run.algorithm, run.env, run.action_values, run.max_episode_steps, training)
+
+    def materialize(self, destination: Path) -> ActPolicy:
+        """The greedy policy's graph with this checkpoint's weights."""
+        graph, weights = self.folder / GRAPH, checkpoint_path(self.folder / CHECKPOINTS, self.checkpoint)
+        with loading(f"{weights}: cannot be loaded into {graph}"):
+            bake(graph, weights, destination)
+            return ActPolicy(destination, self.run.interface, str(graph))
+
+
+def _refuse_unfinished(folder: Path) -> None:
+    """While a training goes on, or was ended before its time, nobody knows its best checkpoint."""
+    if (folder / "run.json").is_file():
+        return
+    kept = checkpoint_numbers(folder / CHECKPOINTS)
+    watch = "add --watch to export while it trains"
+    raise RunInvalid(
+        f"{folder}: has no run.json, so it is not a finished run; train it to its end first, "
+        + (
+            f"{watch}, or give {folder / POLICIES} for the greedy actions of checkpoint {kept[-1]}."
+            if kept
+            else f"or {watch}."
+        )
+    )

@@ -1,0 +1,70 @@
+"""How far a training has got, read from its run folder, whether it has ended or still goes on.
+
+In:      a run folder.
+Out:     what is known of the training of one checkpoint, for the manifest; which checkpoints were better than before.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from rlway_client.contract.errors import RunInvalid
+from rlway_client.contract.run import Job, Run, kept_checkpoint, read_job, read_run
+
+
+def known_so_far(folder: Path) -> Job | None:
+    """The `Run` of a training that has ended, the `Job` of one that has begun."""
+    try:
+        return read_run(folder)
+    except RunInvalid:
+        return read_job(folder)
+
+
+def training_facts(folder: Path, run: Job, checkpoint: int) -> dict[str, Any]:
+    """What the manifest tells of a checkpoint's training."""
+    facts: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "preset": run.preset,
+        "seed": run.seed,
+        "evaluated_return": evaluated_returns(folder).get(checkpoint),
+        "hyperparameters": run.hyperparameters,
+        "versions": run.versions,
+    }
+    ended = run if isinstance(run, Run) else None
+    kept = kept_checkpoint(folder, checkpoint)
+    until = kept or ended  # of a checkpoint that says nothing of itself, the whole training is told
+    return facts | {
+        "steps": kept.step if kept else ended.steps if ended else None,
+        "iterations": checkpoint if kept or not ended else ended.iterations,
+        "wall_s": until.wall_s if until else None,
+        # Nobody plays fresh episodes but at the end, and with the best.
+        "final_return": ended.final_return if ended and checkpoint == ended.best_checkpoint else None,
+        "random_return": ended.random_return if ended else None,
+    }
+
+
+def evaluated_returns(folder: Path) -> dict[int, float]:
+    """The mean return by iteration, oldest first."""
+    path = folder / "evaluations.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {int(row["iteration"]): float(row["mean_return"]) for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RunInvalid(f"{path}: cannot be read: {error}.") from error
+
+
+def better_than_before(folder: Path) -> set[int]:
+    """The iterations whose evaluation was the best so far: it is those whose checkpoint a training keeps.
+
+    That of iteration 0 is where the learning curve begins; nobody keeps untrained weights.
+    """
+    better, best = set(), float("-inf")
+    for iteration, mean_return in evaluated_returns(folder).items():
+        if iteration > 0 and mean_return >= best:
+            best = mean_return
+            better.add(iteration)
+    return better

@@ -1,0 +1,155 @@
+"""What TF-Agents leaves by itself: a folder of PolicySavedModelTrigger, or one SavedModel of PolicySaver.
+
+In:      the folder, or one of the trigger's SavedModels; which checkpoint.
+Out:     a SavedModel with the checkpoint's weights baked in, and its `action`.
+Refuses: a folder that holds neither (RunInvalid); a checkpoint where there is none, a policy of the trigger that draws
+         its actions (UsageError); weights of before the training that were not asked for (ExportRefused).
+
+    policies/
+      greedy_policy/  policy/  collect_policy/     graphs, with the weights of the moment when the trigger was made
+      checkpoints/policy_checkpoint_%010d/         weights
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import ExportRefused, RunInvalid, UsageError
+from rlway_client.contract.run import read_job, read_run
+from rlway_client.contract.specs import TensorSpec
+from rlway_export.reference.action_policy import UNTRAINED, ActionPolicy
+from rlway_export.reference.policy import loading
+from rlway_export.sources.base import SAVED_MODEL, Facts
+from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint, train_step
+from rlway_export.sources.kinds import CHECKPOINTS, COLLECTING, GRAPHS, graph_of, is_bundle, is_run, is_saved_model
+
+INITIAL = "initial"  # `--checkpoint initial`: the weights that the trigger's SavedModel was saved with
+
+
+class SavedModelSource(NamedTuple):
+    """A graph, and the number of the checkpoint whose weights it gets; None: its own."""
+
+    folder: Path
+    graph: Path
+    checkpoint: int | None
+    notes: tuple[str, ...] = ()
+    takes_untrained: bool = False  # whether these very weights were asked for
+
+    @classmethod
+    def open(cls, folder: Path, checkpoint: str) -> SavedModelSource:
+        """`checkpoint` is `best`, `latest`, `initial` or a number; nobody has said which is best: it is the latest."""
+        graph = folder if is_saved_model(folder) else graph_of(folder)
+        if graph is None:
+            raise RunInvalid(
+                f"{folder}: expected a folder of PolicySavedModelTrigger (greedy_policy/) or a SavedModel "
+                f"({SAVED_MODEL}), got neither."
+            )
+        trigger = _trigger_of(folder) if graph == folder else folder
+        if trigger is None:
+            if checkpoint not in ("best", "latest", INITIAL):
+                raise UsageError(f"{folder}: is one SavedModel without checkpoints; leave out --checkpoint.")
+            return cls(folder, graph, None, (), checkpoint == INITIAL)
+        deployed = graph_of(trigger)
+        if deployed is None or deployed.name != graph.resolve().name:
+            raise UsageError(
+                f"{folder}: may draw its actions, so no two files of it would act alike; give {trigger}, of which "
+                f"{deployed.name if deployed else 'another policy'} is exported."
+            )
+        return cls._at(trigger, graph, checkpoint)
+
+    @classmethod
+    def _at(cls, trigger: Path, graph: Path, checkpoint: str) -> SavedModelSource:
+        """One checkpoint of a trigger's folder."""
+        numbers, notes = checkpoint_numbers(trigger / CHECKPOINTS), _note_run(trigger)
+        if checkpoint == INITIAL:
+            return cls(trigger, graph, None, notes, takes_untrained=True)
+        if checkpoint not in ("best", "latest"):
+            number = parse_checkpoint(checkpoint, f"best, latest, {INITIAL}")
+            checkpoint_path(trigger / CHECKPOINTS, number)
+            return cls(trigger, graph, number, notes, takes_untrained=True)
+        if not numbers:
+            own = f"{trigger}: has no checkpoints; taking the weights of {graph.name}."
+            return cls(trigger, graph, None, (*notes, own))
+        if checkpoint == "best":
+            notes = (*notes, f"{trigger}: nothing says which checkpoint is the best; taking the latest, {numbers[-1]}.")
+        return cls(trigger, graph, numbers[-1], notes)
+
+    @property
+    def title(self) -> str:
+        return f"the weights of {self.graph.name}" if self.checkpoint is None else f"checkpoint {self.checkpoint}"
+
+    @property
+    def recorded(self) -> None:
+        return None
+
+    @property
+    def is_busy(self) -> bool:
+        return False
+
+    @property
+    def interface(self) -> None:
+        return None
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(None, None, None, None, {"checkpoint": self.checkpoint})
+
+    def materialize(self, destination: Path) -> ActionPolicy:
+        """The graph with its weights, or those of the checkpoint."""
+        weights, sentence = self.graph, f"{self.graph}: cannot be loaded"
+        if self.checkpoint is not None:
+            weights = checkpoint_path(self.folder / CHECKPOINTS, self.checkpoint)
+            sentence = f"{weights}: cannot be loaded into {self.graph}"
+        if not self.takes_untrained and train_step(weights) == UNTRAINED:
+            raise ExportRefused(
+                f"{weights}: its train step is 0: these are the weights of before the training; give the folder whose "
+                f"{CHECKPOINTS}/ has later ones, or --checkpoint {INITIAL} to export these."
+            )
+        with loading(sentence):
+            bake(self.graph, weights, destination)
+            policy = ActionPolicy(destination, str(self.graph))
+        self._check_action(policy)
+        policy.notes = [*self.notes, *policy.notes]
+        return policy
+
+    def _check_action(self, policy: ActionPolicy) -> None:
+        """TF-Agents' graphs count a run's actions from 0, in one dimension at most; its environment may not."""
+        trained, found = _trained_action(self.folder), policy.interface.action
+        if trained is None:
+            return
+        (least, _), (lowest, _) = trained.bounds(), found.bounds()
+        if trained.shape != found.shape or (least != lowest).any():
+            raise ExportRefused(
+                f"{self.graph}: gives other actions than its environment takes: expected {trained.label} from "
+                f"{least.min():g}, got {found.label} from {lowest.min():g}; export the run itself once it has ended."
+            )
+
+
+def _trained_action(folder: Path) -> TensorSpec | None:
+    """The action of the run or the bundle that this SavedModel is a part of; None where it is of neither."""
+    run = folder.resolve().parent
+    if is_run(run):
+        job = read_run(run) if (run / "run.json").is_file() else read_job(run)
+        return job.action if job is not None else None
+    return Bundle.open(folder, verify=False).manifest.action if is_bundle(folder) else None
+
+
+def _trigger_of(graph: Path) -> Path | None:
+    """The folder of the trigger that has written this SavedModel; None: it stands for itself."""
+    actual = graph.resolve()  # `.` and links have no names
+    trigger = graph.parent if graph.name == actual.name else actual.parent
+    siblings = {COLLECTING, *GRAPHS} - {actual.name}
+    if actual.name not in (*GRAPHS, COLLECTING):
+        return None
+    beside = checkpoint_numbers(trigger / CHECKPOINTS) or any(is_saved_model(trigger / name) for name in siblings)
+    return trigger if beside else None
+
+
+def _note_run(trigger: Path) -> tuple[str, ...]:
+    """Of a trigger's folder within a run of ours, which would be exported as a whole."""
+    run = trigger.resolve().parent
+    if not is_run(run):
+        return ()
+    return (f"{trigger}: belongs to the run {run.name}, whose own export has noise, and tells of the training.",)

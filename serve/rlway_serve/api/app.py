@@ -1,0 +1,224 @@
+"""The FastAPI application: the documented routes, and the same act route for whatever the hot lane leaves.
+
+In:      an endpoint, what `/metrics` shows, settings.
+Out:     an ASGI application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response as HttpResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, RlwayError
+from rlway_serve import __version__
+from rlway_serve.api.openapi import describe
+from rlway_serve.gateway.body_budget import Hold
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
+from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.settings import Settings
+from rlway_serve.telemetry.multiprocess import Exposition
+from rlway_serve.telemetry.tracing import TRACE_HEADERS
+
+Handler = Callable[..., Awaitable[Any]]
+
+log = logging.getLogger(__name__)
+
+
+def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -> FastAPI:
+    """All routes over one endpoint."""
+    app = FastAPI(
+        title="RLway",
+        version=__version__,
+        description="Policies that answer observations with actions.",
+        redoc_url=None,
+        redirect_slashes=False,  # an address built from the caller's `Host` header is nothing to send anyone to
+        exception_handlers={RlwayError: _on_rlway_error, HTTPException: _on_http_error, Exception: _on_bug},
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "x-request-id",
+                *sorted(name.decode() for name in TRACE_HEADERS),
+            ],
+            expose_headers=["retry-after", "rlway-version", "x-request-id"],
+        )
+    repository = endpoint.repository
+
+    def read(path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """A route for GET and for HEAD: two of FastAPI's, since in OpenAPI each operation has an id of its own."""
+
+        def register(handler: Handler) -> Handler:
+            return app.head(path, **options)(app.get(path, **options)(handler))
+
+        return register
+
+    @app.post("/v1/policies/{policy}/act", summary="Actions for observations")
+    async def act(policy: str, request: Request) -> HttpResponse:
+        """One `observation` gives one `action`; several `observations` give as many `actions`, in order.
+
+        `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
+        """
+        _check_key(endpoint, request, repository.find(policy))  # first: a stranger learns no policy's name
+        return await _act(repository[policy], request)
+
+    @app.post("/act", summary="The same for the default policy")
+    async def act_default(request: Request) -> HttpResponse:
+        _check_key(endpoint, request, repository.default)
+        if repository.default is None:
+            names = ", ".join(policy.name for policy in repository) or "none yet"
+            raise NotFound(f"/act: no policy is the default; use /v1/policies/NAME/act; served are: {names}.")
+        return await _act(repository.default, request)
+
+    async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
+        hold = endpoint.bodies.hold()
+        try:
+            body = await _read_body(request, settings.max_body_bytes, hold)
+            return await _answer(policy, request, body)
+        except ClientDisconnect:
+            return HttpResponse(status_code=499)  # nobody reads it
+        except RlwayError as error:
+            policy.metrics.count_refusal(error)
+            raise
+        finally:
+            hold.release()
+
+    async def _answer(policy: ServedPolicy, request: Request, body: bytes) -> HttpResponse:
+        reply = FutureReply(request)
+        media_type = request.headers.get("content-type", "").encode("latin-1")
+        endpoint.act(policy, media_type, _authorization(request), body, reply)
+        return _to_http(await reply.answered)
+
+    @read("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
+    async def stream(policy: str, request: Request) -> HttpResponse:
+        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame."""
+        _check_key(endpoint, request)
+        name = repository[policy].name
+        raise RequestMalformed(f"/v1/policies/{name}/stream: expected a WebSocket handshake (RFC 6455).")
+
+    @read("/v1/policies", summary="What is served")
+    async def policies(request: Request) -> dict[str, Any]:
+        _check_key(endpoint, request)
+        default = repository.default.name if repository.default else None
+        return {"policies": [policy.summary() for policy in repository], "default": default}
+
+    @read("/v1/policies/{policy}", summary="A policy's manifest, versions and measured latency")
+    async def policy(policy: str, request: Request) -> dict[str, Any]:
+        _check_key(endpoint, request)
+        return repository[policy].describe()
+
+    @read("/healthz", summary="Whether the process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @read("/readyz", summary="Whether actions can be asked for")
+    async def readyz() -> HttpResponse:
+        status, word = (200, "ready") if endpoint.ready else (503, "stopping" if endpoint.draining else "loading")
+        return HttpResponse(msgspec.json.encode({"status": word}), status, media_type="application/json")
+
+    @read("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
+    async def read_metrics(request: Request) -> HttpResponse:
+        endpoint.keys.check_admin(_authorization(request))
+        return HttpResponse(await exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    describe(app, repository, endpoint.keys)
+    return app
+
+
+class FutureReply:
+    """Where a request of this lane waits for its answer."""
+
+    def __init__(self, request: Request) -> None:
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.peer = request.client.host if request.client else None
+        self.trace_headers = [header for header in request.headers.raw if header[0] in TRACE_HEADERS]
+
+    @property
+    def abandoned(self) -> bool:
+        return self.answered.done()
+
+    def __call__(self, response: Response) -> None:
+        if not self.answered.done():  # the caller may have left
+            self.answered.set_result(response)
+
+
+def _check_key(endpoint: Endpoint, request: Request, policy: ServedPolicy | None = None) -> None:
+    """Raises for strangers, and counts them under the policy that they asked."""
+    try:
+        endpoint.keys.check(_authorization(request))
+    except RlwayError as error:
+        if policy is not None:
+            policy.metrics.count_refusal(error)
+        raise
+
+
+def _authorization(request: Request) -> bytes | None:
+    authorization = request.headers.get("authorization")
+    return authorization.encode("latin-1") if authorization is not None else None
+
+
+async def _read_body(request: Request, max_bytes: int, hold: Hold) -> bytes:
+    """The whole body, given up as soon as it is known to be too large."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
+    declared = request.headers.get("content-length", "0").lstrip("0") or "0"
+    too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
+    if not declared.isdecimal() or len(declared) > 18 or int(declared) > max_bytes:
+        raise too_large
+    hold.grow_to(int(declared))
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise too_large
+        hold.grow_to(len(body))
+    return bytes(body)
+
+
+def _to_http(response: Response) -> HttpResponse:
+    answer = HttpResponse(response.body, response.status)
+    answer.raw_headers = response_headers(response)
+    return answer
+
+
+async def _on_rlway_error(_: Request, error: Exception) -> HttpResponse:
+    assert isinstance(error, RlwayError)
+    return _to_http(problem_response(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
+    """Routes and methods that do not exist, as problem+json like everything else."""
+    assert isinstance(error, HTTPException)
+    method = "GET" if request.method == "HEAD" else request.method  # whose answers have equal headers
+    problem = {
+        "type": "about:blank",
+        "title": error.detail,
+        "status": error.status_code,
+        "detail": f"{method} {request.url.path[:200]}: {error.detail.lower()}; GET /docs lists the routes.",
+    }
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if "GET" in headers.get("allow", ""):
+        headers["allow"] = "GET, HEAD"  # FastAPI names the methods of the first route that has the path
+    encoded = tuple((name.encode(), value.encode()) for name, value in headers.items())
+    return _to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), encoded))
+
+
+async def _on_bug(request: Request, error: Exception) -> HttpResponse:
+    internal = new_internal_error()
+    log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
+    return _to_http(problem_response(internal))

@@ -1,0 +1,1 @@
+"""One model file, loaded and ready to run: onnxruntime or LiteRT."""

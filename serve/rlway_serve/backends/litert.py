@@ -1,0 +1,59 @@
+"""TFLite files in LiteRT, for bundles that have no ONNX file.
+
+In:      a file with the signature `act`, for one observation at a time.
+Out:     a session.
+Refuses: a file that LiteRT cannot load; any file where LiteRT is not installed (BundleInvalid).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlway_client.contract.errors import BundleInvalid
+from rlway_client.contract.specs import AnyArray
+from rlway_client.local.runners import SIGNATURE
+
+LONG_ERROR = 10_000  # characters: an interpreter repeats in each error all that it has ever had
+
+
+class LiteSession:
+    """Runs its rows one after the other: the file's batch is 1."""
+
+    name = "litert"
+    on_cpu = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        path = self._path
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ModuleNotFoundError:
+            raise BundleInvalid(
+                f"{path}: serving a TFLite file needs LiteRT: pip install 'rlway-client[edge]'."
+            ) from None
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+            self._interpreter.allocate_tensors()
+            self._act: Any = self._interpreter.get_signature_runner(SIGNATURE)
+        except (RuntimeError, ValueError) as error:
+            raise BundleInvalid(f"{path}: LiteRT cannot load it: {error}.") from None
+
+    def signature(self) -> tuple[set[str], set[str]]:
+        return set(self._act.get_input_details()), set(self._act.get_output_details())
+
+    def run(self, inputs: dict[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
+        rows = len(next(iter(inputs.values())))
+        try:
+            results = [self._act(**{name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+        except RuntimeError as error:
+            if len(str(error)) > LONG_ERROR:
+                self._open()
+            raise
+        return [np.concatenate([result[name] for result in results]) for name in outputs]

@@ -1,0 +1,82 @@
+"""Writes the answer to an act request.
+
+In:      a call, and its rows of the runtime's outputs.
+Out:     a `Response`: JSON as it was asked (`action` or `actions`), or the action's raw little-endian bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_serve.messages.call import AnyCall
+from rlway_serve.messages.response import JSON, OCTETS, Response
+
+MAX_PREPARED_ACTIONS = 1024
+
+
+class ActEncoder:
+    """The writer for one policy."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._version = manifest.version
+        self._version_header = ((b"rlway-version", str(manifest.version).encode()),)
+        self._dtype = manifest.action.numpy_dtype
+        # Every possible answer of a small discrete policy, written once.
+        few = _few_actions(manifest.action)
+        self._prepared = {action: self._json(action) for action in few}
+        self._prepared_raw = {action: self._raw(np.array(action, self._dtype).tobytes()) for action in few}
+
+    def encode_plain(self, actions: AnyArray) -> list[Response]:
+        """The answers to calls of one observation each, without further outputs."""
+        values = actions.tolist()
+        if self._prepared:
+            try:
+                return list(map(self._prepared.__getitem__, values))
+            except KeyError:
+                pass
+        return [self._json(action) for action in values]
+
+    def encode_raw(self, actions: AnyArray) -> list[Response]:
+        """The same for raw calls."""
+        if self._prepared_raw:
+            try:
+                return list(map(self._prepared_raw.__getitem__, actions.tolist()))
+            except KeyError:
+                pass
+        octets = np.ascontiguousarray(actions, self._dtype).tobytes()
+        size = len(octets) // len(actions)
+        return [self._raw(octets[start : start + size]) for start in range(0, len(octets), size)]
+
+    def encode(self, call: AnyCall, actions: AnyArray, outputs: Mapping[str, AnyArray]) -> Response:
+        """The answer to any call; `actions` and `outputs` hold the call's rows only."""
+        if call.raw:
+            return self._raw(np.ascontiguousarray(actions, self._dtype).tobytes())
+        if call.batched:
+            answer = {"actions": actions.tolist(), "version": self._version}
+            further = {name: values.tolist() for name, values in outputs.items()}
+        else:
+            answer = {"action": actions[0].tolist(), "version": self._version}
+            further = {name: values[0].tolist() for name, values in outputs.items()}
+        if further:
+            answer["outputs"] = further
+        return Response(200, JSON, msgspec.json.encode(answer))
+
+    def _json(self, action: Any) -> Response:
+        return Response(200, JSON, msgspec.json.encode({"action": action, "version": self._version}))
+
+    def _raw(self, octets: bytes) -> Response:
+        return Response(200, OCTETS, octets, self._version_header)
+
+
+def _few_actions(spec: TensorSpec) -> range:
+    """Every action of a small discrete policy; none of others."""
+    if not spec.is_discrete or spec.shape:
+        return range(0)
+    low, high = (float(bound) for bound in spec.bounds())
+    return range(int(low), int(high) + 1) if 0 <= high - low < MAX_PREPARED_ACTIONS else range(0)

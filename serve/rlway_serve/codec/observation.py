@@ -1,0 +1,198 @@
+"""What an observation of a policy looks like on the wire, and as the inputs of its model.
+
+In:      a manifest's observation specs; observations as JSON or as raw bytes.
+Out:     arrays by input name, first dimension B; the faults of values, by path.
+Refuses: nothing by itself.
+
+A policy with one input takes its nested list, which goes through as it was parsed. One with several takes an object,
+nested as the specs' paths say. Raw, a row is its tensors one after the other, in the order of the manifest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rlway_client.contract.nesting import grow
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup, table_ends
+from rlway_serve.codec import nesting
+from rlway_serve.codec.nesting import loose_row_type, row_type
+
+
+class ObservationForm:
+    """The observations of one policy. `plain` when they are one tensor and no object."""
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        self.specs = tuple(specs)
+        self.plain = len(self.specs) == 1 and not self.specs[0].path
+        self.values = sum(max(1, spec.size) for spec in self.specs)
+        self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
+        self._dtype, self._shape = self.specs[0].numpy_dtype, tuple(self.specs[0].shape)
+        self._tables = [(spec.name, *table_ends(spec)) for spec in self.specs if spec.is_lookup]
+        self.looks_up = bool(self._tables)
+        self._bools = [spec.name for spec in self.specs if spec.numpy_dtype.kind == "b"]
+        self._tree: Any = grow(self.specs)
+        places = {spec.name: i for i, spec in enumerate(nesting.leaves_of(self._tree))}
+        self._in_order = [places[spec.name] for spec in self.specs]
+        # msgspec reads no object whose keys JSON would have to escape: None leaves all rows to the slow reader.
+        self.row_type = nesting.object_type(self._tree) if nesting.are_plain_keys(self._tree) else None
+        self.finite_row_type = row_type(self.specs[0], finite=True) if self.plain else self.row_type
+        getters = list(nesting.getters(self._tree, "")) if self.row_type else []
+        self._getters = [getters[i] for i in self._in_order if getters]
+
+    @property
+    def label(self) -> str:
+        """As people write it: `float32[4]`, `{"camera": uint8[8, 8, 3], "speed": float32}`."""
+        return nesting.label(self._tree)
+
+    @property
+    def example(self) -> Any:
+        """An observation of zeros, or of what lies nearest to them, as JSON takes it."""
+        return nesting.example(self._tree)
+
+    def gather(self, rows: Sequence[Any]) -> Arrays:
+        """Rows of `row_type` of a policy with several inputs, not yet of their dtypes."""
+        return {
+            spec.name: np.asarray([get(row) for row in rows])
+            for spec, get in zip(self.specs, self._getters, strict=True)
+        }
+
+    def convert(self, rows: list[Any]) -> AnyArray | Arrays | None:
+        """Rows as Python's json reads them, as arrays of their dtypes; None if any of them has a fault."""
+        try:
+            columns = list(zip(*(nesting.pick_leaves(row, self._tree) for row in rows), strict=True))
+            arrays = {
+                spec.name: _exactly(msgspec.convert(columns[i], list[loose_row_type(spec)]), spec)  # type: ignore[misc]
+                for spec, i in zip(self.specs, self._in_order, strict=True)
+            }
+        except (msgspec.ValidationError, OverflowError, ValueError):
+            return None
+        if not self.are_sound(arrays):
+            return None
+        return arrays[self.specs[0].name] if self.plain else arrays
+
+    def join_arrays(self, parts: Sequence[AnyArray | Arrays]) -> AnyArray | Arrays:
+        """What `convert` gave of some rows after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        if self.plain:
+            return np.concatenate(parts)  # type: ignore[arg-type]
+        return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.specs}
+
+    def count(self, observations: AnyArray | Arrays) -> int:
+        """The rows of arrays."""
+        return len(observations if self.plain else next(iter(observations.values())))  # type: ignore[union-attr]
+
+    def read_rows(self, body: bytes) -> AnyArray | Arrays:
+        """Raw rows, of which `body` holds a whole number."""
+        rows = np.frombuffer(body, self.row_dtype)
+        columns = {spec.name: rows[spec.name] for spec in self.specs}
+        for name in self._bools:
+            columns[name] = _as_bool(columns[name])
+        return columns[self.specs[0].name] if self.plain else columns
+
+    def join(self, parts: Sequence[bytes]) -> AnyArray:
+        """A raw row of each of several calls, of a policy with one input."""
+        rows = np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), *self._shape)
+        return _as_bool(rows) if self._bools else rows
+
+    def stack_plain(self, rows: Sequence[Any]) -> AnyArray:
+        """Rows of `finite_row_type`, of a policy with one input."""
+        shape = (len(rows), *self._shape)
+        if len(shape) != 2:
+            return np.array(rows, self._dtype)
+        return np.fromiter(chain.from_iterable(rows), self._dtype, shape[0] * shape[1]).reshape(shape)
+
+    def stack(self, parts: Sequence[Any]) -> Arrays:
+        """Several calls' observations as the model's inputs; what a dtype cannot hold becomes infinite."""
+        with np.errstate(over="ignore"):
+            return {spec.name: self._stack(spec, parts) for spec in self.specs}
+
+    def _stack(self, spec: TensorSpec, parts: Sequence[Any]) -> AnyArray:
+        shape = (-1, *spec.shape)
+        values = parts if self.plain else [part[spec.name] for part in parts]
+        arrays = [np.asarray(value, spec.numpy_dtype).reshape(shape) for value in values]
+        return np.ascontiguousarray(arrays[0]) if len(arrays) == 1 else np.concatenate(arrays)
+
+    def are_sound(self, inputs: Arrays) -> bool:
+        """Whether all values are finite, and those that are looked up lie in their tables."""
+        return all(all_finite(inputs[spec.name]) for spec in self.specs) and self.are_in_tables(inputs)
+
+    def are_in_tables(self, inputs: Arrays) -> bool:
+        """Whether the values that the policy looks up in tables lie in these."""
+        return not any(((inputs[name] < first) | (inputs[name] > last)).any() for name, first, last in self._tables)
+
+    def unsound_rows(self, inputs: Arrays) -> AnyArray:  # -> bool[rows]
+        """Which rows are not sound."""
+        unfit = [_unfit_rows(inputs[spec.name], spec) for spec in self.specs]
+        rows: AnyArray = np.logical_or.reduce(unfit)
+        return rows
+
+    def faults(self, observations: Any, rows: int, batched: bool) -> list[Fault]:
+        """The values that their dtype cannot hold as finite numbers, or that lie outside of their table, by path."""
+        faults: list[Fault] = []
+        for spec in self.specs:
+            values = np.asarray(observations if self.plain else observations[spec.name]).reshape(rows, *spec.shape)
+            with np.errstate(over="ignore"):
+                cast = values.astype(spec.numpy_dtype)
+            for row in np.flatnonzero(_unfit_rows(cast, spec))[:MAX_FAULTS]:
+                where = (f"observations[{row}]" if batched else "observation") + nesting.in_brackets(spec.path)
+                faults += find_faults(values[row].tolist(), spec, where)
+        return faults[:MAX_FAULTS]
+
+    def find_faults(self, value: Any, where: str) -> list[Fault]:
+        """Where one observation, as Python read it from JSON, does not fit."""
+        return nesting.tree_faults(value, self._tree, where)[:MAX_FAULTS]
+
+
+def all_finite(array: AnyArray) -> bool:
+    """Whether there is neither an infinity nor a NaN."""
+    if array.dtype.kind != "f":
+        return True
+    # The sum of squares is one fast pass; where it is not finite, the values may be all the same, if they are large.
+    return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
+
+
+def rows_not_finite(array: AnyArray) -> AnyArray:  # -> bool[rows]
+    """Which rows hold an infinity or a NaN."""
+    if array.dtype.kind != "f":
+        return np.zeros(len(array), bool)
+    finite: AnyArray = np.asarray(np.isfinite(array).reshape(len(array), -1).all(axis=1))
+    return ~finite
+
+
+def _unfit_rows(array: AnyArray, spec: TensorSpec) -> AnyArray:  # -> bool[rows]
+    """Which rows hold what is not finite, or lies outside of the table in which it is looked up."""
+    unfit = rows_not_finite(array)
+    if not spec.is_lookup:
+        return unfit
+    outside = np.asarray(outside_lookup(array, spec).reshape(len(array), -1).any(axis=1))
+    return unfit | outside
+
+
+def _as_bool(octets: AnyArray) -> AnyArray:
+    """A bool is one octet, and every one but 0 is true; numpy takes only 1 for what others call true."""
+    values: AnyArray = octets.view(np.uint8) != 0
+    return values
+
+
+def _exactly(rows: Any, spec: TensorSpec) -> AnyArray:  # -> [rows, *shape]
+    """Nested lists as an array of the dtype. Raises ValueError, OverflowError for what the dtype cannot hold."""
+    if spec.numpy_dtype.kind not in "iu":
+        with np.errstate(over="ignore"):
+            return np.array(rows, spec.numpy_dtype).reshape(len(rows), *spec.shape)
+    numbers = rows
+    for _ in spec.shape:
+        numbers = chain.from_iterable(numbers)
+    numbers = list(numbers)
+    whole = list(map(int, numbers))  # numpy would round whole numbers among others to float64
+    limits = np.iinfo(spec.dtype)
+    if whole != numbers or not limits.min <= min(whole) <= max(whole) <= limits.max:
+        raise ValueError("a number is not one of the dtype's")
+    return np.array(whole, spec.numpy_dtype).reshape(len(rows), *spec.shape)

@@ -1,0 +1,1 @@
+"""Whether a caller may ask, and which policy answers."""

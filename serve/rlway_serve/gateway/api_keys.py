@@ -1,0 +1,107 @@
+"""Who may ask for actions, and who may watch the server.
+
+In:      the `Authorization` header.
+Out:     which key it was: the caller is let through.
+Refuses: KeyMissing, KeyRefused; keys that cannot be read at the start (UsageError). Keys that cannot be read later are
+         logged, and the ones before them stay.
+
+Keys come from a file, one a line, or from an environment variable, with spaces between them. They are kept and compared
+as digests, which takes the same time for every key and whatever is given.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from rlway_client.contract.errors import KeyMissing, KeyRefused, UsageError
+from rlway_serve.settings import Settings
+
+API_VARIABLE, ADMIN_VARIABLE = "RLWAY_API_KEYS", "RLWAY_ADMIN_KEYS"
+
+log = logging.getLogger(__name__)
+
+
+class Keys:
+    """The accepted keys; an admin key opens what an API key opens, and a scope without keys is open to all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.needed = False  # whether a caller of the API has to show one
+        self._api: list[bytes] = []
+        self._admin: list[bytes] = []
+        self._on_change: list[Callable[[], None]] = []
+        self._read()
+
+    @property
+    def files(self) -> list[Path]:
+        """To be watched."""
+        return [path for path in (self._settings.api_keys, self._settings.admin_keys) if path is not None]
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """`callback` is called after the keys were read again."""
+        self._on_change.append(callback)
+
+    @property
+    def needed_for_admin(self) -> bool:
+        """Whether one has to be shown for what only administrators may see."""
+        return bool(self._admin)
+
+    def reload(self) -> None:
+        """Reads the files again."""
+        try:
+            self._read()
+        except UsageError as error:
+            log.error("%s The keys before it stay.", error)
+        else:
+            for callback in self._on_change:
+                callback()
+            log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
+
+    def check(self, authorization: bytes | None) -> bytes | None:
+        """Raises unless the header is `Bearer` and one of the keys; returns its digest, or None if none is needed."""
+        return _check(authorization, [*self._api, *self._admin]) if self._api else None
+
+    def check_admin(self, authorization: bytes | None) -> None:
+        """The same for what only administrators may see."""
+        if self._admin:
+            _check(authorization, self._admin)
+
+    def _read(self) -> None:
+        api = _read_scope("--api-keys", self._settings.api_keys, API_VARIABLE)
+        admin = _read_scope("--admin-keys", self._settings.admin_keys, ADMIN_VARIABLE)
+        self._api, self._admin, self.needed = api, admin, bool(api)
+
+
+def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
+    scheme, _, given = (authorization or b"").partition(b" ")
+    given = given.strip()
+    if scheme.lower() != b"bearer" or not given:
+        raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
+    digest = sha256(given).digest()
+    if sum(hmac.compare_digest(digest, key) for key in keys) == 0:  # `any` would stop at the right one
+        raise KeyRefused("authorization: this API key is not accepted here.")
+    return digest
+
+
+def _read_scope(option: str, path: Path | None, variable: str) -> list[bytes]:
+    """The digests of a scope's keys. A file or a variable without a key is a mistake, not an open door."""
+    keys: list[bytes] = []
+    if path is not None:
+        try:
+            lines = [line.strip() for line in path.read_bytes().splitlines()]
+        except OSError as error:
+            raise UsageError(f"{option} {path}: cannot be read: {error.strerror}.") from None
+        keys = [line for line in lines if line and not line.startswith(b"#")]
+        if not keys:
+            raise UsageError(f"{option} {path}: holds no key; expected one a line.")
+    if variable in os.environ:
+        given = os.environb[variable.encode()].split()
+        if not given:
+            raise UsageError(f"{variable}: holds no key; expected one or several with spaces between, or no variable.")
+        keys += given
+    return [sha256(key).digest() for key in keys]

@@ -1,0 +1,161 @@
+"""The one place where a request for actions enters, whichever lane it came by.
+
+In:      headers that matter, a body, where to reply.
+Out:     a `Response`, at once for a refusal, else when the policy has run.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import ClassVar
+
+from rlway_client.contract.errors import NotReady, RlwayError, SpecViolated
+from rlway_client.contract.specs import Fault
+from rlway_serve.codec.decoder import NOT_READ, Pin, read_pin
+from rlway_serve.gateway.api_keys import Keys
+from rlway_serve.gateway.body_budget import BodyBudget
+from rlway_serve.gateway.episodes import Episode, Episodes, OwnEpisode
+from rlway_serve.gateway.rate_limit import Rates
+from rlway_serve.messages.call import Call, PlainCall, Reply
+from rlway_serve.messages.response import JSON, OCTETS, new_internal_error, problem_response
+from rlway_serve.registry.loaded_version import LoadedVersion
+from rlway_serve.registry.repository import Repository
+from rlway_serve.registry.served_policy import ServedPolicy
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """Refuses or queues a request; never raises."""
+
+    sees_all: ClassVar[bool] = False  # whether every request has to come through here, plain or not
+
+    def __init__(
+        self,
+        repository: Repository,
+        keys: Keys,
+        bodies: BodyBudget,
+        episodes: Episodes,
+        rates: Rates | None,
+        max_json_bytes: int,
+    ) -> None:
+        self.repository = repository
+        self.keys = keys
+        self.bodies = bodies
+        self.episodes = episodes
+        self.rates = rates
+        self._max_json_bytes = max_json_bytes
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        return self.repository.ready and not self.draining
+
+    def act(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        reply: Reply,
+        own: OwnEpisode | None = None,
+    ) -> None:
+        """Calls `reply` once, now or from the event loop later. `own` is the connection's episode, where it has one."""
+        try:
+            self._admit(authorization, reply)
+            self._submit(policy, media_type, body, reply, own)
+        except Exception as error:
+            self._refuse(policy, error, reply)
+
+    def act_plain(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        call: PlainCall,
+        own: OwnEpisode | None = None,
+    ) -> None:
+        """The same for a caller who waits with a plain call, which becomes what is asked if the request is plain."""
+        try:
+            if self.keys.needed or self.rates is not None or self.draining:
+                self._admit(authorization, call)
+        except Exception as error:
+            self._refuse(policy, error, call)
+        else:
+            self.act_admitted(policy, media_type, body, call, own)
+
+    def act_admitted(
+        self, policy: ServedPolicy, media_type: bytes, body: bytes, call: PlainCall, own: OwnEpisode | None = None
+    ) -> None:
+        """The same for one who may ask."""
+        try:
+            version = policy.acting
+            if version is not None and (own is None or own.episode is None):
+                decoder = version.decoder
+                if media_type == JSON or not media_type:
+                    if len(body) <= decoder.plain_bytes:
+                        try:
+                            call.take(decoder.decode_plain(body))
+                        except NOT_READ:
+                            pass
+                        else:
+                            version.batcher.submit_plain(call)
+                            return
+                elif media_type == OCTETS and len(body) == decoder.plain_octets:
+                    call.observations, call.raw = body, True
+                    version.batcher.submit_plain(call)
+                    return
+            self._submit(policy, media_type, body, call, own)
+        except Exception as error:
+            self._refuse(policy, error, call)
+
+    def _submit(
+        self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
+    ) -> None:
+        pin = read_pin(media_type, body, self._max_json_bytes)
+        episode = self.episodes.find(policy.name, pin, own)
+        version = episode.version if episode else policy.choose(pin)
+        try:
+            call = version.decoder.decode(media_type, body, reply)
+            self._join(call, policy, version, pin, episode, own)
+            version.batcher.submit(call)
+        except Exception as error:
+            self._refuse(version, error, reply)
+
+    def _refuse(self, asked: ServedPolicy | LoadedVersion, error: Exception, reply: Reply) -> None:
+        """Answers with the error, and counts it where it happened."""
+        if not isinstance(error, RlwayError):
+            internal = new_internal_error()
+            log.error("an act request failed (request id %s)", internal.request_id, exc_info=error)
+            error = internal
+        asked.metrics.count_refusal(error)
+        reply(problem_response(error))
+
+    def _admit(self, authorization: bytes | None, reply: Reply) -> None:
+        key = self.keys.check(authorization)
+        if self.rates is not None:
+            self.rates.take(key or getattr(reply, "peer", None))
+        if self.draining:
+            raise NotReady("the server is stopping; ask another.")
+
+    def _join(
+        self,
+        call: Call,
+        policy: ServedPolicy,
+        version: LoadedVersion,
+        pin: Pin,
+        episode: Episode | None,
+        own: OwnEpisode | None,
+    ) -> None:
+        """Gives the call its episode: the one that it goes on with, or a new one."""
+        if episode is None:
+            call.first = True
+            if pin.episode is not None:
+                episode = self.episodes.begin(policy.name, pin.episode, version, call.rows)
+            elif version.manifest.state and own is not None:
+                episode = own.episode = Episode(version, call.rows)
+            elif version.manifest.state:
+                expected = "an id, with `first`: true where it begins: this policy remembers"
+                raise SpecViolated([Fault("episode", expected, "none")])
+        call.episode = episode

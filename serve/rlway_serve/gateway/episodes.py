@@ -1,0 +1,136 @@
+"""What policies remember of the episodes that are played with them.
+
+In:      a policy's name and the id of an episode, as requests name it.
+Out:     `Episode`: the version that it began with, and its memory.
+Refuses: an episode that is not known and does not begin (NotFound), another version than its own (RequestMalformed).
+
+An episode keeps its version loaded until it ends: when nobody has asked for it for `ttl_s`, when more than `most`
+environments play and it is the one that was asked for longest ago, or when it begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from rlway_client.contract.errors import NotFound, RequestMalformed
+from rlway_client.contract.parity import Arrays
+from rlway_serve.codec.decoder import Pin
+
+if TYPE_CHECKING:
+    from rlway_serve.registry.loaded_version import LoadedVersion
+
+
+class Episode:
+    """`memory` is the policy's state after the last step, by name; None before the first.
+
+    `rows` is how many environments play in it.
+    """
+
+    __slots__ = ("memory", "rows", "used_s", "version")
+
+    def __init__(self, version: LoadedVersion, rows: int) -> None:
+        self.version = version
+        self.rows = rows
+        self.memory: Arrays | None = None
+        self.used_s = 0.0
+
+
+class OwnEpisode:
+    """The episode of a connection that needs no id for it."""
+
+    def __init__(self) -> None:
+        self.episode: Episode | None = None
+
+
+class Episodes:
+    """One per process; a Prometheus collector."""
+
+    def __init__(self, ttl_s: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl_s = ttl_s
+        self._most = most
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], Episode] = OrderedDict()  # the longest unused first
+        self._begun: Counter[str] = Counter()  # by policy
+        self._ended: Counter[tuple[str, str]] = Counter()  # by policy and reason
+        self._rows = 0  # of all of them
+        self._looking = False
+
+    def find(self, policy: str, pin: Pin, own: OwnEpisode | None) -> Episode | None:
+        """The episode that a request goes on with; None where it begins one, or has none."""
+        if pin.first:
+            return None
+        if pin.episode is not None:
+            self.expire()
+            episode = self._known.get((policy, pin.episode))
+            if episode is None:
+                raise NotFound(f"episode {pin.episode[:64]!r}: not known here; begin it with `first`: true.")
+            self._known.move_to_end((policy, pin.episode))
+            episode.used_s = self._clock()
+        else:
+            episode = own.episode if own else None
+        if episode is not None and pin.version not in (None, episode.version.number):
+            raise RequestMalformed(
+                f"version: the episode began with version {episode.version.number}, and stays on it."
+            )
+        return episode
+
+    def begin(self, policy: str, name: str, version: LoadedVersion, rows: int) -> Episode:
+        """A new episode under this id, in place of the one that had it."""
+        self.expire()
+        before = self._known.pop((policy, name), None)
+        self._rows -= before.rows if before else 0
+        while self._known and self._rows + rows > self._most:
+            (other, _), oldest = self._known.popitem(last=False)
+            self._rows -= oldest.rows
+            self._ended[other, "evicted"] += 1
+        episode = Episode(version, rows)
+        self._rows += rows
+        episode.used_s = self._clock()
+        self._known[policy, name] = episode
+        self._begun[policy] += 1
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(self._ttl_s, self._look)
+        return episode
+
+    def expire(self) -> None:
+        """Ends those that nobody has asked for too long."""
+        until_s = self._clock() - self._ttl_s
+        while self._known:
+            key, episode = next(iter(self._known.items()))
+            if episode.used_s > until_s:
+                return
+            del self._known[key]
+            self._rows -= episode.rows
+            self._ended[key[0], "expired"] += 1
+
+    def _look(self) -> None:
+        """Also where nobody asks any more: an episode holds on to its version."""
+        self.expire()
+        self._looking = bool(self._known)
+        if self._looking:
+            oldest = next(iter(self._known.values()))
+            due_s = max(0.01, oldest.used_s + self._ttl_s - self._clock())
+            asyncio.get_running_loop().call_later(due_s, self._look)
+
+    def collect(self) -> Iterator[Any]:
+        """Called at each scrape."""
+        known = GaugeMetricFamily("rlway_episodes", "Episodes in play", labels=["policy", "version"])
+        begun = CounterMetricFamily("rlway_episodes_begun", "Episodes that began", labels=["policy"])
+        ended = CounterMetricFamily(
+            "rlway_episodes_ended", "Episodes that were given up, by reason", labels=["policy", "reason"]
+        )
+        playing = Counter((policy, str(episode.version.number)) for (policy, _), episode in self._known.items())
+        for labels, count in playing.items():
+            known.add_metric([*labels], count)
+        for policy, count in self._begun.items():
+            begun.add_metric([policy], count)
+        for labels, count in self._ended.items():
+            ended.add_metric([*labels], count)
+        yield from (known, begun, ended)

@@ -1,0 +1,1 @@
+"""The values that the other rooms pass to each other."""

@@ -1,0 +1,1 @@
+"""Starting the server: as one process, or as several workers with a supervisor."""

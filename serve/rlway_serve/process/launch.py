@@ -1,0 +1,102 @@
+"""Serves in one process, or in several workers on one port.
+
+In:      settings.
+Out:     an exit when SIGTERM or SIGINT comes, after the requests in flight are answered.
+Refuses: what `server` refuses, in one process as in several.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlway_client.contract.errors import UsageError
+from rlway_serve.process.supervisor import Link, Workers
+from rlway_serve.settings import Settings
+from rlway_serve.sync.copier import Copier, copied
+from rlway_serve.system.open_files import allow_connections
+from rlway_serve.system.ports import reserved_port
+
+KILL_AFTER_S = 5.0  # when a worker has not ended that long after its drain
+
+
+class Facts(msgspec.Struct):
+    """What is known once requests are answered."""
+
+    url: str
+    policies: list[dict[str, Any]]
+
+
+def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
+    """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
+    _ignore_hangups()
+    settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections))
+    if settings.store is None:
+        _serve(settings, on_ready)
+        return
+    with copied(settings) as (local, copier):
+        _serve(local, on_ready, copier)
+
+
+def _serve(settings: Settings, on_ready: Callable[[Facts], None], copier: Copier | None = None) -> None:
+    if settings.workers == 1:
+        from rlway_serve.server import serve as serve_here
+
+        if copier is not None:
+            copier.stand_by()
+        serve_here(settings, lambda repository, url: on_ready(_facts(repository, url)))
+        return
+    with (
+        reserved_port(settings.host, settings.port) as port,
+        _meeting_place() as folder,
+    ):
+        shared = msgspec.structs.replace(settings, port=port)
+
+        def run(link: Link) -> None:
+            from rlway_serve.server import serve as serve_here
+
+            if copier is not None:
+                copier.stand_by()
+            serve_here(
+                shared, lambda repository, url: link.report_ready(_facts(repository, url)), Path(folder), link.socket
+            )
+
+        _preload()
+        workers = Workers(
+            settings.workers,
+            run,
+            lambda ready: on_ready(msgspec.json.decode(ready, type=Facts)),
+            stop_within_s=settings.drain_s + KILL_AFTER_S,
+        )
+        workers.supervise()
+
+
+def _ignore_hangups() -> None:
+    """Until the server runs and listens to SIGHUP, which would end the process."""
+    with suppress(ValueError):  # not in the main thread, where signals are none of ours
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _meeting_place() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="rlway-workers-")
+    except OSError as error:
+        raise UsageError(f"--workers: the workers meet in the folder for temporary files: {error.strerror}.") from None
+
+
+def _preload() -> None:
+    """What every worker imports and what starts no thread: a new worker then begins in half the time."""
+    import fastapi  # noqa: F401
+    import prometheus_client  # noqa: F401
+    import uvicorn  # noqa: F401
+    import uvloop  # noqa: F401
+
+
+def _facts(repository: Any, url: str) -> Facts:
+    return Facts(url, [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready])

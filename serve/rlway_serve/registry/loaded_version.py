@@ -1,0 +1,111 @@
+"""One version of a policy, loaded and warm: its runtime and the queue in front of it.
+
+In:      a folder `models/<policy>/<version>`.
+Out:     `LoadedVersion`.
+Refuses: a bundle that cannot be served (VersionUnsound: a word for the metrics, a sentence for people).
+
+Nothing unloads a version by force: once the policy has let go of it, it lasts as long as the requests that use it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import BundleInvalid
+from rlway_serve.backends.select import open_runtime
+from rlway_serve.codec.decoder import ActDecoder
+from rlway_serve.registry.models_folder import Stamp, stamp_of, stamp_of_all
+from rlway_serve.scheduling.batcher import Batcher
+from rlway_serve.settings import Settings
+from rlway_serve.system.open_files import for_want_of_files
+from rlway_serve.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class VersionUnsound(BundleInvalid):
+    """`reason` is `manifest`, `damaged`, `model`, `unreadable` or `internal`; `stamp` is of the files that were tried.
+
+    An empty stamp is that of a version which could not be read for want of open files, and is to be tried again.
+
+    `detail` is the sentence for callers, who need not know where on this machine the models are.
+    """
+
+    def __init__(self, reason: str, sentence: str, path: Path, stamp: Stamp) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.detail = sentence.replace(f"{path.parents[1]}/", "")
+        self.stamp = stamp
+
+
+class LoadedVersion:
+    """`stamp` is its manifest's, by which a successor under the same number is told."""
+
+    def __init__(self, bundle: Bundle, stamp: Stamp, settings: Settings, metrics: Metrics) -> None:
+        self.manifest = bundle.manifest
+        self.number = bundle.manifest.version
+        self.stamp = stamp
+        self.runtime = open_runtime(bundle, settings)
+        self.decoder = ActDecoder(bundle.manifest, settings)
+        self.metrics = metrics.add(bundle.manifest.policy, self.number)
+        self.batcher = Batcher(
+            bundle.manifest,
+            self.runtime,
+            self.decoder,
+            self.metrics,
+            metrics.drifts.add(bundle.manifest),
+            max_batch=settings.max_batch,
+            capacity=settings.queue_capacity,
+        )
+        metrics.watch_queue(self.metrics, self.batcher)
+
+    def describe(self) -> dict[str, Any]:
+        """What `GET /v1/policies/{policy}` says of the version that acts."""
+        return {
+            "manifest": msgspec.to_builtins(self.manifest),
+            "runtime": self.runtime.name,
+            "inline": self.runtime.inline_rows > 0,
+            "inline_rows": self.runtime.inline_rows,
+            "latency_us": {str(rows): round(s * 1e6, 1) for rows, s in self.runtime.latency_s.items()},
+        }
+
+
+def load_version(path: Path, settings: Settings, metrics: Metrics) -> LoadedVersion:
+    """The version in that folder, its checksums compared, its model run."""
+    files, stamp = stamp_of_all(path), stamp_of(path / "manifest.json")
+    with _unsound("manifest", path, files):
+        bundle = Bundle.open(path, verify=False)
+        policy, version = bundle.manifest.policy, bundle.manifest.version
+        if (policy, str(version)) != (path.parent.name, path.name):
+            raise BundleInvalid(
+                f"{path}: its manifest says policy {policy!r} version {version}, and the folder does not."
+            )
+    with _unsound("damaged", path, files):
+        bundle.verify()
+    with _unsound("model", path, files):
+        return LoadedVersion(bundle, stamp, settings, metrics)
+
+
+@contextmanager
+def _unsound(reason: str, path: Path, files: Stamp) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if for_want_of_files(error):
+            sentence = f"{path}: cannot be read: {os.strerror(errno.EMFILE)}; tried again once some are closed."
+            raise VersionUnsound("unreadable", sentence, path, ()) from error
+        if isinstance(error, BundleInvalid):
+            raise VersionUnsound(reason, str(error), path, files) from error
+        if isinstance(error, OSError):
+            raise VersionUnsound("unreadable", f"{path}: cannot be read: {error.strerror}.", path, files) from error
+        log.exception("%s: loading failed", path)
+        raise VersionUnsound("internal", f"{path}: loading failed; the log has the cause.", path, files) from error

@@ -1,0 +1,40 @@
+"""What a repository shows to Prometheus.
+
+In:      its policies.
+Out:     metric families, built only when `/metrics` is read. Sums over processes mean something for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from rlway_serve.registry.served_policy import ServedPolicy
+
+
+class RepositoryEvents:
+    """A Prometheus collector."""
+
+    def __init__(self, policies: Iterable[ServedPolicy]) -> None:
+        self._policies = policies
+
+    def collect(self) -> Iterator[Any]:
+        """Called at each scrape."""
+        swaps = CounterMetricFamily("rlway_swaps", "Versions that took over from another", labels=["policy"])
+        failures = CounterMetricFamily(
+            "rlway_load_failures", "Versions that could not be loaded, by reason", labels=["policy", "reason"]
+        )
+        loaded = GaugeMetricFamily("rlway_versions_loaded", "Versions that can be asked for", labels=["policy"])
+        acting = GaugeMetricFamily(
+            "rlway_version_acting", "1 for the version that acts unless asked otherwise", labels=["policy", "version"]
+        )
+        for policy in self._policies:
+            swaps.add_metric([policy.name], policy.swaps)
+            loaded.add_metric([policy.name], len(policy.loaded))
+            if policy.ready:
+                acting.add_metric([policy.name, str(policy.version)], 1)
+            for reason, count in policy.load_failures.items():
+                failures.add_metric([policy.name, reason], count)
+        yield from (swaps, failures, loaded, acting)

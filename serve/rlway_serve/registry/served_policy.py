@@ -1,0 +1,170 @@
+"""A policy under its name: the versions of it that are loaded, and which of them acts.
+
+In:      what lies in its folder, versions as they are loaded or found unsound.
+Out:     the version that answers a request; the versions that ought to be loaded.
+Refuses: a version or label that is not loaded (NotFound), any request while no version is (NotReady).
+
+Without a label `stable`, the newest sound version acts. With it, the version that it names; while that one cannot be
+loaded, the one that acted until now, or else the newest sound one below it: what is newer was not meant to act.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rlway_client.common.quote import named
+from rlway_client.contract.errors import NotFound, NotReady, RequestMalformed
+from rlway_client.contract.manifest import Manifest
+from rlway_serve.codec.decoder import Pin
+from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound
+from rlway_serve.registry.models_folder import STABLE, Found
+from rlway_serve.telemetry.metrics import Metrics, PolicyMetrics
+
+
+class ServedPolicy:
+    """Lives on the event loop, and stays the same object while versions come and go."""
+
+    def __init__(self, name: str, metrics: Metrics) -> None:
+        self.name = name
+        self.found = Found({}, None, "", {})
+        self.labels: dict[str, int] | None = None  # the last ones that could be read
+        self.loaded: dict[int, LoadedVersion] = {}
+        self.failures: dict[int, VersionUnsound] = {}
+        self.swaps = 0  # how often one version has taken over from another
+        self.load_failures: Counter[str] = Counter()  # by reason
+        self.acting: LoadedVersion | None = None  # for requests that name no version
+        self._all_metrics = metrics
+        self._unserved: PolicyMetrics | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.acting is not None
+
+    @property
+    def current(self) -> LoadedVersion:
+        """The version that acts, or NotReady."""
+        if self.acting is None:
+            raise NotReady(self.why_not())
+        return self.acting
+
+    @property
+    def version(self) -> int:
+        return self.current.number
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.current.manifest
+
+    @property
+    def metrics(self) -> PolicyMetrics:
+        """Where to count a request that has reached no version."""
+        if self.acting is not None:
+            return self.acting.metrics
+        if self._unserved is None:
+            self._unserved = self._all_metrics.add(self.name, 0)
+        return self._unserved
+
+    def choose(self, pin: Pin) -> LoadedVersion:
+        """The version that a request asks for."""
+        if pin.version is not None and pin.label is not None:
+            raise RequestMalformed("body: expected either `version` or `label`, got both.")
+        if pin.version is not None:
+            number, asked = pin.version, f"version {pin.version}"
+        elif pin.label is not None:
+            number, asked = (self.labels or {}).get(pin.label, 0), f"label {pin.label[:48]!r}"
+        else:
+            return self.current
+        if not self.loaded:
+            raise NotReady(self.why_not())
+        version = self.loaded.get(number)
+        if version is None:
+            labels = named([f"{label} is {number}" for label, number in (self.labels or {}).items()])
+            served = f"version{'s' * (len(self.loaded) > 1)} {named([*map(str, sorted(self.loaded))])}"
+            raise NotFound(
+                f"policy {self.name!r}: {asked} is not served; served: {served}{f' ({labels})' if labels else ''}."
+            )
+        return version
+
+    def update(self, found: Found) -> None:
+        """Takes note of what lies in the folder now."""
+        for version, fault in found.refused.items():
+            self.load_failures["copy"] += self.found.refused.get(version) != fault
+        self.found = found
+        if found.labels is not None:
+            self.labels = found.labels
+        self.failures = {v: fault for v, fault in self.failures.items() if v in found.versions}
+
+    def candidates(self) -> list[int]:
+        """Versions that may act for requests which name none, the best first."""
+        if self.labels is None:
+            return []  # nobody knows which is meant
+        highest = self.labels.get(STABLE)
+        return [v for v in self.found.versions if v not in self.failures and (highest is None or v <= highest)]
+
+    @property
+    def holds_on(self) -> bool:
+        """Whether what acts goes on although it is not the best candidate: `stable` names a version that is unsound."""
+        stable = (self.labels or {}).get(STABLE)
+        return self.acting is not None and self.acting.number in self.found.versions and stable in self.failures
+
+    def wanted(self, keep: int) -> list[int]:
+        """Versions that ought to be loaded, the most urgent first: who acts, the labelled ones, the newest `keep`."""
+        sound = [version for version in self.found.versions if version not in self.failures]
+        labelled = [version for version in (self.labels or {}).values() if version in sound]
+        return list(dict.fromkeys((*self.candidates()[:1], *labelled, *sound[:keep])))
+
+    def is_loaded(self, version: int) -> bool:
+        """Whether it is loaded as it lies in the folder, rather than from files that were there before."""
+        return version in self.loaded and self.loaded[version].stamp == self.found.versions.get(version)
+
+    def swap(self, version: LoadedVersion) -> None:
+        """From now on this one acts."""
+        if self.acting is not None:
+            self.swaps += 1
+        self.acting = version
+
+    def keep_only(self, versions: Iterable[int]) -> None:
+        """Lets go of the other versions, but never of the one that acts."""
+        kept = {*versions, self.acting.number if self.acting else 0}
+        self.loaded = {number: version for number, version in self.loaded.items() if number in kept}
+
+    def describe(self) -> dict[str, Any]:
+        """What `GET /v1/policies/{policy}` says: of the version that acts, and of the policy."""
+        return (
+            self.current.describe()
+            | self.summary()
+            | {
+                "failed": [
+                    {"version": version, "reason": fault.reason, "detail": fault.detail}
+                    for version, fault in sorted(self.failures.items())
+                ]
+                + [
+                    {"version": version, "reason": "copy", "detail": f"not copied: {fault}."}
+                    for version, fault in self.found.refused.items()
+                ],
+                "labels_fault": self.found.labels_fault or None,
+            }
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What `GET /v1/policies` says."""
+        return {
+            "name": self.name,
+            "version": self.acting.number if self.acting else None,
+            "versions": sorted(self.loaded),
+            "labels": self.labels or {},
+        }
+
+    def why_not(self) -> str:
+        """Why no version acts, in one sentence."""
+        why = " yet"
+        if self.labels is None:
+            why = ", since its labels.json cannot be read"
+        elif not self.candidates() and self.failures:
+            version, fault = max(self.failures.items())
+            why = f"; version {version} is not sound ({fault.reason}), and the server's log says why"
+        elif not self.candidates() and self.found.refused:
+            why = f"; version {max(self.found.refused)} could not be copied, and the server's log says why"
+        return f"policy {self.name!r}: no version is loaded{why}."

@@ -1,0 +1,262 @@
+"""Runs a policy over the rows of several calls, and writes each call's answer.
+
+In:      a batch of calls that fit the spec, but for what the decoder leaves to be looked at for all of them at once.
+Out:     their responses, in the same order.
+Refuses: SpecViolated for the calls whose observations or actions are not finite, whose values are in no table that the
+         policy looks them up in, whose memory has another number of rows, or whose observations the model fails on,
+         while the others are answered; InternalError for all of them, when the model fails whatever it is given.
+
+It touches nothing of the event loop's, and so may work on a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.exploration import draw_noise
+from rlway_client.contract.interface import NEXT, RESET
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.specs import AnyArray, Fault, FloatArray
+from rlway_serve.backends.base import RunFailed, Runtime
+from rlway_serve.codec.decoder import ActDecoder
+from rlway_serve.codec.encoder import ActEncoder
+from rlway_serve.codec.observation import ObservationForm, all_finite, rows_not_finite
+from rlway_serve.messages.call import AnyCall, Call, OwnCall, PlainCall
+from rlway_serve.messages.response import Response, new_internal_error, problem_response
+from rlway_serve.telemetry.drift import Drift
+
+log = logging.getLogger(__name__)
+
+TELL_EVERY_S = 60.0
+UNSOUND = Fault("observation", "values that the policy's model takes", "some on which it fails")
+
+
+class BatchRunner:
+    """One policy's version. Used by one thread at a time."""
+
+    def __init__(self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder, drift: Drift) -> None:
+        self._form = ObservationForm(manifest.observation)
+        self._observation = manifest.observation[0].name
+        self._noise_size = manifest.noise.size if manifest.noise else 0
+        self._runtime = runtime
+        self._state = manifest.state
+        self._next_state = tuple(spec.name for spec in manifest.interface.next_state)
+        self._decoder = decoder
+        self._drift = drift
+        self._encoder = ActEncoder(manifest)
+        self._name = manifest.policy
+        self._generator = np.random.default_rng()
+        self._tell_from_s = 0.0  # when the log may next tell of an observation on which the model failed
+
+    def run(self, batch: Sequence[AnyCall]) -> list[Response]:
+        """The answer to each call. Raises RunFailed, and nothing else, where the model fails."""
+        try:
+            return self._run([self._as_call(call) for call in batch])
+        except RunFailed:
+            raise
+        except Exception as error:
+            return self._failed(len(batch), error)
+
+    def run_apart(self, batch: Sequence[AnyCall]) -> list[Response]:
+        """The same where the model fails on some observation: its caller hears so, and nobody else. Never raises.
+
+        It takes some thirty runs to find one observation among 512.
+        """
+        try:
+            calls = [self._as_call(call) for call in batch]
+            try:
+                return self._run(calls)
+            except RunFailed as failed:
+                return self._by_halves(calls, failed) if self._runtime.works() else self._failed(len(batch), failed)
+        except Exception as error:
+            return self._failed(len(batch), error)
+
+    def run_plain(self, batch: Sequence[PlainCall | OwnCall]) -> list[Response]:
+        """As `run`, for nothing but plain calls, which all are raw or none is."""
+        return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
+
+    def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
+        """The answers to plain calls with these observations; None if any needs a closer look, or the run fails."""
+        try:
+            rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
+            inputs: Arrays = {self._observation: rows}
+            if (not raw or all_finite(rows)) and (not self._form.looks_up or self._form.are_in_tables(inputs)):
+                if self._noise_size:
+                    inputs["noise"] = self._runtime.zero_noise(len(observations))
+                actions = self._runtime.run(inputs, ("action",))[0]
+                if len(actions) == len(observations) and all_finite(actions):
+                    self._drift.look(inputs)
+                    return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
+        except Exception:
+            log.debug("policy %s: a batch of plain calls failed, and is run again", self._name, exc_info=True)
+        return None
+
+    def _as_call(self, call: AnyCall) -> AnyCall:
+        if call.raw and not isinstance(call, Call):
+            return Call(self._form.read_rows(call.observations), 1, call.answer, batched=True, raw=True)
+        return call
+
+    def _run(self, batch: list[AnyCall]) -> list[Response]:
+        inputs = self._form.stack([call.observations for call in batch])
+        if not self._form.are_sound(inputs) or (self._state and any(map(self._misfit, batch))):
+            return self._run_without_faulty(batch, _any_of_each(batch, self._form.unsound_rows(inputs)))
+        if self._noise_size:
+            inputs["noise"] = self._noise(batch)
+        if self._state:
+            self._remember(batch, inputs)
+        wanted = any(call.outputs for call in batch)
+        names = self._runtime.outputs if wanted else ("action", *self._next_state)
+        results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
+        if len(results["action"]) != rows_of(inputs):
+            raise RunFailed(f"it gave {len(results['action'])} actions for {rows_of(inputs)} observations")
+        if not all_finite(results["action"]):
+            self._runtime.forget_padding()  # of which a row that spoils others may have become a part
+            return self._run_without_culprits(batch, _any_of_each(batch, rows_not_finite(results["action"])))
+        self._drift.look(inputs)
+        responses = self._encode(batch, results)
+        if self._state:
+            self._keep(batch, results)  # last: a run that failed may be repeated
+        return responses
+
+    def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
+        """Some observation is not sound, or some memory does not fit."""
+        faults = [
+            (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._misfit(call)
+            for call, odd in zip(batch, unsound, strict=True)
+        ]
+        sound = [call for call, found in zip(batch, faults, strict=True) if not found]
+        answered = iter(self._run(sound) if sound else [])
+        return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
+
+    def _run_without_culprits(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
+        """Some action is not finite, which no motor should be told: its caller hears so, and nobody else.
+
+        The others run once more: where a model scales by all of its rows, one of them may have spoilt all.
+        """
+        if all(unsound) and len(batch) > 1:
+            half = len(batch) // 2
+            return [*self._run(batch[:half]), *self._run(batch[half:])]
+        sound = [call for call, odd in zip(batch, unsound, strict=True) if not odd]
+        answered = iter(self._run(sound) if sound else [])
+        return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
+
+    def _by_halves(self, batch: list[AnyCall], failed: RunFailed) -> list[Response]:
+        """The model fails on these calls together, and not on all observations."""
+        if len(batch) == 1:
+            return [self._refuse_failing(batch[0], failed)]
+        responses: list[Response] = []
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            try:
+                responses += self._run(half)
+            except RunFailed as error:
+                responses += self._by_halves(half, error)
+        return responses
+
+    def _refuse_failing(self, call: AnyCall, failed: RunFailed) -> Response:
+        now_s = time.monotonic()
+        if now_s >= self._tell_from_s:  # one caller must not fill the log
+            self._tell_from_s = now_s + TELL_EVERY_S
+            reason = " ".join(str(failed)[:1000].split())[:300]
+            log.warning("policy %s: the model fails on an observation (%s)", self._name, reason)
+        place = "observations" if call.batched else "observation"
+        row = self._find_failing(call) if call.rows > 1 else 0
+        if call.batched and row is not None:
+            place = f"observations[{row}]"
+        return problem_response(SpecViolated([Fault(place, UNSOUND.expected, UNSOUND.got)]))
+
+    def _find_failing(self, call: AnyCall) -> int | None:
+        """The first row on which the model fails, found by halves; None where it takes several to make it fail."""
+        inputs = self._form.stack([call.observations])
+        if self._noise_size:
+            inputs["noise"] = self._noise([call])
+        if self._state:
+            self._remember([call], inputs)
+        start, end = 0, call.rows
+        while end - start > 1:
+            middle = (start + end) // 2
+            if self._fails(inputs, start, middle):
+                end = middle
+            elif self._fails(inputs, middle, end):
+                start = middle
+            else:
+                return None
+        return start
+
+    def _fails(self, inputs: Arrays, start: int, end: int) -> bool:
+        return self._runtime.fails({name: array[start:end] for name, array in inputs.items()})
+
+    def _failed(self, calls: int, cause: Exception) -> list[Response]:
+        error = new_internal_error()
+        log.error(
+            "policy %s: a batch of %d calls failed (request id %s)", self._name, calls, error.request_id, exc_info=cause
+        )
+        return [problem_response(error)] * calls
+
+    def _encode(self, batch: list[AnyCall], results: dict[str, AnyArray]) -> list[Response]:
+        actions = results["action"]
+        responses = []
+        start = 0
+        for call in batch:
+            rows = slice(start, start := start + call.rows)
+            outputs = {name: results[name][rows] for name in call.outputs}
+            responses.append(self._encoder.encode(call, actions[rows], outputs))
+        return responses
+
+    def _misfit(self, call: AnyCall) -> list[Fault]:
+        """Why a step cannot go on from what its episode remembers."""
+        memory = self._memory(call)
+        if memory is None or rows_of(memory) == call.rows:
+            return []
+        return [Fault("observations", f"{rows_of(memory)}, as at the step before", str(call.rows))]
+
+    def _memory(self, call: AnyCall) -> Arrays | None:
+        return None if call.first or call.episode is None or not self._state else call.episode.memory
+
+    def _remember(self, batch: list[AnyCall], inputs: Arrays) -> None:
+        """Adds what the episodes remember to the inputs, and where nothing is to be."""
+        memories = [self._memory(call) for call in batch]
+        for spec in self._state:
+            inputs[spec.name] = np.concatenate(
+                [
+                    np.zeros((call.rows, *spec.shape), spec.numpy_dtype) if memory is None else memory[spec.name]
+                    for call, memory in zip(batch, memories, strict=True)
+                ]
+            )
+        inputs[RESET.name] = np.repeat([memory is None for memory in memories], [call.rows for call in batch])
+
+    def _keep(self, batch: list[AnyCall], results: Arrays) -> None:
+        """The episodes remember what the run has left of them."""
+        start = 0
+        for call in batch:
+            rows = slice(start, start := start + call.rows)
+            if call.episode is not None:
+                call.episode.memory = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self._state}
+
+    def _noise(self, batch: list[AnyCall]) -> FloatArray:  # -> [rows, n]
+        noise = np.zeros((sum(call.rows for call in batch), self._noise_size), np.float32)
+        start = 0
+        for call in batch:
+            if call.explore is not None:
+                generator = self._generator if call.seed is None else np.random.default_rng(call.seed)
+                noise[start : start + call.rows] = draw_noise(call.explore, call.rows, self._noise_size, generator)
+            start += call.rows
+        return noise
+
+
+def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:
+    """Whether any of each call's rows is one of these."""
+    starts = np.cumsum([0, *(call.rows for call in batch[:-1])])
+    found: list[bool] = np.logical_or.reduceat(rows, starts).tolist()
+    return found
+
+
+def _refuse_action(call: AnyCall) -> Response:
+    place = "observations" if call.batched else "observation"
+    return problem_response(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))

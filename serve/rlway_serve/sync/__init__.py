@@ -1,0 +1,1 @@
+"""A remote store, mirrored into the local models folder."""

@@ -1,0 +1,279 @@
+"""The process that copies bundles from a store, beside the servers that follow the copies.
+
+In:      settings with a store's URL.
+Out:     settings whose models are on this machine, as long as the context lasts; a process that keeps them up to date.
+Refuses: a URL that cannot be used, a package that is missing, a cache that is somebody else's folder (UsageError). A
+         store that does not answer is waited for, unless it is to be looked at only once (StoreFailed).
+
+A process of its own, since libraries of object stores are large, start threads, and would compute between two answers.
+One for all workers: it holds a lock on the cache, for which every server waits in a thread; whoever gets it, because
+the one that copied has ended, starts the next. It ends with the server that started it, whose pipe then closes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from rlway_client.common.files import write_atomically
+from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_serve.settings import Settings
+from rlway_serve.sync.store import Store, StoreFailed
+from rlway_serve.system.logging import log_to_stderr
+
+LOCK = ".lock"
+MARK = ".rlway-cache.json"
+FIRST_LOOK_S = 10.0  # how long a server waits for it before it starts with what is there
+REPLACE_AFTER_S = 1.0
+END_WITHIN_S = 5.0
+
+log = logging.getLogger("rlway_serve.sync.copier")  # also where this module is run by itself
+
+
+class Job(msgspec.Struct):
+    """The first line of the process's input."""
+
+    url: str
+    folder: str
+    poll_s: float
+    keep_versions: int
+
+
+class FirstLook(msgspec.Struct):
+    """The one line of its output."""
+
+    error: str = ""
+    exit_code: int = 0
+
+
+class Mark(msgspec.Struct):
+    """Whose copies a cache holds."""
+
+    store: str
+
+
+class Copier:
+    """The process, as servers see it."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.store is not None
+        self._job = Job(settings.store, str(settings.models), settings.store_poll_s, settings.keep_versions)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Starts the process, unless one copies into this cache already, and waits for its first look at the store."""
+        try:
+            with _open_lock(self._job.folder) as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:  # a server that shares the cache does it
+                    return
+                self._process = self._spawn(lock, output=subprocess.PIPE)
+        except OSError as error:
+            raise RlwayError(f"the process that copies bundles cannot be started: {error.strerror}.") from None
+        look = self._first_look(self._process)
+        if not self._job.poll_s:
+            self._process.wait()
+        if look.error and (look.exit_code == UsageError.exit_code or not self._job.poll_s):
+            raise (UsageError if look.exit_code == UsageError.exit_code else RlwayError)(look.error)
+
+    def stand_by(self) -> None:
+        """From now on, this server starts another process when the one that copies has ended."""
+        if self._job.poll_s:
+            threading.Thread(target=self._stand_by, name="rlway-copier", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends the process that this server has started, if any."""
+        self._stopping = True
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _stand_by(self) -> None:
+        told = ""
+        while not self._stopping:
+            try:
+                self._replace()
+                told = ""
+            except (OSError, subprocess.SubprocessError) as error:  # such as too many open files, for the time being
+                fault = f"the process that copies bundles cannot be replaced: {error}. It is tried again."
+                if fault != told:
+                    log.error("%s", fault)
+                told = fault
+            time.sleep(REPLACE_AFTER_S)
+
+    def _replace(self) -> None:
+        """Waits until nobody copies, starts a process, and waits until it has ended."""
+        with _open_lock(self._job.folder) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._stopping:
+                return
+            self._process = self._spawn(lock, output=subprocess.DEVNULL)
+        log.error("the process that copies bundles has ended; it is replaced.")
+        self._process.wait()
+
+    def _spawn(self, lock: int, output: int) -> subprocess.Popen[bytes]:
+        """The process inherits the lock, and so has it until it ends."""
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "rlway_serve.sync.copier",
+        ]  # -P: imports nothing from the working directory
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, pass_fds=[lock])
+        assert process.stdin is not None
+        with suppress(OSError):  # it has ended already
+            process.stdin.write(msgspec.json.encode(self._job) + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _first_look(self, process: subprocess.Popen[bytes]) -> FirstLook:
+        assert process.stdout is not None
+        with process.stdout:
+            readable, _, _ = select.select([process.stdout], [], [], FIRST_LOOK_S if self._job.poll_s else None)
+            if not readable:
+                log.warning(
+                    "%s: has not been looked through yet; starting with what is there.", Store(self._job.url).name
+                )
+                return FirstLook()
+            line = process.stdout.readline()
+        return msgspec.json.decode(line, type=FirstLook) if line else FirstLook("copying failed; its log says why.", 1)
+
+
+@contextmanager
+def _open_lock(folder: Path | str) -> Iterator[int]:
+    lock = os.open(Path(folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def copied(settings: Settings) -> Iterator[tuple[Settings, Copier]]:
+    """The settings with a folder of copies for models, and who copies."""
+    with _cache(settings) as folder:
+        local = msgspec.structs.replace(settings, models=folder)
+        copier = Copier(local)
+        try:
+            copier.start()
+            yield local, copier
+        finally:
+            copier.stop()
+
+
+@contextmanager
+def _cache(settings: Settings) -> Iterator[Path]:
+    if settings.cache is None:
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="rlway-cache-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise UsageError(
+                f"copies go to the folder for temporary files: {error.strerror}; --cache names another."
+            ) from None
+        with folder:
+            yield Path(folder.name)
+        return
+    assert settings.store is not None
+    cache, mark = settings.cache, Mark(Store(settings.store).name)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        made_for = _read_mark(cache / MARK)
+        if made_for is None and any(cache.iterdir()):
+            raise UsageError(f"--cache {cache}: is neither empty nor a cache of copies, and copying would clear it.")
+        if made_for is None:
+            write_atomically(cache / MARK, msgspec.json.encode(mark))
+        elif made_for != mark:
+            raise UsageError(f"--cache {cache}: holds copies from {made_for.store}; expected {mark.store}.")
+        with _open_lock(cache):
+            pass
+    except OSError as error:
+        raise UsageError(f"--cache {cache}: cannot be used: {error.strerror}.") from None
+    yield cache
+
+
+def _read_mark(path: Path) -> Mark | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Mark)
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def main() -> None:
+    """The process itself."""
+    from rlway_serve.sync.mirror import DRAFT, Mirror
+    from rlway_serve.sync.watchdog import Watchdog
+
+    output = os.dup(1)  # for the report alone: libraries may print
+    os.dup2(2, 1)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this one, too
+        signal.signal(number, signal.SIG_IGN)
+    log_to_stderr()
+    os.nice(10)  # answers come first
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    store = Store(job.url)
+    mirror: Mirror | None = None
+    watchdog = Watchdog(store, Path(job.folder, DRAFT))
+    told, first = "", True
+    while first or job.poll_s:
+        error = None
+        try:
+            with watchdog.look():
+                mirror = mirror or Mirror(store, Path(job.folder), job.keep_versions)
+                mirror.follow()
+        except (RlwayError, OSError) as failure:
+            error = failure
+        fault = _sentence(error, job.folder)
+        if first:
+            _report(output, fault, error.exit_code if isinstance(error, RlwayError) else int(error is not None))
+            if isinstance(error, UsageError):
+                sys.exit(error.exit_code)
+        if fault and fault != told and job.poll_s:
+            log.error("%s What has been copied goes on.", fault)
+        elif told and not fault:
+            log.info("%s: can be read again.", store.name)
+        told, first = fault, False
+        time.sleep(job.poll_s)
+
+
+def _sentence(error: Exception | None, folder: str) -> str:
+    if isinstance(error, OSError) and not isinstance(error, StoreFailed):
+        return f"{folder}: copies cannot be written: {error.strerror}."
+    return str(error or "")
+
+
+def _report(output: int, fault: str, exit_code: int) -> None:
+    with suppress(OSError), open(output, "wb") as file:  # whoever waited for it has gone on
+        file.write(msgspec.json.encode(FirstLook(fault, exit_code)) + b"\n")
+
+
+def _end_with_input() -> None:
+    while os.read(sys.stdin.fileno(), 1024):  # not through the buffer, whose lock would be held at an orderly end
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

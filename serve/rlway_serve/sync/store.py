@@ -1,0 +1,121 @@
+"""A models folder that lies elsewhere, read through fsspec.
+
+In:      a URL: s3://bucket/models, gs://, abfs://, file://, whatever fsspec and the packages beside it know.
+Out:     the names in a folder, a file's bytes, a file's copy.
+Refuses: a URL that fsspec cannot make sense of (UsageError), a missing package (RuntimeMissing); a store that fails
+         (StoreFailed) or has no such file (FileNotFoundError). No sentence has a password or a signature in it.
+
+Only names that the caller has looked at become part of a path: what a store says is in a folder is text, and no more.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from rlway_client.contract.errors import RlwayError, RuntimeMissing, UsageError
+
+MAX_TOLD = 300  # characters of what somebody else's library says
+
+
+class StoreFailed(RlwayError):
+    """It could not be asked, or did not answer; the next time may go better. `why` is the store's own word."""
+
+    def __init__(self, store: str, why: str) -> None:
+        super().__init__(f"{store}: cannot be read: {why}.")
+        self.why = why
+
+
+class Entry(NamedTuple):
+    """One name in a folder."""
+
+    name: str
+    is_file: bool
+
+
+def is_url(models: str) -> bool:
+    """Whether models are named by a URL, rather than by a path on this machine."""
+    return re.match(r"[A-Za-z0-9+.-]+(://|::)", models) is not None
+
+
+class Store:
+    """Connects when it is first asked. One thread at a time."""
+
+    def __init__(self, url: str) -> None:
+        self.asked = 0  # how often
+        self._url = url
+        self._root = ""
+        self._files: Any = None  # an fsspec filesystem
+
+    @property
+    def name(self) -> str:
+        """The URL as it may be shown."""
+        return self._safe(self._url)
+
+    def connect(self) -> None:
+        """Anew for each look: what was remembered of the store's folders is forgotten."""
+        if self._files is not None:
+            self._files.invalidate_cache()
+            return
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError:
+            raise RuntimeMissing(f'{self.name}: needs fsspec: pip install "rlway-serve[stores]".') from None
+        try:
+            files, path = url_to_fs(self._url)
+        except ImportError as error:
+            raise RuntimeMissing(f"{self.name}: needs a package that is not installed: {self._told(error)}.") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{self.name}: not a URL of a folder of bundles: {self._told(error)}.") from None
+        except Exception as error:
+            raise self._failed(error) from error
+        self._files, self._root = files, str(path).rstrip("/")
+
+    def entries(self, *folder: str) -> list[Entry]:
+        """What a folder holds, by bare name. Raises for what cannot be listed, rather than leave it out."""
+        try:
+            listed = self._files.ls(self._ask_for(folder), detail=True)
+            return [Entry(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "file") for entry in listed]
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def read(self, *file: str, limit: int) -> bytes:
+        """The file's bytes, up to a number of them."""
+        try:
+            with self._files.open(self._ask_for(file), "rb") as content:
+                return bytes(content.read(limit))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def copy(self, *file: str, to: Path) -> None:
+        """The whole file, or what the store takes for it; whether it is sound is for the caller to find out."""
+        try:
+            self._files.get_file(self._ask_for(file), str(to))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _ask_for(self, parts: tuple[str, ...]) -> str:
+        self.asked += 1
+        return "/".join((self._root, *parts))
+
+    def _failed(self, error: Exception) -> StoreFailed:
+        return StoreFailed(self.name, self._told(error))
+
+    def _told(self, error: Exception) -> str:
+        line = self._safe((str(error).splitlines() or [""])[0])[:MAX_TOLD].rstrip(". ")
+        return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+    def _safe(self, text: str) -> str:
+        """Without user names, passwords and signatures, wherever in the text a URL is."""
+        for password in re.findall(r"://[^/@\s:]*:([^/@\s]+)@", self._url):
+            text = text.replace(password, "…").replace(unquote(password), "…")
+        text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
+        return re.sub(r"\?\S+", "?…", text)

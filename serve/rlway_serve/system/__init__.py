@@ -1,0 +1,1 @@
+"""The operating system: open files, ports, logging, reloading."""

@@ -1,0 +1,1 @@
+"""What is measured and written down: metrics, drift, traces, the access log."""

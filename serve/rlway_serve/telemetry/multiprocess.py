@@ -1,0 +1,135 @@
+"""What `/metrics` shows: this process's counts, or those of all workers together.
+
+In:      `Metrics`, and with several workers a folder that they share.
+Out:     Prometheus's text format.
+Refuses: a folder in which no socket can be made (UsageError).
+
+Counting itself is not shared and costs nothing more: only when one worker is asked does it have the others write down
+what they have counted. Every worker listens on a Unix socket in the folder; a connection to it is the question, and its
+end the sign that the file beside it is written. What a worker that has died had last written still counts, so that
+counters never go back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
+
+from rlway_client.contract.errors import UsageError
+from rlway_serve.telemetry.metrics import Metrics
+
+ADDED_GAUGES = frozenset(["rlway_queue_rows"])  # of others, such as states that all workers share, the highest counts
+WAIT_S = 1.0  # for a worker that is busy; then its counts of the last time have to do
+
+
+class WrittenSample(msgspec.Struct, array_like=True):
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(msgspec.Struct, array_like=True):
+    """A metric family as workers write it."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[WrittenSample]
+
+
+class Exposition:
+    """One worker's."""
+
+    def __init__(self, metrics: Metrics, folder: Path | None = None) -> None:
+        self._metrics = metrics
+        self._folder = folder
+        self._server: asyncio.AbstractServer | None = None
+
+    async def start(self) -> None:
+        """Lets the other workers ask."""
+        if self._folder is not None:
+            path = self._folder / f"{os.getpid()}.socket"
+            try:
+                self._server = await asyncio.start_unix_server(self._answer, path)
+            except OSError as error:
+                raise UsageError(
+                    f"--workers: {path}: no socket can be made there: {error.strerror or error}; set TMPDIR to a short "
+                    f"path of a folder that can be written."
+                ) from None
+
+    async def text(self) -> bytes:
+        if self._folder is None:
+            return self._metrics.text()
+        self._write(self._folder)
+        peers = [path for path in self._folder.glob("*.socket") if path.stem != str(os.getpid())]
+        living = {str(os.getpid())}
+        for path, lives in zip(peers, await asyncio.gather(*map(_ask, peers)), strict=True):
+            if lives:
+                living.add(path.stem)
+        return generate_latest(Merged(_read_all(self._folder, living)))
+
+    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert self._folder is not None
+        self._write(self._folder)
+        writer.close()
+
+    def _write(self, folder: Path) -> None:
+        families = [
+            Family(m.name, m.type, m.documentation, [WrittenSample(s.name, s.labels, s.value) for s in m.samples])
+            for m in self._metrics.collect()
+        ]
+        draft = folder / f".{os.getpid()}"
+        draft.write_bytes(msgspec.msgpack.encode(families))
+        draft.replace(folder / f"{os.getpid()}.counts")
+
+
+class Merged:
+    """All workers' counts as one collector."""
+
+    def __init__(self, families: Iterator[Family]) -> None:
+        self._families: dict[str, tuple[Family, dict[tuple[str, tuple[tuple[str, str], ...]], float]]] = {}
+        for family in families:
+            _, sums = self._families.setdefault(family.name, (family, {}))
+            for sample in family.samples:
+                key = (sample.name, tuple(sample.labels.items()))
+                if family.kind == "gauge" and family.name not in ADDED_GAUGES:
+                    sums[key] = max(sums.get(key, sample.value), sample.value)
+                else:
+                    sums[key] = sums.get(key, 0.0) + sample.value
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by `generate_latest`."""
+        for family, sums in self._families.values():
+            metric = Metric(family.name, family.help, family.kind)
+            metric.samples = [Sample(name, dict(labels), value) for (name, labels), value in sums.items()]
+            yield metric
+
+
+async def _ask(path: Path) -> bool:
+    """Has a worker write its counts; returns whether it lives."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        return False
+    with suppress(TimeoutError, OSError):
+        await asyncio.wait_for(reader.read(), WAIT_S)
+    writer.close()
+    return True
+
+
+def _read_all(folder: Path, living: set[str]) -> Iterator[Family]:
+    decoder: Any = msgspec.msgpack.Decoder(list[Family])
+    for path in sorted(folder.glob("*.counts")):
+        for family in decoder.decode(path.read_bytes()):
+            if path.stem in living or family.kind != "gauge":  # the dead hold nothing any more
+                yield family

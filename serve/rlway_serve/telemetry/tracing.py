@@ -1,0 +1,205 @@
+"""Traces of act requests, for OpenTelemetry.
+
+In:      requests as they enter, batches as they are answered; the standard `OTEL_…` variables.
+Out:     a span for each request, sent to a collector by OTLP over HTTP, from a thread of its own.
+Refuses: to trace without the packages of the extra, by another protocol, or with options that cannot be understood
+         (UsageError).
+
+Who does not trace pays nothing for it: `TracedEndpoint` and `TracedPolicyMetrics` take the places of what they extend.
+A span tells how an answer came about, and nothing of what was observed or done.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rlway_client.contract.errors import UsageError
+from rlway_serve import __version__
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.episodes import OwnEpisode
+from rlway_serve.messages.call import AnyCall, Call, PlainCall, Reply
+from rlway_serve.messages.response import Response
+from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.telemetry.metrics import PolicyMetrics
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+PROTOCOL = "http/protobuf"
+FLUSH_S = 2.0  # for the last spans, when the server stops
+
+log = logging.getLogger(__name__)
+
+
+class Ran(NamedTuple):
+    """The run that a request was part of."""
+
+    version: int
+    rows: int  # of the request
+    batch_rows: int
+    queue_s: float
+    compute_s: float
+
+
+class TracedReply:
+    """Gives the answer to whoever waits, and ends the request's span. In all else it is the reply that it wraps."""
+
+    def __init__(self, tracing: Tracing, policy: str, protocol: str, reply: Reply) -> None:
+        self.policy = policy
+        self.protocol = protocol
+        self.ran: Ran | None = None
+        self.began_ns = time.time_ns()
+        self._began_s = time.perf_counter()
+        self._tracing = tracing
+        self._reply = reply
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reply, name)
+
+    def __call__(self, response: Response) -> None:
+        ended_ns = self.began_ns + round((time.perf_counter() - self._began_s) * 1e9)
+        self._reply(response)
+        try:
+            self._tracing.record(self, response.status, ended_ns)
+        except Exception:  # of a sampler or a processor: the answers behind this one are not to wait for it
+            log.exception("a request's span cannot be made")
+
+
+class Tracing:
+    """Where spans go."""
+
+    def __init__(self) -> None:
+        protocol = _environment("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") or PROTOCOL
+        if protocol != PROTOCOL:
+            raise UsageError(f"OTEL_EXPORTER_OTLP_PROTOCOL: expected {PROTOCOL}, got {protocol}; set it for traces.")
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.trace import SpanKind, Status, StatusCode
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        except ImportError:
+            raise UsageError('--otel: OpenTelemetry is not installed; pip install "rlway-serve[otel]".') from None
+        resource = Resource.create()
+        if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # OpenTelemetry's word for: not set
+            resource = resource.merge(Resource({SERVICE_NAME: "rlway", SERVICE_VERSION: __version__}))
+        try:
+            self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+            self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--otel: an OTEL_… variable cannot be used: {error}.") from None
+        self._tracer = self._provider.get_tracer("rlway_serve", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+        self._server, self._failed = SpanKind.SERVER, Status(StatusCode.ERROR)
+
+    def record(self, reply: TracedReply, status: int, ended_ns: int) -> None:
+        """One span, a child of the caller's if there is one."""
+        headers: tuple[tuple[bytes, bytes], ...] = getattr(reply, "trace_headers", ())
+        parent = self._propagator.extract({name.decode(): value.decode("latin-1") for name, value in headers})
+        span = self._tracer.start_span(
+            f"act {reply.policy}", parent, self._server, {"rlway.policy": reply.policy}, start_time=reply.began_ns
+        )
+        if span.is_recording():
+            span.set_attributes(_attributes(reply, status))
+            if status >= 500:
+                span.set_status(self._failed)
+            span.end(ended_ns)
+
+    def close(self) -> None:
+        """Sends what is left, as far as the collector takes it soon."""
+        closing = threading.Thread(target=self._provider.shutdown, name="rlway-otel", daemon=True)
+        closing.start()
+        closing.join(FLUSH_S)
+
+
+class TracedEndpoint(Endpoint):
+    """An endpoint whose requests leave spans."""
+
+    sees_all = True
+
+    def __init__(self, tracing: Tracing, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._tracing = tracing
+
+    def act(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        reply: Reply,
+        own: OwnEpisode | None = None,
+    ) -> None:
+        traced = TracedReply(self._tracing, policy.name, "http" if own is None else "websocket", reply)
+        super().act(policy, media_type, authorization, body, traced, own)
+
+    def act_plain(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        call: PlainCall,
+        own: OwnEpisode | None = None,
+    ) -> None:
+        self.act(policy, media_type, authorization, body, call, own)
+
+
+class TracedPolicyMetrics(PolicyMetrics):
+    """Counts that tell each request of the run that it was part of."""
+
+    def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
+        super().count_batch(batch, rows, began_s, now_s)
+        version = int(self.labels[1])
+        for call in batch:
+            if isinstance(call, Call) and isinstance(call.reply, TracedReply):
+                call.reply.ran = Ran(version, call.rows, rows, began_s - call.arrived_s, now_s - began_s)
+
+
+def open_tracing(asked: bool | None) -> Tracing | None:
+    """`asked` is what the command line says; without a word there, the environment decides, and may be mistaken."""
+    if asked is False or _environment("OTEL_SDK_DISABLED").lower() == "true":
+        return None
+    if asked:
+        return Tracing()
+    exporters = _environment("OTEL_TRACES_EXPORTER")
+    endpoint = _environment("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    if "otlp" not in exporters.split(",") if exporters else not endpoint:
+        return None
+    try:
+        return Tracing()
+    except UsageError as error:
+        log.warning("%s No traces are sent.", error)
+        return None
+
+
+def _environment(*names: str) -> str:
+    """The first of these variables that is set; an empty one counts as none, as OpenTelemetry has it."""
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
+
+
+def _attributes(reply: TracedReply, status: int) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        "network.protocol.name": reply.protocol,
+        "http.response.status_code": status,
+    }
+    if (peer := getattr(reply, "peer", None)) is not None:
+        attributes["client.address"] = peer
+    if status >= 500:
+        attributes["error.type"] = str(status)
+    if (ran := reply.ran) is not None:
+        attributes["rlway.version"] = ran.version
+        attributes["rlway.rows"] = ran.rows
+        attributes["rlway.batch_rows"] = ran.batch_rows
+        attributes["rlway.queue_ms"] = ran.queue_s * 1e3
+        attributes["rlway.compute_ms"] = ran.compute_s * 1e3
+    return attributes
+
+
+TRACE_HEADERS = frozenset((b"traceparent", b"tracestate"))  # of W3C Trace Context

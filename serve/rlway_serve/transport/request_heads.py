@@ -1,0 +1,112 @@
+"""Which requests the hot lane answers, and what their headers say.
+
+In:      a request's URL and headers, as the parser read them; or header bytes that were read before.
+Out:     `Head`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from rlway_serve.gateway.body_budget import SMALL_BYTES
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.messages.response import JSON, read_request_id
+from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.settings import Settings
+from rlway_serve.telemetry.access_log import AccessLog
+from rlway_serve.telemetry.tracing import TRACE_HEADERS
+from rlway_serve.transport.websocket import Frames
+
+SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
+MAX_KNOWN_HEADS = 1024
+MAX_KNOWN_HEAD_BYTES = 2048
+
+
+class Head(msgspec.Struct):
+    """What the headers of an act request say."""
+
+    policy: ServedPolicy
+    body_bytes: int
+    media_type: bytes
+    authorization: bytes | None
+    keep_alive: bool
+    path: bytes
+    request_id: bytes
+    trace_headers: tuple[tuple[bytes, bytes], ...] = ()
+    raw: bytes = b""  # as they came, of a head that is remembered
+    body_start: int = 0  # behind them
+    request_bytes: int = 0  # with the body
+    quick: bool = False  # whether a request of JSON may be queued with no further look at it
+
+
+class HotRoutes:
+    """What all hot connections of a server share."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None, frames: Frames) -> None:
+        self.endpoint = endpoint
+        self.frames = frames
+        self.settings = settings
+        self.max_in_flight = settings.max_in_flight
+        self.access_log = access_log
+        self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
+        self.by_url: dict[bytes, ServedPolicy] = {}
+        self.streams_by_url: dict[bytes, str] = {}
+        self.known_heads: dict[bytes, Head] = {}
+        self.find_policies()
+        endpoint.repository.on_change(self.find_policies)
+        endpoint.keys.on_change(self.forget_heads)
+
+    def find_policies(self) -> None:
+        """Follows policies that have come or gone."""
+        repository = self.endpoint.repository
+        self.by_url = {f"/v1/policies/{policy.name}/act".encode(): policy for policy in repository}
+        self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
+        if repository.default:
+            self.by_url[b"/act"] = repository.default
+        self.forget_heads()
+
+    def forget_heads(self) -> None:
+        """Looks at every head anew."""
+        for head in self.known_heads.values():
+            head.quick = False  # connections remember theirs
+        self.known_heads.clear()
+
+    def remember(self, raw: bytes, head: Head) -> None:
+        """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
+        small = len(raw) <= MAX_KNOWN_HEAD_BYTES and head.body_bytes <= SMALL_BYTES  # larger bodies are reserved for
+        known = raw in self.known_heads  # connections that remember it hear of changes by that one
+        if small and not known and head.keep_alive and not (head.request_id or head.trace_headers):
+            if len(self.known_heads) == MAX_KNOWN_HEADS:
+                self.forget_heads()
+            endpoint = self.endpoint
+            admits_all = not (endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None)
+            head.quick = admits_all and head.media_type in (JSON, b"")
+            head.raw, head.body_start, head.request_bytes = raw, len(raw), len(raw) + head.body_bytes
+            self.known_heads[raw] = head
+
+    def read_head(
+        self, policy: ServedPolicy, url: bytes, headers: list[tuple[bytes, bytes]], parser: Any
+    ) -> Head | None:
+        """What parsed headers say, of several alike the first; None for what the hot lane does not read."""
+        body_bytes, media_type, authorization, request_id = -1, b"", None, b""
+        trace_headers: tuple[tuple[bytes, bytes], ...] = ()
+        for name, value in headers:
+            if name == b"content-length":
+                body_bytes = int(value)
+            elif name == b"content-type":
+                media_type = media_type or value
+            elif name == b"authorization":
+                authorization = value if authorization is None else authorization
+            elif name == b"x-request-id":
+                request_id = request_id or read_request_id(value)
+            elif name in TRACE_HEADERS:
+                trace_headers += ((name, value),)
+            elif name in self._slow_headers:
+                return None
+        plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
+        if not plain or not 0 <= body_bytes <= self.settings.max_body_bytes:
+            return None
+        keep_alive = parser.should_keep_alive()
+        return Head(policy, body_bytes, media_type, authorization, keep_alive, url, request_id, trace_headers)

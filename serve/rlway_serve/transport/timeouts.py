@@ -1,0 +1,76 @@
+"""The clocks of one connection: how long it may be idle, and how long a request may take to come in.
+
+In:      bytes that came, whether a request is unfinished.
+Out:     calls: `on_slow` when a request's headers or body took too long, `on_idle` when nothing came for a while.
+
+Whole requests cost no timer: one call for idleness returns every `keep_alive_s` whatever happens meanwhile, and the
+other is set only when a packet ends within a request. A process that stood still for a while finds its timers due
+before it has read what came meanwhile, so each is given `GRACE_S` more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from rlway_client.contract.errors import RequestTimeout
+from rlway_serve.settings import Settings
+
+GRACE_S = 0.1
+
+
+class Patience:
+    """Made when the connection is; ended with it."""
+
+    __slots__ = ("_awaited", "_idle", "_loop", "_on_idle", "_on_slow", "_settings", "_slow", "active_s")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+        on_idle: Callable[[], bool],
+        on_slow: Callable[[RequestTimeout], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._on_idle = on_idle  # returns whether the connection was busy all the same
+        self._on_slow = on_slow
+        self.active_s = time.perf_counter()
+        self._idle = loop.call_later(settings.keep_alive_s, self._check_idle)
+        self._slow: asyncio.TimerHandle | None = None
+        self._awaited: tuple[int, bool] | None = None
+
+    def wait_for(self, request: int, in_headers: bool) -> None:
+        """The connection's request of this number is unfinished."""
+        if self._awaited == (request, in_headers):
+            return
+        self.wait_no_more()
+        self._awaited = (request, in_headers)
+        limit_s = self._settings.header_timeout_s if in_headers else self._settings.body_timeout_s
+        self._slow = self._loop.call_later(limit_s, self._look_again, "headers" if in_headers else "body", limit_s)
+
+    def wait_no_more(self) -> None:
+        """Nothing is unfinished."""
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = self._awaited = None
+
+    def end(self) -> None:
+        self._idle.cancel()
+        self.wait_no_more()
+
+    def _look_again(self, part: str, limit_s: float) -> None:
+        self._slow = self._loop.call_later(GRACE_S, self._give_up, part, limit_s)
+
+    def _give_up(self, part: str, limit_s: float) -> None:
+        self._slow = self._awaited = None
+        self._on_slow(RequestTimeout(f"{part}: expected their end within {limit_s:g} s of their beginning."))
+
+    def _check_idle(self, waited: bool = False) -> None:
+        keep_alive_s = self._settings.keep_alive_s
+        rest_s = self.active_s + keep_alive_s - time.perf_counter()
+        if rest_s <= 0 and not waited:
+            self._idle = self._loop.call_later(GRACE_S, self._check_idle, True)
+        elif rest_s > 0 or self._on_idle():
+            self._idle = self._loop.call_later(rest_s if rest_s > 0 else keep_alive_s, self._check_idle)

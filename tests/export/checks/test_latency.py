@@ -1,0 +1,134 @@
+"""The time of an action is that of an action: for an observation that the policy can have, in every kind of file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.policies.policy_saver import PolicySaver
+from tf_agents.specs.tensor_spec import BoundedTensorSpec
+from tf_agents.trajectories import StepType, TimeStep
+
+from rlway_client.cli.inspect import measured_table
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import TensorSpec
+from rlway_export.bundle.writer import write_bundle
+from rlway_export.checks.latency import make_call
+from rlway_export.formats.c.source import write_c
+from rlway_export.formats.registry import parse_formats
+from rlway_export.sources.detect import open_source
+from tests.export import stock
+from tests.export.formats.c.c_policies import draw, manifest, model, node
+
+ROWS = 6
+ARMS = 5
+
+
+@pytest.fixture(scope="module")
+def policy() -> Any:
+    return stock.initialized(stock.bandit()).policy
+
+
+@pytest.fixture(scope="module")
+def bundle(policy: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A policy over arms whose `action` tells the chosen arm's features, too. Not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("bandit")
+    source = open_source(stock.save(policy, folder / "source"), "best")
+    return write_bundle(source, folder / "models", "arms", parse_formats("onnx,tflite"), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def rows() -> Arrays:
+    """By key."""
+    generator = np.random.default_rng(2)
+    return {
+        "global": generator.standard_normal((ROWS, 3), np.float32),
+        "num_actions": generator.integers(1, ARMS + 1, ROWS, np.int32),
+        "per_arm": generator.standard_normal((ROWS, ARMS, 4), np.float32),
+    }
+
+
+def act(policy: Any, rows: Arrays) -> Any:
+    """TF-Agents' own actions."""
+    zeros = tf.zeros(ROWS)
+    observation = {key: tf.constant(value) for key, value in rows.items()}
+    return policy.action(TimeStep(tf.fill([ROWS], StepType.MID), zeros, zeros + 1, observation)).action.numpy()
+
+
+def test_a_bandit_over_arms_is_exported_and_timed(bundle: Bundle) -> None:
+    """Without arms, as in an observation of zeros, its `action` fails."""
+    assert [spec.path for spec in bundle.manifest.observation] == [("global",), ("num_actions",), ("per_arm",)]
+    assert all(row.passed for row in bundle.manifest.parity)
+    assert [row.file for row in bundle.manifest.measured] == ["saved_model.pb", "model.onnx", "model.tflite"]
+    assert all(row.action_us is not None and row.action_us > 0 for row in bundle.manifest.measured)
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "model.onnx", "model.tflite"])
+def test_what_is_timed_is_the_action_for_the_row_that_is_given(
+    file: str, policy: Any, bundle: Bundle, rows: Arrays
+) -> None:
+    """Each of its tensors has come to where it belongs."""
+    found = []
+    for i in range(ROWS):
+        row = {f"observation_{key}": value[i : i + 1] for key, value in rows.items()}
+        made = make_call(bundle.path / file, bundle.manifest, row)
+        assert made is not None
+        answer: Any = made[0]()
+        found.append(int((answer if file == "model.tflite" else answer[0])[0]))
+    assert found == list(act(policy, rows))
+    assert len(set(found)) > 1
+
+
+def test_a_compiled_loop_is_given_the_row_in_the_types_of_c(tmp_path: Path) -> None:
+    """Pixels are bytes there, and whole numbers have 32 bits."""
+    specs = [TensorSpec("pixels", (4,), "uint8"), TensorSpec("gear", (4,), "int64"), TensorSpec("at", (4,), "float32")]
+    facts = manifest(observation=specs, noise=None)
+    nodes = [
+        node("Cast", "pixels", out="a", to=1),
+        node("Cast", "gear", out="b", to=1),
+        node("Add", "a", "b", out="c"),
+        node("Add", "c", "at"),
+    ]
+    write_c(model(nodes, {}, facts), facts, tmp_path)
+    row = {spec.name: draw(spec, 1, np.random.default_rng(3)) for spec in specs}
+    made = make_call(tmp_path / "policy.c", facts, row)
+    assert made is not None
+    parameters: Any = made[0]()
+    np.testing.assert_allclose(parameters[-1].view(np.float32)[:4], np.sum(list(row.values()), axis=0)[0], rtol=1e-6)
+
+
+def test_no_name_in_a_signature_matters(tmp_path: Path) -> None:
+    """PolicySaver may call the arguments by the specs' names, which can be any."""
+    spec = {
+        "global": BoundedTensorSpec([3], tf.float32, -1, 1, "left"),
+        "num_actions": BoundedTensorSpec([], tf.int32, 1, ARMS, "per_arm"),
+        "per_arm": BoundedTensorSpec([ARMS, 4], tf.float32, -1, 1, "observation/global"),
+    }
+    policy = stock.initialized(stock.bandit(spec)).policy
+    PolicySaver(policy, use_nest_path_signatures=False).save(str(tmp_path / "source"))
+    source = open_source(tmp_path / "source", "best")
+    bundle = write_bundle(source, tmp_path / "models", "arms", parse_formats("onnx"), lambda _: None)
+    assert all(row.action_us for row in bundle.manifest.measured)
+
+
+def test_a_saved_model_that_cannot_be_timed_is_exported_all_the_same(policy: Any, rows: Arrays, tmp_path: Path) -> None:
+    """Without arms it has no features to tell, but it has an action, and so has every file."""
+    np.savez(tmp_path / "rows.npz", **rows | {"num_actions": np.zeros(ROWS)})
+    source = open_source(stock.save(policy, tmp_path / "source"), "best")
+    bundle = write_bundle(
+        source,
+        tmp_path / "models",
+        "arms",
+        parse_formats("onnx"),
+        lambda _: None,
+        observations=tmp_path / "rows.npz",
+    )
+    saved_model, onnx = bundle.manifest.measured
+    assert saved_model.action_us is None
+    assert onnx.action_us is not None
+    assert measured_table(bundle.manifest).row_count == 2
+    assert "| SavedModel |" in (bundle.path / "README.md").read_text()

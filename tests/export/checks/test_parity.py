@@ -1,0 +1,132 @@
+"""The gate: files that act alike pass, files that do not are refused and never published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from onnx import numpy_helper
+
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.interface import Interface
+from rlway_client.contract.manifest import Parity
+from rlway_client.contract.parity import Arrays, Runner, summarize
+from rlway_client.contract.run import read_run
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.local.runners import OnnxRunner
+from rlway_export.bundle import writer
+from rlway_export.checks import parity
+from rlway_export.checks.observations import Observations
+from rlway_export.formats.context import Draft
+from rlway_export.formats.registry import FLOAT32, TARGETS, parse_formats
+from rlway_export.reference.policy import ActPolicy
+from rlway_export.sources.base import Facts
+from rlway_export.sources.run import RunSource
+
+
+@pytest.fixture(scope="session")
+def policy(trained_run: Path, bundle: Bundle) -> ActPolicy:
+    return ActPolicy(bundle.path, read_run(trained_run).interface, "bundle")
+
+
+@pytest.fixture(scope="session")
+def observations(trained_run: Path) -> Arrays:
+    with np.load(trained_run / "observations.npz") as arrays:
+        return dict(arrays)
+
+
+def judge(policy: ActPolicy, runner: Runner, observations: Arrays) -> list[Parity]:
+    """As the exporter judges a float32 file."""
+    return parity.judge(parity.gather(policy, observations), policy.interface, Path("file"), runner, FLOAT32)
+
+
+def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:
+    """The bundle's ONNX file with one weight of its last layer changed."""
+    model = onnx.load(bundle.path / "model.onnx")
+    weights = next(i for i in model.graph.initializer if list(i.dims)[-1] == 2 and len(i.dims) == 2)
+    values = numpy_helper.to_array(weights).copy()
+    values[:, 0] += amount
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    onnx.save(model, destination)
+    return OnnxRunner(destination)
+
+
+def test_a_file_with_other_weights_does_not_pass(
+    policy: ActPolicy, bundle: Bundle, observations: Arrays, tmp_path: Path
+) -> None:
+    """One column of weights off by 0.1 changes actions, and the report counts them."""
+    found = summarize(judge(policy, nudged(bundle, 0.1, tmp_path / "m.onnx"), observations))
+    assert not found.passed
+    assert found.argmax_flips > 0
+    assert found.smallest_flip_gap is not None
+
+
+def test_an_untouched_file_passes_at_every_batch_size(policy: ActPolicy, bundle: Bundle, observations: Arrays) -> None:
+    """The same observations in batches of 1, 7 and 64 give the SavedModel's values."""
+    details = judge(policy, OnnxRunner(bundle.path / "model.onnx"), observations)
+    assert [p.batch_sizes for p in details] == [[1], [7], [64]]
+    assert all(p.passed and p.observations >= 2000 for p in details)
+
+
+def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path, tmp_path: Path) -> None:
+    """The error names the file and what differed; no version and no draft is left."""
+    target = TARGETS["onnx"]
+
+    def write_wrongly(draft: Draft) -> None:
+        target.write(draft)
+        model = onnx.load(draft.folder / "model.onnx")
+        for tensor in model.graph.initializer:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.5), tensor.name))
+        onnx.save(model, draft.folder / "model.onnx")
+
+    wrong = target._replace(write=write_wrongly)
+    expected = r"^model\.onnx does not act as the SavedModel does: expected .*, got .*; leave onnx out of --formats"
+    with pytest.raises(ExportRefused, match=expected):
+        writer.write_bundle(
+            RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None
+        )
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.fixture(scope="session")
+def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
+    """A continuous policy as a SavedModel: action = mean + magnitude · tanh(loc + scale · noise)."""
+    kernel = tf.Variable(np.random.default_rng(3).standard_normal((3, 2)).astype(np.float32))
+
+    def act(observation: Any, noise: Any) -> dict[str, Any]:
+        loc = tf.linalg.matmul(observation, kernel)
+        scale = tf.exp(0.1 * loc)
+        return {"action": 1.0 + 2.0 * tf.tanh(loc + scale * noise), "loc": loc, "scale": scale}
+
+    module = tf.Module()
+    module.kernel = kernel
+    signature = [tf.TensorSpec([None, n], tf.float32, name=name) for name, n in (("observation", 3), ("noise", 2))]
+    module.act = tf.function(act, input_signature=signature)
+    path = tmp_path_factory.mktemp("gaussian") / "saved_model"
+    tf.saved_model.save(module, str(path))
+    interface = Interface(
+        observation=[TensorSpec("observation", (3,), "float32")],
+        action=TensorSpec("action", (2,), "float32", -1, 3),
+        noise=TensorSpec("noise", (2,), "float32"),
+        state=[],
+        outputs=[TensorSpec("loc", (2,), "float32"), TensorSpec("scale", (2,), "float32")],
+    )
+    return ActPolicy(path, interface, path.name)
+
+
+def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: ActPolicy, tmp_path: Path) -> None:
+    """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
+    facts = Facts("sac", None, None, None, {})
+    rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
+    manifest = writer._describe(facts, gaussian, Observations(rows, "given"), [], "gaussian", 1)
+    draft = Draft(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
+    for target in parse_formats("onnx,tflite"):
+        target.write(draft)
+        found = summarize(judge(gaussian, target.open(draft), rows))
+        assert found.passed, found
+        assert found.observations == 2048

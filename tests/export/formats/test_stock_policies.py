@@ -1,0 +1,203 @@
+"""Policies that TF-Agents made and saved by itself: every kind acts alike in every file, in a graph without waste."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from tf_agents.trajectories import StepType, TimeStep
+
+from rlway_client import EdgePolicy
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.local.runners import OnnxRunner, open_runner
+from rlway_client.local.verification import verify_bundle
+from rlway_export.bundle.writer import write_bundle
+from rlway_export.checks import parity
+from rlway_export.checks.observations import Observations
+from rlway_export.formats.registry import TARGETS, parse_formats
+from rlway_export.sources.tf_agents import SavedModelSource
+from tests.export import stock
+from tests.export.bundle.card_commands import run_commands
+
+ROWS = 6
+STEPS = 9
+# On the shapes of tensors: what is left of it does not depend on the observation.
+SHAPE_ARITHMETIC = {"Shape", "Expand", "ConstantOfShape", "Gather", "Slice", "Cast", "Unsqueeze", "Squeeze", "Range"}
+SMALLER = ("onnx-fp16", "tflite-fp16", "tflite-dynamic")
+Exported = Callable[[str], tuple[Any, Bundle]]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A policy by the name of its kind, and its bundle with ONNX and TFLite; each made once."""
+    folder = tmp_path_factory.mktemp("stock")
+    made: dict[str, tuple[Any, Bundle]] = {}
+
+    def export(name: str) -> tuple[Any, Bundle]:
+        if name not in made:
+            policy = stock.greedy(name)
+            source = SavedModelSource.open(stock.save(policy, folder / name), "best")
+            targets = parse_formats("onnx,tflite")
+            made[name] = policy, write_bundle(source, folder / "models", name, targets, lambda _: None)
+        return made[name]
+
+    return export
+
+
+def nested(policy: Any, inputs: Arrays) -> Any:
+    """The observation as TF-Agents' policy takes it."""
+    leaves = list(inputs.values())
+    return tf.nest.pack_sequence_as(policy.time_step_spec.observation, [tf.constant(leaf) for leaf in leaves])
+
+
+def walk(policy: Any, observations: Arrays) -> list[Any]:
+    """The actions of the policy itself, step by step; every third step is the first of an episode."""
+    state, actions = policy.get_initial_state(ROWS), []
+    for step in range(STEPS):
+        rows = {name: array[step * ROWS : (step + 1) * ROWS] for name, array in observations.items()}
+        kind = StepType.MID if step % 3 else StepType.FIRST
+        zeros = tf.zeros(ROWS)
+        answer = policy.action(TimeStep(tf.fill([ROWS], kind), zeros, zeros + 1, nested(policy, rows)), state)
+        state = answer.state
+        actions.append(answer.action.numpy())
+    return actions
+
+
+@pytest.mark.parametrize("name", stock.KINDS)
+def test_a_stock_policy_acts_in_onnx_as_tf_agents_has_it_act(name: str, exported: Exported) -> None:
+    """Not only over single steps, as the gate compares: its own memory, forgotten at the first step of an episode."""
+    policy, bundle = exported(name)
+    interface = bundle.manifest.interface
+    observations = Observations.find(interface, None, None).arrays
+    runner = OnnxRunner(bundle.path / "model.onnx")
+    state = {spec.name: np.ones((ROWS, *spec.shape), spec.dtype) for spec in interface.state}
+    for step, expected in enumerate(walk(policy, observations)):
+        inputs = {name: array[step * ROWS : (step + 1) * ROWS] for name, array in observations.items()}
+        if state:
+            inputs |= state | {"reset": np.full(ROWS, step % 3 == 0)}
+        found = runner.run(inputs)
+        np.testing.assert_allclose(found["action"], expected, rtol=0, atol=1e-5)
+        state = {name: found[f"next_{name}"] for name in state}
+    assert found["action"].dtype == expected.dtype
+
+
+@pytest.mark.parametrize("name", ["scalar", "dict", "tuple", "sac", "recurrent-dqn", "recurrent-ppo"])
+def test_a_stock_policy_acts_on_a_robot_as_tf_agents_has_it_act(name: str, exported: Exported) -> None:
+    """One observation after the other as the environment nests it, its memory forgotten where an episode begins."""
+    policy, bundle = exported(name)
+    observations = Observations.find(bundle.manifest.interface, None, None).arrays
+    robot, row = EdgePolicy(bundle.path), 2
+    for step, expected in enumerate(walk(policy, observations)):
+        if step % 3 == 0:
+            robot.reset()
+        seen = [array[step * ROWS + row] for array in observations.values()]
+        action = robot.act(tf.nest.pack_sequence_as(policy.time_step_spec.observation, seen))
+        np.testing.assert_allclose(action, expected[row], rtol=0, atol=1e-5)
+    assert isinstance(action, int) == bundle.manifest.action.is_discrete
+
+
+@pytest.mark.parametrize("name", stock.KINDS)
+def test_the_manifest_tells_what_a_stock_policy_takes_and_gives(name: str, exported: Exported) -> None:
+    """Shapes and bounds are those of its specs; there is no noise; the gate went over 2,000 rows in three batches."""
+    policy, bundle = exported(name)
+    manifest = bundle.manifest
+    leaves = tf.nest.flatten(policy.time_step_spec.observation)
+    assert [spec.shape for spec in manifest.observation] == [tuple(leaf.shape) for leaf in leaves]
+    assert [spec.dtype for spec in manifest.observation] == [leaf.dtype.name for leaf in leaves]
+    bound = [(spec.minimum, spec.maximum) for spec in manifest.observation]
+    assert bound == [(getattr(leaf, "minimum", None), getattr(leaf, "maximum", None)) for leaf in leaves]
+    assert manifest.action.dtype == policy.action_spec.dtype.name
+    low, high = manifest.action.bounds()
+    np.testing.assert_array_equal((low, high), (policy.action_spec.minimum, policy.action_spec.maximum))
+    assert (manifest.noise, manifest.algorithm, manifest.env, manifest.notes) == (None, None, None, [])
+    assert (manifest.compared_over, manifest.observed) == ("sampled", [])
+    assert bool(manifest.state) == name.startswith("recurrent")
+    assert all(row.passed and row.observations >= 2000 for row in manifest.parity)
+    assert [row.batch_sizes for row in manifest.parity] == [[1, 7, 64], [1]]
+    assert all((row.state_difference is not None) == bool(manifest.state) for row in manifest.parity)
+
+
+def test_a_dict_keeps_its_keys(exported: Exported) -> None:
+    """One input per leaf, in TensorFlow's order, each with the path to it."""
+    manifest = exported("dict")[1].manifest
+    assert manifest.observation == [
+        TensorSpec("observation_body_at", (3,), "float32", None, None, ("body", "at")),
+        TensorSpec("observation_body_speed", (), "float32", -1, 1, ("body", "speed")),
+        TensorSpec("observation_wall", (2, 2), "float32", 0, 1, ("wall",)),
+    ]
+
+
+@pytest.mark.parametrize("name", stock.KINDS)
+def test_a_stock_graph_has_no_leftover_shape_arithmetic(name: str, exported: Exported) -> None:
+    """The batch is the only free dimension, and nothing asks for it; pixels are cast, and nothing else is."""
+    model = onnx.load(exported(name)[1].path / "model.onnx")
+    operations = [node.op_type for node in model.graph.node]
+    wasted = [kind for kind in operations if kind in SHAPE_ARITHMETIC]
+    assert wasted == (["Cast"] if name == "image" else [])
+    for value in [*model.graph.input, *model.graph.output]:
+        first, *others = value.type.tensor_type.shape.dim
+        assert first.dim_param == "batch"
+        assert all(dim.dim_value for dim in others)
+
+
+@pytest.mark.parametrize(("name", "most"), [("dqn", 8), ("double-dqn", 8), ("sac", 16)])
+def test_a_stock_graph_is_as_small_as_a_hand_made_one(name: str, most: int, exported: Exported) -> None:
+    """Products, activations, and the choice of an action."""
+    assert len(onnx.load(exported(name)[1].path / "model.onnx").graph.node) <= most
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [(form, name) for form in SMALLER for name in ("sac", "dict", "recurrent-dqn")]
+    + [("tflite-int8", name) for name in ("dict", "image")]
+    + [("c", name) for name in ("sac", "categorical-dqn", "image", "dict", "recurrent-dqn", "recurrent-ppo")],
+)
+def test_a_stock_policy_acts_alike_in_other_formats(form: str, name: str, exported: Exported, tmp_path: Path) -> None:
+    """Within the thresholds of the format, with several inputs and with a memory."""
+    bundle = exported(name)[1]
+    source = SavedModelSource.open(bundle.path, "best")
+    smaller = write_bundle(source, tmp_path, name, [TARGETS[form]], lambda _: None)
+    (row,) = smaller.manifest.parity
+    assert row.passed
+    assert row.allowed_flips == (
+        None if smaller.manifest.action.dtype == "float32" else TARGETS[form].tolerance.flips or 0
+    )
+
+
+@pytest.mark.parametrize("name", ["dict", "recurrent-ppo"])
+def test_a_stock_bundle_verifies(name: str, exported: Exported) -> None:
+    """Its inputs, states and answers are kept, and compared again without TensorFlow's SavedModel."""
+    verdicts = verify_bundle(exported(name)[1])
+    assert [verdict.verdict for verdict in verdicts] == ["alike", "alike"]
+
+
+def test_a_file_that_forgets_nothing_does_not_pass(exported: Exported, tmp_path: Path) -> None:
+    """Whose `reset` has no effect differs in its state, if not in its actions."""
+    bundle = exported("recurrent-dqn")[1]
+    model = onnx.load(bundle.path / "model.onnx")
+    never = onnx.numpy_helper.from_array(np.zeros(1, np.bool_), "never")
+    model.graph.initializer.append(never)
+    for node in model.graph.node:
+        node.input[:] = ["never" if name == "reset" else name for name in node.input]
+    onnx.save(model, tmp_path / "model.onnx")
+    runner = open_runner(tmp_path / "model.onnx", bundle.manifest)
+    policy = SavedModelSource.open(bundle.path, "best").materialize(tmp_path)
+    evidence = parity.gather(policy, Observations.find(policy.interface, None, None).arrays)
+    found = parity.judge(evidence, policy.interface, tmp_path / "model.onnx", runner, TARGETS["onnx"].tolerance)
+    assert not any(row.passed for row in found)
+    assert all((row.state_difference or 0) > (row.allowed_state_difference or 0) for row in found)
+
+
+def test_what_the_cards_of_policies_of_no_environment_tell_to_type_does_what_it_says(
+    exported: Exported, tmp_path: Path
+) -> None:
+    """They cannot be played, and act at a robot's pace instead, whatever they observe and remember."""
+    bundles = [exported(name)[1] for name in ("sac", "tuple", "image", "recurrent-dqn")]
+    assert run_commands(bundles, tmp_path / "log") == [["serve", "edge", "verify"]] * len(bundles)

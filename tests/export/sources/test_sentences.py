@@ -1,0 +1,183 @@
+"""What refuses a policy is one sentence that can be read, however long the names are of what it tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.agents.ddpg.actor_network import ActorNetwork
+from tf_agents.networks.q_network import QNetwork
+from tf_agents.policies.actor_policy import ActorPolicy
+from tf_agents.policies.epsilon_greedy_policy import EpsilonGreedyPolicy
+from tf_agents.policies.random_tf_policy import RandomTFPolicy
+from tf_agents.specs.tensor_spec import BoundedTensorSpec
+from tf_agents.trajectories import time_step_spec
+
+from rlway_client.common.quote import named, reason, short_name
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import ExportRefused, UsageError
+from rlway_client.contract.specs import TensorSpec
+from rlway_export.bundle.writer import write_bundle
+from rlway_export.formats.c.source import write_c
+from rlway_export.formats.registry import parse_formats
+from rlway_export.sources.detect import open_source
+from tests.export import stock
+from tests.export.conftest import MOST
+from tests.export.formats.c.c_policies import manifest, model, node
+
+LONG = "layer_" * 60
+layers = tf.keras.layers
+
+
+def seen_through(function: Any, observation: Any = stock.VECTOR, name: str = LONG) -> Any:
+    """A DQN whose first layer is the function."""
+    layer = layers.Lambda(function, name=name)
+    stock.begin_alike()
+    network = QNetwork(observation, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=(8,))
+    return stock.initialized(stock.dqn(network, observation)).policy
+
+
+def betainc(seen: Any) -> Any:
+    halves = tf.sigmoid(seen)
+    return tf.math.betainc(halves, halves, halves)
+
+
+def smaller(dtype: Any) -> Any:
+    return lambda seen: tf.cast(tf.minimum(tf.cast(seen, dtype), tf.cast(seen + 1, dtype)), tf.float32)
+
+
+def strict(seen: Any) -> Any:
+    with tf.control_dependencies([tf.debugging.assert_less(seen, 2.1)]):  # what it was trained with is less
+        return tf.identity(seen)
+
+
+def pushes(dtype: Any) -> Any:
+    """A continuous policy whose actions are of the type."""
+    action = BoundedTensorSpec([2], dtype, [-1, -2], [1, 3], "action")
+    actor = ActorNetwork(stock.VECTOR, action, fc_layer_params=(8,))
+    return ActorPolicy(time_step_spec(stock.VECTOR), action, actor_network=actor)
+
+
+def random() -> Any:
+    return RandomTFPolicy(time_step_spec(stock.VECTOR), stock.CHOICE)
+
+
+def words() -> Any:
+    """A policy that observes text, under a long key."""
+    spec = {LONG: tf.TensorSpec([2], tf.string), "b": stock.VECTOR}
+    return RandomTFPolicy(time_step_spec(spec), stock.CHOICE)
+
+
+REFUSED: dict[str, tuple[Any, str, str]] = {
+    "a policy that draws": (
+        lambda: stock.agent("sac").policy,
+        "onnx",
+        r"draws its actions \(\w+ in ….{59}\), .*Greedy",
+    ),
+    "a policy that explores": (
+        lambda: EpsilonGreedyPolicy(seen_through(tf.identity), 0.1),
+        "onnx",
+        r"draws its actions \(\w+ in .*save GreedyPolicy\(policy\)",
+    ),
+    "a policy at random": (random, "onnx", "draws its actions"),
+    "no operation in ONNX": (lambda: seen_through(betainc), "onnx", r"ONNX: .* Betainc, which ….*layer_/Betainc is"),
+    "no operation in TFLite": (
+        lambda: seen_through(betainc),
+        "tflite",
+        r"TFLite: has no operation for Betainc, which ….*layer_/Betainc is made of; leave the formats of TFLite out",
+    ),
+    "float64 in TFLite": (
+        lambda: pushes(tf.float64),
+        "tflite",
+        r"TFLite: has no operation for Minimum of float64, which clip_by_value/Minimum is made of; try onnx instead\.",
+    ),
+    "float64 in TFLite Micro": (lambda: pushes(tf.float64), "tflm", "TFLite: .* Minimum of float64, .*; try onnx"),
+    "float64 in C": (lambda: pushes(tf.float64), "c", "C: action: .* got float64; leave c out of --formats"),
+    "float16 in TFLite": (
+        lambda: seen_through(smaller(tf.float16)),
+        "tflite-fp16",
+        r"Minimum of float16, which ….*; try",
+    ),
+    "int16 in onnxruntime": (
+        lambda: seen_through(smaller(tf.int16)),
+        "onnx",
+        r"model\.onnx: onnxruntime cannot load it: .* implementation for Min.*; leave onnx out of --formats",
+    ),
+    "text": (words, "onnx", r"…(ayer_)?(layer_)+ is of string; only numbers can be exported"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_policy_that_cannot_be_exported_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
+    """What of it, and what would help; nothing is published. That it is short is seen to for all tests here."""
+    make, formats, expected = REFUSED[case]
+    source = open_source(stock.save(make(), tmp_path / "source"), "best")
+    with pytest.raises(ExportRefused, match=expected) as refusal:
+        write_bundle(source, tmp_path / "models", "p", parse_formats(formats), lambda _: None)
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path / "models") not in str(refusal.value)
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("make", [lambda: pushes(tf.float64), lambda: seen_through(smaller(tf.float16))])
+def test_what_tflite_has_no_type_for_is_exported_to_onnx(make: Any, tmp_path: Path) -> None:
+    """As the refusal says."""
+    source = open_source(stock.save(make(), tmp_path / "source"), "best")
+    bundle = write_bundle(source, tmp_path / "models", "p", parse_formats("onnx"), lambda _: None)
+    assert Bundle.open(bundle.path).manifest.parity[0].passed
+
+
+def test_observations_that_the_policy_does_not_take_can_be_given(tmp_path: Path) -> None:
+    """Without its bounds it is not known which it takes; and it is as the refusal says."""
+    source = open_source(stock.save(seen_through(strict), tmp_path / "source"), "best")
+    (tmp_path / "source/policy_specs.pbtxt").unlink()
+    with pytest.raises(
+        ExportRefused, match=r"cannot act on .*: assertion failed.*; give some that it takes, with --obs"
+    ):
+        write_bundle(source, tmp_path / "models", "p", [], lambda _: None)
+    rows = tmp_path / "rows.npz"
+    np.savez(rows, observation=np.random.default_rng(0).uniform(-1, 1, (50, 4)))
+    bundle = write_bundle(source, tmp_path / "models", "p", [], lambda _: None, observations=rows)
+    assert bundle.manifest.compared_over == "given"
+
+
+@pytest.mark.parametrize(
+    ("constants", "operator"),
+    [({}, "Erf"), ({"w": np.full((3, 4), np.inf, np.float32)}, "MatMul"), ({}, "Neg")],
+)
+def test_a_node_with_a_long_name_is_told_by_its_end(constants: Any, operator: str, tmp_path: Path) -> None:
+    """In C: the operator, a constant, a value of another type."""
+    facts = manifest(observation=[TensorSpec("observation", (3 if constants else 4,), "float32")], noise=None)
+    nodes = [node(operator, "observation", *constants)]
+    if operator == "Neg":
+        nodes = [node("Cast", "observation", out=LONG, to=11), node("Cast", LONG, to=1)]
+    nodes[0].name = LONG
+    made = model(nodes, constants, facts)
+    with pytest.raises(ExportRefused, match="C: "):
+        write_c(made, facts, tmp_path)
+
+
+def test_arrays_with_long_names_are_told_by_their_ends(tmp_path: Path) -> None:
+    """Those that a file of observations lacks."""
+    policy = stock.initialized(stock.keyed({LONG: stock.VECTOR, "z": stock.VECTOR})).policy
+    source = open_source(stock.save(policy, tmp_path / "source"), "best")
+    rows = tmp_path / "rows.npz"
+    np.savez(rows, z=np.zeros((9, 4)))
+    with pytest.raises(UsageError, match=r"has no array ….*layer_; expected the arrays observation_.*… \(2 in all\)"):
+        write_bundle(source, tmp_path / "models", "p", [], lambda _: None, observations=rows)
+
+
+def test_what_others_say_is_one_line_of_a_length() -> None:
+    """The first with words in it; a name keeps its end, a list its beginning."""
+    assert reason(ValueError("\n  no\tsuch   thing:\nat all")) == "no such thing"
+    assert reason(KeyError()) == "KeyError"
+    assert reason("x" * 500).endswith("x…")
+    assert len(reason("x" * 500)) == 110
+    assert short_name("a/b") == "a/b"
+    assert short_name(LONG).endswith("layer_layer_")
+    assert named(["a", "b"]) == "a, b"
+    assert named([LONG, "b"]).endswith("… (2 in all)")
+    assert max(map(len, (short_name(LONG), named([LONG, "b"])))) < MOST / 2

@@ -1,0 +1,28 @@
+"""How the counts of several workers become one."""
+
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from rlway_serve.telemetry.multiprocess import Family, Merged, WrittenSample
+
+
+def family(name: str, kind: str, value: float) -> Family:
+    suffix = "_total" if kind == "counter" else ""
+    return Family(name, kind, "Help", [WrittenSample(name + suffix, {"policy": "p"}, value)])
+
+
+def test_counts_are_added_and_states_are_not() -> None:
+    """Counters and rows that wait are sums; a state that every worker has is not counted once per worker."""
+    families = []
+    for value in (1, 2, 4):
+        families.append(family("rlway_actions", "counter", value))
+        families.append(family("rlway_queue_rows", "gauge", value))
+        families.append(family("rlway_versions_loaded", "gauge", 2))
+    lines = generate_latest(Merged(iter(families))).decode().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        'rlway_actions_total{policy="p"} 7.0',
+        'rlway_queue_rows{policy="p"} 7.0',
+        'rlway_versions_loaded{policy="p"} 2.0',
+    ]
+    assert "# TYPE rlway_actions_total counter" in lines

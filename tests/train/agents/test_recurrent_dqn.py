@@ -1,0 +1,345 @@
+"""DQN whose policy remembers: its memory, what it learns from, and what it is exported as."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import tensorflow as tf
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from tf_agents.trajectories import StepType, TimeStep, Transition
+
+from rlway_client.contract.run import read_run
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
+from rlway_train.agents.factory import make_learner
+from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
+from rlway_train.collect.adders.base import make_gathering
+from rlway_train.collect.adders.sequence import FIRST, LAST, Sequences, frame_width
+from rlway_train.collect.collector import Collector
+from rlway_train.collect.evaluator import Evaluator
+from rlway_train.config.settings import DqnSettings
+from rlway_train.envs.environment import Domain, Environments, find_domain
+from rlway_train.policies.numpy import Memory, forget
+from tests.conftest import TRAIN, run_command
+from tests.policies import Always
+from tests.train.summaries import read_scalars
+
+COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate
+LENGTH, BURN_IN, BATCH = 5, 2, 16
+SETTINGS: dict[str, Any] = {
+    "hidden": (8, 6), "lstm": 7, "sequence_length": LENGTH, "burn_in": BURN_IN, "batch_size": BATCH,
+    "block_steps": BATCH, "block_iterations": 4, "learning_rate": 1e-2, "xla": False,
+}  # fmt: skip
+DOMAIN = Domain(
+    env="imagined",
+    spec=EnvSpec("Imagined-v0"),
+    leaves=[TensorSpec("observation", (2,), "float32")],
+    action=TensorSpec("action", (), "int64", 0, 1),
+    discretize=None,
+    action_values=None,
+)
+OBSERVATION, ACTION, REWARD, DISCOUNT = slice(1, 3), 3, 4, 5  # columns of a frame of DOMAIN
+
+
+def learner(**changes: Any) -> RecurrentDqnLearner:
+    return RecurrentDqnLearner(DqnSettings(**(SETTINGS | changes)), DOMAIN, seed=1)
+
+
+@pytest.fixture(scope="module")
+def learning() -> RecurrentDqnLearner:
+    """One that nobody trains, with weights that are not as small as the first ones."""
+    made = learner()
+    rng = np.random.default_rng(0)
+    for variable in made.agent.policy.variables():
+        if variable.dtype == tf.float32:
+            variable.assign_add(rng.normal(0.0, 0.5, variable.shape))
+    return made
+
+
+def stretches(seed: int, n: int = BATCH) -> AnyArray:  # -> [n, LENGTH + 1, frame]
+    """Random steps within episodes that go on."""
+    rng = np.random.default_rng(seed)
+    frames = rng.normal(size=(n, LENGTH + 1, frame_width(2, 1))).astype(np.float32)
+    frames[..., 0], frames[..., ACTION], frames[..., DISCOUNT] = StepType.MID, rng.integers(0, 2, (n, LENGTH + 1)), 1.0
+    return frames
+
+
+def flat(frames: AnyArray) -> FloatArray:
+    rows: FloatArray = frames.reshape(len(frames), -1)
+    return rows
+
+
+def collected(mode: AutoresetMode, length: int, n: int) -> AnyArray:  # -> [n, length + 1, frame]
+    vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
+    collector = Collector(Environments(COUNTING, vector), 0, Sequences(length, 2, 2, 1))
+    return collector.collect(Always(1), n).reshape(n, length + 1, -1)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_a_stretch_is_what_happened_frame_after_frame(mode: AutoresetMode) -> None:
+    """Episodes of three steps have four frames, the last of which leads to the next episode's first."""
+    for frames in collected(mode, length=6, n=60):
+        episode, step = frames[:, OBSERVATION].T
+        np.testing.assert_array_equal(np.diff(4 * episode + step), 1)
+        np.testing.assert_array_equal(frames[:, 0], np.select([step == 0, step == 3], [FIRST, LAST], 1.0))
+        taken = frames[:-1][step[:-1] < 3]
+        np.testing.assert_array_equal(taken[:, ACTION], 1)
+        np.testing.assert_array_equal(taken[:, REWARD], 2 + taken[:, OBSERVATION][:, 1])
+        terminated = (taken[:, OBSERVATION] % [2, 3] == [1, 2]).all(axis=1)
+        np.testing.assert_array_equal(taken[:, DISCOUNT], np.where(terminated, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_every_step_ends_one_stretch(mode: AutoresetMode) -> None:
+    """But for the first of an environment, before which there are too few."""
+    ends = [tuple(frames[-1, OBSERVATION]) for frames in collected(mode, length=4, n=80)]
+    steps, counts = np.unique(ends, axis=0, return_counts=True)
+    whole = counts[steps[:, 0] < 10]
+    assert tuple(steps[0]) == (1, 1)  # two frames from the first episode's end, where a stretch of four steps begins
+    np.testing.assert_array_equal(whole, 2)  # two environments
+    assert set(steps[:, 1]) == {1, 2, 3}
+
+
+def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
+    """What a numpy policy sees and does in three environments: observations, where they begin, actions, memories."""
+    environments = find_domain("rlway/CartPolePositions-v0").make_many(3)
+    observation, begins = environments.reset(5), np.ones(3, np.bool_)
+    memory: Memory = ()
+    seen = []
+    for _ in range(steps):
+        actions, memory = policy(observation, memory)
+        seen.append((observation, begins, actions, np.stack(memory)))
+        step = environments.step(actions)
+        observation, begins, memory = step.observation, step.begins, forget(memory, step.begins)
+    observations, begun, chosen, memories = (np.stack(column) for column in zip(*seen, strict=True))
+    return observations, begun, chosen, memories
+
+
+def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(learning: RecurrentDqnLearner) -> None:
+    """Over whole episodes in three environments, each of which begins anew at its own time."""
+    observations, begun, chosen, memories = episodes(learning.policy(), 120)
+    assert (begun[1:].any(axis=0)).all()
+    assert (begun.sum(axis=1) == 1).any()
+    act, state = learning.act(), learning.agent.policy.get_initial_state(3)
+    # What an episode that is over left behind must not matter.
+    exported = [np.full((3, 7), np.nan, np.float32)] * 2
+    for observation, begins, actions, memory in zip(observations, begun, chosen, memories, strict=True):
+        out = act(observation, np.zeros((3, 2), np.float32), *exported, begins)
+        exported = [out["state_h"], out["state_c"]]
+        types = tf.constant(np.where(begins, StepType.FIRST, StepType.MID))
+        own = learning.agent.policy.action(
+            TimeStep(types, tf.zeros([3]), tf.ones([3]), tf.constant(observation)), state
+        )
+        state = own.state
+        np.testing.assert_array_equal(out["action"], own.action)
+        np.testing.assert_array_equal(actions, own.action)
+        np.testing.assert_allclose(np.stack(exported), np.stack(state), atol=1e-5)
+        np.testing.assert_allclose(memory, np.stack(state), atol=1e-5)
+
+
+def test_the_numpy_q_values_are_the_networks(learning: RecurrentDqnLearner) -> None:
+    """Over a whole sequence at once, through TF-Agents' own unrolling."""
+    observations = np.random.default_rng(1).normal(size=(9, 12, 2)).astype(np.float32) * 3
+    expected, _ = learning._network(observations, step_type=np.full((9, 12), StepType.MID))
+    policy = learning.policy()
+    memory: Memory = ()
+    for t in range(12):
+        q_values, memory = policy.q_values(observations[:, t], memory)
+        np.testing.assert_allclose(q_values, expected[:, t], atol=1e-5)
+
+
+def test_one_exported_step_has_no_loop(learning: RecurrentDqnLearner) -> None:
+    """No sequence layer's While or TensorList, which exporters and small runtimes do not take."""
+    graph = learning.act().get_concrete_function().graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert "MatMul" in kinds
+    assert [kind for kind in kinds if "While" in kind or "Tensor" in kind or "Call" in kind] == []
+
+
+def loss(learning: RecurrentDqnLearner, frames: AnyArray) -> float:
+    """As an update over these stretches has it."""
+    return float(learning.agent.loss(transition(learning, frames)).loss)
+
+
+def transition(learning: RecurrentDqnLearner, frames: AnyArray) -> Transition:
+    return learning._transition(tf.constant(flat(frames)))
+
+
+def pay(frames: AnyArray, step: int) -> AnyArray:
+    """The same stretches with a large reward for one of their steps."""
+    paid = frames.copy()
+    paid[:, step, REWARD] = 50.0
+    return paid
+
+
+@pytest.mark.parametrize("step", range(LENGTH))
+def test_steps_that_fill_the_memory_are_not_learnt_from(step: int, learning: RecurrentDqnLearner) -> None:
+    """What they pay is nowhere in the loss; what the others pay is."""
+    frames = stretches(0)
+    assert (loss(learning, pay(frames, step)) == loss(learning, frames)) == (step < BURN_IN)
+
+
+def test_an_episode_that_begins_within_a_stretch_is_learnt_from_its_first_step_on(
+    learning: RecurrentDqnLearner,
+) -> None:
+    """Its memory is then all that the policy has when it acts. The boundary itself pays nothing."""
+    frames = stretches(0)
+    frames[:, 0, 0], frames[:, 1, 0] = LAST, FIRST
+    assert loss(learning, pay(frames, 0)) == loss(learning, frames)
+    assert loss(learning, pay(frames, 1)) > loss(learning, frames)
+
+
+def test_an_episode_that_begins_a_stretch_is_learnt_from_its_first_step_on(learning: RecurrentDqnLearner) -> None:
+    """The target network has then seen that step, too: another first observation is worth another second one."""
+    frames = stretches(0)
+    frames[:, 0, 0] = FIRST
+    assert loss(learning, pay(frames, 0)) > loss(learning, frames)
+    frames[:, 0, REWARD], frames[:, 2:, 0] = 0.0, LAST  # but for the first step nothing is learnt from
+    changed = frames.copy()
+    changed[:, 0, OBSERVATION] += 1.0
+    values = [
+        learning.agent._compute_next_q_values(transition(learning, f).next_time_step, ()) for f in (frames, changed)
+    ]
+    assert (values[0][:, 0] != values[1][:, 0]).numpy().all()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_the_clock_cut_it_short(n: int) -> None:
+    """By step of an episode whose three steps pay 2, 3 and 4: the sum, and the discount that is left."""
+    gamma, length = 0.5, 7
+    learning = learner(n_step=n, gamma=gamma, sequence_length=length, burn_in=0, batch_size=60)
+    frames = collected(AutoresetMode.NEXT_STEP, length, 60)
+    made = transition(learning, frames)
+    learnt, reward, discount = (
+        part.numpy()
+        for part in (made.time_step.step_type != StepType.LAST, made.time_step.reward, made.time_step.discount)
+    )
+    assert learnt.shape == (60, length + 1 - n)
+    for row, at in np.ndindex(*learnt.shape):
+        episode, step = frames[row, at, OBSERVATION].astype(int)
+        ends, terminates = step + n > 3, episode % 2 == 1
+        assert learnt[row, at] == (step < 3 and (terminates or not ends))
+        if learnt[row, at]:
+            pays = [2 + ahead for ahead in range(step, min(step + n, 3))]
+            assert reward[row, at] == pytest.approx(sum(gamma**k * pay for k, pay in enumerate(pays)))
+            assert discount[row, at] == (0.0 if terminates and step + n >= 3 else gamma ** (n - 1))
+
+
+def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
+    """The loss over stretches of either is the same, and so is what the exported function makes of one step."""
+    leaves = [TensorSpec(f"observation_{key}", (1,), "float32", path=(key,)) for key in ("angle", "cart")]
+    settings = DqnSettings(**(SETTINGS | {"normalize": True}))
+    frames = stretches(0)
+    frames[..., OBSERVATION] = frames[..., OBSERVATION] * [1.0, 100.0] + [0.0, 1000.0]
+    vectors, dicts = (RecurrentDqnLearner(settings, replace(DOMAIN, leaves=of), 1) for of in (DOMAIN.leaves, leaves))
+    for one, other in zip(vectors._network.trainable_variables, dicts._network.trainable_variables, strict=True):
+        other.assign(one)
+    losses = []
+    for learning in (vectors, dicts):
+        learning.copy_target()
+        learning.write(flat(frames))
+        losses.append(loss(learning, frames))
+    assert losses[0] == pytest.approx(losses[1])
+    rows, memory = frames[:, 0, OBSERVATION], [np.zeros((BATCH, 7), np.float32)] * 2
+    out = dicts.act()(
+        {"angle": rows[:, :1], "cart": rows[:, 1:]}, np.zeros((BATCH, 2)), *memory, np.ones(BATCH, np.bool_)
+    )
+    np.testing.assert_allclose(out["q_values"], dicts.policy().q_values(rows)[0], atol=1e-5)
+
+
+def test_what_came_before_an_episode_does_not_reach_into_it(learning: RecurrentDqnLearner) -> None:
+    """Other observations in the episode before leave the loss as it is; within one they do not."""
+    within, across = stretches(0), stretches(0)
+    across[:, 1, 0], across[:, 2, 0] = LAST, FIRST
+    for frames, same in ((across, True), (within, False)):
+        changed = frames.copy()
+        changed[:, 0:2, OBSERVATION] += 1.0
+        assert (loss(learning, frames) == loss(learning, changed)) == same
+
+
+def test_compiled_updates_over_sequences_are_the_uncompiled_ones() -> None:
+    """XLA changes the speed of a block, not what it learns."""
+    compiled, plain = learner(xla=True), learner(xla=False)
+    frames = stretches(0)
+    frames[::3, 2, 0], frames[::3, 3, 0] = LAST, FIRST
+    losses = [[agent.learn(flat(frames), 0.0) for _ in range(2)] for agent in (compiled, plain)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    for one, other in zip(compiled.policy().layers, plain.policy().layers, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def learned(lstm: int) -> float:
+    """The mean return of what a few seconds of training make of the game of recalling."""
+    domain = find_domain("rlway-tests/Recall-v0")
+    changes = {"hidden": (16,), "lstm": lstm, "block_steps": 32, "block_iterations": 16, "epsilon_steps": 1_500}
+    settings = DqnSettings(**(SETTINGS | changes | {"target_period": 20, "loss": "squared"}))
+    learning = make_learner(settings, domain, seed=1)
+    collector = Collector(domain.make_many(4), 0, make_gathering(settings, domain, 4))
+    learning.replay.write(collector.collect(learning.random, 200))
+    for block in range(80):
+        learning.learn(collector.collect(learning.exploring(block * 32), 32), 0.0)
+    return Evaluator(domain.make_many(20)).evaluate(learning.policy(), 200, seed=0).mean_return
+
+
+def test_what_was_seen_once_is_remembered_until_it_counts() -> None:
+    """A policy that sees only the present is right half of the time."""
+    assert learned(lstm=8) > 0.95
+    assert 0.35 < learned(lstm=0) < 0.65
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training of a policy with a memory."""
+    folder = tmp_path_factory.mktemp("runs") / "remembering"
+    words = [
+        "--preset",
+        "cartpole-rnn",
+        "--lstm",
+        "8",
+        "--steps",
+        "1500",
+        "--eval-every",
+        "500",
+        "--no-xla",
+        "--block-iterations",
+        "4",
+        "--log-every",
+        "8",
+    ]
+    done = run_command(TRAIN, "train", "dqn", *words, "--run", folder)
+    assert done.status == 0, done.stderr
+    return folder
+
+
+def test_the_run_of_a_policy_with_a_memory_has_every_file_and_says_what_it_remembers(remembering: Path) -> None:
+    """Nothing that a policy without memory leaves behind is missing."""
+    run = read_run(remembering)
+    assert [(spec.name, spec.label) for spec in run.state] == [("state_h", "float32[8]"), ("state_c", "float32[8]")]
+    assert run.hyperparameters["lstm"] == 8
+    assert {path.name for path in remembering.iterdir()} == {
+        "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
+        "trained.mp4", "random.mp4", "observations.npz",
+    }  # fmt: skip
+
+
+def test_the_loss_of_a_policy_with_a_memory_is_told_as_any_other(remembering: Path) -> None:
+    """Blocks of 4 updates after 64 steps each: every other block."""
+    told = {step for step, _ in read_scalars(remembering)["training/loss"]}
+    assert {1_000 + 64 * block for block in (2, 4, 6, 8)} <= told
+
+
+def test_the_saved_policy_takes_and_returns_its_memory(remembering: Path) -> None:
+    """What was remembered changes the Q-values; where an episode begins it does not."""
+    saved = tf.saved_model.load(str(remembering / "policies/greedy_policy"))
+    observation, noise = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    memory = [np.zeros((2, 8), np.float32)] * 2
+    first = saved.act(observation, noise, *memory, np.zeros(2, np.bool_))
+    second = saved.act(observation, noise, first["state_h"], first["state_c"], np.array([False, True]))
+    assert (second["q_values"] != first["q_values"]).numpy().all(axis=1).tolist() == [True, False]
+    np.testing.assert_array_equal(second["q_values"][1], first["q_values"][1])
+    np.testing.assert_array_equal(first["action"], np.argmax(first["q_values"], axis=1))

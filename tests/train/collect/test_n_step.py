@@ -1,0 +1,52 @@
+"""What a transition over several steps says."""
+
+from __future__ import annotations
+
+import gymnasium
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from rlway_client.contract.specs import FloatArray
+from rlway_train.collect.adders.n_step import NSteps
+from rlway_train.collect.collector import Collector
+from rlway_train.envs.environment import Environments
+from tests.policies import Always
+
+COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate
+GAMMA = 0.5
+
+
+def collected(n_step: int, mode: AutoresetMode) -> FloatArray:
+    vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
+    gathering = NSteps(n_step, GAMMA, 2, 2, 1) if n_step > 1 else None
+    return Collector(Environments(COUNTING, vector), 0, gathering).collect(Always(1), 60)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_rewards_are_summed_up_to_n_steps_and_never_past_an_end(mode: AutoresetMode) -> None:
+    """By step of the episode: its reward, how far it looks, and the discount that is left."""
+    expected = {0: (2 + GAMMA * 3, 2, GAMMA), 1: (3 + GAMMA * 4, 3, GAMMA), 2: (4, 3, 1.0)}
+    for row in collected(2, mode):
+        (episode, step), reward, discount, (next_episode, next_step) = row[:2], row[3], row[4], row[5:]
+        worth, reaches, left = expected[int(step)]
+        terminal = episode % 2 == 1 and reaches == 3
+        assert (next_episode, next_step) == (episode, reaches)
+        assert reward == pytest.approx(worth)
+        assert discount == (0.0 if terminal else left)
+
+
+def test_each_step_begins_one_transition() -> None:
+    """However far they look, the rows begin where single steps begin, in whole episodes."""
+    single, several = (collected(n, AutoresetMode.NEXT_STEP) for n in (1, 3))
+    whole = single[:, 0] < 8
+    starts = [sorted(map(tuple, rows[rows[:, 0] < 8][:, :2])) for rows in (single, several)]
+    assert whole.any()
+    assert starts[0] == starts[1]
+
+
+def test_more_steps_than_an_episode_has_sum_it_whole() -> None:
+    """From the first step the row reaches the end, with the end's own discount."""
+    for row in collected(10, AutoresetMode.NEXT_STEP):
+        if row[1] == 0:
+            assert row[3] == pytest.approx(2 + GAMMA * 3 + GAMMA**2 * 4)
+            assert row[4] == (0.0 if row[0] % 2 == 1 else GAMMA**2)

@@ -1,0 +1,113 @@
+"""The reference trainings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+
+from rlway_client.cli.main import main
+from rlway_train.agents.dqn import DqnLearner
+from rlway_train.config.presets import PRESETS
+from rlway_train.config.settings import DqnSettings, SacSettings, check
+from rlway_train.envs.environment import find_domain
+
+
+def run(*words: str) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return ended.value.code
+
+
+def test_every_preset_has_valid_settings_for_its_environment() -> None:
+    """Its environment can be made with its wrappers, and no flag would be refused."""
+    for preset in PRESETS.values():
+        check(preset.settings)
+        discretize = getattr(preset.settings, "discretize", None)
+        continuous = isinstance(preset.settings, SacSettings)
+        domain = find_domain(preset.env, discretize, preset.settings.time_limit, continuous)
+        assert domain.action.dtype == ("float32" if continuous else "int64")
+
+
+def test_the_grid_world_is_learnt_in_seconds_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The greedy policy takes the shortest way, and the Q-values are a picture."""
+    folder = tmp_path / "grid"
+    assert (
+        run(
+            "train", "dqn", "--preset", "gridworld-dqn", "--steps", "5000", "--no-films", "--run", str(folder), "--json"
+        )
+        == 0
+    )
+    done = json.loads(capsys.readouterr().out)
+    assert done["final_return"] == pytest.approx(0.84)
+    for name in ("q_values.png", "training_curve.png"):
+        picture = imageio.imread(folder / name)
+        assert picture.shape[0] >= 400
+        assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 20
+
+
+def test_training_ends_after_so_many_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the steps are used up; the last block is evaluated and the target network was copied on the way."""
+    words = ["--preset", "cartpole-book", "--episodes", "12", "--target-episodes", "5", "--run", str(tmp_path / "run")]
+    assert run("train", "dqn", *words, "--no-xla", "--no-films", "--json") == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["steps"] < 12 * 500
+    assert done["latest_checkpoint"] == done["iterations"]
+
+
+def test_episodes_that_end_before_anything_is_learned_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three hundred random steps are a dozen episodes of CartPole; nothing untrained is left behind."""
+    words = "--env CartPole-v1 --episodes 2 --envs 2 --initial-steps 300 --no-xla --eval-episodes 2"
+    assert run("train", "dqn", *words.split(), "--run", str(tmp_path / "run")) == 2
+    assert "lower --initial-steps" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_online_learning_uses_each_step_once_in_order() -> None:
+    """With plain gradient descent, a block of two updates is two blocks of one."""
+    rows = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)
+    rows[:, 2], rows[:, 4] = [0, 1], 1.0
+    settings = {"hidden": (8,), "double": False, "loss": "squared", "optimizer": "sgd", "online": True, "xla": False}
+    settings |= {"learning_rate": 0.01, "batch_size": 1, "target_period": 1, "gradient_clip": None}
+    weights = []
+    for size in (2, 1):
+        made = DqnSettings(**settings, block_steps=size, block_iterations=size)  # type: ignore[arg-type]
+        learner = DqnLearner(made, find_domain("rlway-tests/Counting-v0"), seed=1)
+        for first in range(0, 2, size):
+            learner.learn(rows[first : first + size], 0.0)
+        weights.append(learner.policy().layers)
+        assert learner.replay.size == 0
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--online --block-steps 64 --block-iterations 64", "--online: expected --block-steps to be"),
+        (
+            "--lstm 8 --online --block-steps 64 --block-iterations 1",
+            "--online: a policy with --lstm learns from sequences drawn evenly from replay",
+        ),
+        (
+            "--lstm 8 --burn-in 16",
+            "--sequence-length: expected at least --burn-in and --n-step together (16 + 1), got 16",
+        ),
+        ("--lstm -1", "--lstm: expected a whole number of at least 0, got -1"),
+        ("--optimizer adamant", "--optimizer: expected adam or sgd, got adamant"),
+        ("--n-step 0", "--n-step"),
+        ("--time-limit 0", "--time-limit"),
+        ("--target-episodes 0", "--target-episodes"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    words: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the flag's name, before anything is imported or written."""
+    assert run("train", "dqn", "--env", "CartPole-v1", "--run", str(tmp_path / "run"), *words.split()) == 2
+    assert says in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The learners: DQN, SAC and recurrent DQN on TF-Agents."""

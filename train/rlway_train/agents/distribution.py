@@ -1,0 +1,26 @@
+"""Over which devices an update is spread.
+
+In:      the settings.
+Out:     a TensorFlow distribution strategy, within whose scope the learner is made.
+Refuses: UsageError for batches that its devices cannot share evenly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tf_agents.train.utils import strategy_utils
+
+from rlway_client.contract.errors import UsageError
+from rlway_train.config.settings import Settings
+
+
+def make_strategy(settings: Settings) -> Any:
+    """No strategy, or a copy of the agent on each GPU; without any GPU, that is one copy on the CPU."""
+    strategy = strategy_utils.get_strategy(tpu=False, use_gpu=settings.strategy == "mirrored")
+    replicas = strategy.num_replicas_in_sync
+    if settings.batch_size % replicas:
+        raise UsageError(
+            f"--batch-size: expected a multiple of the {replicas} devices that share it, got {settings.batch_size}"
+        )
+    return strategy

@@ -1,0 +1,146 @@
+"""TF-Agents' DQN as a learner.
+
+In:      transition rows, the action's number in one column.
+Out:     the Q-network's weights as numpy; `act`: argmax(q_values + noise), counted as the environment counts.
+
+The whole block of updates is one XLA program: at these sizes TensorFlow spends its time on starting operations, not on
+arithmetic, and a block compiled as one runs several times faster than the same block op by op.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import tensorflow as tf
+from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
+from tf_agents.networks.q_network import QNetwork
+from tf_agents.specs.tensor_spec import BoundedTensorSpec
+from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
+from tf_agents.utils import common
+
+from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_train.agents.learner import Learner
+from rlway_train.config.settings import DqnSettings
+from rlway_train.envs.environment import Domain
+from rlway_train.policies.exploration import DqnBehaviour
+from rlway_train.policies.numpy import GreedyPolicy
+from rlway_train.training.progress import Exploration
+
+if TYPE_CHECKING:
+    from rlway_train.distributed.channel import Exchange
+
+NEVER = 1 << 31  # iterations
+
+
+class QLearner(Learner[DqnSettings]):
+    """A DQN agent with its replay, whatever its network is like."""
+
+    algorithm = "dqn"
+    plain_agent: ClassVar[type[Any]] = DqnAgent
+    double_agent: ClassVar[type[Any]] = DdqnAgent
+
+    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+        super().__init__(settings, domain, seed, exchange)
+        self.n_actions = domain.n_actions
+        self._target_copies = 0
+        observation = self.perception.spec
+        action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
+        vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
+        self._network = self._perceiving(lambda: self._make_network(vector, action), observation)
+        self.agent = self._make_agent(observation, action)
+        self.agent.initialize()
+        self._compile()
+
+    @abstractmethod
+    def _make_network(self, observation: Any, action: Any) -> Any:
+        """From an observation, as a vector, to the Q-value of each action."""
+
+    def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
+        settings = self.settings
+        kind = self.double_agent if settings.double else self.plain_agent
+        losses = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
+        optimizers = {
+            "adam": tf.compat.v1.train.AdamOptimizer,
+            "sgd": tf.compat.v1.train.GradientDescentOptimizer,
+        }
+        return kind(
+            time_step_spec(observation),
+            action,
+            q_network=self._network,
+            # A version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
+            optimizer=optimizers[settings.optimizer](self._learning_rate),
+            epsilon_greedy=settings.epsilon_end,
+            target_update_tau=settings.target_tau,
+            target_update_period=settings.target_period if settings.target_episodes is None else NEVER,
+            td_errors_loss_fn=losses[settings.loss],
+            gamma=settings.gamma,
+            gradient_clipping=settings.gradient_clip,
+            train_step_counter=self.train_step,
+        )
+
+    @property
+    def noise(self) -> TensorSpec:
+        return TensorSpec("noise", (self.n_actions,), "float32")
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        return [TensorSpec("q_values", (self.n_actions,), "float32")]
+
+    def exploration(self, step: int) -> Exploration:
+        assert isinstance(self.behaviour, DqnBehaviour)
+        return Exploration("ε", "epsilon", self.behaviour.epsilon(step))
+
+    def choose(self, scores: Any) -> Any:  # [n, n_actions] -> [n, …]
+        """The best action, as the environment takes it."""
+        best, action = tf.argmax(scores, axis=-1, output_type=tf.int64), self._domain.action
+        # Most environments count from 0 and take a number by itself, and then there is nothing to do.
+        if self._domain.first_action:
+            best += self._domain.first_action
+        return tf.reshape(best, [-1, *action.shape]) if action.shape else best
+
+    def episodes_ended(self, n: int) -> None:
+        every = self.settings.target_episodes
+        if every is not None and n // every > self._target_copies:
+            self.copy_target()
+            self._target_copies = n // every
+
+    def copy_target(self) -> None:
+        """The target network becomes the network of this moment, whatever the period."""
+        common.soft_variables_update(self._network.variables, self.agent._target_q_network.variables, tau=1.0)
+
+
+class DqnLearner(QLearner):
+    """Learns a network of dense layers from transitions."""
+
+    def _make_network(self, observation: Any, action: Any) -> QNetwork:
+        return QNetwork(observation, action, fc_layer_params=self.settings.hidden)
+
+    def policy(self, weights: list[FloatArray] | None = None) -> GreedyPolicy:
+        return GreedyPolicy(self.weights() if weights is None else weights)
+
+    def _write_and_update(self, rows: Any, seed: Any) -> Any:
+        settings = self.settings
+        if settings.online:
+            return self._update(tf.reshape(rows, (settings.block_iterations, settings.batch_size, rows.shape[1])))
+        return super()._write_and_update(rows, seed)
+
+    def _transition(self, rows: Any) -> Transition:  # [batch, width]
+        d = self.obs_dim
+        # A row is one step within an episode. DQN reads how the step ended from the discount alone.
+        middle = tf.fill([rows.shape[0]], StepType.MID)
+        reward, discount = rows[:, d + 1], rows[:, d + 2]
+        return Transition(
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
+            PolicyStep(tf.cast(rows[:, d], tf.int64), (), ()),
+            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, d + 3 :])),
+        )
+
+    def act(self) -> Any:
+        network = self._network
+
+        def act(observation: Any, noise: Any) -> dict[str, Any]:
+            q_values, _ = network(observation)
+            return {"action": self.choose(q_values + noise), "q_values": q_values}
+
+        return self._traced(act)

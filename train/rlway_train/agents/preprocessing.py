@@ -1,0 +1,123 @@
+"""What a policy makes of an observation before its network sees it, within the policy's own graph.
+
+In:      an observation as the environment gives it: an array of any shape, or a dict of them. A tuple is a dict with
+         the keys 0, 1, ….
+Out:     one vector float32[…, obs_dim]; normalised, if wished, by the mean and spread of what has been observed.
+
+    seen = clip((observation − mean) / √(variance + ε), −10, 10)
+
+Mean and variance run over every step that was collected (Chan, Golub & LeVeque, "Updating formulae and a pairwise
+algorithm for computing sample variances", 1979). They are variables of the policy, so that every copy of it, exported
+ones included, sees as it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.networks.network import Network
+
+from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_train.envs.spaces import is_one_vector
+from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE
+
+
+class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
+    """Packs, and normalises."""
+
+    def __init__(self, specs: list[TensorSpec], normalize: bool) -> None:
+        super().__init__(name="perception")
+        self._specs, self._packs = specs, not is_one_vector(specs)
+        obs_dim = sum(spec.size for spec in specs)
+        self.normalize = normalize
+        if normalize:
+            self._count = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="observed")
+            self._mean = tf.Variable(tf.zeros([obs_dim]), trainable=False, name="observation_mean")
+            self._variance = tf.Variable(tf.ones([obs_dim]), trainable=False, name="observation_variance")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network sees just what the environment shows."""
+        return not self.normalize and not self._packs
+
+    @property
+    def spec(self) -> Any:
+        """The observation as TensorFlow specs: one, or dicts of them."""
+        return self._nest([tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in self._specs])
+
+    def batched_spec(self) -> Any:
+        """The same over any number of rows."""
+        return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name), self.spec)
+
+    def weights(self) -> list[FloatArray]:
+        """Mean and variance, for acting in numpy; nothing where it does not normalise."""
+        return [self._mean.numpy(), self._variance.numpy()] if self.normalize else []
+
+    def observe(self, observations: FloatArray) -> None:  # [n, obs_dim]
+        """Takes more observations into mean and variance, of a perception that normalises."""
+        n = len(observations)
+        if not n:
+            return
+        before = float(self._count.numpy())
+        rows = observations.astype(np.float64)
+        delta = rows.mean(axis=0) - self._mean.numpy()
+        total = before + n
+        squares = rows.var(axis=0) * n + self._variance.numpy() * before + delta**2 * before * n / total
+        self._mean.assign_add((delta * n / total).astype(np.float32))
+        self._variance.assign((squares / total).astype(np.float32))
+        self._count.assign(total)
+
+    def unpack(self, vectors: Any) -> Any:  # [n, (length,) obs_dim] -> the observation, with arrays [n, (length,) …]
+        """The observation that a vector was packed from."""
+        if not self._packs:
+            return vectors
+        parts = tf.split(vectors, [spec.size for spec in self._specs], axis=-1)
+        length = vectors.shape[1:-1]
+        shaped = [tf.reshape(part, [-1, *length, *s.shape]) for part, s in zip(parts, self._specs, strict=True)]
+        return self._nest([tf.cast(part, spec.dtype) for part, spec in zip(shaped, self._specs, strict=True)])
+
+    def __call__(self, observation: Any) -> Any:  # -> [n, (length,) obs_dim]
+        if self._packs:
+            parts = tf.nest.flatten(observation)
+            length = parts[0].shape[1 : parts[0].shape.rank - len(self._specs[0].shape)]
+            flat = [tf.reshape(part, [-1, *length, s.size]) for part, s in zip(parts, self._specs, strict=True)]
+            vector = tf.concat([tf.cast(part, tf.float32) for part in flat], axis=-1)
+        else:
+            vector = observation
+        if not self.normalize:
+            return vector
+        seen = (vector - self._mean) * tf.math.rsqrt(self._variance + TINIEST_VARIANCE)
+        return tf.clip_by_value(seen, -FURTHEST, FURTHEST)
+
+    def _nest(self, parts: list[Any]) -> Any:
+        """The parts by their paths."""
+        if not self._specs[0].path:
+            return parts[0]
+        root: dict[str, Any] = {}
+        for spec, part in zip(self._specs, parts, strict=True):
+            node = root
+            for key in spec.path[:-1]:
+                node = node.setdefault(key, {})
+            node[spec.path[-1]] = part
+        return root
+
+
+class Perceiving(Network):  # type: ignore[misc]
+    """A network behind a perception, which it shares with all its copies."""
+
+    def __init__(
+        self, make: Callable[[], Any], perception: Perception, input_tensor_spec: Any, name: str | None = None
+    ) -> None:
+        """`make` makes the network: once for this one, and once more for each of its copies."""
+        inner = make()
+        super().__init__(input_tensor_spec=input_tensor_spec, state_spec=inner.state_spec, name=name)
+        self._inner = inner
+        self._perception = perception
+
+    def call(self, inputs: Any, step_type: Any = (), network_state: Any = (), training: bool = False) -> Any:
+        see, critic = self._perception, isinstance(inputs, tuple)  # a critic looks at observation and action
+        seen = (see(inputs[0]), *inputs[1:]) if critic else see(inputs)
+        return self._inner(seen, step_type=step_type, network_state=network_state, training=training)

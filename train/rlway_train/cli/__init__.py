@@ -1,0 +1,1 @@
+"""The commands `rlway train` and `rlway env`."""

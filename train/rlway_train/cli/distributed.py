@@ -1,0 +1,169 @@
+"""`rlway train replay`, `learner` and `actor`: one training as several processes around a Reverb server.
+
+In:      flags; the replay's address.
+Out:     a server; a run folder; experience. Each tells on stderr what it waits for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlway_client.contract.errors import UsageError
+from rlway_train.cli.flags import settings_as_flags
+from rlway_train.config.presets import kind_of
+from rlway_train.config.settings import DqnSettings, SacSettings
+from rlway_train.training.plan import Wish, make_plan
+from rlway_train.training.publisher import PUBLISH, Publisher
+
+if TYPE_CHECKING:
+    from rlway_train.distributed.channel import Exchange
+
+# What the server decides, and what the command calls otherwise.
+ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process")
+
+REPLAY = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where `rlway train replay` runs.")]
+PATIENCE = Annotated[float, typer.Option(min=1, help="Seconds without any answer until it gives up.")]
+
+
+def note(text: str) -> None:
+    """Tells whoever watches."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def replay(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on, on every interface.")] = 8181,
+    capacity: Annotated[int, typer.Option(min=1, help="Transitions kept; new ones replace the oldest.")] = 100_000,
+    min_size: Annotated[int, typer.Option(min=1, help="Transitions before the first is drawn.")] = 1_000,
+    selector: Annotated[str, typer.Option(help="How transitions are drawn: uniform or prioritized.")] = "uniform",
+    priority_exponent: Annotated[float, typer.Option(min=0, help="With prioritized: power of the priority.")] = 0.6,
+    limiter: Annotated[
+        str, typer.Option(help="ratio: actors and learner wait for each other; min-size: each as fast as it can.")
+    ] = "ratio",
+    samples_per_insert: Annotated[
+        float, typer.Option(min=0.001, help="With ratio: how often each transition is drawn, on average.")
+    ] = 64.0,
+    ahead: Annotated[int, typer.Option(min=1, help="With ratio: transitions by which either may be ahead.")] = 1_000,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder to save everything in, and to begin with what was saved last.")
+    ] = None,
+    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds between two of them.")] = 60.0,
+) -> None:
+    """Serves the replay to a learner and its actors, until it is interrupted.
+
+    One update of a batch of 64 per step draws each transition 64 times: --samples-per-insert 64.
+    """
+    for flag, value, known in (
+        ("selector", selector, ("uniform", "prioritized")),
+        ("limiter", limiter, ("ratio", "min-size")),
+    ):
+        if value not in known:
+            raise UsageError(f"--{flag}: expected {' or '.join(known)}, got {value}")
+    if min_size > capacity:
+        raise UsageError(f"--min-size: expected at most the capacity of {capacity}, got {min_size}")
+    from rlway_train.common.quiet import only_python_speaks, silence
+
+    silence()
+    only_python_speaks()
+    from rlway_train.distributed.replay_server import ReplayServer
+    from rlway_train.replay.reverb import Table
+
+    table = Table(
+        capacity=capacity,
+        min_size=min_size,
+        selector="prioritized" if selector == "prioritized" else "uniform",
+        priority_exponent=priority_exponent,
+        samples_per_insert=samples_per_insert if limiter == "ratio" else None,
+        ahead=ahead,
+    )
+    ending = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ending.set())
+    with ReplayServer(table, port, checkpoints) as server:
+        kept = f", {server.size:,} transitions from {checkpoints}" if server.size else ""
+        note(f"replay on port {port}: {selector}, at most {capacity:,} transitions{kept}")
+        server.run(ending, checkpoint_every, note)
+
+
+@settings_as_flags(DqnSettings, SacSettings, without=ELSEWHERE)
+def learner(
+    replay: REPLAY,
+    algorithm: Annotated[str | None, typer.Option(help="dqn or sac; a preset names its own.")] = None,
+    env: Annotated[str | None, typer.Option(help="As of `rlway train dqn`.")] = None,
+    preset: Annotated[str | None, typer.Option(help="As of `rlway train dqn`.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder to write; runs/PRESET-SEED or runs/ENV-SEED.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="0 if not given.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in this folder; begin it if there is none.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json in the end.")] = False,
+    patience: PATIENCE = 60.0,
+    publish: PUBLISH = None,
+    **flags: Any,
+) -> None:
+    """Trains from what actors add to the replay, and tells them how to act. Any number of actors may come and go."""
+    kind = kind_of(algorithm, preset)
+    foreign = [name for name, value in flags.items() if value is not None and name not in kind.__struct_fields__]
+    if foreign:
+        raise UsageError(f"--{foreign[0].replace('_', '-')}: is no setting of {kind.algorithm}; leave it out.")
+    from rlway_train.cli.train import carry_out, report
+
+    wish = Wish(env, preset, run, seed, resume)
+    exchange = reach(replay, patience)
+    given = flags | {"replay": "reverb"}
+    if kind is DqnSettings:
+        given["selector"] = "prioritized" if exchange.rows().prioritized else "uniform"
+    plan = make_plan(kind, wish, given)
+    with Publisher(wish.folder, publish, plan.env):
+        report(carry_out(plan, exchange=exchange), wish.folder, as_json)
+
+
+def actor(
+    replay: REPLAY,
+    env: Annotated[
+        str | None, typer.Option(help="The environment to act in, where the learner's is code: a file or a module.")
+    ] = None,
+    patience: PATIENCE = 60.0,
+) -> None:
+    """Acts in environments for the learner that the replay belongs to, until its training is over."""
+    exchange = reach(replay, patience)
+    from rlway_train.distributed.actor import Actor
+
+    number = int.from_bytes(os.urandom(3), "little")
+    acting = Actor(exchange, number, env, note)
+    try:
+        acting.run()
+    except KeyboardInterrupt:
+        note(f"interrupted after {acting.steps:,} steps.")
+        _leave(130)
+    print(f"replay at {exchange.address}: the training is over; {acting.steps:,} steps")
+    _leave(0)
+
+
+def reach(address: str, patience_s: float) -> Exchange:
+    """The exchange at this address, which answers."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        raise UsageError(f"--replay: expected HOST:PORT such as localhost:8181, got {address!r}")
+    from rlway_train.common.quiet import only_python_speaks, silence
+
+    silence()
+    only_python_speaks()
+    from rlway_train.distributed.channel import Exchange
+
+    exchange = Exchange(address, patience_s, note)
+    exchange.reach()
+    return exchange
+
+
+def _leave(status: int) -> None:
+    """Without waiting for threads that wait for a server."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

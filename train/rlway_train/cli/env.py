@@ -1,0 +1,93 @@
+"""`rlway env`: what there is to know of an environment before a policy is trained in it.
+
+In:      an environment's name.
+Out:     its specs, and what random episodes in it are like; or one sentence on where it breaks its own word.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rlway_client.cli.help_page import HelpPage, new_group
+from rlway_client.contract.specs import TensorSpec
+
+env = new_group(no_args_is_help=True)
+
+
+@env.callback()
+def _env() -> None:
+    """Looks at environments."""
+
+
+@env.command(cls=HelpPage)
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Gymnasium id, module:Class or path/to/file.py:Class; a file alone is answered with its classes.",
+            show_default=False,
+        ),
+    ],
+    episodes: Annotated[int, typer.Option(help="Episodes of random actions to play.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 0,
+    time_limit: Annotated[
+        int | None, typer.Option(help="Steps an episode, in place of the environment's own limit.", min=1)
+    ] = None,
+    discretize: Annotated[
+        int | None, typer.Option(help="Offer N values of a continuous action, of one dimension.", min=2)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Plays random episodes, holds every observation and reward against the environment's own specs, and prints them.
+
+    Exits 1 with one sentence, the step and the value, for an environment that breaks its specs, raises or returns NaN.
+    """
+    from rlway_train.common.quiet import silence
+
+    silence()
+    from rlway_train.envs.check import check_environment
+    from rlway_train.envs.environment import find_spec, make_one
+
+    one = make_one(name, find_spec(name, time_limit), discretize)
+    try:
+        checked = check_environment(name, one, episodes, seed)
+    finally:
+        one.close()
+    if as_json:
+        print(msgspec.json.encode(checked).decode())
+    else:
+        _show(checked, Console())
+
+
+def _show(checked: Any, console: Console) -> None:
+    limit = f"at most {checked.max_episode_steps:,} steps" if checked.max_episode_steps else "without a time limit"
+    console.print(f"[bold]{checked.env}[/]: keeps to its specs; episodes {limit}", highlight=False, soft_wrap=True)
+    table = Table("tensor", "shape", "dtype", "minimum", "maximum", box=None, header_style="bold")
+    for label, leaves in (("observation", checked.observation), ("action", checked.action)):
+        for leaf in leaves:
+            path = "".join(f"\\[{key}]" for key in leaf.path)
+            table.add_row(label + path, _shape(leaf), leaf.dtype, _bound(leaf.minimum, "−∞"), _bound(leaf.maximum, "∞"))
+    console.print(table)
+    console.print(
+        f"{checked.episodes} random episodes: mean return {checked.mean_return:z.6g}, mean length "
+        f"{checked.mean_length:.6g}, rewards {checked.reward_minimum:z.6g} to {checked.reward_maximum:z.6g}; "
+        f"{checked.terminated} terminated, {checked.truncated} truncated",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _shape(spec: TensorSpec) -> str:
+    return " × ".join(map(str, spec.shape)) if spec.shape else "scalar"
+
+
+def _bound(bound: float | list[float | None] | None, unbounded: str) -> str:
+    values = bound if isinstance(bound, list) else [bound]
+    shown = ", ".join(unbounded if value is None else f"{value:.4g}" for value in values[:8])
+    return f"{shown}, …" if len(values) > 8 else shown

@@ -1,0 +1,1 @@
+"""Environment steps as transitions, and evaluation."""

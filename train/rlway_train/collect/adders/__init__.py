@@ -1,0 +1,1 @@
+"""From single steps to what replay stores: transitions over n steps, sequences."""

@@ -1,0 +1,112 @@
+"""Whole episodes of a policy, for their returns and the observations that it visits.
+
+In:      a policy, a number of episodes, a seed.
+Out:     `Evaluation`; float32[N, obs_dim] of visited observations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlway_client.contract.specs import AnyArray, FloatArray
+from rlway_train.policies.numpy import Memory, Policy, forget
+
+if TYPE_CHECKING:
+    from rlway_train.envs.environment import Environments
+
+VISITED_ROWS = 4_096  # observations kept for parity and calibration
+LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end one
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns and lengths, one per episode."""
+
+    returns: AnyArray
+    lengths: AnyArray
+
+    @property
+    def mean_return(self) -> float:
+        return float(self.returns.mean())
+
+    @property
+    def std_return(self) -> float:
+        return float(self.returns.std())
+
+    @property
+    def mean_length(self) -> float:
+        return float(self.lengths.mean())
+
+    @property
+    def episodes(self) -> int:
+        return len(self.returns)
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        return Evaluation(np.append(self.returns, other.returns), np.append(self.lengths, other.lengths))
+
+
+class Evaluator:
+    """Runs one episode in each of its environments, as many rounds as it takes."""
+
+    def __init__(self, environments: Environments) -> None:
+        self._environments = environments
+        self._seen: list[FloatArray] = []  # by the latest rounds, one array each
+
+    def evaluate(self, policy: Policy, episodes: int, seed: int, remember: bool = True) -> Evaluation:
+        """Without `remember`, what the policy observed is not among what `recall` gives."""
+        rounds = -(-episodes // self._environments.n)
+        done = []
+        for turn in range(rounds):
+            evaluation, visited = self._round(policy, seed + turn * self._environments.n)
+            done.append(evaluation)
+            if remember:
+                self._remember(visited)
+        whole = sum(done[1:], done[0])
+        return Evaluation(whole.returns[:episodes], whole.lengths[:episodes])
+
+    def recall(self) -> FloatArray:  # -> [N, obs_dim]
+        """Observations that the policies evaluated last acted on: `VISITED_ROWS`, or fewer while there are no more."""
+        together = np.concatenate(self._seen)
+        return _spread(together, min(VISITED_ROWS, len(together)))
+
+    def _remember(self, visited: list[FloatArray]) -> None:
+        together = np.concatenate(visited)
+        self._seen.append(_spread(together, min(VISITED_ROWS, len(together))))
+        while sum(map(len, self._seen[1:])) >= VISITED_ROWS:
+            del self._seen[0]
+
+    def visit(self, policy: Policy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
+        """Observations that the policy acted on, spread evenly over the episodes they come from."""
+        visited: list[FloatArray] = []
+        turn = 0
+        while sum(map(len, visited)) < rows:
+            visited += self._round(policy, seed + turn * self._environments.n)[1]
+            turn += 1
+        return _spread(np.concatenate(visited), rows)
+
+    def _round(self, policy: Policy, seed: int) -> tuple[Evaluation, list[FloatArray]]:
+        n = self._environments.n
+        returns, lengths = np.zeros(n), np.zeros(n, np.int64)
+        running = np.ones(n, np.bool_)
+        visited = []
+        memory: Memory = ()
+        observation = self._environments.reset(seed)
+        for _ in range(LONGEST_EPISODE):
+            if not running.any():
+                break
+            visited.append(observation[running])
+            actions, memory = policy(observation, memory)
+            step = self._environments.step(actions)
+            memory = forget(memory, step.begins)
+            returns[running] += step.reward[running]
+            lengths[running] += 1
+            running &= ~(step.terminated | step.truncated)
+            observation = step.observation
+        return Evaluation(returns, lengths), visited
+
+
+def _spread(together: FloatArray, rows: int) -> FloatArray:
+    return together[np.linspace(0, len(together) - 1, rows).astype(np.int64)]

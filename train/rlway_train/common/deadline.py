@@ -1,0 +1,60 @@
+"""Calls that may never return, with an end to the waiting.
+
+In:      a call, and how long it may take.
+Out:     what it returns or raises.
+Refuses: ServerUnreachable, saying what was waited for and how long.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rlway_client.contract.errors import ServerUnreachable
+
+Returned = TypeVar("Returned")
+
+
+class Call(threading.Thread):
+    """One call in a thread of its own, which ends with the process should the call never end."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._call = call
+        self._returned: Any = None
+        self._raised: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._returned = self._call()
+        except BaseException as error:  # raised where the result is asked for
+            self._raised = error
+
+    @property
+    def result(self) -> Any:
+        if self._raised is not None:
+            raise self._raised
+        return self._returned
+
+
+def within(timeout_s: float, what: str, call: Callable[[], Returned]) -> Returned:
+    """The result of the call; `what` is the subject of the sentence should there be none."""
+    running = Call(call)
+    running.join(timeout_s)
+    if running.is_alive():
+        raise ServerUnreachable(f"{what}: no answer within {timeout_s:g} s.")
+    returned: Returned = running.result
+    return returned
+
+
+def watched(call: Callable[[], Returned], look: Callable[[], Any], every_s: float = 1.0) -> Returned:
+    """The result of a call that may take long; meanwhile `look` is called, which raises when there is no hope."""
+    running = Call(call)
+    while running.is_alive():
+        running.join(every_s)
+        if running.is_alive():
+            look()
+    returned: Returned = running.result
+    return returned

@@ -1,0 +1,30 @@
+"""One training at a time in a run folder.
+
+In:      a folder.
+Out:     a lock, which the operating system gives back when the process ends, however it ends.
+Refuses: UsageError while another process holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rlway_client.contract.errors import UsageError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder, which must exist."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{folder}: another training is writing it; name another folder with --run.") from None
+        yield
+    finally:
+        os.close(descriptor)

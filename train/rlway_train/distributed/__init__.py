@@ -1,0 +1,1 @@
+"""One training as several processes: a learner, actors and a replay server."""

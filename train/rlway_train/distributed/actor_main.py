@@ -1,0 +1,41 @@
+"""What an actor is as a child of `rlway train … --actors N`.
+
+In:      the replay's address, the environment, the actor's number; a standard input that ends with the parent.
+Out:     an exit status, and on stderr one sentence if it failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from rlway_client.contract.errors import RlwayError
+from rlway_train.common.quiet import only_python_speaks, silence
+
+
+def main() -> None:
+    address, env, number = sys.argv[1:]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    silence()
+    only_python_speaks()
+    from rlway_train.distributed.actor import Actor
+    from rlway_train.distributed.channel import Exchange
+
+    status = 0
+    try:
+        Actor(Exchange(address), int(number), env, note=lambda _: None).run()
+    except RlwayError as error:
+        print(f"rlway: {error}", file=sys.stderr, flush=True)
+        status = error.exit_code
+    # Threads that still wait for a server would be waited for.
+    os._exit(status)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The replay as a process of its own: a Reverb server with the rows, the job, the policy and the episodes.
+
+In:      the table's options, a port, perhaps a folder for checkpoints.
+Out:     a server until it is told to end; what it held, when it is started with the same folder again.
+Refuses: UsageError for a port in use, and for checkpoints of another kind of table.
+
+It knows nothing of environments or algorithms: rows are rows.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import reverb
+
+from rlway_client.contract.errors import ServerUnreachable, UsageError
+from rlway_train.distributed.channel import Exchange, message_tables
+from rlway_train.replay.reverb import Table
+
+
+class ReplayServer:
+    """Use it in `with`. With a folder, its last act is a checkpoint."""
+
+    def __init__(self, table: Table, port: int, checkpoints: Path | None) -> None:
+        _check_port(port)
+        self._folder = checkpoints
+        tables = [table.make(), *message_tables()]
+        self._server = reverb.Server(tables, port=port, checkpointer=_checkpointer(checkpoints))
+        self.port = port
+        self._exchange = Exchange(f"localhost:{port}", patience_s=10.0)
+
+    def __enter__(self) -> ReplayServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.save()
+        finally:
+            self._server.stop()
+
+    @property
+    def size(self) -> int:
+        """Rows that are kept."""
+        return self._exchange.rows().size
+
+    def save(self) -> None:
+        """Writes a checkpoint. Once it is whole, Reverb removes the one before."""
+        if self._folder is not None:
+            self._exchange.save()
+
+    def run(self, ending: threading.Event, save_every_s: float, note: Callable[[str], None]) -> None:
+        """Saves now and then, until the event is set."""
+        while not ending.wait(save_every_s if self._folder is not None else None):
+            try:
+                self.save()
+            except ServerUnreachable as error:
+                note(f"{self._folder}: no checkpoint could be written: {error}")
+
+
+def _checkpointer(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return reverb.platform.checkpointers_lib.DefaultCheckpointer(str(folder))
+
+
+def _check_port(port: int) -> None:
+    # Reverb would share the port with whoever has it already, and each would get half of the calls.
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        if probe.connect_ex(("localhost", port)) == 0:
+            raise UsageError(f"--port: {port} is in use already; name another, or end what listens there.")

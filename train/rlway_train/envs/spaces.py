@@ -1,0 +1,108 @@
+"""Gymnasium's spaces as the contract's specs, and arrays of any shape as the one vector that collecting works on.
+
+In:      a space; observations of it.
+Out:     its tensors, each a `TensorSpec` with its path; float32 vectors, tensor after tensor in that order.
+Refuses: spaces that are not made of tensors (EnvironmentFault).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+
+from rlway_client.contract.errors import EnvironmentFault
+from rlway_client.contract.specs import FloatArray, TensorSpec, make_spec
+
+
+def leaves(name: str, space: Any, label: str = "observation", path: tuple[str, ...] = ()) -> list[TensorSpec]:
+    """The space's tensors; those of a dict by their keys in order, as TensorFlow has them."""
+    try:
+        return _leaves(name, space, label, path)
+    except ValueError as error:  # of TensorSpec
+        raise EnvironmentFault(f"{name}: {label}: {error}.") from error
+
+
+def _leaves(name: str, space: Any, label: str, path: tuple[str, ...]) -> list[TensorSpec]:
+    if isinstance(space, Dict | Tuple):
+        inner = sorted(space.spaces.items()) if isinstance(space, Dict) else enumerate(space.spaces)
+        return [leaf for key, sub in inner for leaf in _leaves(name, sub, label, (*path, str(key)))]
+    title = "_".join((label, *path)).replace("/", "_")
+    match space:
+        case Box():
+            return [make_spec(title, space.shape, str(space.dtype), space.low, space.high, path)]
+        case Discrete():
+            return [make_spec(title, (), "int64", space.start, space.start + space.n - 1, path)]
+        case MultiDiscrete():
+            high = space.start + space.nvec - 1
+            return [make_spec(title, space.shape, str(space.dtype), space.start, high, path)]
+        case MultiBinary():
+            return [make_spec(title, space.shape, str(space.dtype), 0, 1, path)]
+        case _:
+            raise EnvironmentFault(
+                f"{name}: {label}: expected Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of them, "
+                f"got {space}."
+            )
+
+
+def short(space: Any) -> str:
+    """A space in a few words: gymnasium writes the bounds of each number."""
+    match space:
+        case Box():
+            ends = [
+                [f"{end:.4g}" for end in {float(bound.min()), float(bound.max())}] for bound in (space.low, space.high)
+            ]
+            bounds = f" from {ends[0][0]} to {ends[1][0]}" if all(len(end) == 1 for end in ends) else ""
+            return f"Box {space.dtype}{list(space.shape)}{bounds}"
+        case Dict():
+            return f"a Dict of {len(space.spaces)}"
+        case Tuple():
+            return f"a Tuple of {len(space.spaces)}"
+        case _:
+            words = str(space)
+            return words if len(words) <= 60 else type(space).__name__
+
+
+def is_one_vector(specs: list[TensorSpec]) -> bool:
+    """Whether it is one vector of numbers, and not in a dict or a tuple."""
+    return not specs[0].path and len(specs[0].shape) == 1 and specs[0].dtype != "bool"
+
+
+def one_vector(specs: list[TensorSpec]) -> TensorSpec:
+    """All of them, one after the other; a vector by itself stays as it is."""
+    if is_one_vector(specs):
+        return specs[0]
+    bounds = [[bound.ravel() for bound in spec.bounds()] for spec in specs]
+    low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
+    return make_spec("observation", low.shape, "float32", low, high)
+
+
+def unpack(vectors: FloatArray, specs: list[TensorSpec]) -> dict[str, FloatArray]:  # [N, obs_dim] -> [N, …] by name
+    """The tensors that vectors were made of."""
+    ends = np.cumsum([spec.size for spec in specs])
+    parts = np.split(vectors, ends[:-1], axis=1)
+    return {spec.name: part.reshape(-1, *spec.shape) for spec, part in zip(specs, parts, strict=True)}
+
+
+class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Shows arrays of any shape, in dicts and tuples however deep, as one vector."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], specs: list[TensorSpec]) -> None:
+        super().__init__(env)
+        self._specs = specs
+        low, high = one_vector(specs).bounds()
+        self.observation_space = Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+
+    def observation(self, observation: Any) -> FloatArray:
+        return np.concatenate([self._part(observation, spec) for spec in self._specs])
+
+    def _part(self, observation: Any, spec: TensorSpec) -> FloatArray:
+        part = observation
+        for key in spec.path:
+            part = part[int(key)] if isinstance(part, tuple | list) else part[key]
+        values: FloatArray = np.asarray(part, np.float32)
+        if values.shape != spec.shape:
+            raise ValueError(f"{spec.name}: expected the shape {list(spec.shape)}, got {list(values.shape)}")
+        return values.ravel()

@@ -1,0 +1,100 @@
+"""What is put around an environment.
+
+In:      a gymnasium environment.
+Out:     one that takes actions as agents give them, or rests after an episode.
+Refuses: EnvironmentFault for an action that cannot be made discrete.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from rlway_client.contract.errors import EnvironmentFault
+from rlway_client.contract.specs import TensorSpec
+from rlway_train.envs.spaces import short
+
+
+class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Offers `n` evenly spaced values of a continuous action of one number as a discrete one."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], n: int) -> None:
+        super().__init__(env)
+        space = env.action_space
+        if (
+            not isinstance(space, Box)
+            or not np.issubdtype(space.dtype, np.floating)
+            or space.low.size != 1
+            or not space.is_bounded()
+        ):
+            raise EnvironmentFault(
+                f"--discretize: expected a bounded continuous action of one number, got {short(space)}; leave it out, "
+                f"or put a wrapper around the environment that has Discrete actions."
+            )
+        self.values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, …] as the environment takes them
+        self.action_space = Discrete(n)
+
+    def action(self, action: Any) -> Any:
+        return self.values[int(action)]
+
+
+class FromZero(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Counts discrete actions from 0, as agents do, and gives the environment its own number, in its own shape."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], spec: TensorSpec) -> None:
+        """`spec` is the environment's own action: one whole number."""
+        super().__init__(env)
+        lowest, highest = (int(bound.item()) for bound in spec.bounds())
+        self._first, self._space = lowest, env.action_space
+        self.action_space = Discrete(highest - lowest + 1)
+
+    def action(self, action: Any) -> Any:
+        number = self._first + action
+        # gymnasium's Discrete takes a number, and its other spaces an array.
+        if isinstance(self._space, Discrete):
+            return number
+        return np.full(self._space.shape or (), number, self._space.dtype)
+
+
+class FlatActions(gymnasium.ActionWrapper[Any, Any, Any]):
+    """Takes a vector, as agents give it, of an environment whose continuous action has another shape."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        space = env.action_space
+        assert isinstance(space, Box)
+        self._space = space
+        dtype: Any = space.dtype
+        self.action_space = Box(space.low.ravel(), space.high.ravel(), dtype=dtype.type)
+
+    def action(self, action: Any) -> Any:
+        return np.asarray(action, self._space.dtype).reshape(self._space.shape)
+
+
+class OneEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Plays the episode of a seed, then rests until the next seed, so that others' longer episodes cost no more steps.
+
+    A vector of environments begins ended ones anew by itself, without a seed; here it is shown the last observation.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._last: Any = None
+        self._rests = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._rests = seed is None
+        if self._rests:
+            return self._last, {}
+        self._last, infos = self.env.reset(seed=seed, options=options)
+        return self._last, infos
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        if self._rests:
+            return self._last, 0.0, False, False, {}
+        answer = self.env.step(action)
+        self._last = answer[0]
+        return answer

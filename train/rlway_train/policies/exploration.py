@@ -1,0 +1,89 @@
+"""How an algorithm acts while experience is gathered: at random first, then exploring around what was learned.
+
+In:      settings, what the environment takes, the weights of the moment.
+Out:     policies in numpy.
+
+No agent is needed for that, and no TensorFlow: an actor in a process of its own has neither.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlway_client.contract.specs import FloatArray
+from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.envs.environment import Domain
+from rlway_train.policies.lstm import GreedyLstmPolicy
+from rlway_train.policies.numpy import (
+    EpsilonGreedyPolicy,
+    GaussianPolicy,
+    GreedyPolicy,
+    Policy,
+    RandomPolicy,
+    UniformPolicy,
+    linear,
+)
+
+
+class Behaviour(ABC):
+    """Makes policies of weights."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    @property
+    @abstractmethod
+    def random(self) -> Policy:
+        """Uniformly random actions."""
+
+    @abstractmethod
+    def exploring(self, weights: Sequence[FloatArray], step: int) -> Policy:
+        """What gathers experience from this environment step on."""
+
+
+class DqnBehaviour(Behaviour):
+    """Of DQN: the best action, but with a probability that falls over the steps a random one."""
+
+    def __init__(self, settings: DqnSettings, domain: Domain, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self._settings, self._n_actions = settings, domain.n_actions
+
+    @property
+    def random(self) -> RandomPolicy:
+        return RandomPolicy(self._n_actions, self._rng)
+
+    def exploring(self, weights: Sequence[FloatArray], step: int) -> EpsilonGreedyPolicy:
+        greedy = GreedyLstmPolicy(weights) if self._settings.lstm else GreedyPolicy(weights)
+        return EpsilonGreedyPolicy(greedy, self.random, self.epsilon(step))
+
+    def epsilon(self, step: int) -> float:
+        """The probability of a random action."""
+        settings = self._settings
+        return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
+
+
+class SacBehaviour(Behaviour):
+    """Of SAC: a sample of the actor's distribution, whose width SAC adjusts by itself."""
+
+    def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
+        super().__init__(rng)
+        self._low, self._high = (bound.astype(np.float32).ravel() for bound in domain.action.bounds())
+
+    @property
+    def random(self) -> UniformPolicy:
+        return UniformPolicy(self._low, self._high, self._rng)
+
+    def exploring(self, weights: Sequence[FloatArray], step: int) -> GaussianPolicy:  # noqa: ARG002
+        low, high = self._low, self._high
+        return GaussianPolicy(weights, (high + low) / 2, (high - low) / 2, self._rng)
+
+
+def make_behaviour(settings: Settings, domain: Domain, rng: np.random.Generator) -> Behaviour:
+    """The behaviour of the algorithm that has these settings."""
+    if isinstance(settings, SacSettings):
+        return SacBehaviour(domain, rng)
+    assert isinstance(settings, DqnSettings)
+    return DqnBehaviour(settings, domain, rng)

@@ -1,0 +1,1 @@
+"""Where transitions wait to be sampled: in this process, or on a Reverb server."""

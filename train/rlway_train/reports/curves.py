@@ -1,0 +1,113 @@
+"""How a training went, as pictures.
+
+In:      the rows of evaluations.csv, and what to compare them with; the training's own episodes and losses.
+Out:     learning_curve.png; training_curve.png; one picture of many runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # before pyplot chooses one that needs a display
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import FuncFormatter
+
+from rlway_client.common.returns import show_together
+from rlway_train.reports.comparison import Group
+
+BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
+COLOURS = (BLUE, ORANGE, "#16a34a", "#9333ea", "#db2777", "#0891b2")  # of groups of runs, in turn
+
+
+def plot_learning_curve(
+    path: Path,
+    title: str,
+    rows: Sequence[Mapping[str, float]],
+    best_iteration: int,
+    random_return: float,
+    threshold: float | None,
+) -> None:
+    steps = [row["step"] for row in rows]
+    means = [row["mean_return"] for row in rows]
+    low = [row["mean_return"] - row["std_return"] for row in rows]
+    high = [row["mean_return"] + row["std_return"] for row in rows]
+    best = next(row for row in rows if row["iteration"] == best_iteration)
+    side_by_side = [best["mean_return"], random_return, *([] if threshold is None else [threshold])]
+    best_shown, random_shown, *threshold_shown = show_together(side_by_side)
+
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
+    axes.fill_between(steps, low, high, color=BLUE, alpha=0.15, linewidth=0, label="± one standard deviation")
+    axes.plot(steps, means, color=BLUE, linewidth=2, label="mean return of the greedy policy")
+    axes.axhline(random_return, color=GREY, linewidth=1.2, linestyle=":", label=f"random actions: {random_shown}")
+    if threshold is not None:
+        axes.axhline(
+            threshold, color=GREY, linewidth=1.2, linestyle="--", label=f"counts as solved: {threshold_shown[0]}"
+        )
+    axes.plot(
+        best["step"], best["mean_return"], "o", color=ORANGE, markersize=9, markeredgecolor="white", zorder=5,
+        label=f"best: {best_shown} at {best['step']:,.0f} steps",
+    )  # fmt: skip
+    _finish_returns(figure, axes, title, path, legend_columns=3)
+
+
+def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequence[tuple[int, float]]) -> None:
+    """The return of every training episode, exploration included, and the mean loss while it ran.
+
+    `blocks` has, per block of updates, how many episodes had ended and the mean loss.
+    """
+    ended, losses = np.array([block[0] for block in blocks]), np.array([block[1] for block in blocks])
+    episodes, first = np.unique(ended, return_index=True)
+    mean_losses = np.add.reduceat(losses, first) / np.diff(np.append(first, len(losses)))
+
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(8, 6), dpi=120, layout="constrained", sharex=True)
+    upper.plot(np.arange(1, len(returns) + 1), returns, color=BLUE, linewidth=0.8, alpha=0.5)
+    if len(returns) >= 40:
+        window = len(returns) // 20
+        smooth = np.convolve(returns, np.full(window, 1 / window), "valid")
+        upper.plot(np.arange(window, len(returns) + 1), smooth, color=BLUE, linewidth=2)
+    upper.set_ylabel("return of the episode")
+    upper.set_title(title, loc="left", fontsize=13, fontweight="bold")
+    lower.plot(episodes, mean_losses, color=ORANGE, linewidth=1)
+    lower.set_ylabel("mean loss")
+    lower.set_xlabel("training episodes")
+    for axes in (upper, lower):
+        axes.grid(axis="y", color="#e5e7eb")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
+    """The mean return of every group over its seeds, with a band of one standard deviation; thin lines are seeds."""
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
+    for group, colour in zip(groups, cycle(COLOURS), strict=False):
+        band, seeds = group.band(), len(group.curves)
+        for curve in group.curves:
+            axes.plot(curve.steps, curve.returns, color=colour, linewidth=0.8, alpha=0.35)
+        axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
+        many = f"{seeds} seeds" if seeds > 1 else "1 seed"
+        axes.plot(band.steps, band.mean, color=colour, linewidth=2, label=f"{group.label} ({many})")
+    _finish_returns(figure, axes, "Mean return over training, by seeds", path, legend_columns=1)
+
+
+def _finish_returns(figure: Any, axes: Any, title: str, path: Path, legend_columns: int) -> None:
+    """What every picture of returns over steps has besides its lines; writes it."""
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return per episode")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.grid(axis="y", color="#e5e7eb")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    # Below the axes: inside them a curve that wanders finds every corner.
+    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
+    figure.savefig(path)
+    plt.close(figure)

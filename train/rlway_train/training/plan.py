@@ -1,0 +1,108 @@
+"""What a training shall be, from what the command was given.
+
+In:      a preset or an environment, flags that override its settings, a run folder; perhaps a run to resume.
+Out:     `Plan`, every value checked.
+Refuses: UsageError for flags that make no sense, a folder that holds something else, and a resumed run that is to
+         become another.
+
+TensorFlow takes seconds to import, so nothing here needs it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple
+
+import msgspec
+
+from rlway_client.contract.errors import UsageError
+from rlway_train.cli.flags import overridden
+from rlway_train.common.lock import locked
+from rlway_train.config.presets import find_preset
+from rlway_train.config.settings import Chosen, fixed_settings, shown
+from rlway_train.runs.checkpoint import Checkpoints, Saved
+
+
+class Wish(NamedTuple):
+    """What the command was given besides the settings; None was not given."""
+
+    env: str | None
+    preset: str | None
+    run: Path | None
+    seed: int | None
+    resume: bool
+
+    @property
+    def folder(self) -> Path:
+        if self.run is not None:
+            return self.run
+        name = self.preset or re.sub("[/:.]+", "-", self.env or "").strip("-")
+        if not name:
+            raise UsageError("name an environment with --env, or a preset with --preset.")
+        return Path("runs") / f"{name}-{self.seed or 0}"
+
+
+@dataclass(frozen=True)
+class Plan(Generic[Chosen]):
+    """What to train, and where to."""
+
+    env: str
+    preset: str | None
+    seed: int
+    settings: Chosen
+    folder: Path
+    resume: bool
+    saved: Saved | None  # the checkpoint that a resumed training goes on from
+
+
+def make_plan(kind: type[Chosen], wish: Wish, flags: dict[str, Any]) -> Plan[Chosen]:
+    """`kind` are the algorithm's settings; of the flags those count that were given."""
+    folder = wish.folder
+    known_env, known = find_preset(wish.preset, kind) if wish.preset is not None else (None, kind())
+    saved = _look_into(folder, wish.resume)
+    if saved is not None:
+        settings = overridden(_settings_of(saved, kind, folder), flags)
+        _check_same(saved, wish, settings)
+        return Plan(saved.env, saved.preset, saved.seed, settings, folder, True, saved)
+    settings = overridden(known, flags)
+    env = wish.env or known_env
+    if env is None:
+        raise UsageError("name an environment with --env, or a preset with --preset.")
+    return Plan(env, wish.preset, wish.seed or 0, settings, folder, wish.resume, None)
+
+
+def _look_into(folder: Path, resume: bool) -> Saved | None:
+    if not folder.exists():
+        return None
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; name another folder with --run.")
+    with locked(folder):  # refused now rather than in a few seconds
+        if not resume and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder}: already holds something; --resume goes on with a run, --run names another folder."
+            )
+        return Checkpoints(folder).read() if resume else None
+
+
+def _settings_of(saved: Saved, kind: type[Chosen], folder: Path) -> Chosen:
+    if saved.algorithm != kind.algorithm:
+        raise UsageError(f"{folder}: is a run of {saved.algorithm}, not of {kind.algorithm}; use that command.")
+    return msgspec.convert(saved.settings, kind)
+
+
+def _check_same(saved: Saved, wish: Wish, settings: Chosen) -> None:
+    """Raises UsageError when what is asked for could not go on from what was saved."""
+    asked = (("--env", saved.env, wish.env), ("--preset", saved.preset, wish.preset), ("--seed", saved.seed, wish.seed))
+    own = msgspec.convert(saved.settings, type(settings))
+    changed = [
+        (f"--{name.replace('_', '-')}", getattr(own, name), getattr(settings, name))
+        for name in fixed_settings(type(settings))
+    ]
+    for flag, was, now in [*(row for row in asked if row[2] is not None), *changed]:
+        if was != now:
+            raise UsageError(
+                f"{flag}: the run to resume has {shown(was)}, got {shown(now)}; "
+                f"leave it out, or train anew with another --run."
+            )

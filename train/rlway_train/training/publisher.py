@@ -1,0 +1,144 @@
+"""The exporter beside a training: `rlway export --watch`, as a child of this process.
+
+In:      the run folder, `models/NAME`, the environment that the user had trained in.
+Out:     a version for each better checkpoint, while the training goes on; once it has ended, until all are published.
+Refuses: UsageError before the training where the exporter is not installed or the name is none; PublishingFailed after
+         it, when something could not be published.
+
+The exporter reads files and nothing else: the training does not notice when it dies, and does not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+import typer
+
+from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_client.contract.manifest import check_policy_name
+from rlway_client.envs.consent import is_code
+
+COMMAND = [sys.executable, "-c", "from rlway_client.cli.main import main; main()", "export"]
+PUBLISH = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODELS/NAME",
+        help="Export each better checkpoint as the next version of this policy while it trains; needs rlway-export.",
+    ),
+]
+LESS_URGENT = 10  # niceness: the training goes first
+ENDING_S = 10.0  # for an exporter that has been told to end at once
+
+
+class PublishingFailed(RlwayError):
+    """The run is complete, its bundles are not."""
+
+
+class Publisher:
+    """Use it in `with`, around the training; without a destination it does nothing."""
+
+    def __init__(self, run: Path, destination: Path | None, env: str | None = None) -> None:
+        self._run, self._destination, self._env = run, destination, env
+        self._process: subprocess.Popen[str] | None = None
+        self._said: list[str] = []
+        if destination is not None:
+            if len(destination.parts) < 2:
+                raise UsageError(f"--publish {destination}: expected a folder and a policy's name: models/NAME.")
+            check_policy_name(destination.name)
+            if find_spec("rlway_export") is None:
+                raise UsageError("--publish: needs rlway-export, which is not installed here: pip install rlway-export")
+
+    def __enter__(self) -> Publisher:
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        if kind is not None:
+            self._end()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Waits until all that the training has kept is published; where the exporter was killed, by another one."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            self._start()
+        try:
+            status = self._wait()
+            if status < 0:
+                self._start()
+                status = self._wait()
+        except BaseException:
+            self._end()
+            raise
+        if status:
+            why = self._said[-1].removeprefix("rlway: ").rstrip(".") if self._said else f"exit status {status}"
+            raise PublishingFailed(
+                f"{self._run}: is trained, but not all published: {why}; go on with: {self._by_hand}"
+            )
+
+    @property
+    def _words(self) -> list[str]:
+        assert self._destination is not None
+        models, policy = str(self._destination.parent), self._destination.name
+        # What the run names by itself, the exporter makes only if that brings no code.
+        named = ["--env", self._env] if self._env is not None and is_code(self._env) else []
+        return [str(self._run), "--watch", "--models", models, "--policy", policy, *named]
+
+    @property
+    def _by_hand(self) -> str:
+        return shlex.join(["rlway", "export", *self._words])
+
+    def _start(self) -> None:
+        if self._destination is None:
+            return
+        # In a session of its own, Ctrl-C reaches it through us alone. A GPU is the training's.
+        self._process = subprocess.Popen(
+            [*COMMAND, *self._words, "--until-stdin-ends"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+        )
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, LESS_URGENT)
+        self._reading = threading.Thread(target=self._tell, args=(self._process,), daemon=True)
+        self._reading.start()
+
+    def _tell(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._said.append(line.strip())
+            sys.stderr.write(line)  # at once, or the training's own lines could come between it and its end
+            sys.stderr.flush()
+
+    def _wait(self) -> int:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        status = self._process.wait()
+        self._reading.join()
+        return status
+
+    def _end(self) -> None:
+        """At once: what it is writing vanishes."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            self._process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
