@@ -90,7 +90,7 @@ def measure_swapping(folder: Path, seconds: int, script: Path) -> dict[str, floa
         publisher.join()
         after_mb = server.resident_mb
         steady.append(run_wrk(server.port, CONNECTIONS, 5, script))
-        wait_until_acting(server, len(drafts) + 1)
+        wait_until_active(server, len(drafts) + 1)
         steady_p99_ms = statistics.mean(load.p99_ms for load in steady)
         return {
             "swaps": read_metric(server, "rlway_swaps_total"),
@@ -150,7 +150,7 @@ def idle_cpu(server: Server, seconds: float = 5.0) -> float:
     return percent
 
 
-def wait_until_acting(server: Server, version: int, timeout_s: float = 30.0) -> None:
+def wait_until_active(server: Server, version: int, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while describe(server)["version"] != version:
         if time.monotonic() > deadline:

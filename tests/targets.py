@@ -131,8 +131,8 @@ class Lanes:
         assert not self._failures, self._failures
         assert not self._complaints.lines, self._complaints.lines
         assert not self._state.connections, "a connection was left behind"
-        acting = [policy.acting for policy in self._endpoint.repository if policy.acting]
-        assert not any(version.batcher.queued_rows for version in acting), "calls wait for ever"
+        active = [policy.active for policy in self._endpoint.repository if policy.active]
+        assert not any(version.batcher.queued_rows for version in active), "calls wait for ever"
         return [TIMES.sub(b"", stream) for stream in received]
 
     async def _exchange_all(self, conversations: Sequence[Sequence[tuple[bytes | None, int]]]) -> list[bytes]:

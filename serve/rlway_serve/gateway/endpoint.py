@@ -90,7 +90,7 @@ class Endpoint:
     ) -> None:
         """The same for one who may ask."""
         try:
-            version = policy.acting
+            version = policy.active
             if version is not None and (own is None or own.episode is None):
                 decoder = version.decoder
                 if media_type == JSON or not media_type:

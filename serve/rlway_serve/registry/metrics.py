@@ -27,14 +27,14 @@ class RepositoryEvents:
             "rlway_load_failures", "Versions that could not be loaded, by reason", labels=["policy", "reason"]
         )
         loaded = GaugeMetricFamily("rlway_versions_loaded", "Versions that can be asked for", labels=["policy"])
-        acting = GaugeMetricFamily(
+        active = GaugeMetricFamily(
             "rlway_version_acting", "1 for the version that acts unless asked otherwise", labels=["policy", "version"]
         )
         for policy in self._policies:
             swaps.add_metric([policy.name], policy.swaps)
             loaded.add_metric([policy.name], len(policy.loaded))
             if policy.ready:
-                acting.add_metric([policy.name, str(policy.version)], 1)
+                active.add_metric([policy.name, str(policy.version)], 1)
             for reason, count in policy.load_failures.items():
                 failures.add_metric([policy.name, reason], count)
-        yield from (swaps, failures, loaded, acting)
+        yield from (swaps, failures, loaded, active)

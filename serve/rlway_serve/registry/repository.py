@@ -176,9 +176,9 @@ class Repository:
         """Follows the folder."""
         before = set(self._policies)
         # A policy that acts goes on when its last version is removed, as long as its folder is there.
-        acting = {name for name, policy in self._policies.items() if policy.ready}
+        active = {name for name, policy in self._policies.items() if policy.ready}
         found_policies = {
-            name: found for name, found in seen.policies.items() if found.versions or found.refused or name in acting
+            name: found for name, found in seen.policies.items() if found.versions or found.refused or name in active
         }
         for name in before - found_policies.keys():
             log.info("%s: gone, and no longer served.", name)

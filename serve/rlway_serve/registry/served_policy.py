@@ -34,20 +34,20 @@ class ServedPolicy:
         self.failures: dict[int, VersionUnsound] = {}
         self.swaps = 0  # how often one version has taken over from another
         self.load_failures: Counter[str] = Counter()  # by reason
-        self.acting: LoadedVersion | None = None  # for requests that name no version
+        self.active: LoadedVersion | None = None  # for requests that name no version
         self._all_metrics = metrics
         self._unserved: PolicyMetrics | None = None
 
     @property
     def ready(self) -> bool:
-        return self.acting is not None
+        return self.active is not None
 
     @property
     def current(self) -> LoadedVersion:
         """The version that acts, or NotReady."""
-        if self.acting is None:
+        if self.active is None:
             raise NotReady(self.why_not())
-        return self.acting
+        return self.active
 
     @property
     def version(self) -> int:
@@ -60,8 +60,8 @@ class ServedPolicy:
     @property
     def metrics(self) -> PolicyMetrics:
         """Where to count a request that has reached no version."""
-        if self.acting is not None:
-            return self.acting.metrics
+        if self.active is not None:
+            return self.active.metrics
         if self._unserved is None:
             self._unserved = self._all_metrics.add(self.name, 0)
         return self._unserved
@@ -107,7 +107,7 @@ class ServedPolicy:
     def holds_on(self) -> bool:
         """Whether what acts goes on although it is not the best candidate: `stable` names a version that is unsound."""
         stable = (self.labels or {}).get(STABLE)
-        return self.acting is not None and self.acting.number in self.found.versions and stable in self.failures
+        return self.active is not None and self.active.number in self.found.versions and stable in self.failures
 
     def wanted(self, keep: int) -> list[int]:
         """Versions that ought to be loaded, the most urgent first: who acts, the labelled ones, the newest `keep`."""
@@ -121,13 +121,13 @@ class ServedPolicy:
 
     def swap(self, version: LoadedVersion) -> None:
         """From now on this one acts."""
-        if self.acting is not None:
+        if self.active is not None:
             self.swaps += 1
-        self.acting = version
+        self.active = version
 
     def keep_only(self, versions: Iterable[int]) -> None:
         """Lets go of the other versions, but never of the one that acts."""
-        kept = {*versions, self.acting.number if self.acting else 0}
+        kept = {*versions, self.active.number if self.active else 0}
         self.loaded = {number: version for number, version in self.loaded.items() if number in kept}
 
     def describe(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class ServedPolicy:
         """What `GET /v1/policies` says."""
         return {
             "name": self.name,
-            "version": self.acting.number if self.acting else None,
+            "version": self.active.number if self.active else None,
             "versions": sorted(self.loaded),
             "labels": self.labels or {},
         }

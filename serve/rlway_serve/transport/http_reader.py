@@ -35,7 +35,7 @@ class HotLane(Connection):
             and len(data) == head.request_bytes
             and data.startswith(head.raw)
             and head.quick
-            and (version := head.policy.acting) is not None
+            and (version := head.policy.active) is not None
         ):
             # The same request as before, whole, with another observation: nearly every packet is.
             self._patience.active_s = self.arrived_s = time.perf_counter()

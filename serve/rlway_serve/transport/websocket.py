@@ -278,11 +278,11 @@ class Stream(asyncio.Protocol, OwnCall):
         """Asks what nothing need be made for, if the message may be plain. Whether it did."""
         endpoint = self._shared.endpoint
         policy = endpoint.repository.find(self._policy)
-        if policy is None or policy.acting is None or endpoint.draining or self._episode.episode is not None:
+        if policy is None or policy.active is None or endpoint.draining or self._episode.episode is not None:
             return False
         self.raw = kind is BINARY
         self.arrived_s = time.perf_counter()
-        batcher = policy.acting.batcher
+        batcher = policy.active.batcher
         self._waits = (batcher.submit_own_octets if self.raw else batcher.submit_own)(self, len(message))
         if self._waits:
             self.observations = message

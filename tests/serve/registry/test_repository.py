@@ -41,7 +41,7 @@ def act(server: Server, name: str, lane: str = "hot", **body: Any) -> tuple[int,
     return answer.status, answer.json
 
 
-def acting(server: Server, name: str) -> int | None:
+def active(server: Server, name: str) -> int | None:
     """The version that answers, if any does."""
     status, answer = act(server, name)
     return answer["version"] if status == 200 else None
@@ -52,8 +52,8 @@ def description(server: Server, name: str) -> dict[str, Any]:
     return fields
 
 
-def wait_until_acting(server: Server, name: str, version: int | None) -> None:
-    wait_until(lambda: acting(server, name) == version, f"{name} version {version} to act")
+def wait_until_active(server: Server, name: str, version: int | None) -> None:
+    wait_until(lambda: active(server, name) == version, f"{name} version {version} to act")
 
 
 def set_labels(models: Path, name: str, content: str | dict[str, int]) -> None:
@@ -66,7 +66,7 @@ def test_a_policy_that_appears_is_served_and_one_that_vanishes_is_not(living: Li
     server, models = living
     assert act(server, "comes")[0] == 404
     bundle = linear_policy(models, "comes")
-    wait_until_acting(server, "comes", 1)
+    wait_until_active(server, "comes", 1)
     assert server.ask(get_request("/readyz")).json == {"status": "ready"}
     assert [act(server, "comes", lane) for lane in LANES] == [(200, {"action": 0, "version": 1})] * 2
     shutil.rmtree(bundle.path.parent)
@@ -81,7 +81,7 @@ def test_a_new_version_takes_over_between_two_requests(living: Living) -> None:
     """No request fails while five versions follow one another, versions never go back, and the swaps are counted."""
     server, models = living
     linear_policy(models, "swapped")
-    wait_until_acting(server, "swapped", 1)
+    wait_until_active(server, "swapped", 1)
     done = Event()
     answers: dict[str, list[tuple[int, int]]] = {lane: [] for lane in LANES}
 
@@ -125,7 +125,7 @@ def test_a_version_that_is_let_go_leaves_nothing_behind(living: Living) -> None:
     server, models = living
     for version in (1, 2, 3):
         linear_policy(models, "forgotten", version=version)
-        wait_until_acting(server, "forgotten", version)
+        wait_until_active(server, "forgotten", version)
     counted = "rlway_requests_total", "forgotten"
     wait_until(lambda: (*counted, "1", "200") not in read_metrics(server), "version 1's counts to go")
     assert (*counted, "3", "200") in read_metrics(server)
@@ -137,7 +137,7 @@ def test_a_broken_version_never_replaces_a_good_one(living: Living, breakage: st
     server, models = living
     name = breakage.replace(" ", "-").replace("'", "")
     linear_policy(models, name)
-    wait_until_acting(server, name, 1)
+    wait_until_active(server, name, 1)
     draft = linear_policy(models.with_name("drafts"), name, version=2)
     BREAKAGES[breakage][0](draft.path)
     draft.path.rename(models / name / "2")
@@ -146,10 +146,10 @@ def test_a_broken_version_never_replaces_a_good_one(living: Living, breakage: st
     assert failed["version"] == 2
     assert failed["detail"].startswith(f"{name}/2")
     assert str(models) not in failed["detail"]
-    assert acting(server, name) == 1
+    assert active(server, name) == 1
     assert read_metrics(server)["rlway_load_failures_total", name, failed["reason"]] == 1
     linear_policy(models, name, version=3)
-    wait_until_acting(server, name, 3)
+    wait_until_active(server, name, 3)
     lines = [line for line in server.log.read_text().splitlines() if f"{name}/2" in line]
     assert len(lines) == 1
     for word in BREAKAGES[breakage][1]:
@@ -160,7 +160,7 @@ def test_a_version_that_was_copied_in_slowly_is_loaded_once_it_is_whole(living: 
     """Files that come one by one under the version's own name are a broken version until the last byte is there."""
     server, models = living
     linear_policy(models, "copied")
-    wait_until_acting(server, "copied", 1)
+    wait_until_active(server, "copied", 1)
     whole = linear_policy(models.with_name("drafts"), "copied", version=2).path
     model = (whole / "model.onnx").read_bytes()
     place = models / "copied" / "2"
@@ -170,7 +170,7 @@ def test_a_version_that_was_copied_in_slowly_is_loaded_once_it_is_whole(living: 
     wait_until(lambda: bool(description(server, "copied")["failed"]), "the failure to show")
     with (place / "model.onnx").open("ab") as file:
         file.write(model[-1:])
-    wait_until_acting(server, "copied", 2)
+    wait_until_active(server, "copied", 2)
     assert description(server, "copied")["failed"] == []
 
 
@@ -185,7 +185,7 @@ def test_however_many_versions_are_broken_each_is_tried_again_when_it_is_mended(
         draft = linear_policy(models.with_name("drafts"), "heap", version=version).path
         for name in ("model.onnx", "manifest.json"):
             (draft / name).rename(models / "heap" / str(version) / name)
-        wait_until_acting(server, "heap", version)
+        wait_until_active(server, "heap", version)
 
 
 def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living) -> None:
@@ -193,11 +193,11 @@ def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living)
     server, models = living
     for version in (1, 2):
         linear_policy(models, "withdrawn", version=version)
-        wait_until_acting(server, "withdrawn", version)
+        wait_until_active(server, "withdrawn", version)
     shutil.rmtree(models / "withdrawn" / "2")
-    wait_until_acting(server, "withdrawn", 1)
+    wait_until_active(server, "withdrawn", 1)
     gaussian_policy(models, "withdrawn", version=2)
-    wait_until_acting(server, "withdrawn", 2)
+    wait_until_active(server, "withdrawn", 2)
     shutil.rmtree(models / "withdrawn" / "2")
     linear_policy(models, "withdrawn", version=2)
     wait_until(lambda: act(server, "withdrawn")[1] == {"action": 0, "version": 2}, "the other version 2")
@@ -208,15 +208,15 @@ def test_the_last_version_that_is_removed_goes_on(living: Living) -> None:
     server, models = living
     for version in (1, 2):
         linear_policy(models, "emptied", version=version)
-    wait_until_acting(server, "emptied", 2)
+    wait_until_active(server, "emptied", 2)
     wait_until(lambda: act(server, "emptied", version=1)[0] == 200, "version 1 to be loaded")
     (models / "emptied" / "1").rename(models.with_name("emptied-1"))
     (models / "emptied" / "2").rename(models.with_name("emptied-2"))
     linear_policy(models, "after-emptied")
-    wait_until_acting(server, "after-emptied", 1)
-    assert acting(server, "emptied") == 2
+    wait_until_active(server, "after-emptied", 1)
+    assert active(server, "emptied") == 2
     models.with_name("emptied-1").rename(models / "emptied" / "1")
-    wait_until_acting(server, "emptied", 1)
+    wait_until_active(server, "emptied", 1)
     shutil.rmtree(models / "emptied")
     wait_until(lambda: act(server, "emptied")[0] == 404, "the policy to go")
 
@@ -226,15 +226,15 @@ def test_labels_say_which_version_acts(living: Living) -> None:
     server, models = living
     for version in range(1, 6):
         linear_policy(models, "labelled", version=version)
-    wait_until_acting(server, "labelled", 5)
+    wait_until_active(server, "labelled", 5)
     set_labels(models, "labelled", {"stable": 2, "canary": 4})
-    wait_until_acting(server, "labelled", 2)
+    wait_until_active(server, "labelled", 2)
     wait_until(lambda: description(server, "labelled")["versions"] == [2, 4, 5], "versions 2, 4 and 5 to be loaded")
     assert description(server, "labelled")["labels"] == {"stable": 2, "canary": 4}
     set_labels(models, "labelled", {"stable": 1})
-    wait_until_acting(server, "labelled", 1)
+    wait_until_active(server, "labelled", 1)
     (models / "labelled" / "labels.json").unlink()
-    wait_until_acting(server, "labelled", 5)
+    wait_until_active(server, "labelled", 5)
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -272,12 +272,12 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_refusal_counts_under_the_version_that_was_asked(living: Living, lane: str) -> None:
-    """A body that does not fit a pinned version is not the acting one's."""
+    """A body that does not fit a pinned version is not the active one's."""
     server, models = living
     name = f"refused-{lane}"
     for version in (1, 2):
         linear_policy(models, name, version=version)
-        wait_until_acting(server, name, version)
+        wait_until_active(server, name, version)
     assert act(server, name, lane, version=1, observation=[1.0])[0] == 422
     refusals = {key[2]: n for key, n in read_metrics(server).items() if key[:2] == ("rlway_refusals_total", name)}
     assert (refusals["1"], "2" in refusals) == (1, False)
@@ -287,7 +287,7 @@ def test_pinned_requests_are_answered_alike_by_both_lanes(living: Living) -> Non
     """Byte for byte, whether the pin can be met or not."""
     server, models = living
     linear_policy(models, "alike")
-    wait_until_acting(server, "alike", 1)
+    wait_until_active(server, "alike", 1)
     set_labels(models, "alike", {"stable": 1})
     wait_until(lambda: act(server, "alike", label="stable")[0] == 200, "the label")
     for pin in ({"label": "stable"}, {"version": 1}, {"version": 2}, {"label": "x"}, {"version": 1, "label": "stable"}):
@@ -305,9 +305,9 @@ def test_a_stable_version_that_is_broken_is_not_replaced_by_a_newer_one(living: 
     (draft / "2" / "model.onnx").write_bytes(b"damaged")
     set_labels(draft.parent, "meant", {"stable": 2})
     draft.rename(models / "meant")
-    wait_until_acting(server, "meant", 1)
+    wait_until_active(server, "meant", 1)
     wait_until(lambda: act(server, "meant", version=3)[0] == 200, "version 3 to be loaded")
-    assert acting(server, "meant") == 1
+    assert active(server, "meant") == 1
 
 
 def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) -> None:
@@ -315,7 +315,7 @@ def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) 
     server, models = living
     for version in (1, 3):
         linear_policy(models, "moved", version=version)
-    wait_until_acting(server, "moved", 3)
+    wait_until_active(server, "moved", 3)
     draft = linear_policy(models.with_name("drafts"), "moved", version=2).path
     (draft / "model.onnx").write_bytes(b"damaged")
     draft.rename(models / "moved" / "2")
@@ -323,9 +323,9 @@ def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) 
     wait_until(lambda: description(server, "moved")["labels"] == {"stable": 2}, "the label")
     wait_until(lambda: bool(description(server, "moved")["failed"]), "the failure to show")
     wait_until(lambda: act(server, "moved", version=1)[0] == 200, "version 1 to be loaded")
-    assert acting(server, "moved") == 3
+    assert active(server, "moved") == 3
     shutil.rmtree(models / "moved" / "3")
-    wait_until_acting(server, "moved", 1)
+    wait_until_active(server, "moved", 1)
 
 
 def test_labels_that_cannot_be_read_change_nothing(living: Living) -> None:
@@ -334,11 +334,11 @@ def test_labels_that_cannot_be_read_change_nothing(living: Living) -> None:
     for version in (1, 2):
         linear_policy(models, "mislabelled", version=version)
     set_labels(models, "mislabelled", {"stable": 1})
-    wait_until_acting(server, "mislabelled", 1)
+    wait_until_active(server, "mislabelled", 1)
     for content in ("{", '{"stable": "1"}', '{"stable": 0}', '{"": 1}', '["stable"]'):
         set_labels(models, "mislabelled", content)
         wait_until(lambda: description(server, "mislabelled")["labels_fault"] is not None, f"the fault of {content}")
-        assert acting(server, "mislabelled") == 1
+        assert active(server, "mislabelled") == 1
         set_labels(models, "mislabelled", {"stable": 1})
         wait_until(lambda: description(server, "mislabelled")["labels_fault"] is None, "the mended file")
     assert "mislabelled/labels.json" in server.log.read_text()
@@ -348,7 +348,7 @@ def test_a_policy_without_a_sound_version_is_not_ready(living: Living) -> None:
     """503 with the reason for it alone, by either lane; the others act."""
     server, models = living
     linear_policy(models, "fine")
-    wait_until_acting(server, "fine", 1)
+    wait_until_active(server, "fine", 1)
     draft = linear_policy(models.with_name("drafts"), "hopeless").path
     (draft / "model.onnx").write_bytes(b"damaged")
     draft.parent.rename(models / "hopeless")
@@ -360,19 +360,19 @@ def test_a_policy_without_a_sound_version_is_not_ready(living: Living) -> None:
     assert httpx.get(f"{server.url}/v1/policies/hopeless").status_code == 503
     listed = {policy["name"]: policy for policy in httpx.get(f"{server.url}/v1/policies").json()["policies"]}
     assert (listed["hopeless"]["version"], listed["hopeless"]["versions"]) == (None, [])
-    assert acting(server, "fine") == 1
+    assert active(server, "fine") == 1
 
 
 def test_a_slow_load_holds_up_nobody(living: Living) -> None:
     """While a large model is read and measured, other policies come and act, and its predecessor answers."""
     server, models = living
     linear_policy(models, "large")
-    wait_until_acting(server, "large", 1)
+    wait_until_active(server, "large", 1)
     q_network_policy(models, "large", (3072, 3072), version=2)
     linear_policy(models, "quick")
-    wait_until_acting(server, "quick", 1)
-    assert acting(server, "large") == 1
-    wait_until_acting(server, "large", 2)
+    wait_until_active(server, "quick", 1)
+    assert active(server, "large") == 1
+    wait_until_active(server, "large", 2)
 
 
 def test_a_load_that_hangs_holds_up_nobody(tmp_path: Path, log: Path) -> None:
@@ -384,10 +384,10 @@ def test_a_load_that_hangs_holds_up_nobody(tmp_path: Path, log: Path) -> None:
         os.mkfifo(models / "hanging" / "2" / "manifest.json")
         for version in (1, 2):
             linear_policy(models, "other", version=version)
-            wait_until_acting(server, "other", version)
-        assert acting(server, "hanging") == 1
+            wait_until_active(server, "other", version)
+        assert active(server, "hanging") == 1
         linear_policy(models, "hanging", version=3)
-        wait_until_acting(server, "hanging", 3)
+        wait_until_active(server, "hanging", 3)
         assert server.stop() == 0
 
 
@@ -396,7 +396,7 @@ def test_a_default_that_is_not_there_yet_keeps_the_server_unready(tmp_path: Path
     models = tmp_path / "models"
     linear_policy(models, "other")
     with running_server(models, log, "--poll-s", "0.05", "--default", "awaited") as server:
-        assert acting(server, "other") == 1
+        assert active(server, "other") == 1
         assert server.ask(get_request("/readyz")).status == 503
         assert server.ask(act_request({"observation": ROW}, path="/act")).status == 404
         linear_policy(models, "awaited")

@@ -68,7 +68,7 @@ def act(server: Server, **body: Any) -> tuple[int, Any]:
     return answer.status, answer.json
 
 
-def wait_until_acting(server: Server, version: int) -> None:
+def wait_until_active(server: Server, version: int) -> None:
     wait_until(lambda: act(server) == (200, {"action": 0, "version": version}), f"version {version} to act")
 
 
@@ -94,19 +94,19 @@ def test_a_store_is_followed_and_its_outages_are_outlived(served: Server, store:
     assert served.policies == []
     assert served.ask(get_request("/readyz")).status == 503
     linear_policy(store)
-    wait_until_acting(served, 1)
+    wait_until_active(served, 1)
     linear_policy(store, version=2)
-    wait_until_acting(served, 2)
+    wait_until_active(served, 2)
     (store / "linear" / "labels.json").write_text('{"stable": 1}')
-    wait_until_acting(served, 1)
+    wait_until_active(served, 1)
     (store / "linear" / "labels.json").unlink()
-    wait_until_acting(served, 2)
+    wait_until_active(served, 2)
     away = store.rename(store.with_name("away"))
     wait_until(lambda: served.log.read_text().count("no such folder") == 2, "the outage to be noticed")
     assert act(served)[1]["version"] == 2
     shutil.rmtree(away / "linear" / "2")
     away.rename(store)
-    wait_until_acting(served, 1)
+    wait_until_active(served, 1)
     assert served.log.read_text().count("can be read again") == 2
     assert served.log.read_text().count("cannot be read") == 2
     (cache,) = temporary.glob("rlway-cache-*")
@@ -123,7 +123,7 @@ def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server
     wait_until(lambda: "could not be copied" in act(served)[1]["detail"], "the failure")
     assert act(served)[0] == 503
     linear_policy(store, version=2)
-    wait_until_acting(served, 2)
+    wait_until_active(served, 2)
     (failed,) = httpx.get(f"{served.url}/v1/policies/linear").json()["failed"]
     assert (failed["version"], failed["reason"]) == (1, "copy")
     assert failed["detail"].startswith("not copied: model.onnx: damaged: expected SHA-256")
@@ -142,7 +142,7 @@ def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
         (first,) = copiers(server)
         first.kill()
         linear_policy(store, version=2)
-        wait_until_acting(server, 2)
+        wait_until_active(server, 2)
         (second,) = copiers(server)
         assert second.pid != first.pid
         server.process.kill()
@@ -156,7 +156,7 @@ def test_a_kept_cache_serves_without_the_store(store: Path, tmp_path: Path, log:
     for _ in range(2):
         with running_server(url, log, *OFTEN, "--cache", str(cache)) as server:
             assert server.policies == [{"name": "linear", "version": 1}]
-            wait_until_acting(server, 1)
+            wait_until_active(server, 1)
         if store.exists():
             store.rename(store.with_name("away"))
     assert sorted(path.name for path in cache.iterdir()) == [LOCK, MARK, "linear"]
