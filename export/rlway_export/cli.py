@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 
 import rlway_export
-from rlway_client.cli.inspect import parity_table
 from rlway_client.cli.progress import TimeLimit
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import UsageError
+from rlway_client.contract.parity_table import parity_table
 from rlway_export.bundle.wish import check_wish
 from rlway_export.common.quiet import quiet_tensorflow
 from rlway_export.formats.registry import DEFAULT_FORMATS, TARGETS

@@ -14,6 +14,7 @@ from rich.table import Table
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.manifest import Manifest, encode_manifest
+from rlway_client.contract.parity_table import parity_table
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.contract.table import looked_up
 from rlway_client.local.onnx_metadata import read_manifest
@@ -84,21 +85,6 @@ def _bound(bound: float | list[float | None] | None, unbounded: str) -> str:
         shown = ", ".join(unbounded if b is None else f"{b:.3g}" for b in bound[:8])
         return f"[{shown}{', …' if len(bound) > 8 else ''}]"
     return unbounded if bound is None else f"{bound:g}"
-
-
-def parity_table(manifest: Manifest) -> Table:
-    """The exported files against the SavedModel, a row each."""
-    table = Table("file", "rows", "max |Δ|", "mean |Δ|", "flips", "passed", box=None, header_style="bold")
-    for parity in manifest.parity:
-        table.add_row(
-            parity.file,
-            f"{parity.observations:,}",
-            f"{parity.max_difference:.1e}",
-            f"{parity.mean_difference:.1e}",
-            str(parity.argmax_flips),
-            "yes" if parity.passed else "NO",
-        )
-    return table
 
 
 def measured_table(manifest: Manifest) -> Table:
