@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
+from rlway_client.common.suggest import near
 from rlway_client.contract.errors import RunInvalid
-from rlway_client.envs.find import near
 from rlway_export.sources.base import SAVED_MODEL
 from rlway_export.sources.checkpoints import PREFIX, VARIABLES
 from rlway_export.sources.kinds import CHECKPOINTS, MANIFEST, POLICIES, graph_of, is_bundle, is_run, is_saved_model

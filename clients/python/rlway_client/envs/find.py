@@ -18,7 +18,6 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING
 from rlway_client.common.muting import quiet_tensorflow
 from rlway_client.common.packages import missing
 from rlway_client.common.quote import named
+from rlway_client.common.suggest import near
 from rlway_client.contract.errors import EnvironmentFault, RlwayError, UsageError
 
 if TYPE_CHECKING:
@@ -66,12 +66,6 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, RlwayError):
         return str(error).rstrip(".")
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
-
-
-def near(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three known names that look like this one, whatever the case."""
-    lower = {one.lower(): one for one in known}
-    return [lower[found] for found in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)]
 
 
 def _remedy(name: str, error: Exception) -> str:

@@ -25,9 +25,9 @@ from gymnasium.spaces import Box, Discrete
 
 from rlway_client.common.muting import muted
 from rlway_client.common.packages import TRAINING, missing
+from rlway_client.common.suggest import near
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.contract.specs import AnyArray
-from rlway_client.envs.find import near
 
 # The software renderer's time goes with the pixels; of some environments, at their 960 × 720, a film takes a minute.
 FILM_PIXELS = {"RENDER_WIDTH": 480, "RENDER_HEIGHT": 360}
