@@ -20,9 +20,10 @@ import numpy as np
 
 from rlway_client.common.muting import muted
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.parity import Arrays
 from rlway_client.local.c_program import FLAGS, find_compiler
-from rlway_client.local.runners import SIGNATURE, open_session
+from rlway_client.local.runners import open_session
 from rlway_export.formats.c.signature import Face
 from rlway_export.reference.nest import leaves
 from rlway_export.reference.policy import load

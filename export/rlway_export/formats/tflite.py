@@ -18,8 +18,8 @@ import numpy as np
 from rlway_client.common.muting import muted
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.parity import Arrays, rows_of, spread
-from rlway_client.local.runners import SIGNATURE
 from rlway_export.reference.policy import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import BundleInvalid
+from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.specs import AnyArray
-from rlway_client.local.runners import SIGNATURE
 
 LONG_ERROR = 10_000  # characters: an interpreter repeats in each error all that it has ever had
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid, ExportRefused
-from rlway_client.local.runners import SIGNATURE, open_runner
+from rlway_client.contract.model_files import SIGNATURE
+from rlway_client.local.runners import open_runner
 from rlway_client.local.tflm_array import read_array
 from rlway_export.formats.tflm import write_tflm
 from tests.export.formats.c.c_policies import manifest

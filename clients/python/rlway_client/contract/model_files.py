@@ -1,4 +1,4 @@
-"""Which of a bundle's files is run: by a server, and in process on a robot.
+"""The model files of a bundle: which one a server runs, and which one runs in process on a robot.
 
 In:      the names of the bundle's files.
 Out:     the name of the one that is run; None where there is none.
@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 ONNX_FILE = "model.onnx"
 LITE_FILES = ("model.tflite", "model.fp16.tflite", "model.dynamic.tflite", "model.int8.tflite")  # the most exact first
+SIGNATURE = "act"  # the one signature of a TFLite file, which names its inputs and outputs
 
 
 def served_file(files: Collection[str]) -> str | None:

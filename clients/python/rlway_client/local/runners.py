@@ -19,11 +19,10 @@ from rlway_client.common.packages import missing
 from rlway_client.common.quote import reason
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.parity import Arrays, Runner
 from rlway_client.local.c_program import CRunner
 from rlway_client.local.tflm_array import read_array
-
-SIGNATURE = "act"  # a TFLite file's one signature, which names its inputs and outputs
 
 
 def open_runner(path: Path, manifest: Manifest) -> Runner:
