@@ -20,7 +20,7 @@ from pathlib import Path
 from rlway_client.common.files import sha256
 from rlway_client.contract.bundle import Bundle, bundle_versions
 from rlway_client.contract.errors import BundleInvalid, ExportRefused, RlwayError, UsageError
-from rlway_client.contract.run import Job, Kept, checkpoint_name, kept_checkpoints, read_run
+from rlway_client.contract.run import KeptCheckpoint, TrainingJob, checkpoint_name, kept_checkpoints, read_run
 from rlway_client.envs.find import sentence
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.cli import Each
@@ -101,7 +101,7 @@ class Watch:
         self, poll_s: float, parent_ended: threading.Event | None, note: Callable[[str], None]
     ) -> Iterator[RunSource]:
         """Checkpoints in the order in which they are kept, each once."""
-        seen: set[Kept] = set()
+        seen: set[KeptCheckpoint] = set()
         ended = parent_ended or threading.Event()
         if parent_ended is None and not any((self._run / name).is_file() for name in ("job.json", "run.json")):
             note(f"{self._run}: no training has begun there; waiting for one.")
@@ -121,7 +121,9 @@ class Watch:
             else:
                 ended.wait(poll_s)
 
-    def _look(self, finished: bool, seen: set[Kept], note: Callable[[str], None]) -> tuple[Job | None, list[Kept]]:
+    def _look(
+        self, finished: bool, seen: set[KeptCheckpoint], note: Callable[[str], None]
+    ) -> tuple[TrainingJob | None, list[KeptCheckpoint]]:
         """What is known of the run, and what it has kept since; damage is told once, and may be mended meanwhile."""
         known, self._damaged = self._damaged, set()
         run, fresh = None, []
@@ -134,7 +136,7 @@ class Watch:
             note(damage)
         return run, fresh
 
-    def _ready(self) -> list[Kept]:
+    def _ready(self) -> list[KeptCheckpoint]:
         evaluated = (self._run / "observations.npz").is_file()  # which a training writes with its first evaluation
         if not evaluated and not (self._run / "run.json").is_file():
             return []

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiBinary
 
-from rlway_client.contract.run import Run, read_run
+from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.common.quiet import silence
 
 silence()
@@ -134,7 +134,7 @@ class Finished:
     stderr: str
 
     @property
-    def run(self) -> Run:
+    def run(self) -> TrainingRun:
         return read_run(self.folder)
 
     @property

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rlway_client.contract.errors import RunInvalid
 from rlway_client.contract.interface import Interface
-from rlway_client.contract.run import Job, Run, read_run
+from rlway_client.contract.run import TrainingJob, TrainingRun, read_run
 from rlway_export.reference.policy import ActPolicy, loading
 from rlway_export.sources.base import Facts
 from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint
@@ -27,7 +27,7 @@ class RunSource(NamedTuple):
     """A run and the checkpoint to export."""
 
     folder: Path
-    run: Job  # of a training that has ended, a Run
+    run: TrainingJob  # of a training that has ended, a TrainingRun
     checkpoint: int
 
     @classmethod
@@ -50,7 +50,7 @@ class RunSource(NamedTuple):
 
     @property
     def is_busy(self) -> bool:
-        return not isinstance(self.run, Run)
+        return not isinstance(self.run, TrainingRun)
 
     @property
     def interface(self) -> Interface:

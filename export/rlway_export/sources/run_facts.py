@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.contract.errors import RunInvalid
-from rlway_client.contract.run import Job, Run, kept_checkpoint, read_job, read_run
+from rlway_client.contract.run import TrainingJob, TrainingRun, kept_checkpoint, read_job, read_run
 
 
-def known_so_far(folder: Path) -> Job | None:
-    """The `Run` of a training that has ended, the `Job` of one that has begun."""
+def known_so_far(folder: Path) -> TrainingJob | None:
+    """The `TrainingRun` of a training that has ended, the `TrainingJob` of one that has begun."""
     try:
         return read_run(folder)
     except RunInvalid:
         return read_job(folder)
 
 
-def training_facts(folder: Path, run: Job, checkpoint: int) -> dict[str, Any]:
+def training_facts(folder: Path, run: TrainingJob, checkpoint: int) -> dict[str, Any]:
     """What the manifest tells of a checkpoint's training."""
     facts: dict[str, Any] = {
         "checkpoint": checkpoint,
@@ -32,7 +32,7 @@ def training_facts(folder: Path, run: Job, checkpoint: int) -> dict[str, Any]:
         "hyperparameters": run.hyperparameters,
         "versions": run.versions,
     }
-    ended = run if isinstance(run, Run) else None
+    ended = run if isinstance(run, TrainingRun) else None
     kept = kept_checkpoint(folder, checkpoint)
     until = kept or ended  # of a checkpoint that says nothing of itself, the whole training is told
     return facts | {

@@ -17,7 +17,7 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.evidence import Evidence
 from rlway_client.contract.exploration import Explore, draw_noise
-from rlway_client.contract.run import Run
+from rlway_client.contract.run import TrainingRun
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.local.runners import open_runner
 from rlway_export.bundle.writer import write_bundle
@@ -108,7 +108,7 @@ def make_run(folder: Path, settings: Settings, leaves: list[TensorSpec], action:
             variable.assign_add(0.2 * generator.random(variable.shape).astype(np.float32))
     learner.train_step.assign(10)
     trigger(10, force_trigger=True)
-    run = Run(
+    run = TrainingRun(
         algorithm=learner.algorithm,
         env=domain.env,
         seed=1,

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from rlway_client.cli.main import main
-from rlway_client.contract.run import Run, read_run
+from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.reports.comparison import read_groups
 from tests.train.conftest import Finished
 
 
-def lay_out(folder: Path, run: Run, evaluations: Sequence[tuple[int, float]], **changes: Any) -> Path:
+def lay_out(folder: Path, run: TrainingRun, evaluations: Sequence[tuple[int, float]], **changes: Any) -> Path:
     """A run folder with these evaluations and a real run.json, changed."""
     folder.mkdir()
     settings = run.hyperparameters | changes.pop("settings", {})

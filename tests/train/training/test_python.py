@@ -12,7 +12,7 @@ import pytest
 
 import rlway_train
 from rlway_client.contract.errors import RlwayError, UsageError
-from rlway_client.contract.run import Run, kept_checkpoints, read_run
+from rlway_client.contract.run import TrainingRun, kept_checkpoints, read_run
 from rlway_export.sources.run_facts import better_than_before
 from rlway_train.runs.checkpoint import Checkpoints
 from rlway_train.training import progress
@@ -48,7 +48,7 @@ class Watched(NamedTuple):
     """A training, and the lines that it told."""
 
     folder: Path
-    run: Run
+    run: TrainingRun
     lines: list[str]
 
     @property

@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from tf_agents.policies import policy_loader
 
-from rlway_client.contract.run import Run, read_run
+from rlway_client.contract.run import TrainingRun, read_run
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from tests.train.summaries import read_scalars
 
 
 @pytest.fixture(scope="session")
-def run(continuous_run: Path) -> Run:
+def run(continuous_run: Path) -> TrainingRun:
     return read_run(continuous_run)
 
 
@@ -27,7 +27,7 @@ def visited(continuous_run: Path) -> AnyArray:
 
 
 @pytest.fixture(scope="session")
-def deployed(continuous_run: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def deployed(continuous_run: Path, run: TrainingRun, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The greedy policy with the best checkpoint's weights, as an exporter loads it."""
     policies, out = continuous_run / "policies", tmp_path_factory.mktemp("deployed") / "policy"
     checkpoint = policies / "checkpoints" / f"policy_checkpoint_{run.best_checkpoint:010d}"
@@ -35,13 +35,13 @@ def deployed(continuous_run: Path, run: Run, tmp_path_factory: pytest.TempPathFa
     return tf.saved_model.load(str(out))
 
 
-def test_a_few_seconds_of_training_swing_the_pendulum_up(run: Run) -> None:
+def test_a_few_seconds_of_training_swing_the_pendulum_up(run: TrainingRun) -> None:
     """Random actions return some −1,200; a pendulum that is soon upright returns several times less of it."""
     assert -1_500 < run.random_return < -900
     assert run.final_return > run.random_return / 3
 
 
-def test_run_json_says_what_is_continuous(run: Run) -> None:
+def test_run_json_says_what_is_continuous(run: TrainingRun) -> None:
     """The action's bounds, which the SavedModel loses, and the outputs and noise that `act` has."""
     assert (run.algorithm, run.env, run.preset) == ("sac", "Pendulum-v1", "pendulum-sac")
     assert run.action == TensorSpec("action", (1,), "float32", -2.0, 2.0)
@@ -59,7 +59,9 @@ def test_the_folder_holds_every_file_that_a_run_has(continuous_run: Path) -> Non
     }  # fmt: skip
 
 
-def test_the_curve_begins_at_step_0_and_the_loss_is_told_every_200_updates(continuous_run: Path, run: Run) -> None:
+def test_the_curve_begins_at_step_0_and_the_loss_is_told_every_200_updates(
+    continuous_run: Path, run: TrainingRun
+) -> None:
     """Blocks are of 20 updates, after one step each."""
     told = read_scalars(continuous_run)
     assert [told[f"Metrics/{name}"][0][0] for name in ("AverageReturn", "AverageEpisodeLength")] == [0, 0]

@@ -21,7 +21,7 @@ import typer
 from rlway_client.cli.help_page import WIDEST, HelpPage, new_group
 from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
-from rlway_client.contract.run import Run
+from rlway_client.contract.run import TrainingRun
 from rlway_train.cli.compare import compare
 from rlway_train.cli.distributed import actor, learner, note, replay
 from rlway_train.cli.flags import settings_as_flags
@@ -140,7 +140,7 @@ def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:
     return flags | {"replay": "reverb"}
 
 
-def report(done: Run, folder: Path, as_json: bool) -> None:
+def report(done: TrainingRun, folder: Path, as_json: bool) -> None:
     """Prints what a training has achieved."""
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(done), indent=2).decode() + "\n")
@@ -152,7 +152,7 @@ def report(done: Run, folder: Path, as_json: bool) -> None:
     )
 
 
-def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None) -> Run:
+def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None) -> TrainingRun:
     """Trains; what ends it early is told with the way to go on."""
     try:
         return session.carry_out(plan, actors=actors, exchange=exchange)

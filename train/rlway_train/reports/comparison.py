@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.errors import RunInvalid
-from rlway_client.contract.run import Run, read_run
+from rlway_client.contract.run import TrainingRun, read_run
 from rlway_client.contract.specs import AnyArray
 from rlway_train.config.settings import ALGORITHMS
 from rlway_train.runs.checkpoint import Checkpoints
@@ -32,7 +32,7 @@ class Curve(NamedTuple):
     seed: int
     steps: AnyArray  # [E]
     returns: AnyArray  # [E], means
-    run: Run | None  # None while it is unfinished
+    run: TrainingRun | None  # None while it is unfinished
 
     @property
     def best(self) -> float:
@@ -81,7 +81,7 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
     return [Group(label, [c for c in curves if c.label == label]) for label in dict.fromkeys(labels)]
 
 
-def _describe(folder: Path) -> tuple[dict[str, Any], int, Run | None]:
+def _describe(folder: Path) -> tuple[dict[str, Any], int, TrainingRun | None]:
     """What the run is but for its seed, the seed, and the finished run."""
     if (folder / "run.json").is_file():
         run = read_run(folder)

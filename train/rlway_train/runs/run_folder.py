@@ -1,6 +1,6 @@
 """The run folder while it is being written.
 
-In:      the job, the learner, evaluations, and in the end everything that a `Run` says.
+In:      the job, the learner, evaluations, and in the end everything that a `TrainingRun` says.
 Out:     `runs/<name>/`, laid out as rlway_client.contract.run documents it; `job.json` first, `run.json` last.
 Refuses: UsageError for a folder that holds something else, or that another training is writing; RunInvalid when the
          disk is full: what was saved before stays.
@@ -24,7 +24,7 @@ from tf_agents.train.triggers import PolicySavedModelTrigger
 
 from rlway_client.common.files import write_atomically
 from rlway_client.contract.errors import RunInvalid, UsageError
-from rlway_client.contract.run import Job, Kept, Run, checkpoint_name
+from rlway_client.contract.run import KeptCheckpoint, TrainingJob, TrainingRun, checkpoint_name
 from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.learner import Learner
 from rlway_train.collect.evaluator import Evaluation
@@ -125,7 +125,7 @@ class Record:
         (self.folder / "run.json").unlink(missing_ok=True)
         return weights
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: TrainingJob) -> None:
         """Says what is being trained, to whoever follows."""
         with self.written("job.json"):
             self._write_json("job.json", job)
@@ -160,7 +160,7 @@ class Record:
             return
         with self.written("the policy's checkpoint"):
             self._trigger(iteration, force_trigger=True)
-            kept = Kept(iteration=iteration, step=self.history.step, wall_s=round(wall_s, 3))
+            kept = KeptCheckpoint(iteration=iteration, step=self.history.step, wall_s=round(wall_s, 3))
             self._write_json(f"{checkpoint_name(iteration)}/checkpoint.json", kept)
         self.history.checkpoints.append(iteration)
 
@@ -219,7 +219,7 @@ class Record:
         with self.written("observations.npz"):
             write_atomically(self.folder / "observations.npz", buffer.getvalue())
 
-    def finish(self, run: Run) -> None:
+    def finish(self, run: TrainingRun) -> None:
         self._summaries.flush()
         self._write_json("run.json", run)
 

@@ -1,7 +1,7 @@
 """One training in this process: TensorFlow is set up, the environment looked up, the run folder filled.
 
 In:      a plan, or from Python what a plan is made of; where the lines of progress go.
-Out:     `Run`, and the folder that it describes.
+Out:     `TrainingRun`, and the folder that it describes.
 Refuses: what the plan, the environment, the learner and the folder refuse. What has been learned until then is saved.
 
 TensorFlow takes seconds to import, so nothing here imports it before every setting has been checked.
@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.errors import UsageError
-from rlway_client.contract.run import Run, read_run
+from rlway_client.contract.run import TrainingRun, read_run
 from rlway_client.envs.named import clipped
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import Settings
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
     """What a training has left."""
 
     folder: Path  # with learning_curve.png, trained.mp4 and all the rest
-    run: Run  # what run.json says
+    run: TrainingRun  # what run.json says
 
 
 def train(
@@ -65,7 +65,9 @@ def train(
     return Trained(wish.folder, read_run(wish.folder))
 
 
-def carry_out(plan: Plan[Any], log: Write | None = None, actors: int = 0, exchange: Exchange | None = None) -> Run:
+def carry_out(
+    plan: Plan[Any], log: Write | None = None, actors: int = 0, exchange: Exchange | None = None
+) -> TrainingRun:
     """Trains; with actors or an exchange, from what other processes do. Without `log`, progress goes to stderr."""
     from rlway_train.common.quiet import only_python_speaks, silence, silence_compiler
 
@@ -95,7 +97,7 @@ def carry_out(plan: Plan[Any], log: Write | None = None, actors: int = 0, exchan
         return train(plan, domain, reporter, exchange)
 
 
-def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> Run:
+def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> TrainingRun:
     """The server is here, where the learner draws from it without a network; the actors are children."""
     from rlway_train.distributed.channel import Exchange, message_tables
     from rlway_train.distributed.launcher import Actors

@@ -1,7 +1,8 @@
 """The training of a policy, from an environment to a finished run folder, whatever the algorithm.
 
 In:      `Plan`.
-Out:     `Run`, and the folder that it describes: what the loop leaves, and in the end films, pictures and `run.json`.
+Out:     `TrainingRun`, and the folder that it describes: what the loop leaves, and in the end films, pictures and
+         `run.json`.
 Refuses: what the environment, the learner and the folder refuse. What has been learned until then is saved.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rlway_client.contract.run import Job, Run
+from rlway_client.contract.run import TrainingJob, TrainingRun
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
 from rlway_train.collect.evaluator import VISITED_ROWS
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rlway_train.distributed.channel import Exchange
 
 
-def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchange | None = None) -> Run:
+def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchange | None = None) -> TrainingRun:
     """Trains, evaluates and writes the whole run folder; with an exchange, from what its actors do."""
     with (
         Record(plan.folder, plan.resume) as record,
@@ -48,8 +49,8 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchang
             return _finish(job, plan, domain, record, reporter, training)
 
 
-def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> Job:
-    return Job(
+def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
+    return TrainingJob(
         algorithm=learner.algorithm,
         env=domain.env,
         preset=plan.preset,
@@ -66,7 +67,9 @@ def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> Job:
     )
 
 
-def _finish(job: Job, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training) -> Run:
+def _finish(
+    job: TrainingJob, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training
+) -> TrainingRun:
     settings, learner, evaluator = plan.settings, training.learner, training.evaluator
     history, best, policy = training.history, training.best, training.best_policy
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
@@ -93,7 +96,7 @@ def _finish(job: Job, plan: Plan[Any], domain: Domain, record: Record, reporter:
     )
     if domain.spec.id == GRID_WORLD and isinstance(policy, GreedyPolicy):
         plot_q_values(record.folder / "q_values.png", policy)
-    run = Run(
+    run = TrainingRun(
         **msgspec.structs.asdict(job),
         steps=history.step,
         iterations=learner.iterations,

@@ -1,7 +1,7 @@
 """What a training leaves behind: the run folder and its `run.json`.
 
 In:      `runs/<name>/`, written by `rlway train`.
-Out:     `Run`, the facts that the exporter and people read; while the training goes on, those of them that are known.
+Out:     `TrainingRun`, what exporter and people read of a finished run; `TrainingJob`, what is known before its end.
 Refuses: a folder without `run.json` (the training did not end), a damaged or newer one.
 
     runs/<name>/
@@ -30,7 +30,7 @@ from rlway_client.contract.specs import TensorSpec
 RUN_SCHEMA = 1
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     """`job.json`: what is known of a run as soon as it begins."""
 
     schema_version: int = RUN_SCHEMA
@@ -53,7 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
 
 
-class Run(Job, frozen=True, kw_only=True):
+class TrainingRun(TrainingJob, frozen=True, kw_only=True):
     """`run.json`. Steps are environment steps, summed over parallel environments."""
 
     steps: int
@@ -67,7 +67,7 @@ class Run(Job, frozen=True, kw_only=True):
     random_return: float  # of uniformly random actions, for comparison
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class KeptCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     """`checkpoint.json`: when in its training a checkpoint was kept."""
 
     iteration: int  # the number in policy_checkpoint_%010d
@@ -75,23 +75,23 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
 
 
-Facts = TypeVar("Facts", bound=Job)
+JobT = TypeVar("JobT", bound=TrainingJob)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> TrainingRun:
     """The facts of a finished run."""
     path = folder / "run.json"
     if not folder.is_dir():
         raise RunInvalid(f"{folder}: no such run folder; `rlway train` writes one.")
     if not path.is_file():
         raise RunInvalid(f"{folder}: has no run.json, so it is not a finished run; train it to its end first.")
-    return _read(path, Run)
+    return _read(path, TrainingRun)
 
 
-def read_job(folder: Path) -> Job | None:
+def read_job(folder: Path) -> TrainingJob | None:
     """The facts of a run that may still be going on; None where none has begun."""
     path = folder / "job.json"
-    return _read(path, Job) if path.is_file() else None
+    return _read(path, TrainingJob) if path.is_file() else None
 
 
 def checkpoint_name(iteration: int) -> str:
@@ -99,7 +99,7 @@ def checkpoint_name(iteration: int) -> str:
     return f"policies/checkpoints/policy_checkpoint_{iteration:010d}"
 
 
-def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | None = None) -> list[Kept]:
+def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | None = None) -> list[KeptCheckpoint]:
     """The complete checkpoints, oldest first; with `on_damage` those that can be read, and it is told of the others."""
     found = []
     for path in folder.glob("policies/checkpoints/*/checkpoint.json"):
@@ -112,21 +112,21 @@ def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | Non
     return sorted((kept for kept in found if kept), key=lambda kept: kept.iteration)
 
 
-def kept_checkpoint(folder: Path, iteration: int) -> Kept | None:
+def kept_checkpoint(folder: Path, iteration: int) -> KeptCheckpoint | None:
     """One of them; None if it is not complete, or from before checkpoints said so of themselves."""
     return _read_kept(folder / checkpoint_name(iteration) / "checkpoint.json")
 
 
-def _read_kept(path: Path) -> Kept | None:
+def _read_kept(path: Path) -> KeptCheckpoint | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Kept)
+        return msgspec.json.decode(path.read_bytes(), type=KeptCheckpoint)
     except FileNotFoundError:  # a resumed training forgets what it will train anew
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunInvalid(f"{path}: damaged: {error}.") from error
 
 
-def _read(path: Path, kind: type[Facts]) -> Facts:
+def _read(path: Path, kind: type[JobT]) -> JobT:
     try:
         raw = msgspec.json.decode(path.read_bytes())
         version = raw.get("schema_version") if isinstance(raw, dict) else None
