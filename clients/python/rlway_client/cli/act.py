@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import typer
 
-from rlway_client.cli.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
+from rlway_client.cli.connection import DEFAULT_URL, KeyOption, PolicyOption, TimeoutOption, UrlOption
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.specs import describe
@@ -20,15 +20,15 @@ def act(
     observation: Annotated[
         str, typer.Argument(help="The observation as JSON, e.g. '[0,0,0,0]'; '-' reads it from stdin.")
     ],
-    url: Url = DEFAULT_URL,
-    policy: Policy = None,
+    url: UrlOption = DEFAULT_URL,
+    policy: PolicyOption = None,
     temperature: Annotated[float | None, typer.Option(help="Sample a discrete action at this temperature.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Take a random discrete action with this probability.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Sample a continuous action; 1 is the trained spread.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
     output: Annotated[list[str] | None, typer.Option(help="Further output to return, e.g. q_values.")] = None,
-    key: Key = None,
-    timeout_s: TimeoutS = 5.0,
+    key: KeyOption = None,
+    timeout_s: TimeoutOption = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole reply as JSON.")] = False,
 ) -> None:
     """Ask a policy server for one action.

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import typer
 
-from rlway_client.cli.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
+from rlway_client.cli.connection import DEFAULT_URL, KeyOption, PolicyOption, TimeoutOption, UrlOption
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.remote.client import PolicyClient, act_path
 from rlway_client.remote.http import Address
@@ -20,13 +20,13 @@ DISTINCT_OBSERVATIONS = 256
 
 
 def bench(
-    url: Url = DEFAULT_URL,
-    policy: Policy = None,
+    url: UrlOption = DEFAULT_URL,
+    policy: PolicyOption = None,
     connections: Annotated[int, typer.Option(help="Connections; each asks again once answered.", min=1)] = 32,
     duration_s: Annotated[float, typer.Option(help="How long, seconds.", min=0.1)] = 5.0,
     seed: Annotated[int, typer.Option(help="Seed of the observations.", min=0)] = 0,
-    key: Key = None,
-    timeout_s: TimeoutS = 5.0,
+    key: KeyOption = None,
+    timeout_s: TimeoutOption = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
 ) -> None:
     """Load a policy server: throughput, and latency percentiles in milliseconds.

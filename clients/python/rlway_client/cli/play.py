@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rlway_client.cli.connection import DEFAULT_URL, Key, Policy, TimeoutS, Url
+from rlway_client.cli.connection import DEFAULT_URL, KeyOption, PolicyOption, TimeoutOption, UrlOption
 from rlway_client.cli.progress import TimeLimit, episode_progress, print_played
 from rlway_client.contract.exploration import Explore
 from rlway_client.envs.consent import is_same, trained_environment
@@ -19,8 +19,8 @@ from rlway_client.remote.messages import read_manifest
 
 
 def play(
-    url: Url = DEFAULT_URL,
-    policy: Policy = None,
+    url: UrlOption = DEFAULT_URL,
+    policy: PolicyOption = None,
     env: Annotated[
         str | None,
         typer.Option(help="Gymnasium id, module:Class or file.py:Class; by default the one the policy was trained in."),
@@ -32,8 +32,8 @@ def play(
     temperature: Annotated[float | None, typer.Option(help="Sample discrete actions at this temperature.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Random discrete actions with this probability.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Sample continuous actions; 1 is the trained spread.")] = None,
-    key: Key = None,
-    timeout_s: TimeoutS = 5.0,
+    key: KeyOption = None,
+    timeout_s: TimeoutOption = 5.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print mean_return, returns and actions_per_s as JSON.")
     ] = False,

@@ -33,7 +33,7 @@ class AsyncPolicyClient:
         self._key = key
         self._tree: Tree | None = None  # what the policy observes, once that has been asked
         self.timeout_s = timeout_s
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[KeptConnection] = deque()
 
     async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
         """The action for one observation, as the environment gives it: an int (discrete), or an array of its shape."""
@@ -120,7 +120,7 @@ class AsyncPolicyClient:
                 continue  # it was closed at this very moment; a policy answers the same twice
         return await self._ask_over(await connect(self._address), request)
 
-    async def _ask_over(self, connection: Connection, request: bytes) -> Answer:
+    async def _ask_over(self, connection: KeptConnection, request: bytes) -> Answer:
         try:
             answer = await connection.exchange(request)
         except BaseException:  # a cancelled request's answer must not be taken for the next one's
@@ -133,7 +133,7 @@ class AsyncPolicyClient:
         return answer
 
 
-class Connection(asyncio.Protocol):
+class KeptConnection(asyncio.Protocol):
     """One connection: one request at a time."""
 
     def __init__(self) -> None:
@@ -180,8 +180,8 @@ class Connection(asyncio.Protocol):
             self._waiting.set_exception(self._lost)
 
 
-async def connect(address: Address) -> Connection:
+async def connect(address: Address) -> KeptConnection:
     """A new connection to the server."""
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(Connection, address.host, address.port, ssl=address.tls)
+    _, connection = await loop.create_connection(KeptConnection, address.host, address.port, ssl=address.tls)
     return connection
