@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.common.returns import show_together
+from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
 from rlway_client.contract.specs import TensorSpec
-from rlway_client.contract.table import looked_up
 from rlway_export.bundle.usage import usage
 from rlway_export.reference.nest import place
 

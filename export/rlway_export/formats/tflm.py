@@ -14,8 +14,8 @@ from typing import Any
 
 from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.table import looked_up
 from rlway_export.formats.c.header import comment
 
 A_LINE = 16  # bytes

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle, newest_bundle
+from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
 from rlway_client.contract.parity_table import parity_table
 from rlway_client.contract.specs import TensorSpec
-from rlway_client.contract.table import looked_up
 from rlway_client.local.onnx_metadata import read_manifest
 
 

@@ -1,4 +1,4 @@
-"""The face of a policy in C as a file, with what a caller must know.
+"""The signature of a policy in C as a file, with what a caller must know.
 
 In:      the manifest, the function's parameters, how much memory it takes.
 Out:     the text of `policy.h`.
@@ -6,15 +6,15 @@ Out:     the text of `policy.h`.
 
 from __future__ import annotations
 
+from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.table import looked_up
-from rlway_export.formats.c.signature import RESET, Face, Parameter
+from rlway_export.formats.c.signature import RESET, CSignature, Parameter
 from rlway_export.reference.nest import place
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
 
 
-def header(manifest: Manifest, face: Face, memory: str) -> str:
+def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
     """`policy.h`; `memory` says what a call takes."""
     about = [
         f"{manifest.policy}, version {manifest.version}: {_what(manifest)}.",
@@ -23,11 +23,11 @@ def header(manifest: Manifest, face: Face, memory: str) -> str:
         "    cc -std=c99 -O3 -c policy.c        and -lm where the program is linked",
         "",
         "Inputs:",
-        *(_describe(parameter) for parameter in (*face.observation, *face.noise)),
+        *(_describe(parameter) for parameter in (*signature.observation, *signature.noise)),
         "",
-        *_state_meaning(face),
+        *_state_meaning(signature),
         "Outputs; NULL for what is not wanted:",
-        *(_describe(parameter) for parameter in face.outputs),
+        *(_describe(parameter) for parameter in signature.outputs),
         "",
         _noise_meaning(manifest),
         memory,
@@ -36,7 +36,7 @@ def header(manifest: Manifest, face: Face, memory: str) -> str:
         "defines RLWAY_ACT likewise before including its policy.h.",
     ]
     text = "\n".join(f" * {line}".rstrip() for line in map(comment, "\n".join(about).splitlines()))
-    sizes = "\n".join(f"#define {parameter.macro} {parameter.spec.size}" for parameter in face.tensors)
+    sizes = "\n".join(f"#define {parameter.macro} {parameter.spec.size}" for parameter in signature.tensors)
     return f"""/*
 {text}
  */
@@ -57,7 +57,7 @@ def header(manifest: Manifest, face: Face, memory: str) -> str:
 extern "C" {{
 #endif
 
-{face.signature()};
+{signature.signature()};
 
 #ifdef __cplusplus
 }}
@@ -93,12 +93,12 @@ def _describe(parameter: Parameter) -> str:
     return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{key}{table}"
 
 
-def _state_meaning(face: Face) -> list[str]:
-    if not face.state:
+def _state_meaning(signature: CSignature) -> list[str]:
+    if not signature.state:
         return []
     return [
         "What the policy remembers, kept by the caller between calls and changed by each:",
-        *(_describe(parameter) for parameter in face.state),
+        *(_describe(parameter) for parameter in signature.state),
         f"    {RESET:<12} {'int':<12} other than 0 where an episode begins: what is remembered is forgotten first,",
         f"{'':30}and need not have been set",
         "",
