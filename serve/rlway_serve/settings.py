@@ -1,51 +1,99 @@
-"""How a server behaves: every option, its unit and its default, in one value."""
+"""How a server behaves: every option with its unit, its default, its bounds and its help, in one value.
+
+In:      what `rlway serve` was told.
+Out:     `Settings`; `rlway_serve.cli` makes a flag of every field that has a `Flag`.
+
+A field's name is its flag's, unless the `Flag` says otherwise. Names end with the unit: `_s` seconds, `_bytes` bytes.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
+FOLDER_POLL_S, STORE_POLL_S = 1.0, 10.0  # where `--poll-s` is not given
+
+
+class Flag(NamedTuple):
+    """What the command line says of a setting."""
+
+    help: str
+    min: float | None = None
+    max: float | None = None
+    name: str | None = None  # where it is not the field's name
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `rlway serve` was told."""
+    """What a server is told; a field without a `Flag` comes from the command's one argument."""
 
     models: Path  # on this machine
-    store: str | None = None  # a URL that `models` is copied from
-    store_poll_s: float = 10.0  # how often the store is looked at; 0 looks once
-    cache: Path | None = None  # where the copies stay; by default in a folder that goes with the server
-    host: str = "127.0.0.1"
-    port: int = 8080  # 0 takes a free one
-    workers: int = 1  # processes on the port
-    default_policy: str | None = None  # answers POST /act; by default the only policy there is
-    poll_s: float = 1.0  # how often the models folder is looked at; 0 reads it once
-    keep_versions: int = 2  # newest versions of a policy that stay loaded, besides those with a label
-    device: Device = "auto"
-    buckets: bool | None = None  # pad runs to powers of two; by default on GPUs
-    batch_invariant: bool = False  # every run has `max_batch` rows, so that nobody's bits depend on others
-    max_batch: int = 512  # rows gathered into one run; a single request may bring more
-    max_rows: int = 4096  # of one request
-    queue_capacity: int = 4096  # rows waiting per policy before requests get 429
-    max_in_flight: int = 64  # requests of one connection that are read before their answers are written
-    max_body_bytes: int = 4 * 1024 * 1024
-    max_json_bytes: int = 1024 * 1024  # JSON is read on the event loop, for some 10 ms per MiB
-    max_header_bytes: int = 32 * 1024
-    max_buffered_bytes: int = 256 * 1024 * 1024  # of large bodies, over all connections
-    max_connections: int = 4096  # per worker
-    header_timeout_s: float = 10.0  # from a request's first byte to the end of its headers
-    body_timeout_s: float = 30.0  # from there to the end of its body
-    max_rate: float | None = None  # requests per second of one key, or of one address where there are no keys
-    keep_alive_s: float = 75.0  # idle connections are closed after this
-    episode_ttl_s: float = 600.0  # an episode that nobody has asked for so long ends
-    max_episodes: int = 10_000  # of one worker; then the one that was asked for longest ago ends
-    drain_s: float = 10.0  # how long a stop waits for requests in flight
-    api_keys: Path | None = None  # one key a line; without any key every caller is served
-    admin_keys: Path | None = None  # the same for /metrics
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    cors_origins: tuple[str, ...] = ()  # whose pages browsers may let ask
-    access_log: str | None = None  # a file, or `-` for stdout
-    otel: bool | None = None  # send traces; by default if OpenTelemetry's variables name a collector
+    store: str | None = None  # the URL that `models` is copied from
+
+    host: Annotated[str, Flag("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
+    port: Annotated[int, Flag("Port; 0 takes a free one.", min=0, max=65535)] = 8080
+    poll_s: Annotated[
+        float | None,
+        Flag(
+            "How often the folder is looked at for new versions, seconds; 0: once. By default 1, and 10 at a URL.",
+            min=0,
+        ),
+    ] = None
+    cache: Annotated[
+        Path | None, Flag("Folder that keeps the copies of what lies at a URL; a temporary one by default.")
+    ] = None
+    keep_versions: Annotated[int, Flag("Newest versions that stay loaded, besides those with a label.", min=1)] = 2
+    device: Annotated[Device, Flag("Where policies run; auto measures which is faster.")] = "auto"
+    buckets: Annotated[bool | None, Flag("Pad runs to powers of two; by default on GPUs.")] = None
+    batch_invariant: Annotated[
+        bool, Flag("Runs of one size: an action's bits never depend on other callers.", name="--batch-invariant")
+    ] = False
+    default_policy: Annotated[str | None, Flag("Policy that answers POST /act.", name="--default")] = None
+    workers: Annotated[int, Flag("Processes that share the port.", min=1, max=256)] = 1
+    max_batch: Annotated[int, Flag("Observations gathered into one run.", min=1)] = 512
+    max_rows: Annotated[int, Flag("Observations of one request.", min=1)] = 4096
+    queue_capacity: Annotated[int, Flag("Observations waiting per policy before 429.", min=1)] = 4096
+    max_in_flight: Annotated[int, Flag("Requests of one connection that may wait for their answers.", min=1)] = 64
+    max_connections: Annotated[int, Flag("Connections of one worker.", min=1)] = 4096
+    max_header_bytes: Annotated[int, Flag("Largest request headers, bytes.", min=1024)] = 32 * 1024
+    max_body_bytes: Annotated[int, Flag("Largest request body, bytes.", min=1)] = 4 * 1024 * 1024
+    # JSON is read on the event loop, which takes about 10 ms per MiB; hence a lower limit than for raw bytes.
+    max_json_bytes: Annotated[int, Flag("Largest JSON body, bytes.", min=1)] = 1024 * 1024
+    max_buffered_bytes: Annotated[int, Flag("Large request bodies of one worker together, bytes.", min=1)] = (
+        256 * 1024 * 1024
+    )
+    header_timeout_s: Annotated[float, Flag("A request's headers must be complete after this, seconds.", min=0.01)] = (
+        10.0
+    )
+    body_timeout_s: Annotated[float, Flag("And its body this long after them, seconds.", min=0.01)] = 30.0
+    max_rate: Annotated[float | None, Flag("Requests per second of one key or address; none by default.", min=1e-6)] = (
+        None
+    )
+    keep_alive_s: Annotated[float, Flag("Idle connections close after this, seconds.", min=0.1)] = 75.0
+    episode_ttl_s: Annotated[float, Flag("Episodes that nobody asks for end after this, seconds.", min=0.01)] = 600.0
+    max_episodes: Annotated[int, Flag("Episodes of one worker; the longest unused ends.", min=1)] = 10_000
+    drain_s: Annotated[float, Flag("How long a stop waits for requests in flight, seconds.", min=0)] = 10.0
+    api_keys: Annotated[Path | None, Flag("File of accepted API keys, one a line; also RLWAY_API_KEYS.")] = None
+    admin_keys: Annotated[Path | None, Flag("File of keys that /metrics asks for; also RLWAY_ADMIN_KEYS.")] = None
+    tls_cert: Annotated[Path | None, Flag("Certificate chain, PEM; makes it HTTPS.")] = None
+    tls_key: Annotated[Path | None, Flag("The certificate's key, PEM.")] = None
+    cors_origins: Annotated[
+        tuple[str, ...], Flag("Origin whose pages may ask from a browser; may be repeated.", name="--cors-origin")
+    ] = ()
+    access_log: Annotated[str | None, Flag("File for one JSON line per request; - for stdout.")] = None
+    otel: Annotated[bool | None, Flag("Send traces by OTLP/HTTP; by default if OTEL_… variables say so.")] = None
+
+    @property
+    def folder_poll_s(self) -> float:
+        """How often the models folder on this machine is looked at; 0 reads it once."""
+        if self.poll_s is None:
+            return FOLDER_POLL_S
+        return min(FOLDER_POLL_S, self.poll_s) if self.store else self.poll_s
+
+    @property
+    def store_poll_s(self) -> float:
+        """How often the store is looked at; 0 copies once."""
+        return STORE_POLL_S if self.poll_s is None else self.poll_s

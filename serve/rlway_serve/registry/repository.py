@@ -108,7 +108,7 @@ class Repository:
                 self._adopt(loaded)
         for policy in self:
             self._settle(policy)  # an older version stands in where the newest takes too long
-        if not self._settings.poll_s:
+        if not self._settings.folder_poll_s:
             self._check_complete()
         for policy in self:
             for fault in policy.failures.values():
@@ -128,7 +128,7 @@ class Repository:
         self._watching = True
         self._loader.notify = partial(call, self._take)
         loop.call_soon(self._take)  # what ended in between
-        if self._settings.poll_s:
+        if self._settings.folder_poll_s:
             threading.Thread(target=self._poll, args=(call,), name="rlway-poll", daemon=True).start()
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Repository:
         """The thread that looks."""
         known: Seen | None = None
         failed_s = -math.inf  # when it last did
-        while not self._ending.wait(self._settings.poll_s):
+        while not self._ending.wait(self._settings.folder_poll_s):
             self._loader.make_room()
             if are_exhausted():
                 self._report("", f"{self._settings.models}: cannot be read: {os.strerror(errno.EMFILE)}.")
