@@ -57,8 +57,7 @@ def serve(
     """
 
     from rlway_client.contract.errors import UsageError
-    from rlway_serve.process.launch import Facts
-    from rlway_serve.process.launch import serve as run
+    from rlway_serve.process.launch import ServerReady, launch
     from rlway_serve.sync.store import is_url
     from rlway_serve.system.logging import log_to_stderr
 
@@ -69,11 +68,11 @@ def serve(
     flags["cors_origins"] = tuple(flags["cors_origins"] or ())
     settings = Settings(models=Path(models), store=store, **flags)
 
-    def announce(facts: Facts) -> None:
+    def announce(ready: ServerReady) -> None:
         if json:
-            print(msgspec.json.encode(facts).decode(), flush=True)
+            print(msgspec.json.encode(ready).decode(), flush=True)
         else:
-            names = ", ".join(f"{p['name']} v{p['version']}" for p in facts.policies) or "nothing yet"
-            print(f"serving {names} at {facts.url}  (docs: {facts.url}/docs)", flush=True)
+            names = ", ".join(f"{p['name']} v{p['version']}" for p in ready.policies) or "nothing yet"
+            print(f"serving {names} at {ready.url}  (docs: {ready.url}/docs)", flush=True)
 
-    run(settings, announce)
+    launch(settings, announce)

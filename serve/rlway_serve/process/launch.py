@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from rlway_client.contract.errors import UsageError
-from rlway_serve.process.supervisor import Link, Workers
+from rlway_serve.process.supervisor import Link, Supervisor
 from rlway_serve.settings import Settings
 from rlway_serve.sync.copier import Copier, copied
 from rlway_serve.system.open_files import allow_connections
@@ -26,31 +26,31 @@ from rlway_serve.system.ports import reserved_port
 KILL_AFTER_S = 5.0  # when a worker has not ended that long after its drain
 
 
-class Facts(msgspec.Struct):
+class ServerReady(msgspec.Struct):
     """What is known once requests are answered."""
 
     url: str
     policies: list[dict[str, Any]]
 
 
-def serve(settings: Settings, on_ready: Callable[[Facts], None]) -> None:
+def launch(settings: Settings, on_ready: Callable[[ServerReady], None]) -> None:
     """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
     _ignore_hangups()
     settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections))
     if settings.store is None:
-        _serve(settings, on_ready)
+        _launch(settings, on_ready)
         return
     with copied(settings) as (local, copier):
-        _serve(local, on_ready, copier)
+        _launch(local, on_ready, copier)
 
 
-def _serve(settings: Settings, on_ready: Callable[[Facts], None], copier: Copier | None = None) -> None:
+def _launch(settings: Settings, on_ready: Callable[[ServerReady], None], copier: Copier | None = None) -> None:
     if settings.workers == 1:
-        from rlway_serve.server import serve as serve_here
+        from rlway_serve.server import serve
 
         if copier is not None:
             copier.stand_by()
-        serve_here(settings, lambda repository, url: on_ready(_facts(repository, url)))
+        serve(settings, lambda repository, url: on_ready(_ready(repository, url)))
         return
     with (
         reserved_port(settings.host, settings.port) as port,
@@ -59,22 +59,20 @@ def _serve(settings: Settings, on_ready: Callable[[Facts], None], copier: Copier
         shared = msgspec.structs.replace(settings, port=port)
 
         def run(link: Link) -> None:
-            from rlway_serve.server import serve as serve_here
+            from rlway_serve.server import serve
 
             if copier is not None:
                 copier.stand_by()
-            serve_here(
-                shared, lambda repository, url: link.report_ready(_facts(repository, url)), Path(folder), link.socket
-            )
+            serve(shared, lambda repository, url: link.report_ready(_ready(repository, url)), Path(folder), link.socket)
 
         _preload()
-        workers = Workers(
+        supervisor = Supervisor(
             settings.workers,
             run,
-            lambda ready: on_ready(msgspec.json.decode(ready, type=Facts)),
+            lambda ready: on_ready(msgspec.json.decode(ready, type=ServerReady)),
             stop_within_s=settings.drain_s + KILL_AFTER_S,
         )
-        workers.supervise()
+        supervisor.supervise()
 
 
 def _ignore_hangups() -> None:
@@ -98,5 +96,5 @@ def _preload() -> None:
     import uvloop  # noqa: F401
 
 
-def _facts(repository: Any, url: str) -> Facts:
-    return Facts(url, [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready])
+def _ready(repository: Any, url: str) -> ServerReady:
+    return ServerReady(url, [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready])

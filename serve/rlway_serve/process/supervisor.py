@@ -54,8 +54,8 @@ class Link:
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
 
-    def report_ready(self, facts: object) -> None:
-        self._send(Report(ready=msgspec.Raw(msgspec.json.encode(facts))))
+    def report_ready(self, ready: object) -> None:
+        self._send(Report(ready=msgspec.Raw(msgspec.json.encode(ready))))
 
     def report_error(self, error: RlwayError) -> None:
         self._send(Report(error=str(error), exit_code=error.exit_code))
@@ -84,7 +84,7 @@ class Replacement(NamedTuple):
     number: int
 
 
-class Workers:
+class Supervisor:
     """The parent. `run` is what a worker does; `on_ready` gets the first worker's facts once all are ready."""
 
     def __init__(

@@ -33,7 +33,7 @@ class Loaded(NamedTuple, Generic[T]):
     seconds: float
 
 
-class Loader(Generic[T]):
+class LoadQueue(Generic[T]):
     """`notify` is called on a load's thread when it has ended."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from rlway_serve.registry.served_policy import ServedPolicy
 
 
-class RepositoryEvents:
+class RepositoryMetrics:
     """A Prometheus collector."""
 
     def __init__(self, policies: Iterable[ServedPolicy]) -> None:

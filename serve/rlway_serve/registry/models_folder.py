@@ -41,7 +41,7 @@ class Found(NamedTuple):
     refused: dict[int, str]  # versions of the store that could not be copied, and why
 
 
-class Folder(NamedTuple):
+class KnownFolder(NamedTuple):
     """What was found, and the stamps under which it will be found again; None where it may be changing."""
 
     stamp: Stamp | None
@@ -56,7 +56,7 @@ class ModelsFolder:
         self.path = path
         self._stamp: Stamp | None = None
         self._names: list[str] = []
-        self._folders: dict[str, Folder] = {}
+        self._folders: dict[str, KnownFolder] = {}
 
     def scan(self) -> dict[str, Found]:
         """Every folder that may be a policy's, versions or not; equal to the last answer when nothing has changed."""
@@ -70,7 +70,7 @@ class ModelsFolder:
         self._folders = {name: folder for name, folder in folders.items() if folder is not None}
         return {name: folder.found for name, folder in self._folders.items()}
 
-    def _read(self, name: str) -> Folder | None:
+    def _read(self, name: str) -> KnownFolder | None:
         path = self.path / name
         known = self._folders.get(name)
         stamp = stamp_of(path)
@@ -90,7 +90,7 @@ class ModelsFolder:
             labels, fault, labels_stamp = None, f"{LABELS_FILE}: cannot be read: {error.strerror}.", None
         found = Found(versions, labels, fault, read_refused(path / REFUSED_FILE))
         # What is behind a link may change, and the folder with the link in it has the same time as before.
-        return Folder(None if linked else if_settled(stamp), if_settled(labels_stamp), found)
+        return KnownFolder(None if linked else if_settled(stamp), if_settled(labels_stamp), found)
 
 
 def list_versions(path: Path) -> tuple[list[int], bool]:

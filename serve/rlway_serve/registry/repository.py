@@ -24,9 +24,9 @@ from functools import partial
 from typing import NamedTuple
 
 from rlway_client.contract.errors import BundleInvalid, NotFound, UsageError
-from rlway_serve.registry.load_queue import Key, Loaded, Loader
+from rlway_serve.registry.load_queue import Key, Loaded, LoadQueue
 from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound, load_version
-from rlway_serve.registry.metrics import RepositoryEvents
+from rlway_serve.registry.metrics import RepositoryMetrics
 from rlway_serve.registry.models_folder import Found, ModelsFolder, stamp_of_all
 from rlway_serve.registry.models_path import check_models_path
 from rlway_serve.registry.served_policy import ServedPolicy
@@ -57,14 +57,14 @@ class Repository:
         self._settings = settings
         self._metrics = metrics
         self._folder = ModelsFolder(settings.models)
-        self._loader: Loader[LoadedVersion] = Loader()
+        self._loads: LoadQueue[LoadedVersion] = LoadQueue()
         self._policies: dict[str, ServedPolicy] = {}
         self._watchers: list[Callable[[], object]] = []
         self._watching = False
         self._ending = threading.Event()
         self._looked_at = 0  # among the unsound versions
         self._reported: dict[str, str] = {}  # the last report on a policy's labels, a version or, under "", the folder
-        metrics.watch(RepositoryEvents(self))
+        metrics.watch(RepositoryMetrics(self))
 
     def __iter__(self) -> Iterator[ServedPolicy]:
         return iter(self._policies.values())
@@ -102,9 +102,9 @@ class Repository:
         """Reads the folder and loads who is to act, unless it takes too long; blocks."""
         check_models_path(self._settings.models)
         self._update(Seen(self._folder.scan(), frozenset()))
-        while self._loader.hurrying(URGENT):
-            self._loader.make_room()
-            for loaded in self._loader.take(START_CHECK_S):
+        while self._loads.hurrying(URGENT):
+            self._loads.make_room()
+            for loaded in self._loads.take(START_CHECK_S):
                 self._adopt(loaded)
         for policy in self:
             self._settle(policy)  # an older version stands in where the newest takes too long
@@ -126,7 +126,7 @@ class Repository:
                 loop.call_soon_threadsafe(callback, *arguments)
 
         self._watching = True
-        self._loader.notify = partial(call, self._take)
+        self._loads.notify = partial(call, self._take)
         loop.call_soon(self._take)  # what ended in between
         if self._settings.folder_poll_s:
             threading.Thread(target=self._poll, args=(call,), name="rlway-poll", daemon=True).start()
@@ -143,7 +143,7 @@ class Repository:
         known: Seen | None = None
         failed_s = -math.inf  # when it last did
         while not self._ending.wait(self._settings.folder_poll_s):
-            self._loader.make_room()
+            self._loads.make_room()
             if are_exhausted():
                 self._report("", f"{self._settings.models}: cannot be read: {os.strerror(errno.EMFILE)}.")
                 failed_s = time.monotonic()
@@ -208,7 +208,7 @@ class Repository:
                 path = self._settings.models / policy.name / str(version)
                 rank = URGENT if version in candidates[:1] else LATER
                 load = partial(load_version, path, self._settings, self._metrics)
-                self._loader.start((policy.name, version), rank, load)
+                self._loads.start((policy.name, version), rank, load)
         self._choose(policy, candidates)
         if all(policy.is_loaded(version) for version in wanted):
             policy.keep_only(wanted)
@@ -218,7 +218,7 @@ class Repository:
         if not candidates or policy.holds_on:
             return
         best = candidates[0]
-        if not policy.ready and self._loader.is_slow((policy.name, best)):
+        if not policy.ready and self._loads.is_slow((policy.name, best)):
             best = next((version for version in candidates if policy.is_loaded(version)), best)
         if policy.is_loaded(best) and not (policy.ready and policy.current is policy.loaded[best]):
             before = f" instead of version {policy.version}" if policy.ready else ""
@@ -228,7 +228,7 @@ class Repository:
             )
 
     def _take(self) -> None:
-        for loaded in self._loader.take():
+        for loaded in self._loads.take():
             fault = self._adopt(loaded)
             name, version = loaded.key
             if fault is not None and fault.stamp:

@@ -43,7 +43,7 @@ END_WITHIN_S = 5.0
 log = logging.getLogger("rlway_serve.sync.copier")  # also where this module is run by itself
 
 
-class Job(msgspec.Struct):
+class CopyTask(msgspec.Struct):
     """The first line of the process's input."""
 
     url: str
@@ -70,14 +70,14 @@ class Copier:
 
     def __init__(self, settings: Settings) -> None:
         assert settings.store is not None
-        self._job = Job(settings.store, str(settings.models), settings.store_poll_s, settings.keep_versions)
+        self._task = CopyTask(settings.store, str(settings.models), settings.store_poll_s, settings.keep_versions)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def start(self) -> None:
         """Starts the process, unless one copies into this cache already, and waits for its first look at the store."""
         try:
-            with _open_lock(self._job.folder) as lock:
+            with _open_lock(self._task.folder) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:  # a server that shares the cache does it
@@ -86,14 +86,14 @@ class Copier:
         except OSError as error:
             raise RlwayError(f"the process that copies bundles cannot be started: {error.strerror}.") from None
         look = self._first_look(self._process)
-        if not self._job.poll_s:
+        if not self._task.poll_s:
             self._process.wait()
-        if look.error and (look.exit_code == UsageError.exit_code or not self._job.poll_s):
+        if look.error and (look.exit_code == UsageError.exit_code or not self._task.poll_s):
             raise (UsageError if look.exit_code == UsageError.exit_code else RlwayError)(look.error)
 
     def stand_by(self) -> None:
         """From now on, this server starts another process when the one that copies has ended."""
-        if self._job.poll_s:
+        if self._task.poll_s:
             threading.Thread(target=self._stand_by, name="rlway-copier", daemon=True).start()
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ class Copier:
 
     def _replace(self) -> None:
         """Waits until nobody copies, starts a process, and waits until it has ended."""
-        with _open_lock(self._job.folder) as lock:
+        with _open_lock(self._task.folder) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._stopping:
                 return
@@ -144,17 +144,17 @@ class Copier:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, pass_fds=[lock])
         assert process.stdin is not None
         with suppress(OSError):  # it has ended already
-            process.stdin.write(msgspec.json.encode(self._job) + b"\n")
+            process.stdin.write(msgspec.json.encode(self._task) + b"\n")
             process.stdin.flush()
         return process
 
     def _first_look(self, process: subprocess.Popen[bytes]) -> FirstLook:
         assert process.stdout is not None
         with process.stdout:
-            readable, _, _ = select.select([process.stdout], [], [], FIRST_LOOK_S if self._job.poll_s else None)
+            readable, _, _ = select.select([process.stdout], [], [], FIRST_LOOK_S if self._task.poll_s else None)
             if not readable:
                 log.warning(
-                    "%s: has not been looked through yet; starting with what is there.", Store(self._job.url).name
+                    "%s: has not been looked through yet; starting with what is there.", Store(self._task.url).name
                 )
                 return FirstLook()
             line = process.stdout.readline()
@@ -227,35 +227,35 @@ def main() -> None:
 
     output = os.dup(1)  # for the report alone: libraries may print
     os.dup2(2, 1)
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=CopyTask)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this one, too
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr()
     os.nice(10)  # answers come first
     threading.Thread(target=_end_with_input, daemon=True).start()
-    store = Store(job.url)
+    store = Store(task.url)
     mirror: Mirror | None = None
-    watchdog = Watchdog(store, Path(job.folder, DRAFT))
+    watchdog = Watchdog(store, Path(task.folder, DRAFT))
     told, first = "", True
-    while first or job.poll_s:
+    while first or task.poll_s:
         error = None
         try:
             with watchdog.look():
-                mirror = mirror or Mirror(store, Path(job.folder), job.keep_versions)
+                mirror = mirror or Mirror(store, Path(task.folder), task.keep_versions)
                 mirror.follow()
         except (RlwayError, OSError) as failure:
             error = failure
-        fault = _sentence(error, job.folder)
+        fault = _sentence(error, task.folder)
         if first:
             _report(output, fault, error.exit_code if isinstance(error, RlwayError) else int(error is not None))
             if isinstance(error, UsageError):
                 sys.exit(error.exit_code)
-        if fault and fault != told and job.poll_s:
+        if fault and fault != told and task.poll_s:
             log.error("%s What has been copied goes on.", fault)
         elif told and not fault:
             log.info("%s: can be read again.", store.name)
         told, first = fault, False
-        time.sleep(job.poll_s)
+        time.sleep(task.poll_s)
 
 
 def _sentence(error: Exception | None, folder: str) -> str:

@@ -26,7 +26,7 @@ CALLS_AT_ONCE = 1024  # are sorted into the histograms
 BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
 
-class Buckets:
+class Histogram:
     """A histogram: counts up to each edge, and the sum."""
 
     def __init__(self, edges: tuple[float, ...]) -> None:
@@ -57,10 +57,10 @@ class PolicyMetrics:
         self.requests: Counter[int] = Counter()  # by status
         self.refusals: Counter[str] = Counter()  # by the error's name
         self.actions = 0
-        self.request_s = Buckets(SECONDS)
-        self.queue_s = Buckets(SECONDS)
-        self.compute_s = Buckets(SECONDS)
-        self.batch_rows = Buckets(BATCH_ROWS)
+        self.request_s = Histogram(SECONDS)
+        self.queue_s = Histogram(SECONDS)
+        self.compute_s = Histogram(SECONDS)
+        self.batch_rows = Histogram(BATCH_ROWS)
         self._runs: list[float] = []  # not yet in the histograms: of each its beginning, end, calls and rows
         self._arrivals_s: list[float] = []  # of their calls
 
@@ -160,8 +160,8 @@ class Metrics:
                 refusals.add_metric([*policy.labels, reason], count)
             actions.add_metric(policy.labels, policy.actions)
             for field, family in times.items():
-                buckets: Buckets = getattr(policy, field)
-                family.add_metric(policy.labels, buckets.cumulative(), buckets.total)
+                histogram: Histogram = getattr(policy, field)
+                family.add_metric(policy.labels, histogram.cumulative(), histogram.total)
             batch.add_metric(policy.labels, policy.batch_rows.cumulative(), policy.batch_rows.total)
         waiting: Counter[tuple[str, ...]] = Counter()  # a version loaded anew may have two queues for a moment
         for ref in self._queues.keyrefs():

@@ -21,7 +21,7 @@ import pytest
 from rlway_client.contract.errors import RlwayError
 from rlway_serve.settings import Settings
 from rlway_serve.sync import copier as copier_module
-from rlway_serve.sync.copier import LOCK, MARK, Copier, Job, Mark
+from rlway_serve.sync.copier import LOCK, MARK, Copier, CopyTask, Mark
 from tests.bundles import linear_policy
 from tests.serve.registry.test_startup import flip_a_byte
 from tests.servers import PATIENCE_S, RLWAY, Server, act_request, get_request, read_metrics, running_server, wait_until
@@ -225,7 +225,7 @@ def test_a_look_that_hangs_ends_the_process(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        job = Job(f"ftp://127.0.0.1:{silent.getsockname()[1]}/models", str(tmp_path), 1.0, 1)
+        job = CopyTask(f"ftp://127.0.0.1:{silent.getsockname()[1]}/models", str(tmp_path), 1.0, 1)
         code = "from rlway_serve.sync import copier, watchdog; watchdog.STUCK_S = 0.5; copier.main()"
         command = [sys.executable, "-c", code]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
