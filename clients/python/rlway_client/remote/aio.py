@@ -18,7 +18,7 @@ from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViol
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
 from rlway_client.contract.specs import AnyArray
-from rlway_client.remote.client import act_path, default_policy, must_know, timed_out, unreachable
+from rlway_client.remote.client import act_path, default_policy, may_repeat, must_know, timed_out, unreachable
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
 
@@ -26,11 +26,21 @@ from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json,
 class AsyncPolicyClient:
     """As many connections to one policy as there are requests at once; they are kept."""
 
-    def __init__(self, url: str, policy: str | None = None, *, key: str | None = None, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        policy: str | None = None,
+        *,
+        key: str | None = None,
+        timeout_s: float = 5.0,
+        episode: str | None = None,
+    ) -> None:
         self._address = Address.parse(url)
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
+        self._episode = episode
+        self._first = True
         self._tree: Tree | None = None  # what the policy observes, once that has been asked
         self.timeout_s = timeout_s
         self._idle: deque[KeptConnection] = deque()
@@ -48,14 +58,20 @@ class AsyncPolicyClient:
 
     async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
         """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
+        if self._episode is not None:
+            options = {"episode": self._episode, "first": self._first} | options
         body = await self._encode(observations, batched, options)
-        # A step that may have been made must not be made again: the policy would remember it twice.
-        again = options.get("episode") is None or bool(options.get("first"))
         try:
-            return decode_act(await self._exchange("POST", self._path, body, again))
+            reply = decode_act(await self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
             self._tree = None  # the version that acts now may observe something else
             raise
+        self._first = False
+        return reply
+
+    def reset(self) -> None:
+        """The next action begins an episode."""
+        self._first = True
 
     async def describe(self) -> dict[str, Any]:
         """The policy's manifest, versions and measured latency, as the server tells them."""

@@ -67,10 +67,8 @@ class PolicyClient:
         if self._episode is not None:
             options = {"episode": self._episode, "first": self._first} | options
         body = self._encode(observations, batched, options)
-        # A step that may have been made must not be made again: the policy would remember it twice.
-        again = options.get("episode") is None or bool(options.get("first"))
         try:
-            reply = decode_act(self._exchange("POST", self._path, body, again))
+            reply = decode_act(self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
             self._tree = None  # the version that acts now may observe something else
             raise
@@ -194,6 +192,14 @@ def must_know(error: RlwayError, batched: bool) -> bool:
     Of a single one, a server that answers anything can tell by itself. Of a batch it would take columns for rows.
     """
     return batched or isinstance(error, ServerUnreachable)
+
+
+def may_repeat(options: dict[str, Any]) -> bool:
+    """Whether an act request may be sent again when its connection broke before the answer.
+
+    Not within an episode: the server may have made the step, and a second one would change the policy's state again.
+    """
+    return options.get("episode") is None or bool(options.get("first"))
 
 
 def unreachable(address: Address, error: Exception) -> ServerUnreachable:
