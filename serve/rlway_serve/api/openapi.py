@@ -1,9 +1,9 @@
-"""The OpenAPI document: what every route takes and answers, for people at `/docs` and for those who generate clients.
+"""The OpenAPI document: what every route takes and answers, for `/docs` and for generators of clients.
 
-In:      the routes of an application, a policy for the example, which of them ask for keys.
+In:      the application's routes, a policy for the example, whether keys are required.
 Out:     `/openapi.json`.
 
-Answers of all routes are described as they are, refusals included: what has no status of its own is a `Problem`, too.
+Every answer is described, refusals included. Every refusal is a `Problem`, also those with a status that is not listed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
 
-REASONS = {  # of the act routes; others have some of them
+REASONS = {  # all statuses of the act routes; other routes have some of them
     400: "Not JSON, not of this shape, or no HTTP",
     401: "No API key",
     403: "An API key that is not accepted",
@@ -79,8 +79,8 @@ class PolicySummary(msgspec.Struct, kw_only=True):
     """A policy and its versions."""
 
     name: str
-    version: int | None  # which acts; none does yet
-    versions: list[int]  # that are loaded
+    version: int | None  # the active one; null while there is none
+    versions: list[int]  # the loaded ones
     labels: dict[str, int]
 
 
@@ -88,7 +88,7 @@ class Policies(msgspec.Struct):
     """What is served."""
 
     policies: list[PolicySummary]
-    default: str | None  # which POST /act asks
+    default: str | None  # the one behind POST /act
 
 
 class FailedVersion(msgspec.Struct):
@@ -105,7 +105,7 @@ class PolicyDescription(PolicySummary, kw_only=True):
     manifest: Manifest
     runtime: str
     inline: bool  # whether one observation runs on the event loop
-    inline_rows: int  # the most that run there together; more run on a thread
+    inline_rows: int  # the largest batch that runs there; larger ones run on a thread
     latency_us: dict[str, float]  # by the number of observations
     failed: list[FailedVersion]
     labels_fault: str | None
@@ -118,7 +118,7 @@ class Status(msgspec.Struct):
 
 
 def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
-    """Gives the application its document, with an example that one of the policies answers."""
+    """Sets the application's OpenAPI document, with an example observation for one of the policies."""
     answers_by_path = {
         "/v1/policies": _answers(Policies, 401, 403),
         "/v1/policies/{policy}": _answers(PolicyDescription, 401, 403, 404, 503),
@@ -191,7 +191,7 @@ def _refusals(*statuses: int) -> dict[str, Any]:
 
 
 def _without_bodies(operation: dict[str, Any]) -> dict[str, Any]:
-    """What HEAD is answered: the status and the headers of GET."""
+    """The same operation for HEAD: the status and headers of GET, and no body."""
     answers = operation["responses"].items()
     bare = {status: {key: answer[key] for key in answer if key != "content"} for status, answer in answers}
     return operation | {"responses": bare}

@@ -1,8 +1,8 @@
-"""Serves in one process, or in several workers on one port.
+"""Starts the server: in this process, or in several workers that share one port.
 
 In:      settings.
-Out:     an exit when SIGTERM or SIGINT comes, after the requests in flight are answered.
-Refuses: what `server` refuses, in one process as in several.
+Out:     returns after SIGTERM or SIGINT, once the requests in flight are answered.
+Refuses: the same as `server`, with one process or several.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from rlway_serve.sync.copier import Copier, copied
 from rlway_serve.system.open_files import allow_connections
 from rlway_serve.system.ports import reserved_port
 
-KILL_AFTER_S = 5.0  # when a worker has not ended that long after its drain
+KILL_AFTER_S = 5.0  # a worker that is still alive this long after `--drain-s` is killed
 
 
 class ServerReady(msgspec.Struct):
-    """What is known once requests are answered."""
+    """What the ready line shows. Its JSON is the output of `--json`."""
 
     url: str
     policies: list[dict[str, Any]]
 
 
 def launch(settings: Settings, on_ready: Callable[[ServerReady], None]) -> None:
-    """Serves until told to stop; `on_ready` is called once, when every process answers requests."""
+    """Serves until a signal stops it. `on_ready` is called once, when every process answers requests."""
     _ignore_hangups()
     settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections))
     if settings.store is None:
@@ -54,7 +54,7 @@ def _launch(settings: Settings, on_ready: Callable[[ServerReady], None], copier:
         return
     with (
         reserved_port(settings.host, settings.port) as port,
-        _meeting_place() as folder,
+        _shared_folder() as folder,
     ):
         shared = msgspec.structs.replace(settings, port=port)
 
@@ -76,12 +76,12 @@ def _launch(settings: Settings, on_ready: Callable[[ServerReady], None], copier:
 
 
 def _ignore_hangups() -> None:
-    """Until the server runs and listens to SIGHUP, which would end the process."""
-    with suppress(ValueError):  # not in the main thread, where signals are none of ours
+    """Ignores SIGHUP, which would end the process, until the server handles it."""
+    with suppress(ValueError):  # only the main thread can set handlers
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _meeting_place() -> tempfile.TemporaryDirectory[str]:
+def _shared_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="rlway-workers-")
     except OSError as error:
@@ -89,7 +89,7 @@ def _meeting_place() -> tempfile.TemporaryDirectory[str]:
 
 
 def _preload() -> None:
-    """What every worker imports and what starts no thread: a new worker then begins in half the time."""
+    """Imports what every worker needs and what starts no thread, so that a worker starts in half the time."""
     import fastapi  # noqa: F401
     import prometheus_client  # noqa: F401
     import uvicorn  # noqa: F401

@@ -1,13 +1,15 @@
-"""Several server processes on one port, and the light parent that keeps them running.
+"""The parent of several server processes on one port: it starts them, replaces those that die, and stops them.
 
-In:      how many, and what each runs; SIGTERM, SIGINT, SIGHUP.
-Out:     an exit once all workers have ended in order; a new worker for each that dies.
-Refuses: at the start, a worker that ends before it is ready (UsageError, BundleInvalid, or whatever it ended with): the
-         others are stopped, since the next one would fare no better. Later it is tried again, and the others go on.
+In:      the number of workers, the function that each runs; SIGTERM, SIGINT, SIGHUP.
+Out:     returns once all workers have ended; starts a new worker for each that dies.
+Refuses: a worker that ends before every worker has once been ready (UsageError, WorkerFailed). The others are then
+         stopped, because a replacement would most likely fail in the same way. After that time a worker that cannot
+         start is tried again, and the others go on.
 
-The workers are forked before anything is loaded that has threads. Each binds the port for itself (SO_REUSEPORT), so the
-kernel spreads connections over them, and one that dies takes only its own along. A pipe to each tells the parent that
-it is ready, or why it is not; the pipe's end tells the worker that its parent is gone.
+Workers are forked before the parent imports anything that starts threads. Each binds the port for itself
+(SO_REUSEPORT), so the kernel spreads connections over them, and a worker that dies loses only its own connections. A
+worker tells the parent through a socket pair that it is ready, or why it is not; when the parent is gone, the worker
+reads the end of that stream and stops.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ import msgspec
 
 from rlway_client.contract.errors import RlwayError, UsageError
 
-QUICK_DEATH_S = (
-    5.0  # a worker that lives less long, or never is ready, is replaced the later, the more often it happens
-)
+# A worker that dies before it was ready, or within this time, died quickly. From the second quick death in a row on,
+# the replacement waits, and the wait doubles with each further one, up to `MAX_DELAY_S`.
+QUICK_DEATH_S = 5.0
 MAX_DELAY_S = 5.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Report(msgspec.Struct):
-    """The one message of a worker to its parent: it is ready, or it cannot be."""
+    """The message of a worker to its parent: it is ready, or it cannot start."""
 
     ready: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
@@ -45,11 +47,11 @@ class Report(msgspec.Struct):
 
 
 class WorkerFailed(RlwayError):
-    """A worker that could not start, in its own words."""
+    """A worker could not start; the sentence is its own."""
 
 
 class Link:
-    """A worker's end of the pipe."""
+    """A worker's end of the socket pair."""
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
@@ -61,7 +63,7 @@ class Link:
         self._send(Report(error=str(error), exit_code=error.exit_code))
 
     def _send(self, report: Report) -> None:
-        with contextlib.suppress(OSError):  # the parent is gone, as the worker will find out
+        with contextlib.suppress(OSError):  # the parent is gone, which the worker notices elsewhere
             self.socket.sendall(msgspec.json.encode(report) + b"\n")
 
 
@@ -78,14 +80,14 @@ class Worker:
 
 
 class Replacement(NamedTuple):
-    """A worker to be started again."""
+    """A worker that is due to be started again."""
 
     at_s: float
     number: int
 
 
 class Supervisor:
-    """The parent. `run` is what a worker does; `on_ready` gets the first worker's facts once all are ready."""
+    """The parent. `run` is what a worker does; `on_ready` gets one worker's report once all are ready."""
 
     def __init__(
         self, count: int, run: Callable[[Link], None], on_ready: Callable[[msgspec.Raw], None], stop_within_s: float
@@ -104,7 +106,7 @@ class Supervisor:
         self._wakeup, self._wakeup_writer = socket.socketpair()
 
     def supervise(self) -> None:
-        """Returns when all have ended; raises what kept one from starting."""
+        """Returns when all workers have ended; raises the failure of one that could not start."""
         for end in (self._wakeup, self._wakeup_writer):
             end.setblocking(False)
         before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
@@ -127,7 +129,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
-        # Held back: a signal must not meet the child while it has the parent's handlers.
+        # Signals are blocked during the fork: the child must not handle one with the parent's handlers.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
@@ -143,7 +145,7 @@ class Supervisor:
         self._workers[pid] = Worker(number, pid, ours)
 
     def _be_worker(self, link: Link, unblocked: set[int | signal.Signals]) -> int:
-        """The child: never returns to the parent's code."""
+        """What the child does; the caller then ends the process, so that it never runs the parent's code."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
@@ -164,7 +166,7 @@ class Supervisor:
         return 0
 
     def _wait(self) -> None:
-        """Until something happens, and sees to it."""
+        """Waits for the next event, and handles it."""
         times = [due.at_s for due in self._due] + ([self._kill_at_s] if self._kill_at_s is not None else [])
         timeout_s = max(0.0, min(times) - time.monotonic()) if times else None
         pipes = {worker.pipe: worker for worker in self._workers.values()}
@@ -191,7 +193,7 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._send_all(signal.SIGHUP)
         elif self._stopping and number == signal.SIGINT:
-            self._send_all(signal.SIGINT)  # the second Ctrl-C: at once
+            self._send_all(signal.SIGINT)  # a second Ctrl-C stops without waiting
         else:
             self._stop()
 
@@ -203,7 +205,7 @@ class Supervisor:
 
     def _send_all(self, number: signal.Signals) -> None:
         for pid in self._workers:
-            os.kill(pid, number)  # it is our child and not reaped yet: it has still its number
+            os.kill(pid, number)  # a child that has not been reaped keeps its process id
 
     def _read_report(self, worker: Worker) -> None:
         try:
@@ -213,7 +215,7 @@ class Supervisor:
         except OSError:
             data = b""
         if not data:
-            return  # it has died or closed its end; SIGCHLD tells
+            return  # it has ended or closed its side; SIGCHLD tells which
         worker.received += data
         if not worker.received.endswith(b"\n"):
             return
@@ -240,7 +242,7 @@ class Supervisor:
                 return
             if pid in self._workers:
                 worker = self._workers[pid]
-                self._read_report(worker)  # its last words
+                self._read_report(worker)  # it may have reported why it ends
                 del self._workers[pid]
                 worker.pipe.close()
                 if not self._stopping:
