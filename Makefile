@@ -1,22 +1,21 @@
-# Ten verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
+# Twelve verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
 PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-package rlway-client
 INSTALL := install --quiet --no-deps --no-build-isolation
 
-CODE := clients serve train export tests benchmarks examples demo.py
-SERVING := clients/python/rlway_client serve/rlway_serve $(addprefix tests/,clients serve k8s packages e2e) \
-	$(filter-out tests/policies.py,$(wildcard tests/*.py)) \
-	$(addprefix benchmarks/,rig.py serving.py wires.py overflow.py overload.py swapping.py peers.py soak.py traffic.py \
-	gpu.py plain_fastapi.py networks.py sizes.py) demo.py
-TRAINING := train/rlway_train export/rlway_export tests/train tests/export tests/policies.py benchmarks/training.py \
-	$(addprefix benchmarks/,sac_learner.py minitaur.py solving.py actors.py export.py)
+CODE := clients serve train export tests benchmarks examples docs/api demo.py
+# What mypy reads with TensorFlow's environment; the rest it reads with the other.
+TRAINING := train/rlway_train export/rlway_export tests/train tests/export tests/policies.py \
+	$(addprefix benchmarks/,training.py solving.py sac_learner.py actors.py minitaur.py export.py)
+SERVING := clients/python/rlway_client serve/rlway_serve docs/api demo.py \
+	$(filter-out $(TRAINING),$(wildcard tests/[a-z]* benchmarks/*.py))
 
-.PHONY: help setup demo test lint format bench lock image clean
+.PHONY: help setup demo test lint format bench docs image clean lock
 
 help:  ## what each verb does
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 setup: .venv/ready .venv-train/ready  ## both environments: .venv (serve, clients) and .venv-train (train, export)
 
@@ -40,15 +39,16 @@ demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a m
 	@.venv/bin/python demo.py
 
 test: setup  ## every test, in both environments
-	.venv/bin/python -m pytest -n 2 --dist loadfile tests/clients tests/serve tests/k8s tests/packages
+	.venv/bin/python -m pytest -n 2 --dist loadfile tests/clients tests/serve tests/k8s tests/packages tests/docs
 	.venv-train/bin/python -m pytest -n 2 --dist loadfile tests/train tests/export
 	.venv/bin/python -m pytest -n 2 --dist loadfile tests/e2e
 
-lint: setup  ## formatting, lint and strict types, over everything
+lint: setup  ## formatting, lint, strict types and the order of imports, over everything
 	.venv/bin/ruff format --check $(CODE)
 	.venv/bin/ruff check $(CODE)
 	.venv/bin/mypy $(SERVING)
 	.venv/bin/mypy --python-executable .venv-train/bin/python $(TRAINING)
+	PYTHONPATH=clients/python:serve:train:export .venv/bin/lint-imports --no-logo
 
 format: setup  ## formats everything and mends what can be mended
 	.venv/bin/ruff format $(CODE)
@@ -68,13 +68,16 @@ bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tut
 	.venv-train/bin/python benchmarks/minitaur.py
 	.venv-train/bin/python benchmarks/export.py
 
+docs: setup  ## API pages in build/docs, from the docstrings of what users call
+	PYTHONPATH=train:export .venv/bin/python docs/api/build.py build/docs
+
 image:  ## the server's container image, with docker, podman or buildah (TARGET=train for the other one)
 	k8s/build-image $(TARGET)
 
 clean:  ## removes environments and caches; runs/ and models/ stay
-	rm -rf .venv .venv-train .tools .peers dist
+	rm -rf .venv .venv-train .tools .peers build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hashes
 	$(LOCK) serve/pyproject.toml -o locks/serve.txt
