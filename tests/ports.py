@@ -1,7 +1,8 @@
-"""Ports for servers that tests start, and waiting for what only asking reveals.
+"""Free ports for the servers that tests start, and waiting for a condition.
 
 In:      nothing; a condition.
 Out:     a port that nobody listens on; or the condition has come true.
+Refuses: to wait longer than `patience_s`, and says for what it waited.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ def free_port() -> int:
     return port
 
 
-def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 60.0) -> None:
-    """Asks again and again."""
+def wait_for(condition: Callable[[], bool], what: str, patience_s: float = 120.0) -> None:
+    """Asks every 10 ms until the condition holds."""
     deadline = time.monotonic() + patience_s
     while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        time.sleep(0.01)  # a process that is waited for needs the core more
+        assert time.monotonic() < deadline, f"waited {patience_s:g} s for {what}"
+        time.sleep(0.01)  # leaves the core to the process that is waited for

@@ -88,7 +88,7 @@ def test_the_readmes_curl_gets_an_action(url: str) -> None:
     readme = (ROOT / "README.md").read_text()
     command = next(line for line in readme.splitlines() if line.startswith("curl "))
     done = subprocess.run(
-        ["bash", "-c", command.replace("http://127.0.0.1:8080", url)], capture_output=True, text=True, timeout=30
+        ["bash", "-c", command.replace("http://127.0.0.1:8080", url)], capture_output=True, text=True, timeout=120
     )
     assert set(json.loads(done.stdout)) == {"action", "version"}
 
@@ -116,6 +116,6 @@ def test_an_interrupted_demo_stops_what_it_started(number: signal.Signals, tmp_p
     else:
         process.send_signal(number)
     process.stderr.read()  # ends when the last child that holds it has ended
-    assert process.wait(60) == 128 + number
+    assert process.wait(120) == 128 + number
     assert not list(tmp_path.glob("runs/*/run.json"))
     assert not (tmp_path / "models").exists()

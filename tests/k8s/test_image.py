@@ -296,7 +296,7 @@ def _health_check(dockerfile: Dockerfile, port: int) -> int:
     assert program == "python3"
     assert "('127.0.0.1', 8080)" in arguments[-1]
     arguments[-1] = arguments[-1].replace("8080", str(port))
-    return subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, timeout=20).returncode
+    return subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, timeout=120).returncode
 
 
 @contextmanager
@@ -314,7 +314,7 @@ def _answering(status: str) -> Iterator[tuple[int, list[bytes]]]:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         yield listener.getsockname()[1], requests
-        thread.join(timeout=20)
+        thread.join(timeout=120)
 
 
 def _fake(folder: Path, name: str, *, works: bool) -> None:
@@ -338,5 +338,5 @@ def _build(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
         cwd=os.sep,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
     )
