@@ -1,10 +1,10 @@
-"""Runs loads beside the event loop, a few at a time.
+"""Loads versions on threads beside the event loop, a few at a time.
 
-In:      functions that take their time, with a key and a rank.
-Out:     `Loaded`: the key and what the function returned or raised, taken by whoever calls `take`.
+In:      functions that load, each with a key and a rank.
+Out:     `Loaded`: the key and what the function returned or raised, for the caller of `take`.
 
-Every load has a thread of its own, which dies with the process: one that hangs on a dead file system stops nobody, and
-after `SLOW_S` no longer counts among the `AT_ONCE` that may run.
+Every load has a daemon thread of its own. One that hangs on a dead file system blocks nothing: after `SLOW_S` it no
+longer counts towards the `AT_ONCE` loads that may run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Key = tuple[str, int]  # policy and version
 
 
 class Loaded(NamedTuple, Generic[T]):
-    """One load that has ended, well or not."""
+    """One load that has ended, with a result or an exception."""
 
     key: Key
     result: T | Exception
@@ -34,31 +34,31 @@ class Loaded(NamedTuple, Generic[T]):
 
 
 class LoadQueue(Generic[T]):
-    """`notify` is called on a load's thread when it has ended."""
+    """Set `notify`: each load's thread calls it at its end."""
 
     def __init__(self) -> None:
         self.notify: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
-        self._waiting: list[tuple[int, int, Key, Callable[[], T]]] = []  # by rank, then by age
-        self._running: dict[Key, tuple[int, float]] = {}  # until taken: rank, and since when
-        self._ended: set[Key] = set()  # of those
+        self._waiting: list[tuple[int, int, Key, Callable[[], T]]] = []  # a heap, by rank, then by age
+        self._running: dict[Key, tuple[int, float]] = {}  # rank and start time, until taken
+        self._ended: set[Key] = set()  # those of `_running` that have ended
         self._done: SimpleQueue[Loaded[T]] = SimpleQueue()
         self._started = 0
 
     def is_slow(self, key: Key) -> bool:
-        """Whether it has been running for longer than loads should."""
+        """Whether this load has been running for more than `SLOW_S`."""
         with self._lock:
             return key in self._running and key not in self._ended and not self._is_quick(key)
 
-    def hurrying(self, rank: int) -> bool:
-        """Whether a load of at most this rank waits, or runs without being slow, or has ended and is not taken yet."""
+    def has_pending(self, rank: int) -> bool:
+        """Whether a load of at most this rank waits or runs without being slow, or any load waits to be taken."""
         with self._lock:
             waits = any(waiting[0] <= rank for waiting in self._waiting)
             runs = any(self._running[key][0] <= rank and self._is_quick(key) for key in self._running)
             return waits or runs or not self._done.empty()
 
     def start(self, key: Key, rank: int, load: Callable[[], T]) -> None:
-        """Loads as soon as there is room, lower ranks first; what waits or runs already only takes the lower rank."""
+        """Queues a load; lower ranks start first. If the key is queued or running already, only its rank may drop."""
         with self._lock:
             if key in self._running:
                 running_rank, since = self._running[key]
@@ -75,7 +75,7 @@ class LoadQueue(Generic[T]):
         self.make_room()
 
     def make_room(self) -> None:
-        """Starts what may start; to be called now and then, since a load becomes slow without saying so."""
+        """Starts what may start. Call it regularly: a load that becomes slow makes room without an event."""
         with self._lock:
             while self._waiting and sum(map(self._is_quick, self._running)) < AT_ONCE:
                 rank, _, key, load = heapq.heappop(self._waiting)
@@ -84,7 +84,7 @@ class LoadQueue(Generic[T]):
                 threading.Thread(target=self._run, args=(key, load), name=name, daemon=True).start()
 
     def take(self, timeout_s: float = 0.0) -> Iterator[Loaded[T]]:
-        """Loads that have ended; waits for the first of them, then takes the others that are there."""
+        """Takes the loads that have ended. Waits up to `timeout_s` for the first, and never for the others."""
         while True:
             try:
                 loaded = self._done.get(timeout=timeout_s) if timeout_s else self._done.get_nowait()
@@ -106,7 +106,7 @@ class LoadQueue(Generic[T]):
             result = load()
         except Exception as error:
             if isinstance(error, RlwayError):
-                error.__traceback__ = error.__cause__ = error.__context__ = None  # which hold what failed to load
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # they keep alive what failed to load
             result = error
         with self._lock:
             self._ended.add(key)

@@ -1,10 +1,10 @@
-"""One version of a policy, loaded and warm: its runtime and the queue in front of it.
+"""One version of a policy, loaded and warmed up: its runtime and the queue in front of it.
 
 In:      a folder `models/<policy>/<version>`.
 Out:     `LoadedVersion`.
-Refuses: a bundle that cannot be served (VersionUnsound: a word for the metrics, a sentence for people).
+Refuses: a bundle that cannot be served (VersionUnsound, with one word for metrics and one sentence for people).
 
-Nothing unloads a version by force: once the policy has let go of it, it lasts as long as the requests that use it.
+Nothing unloads a version explicitly: once its policy has dropped it, it is freed with the last request that uses it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 
 class VersionUnsound(BundleInvalid):
-    """`reason` is `manifest`, `damaged`, `model`, `unreadable` or `internal`; `stamp` is of the files that were tried.
+    """A version that cannot be served.
 
-    An empty stamp is that of a version which could not be read for want of open files, and is to be tried again.
-
-    `detail` is the sentence for callers, who need not know where on this machine the models are.
+    `reason` is `manifest`, `damaged`, `model`, `unreadable` or `internal`. `stamp` covers the files that were tried; it
+    is empty if the process had too many open files, and the version is then tried again. `detail` is the sentence for
+    callers, without the path of the models folder.
     """
 
     def __init__(self, reason: str, sentence: str, path: Path, stamp: Stamp) -> None:
@@ -48,7 +48,7 @@ class VersionUnsound(BundleInvalid):
 
 
 class LoadedVersion:
-    """`stamp` is its manifest's, by which a successor under the same number is told."""
+    """`stamp` is that of its manifest; it tells this version from a later one with the same number."""
 
     def __init__(self, bundle: Bundle, stamp: Stamp, settings: Settings, metrics: Metrics) -> None:
         self.manifest = bundle.manifest
@@ -69,7 +69,7 @@ class LoadedVersion:
         metrics.watch_queue(self.metrics, self.batcher)
 
     def describe(self) -> dict[str, Any]:
-        """What `GET /v1/policies/{policy}` says of the version that acts."""
+        """What `GET /v1/policies/{policy}` says of the active version."""
         return {
             "manifest": msgspec.to_builtins(self.manifest),
             "runtime": self.runtime.name,
@@ -80,7 +80,7 @@ class LoadedVersion:
 
 
 def load_version(path: Path, settings: Settings, metrics: Metrics) -> LoadedVersion:
-    """The version in that folder, its checksums compared, its model run."""
+    """Loads the version in a folder: reads its manifest, verifies its checksums, runs its model."""
     files, stamp = stamp_of_all(path), stamp_of(path / "manifest.json")
     with _unsound("manifest", path, files):
         bundle = Bundle.open(path, verify=False)

@@ -1,7 +1,7 @@
-"""What a repository shows to Prometheus.
+"""The repository's metrics: swaps, failed loads, loaded and active versions.
 
-In:      its policies.
-Out:     metric families, built only when `/metrics` is read. Sums over processes mean something for each of them.
+In:      the policies of a repository.
+Out:     metric families, built only when `/metrics` is read. Each can be summed over processes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What lies in a models folder, at the price of a few `stat` calls when nothing has changed.
+"""Reads a models folder again and again; while nothing changes, a look costs a few `stat` calls.
 
 In:      `models/<policy>/<version>/` and `models/<policy>/labels.json`.
 Out:     `Found` by policy: its versions, each with a stamp that changes with its files, and its labels.
-Refuses: a folder that cannot be read (OSError). A faulty labels.json is told as such, for one policy.
+Refuses: a folder that cannot be read (OSError). A faulty labels.json is a fault of its policy alone.
 
-A folder's modification time tells of entries that came or went. It has the file system's coarse clock, so a folder that
-changed a moment ago is read again until its time is `SETTLED_S` old.
+A folder's modification time changes when an entry is added or removed. File systems keep that time with a coarse
+clock, so two changes may share one time: a folder is read again until its time is `SETTLED_S` old.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from rlway_client.contract.manifest import POLICY_NAME
 
 LABELS_FILE = "labels.json"
 MAX_LABELS_BYTES = 64 * 1024  # some thousands of labels
-STABLE = "stable"  # the label whose version acts
-REFUSED_FILE = ".refused.json"  # what a mirror could not copy
+STABLE = "stable"  # the label of the active version
+REFUSED_FILE = ".refused.json"  # written by a mirror: versions that it could not copy
 SETTLED_S = 2.0
 
-Stamp = tuple[int, ...]  # equal as long as nobody has touched what it was taken from
+Stamp = tuple[int, ...]  # of a file or folder; it changes when that changes
 LabelMap = dict[Annotated[str, Meta(pattern=rf"^{POLICY_NAME.pattern}$")], Annotated[int, Meta(ge=1)]]
 
 
@@ -38,11 +38,11 @@ class Found(NamedTuple):
     versions: dict[int, Stamp]  # newest first
     labels: dict[str, int] | None  # None when the file cannot be read
     labels_fault: str
-    refused: dict[int, str]  # versions of the store that could not be copied, and why
+    refused: dict[int, str]  # versions in the store that could not be copied, and why
 
 
 class KnownFolder(NamedTuple):
-    """What was found, and the stamps under which it will be found again; None where it may be changing."""
+    """What was read of a policy's folder, and the stamps at that time; None for one that may still be changing."""
 
     stamp: Stamp | None
     labels_stamp: Stamp | None
@@ -50,7 +50,7 @@ class KnownFolder(NamedTuple):
 
 
 class ModelsFolder:
-    """Reads a folder again and again. One thread at a time."""
+    """Remembers what it read, and reads only what has changed. One thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,10 +59,10 @@ class ModelsFolder:
         self._folders: dict[str, KnownFolder] = {}
 
     def scan(self) -> dict[str, Found]:
-        """Every folder that may be a policy's, versions or not; equal to the last answer when nothing has changed."""
+        """Every folder with a policy's name, with or without versions. Equal to the last result if nothing changed."""
         stamp = stamp_of(self.path)
         if not stamp or stamp != self._stamp:
-            with os.scandir(self.path) as entries:  # raises where the folder is out of reach
+            with os.scandir(self.path) as entries:  # raises if the folder cannot be reached
                 names = [entry.name for entry in entries if POLICY_NAME.fullmatch(entry.name) and is_folder(entry)]
             self._names = sorted(names)
             self._stamp = if_settled(stamp)
@@ -79,40 +79,40 @@ class ModelsFolder:
             return known
         try:
             numbers, linked = list_versions(path)
-        except FileNotFoundError:  # gone, as is its right
+        except FileNotFoundError:  # removed since it was listed
             return None
-        except OSError:  # out of reach, which says nothing of what it holds
+        except OSError:  # unreachable for now: what was known stays
             return known
         versions = {version: stamp_of(f"{path}/{version}/manifest.json") for version in numbers}
         try:
             labels, fault = read_labels(path / LABELS_FILE)
-        except OSError as error:  # read again the next time, changed or not
+        except OSError as error:  # without a stamp, so that it is read again
             labels, fault, labels_stamp = None, f"{LABELS_FILE}: cannot be read: {error.strerror}.", None
         found = Found(versions, labels, fault, read_refused(path / REFUSED_FILE))
-        # What is behind a link may change, and the folder with the link in it has the same time as before.
+        # The target of a link may change without changing the time of the folder that holds the link.
         return KnownFolder(None if linked else if_settled(stamp), if_settled(labels_stamp), found)
 
 
 def list_versions(path: Path) -> tuple[list[int], bool]:
-    """The versions in a policy's folder, newest first, and whether one of them is a link to elsewhere."""
+    """The versions in a policy's folder, newest first, and whether any of them is a symbolic link."""
     with os.scandir(path) as entries:
         versions = [entry for entry in entries if is_version_name(entry.name) and is_folder(entry)]
     return sorted((int(entry.name) for entry in versions), reverse=True), any(e.is_symlink() for e in versions)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or a link to one."""
+    """Whether the entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError as error:
         if error.errno == errno.ELOOP:
             return False
-        raise  # who knows what it is
+        raise  # it may be a folder that cannot be reached
 
 
 def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
-    """The labels, or None and what is wrong with them."""
-    if path.exists() and not path.is_file():  # opening a pipe would wait for whoever writes to it
+    """The labels in a file; or None and what is wrong with it."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
         return None, f"{path.name}: is not a file."
     try:
         with path.open("rb") as file:
@@ -122,7 +122,7 @@ def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
 
 
 def decode_labels(content: bytes) -> tuple[dict[str, int] | None, str]:
-    """The labels in a file's bytes, or None and what is wrong with them."""
+    """The labels in a file's bytes; or None and what is wrong with them."""
     if len(content) > MAX_LABELS_BYTES:
         return None, f"{LABELS_FILE}: expected at most {MAX_LABELS_BYTES} bytes."
     try:
@@ -132,7 +132,7 @@ def decode_labels(content: bytes) -> tuple[dict[str, int] | None, str]:
 
 
 def read_refused(path: Path) -> dict[int, str]:
-    """What a mirror says that it could not copy; nothing where no mirror is."""
+    """The versions that a mirror could not copy, and why; empty where no mirror writes."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[int, str])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -140,21 +140,21 @@ def read_refused(path: Path) -> dict[int, str]:
 
 
 def stamp_of(path: Path | str) -> Stamp:
-    """What tells a file from its successor; empty where there is none."""
+    """The file's device, inode, modification time and size; empty if it does not exist."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # thousands of them, in between requests
+        status = os.stat(path)  # noqa: PTH116  # faster than Path.stat, and called for thousands of files between requests
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def if_settled(stamp: Stamp | None) -> Stamp | None:
-    """The stamp, unless it is so young that a further change may come under the same time."""
+    """The stamp, or None if it is so recent that a further change might have the same time."""
     return stamp if not stamp or time.time_ns() - stamp[2] > SETTLED_S * 1e9 else None
 
 
 def stamp_of_all(folder: Path) -> Stamp:
-    """A stamp of every file below a folder: for bundles that were broken, which somebody may be mending."""
+    """A stamp of every file below a folder: it shows when a broken bundle is being repaired."""
     return tuple(
         number
         for directory, _, files in sorted(os.walk(folder))

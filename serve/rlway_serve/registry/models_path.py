@@ -1,8 +1,8 @@
-"""Whether a path can be a models folder; if not, what it is and what to give instead.
+"""Checks that a path can be a models folder; if not, says what it is and what to give instead.
 
-In:      the path that `rlway serve` was given.
+In:      the path given to `rlway serve`.
 Out:     nothing.
-Refuses: a path that is not there or not a folder; a bundle, a policy's folder, a run or a SavedModel (BundleInvalid).
+Refuses: a path that does not exist or is no folder; a bundle, a policy's folder, a run or a SavedModel (BundleInvalid).
 
     models/cartpole/3/manifest.json      `rlway serve models`
 """
@@ -95,7 +95,7 @@ def _export_first(source: Path) -> str:
 
 
 def _bundles(models: Path) -> Iterator[Path]:
-    """Its `<policy>/<version>/manifest.json`, as far as its folders can be read."""
+    """Every `<policy>/<version>/manifest.json` below it, without folders that cannot be read."""
     with os.scandir(models) as entries:
         policies = [Path(entry.path) for entry in entries]
     for policy in policies:

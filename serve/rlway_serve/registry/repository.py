@@ -1,12 +1,13 @@
-"""The policies of a models folder, as they come, change and go.
+"""Follows a models folder: policies and versions that are added, changed and removed.
 
-In:      `models/<policy>/<version>/` and labels.json, looked at every `poll_s`.
-Out:     policies by name, each with its versions loaded, verified and warm.
-Refuses: what cannot be a models folder. Without polling nothing could mend them, so then also an empty folder, a policy
-         without one sound version, a default that is none of the policies.
+In:      `models/<policy>/<version>/` and labels.json, looked at every `folder_poll_s`.
+Out:     policies by name, each with its versions loaded, verified and warmed up.
+Refuses: a path that cannot be a models folder. Without polling no later change could help, so then also an empty
+         folder, a policy without a sound version, and a default that is not among the policies.
 
-A thread looks at the folder, other threads load what is new, and only the event loop decides what acts: a version takes
-over between two requests, and a version that cannot be loaded is reported once and changes nothing.
+One thread looks at the folder, other threads load new versions, and only the event loop decides which version is
+active. So a version takes over between two requests. A version that cannot be loaded is reported once, and changes
+nothing.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ from rlway_serve.settings import Settings
 from rlway_serve.system.open_files import are_exhausted
 from rlway_serve.telemetry.metrics import Metrics
 
-RECOVERED_S = 60.0  # without a fault, after which the same one is told again
+RECOVERED_S = 60.0  # without a fault; after that the same fault is logged again
 
 log = logging.getLogger(__name__)
 
-URGENT, LATER = 0, 1  # ranks of loads: what is to act, and what may be asked for by version or label
+URGENT, LATER = 0, 1  # ranks of loads: the version to become active, and those that requests may name
 START_CHECK_S = 0.2
-MENDED_AT_ONCE = 64  # unsound versions that one look is spent on
+REPAIRS_AT_ONCE = 64  # unsound versions that one look checks for changes
 
 
 class Seen(NamedTuple):
-    """What lies in the folder, and which unsound versions are no longer what they were."""
+    """What is in the folder, and the unsound versions whose files have changed."""
 
     policies: dict[str, Found]
-    mended: frozenset[Key]
+    repaired: frozenset[Key]
 
 
 class Repository:
@@ -62,8 +63,8 @@ class Repository:
         self._watchers: list[Callable[[], object]] = []
         self._watching = False
         self._ending = threading.Event()
-        self._looked_at = 0  # among the unsound versions
-        self._reported: dict[str, str] = {}  # the last report on a policy's labels, a version or, under "", the folder
+        self._next_failure = 0  # the unsound version that the next look checks first
+        self._reported: dict[str, str] = {}  # last fault by policy, <policy>/<version>, or "" for the folder
         metrics.watch(RepositoryMetrics(self))
 
     def __iter__(self) -> Iterator[ServedPolicy]:
@@ -83,31 +84,31 @@ class Repository:
 
     @property
     def default(self) -> ServedPolicy | None:
-        """Who answers `POST /act`: the policy that was named, else the only one."""
+        """The policy that answers `POST /act`: the one that `--default` names, or else the only one."""
         if self._settings.default_policy is not None:
             return self._policies.get(self._settings.default_policy)
         return next(iter(self._policies.values())) if len(self._policies) == 1 else None
 
     @property
     def ready(self) -> bool:
-        """Whether some policy can act, and the named default in any case."""
+        """Whether at least one policy has an active version; if `--default` names a policy, it must have one."""
         named = self._settings.default_policy is None or (self.default is not None and self.default.ready)
         return named and any(policy.ready for policy in self)
 
     def on_change(self, watcher: Callable[[], object]) -> None:
-        """Has it called whenever a policy has come or gone."""
+        """Calls `watcher` whenever a policy was added or removed."""
         self._watchers.append(watcher)
 
     def load(self) -> None:
-        """Reads the folder and loads who is to act, unless it takes too long; blocks."""
+        """Reads the folder and loads each policy's active version; blocks, but not for loads that have become slow."""
         check_models_path(self._settings.models)
         self._update(Seen(self._folder.scan(), frozenset()))
-        while self._loads.hurrying(URGENT):
+        while self._loads.has_pending(URGENT):
             self._loads.make_room()
             for loaded in self._loads.take(START_CHECK_S):
                 self._adopt(loaded)
         for policy in self:
-            self._settle(policy)  # an older version stands in where the newest takes too long
+            self._reconcile(policy)  # activates an older version where the newest is slow to load
         if not self._settings.folder_poll_s:
             self._check_complete()
         for policy in self:
@@ -119,7 +120,7 @@ class Repository:
             log.warning("--default %s: no such policy yet; not ready until it comes.", self._settings.default_policy)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on, follows the folder and takes what has been loaded, on the event loop."""
+        """Starts to follow the folder, and to take finished loads on the event loop."""
 
         def call(callback: Callable[..., object], *arguments: object) -> None:
             with suppress(RuntimeError):  # the loop has ended
@@ -127,21 +128,21 @@ class Repository:
 
         self._watching = True
         self._loads.notify = partial(call, self._take)
-        loop.call_soon(self._take)  # what ended in between
+        loop.call_soon(self._take)  # loads that ended before this call
         if self._settings.folder_poll_s:
             threading.Thread(target=self._poll, args=(call,), name="rlway-poll", daemon=True).start()
 
     def close(self) -> None:
-        """Lets running batches end and refuses new ones."""
+        """Refuses new batches; those that run come to their end."""
         self._ending.set()
         for policy in self:
             for version in policy.loaded.values():
                 version.batcher.close()
 
     def _poll(self, call_on_loop: Callable[..., None]) -> None:
-        """The thread that looks."""
+        """The thread that looks at the folder."""
         known: Seen | None = None
-        failed_s = -math.inf  # when it last did
+        failed_s = -math.inf  # when the last look failed
         while not self._ending.wait(self._settings.folder_poll_s):
             self._loads.make_room()
             if are_exhausted():
@@ -149,23 +150,23 @@ class Repository:
                 failed_s = time.monotonic()
                 continue
             try:
-                seen = Seen(self._folder.scan(), self._find_mended())
-            except OSError as error:  # a file system that is away for a while; what is loaded goes on
+                seen = Seen(self._folder.scan(), self._find_repaired())
+            except OSError as error:  # such as a file system that is unreachable for a while; loaded versions go on
                 self._report("", f"{self._settings.models}: cannot be read: {error.strerror}.")
                 failed_s = time.monotonic()
                 continue
             if time.monotonic() - failed_s > RECOVERED_S:
                 self._report("", "")
-            # Who does not act yet may have to be stood in for, once its load has become slow.
-            if seen != known or seen.mended or not all(policy.ready for policy in [*self]):
+            # For a policy without an active version, an older one takes its place once the load has become slow.
+            if seen != known or seen.repaired or not all(policy.ready for policy in [*self]):
                 call_on_loop(self._update, seen)
                 known = seen
 
-    def _find_mended(self) -> frozenset[Key]:
+    def _find_repaired(self) -> frozenset[Key]:
         tried = [(policy.name, *failure) for policy in [*self] for failure in [*policy.failures.items()]]
-        if len(tried) > MENDED_AT_ONCE:  # in turn: each is a walk through files
-            self._looked_at = (self._looked_at + MENDED_AT_ONCE) % len(tried)
-            tried = (tried[self._looked_at :] + tried)[:MENDED_AT_ONCE]
+        if len(tried) > REPAIRS_AT_ONCE:  # some at a time, since each is a walk through files
+            self._next_failure = (self._next_failure + REPAIRS_AT_ONCE) % len(tried)
+            tried = (tried[self._next_failure :] + tried)[:REPAIRS_AT_ONCE]
         return frozenset(
             (name, version)
             for name, version, fault in tried
@@ -173,24 +174,24 @@ class Repository:
         )
 
     def _update(self, seen: Seen) -> None:
-        """Follows the folder."""
+        """Applies what a look has found."""
         before = set(self._policies)
-        # A policy that acts goes on when its last version is removed, as long as its folder is there.
+        # An active version goes on after its policy's last version is removed, as long as the folder is there.
         active = {name for name, policy in self._policies.items() if policy.ready}
         found_policies = {
             name: found for name, found in seen.policies.items() if found.versions or found.refused or name in active
         }
         for name in before - found_policies.keys():
             log.info("%s: gone, and no longer served.", name)
-            del self._policies[name]  # requests that have found it already are answered
+            del self._policies[name]  # requests that hold it are still answered
         for name, found in found_policies.items():
             policy = self._policies.setdefault(name, ServedPolicy(name, self._metrics))
             policy.update(found)
             for version in list(policy.failures):
-                if (name, version) in seen.mended:
+                if (name, version) in seen.repaired:
                     del policy.failures[version]
             self._report(name, found.labels_fault and f"{self._settings.models / name / found.labels_fault}")
-            self._settle(policy)
+            self._reconcile(policy)
         if before != set(self._policies):
             self._policies = dict(sorted(self._policies.items()))
             self._announce()
@@ -199,8 +200,8 @@ class Repository:
         for watcher in self._watchers:
             watcher()
 
-    def _settle(self, policy: ServedPolicy) -> None:
-        """Starts what ought to be loaded, lets act who ought to, and lets go of the rest."""
+    def _reconcile(self, policy: ServedPolicy) -> None:
+        """Loads the versions that are wanted and missing, activates the best, and drops those no longer wanted."""
         wanted = policy.wanted(self._settings.keep_versions)
         candidates = policy.candidates()
         for version in wanted:
@@ -214,8 +215,11 @@ class Repository:
             policy.keep_only(wanted)
 
     def _choose(self, policy: ServedPolicy, candidates: list[int]) -> None:
-        """The best candidate acts once it is loaded; nobody stands in for it unless nobody acts and it is slow."""
-        if not candidates or policy.holds_on:
+        """Activates the best candidate once it is loaded.
+
+        Another is activated in its place only if no version is active and the best is slow to load.
+        """
+        if not candidates or policy.keeps_active:
             return
         best = candidates[0]
         if not policy.ready and self._loads.is_slow((policy.name, best)):
@@ -234,17 +238,17 @@ class Repository:
             if fault is not None and fault.stamp:
                 log.error("%s Not served.", fault)
             else:
-                self._report(f"{name}/{version}", f"{fault} Not served." if fault else "")  # tried again and again
+                self._report(f"{name}/{version}", f"{fault} Not served." if fault else "")  # tried again, so told once
 
     def _adopt(self, loaded: Loaded[LoadedVersion]) -> VersionUnsound | None:
-        """Takes a version that has been loaded, or gives back why it could not be."""
+        """Adds a loaded version to its policy; returns the fault if it could not be loaded."""
         name, number = loaded.key
         policy = self._policies.get(name)
         if policy is None or number not in policy.found.versions:
-            return None  # gone before it was loaded
+            return None  # removed before it was loaded
         fault = loaded.result if isinstance(loaded.result, VersionUnsound) else None
         if isinstance(loaded.result, LoadedVersion):
-            # One that was replaced while it was loaded is nobody's, and is loaded again.
+            # If its files were replaced during the load, the result is dropped and the version loaded again.
             if loaded.result.stamp == policy.found.versions[number]:
                 policy.loaded[number] = loaded.result
                 log.debug("%s: version %d loaded in %.3f s.", name, number, loaded.seconds)
@@ -253,11 +257,11 @@ class Repository:
             policy.load_failures[fault.reason] += 1
         else:
             raise loaded.result
-        self._settle(policy)
+        self._reconcile(policy)
         return fault
 
     def _check_complete(self) -> None:
-        """What a server that will not look again cannot start with."""
+        """Raises what stops a server that never looks again."""
         models, default = self._settings.models, self._settings.default_policy
         if not self._policies:
             raise BundleInvalid(
@@ -271,7 +275,7 @@ class Repository:
             raise UsageError(f"--default {default}: no such policy; served are: {', '.join(self._policies)}.")
 
     def _report(self, subject: str, fault: str) -> None:
-        """Logs a fault once, until it is another."""
+        """Logs a fault, unless it is the one last logged for this subject; an empty fault clears it."""
         if fault and fault != self._reported.get(subject):
             log.error("%s", fault)
         self._reported[subject] = fault
