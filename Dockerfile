@@ -9,15 +9,15 @@ ARG BASE_IMAGE=python:3.11-slim
 
 # ---------------------------------------------------------------- tools: pip and the pinned build backend, in /build
 FROM ${BASE_IMAGE} AS tools
-# The package index: from these arguments, or, if it needs a password, from the secret `pip.conf`. A private certificate
-# authority comes as the secret `ca`, with PIP_CERT=/run/secrets/ca. None of them is in the images that are kept.
+# These arguments name the package index; one that needs a password comes in the secret `pip.conf`. A private certificate
+# authority comes as the secret `ca`, with PIP_CERT=/run/secrets/ca. None of them stays in the final images.
 ARG PIP_INDEX_URL=""
 ARG PIP_EXTRA_INDEX_URL=""
 ARG PIP_CERT=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 COPY locks/serve-dev.txt locks/
-# Only what builds a wheel, with its hashes, out of the lock that also holds the test tools.
+# Installs only what builds a wheel, with the hashes of the lock, which holds the test tools, too.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
     python3 -m venv /build \
     && awk '/^[a-z]/ { keep = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } keep' \
@@ -26,8 +26,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
 
 # ---------------------------------------------------------------- runtime: what both images stand on
 FROM ${BASE_IMAGE} AS runtime
-# A read-only root means that no .pyc can be written at run time, and slim Python images ship the standard library
-# without any: compiled here once instead of at every start.
+# With a read-only root no .pyc can be written at run time, and slim Python images ship the standard library without any.
+# So it is compiled here once, and not at every start.
 RUN python3 -c 'import compileall, re, sysconfig; \
         skip = re.compile(r"/(dist-packages|ensurepip|idlelib|lib2to3|site-packages|test|tests|tkinter|turtledemo)/"); \
         compileall.compile_dir(sysconfig.get_path("stdlib"), quiet=2, rx=skip)' \
@@ -51,7 +51,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
         --require-hashes -r locks/serve.txt
 COPY clients/python clients/python
 COPY serve serve
-# unchecked-hash: Python takes the .pyc without comparing times with the source, which a layer may have changed.
+# unchecked-hash: Python uses the .pyc without comparing its time with the source's, which a layer may change.
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir wheels ./clients/python ./serve \
     && /build/bin/pip --python /opt/rlway/bin/python3 install --quiet --no-compile --no-deps --no-index wheels/*.whl \
     && /opt/rlway/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/rlway/lib
@@ -64,8 +64,8 @@ LABEL org.opencontainers.image.title="rlway-serve" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=serve-env /opt/rlway /opt/rlway
-# The models are mounted here, read-only, or copied here by an image that starts FROM this one; a VOLUME line would only
-# leave an anonymous volume behind at every run.
+# The models are mounted here, read-only, or an image that starts FROM this one copies them here. There is no VOLUME line,
+# because each run would leave an anonymous volume behind.
 RUN mkdir /models
 USER 65532:65532
 EXPOSE 8080
@@ -81,7 +81,7 @@ ARG PIP_INDEX_URL=""
 ARG PIP_EXTRA_INDEX_URL=""
 ARG PIP_CERT=""
 COPY locks/train.txt locks/
-# Two steps: gym, which TF-Agents needs, is published as source only, and is built with the locked setuptools.
+# Two steps: TF-Agents needs gym, which is published only as source and is built with the locked setuptools.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca \
     python3 -m venv --without-pip /opt/rlway \
     && awk '/^[a-z]/ { keep = /^(setuptools|wheel|packaging)==/ } keep' locks/train.txt > locks/setuptools.txt \
