@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rlway_train.common.quiet import only_python_speaks, silence
+from rlway_train.common.quiet import mute_native_stderr, quiet_libraries
 
 Process = subprocess.Popen[str]
 RLWAY = Path(sys.executable).with_name("rlway")
@@ -44,18 +44,20 @@ class Measured(NamedTuple):
 def announce(address: str) -> None:
     """Does what a learner does once at its beginning, with weights that nothing has taught."""
     from rlway_train.config.settings import DqnSettings
-    from rlway_train.distributed.channel import Acting, Exchange, Job, Weights
+    from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel, Weights
 
-    exchange = Exchange(address)
-    exchange.announce(Job.of(DqnSettings(hidden=(HIDDEN, HIDDEN)), "CartPole-v1", seed=0))
+    channel = Channel(address)
+    channel.announce(ActorJob.of(DqnSettings(hidden=(HIDDEN, HIDDEN)), "CartPole-v1", seed=0))
     rng = np.random.default_rng(0)
     shapes = [(4, HIDDEN), (HIDDEN,), (HIDDEN, HIDDEN), (HIDDEN,), (HIDDEN, 2), (2,)]
-    exchange.publish(Acting(10_000, [Weights.of(0.1 * rng.standard_normal(shape, np.float32)) for shape in shapes]))
+    channel.publish(
+        ActivePolicy(10_000, [Weights.of(0.1 * rng.standard_normal(shape, np.float32)) for shape in shapes])
+    )
 
 
 def measure(actors: int, seconds: float) -> Measured:
     """The rate over so many seconds, once every actor acts."""
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
     with socket.socket() as probe:
         probe.bind(("", 0))
@@ -68,13 +70,13 @@ def measure(actors: int, seconds: float) -> Measured:
         acting = [stack.enter_context(running("actor", "--replay", address)) for _ in range(actors)]
         for actor in acting:
             hear(actor, "acting in CartPole")
-        exchange = Exchange(address)
-        before, cpu, server_cpu = exchange.rows().inserted, sum(map(cpu_s, acting)), cpu_s(server)
+        channel = Channel(address)
+        before, cpu, server_cpu = channel.rows().inserted, sum(map(cpu_s, acting)), cpu_s(server)
         start_s = time.perf_counter()
         time.sleep(seconds)
         took_s = time.perf_counter() - start_s
         return Measured(
-            (exchange.rows().inserted - before) / took_s,
+            (channel.rows().inserted - before) / took_s,
             (sum(map(cpu_s, acting)) - cpu) / took_s,
             (cpu_s(server) - server_cpu) / took_s,
         )
@@ -110,8 +112,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn; the median counts")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
-    silence()
-    only_python_speaks()
+    quiet_libraries()
+    mute_native_stderr()
     rounds = [{n: measure(n, options.seconds) for n in (1, 4)} for _ in range(options.rounds)]
     of = {n: Measured(*map(median, zip(*(one[n] for one in rounds), strict=True))) for n in (1, 4)}
     times = of[4].steps_per_s / of[1].steps_per_s

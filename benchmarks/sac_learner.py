@@ -23,7 +23,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
-from rlway_train.common.quiet import silence, silence_compiler
+from rlway_train.common.quiet import quiet_compiler, quiet_libraries
 from rlway_train.config.settings import SacSettings
 
 OBSERVED, ACTIONS, BLOCK = 28, 8, 64
@@ -56,7 +56,7 @@ def measure(rounds: int) -> dict[str, float]:
     import tensorflow as tf
     from tf_agents.utils import common
 
-    silence_compiler()
+    quiet_compiler()
     plain, block = make_learner(xla=False)
     compiled, _ = make_learner(xla=True)
     batch = plain._transition(tf.constant(np.resize(block, (plain.settings.batch_size, block.shape[1]))))
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="blocks of 64 updates")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     options = parser.parse_args()
-    silence()
+    quiet_libraries()
     measured = measure(options.rounds)
     if options.json:
         print(json.dumps({name: round(value, 3) for name, value in measured.items()}))

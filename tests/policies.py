@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from rlway_client.contract.specs import AnyArray, FloatArray, IntArray
-from rlway_train.policies.numpy import Memory, Memoryless, Policy
+from rlway_train.policies.numpy import BatchPolicy, PolicyState, StatelessPolicy
 
 
-class Always(Memoryless):
+class Always(StatelessPolicy):
     """One action, whatever it sees."""
 
     def __init__(self, action: int) -> None:
@@ -18,13 +18,13 @@ class Always(Memoryless):
         return np.full(len(observations), self._action, np.int64)
 
 
-class Counting(Policy):
+class Counting(BatchPolicy):
     """Remembers how many steps of its episode it has seen, and notes the number beside each observation."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[AnyArray, AnyArray]] = []
 
-    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[IntArray, Memory]:
-        count = memory[0] if memory else np.zeros((len(observations), 1), np.float32)
+    def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
+        count = state[0] if state else np.zeros((len(observations), 1), np.float32)
         self.seen.append((observations.copy(), count[:, 0].copy()))
         return np.zeros(len(observations), np.int64), (count + 1,)

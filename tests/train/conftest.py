@@ -15,9 +15,9 @@ import pytest
 from gymnasium.spaces import Box, Discrete, MultiBinary
 
 from rlway_client.contract.run import TrainingRun, read_run
-from rlway_train.common.quiet import silence
+from rlway_train.common.quiet import quiet_libraries
 
-silence()
+quiet_libraries()
 
 
 def pytest_configure(config: pytest.Config) -> None:

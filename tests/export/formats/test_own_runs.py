@@ -25,7 +25,7 @@ from rlway_export.checks.observations import Observations
 from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.detect import open_source
 from rlway_train.agents.factory import make_learner
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import Domain
 from tests.conftest import SERVE, run_command
 from tests.export.bundle.card_commands import commands_of, run_commands
@@ -39,7 +39,7 @@ VECTOR = [TensorSpec("observation", (3,), "float32", -1, 1)]
 CHOICE = TensorSpec("action", (), "int64", 0, 2)
 PUSH = TensorSpec("action", (2,), "float32", -1, 1)
 CHEAP: dict[str, Any] = {"batch_size": 8, "block_steps": 8, "block_iterations": 1}
-RUNS: dict[str, tuple[Settings, list[TensorSpec], TensorSpec]] = {
+RUNS: dict[str, tuple[TrainingSettings, list[TensorSpec], TensorSpec]] = {
     "dict": (DqnSettings(hidden=(16,), normalize=True, xla=False, **CHEAP), ROOMS, CHOICE),
     "dict-sac": (SacSettings(hidden=(16, 16), **CHEAP), ROOMS, PUSH),
     "offset": (DqnSettings(hidden=(16,), xla=False, **CHEAP), VECTOR, TensorSpec("action", (1,), "int64", 5, 7)),
@@ -93,7 +93,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_run(folder: Path, settings: Settings, leaves: list[TensorSpec], action: TensorSpec) -> None:
+def make_run(folder: Path, settings: TrainingSettings, leaves: list[TensorSpec], action: TensorSpec) -> None:
     """What a training leaves of its policy."""
     env = f"{folder.parent}/worlds.py:{ENVIRONMENTS[folder.name]}"
     domain = Domain(env, EnvSpec("Imagined-v0"), leaves, action, discretize=None, action_values=None)

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from rlway_client.contract.specs import TensorSpec
 from rlway_train.agents.factory import make_learner
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import Domain
 from tests.export.formats.c.c_policies import answers, draw, manifest
 
@@ -31,7 +31,7 @@ POLICIES = [
 
 @pytest.mark.parametrize(("observation", "action", "settings"), POLICIES)
 def test_files_answer_in_the_environments_own_shapes_and_numbers(
-    observation: TensorSpec, action: TensorSpec, settings: Settings, tmp_path: Path
+    observation: TensorSpec, action: TensorSpec, settings: TrainingSettings, tmp_path: Path
 ) -> None:
     """In ONNX and in C: whole numbers from where the environment counts, floats within the bounds of each."""
     domain = Domain("imagined", EnvSpec("Imagined-v0"), [observation], action, discretize=None, action_values=None)

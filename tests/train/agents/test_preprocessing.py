@@ -21,9 +21,9 @@ from rlway_client.contract.run import read_run
 from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
-from rlway_train.agents.preprocessing import Perception
+from rlway_train.agents.preprocessing import Preprocessing
 from rlway_train.collect.collector import Collector
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import find_domain
 from rlway_train.policies.numpy import GreedyPolicy as DenseGreedyPolicy
 from rlway_train.runs.checkpoint import Checkpoints
@@ -89,7 +89,7 @@ LEARNERS = [
 ]
 
 
-def learned(env: str, settings: Settings) -> tuple[Learner[Any], FloatArray]:
+def learned(env: str, settings: TrainingSettings) -> tuple[Learner[Any], FloatArray]:
     """A learner after some updates, and the observations that it learned from."""
     domain = find_domain(env, continuous=isinstance(settings, SacSettings))
     learner = make_learner(settings, domain, seed=0)
@@ -112,23 +112,23 @@ def deployed(folder: Path, destination: Path) -> Any:
 def test_mean_and_variance_are_those_of_all_that_was_observed() -> None:
     """However it came in."""
     domain = find_domain("CartPole-v1")
-    perception = Perception(domain.leaves, normalize=True)
+    preprocessing = Preprocessing(domain.leaves, normalize=True)
     rows = (np.random.default_rng(0).standard_normal((1000, 4)) * [1, 10, 0.1, 5] + [0, 100, -3, 5]).astype(np.float32)
     for part in np.split(rows, [1, 30, 31, 400]):
-        perception.observe(part)
-    mean, variance = perception.weights()
+        preprocessing.observe(part)
+    mean, variance = preprocessing.weights()
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(variance, rows.var(axis=0), rtol=1e-4)
-    seen = perception(tf.constant(rows)).numpy()
+    seen = preprocessing(tf.constant(rows)).numpy()
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-3)
     np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-3)
 
 
 @pytest.mark.parametrize(("env", "settings"), LEARNERS)
-def test_all_three_forms_of_a_policy_act_alike(env: str, settings: Settings) -> None:
+def test_all_three_forms_of_a_policy_act_alike(env: str, settings: TrainingSettings) -> None:
     """In numpy on vectors, as the exported function, and as TF-Agents' own greedy policy."""
     learner, vectors = learned(env, settings)
-    observation = learner.perception.unpack(tf.constant(vectors))
+    observation = learner.preprocessing.unpack(tf.constant(vectors))
     acted, _ = learner.policy()(vectors)
     noise = np.zeros((len(vectors), *learner.noise.shape), np.float32)
     exported = learner.act()(observation, noise)["action"].numpy()
@@ -140,19 +140,19 @@ def test_all_three_forms_of_a_policy_act_alike(env: str, settings: Settings) -> 
 
 
 @pytest.mark.parametrize(("env", "settings"), [LEARNERS[1], LEARNERS[3]])
-def test_every_network_of_the_agent_sees_alike(env: str, settings: Settings) -> None:
+def test_every_network_of_the_agent_sees_alike(env: str, settings: TrainingSettings) -> None:
     """Mean and variance are one pair of variables, which targets share rather than follow."""
     learner, _ = learned(env, settings)
     normalizers = {v.ref() for v in learner.agent.variables if "observation_mean" in v.name}
     assert len(normalizers) == 1
-    mean, _ = learner.perception.weights()
+    mean, _ = learner.preprocessing.weights()
     assert np.abs(mean).max() > 1e5
 
 
 def test_a_normalised_network_sees_small_numbers() -> None:
     """Speeds of half a million, and numbers that never change, are all within ten of zero."""
     learner, vectors = learned(*LEARNERS[1])
-    seen = learner.perception(learner.perception.unpack(tf.constant(vectors))).numpy()
+    seen = learner.preprocessing(learner.preprocessing.unpack(tf.constant(vectors))).numpy()
     assert np.abs(seen).max() <= 10
     assert seen.std() > 0.1
 

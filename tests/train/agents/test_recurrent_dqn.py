@@ -18,13 +18,13 @@ from rlway_client.contract.run import read_run
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
-from rlway_train.collect.adders.base import make_gathering
-from rlway_train.collect.adders.sequence import FIRST, LAST, Sequences, frame_width
+from rlway_train.collect.adders.base import make_adder
+from rlway_train.collect.adders.sequence import FIRST, LAST, SequenceAdder, frame_width
 from rlway_train.collect.collector import Collector
 from rlway_train.collect.evaluator import Evaluator
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.environment import Domain, Environments, find_domain
-from rlway_train.policies.numpy import Memory, forget
+from rlway_train.policies.numpy import PolicyState, reset_state
 from tests.conftest import TRAIN, run_command
 from tests.policies import Always
 from tests.train.summaries import read_scalars
@@ -76,7 +76,7 @@ def flat(frames: AnyArray) -> FloatArray:
 
 def collected(mode: AutoresetMode, length: int, n: int) -> AnyArray:  # -> [n, length + 1, frame]
     vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
-    collector = Collector(Environments(COUNTING, vector), 0, Sequences(length, 2, 2, 1))
+    collector = Collector(Environments(COUNTING, vector), 0, SequenceAdder(length, 2, 2, 1))
     return collector.collect(Always(1), n).reshape(n, length + 1, -1)
 
 
@@ -109,26 +109,26 @@ def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, Any
     """What a numpy policy sees and does in three environments: observations, where they begin, actions, memories."""
     environments = find_domain("rlway/CartPolePositions-v0").make_many(3)
     observation, begins = environments.reset(5), np.ones(3, np.bool_)
-    memory: Memory = ()
+    state: PolicyState = ()
     seen = []
     for _ in range(steps):
-        actions, memory = policy(observation, memory)
-        seen.append((observation, begins, actions, np.stack(memory)))
+        actions, state = policy(observation, state)
+        seen.append((observation, begins, actions, np.stack(state)))
         step = environments.step(actions)
-        observation, begins, memory = step.observation, step.begins, forget(memory, step.begins)
-    observations, begun, chosen, memories = (np.stack(column) for column in zip(*seen, strict=True))
-    return observations, begun, chosen, memories
+        observation, begins, state = step.observation, step.begins, reset_state(state, step.begins)
+    observations, begun, chosen, states = (np.stack(column) for column in zip(*seen, strict=True))
+    return observations, begun, chosen, states
 
 
 def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(learning: RecurrentDqnLearner) -> None:
     """Over whole episodes in three environments, each of which begins anew at its own time."""
-    observations, begun, chosen, memories = episodes(learning.policy(), 120)
+    observations, begun, chosen, states = episodes(learning.policy(), 120)
     assert (begun[1:].any(axis=0)).all()
     assert (begun.sum(axis=1) == 1).any()
     act, state = learning.act(), learning.agent.policy.get_initial_state(3)
     # What an episode that is over left behind must not matter.
     exported = [np.full((3, 7), np.nan, np.float32)] * 2
-    for observation, begins, actions, memory in zip(observations, begun, chosen, memories, strict=True):
+    for observation, begins, actions, kept in zip(observations, begun, chosen, states, strict=True):
         out = act(observation, np.zeros((3, 2), np.float32), *exported, begins)
         exported = [out["state_h"], out["state_c"]]
         types = tf.constant(np.where(begins, StepType.FIRST, StepType.MID))
@@ -139,7 +139,7 @@ def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(learn
         np.testing.assert_array_equal(out["action"], own.action)
         np.testing.assert_array_equal(actions, own.action)
         np.testing.assert_allclose(np.stack(exported), np.stack(state), atol=1e-5)
-        np.testing.assert_allclose(memory, np.stack(state), atol=1e-5)
+        np.testing.assert_allclose(kept, np.stack(state), atol=1e-5)
 
 
 def test_the_numpy_q_values_are_the_networks(learning: RecurrentDqnLearner) -> None:
@@ -147,9 +147,9 @@ def test_the_numpy_q_values_are_the_networks(learning: RecurrentDqnLearner) -> N
     observations = np.random.default_rng(1).normal(size=(9, 12, 2)).astype(np.float32) * 3
     expected, _ = learning._network(observations, step_type=np.full((9, 12), StepType.MID))
     policy = learning.policy()
-    memory: Memory = ()
+    state: PolicyState = ()
     for t in range(12):
-        q_values, memory = policy.q_values(observations[:, t], memory)
+        q_values, state = policy.q_values(observations[:, t], state)
         np.testing.assert_allclose(q_values, expected[:, t], atol=1e-5)
 
 
@@ -245,9 +245,9 @@ def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
         learning.write(flat(frames))
         losses.append(loss(learning, frames))
     assert losses[0] == pytest.approx(losses[1])
-    rows, memory = frames[:, 0, OBSERVATION], [np.zeros((BATCH, 7), np.float32)] * 2
+    rows, state = frames[:, 0, OBSERVATION], [np.zeros((BATCH, 7), np.float32)] * 2
     out = dicts.act()(
-        {"angle": rows[:, :1], "cart": rows[:, 1:]}, np.zeros((BATCH, 2)), *memory, np.ones(BATCH, np.bool_)
+        {"angle": rows[:, :1], "cart": rows[:, 1:]}, np.zeros((BATCH, 2)), *state, np.ones(BATCH, np.bool_)
     )
     np.testing.assert_allclose(out["q_values"], dicts.policy().q_values(rows)[0], atol=1e-5)
 
@@ -279,7 +279,7 @@ def learned(lstm: int) -> float:
     changes = {"hidden": (16,), "lstm": lstm, "block_steps": 32, "block_iterations": 16, "epsilon_steps": 1_500}
     settings = DqnSettings(**(SETTINGS | changes | {"target_period": 20, "loss": "squared"}))
     learning = make_learner(settings, domain, seed=1)
-    collector = Collector(domain.make_many(4), 0, make_gathering(settings, domain, 4))
+    collector = Collector(domain.make_many(4), 0, make_adder(settings, domain, 4))
     learning.replay.write(collector.collect(learning.random, 200))
     for block in range(80):
         learning.learn(collector.collect(learning.exploring(block * 32), 32), 0.0)
@@ -337,8 +337,8 @@ def test_the_saved_policy_takes_and_returns_its_memory(remembering: Path) -> Non
     """What was remembered changes the Q-values; where an episode begins it does not."""
     saved = tf.saved_model.load(str(remembering / "policies/greedy_policy"))
     observation, noise = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
-    memory = [np.zeros((2, 8), np.float32)] * 2
-    first = saved.act(observation, noise, *memory, np.zeros(2, np.bool_))
+    state = [np.zeros((2, 8), np.float32)] * 2
+    first = saved.act(observation, noise, *state, np.zeros(2, np.bool_))
     second = saved.act(observation, noise, first["state_h"], first["state_c"], np.array([False, True]))
     assert (second["q_values"] != first["q_values"]).numpy().all(axis=1).tolist() == [True, False]
     np.testing.assert_array_equal(second["q_values"][1], first["q_values"][1])

@@ -157,8 +157,8 @@ def test_tensorboard_is_told_the_updates_per_second(dqn: Any, tmp_path: Path) ->
 MIRRORED = """
 import tempfile
 from pathlib import Path
-from rlway_train.common.quiet import silence
-silence()
+from rlway_train.common.quiet import quiet_libraries
+quiet_libraries()
 import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

@@ -17,7 +17,7 @@ import pytest
 from rlway_client.cli.main import main
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.run import read_run
-from rlway_train.collect.adders.n_step import NSteps
+from rlway_train.collect.adders.n_step import NStepAdder
 from rlway_train.collect.collector import Collector
 from rlway_train.collect.collector_process import CollectorProcess, WorkerLost
 from rlway_train.envs.environment import find_domain
@@ -102,8 +102,8 @@ def test_a_worker_collects_what_a_collector_would() -> None:
     ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
     low, high = -np.ones(1, np.float32), np.ones(1, np.float32)
     two_steps = (2, 0.9, 3, domain.obs_dim, 1)
-    here = Collector(domain.make_many(3), 7, NSteps(*two_steps))
-    with closing(CollectorProcess(domain, 3, 7, NSteps(*two_steps))) as there:
+    here = Collector(domain.make_many(3), 7, NStepAdder(*two_steps))
+    with closing(CollectorProcess(domain, 3, 7, NStepAdder(*two_steps))) as there:
         for n in (50, 7, 64):
             for make in (gaussian, lambda rng: UniformPolicy(low, high, rng)):
                 np.testing.assert_array_equal(there.collect(make(theirs), n), here.collect(make(ours), n))

@@ -7,7 +7,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlway_client.contract.specs import FloatArray
-from rlway_train.collect.adders.n_step import NSteps
+from rlway_train.collect.adders.n_step import NStepAdder
 from rlway_train.collect.collector import Collector
 from rlway_train.envs.environment import Environments
 from tests.policies import Always
@@ -18,8 +18,8 @@ GAMMA = 0.5
 
 def collected(n_step: int, mode: AutoresetMode) -> FloatArray:
     vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
-    gathering = NSteps(n_step, GAMMA, 2, 2, 1) if n_step > 1 else None
-    return Collector(Environments(COUNTING, vector), 0, gathering).collect(Always(1), 60)
+    adder = NStepAdder(n_step, GAMMA, 2, 2, 1) if n_step > 1 else None
+    return Collector(Environments(COUNTING, vector), 0, adder).collect(Always(1), 60)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])

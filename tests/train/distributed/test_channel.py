@@ -13,67 +13,67 @@ from rlway_client.contract.errors import ServerUnreachable, UsageError
 from rlway_train.common.deadline import watched, within
 from rlway_train.config.settings import DqnSettings
 from rlway_train.distributed.actor import Actor
-from rlway_train.distributed.channel import Acting, Exchange, Job, Weights, message_tables
+from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel, Weights, message_tables
 from rlway_train.distributed.replay_server import ReplayServer
-from rlway_train.replay.reverb import LocalServer, ReverbRows, Table
+from rlway_train.replay.reverb import LocalServer, ReverbRows, TableOptions
 from tests.ports import free_port, wait_for
 
 SETTINGS = DqnSettings(envs=2, block_steps=16, hidden=(8,))
-JOB = Job.of(SETTINGS, "CartPole-v1", seed=0)
+JOB = ActorJob.of(SETTINGS, "CartPole-v1", seed=0)
 WIDTH = 2 * 4 + 1 + 2
 
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    server = LocalServer(Table(capacity=5_000), message_tables())
+    server = LocalServer(TableOptions(capacity=5_000), message_tables())
     yield server
     server.close()
 
 
 @pytest.fixture
-def exchange(server: LocalServer) -> Exchange:
-    return Exchange(server.address, patience_s=5.0)
+def channel(server: LocalServer) -> Channel:
+    return Channel(server.address, patience_s=5.0)
 
 
 def weights() -> list[Weights]:
     return [Weights.of(np.full(shape, 0.1, np.float32)) for shape in ((4, 8), (8,), (8, 2), (2,))]
 
 
-def test_the_latest_policy_is_the_one_that_is_read(exchange: Exchange, server: LocalServer) -> None:
+def test_the_latest_policy_is_the_one_that_is_read(channel: Channel, server: LocalServer) -> None:
     """Whoever comes late reads no older one, and reads it as it was written."""
-    assert exchange.job() is None
-    assert exchange.acting() is None
-    exchange.announce(JOB)
+    assert channel.job() is None
+    assert channel.acting() is None
+    channel.announce(JOB)
     for step in (1, 2, 3):
-        exchange.publish(Acting(step, weights()))
-    late = Exchange(server.address)
+        channel.publish(ActivePolicy(step, weights()))
+    late = Channel(server.address)
     assert late.job() == JOB
     acting = late.acting()
     assert acting is not None
     assert acting.step == 3
     assert acting.weights is not None
     np.testing.assert_array_equal(acting.weights[0].array, np.full((4, 8), 0.1, np.float32))
-    exchange.publish(Acting(4, over=True))
-    assert late.acting() == Acting(4, over=True)
+    channel.publish(ActivePolicy(4, over=True))
+    assert late.acting() == ActivePolicy(4, over=True)
 
 
-def test_returns_are_read_once_and_in_order(exchange: Exchange) -> None:
+def test_returns_are_read_once_and_in_order(channel: Channel) -> None:
     """Several reports at once, and none at all."""
-    exchange.report([1.0, 2.0])
-    exchange.report([])
-    exchange.report([3.0])
-    assert exchange.take_returns() == [1.0, 2.0, 3.0]
-    assert exchange.take_returns() == []
+    channel.report([1.0, 2.0])
+    channel.report([])
+    channel.report([3.0])
+    assert channel.take_returns() == [1.0, 2.0, 3.0]
+    assert channel.take_returns() == []
 
 
 def test_an_actor_acts_at_random_then_by_the_policy_and_ends_with_the_training(
-    exchange: Exchange, server: LocalServer
+    channel: Channel, server: LocalServer
 ) -> None:
     """Its rows and returns arrive, with a policy that always pushes right once there is one, and it goes when told."""
-    actor = Actor(Exchange(server.address), number=1, env=None, note=lambda _: None)
+    actor = Actor(Channel(server.address), number=1, env=None, note=lambda _: None)
     running = threading.Thread(target=actor.run)
     running.start()
-    exchange.announce(JOB)
+    channel.announce(JOB)
     rows = ReverbRows(server.address, WIDTH, patience_s=30.0)
 
     def drawn(n: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -81,64 +81,64 @@ def test_an_actor_acts_at_random_then_by_the_policy_and_ends_with_the_training(
         array: np.ndarray[tuple[int, int], np.dtype[np.float32]] = sample.data.numpy()
         return array
 
-    wait_for(lambda: exchange.rows().inserted > 200, "rows enough for either action")
+    wait_for(lambda: channel.rows().inserted > 200, "rows enough for either action")
     assert set(drawn(200)[:, 4]) == {0.0, 1.0}
     always = [np.zeros((4, 8)), np.zeros(8), np.zeros((8, 2)), np.array([0.0, 1.0])]
-    exchange.publish(Acting(10**9, [Weights.of(array.astype(np.float32)) for array in always]))
-    enough = exchange.rows().inserted + 20_000  # the table holds 5,000: those at random will have left it
-    wait_for(lambda: exchange.rows().inserted > enough, "20,000 more rows")
+    channel.publish(ActivePolicy(10**9, [Weights.of(array.astype(np.float32)) for array in always]))
+    enough = channel.rows().inserted + 20_000  # the table holds 5,000: those at random will have left it
+    wait_for(lambda: channel.rows().inserted > enough, "20,000 more rows")
     assert drawn(500)[:, 4].mean() > 0.9  # epsilon ends at 0.05
-    exchange.publish(Acting(10**9, over=True))
+    channel.publish(ActivePolicy(10**9, over=True))
     running.join(30.0)
     assert not running.is_alive()
-    assert actor.steps == exchange.rows().inserted
-    returns = exchange.take_returns()
+    assert actor.steps == channel.rows().inserted
+    returns = channel.take_returns()
     assert len(returns) > 100
     assert min(returns) >= 8
 
 
-def test_an_actor_runs_no_code_that_only_the_server_names(exchange: Exchange) -> None:
+def test_an_actor_runs_no_code_that_only_the_server_names(channel: Channel) -> None:
     """A file or a module is imported by an actor only if its own command named it."""
-    exchange.announce(Job("dqn", "envs/maze.py:Maze", 0, JOB.settings))
+    channel.announce(ActorJob("dqn", "envs/maze.py:Maze", 0, JOB.settings))
     with pytest.raises(UsageError, match=r"say so with --env envs/maze.py:Maze"):
-        Actor(exchange, number=1, env=None, note=lambda _: None).run()
+        Actor(channel, number=1, env=None, note=lambda _: None).run()
 
 
 def test_a_server_that_is_not_there_is_named_with_the_time_it_was_waited_for() -> None:
     """And with what should be running there."""
     said: list[str] = []
     with pytest.raises(ServerUnreachable, match=r"no answer within 1 s; is `rlway train replay` running there"):
-        Exchange(f"localhost:{free_port()}", patience_s=1.0, note=said.append).reach()
+        Channel(f"localhost:{free_port()}", patience_s=1.0, note=said.append).reach()
     assert len(said) == 1
     assert "waiting 1 s" in said[0]
 
 
 def test_a_server_with_other_tables_is_no_replay_of_ours() -> None:
     """Its tables are told."""
-    plain = LocalServer(Table(capacity=10))
+    plain = LocalServer(TableOptions(capacity=10))
     with pytest.raises(ServerUnreachable, match="expected the tables of `rlway train replay`, got rows"):
-        Exchange(plain.address).reach()
+        Channel(plain.address).reach()
     plain.close()
 
 
 def test_what_a_replay_server_holds_survives_it(tmp_path: Path) -> None:
     """Rows, how many there ever were, the job and the policy, in the folder of its checkpoints."""
     folder, port = tmp_path, free_port()
-    table = Table(capacity=50, min_size=1, samples_per_insert=8.0, ahead=1_000)
+    table = TableOptions(capacity=50, min_size=1, samples_per_insert=8.0, ahead=1_000)
     with ReplayServer(table, port, folder) as first:
-        exchange = Exchange(f"localhost:{port}")
+        channel = Channel(f"localhost:{port}")
         ReverbRows(f"localhost:{port}", WIDTH, 5.0).write(np.arange(80 * WIDTH, dtype=np.float32).reshape(80, WIDTH))
-        exchange.announce(JOB)
-        exchange.publish(Acting(80, weights()))
+        channel.announce(JOB)
+        channel.publish(ActivePolicy(80, weights()))
         for _ in range(4):
             first.save()
     assert len(list(folder.iterdir())) == 1  # the last checkpoint
     with ReplayServer(table, port, folder) as second:
-        exchange = Exchange(f"localhost:{port}")
+        channel = Channel(f"localhost:{port}")
         assert second.size == 50
-        assert exchange.rows().inserted == 80
-        assert exchange.job() == JOB
-        assert exchange.acting() == Acting(80, weights())
+        assert channel.rows().inserted == 80
+        assert channel.job() == JOB
+        assert channel.acting() == ActivePolicy(80, weights())
         (sample,) = ReverbRows(f"localhost:{port}", WIDTH, 5.0).dataset(200).take(1)
         assert sample.data.numpy()[:, 0].min() >= 30 * WIDTH
 
@@ -146,8 +146,11 @@ def test_what_a_replay_server_holds_survives_it(tmp_path: Path) -> None:
 def test_a_port_in_use_is_refused() -> None:
     """Two servers on one port would each get half of the calls."""
     port = free_port()
-    with ReplayServer(Table(capacity=10), port, None), pytest.raises(UsageError, match=f"--port: {port} is in use"):
-        ReplayServer(Table(capacity=10), port, None)
+    with (
+        ReplayServer(TableOptions(capacity=10), port, None),
+        pytest.raises(UsageError, match=f"--port: {port} is in use"),
+    ):
+        ReplayServer(TableOptions(capacity=10), port, None)
 
 
 def test_a_call_that_never_returns_is_given_up() -> None:

@@ -22,7 +22,7 @@ from rlway_client.envs.episodes import open_env, play_locally
 from rlway_client.envs.find import find_environment
 from rlway_train.agents.factory import make_learner
 from rlway_train.collect.collector import Collector
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import Domain, find_domain
 from tests.train.games import GYMNASIUM, PY, checked, run, steps
 
@@ -114,7 +114,7 @@ def test_environments_that_draw_globally_do_not_draw_from_each_other(py: Path) -
     assert np.random.random() == np.random.RandomState(0).random()
 
 
-def learnt(domain: Domain, settings: Settings) -> tuple[Any, Any]:
+def learnt(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
     """A learner after some updates, and observations as vectors."""
     learner = make_learner(settings, domain, seed=0)
     collector = Collector(domain.make_many(2), 0)
@@ -129,10 +129,10 @@ def learnt(domain: Domain, settings: Settings) -> tuple[Any, Any]:
 def test_a_policy_takes_and_gives_the_environments_own_shapes(name: str, py: Path) -> None:
     """Observations are flattened within its graph; whole numbers count as the environment does."""
     continuous = name == "Hands"
-    settings: Settings = SacSettings(**SMALL) if continuous else DqnSettings(**SMALL)
+    settings: TrainingSettings = SacSettings(**SMALL) if continuous else DqnSettings(**SMALL)
     domain = find_domain(f"{py}:{name}", time_limit=20, continuous=continuous)
     learner, vectors = learnt(domain, settings)
-    observation = learner.perception.unpack(tf.constant(vectors))
+    observation = learner.preprocessing.unpack(tf.constant(vectors))
     noise = np.zeros((len(vectors), *learner.noise.shape), np.float32)
     actions = learner.act()(observation, noise)["action"].numpy()
     assert actions.shape[1:] == domain.action.shape

@@ -9,7 +9,7 @@ import pytest
 
 from rlway_client.contract.specs import AnyArray, FloatArray
 from rlway_train.config.settings import DqnSettings
-from rlway_train.replay.reverb import ReplayStalled, ReverbReplay, Table
+from rlway_train.replay.reverb import ReplayStalled, ReverbReplay, TableOptions
 
 WIDTH = 3
 Open = Callable[..., ReverbReplay]
@@ -21,7 +21,7 @@ def replay() -> Iterator[Open]:
     opened: list[ReverbReplay] = []
 
     def opening(patience_s: float = 60.0, **options: object) -> ReverbReplay:
-        opened.append(ReverbReplay(Table(**options), WIDTH, patience_s))  # type: ignore[arg-type]
+        opened.append(ReverbReplay(TableOptions(**options), WIDTH, patience_s))  # type: ignore[arg-type]
         return opened[-1]
 
     yield opening
@@ -108,9 +108,9 @@ def test_blocks_of_any_size_fit_the_ratio_that_follows_from_the_settings(replay:
     settings = DqnSettings(
         replay="reverb", limiter="ratio", block_steps=7, block_iterations=3, batch_size=50, initial_steps=5
     )
-    table = Table.of(settings)
+    table = TableOptions.of(settings)
     assert table.samples_per_insert == pytest.approx(150 / 7)
-    one = replay(patience_s=5.0, **{name: getattr(table, name) for name in Table.__dataclass_fields__})
+    one = replay(patience_s=5.0, **{name: getattr(table, name) for name in TableOptions.__dataclass_fields__})
     one.write(rows(1, 5))
     batches = iter(one.dataset(50))
     for first in range(6, 6 + 40 * 7, 7):

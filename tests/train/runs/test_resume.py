@@ -18,11 +18,11 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.run import read_run
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import find_domain
 from rlway_train.runs.checkpoint import FOLDER, Checkpoints
-from rlway_train.runs.run_folder import Record
-from rlway_train.training.plan import Wish, make_plan
+from rlway_train.runs.run_folder import RunFolder
+from rlway_train.training.plan import TrainingRequest, make_plan
 from tests.conftest import TRAIN
 
 DQN = ["train", "dqn", "--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
@@ -167,7 +167,7 @@ def test_a_resumed_training_cannot_become_another(
 
 def test_flags_are_checked_beside_the_settings_of_the_run_and_not_the_usual_ones(interrupted: Path) -> None:
     """900 steps are fewer than the random ones that a training usually begins with, and more than this one's 200."""
-    plan = make_plan(DqnSettings, Wish(None, None, interrupted, None, resume=True), {"steps": 900})
+    plan = make_plan(DqnSettings, TrainingRequest(None, None, interrupted, None, resume=True), {"steps": 900})
     assert (plan.settings.steps, plan.settings.initial_steps, plan.env) == (900, 200, "CartPole-v1")
 
 
@@ -180,7 +180,7 @@ def test_what_a_killed_training_was_writing_is_removed(interrupted: Path, tmp_pa
     (folder / ".evaluations.csv.abcdefgh").write_text("half")
     (folder / ".notes").write_text("mine")
     before = {path for path in folder.rglob("*") if "abcdefgh" not in str(path)}
-    with Record(folder, resume=True):
+    with RunFolder(folder, resume=True):
         assert before <= set(folder.rglob("*"))
         assert [path for path in folder.rglob("*") if "abcdefgh" in str(path)] == []
 
@@ -189,8 +189,8 @@ def test_a_training_that_was_killed_while_it_first_wrote_can_be_begun_anew(tmp_p
     """It left half a file and no checkpoint."""
     (tmp_path / ".evaluations.csv.abcdefgh").write_text("half")
     (tmp_path / "policies").mkdir()
-    with Record(tmp_path, resume=True) as record:
-        assert record.history.step == 0
+    with RunFolder(tmp_path, resume=True) as run_folder:
+        assert run_folder.history.step == 0
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
@@ -281,7 +281,7 @@ LEARNERS = [
 ]
 
 
-def learner(env: str, settings: Settings, folder: Path) -> tuple[Learner[Any], Any]:
+def learner(env: str, settings: TrainingSettings, folder: Path) -> tuple[Learner[Any], Any]:
     domain = find_domain(env, continuous=isinstance(settings, SacSettings))
     learning = make_learner(settings, domain, seed=0)
     rows = np.random.default_rng(0).random((32, learning.width), np.float32)
@@ -294,7 +294,7 @@ def learner(env: str, settings: Settings, folder: Path) -> tuple[Learner[Any], A
 
 
 @pytest.mark.parametrize(("env", "settings"), LEARNERS, ids=["dqn", "dqn with memory", "sac", "reverb"])
-def test_everything_that_learning_changes_is_restored(env: str, settings: Settings, tmp_path: Path) -> None:
+def test_everything_that_learning_changes_is_restored(env: str, settings: TrainingSettings, tmp_path: Path) -> None:
     """Weights, targets, what the optimizers remember, the temperature, the replay and the iteration."""
     learned, rows = learner(env, settings, tmp_path)
     for _ in range(3):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from rlway_train.training import progress
-from rlway_train.training.progress import LINE_S, TRAINING, Exploration, Length, Reporter, State
+from rlway_train.training.progress import LINE_S, TRAINING, ExplorationLevel, Length, Reporter, TrainingStatus
 
 
 class Clock:
@@ -45,9 +45,9 @@ def test_the_time_left_of_a_resumed_training_follows_from_its_own_steps(
     """Ten steps a second since it goes on, whatever was done before: another hundred take ten seconds."""
     telling = Reporter(Length(1_000))
     clock.go(50)  # TensorFlow starts
-    telling.begin(State(800))
+    telling.begin(TrainingStatus(800))
     clock.go(10)
-    telling.evaluated(State(900, mean_return=1.0))
+    telling.evaluated(TrainingStatus(900, mean_return=1.0))
     assert capsys.readouterr().err == "step     900 of 1,000  return 1  ETA 10 s\n"
 
 
@@ -56,10 +56,10 @@ def test_a_training_that_ends_by_its_episodes_is_measured_by_them(
 ) -> None:
     """Three quarters of the episodes in 30 s: the rest takes 10 s, though hardly a step of the bound is used up."""
     telling = reporter(Length(100_000, episodes=1_000))
-    telling.begin(State())
+    telling.begin(TrainingStatus())
     clock.go(30)
-    telling.evaluated(State(4_800, episodes=750, mean_return=0.84), "best")
-    telling.evaluated(State(6_364, episodes=1_000, mean_return=0.84), over=True)
+    telling.evaluated(TrainingStatus(4_800, episodes=750, mean_return=0.84), "best")
+    telling.evaluated(TrainingStatus(6_364, episodes=1_000, mean_return=0.84), over=True)
     assert lines == [
         "step   4,800 of at most 100,000  episode 750 of 1,000  return 0.84  ETA 10 s  best",
         "step   6,364 of at most 100,000  episode 1,000 of 1,000  return 0.84  done",
@@ -71,9 +71,9 @@ def test_steps_end_a_training_whose_episodes_are_long(
 ) -> None:
     """Half of the steps are taken, a tenth of the episodes have ended: the other half of the steps is what is left."""
     telling = reporter(Length(1_000, episodes=100))
-    telling.begin(State())
+    telling.begin(TrainingStatus())
     clock.go(60)
-    telling.evaluated(State(500, episodes=10, mean_return=7.0))
+    telling.evaluated(TrainingStatus(500, episodes=10, mean_return=7.0))
     assert lines[0].endswith("ETA 60 s")
 
 
@@ -82,10 +82,10 @@ def test_a_training_that_a_good_return_may_end_takes_so_long_at_most(
 ) -> None:
     """Nobody knows when it comes; when it has come, nothing is left."""
     telling = reporter(Length(100_000, by_return=True))
-    telling.begin(State())
+    telling.begin(TrainingStatus())
     clock.go(60)
-    telling.evaluated(State(10_000, mean_return=100.25, std_return=80.0))
-    telling.evaluated(State(11_000, mean_return=500.0), "best", over=True)
+    telling.evaluated(TrainingStatus(10_000, mean_return=100.25, std_return=80.0))
+    telling.evaluated(TrainingStatus(11_000, mean_return=500.0), "best", over=True)
     assert lines == [
         "step  10,000 of at most 100,000  return 100.2  ETA ≤ 9 min",
         "step  11,000 of at most 100,000  return 500  done  best",
@@ -102,9 +102,9 @@ def test_something_is_said_every_few_seconds_whatever_goes_on(
     telling.tick()  # once is enough
     telling.stage("random steps")
     clock.go(LINE_S)
-    telling.update(State(500))
+    telling.update(TrainingStatus(500))
     clock.go(1)
-    telling.update(State(600))
+    telling.update(TrainingStatus(600))
     telling.stage("evaluating")
     clock.go(LINE_S)
     telling.tick()
@@ -122,10 +122,10 @@ def test_a_terminal_shows_the_share_of_what_ends_the_training(
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
     monkeypatch.setenv("COLUMNS", "120")
     with Reporter(Length(100_000, episodes=1_000)) as telling:
-        telling.begin(State())
+        telling.begin(TrainingStatus())
         clock.go(30)
         telling.stage(TRAINING)
-        telling.update(State(4_800, episodes=750, mean_return=0.84))
+        telling.update(TrainingStatus(4_800, episodes=750, mean_return=0.84))
     shown = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert re.search(r"training .* 75% 4,800 steps  return 0.84  ETA 10 s", shown)
 
@@ -135,11 +135,13 @@ def test_between_evaluations_speed_loss_and_exploration_are_told(
 ) -> None:
     """Not the return of an evaluation that is long past."""
     telling = reporter(Length(10_000))
-    telling.begin(State())
+    telling.begin(TrainingStatus())
     telling.stage(TRAINING)
     clock.go(20)
-    explored = Exploration("ε", "epsilon", 0.5)
-    telling.update(State(5_000, 0, iterations_per_s=1234.5, loss=0.25, mean_return=9.0, exploration=explored))
+    explored = ExplorationLevel("ε", "epsilon", 0.5)
+    telling.update(
+        TrainingStatus(5_000, 0, iterations_per_s=1234.5, loss=0.25, mean_return=9.0, exploration_level=explored)
+    )
     assert lines == ["step   5,000 of 10,000  1,234 it/s  loss 0.2500  ε 0.50  ETA 20 s"]
 
 

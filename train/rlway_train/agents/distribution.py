@@ -12,10 +12,10 @@ from typing import Any
 from tf_agents.train.utils import strategy_utils
 
 from rlway_client.contract.errors import UsageError
-from rlway_train.config.settings import Settings
+from rlway_train.config.settings import TrainingSettings
 
 
-def make_strategy(settings: Settings) -> Any:
+def make_strategy(settings: TrainingSettings) -> Any:
     """No strategy, or a copy of the agent on each GPU; without any GPU, that is one copy on the CPU."""
     strategy = strategy_utils.get_strategy(tpu=False, use_gpu=settings.strategy == "mirrored")
     replicas = strategy.num_replicas_in_sync

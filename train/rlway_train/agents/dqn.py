@@ -23,12 +23,12 @@ from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.environment import Domain
-from rlway_train.policies.exploration import DqnBehaviour
+from rlway_train.policies.exploration import DqnExploration
 from rlway_train.policies.numpy import GreedyPolicy
-from rlway_train.training.progress import Exploration
+from rlway_train.training.progress import ExplorationLevel
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 NEVER = 1 << 31  # iterations
 
@@ -40,14 +40,14 @@ class QLearner(Learner[DqnSettings]):
     plain_agent: ClassVar[type[Any]] = DqnAgent
     double_agent: ClassVar[type[Any]] = DdqnAgent
 
-    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
-        super().__init__(settings, domain, seed, exchange)
+    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, channel: Channel | None = None) -> None:
+        super().__init__(settings, domain, seed, channel)
         self.n_actions = domain.n_actions
         self._target_copies = 0
-        observation = self.perception.spec
+        observation = self.preprocessing.spec
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
-        self._network = self._perceiving(lambda: self._make_network(vector, action), observation)
+        self._network = self._preprocessed(lambda: self._make_network(vector, action), observation)
         self.agent = self._make_agent(observation, action)
         self.agent.initialize()
         self._compile()
@@ -87,9 +87,9 @@ class QLearner(Learner[DqnSettings]):
     def outputs(self) -> list[TensorSpec]:
         return [TensorSpec("q_values", (self.n_actions,), "float32")]
 
-    def exploration(self, step: int) -> Exploration:
-        assert isinstance(self.behaviour, DqnBehaviour)
-        return Exploration("ε", "epsilon", self.behaviour.epsilon(step))
+    def exploration_level(self, step: int) -> ExplorationLevel:
+        assert isinstance(self.exploration, DqnExploration)
+        return ExplorationLevel("ε", "epsilon", self.exploration.epsilon(step))
 
     def choose(self, scores: Any) -> Any:  # [n, n_actions] -> [n, …]
         """The best action, as the environment takes it."""
@@ -131,9 +131,9 @@ class DqnLearner(QLearner):
         middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, d + 1], rows[:, d + 2]
         return Transition(
-            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, :d])),
             PolicyStep(tf.cast(rows[:, d], tf.int64), (), ()),
-            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, d + 3 :])),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, d + 3 :])),
         )
 
     def act(self) -> Any:

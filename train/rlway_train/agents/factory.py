@@ -13,17 +13,17 @@ from rlway_train.agents.dqn import DqnLearner
 from rlway_train.agents.learner import Learner
 from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
 from rlway_train.agents.sac import SacLearner
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import Domain
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 
-def make_learner(settings: Settings, domain: Domain, seed: int, exchange: Exchange | None = None) -> Learner[Any]:
+def make_learner(settings: TrainingSettings, domain: Domain, seed: int, channel: Channel | None = None) -> Learner[Any]:
     """A learner that has learned nothing yet; with an exchange, from the rows on its server."""
     with make_strategy(settings).scope():
         if isinstance(settings, SacSettings):
-            return SacLearner(settings, domain, seed, exchange)
+            return SacLearner(settings, domain, seed, channel)
         assert isinstance(settings, DqnSettings)
-        return (RecurrentDqnLearner if settings.lstm else DqnLearner)(settings, domain, seed, exchange)
+        return (RecurrentDqnLearner if settings.lstm else DqnLearner)(settings, domain, seed, channel)

@@ -21,18 +21,18 @@ from tf_agents.train.utils.train_utils import create_train_step
 
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.specs import FloatArray, TensorSpec
-from rlway_train.agents.preprocessing import Perceiving, Perception
-from rlway_train.collect.adders.base import make_gathering
+from rlway_train.agents.preprocessing import PreprocessedNetwork, Preprocessing
+from rlway_train.collect.adders.base import make_adder
 from rlway_train.common.seeds import Purpose, seed_for
-from rlway_train.config.settings import Chosen, Settings
+from rlway_train.config.settings import Chosen, TrainingSettings
 from rlway_train.envs.environment import Domain
-from rlway_train.policies.exploration import Behaviour, make_behaviour
-from rlway_train.policies.numpy import Policy, linear
+from rlway_train.policies.exploration import Exploration, make_exploration
+from rlway_train.policies.numpy import BatchPolicy, linear
 from rlway_train.replay.uniform import Replay, Ring
-from rlway_train.training.progress import Exploration
+from rlway_train.training.progress import ExplorationLevel
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 Trigger = Callable[..., None]  # of TF-Agents: takes the number of iterations
 
@@ -48,25 +48,25 @@ class Learner(ABC, Generic[Chosen]):
     agent: Any
     _network: Any  # the one that acts
 
-    def __init__(self, settings: Chosen, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
+    def __init__(self, settings: Chosen, domain: Domain, seed: int, channel: Channel | None = None) -> None:
         """With an exchange, its server keeps the rows; otherwise the settings say where."""
         # Within the scope of a strategy, where the agent's variables are made as well.
         self.strategy = tf.distribute.get_strategy()
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
-        self.perception = Perception(domain.leaves, settings.normalize)
-        self.width = make_gathering(settings, domain, envs=1).width
+        self.preprocessing = Preprocessing(domain.leaves, settings.normalize)
+        self.width = make_adder(settings, domain, envs=1).width
         self.train_step = create_train_step()
-        self.replay = make_replay(settings, self.width, exchange)
+        self.replay = make_replay(settings, self.width, channel)
         self._domain, self._seed = domain, seed
-        self.behaviour = self._behave(turn=0)
+        self.exploration = self._make_exploration(turn=0)
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
 
-    def _behave(self, turn: int) -> Behaviour:
+    def _make_exploration(self, turn: int) -> Exploration:
         rng = np.random.default_rng(seed_for(self._seed, Purpose.EXPLORATION, turn))
-        return make_behaviour(self.settings, self._domain, rng)
+        return make_exploration(self.settings, self._domain, rng)
 
     def _compile(self) -> None:
         if self.settings.replay == "reverb":
@@ -98,9 +98,9 @@ class Learner(ABC, Generic[Chosen]):
         return int(self.train_step.numpy())
 
     @property
-    def random(self) -> Policy:
+    def random(self) -> BatchPolicy:
         """Uniformly random actions."""
-        return self.behaviour.random
+        return self.exploration.random
 
     @property
     @abstractmethod
@@ -119,18 +119,18 @@ class Learner(ABC, Generic[Chosen]):
 
     def weights(self) -> list[FloatArray]:
         """What a policy acts by, at this moment: see rlway_train.policies.numpy.dense for what may come first."""
-        return self.perception.weights() + [variable.numpy() for variable in self._network.trainable_variables]
+        return self.preprocessing.weights() + [variable.numpy() for variable in self._network.trainable_variables]
 
     @abstractmethod
-    def policy(self, weights: list[FloatArray] | None = None) -> Policy:
+    def policy(self, weights: list[FloatArray] | None = None) -> BatchPolicy:
         """The greedy policy in numpy, with the weights of this moment if none are given."""
 
-    def exploring(self, step: int) -> Policy:
+    def exploring(self, step: int) -> BatchPolicy:
         """What collects experience from this environment step on."""
-        return self.behaviour.exploring(self.weights(), step)
+        return self.exploration.exploring(self.weights(), step)
 
     @abstractmethod
-    def exploration(self, step: int) -> Exploration:
+    def exploration_level(self, step: int) -> ExplorationLevel:
         """How much it explores at this step."""
 
     @abstractmethod
@@ -148,13 +148,13 @@ class Learner(ABC, Generic[Chosen]):
         """What was observed at the steps of these rows."""
         return rows[:, : self.obs_dim]
 
-    def _perceiving(self, make: Callable[[], Any], inputs: Any) -> Any:
+    def _preprocessed(self, make: Callable[[], Any], inputs: Any) -> Any:
         """The network that `make` makes for vectors, for observations as the environment gives them."""
-        return make() if self.perception.is_plain else Perceiving(make, self.perception, inputs)
+        return make() if self.preprocessing.is_plain else PreprocessedNetwork(make, self.preprocessing, inputs)
 
     def _observe(self, rows: FloatArray) -> None:  # [n, width]
-        if self.perception.normalize:  # or nobody wants to know, and rows need no taking apart
-            self.perception.observe(self._observations(rows))
+        if self.preprocessing.normalize:  # or nobody wants to know, and rows need no taking apart
+            self.preprocessing.observe(self._observations(rows))
 
     def write(self, rows: FloatArray) -> None:  # [n, width]
         """Experience that nothing is learned from yet."""
@@ -192,10 +192,10 @@ class Learner(ABC, Generic[Chosen]):
         self._learn.get_concrete_function()  # an optimizer makes its variables when it is traced
         self._checkpoint().read(str(folder / "agent")).assert_existing_objects_matched()
         # What was drawn up to here shall not be drawn again.
-        self.behaviour = self._behave(turn=self.iterations)
+        self.exploration = self._make_exploration(turn=self.iterations)
 
     def _checkpoint(self) -> Any:
-        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step, perception=self.perception)
+        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step, perception=self.preprocessing)
 
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""
@@ -217,17 +217,17 @@ class Learner(ABC, Generic[Chosen]):
         if self.state:
             inputs.append(TensorSpec("reset", (), "bool"))
         signature = [tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name) for spec in inputs]
-        signature.insert(0, self.perception.batched_spec())
+        signature.insert(0, self.preprocessing.batched_spec())
         traced = tf.function(act, autograph=False, input_signature=signature)
         # The policy saver keeps what has been traced, so trace it now.
         traced.get_concrete_function()
         return traced
 
 
-def make_replay(settings: Settings, width: int, exchange: Exchange | None) -> Replay:
+def make_replay(settings: TrainingSettings, width: int, channel: Channel | None) -> Replay:
     """Where those settings keep transitions, if not on the server of the exchange."""
     if settings.replay == "tf":
         return Ring(settings.replay_capacity, width)
-    from rlway_train.replay.reverb import RemoteReplay, ReverbReplay, Table
+    from rlway_train.replay.reverb import RemoteReplay, ReverbReplay, TableOptions
 
-    return ReverbReplay(Table.of(settings), width) if exchange is None else RemoteReplay(exchange, width)
+    return ReverbReplay(TableOptions.of(settings), width) if channel is None else RemoteReplay(channel, width)

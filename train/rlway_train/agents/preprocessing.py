@@ -25,7 +25,7 @@ from rlway_train.envs.spaces import is_one_vector
 from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE
 
 
-class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
+class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
     """Packs, and normalises."""
 
     def __init__(self, specs: list[TensorSpec], normalize: bool) -> None:
@@ -105,19 +105,19 @@ class Perception(tf.Module):  # type: ignore[misc]  # TensorFlow carries no type
         return root
 
 
-class Perceiving(Network):  # type: ignore[misc]
+class PreprocessedNetwork(Network):  # type: ignore[misc]
     """A network behind a perception, which it shares with all its copies."""
 
     def __init__(
-        self, make: Callable[[], Any], perception: Perception, input_tensor_spec: Any, name: str | None = None
+        self, make: Callable[[], Any], preprocessing: Preprocessing, input_tensor_spec: Any, name: str | None = None
     ) -> None:
         """`make` makes the network: once for this one, and once more for each of its copies."""
         inner = make()
         super().__init__(input_tensor_spec=input_tensor_spec, state_spec=inner.state_spec, name=name)
         self._inner = inner
-        self._perception = perception
+        self._preprocessing = preprocessing
 
     def call(self, inputs: Any, step_type: Any = (), network_state: Any = (), training: bool = False) -> Any:
-        see, critic = self._perception, isinstance(inputs, tuple)  # a critic looks at observation and action
+        see, critic = self._preprocessing, isinstance(inputs, tuple)  # a critic looks at observation and action
         seen = (see(inputs[0]), *inputs[1:]) if critic else see(inputs)
         return self._inner(seen, step_type=step_type, network_state=network_state, training=training)

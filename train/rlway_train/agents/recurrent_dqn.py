@@ -21,7 +21,7 @@ from rlway_train.agents.dqn import QLearner
 from rlway_train.policies.lstm import HEAD, LSTM, GreedyLstmPolicy
 
 
-class Remembering:
+class FullSequenceTargets:
     """Values what a step leads to with the memory of all that came before it.
 
     TF-Agents' agents would unroll the target network from the second frame on, without what the first one showed.
@@ -32,18 +32,18 @@ class Remembering:
         return values[:, -next_time_steps.reward.shape[1] :]
 
 
-class RememberingDqnAgent(Remembering, DqnAgent):  # type: ignore[misc]  # TF-Agents carries no types
+class SequenceDqnAgent(FullSequenceTargets, DqnAgent):  # type: ignore[misc]  # TF-Agents carries no types
     """DQN over sequences."""
 
 
-class RememberingDdqnAgent(Remembering, DdqnAgent):  # type: ignore[misc]
+class SequenceDdqnAgent(FullSequenceTargets, DdqnAgent):  # type: ignore[misc]
     """Double DQN over sequences."""
 
 
 class RecurrentDqnLearner(QLearner):
     """Learns a network with an LSTM from sequences."""
 
-    plain_agent, double_agent = RememberingDqnAgent, RememberingDdqnAgent
+    plain_agent, double_agent = SequenceDqnAgent, SequenceDdqnAgent
 
     def _make_network(self, observation: Any, action: Any) -> QRnnNetwork:
         settings = self.settings
@@ -68,7 +68,7 @@ class RecurrentDqnLearner(QLearner):
         types, observations = tf.cast(frames[..., 0], tf.int32), frames[..., 1 : d + 1]
         actions, reward, discount, crosses = self._n_steps(frames, types)
         learnt = length + 1 - self.settings.n_step  # steps of which all that is summed is known
-        skipped, unpack = self._skipped(types[:, :learnt], crosses), self.perception.unpack
+        skipped, unpack = self._skipped(types[:, :learnt], crosses), self.preprocessing.unpack
         return Transition(
             TimeStep(skipped, reward, discount, unpack(observations[:, :learnt])),
             PolicyStep(actions, (), ()),
@@ -110,7 +110,7 @@ class RecurrentDqnLearner(QLearner):
     def act(self) -> Any:
         variables = self._network.trainable_variables
         split = len(variables) - LSTM - HEAD
-        perceive = self.perception
+        perceive = self.preprocessing
 
         # By hand, since a Keras layer for sequences would put a loop and its lists into the graph.
         def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tf_agents.train.learner import Learner as TfAgentsLearner
 from tf_agents.train.triggers import StepPerSecondLogTrigger
 
 from rlway_client.contract.specs import FloatArray
-from rlway_train.common.quiet import stderr_closed
+from rlway_train.common.quiet import native_stderr_muted
 from rlway_train.config.settings import DqnSettings
 from rlway_train.replay.reverb import ROWS, ReplayStalled, ReverbRows
 
@@ -77,7 +77,7 @@ class ReverbUpdates:
         if self._prioritized:
             self._client = TFClient(self._replay.address)
         log_every = learner.settings.log_every
-        with stderr_closed():  # Reverb says that it draws without a network
+        with native_stderr_muted():  # Reverb says that it draws without a network
             self._updating = TfAgentsLearner(
                 str(self._folder),
                 learner.train_step,

@@ -24,10 +24,10 @@ from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import SacSettings
 from rlway_train.envs.environment import Domain
 from rlway_train.policies.numpy import LARGEST_SCALE, GaussianPolicy
-from rlway_train.training.progress import Exploration
+from rlway_train.training.progress import ExplorationLevel
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 
 class SacLearner(Learner[SacSettings]):
@@ -35,12 +35,12 @@ class SacLearner(Learner[SacSettings]):
 
     algorithm = "sac"
 
-    def __init__(self, settings: SacSettings, domain: Domain, seed: int, exchange: Exchange | None = None) -> None:
-        super().__init__(settings, domain, seed, exchange)
+    def __init__(self, settings: SacSettings, domain: Domain, seed: int, channel: Channel | None = None) -> None:
+        super().__init__(settings, domain, seed, channel)
         self._low, self._high = (bound.astype(np.float32).ravel() for bound in domain.action.bounds())
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec([self.action_dim], tf.float32, self._low, self._high, "action")
-        self._network = self._perceiving(lambda: self._make_actor(vector, action), self.perception.spec)
+        self._network = self._preprocessed(lambda: self._make_actor(vector, action), self.preprocessing.spec)
         self.agent = self._make_agent(vector, action)
         self.agent.initialize()
         self._compile()
@@ -62,8 +62,8 @@ class SacLearner(Learner[SacSettings]):
         )
 
     def _make_agent(self, vector: Any, action: Any) -> SacAgent:
-        settings, observation = self.settings, self.perception.spec
-        critic = self._perceiving(lambda: self._make_critic(vector, action), (observation, action))
+        settings, observation = self.settings, self.preprocessing.spec
+        critic = self._preprocessed(lambda: self._make_critic(vector, action), (observation, action))
         # The version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
         optimizers = {
             f"{name}_optimizer": tf.compat.v1.train.AdamOptimizer(self._learning_rate)
@@ -105,8 +105,8 @@ class SacLearner(Learner[SacSettings]):
     def policy(self, weights: list[FloatArray] | None = None) -> GaussianPolicy:
         return GaussianPolicy(self.weights() if weights is None else weights, self._mean, self._magnitude)
 
-    def exploration(self, step: int) -> Exploration:  # noqa: ARG002
-        return Exploration("α", "alpha", float(np.exp(self.agent._log_alpha.numpy())))
+    def exploration_level(self, step: int) -> ExplorationLevel:  # noqa: ARG002
+        return ExplorationLevel("α", "alpha", float(np.exp(self.agent._log_alpha.numpy())))
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         d, end = self.obs_dim, self.obs_dim + self.action_dim
@@ -114,9 +114,9 @@ class SacLearner(Learner[SacSettings]):
         middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, end], rows[:, end + 1]
         return Transition(
-            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, :d])),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, :d])),
             PolicyStep(rows[:, d:end], (), ()),
-            TimeStep(middle, reward, discount, self.perception.unpack(rows[:, end + 2 :])),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, end + 2 :])),
         )
 
     def act(self) -> Any:

@@ -30,9 +30,9 @@ def compare(
     if picture.suffix.lower() != ".png":
         raise UsageError(f"--picture: expected a file that ends in .png, got {picture}")
     groups = read_groups(list(dict.fromkeys(run.resolve() for run in runs)))
-    from rlway_train.common.quiet import silence
+    from rlway_train.common.quiet import quiet_libraries
 
-    silence()
+    quiet_libraries()
     from rlway_train.reports.curves import plot_comparison
 
     try:

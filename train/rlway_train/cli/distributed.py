@@ -19,11 +19,11 @@ from rlway_client.contract.errors import UsageError
 from rlway_train.cli.flags import settings_as_flags
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import DqnSettings, SacSettings
-from rlway_train.training.plan import Wish, make_plan
+from rlway_train.training.plan import TrainingRequest, make_plan
 from rlway_train.training.publisher import PUBLISH, Publisher
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 # What the server decides, and what the command calls otherwise.
 ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process")
@@ -67,14 +67,14 @@ def replay(
             raise UsageError(f"--{flag}: expected {' or '.join(known)}, got {value}")
     if min_size > capacity:
         raise UsageError(f"--min-size: expected at most the capacity of {capacity}, got {min_size}")
-    from rlway_train.common.quiet import only_python_speaks, silence
+    from rlway_train.common.quiet import mute_native_stderr, quiet_libraries
 
-    silence()
-    only_python_speaks()
+    quiet_libraries()
+    mute_native_stderr()
     from rlway_train.distributed.replay_server import ReplayServer
-    from rlway_train.replay.reverb import Table
+    from rlway_train.replay.reverb import TableOptions
 
-    table = Table(
+    table = TableOptions(
         capacity=capacity,
         min_size=min_size,
         selector="prioritized" if selector == "prioritized" else "uniform",
@@ -114,14 +114,14 @@ def learner(
         raise UsageError(f"--{foreign[0].replace('_', '-')}: is no setting of {kind.algorithm}; leave it out.")
     from rlway_train.cli.train import carry_out, report
 
-    wish = Wish(env, preset, run, seed, resume)
-    exchange = reach(replay, patience)
+    request = TrainingRequest(env, preset, run, seed, resume)
+    channel = reach(replay, patience)
     given = flags | {"replay": "reverb"}
     if kind is DqnSettings:
-        given["selector"] = "prioritized" if exchange.rows().prioritized else "uniform"
-    plan = make_plan(kind, wish, given)
-    with Publisher(wish.folder, publish, plan.env):
-        report(carry_out(plan, exchange=exchange), wish.folder, as_json)
+        given["selector"] = "prioritized" if channel.rows().prioritized else "uniform"
+    plan = make_plan(kind, request, given)
+    with Publisher(request.folder, publish, plan.env):
+        report(carry_out(plan, channel=channel), request.folder, as_json)
 
 
 def actor(
@@ -132,34 +132,34 @@ def actor(
     patience: PATIENCE = 60.0,
 ) -> None:
     """Acts in environments for the learner that the replay belongs to, until its training is over."""
-    exchange = reach(replay, patience)
+    channel = reach(replay, patience)
     from rlway_train.distributed.actor import Actor
 
     number = int.from_bytes(os.urandom(3), "little")
-    acting = Actor(exchange, number, env, note)
+    acting = Actor(channel, number, env, note)
     try:
         acting.run()
     except KeyboardInterrupt:
         note(f"interrupted after {acting.steps:,} steps.")
         _leave(130)
-    print(f"replay at {exchange.address}: the training is over; {acting.steps:,} steps")
+    print(f"replay at {channel.address}: the training is over; {acting.steps:,} steps")
     _leave(0)
 
 
-def reach(address: str, patience_s: float) -> Exchange:
+def reach(address: str, patience_s: float) -> Channel:
     """The exchange at this address, which answers."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
         raise UsageError(f"--replay: expected HOST:PORT such as localhost:8181, got {address!r}")
-    from rlway_train.common.quiet import only_python_speaks, silence
+    from rlway_train.common.quiet import mute_native_stderr, quiet_libraries
 
-    silence()
-    only_python_speaks()
-    from rlway_train.distributed.channel import Exchange
+    quiet_libraries()
+    mute_native_stderr()
+    from rlway_train.distributed.channel import Channel
 
-    exchange = Exchange(address, patience_s, note)
-    exchange.reach()
-    return exchange
+    channel = Channel(address, patience_s, note)
+    channel.reach()
+    return channel
 
 
 def _leave(status: int) -> None:

@@ -48,9 +48,9 @@ def check(
 
     Exits 1 with one sentence, the step and the value, for an environment that breaks its specs, raises or returns NaN.
     """
-    from rlway_train.common.quiet import silence
+    from rlway_train.common.quiet import quiet_libraries
 
-    silence()
+    quiet_libraries()
     from rlway_train.envs.check import check_environment
     from rlway_train.envs.environment import find_spec, make_one
 

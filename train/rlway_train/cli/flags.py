@@ -13,12 +13,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from rlway_train.config.settings import Chosen, Flag, Settings, override, parse_hidden
+from rlway_train.config.settings import Chosen, Flag, TrainingSettings, override, parse_hidden
 
 Command = Callable[..., None]
 
 
-def settings_as_flags(*kinds: type[Settings], without: Collection[str] = ()) -> Callable[[Command], Command]:
+def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] = ()) -> Callable[[Command], Command]:
     """A decorator, to stand below typer's own, which reads the signature."""
 
     def extend(command: Command) -> Command:

@@ -28,11 +28,11 @@ from rlway_train.cli.flags import settings_as_flags
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.training import session
-from rlway_train.training.plan import Plan, Wish, make_plan
+from rlway_train.training.plan import Plan, TrainingRequest, make_plan
 from rlway_train.training.publisher import PUBLISH, Publisher
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 train = new_group(no_args_is_help=True)
 
@@ -96,10 +96,10 @@ def dqn(
 
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
-    wish = Wish(env, preset, run, seed, resume)
-    plan = make_plan(DqnSettings, wish, with_actors(flags, actors))
-    with Publisher(wish.folder, publish, plan.env):
-        report(carry_out(plan, actors), wish.folder, as_json)
+    request = TrainingRequest(env, preset, run, seed, resume)
+    plan = make_plan(DqnSettings, request, with_actors(flags, actors))
+    with Publisher(request.folder, publish, plan.env):
+        report(carry_out(plan, actors), request.folder, as_json)
 
 
 @train.command(cls=HelpPage)
@@ -119,10 +119,10 @@ def sac(
 
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
-    wish = Wish(env, preset, run, seed, resume)
-    plan = make_plan(SacSettings, wish, with_actors(flags, actors))
-    with Publisher(wish.folder, publish, plan.env):
-        report(carry_out(plan, actors), wish.folder, as_json)
+    request = TrainingRequest(env, preset, run, seed, resume)
+    plan = make_plan(SacSettings, request, with_actors(flags, actors))
+    with Publisher(request.folder, publish, plan.env):
+        report(carry_out(plan, actors), request.folder, as_json)
 
 
 for other in (replay, learner, actor, compare):
@@ -152,13 +152,13 @@ def report(done: TrainingRun, folder: Path, as_json: bool) -> None:
     )
 
 
-def carry_out(plan: Plan[Any], actors: int = 0, exchange: Exchange | None = None) -> TrainingRun:
+def carry_out(plan: Plan[Any], actors: int = 0, channel: Channel | None = None) -> TrainingRun:
     """Trains; what ends it early is told with the way to go on."""
     try:
-        return session.carry_out(plan, actors=actors, exchange=exchange)
+        return session.carry_out(plan, actors=actors, channel=channel)
     except (RlwayError, KeyboardInterrupt) as error:
         if plan.folder.exists():
-            command = plan.settings.algorithm if exchange is None else f"learner --replay {exchange.address}"
+            command = plan.settings.algorithm if channel is None else f"learner --replay {channel.address}"
             command += f" --actors {actors}" * bool(actors)
             where = shlex.quote(str(plan.folder))
             note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")

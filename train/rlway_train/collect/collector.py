@@ -15,36 +15,36 @@ from contextlib import suppress
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray
-from rlway_train.collect.adders.base import Gathering, Transitions
+from rlway_train.collect.adders.base import Adder, TransitionAdder
 from rlway_train.envs.environment import Environments
-from rlway_train.policies.numpy import Memory, Policy, forget
+from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 
 class Collector:
     """Goes on where it stopped, episode after episode."""
 
-    def __init__(self, environments: Environments, seed: int, gathering: Gathering | None = None) -> None:
+    def __init__(self, environments: Environments, seed: int, adder: Adder | None = None) -> None:
         self._environments = environments
         self._observation = environments.reset(seed)
-        self._gathering = gathering or Transitions(self._observation.shape[1], environments.action_dim)
+        self._adder = adder or TransitionAdder(self._observation.shape[1], environments.action_dim)
         self._spare: list[FloatArray] = []
-        self._memory: Memory = ()
+        self._state: PolicyState = ()
         self._running = np.zeros(environments.n)
         self.taken = 0  # environment steps that the latest block stands for
         self.returns: list[float] = []  # of the episodes that ended, in order
 
-    def collect(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+    def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
         rows, gathered = self._spare, sum(map(len, self._spare))
         while gathered < n:
             rows.append(self._step(policy))
             gathered += len(rows[-1])
-        together: FloatArray = np.concatenate([np.empty((0, self._gathering.width), np.float32), *rows])
+        together: FloatArray = np.concatenate([np.empty((0, self._adder.width), np.float32), *rows])
         # Parallel environments may gather a few more than asked for: they are the first of the next block.
         self._spare = [together[n:]]
         self.taken = n
         return together[:n]
 
-    def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+    def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
         """The same; rlway_train.collect.collector_process begins the next block meanwhile."""
         return self.collect(policy, n)
 
@@ -55,10 +55,10 @@ class Collector:
         with suppress(Exception):  # what has been collected is not worth less for how an environment ends
             self._environments.close()
 
-    def _step(self, policy: Policy) -> FloatArray:  # -> [m, width]
-        actions, memory = policy(self._observation, self._memory)
+    def _step(self, policy: BatchPolicy) -> FloatArray:  # -> [m, width]
+        actions, state = policy(self._observation, self._state)
         step = self._environments.step(actions)
-        self._memory = forget(memory, step.begins)
+        self._state = reset_state(state, step.begins)
         self._running += step.reward * step.real
         ended = step.terminated | step.truncated
         for i in np.flatnonzero(ended & step.real):
@@ -73,4 +73,4 @@ class Collector:
         )
         rows: FloatArray = np.concatenate(columns, axis=1)
         self._observation = step.observation
-        return self._gathering.push(rows, ended, step.real)
+        return self._adder.push(rows, ended, step.real)

@@ -30,11 +30,11 @@ import numpy as np
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.specs import FloatArray
 from rlway_client.envs.find import sentence
-from rlway_train.collect.adders.base import Gathering
+from rlway_train.collect.adders.base import Adder
 from rlway_train.collect.collector import Collector
-from rlway_train.common.quiet import silence
+from rlway_train.common.quiet import quiet_libraries
 from rlway_train.envs.environment import Domain, find_domain
-from rlway_train.policies.numpy import Policy
+from rlway_train.policies.numpy import BatchPolicy
 
 ENDING_S = 2.0  # for the environments to close; then the process is ended
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -47,7 +47,7 @@ class WorkerLost(RlwayError):
 
 
 @dataclass(frozen=True)
-class Work:
+class CollectorJob:
     """What the worker has to know; what Collector takes."""
 
     env: str
@@ -56,19 +56,19 @@ class Work:
     continuous: bool
     envs: int
     seed: int
-    gathering: Gathering | None
+    adder: Adder | None
 
     def collector(self) -> Collector:
         domain = find_domain(self.env, self.discretize, self.time_limit, self.continuous)
-        return Collector(domain.make_many(self.envs), self.seed, self.gathering)
+        return Collector(domain.make_many(self.envs), self.seed, self.adder)
 
 
 class CollectorProcess:
     """A Collector in another process."""
 
-    def __init__(self, domain: Domain, envs: int, seed: int, gathering: Gathering | None = None) -> None:
+    def __init__(self, domain: Domain, envs: int, seed: int, adder: Adder | None = None) -> None:
         continuous = np.dtype(domain.action.dtype).kind == "f"
-        work = Work(domain.env, domain.discretize, domain.max_episode_steps, continuous, envs, seed, gathering)
+        work = CollectorJob(domain.env, domain.discretize, domain.max_episode_steps, continuous, envs, seed, adder)
         context = get_context("spawn")
         self._env = domain.env
         self._connection, theirs = context.Pipe()
@@ -81,7 +81,7 @@ class CollectorProcess:
         self.taken = 0  # environment steps that the latest block stands for
         self.returns: list[float] = []  # of the episodes that ended, in order
 
-    def collect(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+    def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
         """The next `n` rows, which are waited for."""
         if self._lent is not None:
             self._ahead = self._receive()
@@ -89,7 +89,7 @@ class CollectorProcess:
         self.taken = n
         return self._receive()
 
-    def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # -> [n, width]
+    def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
         """The rows of the block begun by the call before; begins the next one, which nobody waits for yet."""
         rows, self._ahead = self._ahead, None
         if rows is None:
@@ -108,7 +108,7 @@ class CollectorProcess:
         self._process.kill()
         self._process.join()
 
-    def _begin(self, policy: Policy, n: int) -> None:
+    def _begin(self, policy: BatchPolicy, n: int) -> None:
         request, self._lent = _packed(policy, n)
         # A worker that refused or ended is reported by `_receive`, which reads what it may have said before.
         with suppress(OSError):
@@ -140,10 +140,10 @@ class CollectorProcess:
         )
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection, work: CollectorJob) -> None:
     """The worker's whole life: until the pipe ends, or an environment fails."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the trainer decides
-    silence()
+    quiet_libraries()
     with suppress(OSError):  # the trainer is gone, and nobody reads what is sent
         try:
             with closing(work.collector()) as collector:
@@ -203,14 +203,14 @@ class _Unpickler(pickle.Unpickler):
         return generator
 
 
-def _packed(policy: Policy, n: int) -> tuple[bytes, Generators]:
+def _packed(policy: BatchPolicy, n: int) -> tuple[bytes, Generators]:
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump((policy, n))
     return file.getvalue(), pickler.generators
 
 
-def _unpacked(request: bytes) -> tuple[Policy, int, Generators]:
+def _unpacked(request: bytes) -> tuple[BatchPolicy, int, Generators]:
     unpickler = _Unpickler(io.BytesIO(request))
     policy, n = unpickler.load()
     return policy, n, unpickler.generators

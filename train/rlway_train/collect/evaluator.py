@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlway_client.contract.specs import AnyArray, FloatArray
-from rlway_train.policies.numpy import Memory, Policy, forget
+from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 if TYPE_CHECKING:
     from rlway_train.envs.environment import Environments
@@ -22,7 +22,7 @@ LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end 
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """Undiscounted returns and lengths, one per episode."""
 
     returns: AnyArray
@@ -44,8 +44,8 @@ class Evaluation:
     def episodes(self) -> int:
         return len(self.returns)
 
-    def __add__(self, other: Evaluation) -> Evaluation:
-        return Evaluation(np.append(self.returns, other.returns), np.append(self.lengths, other.lengths))
+    def __add__(self, other: EvaluationResult) -> EvaluationResult:
+        return EvaluationResult(np.append(self.returns, other.returns), np.append(self.lengths, other.lengths))
 
 
 class Evaluator:
@@ -55,7 +55,7 @@ class Evaluator:
         self._environments = environments
         self._seen: list[FloatArray] = []  # by the latest rounds, one array each
 
-    def evaluate(self, policy: Policy, episodes: int, seed: int, remember: bool = True) -> Evaluation:
+    def evaluate(self, policy: BatchPolicy, episodes: int, seed: int, remember: bool = True) -> EvaluationResult:
         """Without `remember`, what the policy observed is not among what `recall` gives."""
         rounds = -(-episodes // self._environments.n)
         done = []
@@ -65,7 +65,7 @@ class Evaluator:
             if remember:
                 self._remember(visited)
         whole = sum(done[1:], done[0])
-        return Evaluation(whole.returns[:episodes], whole.lengths[:episodes])
+        return EvaluationResult(whole.returns[:episodes], whole.lengths[:episodes])
 
     def recall(self) -> FloatArray:  # -> [N, obs_dim]
         """Observations that the policies evaluated last acted on: `VISITED_ROWS`, or fewer while there are no more."""
@@ -78,7 +78,7 @@ class Evaluator:
         while sum(map(len, self._seen[1:])) >= VISITED_ROWS:
             del self._seen[0]
 
-    def visit(self, policy: Policy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
+    def visit(self, policy: BatchPolicy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
         """Observations that the policy acted on, spread evenly over the episodes they come from."""
         visited: list[FloatArray] = []
         turn = 0
@@ -87,25 +87,25 @@ class Evaluator:
             turn += 1
         return _spread(np.concatenate(visited), rows)
 
-    def _round(self, policy: Policy, seed: int) -> tuple[Evaluation, list[FloatArray]]:
+    def _round(self, policy: BatchPolicy, seed: int) -> tuple[EvaluationResult, list[FloatArray]]:
         n = self._environments.n
         returns, lengths = np.zeros(n), np.zeros(n, np.int64)
         running = np.ones(n, np.bool_)
         visited = []
-        memory: Memory = ()
+        state: PolicyState = ()
         observation = self._environments.reset(seed)
         for _ in range(LONGEST_EPISODE):
             if not running.any():
                 break
             visited.append(observation[running])
-            actions, memory = policy(observation, memory)
+            actions, state = policy(observation, state)
             step = self._environments.step(actions)
-            memory = forget(memory, step.begins)
+            state = reset_state(state, step.begins)
             returns[running] += step.reward[running]
             lengths[running] += 1
             running &= ~(step.terminated | step.truncated)
             observation = step.observation
-        return Evaluation(returns, lengths), visited
+        return EvaluationResult(returns, lengths), visited
 
 
 def _spread(together: FloatArray, rows: int) -> FloatArray:

@@ -16,7 +16,7 @@ from rlway_client.contract.errors import ServerUnreachable
 Returned = TypeVar("Returned")
 
 
-class Call(threading.Thread):
+class BackgroundCall(threading.Thread):
     """One call in a thread of its own, which ends with the process should the call never end."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -41,7 +41,7 @@ class Call(threading.Thread):
 
 def within(timeout_s: float, what: str, call: Callable[[], Returned]) -> Returned:
     """The result of the call; `what` is the subject of the sentence should there be none."""
-    running = Call(call)
+    running = BackgroundCall(call)
     running.join(timeout_s)
     if running.is_alive():
         raise ServerUnreachable(f"{what}: no answer within {timeout_s:g} s.")
@@ -51,7 +51,7 @@ def within(timeout_s: float, what: str, call: Callable[[], Returned]) -> Returne
 
 def watched(call: Callable[[], Returned], look: Callable[[], Any], every_s: float = 1.0) -> Returned:
     """The result of a call that may take long; meanwhile `look` is called, which raises when there is no hope."""
-    running = Call(call)
+    running = BackgroundCall(call)
     while running.is_alive():
         running.join(every_s)
         if running.is_alive():

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 
 
-def silence() -> None:
+def quiet_libraries() -> None:
     """Quiets what speaks through environment variables, warnings and loggers."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -33,17 +33,17 @@ def silence() -> None:
         import_module("gym_notices.notices").notices.clear()
 
 
-def silence_compiler() -> None:
+def quiet_compiler() -> None:
     """Has XLA write its notice, which it does once a process and past every setting, where nobody sees it."""
     import tensorflow as tf
 
     # In a notebook, TensorFlow has set this to INFO while it was imported.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with stderr_closed():
+    with native_stderr_muted():
         tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(0.0))
 
 
-def only_python_speaks() -> None:
+def mute_native_stderr() -> None:
     """Sends what C++ writes to stderr nowhere, for good: Reverb tells of every hundred rows that it restores."""
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
@@ -53,7 +53,7 @@ def only_python_speaks() -> None:
 
 
 @contextmanager
-def stderr_closed() -> Iterator[None]:
+def native_stderr_muted() -> Iterator[None]:
     """Sends file descriptor 2 nowhere: C++ does not write through `sys.stderr`."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
     """Holds both signals back. Whoever sends a second one has waited long enough: that one is not held."""
     if threading.current_thread() is not threading.main_thread():  # where Python never runs handlers
         yield

@@ -12,7 +12,7 @@ import difflib
 import msgspec
 
 from rlway_client.contract.errors import UsageError
-from rlway_train.config.settings import ALGORITHMS, Chosen, DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import ALGORITHMS, Chosen, DqnSettings, SacSettings, TrainingSettings
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,7 +238,7 @@ def find_preset(name: str, kind: type[Chosen]) -> tuple[str, Chosen]:
     return preset.env, preset.settings
 
 
-def kind_of(algorithm: str | None, preset: str | None) -> type[Settings]:
+def kind_of(algorithm: str | None, preset: str | None) -> type[TrainingSettings]:
     """The settings of the algorithm that is named, or else the preset's, or else DQN's."""
     if algorithm is None:
         algorithm = PRESETS[preset].algorithm if preset in PRESETS else "dqn"

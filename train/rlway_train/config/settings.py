@@ -23,7 +23,7 @@ Replay = Literal["tf", "reverb"]
 Selector = Literal["uniform", "prioritized"]
 Limiter = Literal["min-size", "ratio"]
 Strategy = Literal["none", "mirrored"]
-Chosen = TypeVar("Chosen", bound="Settings")
+Chosen = TypeVar("Chosen", bound="TrainingSettings")
 
 TRAINING, REPLAYING, NETWORK = "Training", "Replay", "Network and loss"
 EXPLORING, EVALUATING = "Exploring", "Evaluating and saving"
@@ -37,7 +37,7 @@ class Flag(NamedTuple):
     fixed: bool = False  # weights, optimizer or stored transitions depend on it: a resumed training keeps its own
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The hyperparameters that every algorithm has, and how its training is watched. Each is a flag of the command."""
 
     algorithm: ClassVar[str]
@@ -114,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
-class DqnSettings(Settings, frozen=True, kw_only=True):
+class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     """The hyperparameters of DQN."""
 
     algorithm: ClassVar[str] = "dqn"
@@ -151,7 +151,7 @@ class DqnSettings(Settings, frozen=True, kw_only=True):
     ] = 10_000
 
 
-class SacSettings(Settings, frozen=True, kw_only=True):
+class SacSettings(TrainingSettings, frozen=True, kw_only=True):
     """The hyperparameters of SAC; where they differ from DQN's, they are those of TF-Agents' tutorial."""
 
     algorithm: ClassVar[str] = "sac"
@@ -183,10 +183,10 @@ class SacSettings(Settings, frozen=True, kw_only=True):
     ] = 1
 
 
-ALGORITHMS: dict[str, type[Settings]] = {kind.algorithm: kind for kind in (DqnSettings, SacSettings)}
+ALGORITHMS: dict[str, type[TrainingSettings]] = {kind.algorithm: kind for kind in (DqnSettings, SacSettings)}
 
 
-def fixed_settings(kind: type[Settings]) -> list[str]:
+def fixed_settings(kind: type[TrainingSettings]) -> list[str]:
     """The names of those that a resumed training cannot change."""
     hints = get_type_hints(kind, include_extras=True)
     return [name for name in kind.__struct_fields__ if get_args(hints[name])[1].fixed]
@@ -244,7 +244,7 @@ def _check_memory(settings: DqnSettings) -> None:
         )
 
 
-def _check_in_graph(settings: Settings) -> None:
+def _check_in_graph(settings: TrainingSettings) -> None:
     """What only Reverb can do."""
     for flag, value, usual in (
         ("selector", settings.selector, "uniform"),
@@ -255,7 +255,7 @@ def _check_in_graph(settings: Settings) -> None:
             raise UsageError(f"--{flag}: {value} needs a Reverb server, got --replay tf; add --replay reverb.")
 
 
-def _check_reverb(settings: Settings) -> None:
+def _check_reverb(settings: TrainingSettings) -> None:
     """What only the replay in the graph can do."""
     if isinstance(settings, DqnSettings) and settings.online:
         raise UsageError("--online: uses no replay, got --replay reverb; leave one of them out.")

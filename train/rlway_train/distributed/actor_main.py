@@ -11,20 +11,20 @@ import sys
 import threading
 
 from rlway_client.contract.errors import RlwayError
-from rlway_train.common.quiet import only_python_speaks, silence
+from rlway_train.common.quiet import mute_native_stderr, quiet_libraries
 
 
 def main() -> None:
     address, env, number = sys.argv[1:]
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    silence()
-    only_python_speaks()
+    quiet_libraries()
+    mute_native_stderr()
     from rlway_train.distributed.actor import Actor
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
     status = 0
     try:
-        Actor(Exchange(address), int(number), env, note=lambda _: None).run()
+        Actor(Channel(address), int(number), env, note=lambda _: None).run()
     except RlwayError as error:
         print(f"rlway: {error}", file=sys.stderr, flush=True)
         status = error.exit_code

@@ -20,7 +20,7 @@ import reverb
 from rlway_client.contract.errors import ServerUnreachable
 from rlway_client.contract.specs import FloatArray
 from rlway_train.common.deadline import within
-from rlway_train.config.settings import Settings
+from rlway_train.config.settings import TrainingSettings
 from rlway_train.replay.reverb import ROWS
 
 JOB, POLICY, EPISODES = "job", "policy", "episodes"
@@ -32,7 +32,7 @@ SOON_S = 2  # an answer takes well under a millisecond
 Message = TypeVar("Message")
 
 
-class Job(msgspec.Struct, frozen=True):
+class ActorJob(msgspec.Struct, frozen=True):
     """What is trained, for actors to act alike."""
 
     algorithm: str
@@ -41,7 +41,7 @@ class Job(msgspec.Struct, frozen=True):
     settings: dict[str, Any]  # as JSON has them
 
     @classmethod
-    def of(cls, settings: Settings, env: str, seed: int) -> Job:
+    def of(cls, settings: TrainingSettings, env: str, seed: int) -> ActorJob:
         return cls(settings.algorithm, env, seed, msgspec.json.decode(msgspec.json.encode(settings)))
 
 
@@ -60,7 +60,7 @@ class Weights(msgspec.Struct, frozen=True):
         return np.frombuffer(self.content, np.float32).reshape(self.shape)
 
 
-class Acting(msgspec.Struct, frozen=True):
+class ActivePolicy(msgspec.Struct, frozen=True):
     """The policy of the moment."""
 
     step: int  # environment steps until now
@@ -69,7 +69,7 @@ class Acting(msgspec.Struct, frozen=True):
     over: bool = False  # the training has ended: no more rows are wanted
 
 
-class Rows(NamedTuple):
+class TableStatus(NamedTuple):
     """Where the rows' table stands. Its limiter keeps inserted · samples_per_insert − drawn between two bounds."""
 
     inserted: int  # ever
@@ -106,7 +106,7 @@ def message_tables() -> list[reverb.Table]:
     return [table(JOB, 1, times=0), table(POLICY, 1, times=0), table(EPISODES, UNREAD_EPISODES, times=1)]
 
 
-class Exchange:
+class Channel:
     """The server's messages, read and written from any process."""
 
     def __init__(
@@ -151,11 +151,11 @@ class Exchange:
         except (reverb.errors.DeadlineExceededError, RuntimeError):
             return None
 
-    def rows(self) -> Rows:
+    def rows(self) -> TableStatus:
         """The state of the rows' table."""
         table = self.reach()[ROWS]
         limiter = table.rate_limiter_info
-        return Rows(
+        return TableStatus(
             inserted=limiter.insert_stats.completed,
             drawn=limiter.sample_stats.completed,
             size=table.current_size,
@@ -166,19 +166,19 @@ class Exchange:
             prioritized=table.sampler_options.prioritized,
         )
 
-    def job(self) -> Job | None:
+    def job(self) -> ActorJob | None:
         """What is trained, once a learner has said so."""
-        return self._latest(JOB, Job)
+        return self._latest(JOB, ActorJob)
 
-    def announce(self, job: Job) -> None:
+    def announce(self, job: ActorJob) -> None:
         """Says what is trained."""
         self._write(JOB, job)
 
-    def acting(self) -> Acting | None:
+    def acting(self) -> ActivePolicy | None:
         """The latest policy."""
-        return self._latest(POLICY, Acting)
+        return self._latest(POLICY, ActivePolicy)
 
-    def publish(self, acting: Acting) -> None:
+    def publish(self, acting: ActivePolicy) -> None:
         """Has actors go by this policy."""
         self._write(POLICY, acting)
 
@@ -196,7 +196,7 @@ class Exchange:
         """Has the server write a checkpoint."""
         self._do(self._client.checkpoint)
 
-    def forget(self) -> None:
+    def reset_state(self) -> None:
         """Empties every table, for another training."""
 
         def reset() -> None:

@@ -21,14 +21,14 @@ class ActorLost(RlwayError):
     """An actor ended before the training did."""
 
 
-class Actors:
+class ActorLauncher:
     """Use it in `with`."""
 
     def __init__(self, n: int, address: str, env: str) -> None:
         self._n, self._address, self._env = n, address, env
         self._started: list[tuple[subprocess.Popen[bytes], tempfile._TemporaryFileWrapper[bytes]]] = []
 
-    def __enter__(self) -> Actors:
+    def __enter__(self) -> ActorLauncher:
         command = [sys.executable, "-m", "rlway_train.distributed.actor_main", self._address, self._env]
         with ExitStack() as stack:
             stack.callback(self._end)

@@ -19,20 +19,20 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import fixed_settings
-from rlway_train.distributed.channel import Acting, Exchange, Job, Rows, Weights
-from rlway_train.policies.numpy import Policy
+from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel, TableStatus, Weights
+from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.replay.reverb import ReverbRows
 
 LOOK_EVERY_S = 0.01  # a look at the server costs it some 50 µs
 SAY_SO_AFTER_S = 60.0
 
 
-class Received:
+class RemoteCollector:
     """What actors have added since the training began."""
 
     def __init__(
         self,
-        exchange: Exchange,
+        channel: Channel,
         learner: Learner[Any],
         env: str,
         seed: int,
@@ -41,19 +41,19 @@ class Received:
         arrived: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`step` environment steps are behind us; `arrived` is told how many there are, while more are waited for."""
-        self._exchange, self._learner, self._note, self._arrived = exchange, learner, note, arrived
+        self._channel, self._learner, self._note, self._arrived = channel, learner, note, arrived
         settings = learner.settings
         if settings.normalize:
             raise UsageError("--normalize: what actors observe does not pass by the learner; train in one process.")
-        job = Job.of(settings, env, seed)
-        if _is_free(exchange, job, fixed_settings(type(settings)), step):
-            exchange.forget()
-        exchange.announce(job)
+        job = ActorJob.of(settings, env, seed)
+        if _is_free(channel, job, fixed_settings(type(settings)), step):
+            channel.reset_state()
+        channel.announce(job)
         self._samples = settings.block_iterations * settings.batch_size
-        rows = exchange.rows()
+        rows = channel.rows()
         if rows.slack < self._samples:
             raise UsageError(
-                f"--replay {exchange.address}: its limiter has a slack of {rows.slack:,.0f} samples, and a block of "
+                f"--replay {channel.address}: its limiter has a slack of {rows.slack:,.0f} samples, and a block of "
                 f"updates draws {self._samples:,} at once; start the replay with a larger --ahead."
             )
         # A server that was restored from its checkpoint has fewer rows than there once were.
@@ -62,50 +62,50 @@ class Received:
         self.taken = 0  # environment steps that the latest block stands for
         self.returns: list[float] = []  # of the episodes that ended, in order
 
-    def collect(self, policy: Policy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
+    def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
         """Waits for `n` steps of actors that act at random, or for as many as the replay takes before any is drawn."""
-        self._exchange.publish(Acting(step=0))
+        self._channel.publish(ActivePolicy(step=0))
         return self._wait(lambda rows: rows.inserted >= (min(n, rows.min_size) if rows.limited else n))
 
-    def collect_ahead(self, policy: Policy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
+    def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
         """Waits until a block's batches may be drawn; from now on actors go by the weights of this moment."""
         assert isinstance(self._learner.replay, ReverbRows)
         weights = [Weights.of(array) for array in self._learner.weights()]
-        self._exchange.publish(Acting(self._step, weights, self._learner.replay.priority))
+        self._channel.publish(ActivePolicy(self._step, weights, self._learner.replay.priority))
         return self._wait(lambda rows: rows.lets_draw(self._samples))
 
     def end(self) -> None:
         """The training is over, and actors may go."""
-        self._exchange.publish(Acting(self._step, over=True))
+        self._channel.publish(ActivePolicy(self._step, over=True))
 
     def close(self) -> None:
         pass
 
-    def _wait(self, enough: Callable[[Rows], bool]) -> FloatArray:
+    def _wait(self, enough: Callable[[TableStatus], bool]) -> FloatArray:
         said_s = time.monotonic()
-        while not enough(rows := self._exchange.rows()):
+        while not enough(rows := self._channel.rows()):
             self._arrived(self._step + max(0, rows.inserted - self._seen))
             if time.monotonic() - said_s > SAY_SO_AFTER_S:
-                self._note(f"replay at {self._exchange.address}: no new experience; is `rlway train actor` running?")
+                self._note(f"replay at {self._channel.address}: no new experience; is `rlway train actor` running?")
                 said_s = time.monotonic()
             time.sleep(LOOK_EVERY_S)
         self._seen = min(self._seen, rows.inserted)  # fewer than before, after the server was restored
         self.taken = rows.inserted - self._seen
         self._seen += self.taken
         self._step += self.taken
-        self.returns += self._exchange.take_returns()
+        self.returns += self._channel.take_returns()
         return np.empty((0, self._learner.width), np.float32)
 
 
-def _is_free(exchange: Exchange, job: Job, fixed: list[str], step: int) -> bool:
+def _is_free(channel: Channel, job: ActorJob, fixed: list[str], step: int) -> bool:
     """Whether the server holds nothing, or what a training has left that is over."""
-    other, acting = exchange.job(), exchange.acting()
+    other, acting = channel.job(), channel.acting()
     if other is None or (acting is not None and acting.over and step == 0):
         return True
     same = (other.algorithm, other.env) == (job.algorithm, job.env)
     if not same or any(other.settings.get(name) != job.settings[name] for name in fixed):
         raise UsageError(
-            f"--replay {exchange.address}: is busy with another training ({other.algorithm} on {other.env}, "
+            f"--replay {channel.address}: is busy with another training ({other.algorithm} on {other.env}, "
             f"seed {other.seed}); start another `rlway train replay`, or go on with that one."
         )
     return False

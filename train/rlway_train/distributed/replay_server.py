@@ -18,20 +18,20 @@ from typing import Any
 import reverb
 
 from rlway_client.contract.errors import ServerUnreachable, UsageError
-from rlway_train.distributed.channel import Exchange, message_tables
-from rlway_train.replay.reverb import Table
+from rlway_train.distributed.channel import Channel, message_tables
+from rlway_train.replay.reverb import TableOptions
 
 
 class ReplayServer:
     """Use it in `with`. With a folder, its last act is a checkpoint."""
 
-    def __init__(self, table: Table, port: int, checkpoints: Path | None) -> None:
+    def __init__(self, table: TableOptions, port: int, checkpoints: Path | None) -> None:
         _check_port(port)
         self._folder = checkpoints
         tables = [table.make(), *message_tables()]
         self._server = reverb.Server(tables, port=port, checkpointer=_checkpointer(checkpoints))
         self.port = port
-        self._exchange = Exchange(f"localhost:{port}", patience_s=10.0)
+        self._channel = Channel(f"localhost:{port}", patience_s=10.0)
 
     def __enter__(self) -> ReplayServer:
         return self
@@ -45,12 +45,12 @@ class ReplayServer:
     @property
     def size(self) -> int:
         """Rows that are kept."""
-        return self._exchange.rows().size
+        return self._channel.rows().size
 
     def save(self) -> None:
         """Writes a checkpoint. Once it is whole, Reverb removes the one before."""
         if self._folder is not None:
-            self._exchange.save()
+            self._channel.save()
 
     def run(self, ending: threading.Event, save_every_s: float, note: Callable[[str], None]) -> None:
         """Saves now and then, until the event is set."""

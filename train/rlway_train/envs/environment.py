@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec, describe
 from rlway_client.envs.find import find_environment, sentence
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.learnable import continuous_action, discrete_action, observation_leaves
 from rlway_train.envs.spaces import OneVector, is_one_vector, one_vector
 from rlway_train.envs.wrappers import DiscreteActions, FlatActions, FromZero, OneEpisode
@@ -129,7 +129,7 @@ def find_domain(
         one.close()
 
 
-def domain_of(env: str, settings: Settings) -> Domain:
+def domain_of(env: str, settings: TrainingSettings) -> Domain:
     """The environment of this name as these settings want it, checked to be one that their algorithm can learn."""
     discretize = settings.discretize if isinstance(settings, DqnSettings) else None
     return find_domain(env, discretize, settings.time_limit, continuous=isinstance(settings, SacSettings))
@@ -153,7 +153,7 @@ def make_one(env: str, spec: EnvSpec, discretize: int | None) -> gymnasium.Env[A
 
 
 @dataclass(frozen=True)
-class Step:
+class VectorStep:
     """One step of E environments."""
 
     observation: FloatArray  # [E, obs_dim], what to act on next: after an end, the new episode's first
@@ -192,7 +192,7 @@ class Environments:
         self._ended = np.zeros(self.n, np.bool_)
         return self._checked(observation)
 
-    def step(self, actions: AnyArray) -> Step:  # [E, …]
+    def step(self, actions: AnyArray) -> VectorStep:  # [E, …]
         try:
             raw, reward, terminated, truncated, infos = self._vector.step(actions)
         except Exception as error:
@@ -215,7 +215,7 @@ class Environments:
         if not np.isfinite(rewards).all():
             raise EnvironmentFault(f"{self._env}: the reward of step {self._steps} is {self._bad(rewards)[1]}")
         begins = ended if self._same_step else ~real
-        return Step(observation, successor, rewards, terminated.copy(), truncated.copy(), real, begins)
+        return VectorStep(observation, successor, rewards, terminated.copy(), truncated.copy(), real, begins)
 
     def close(self) -> None:
         self._vector.close()

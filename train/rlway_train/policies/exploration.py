@@ -14,21 +14,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray
-from rlway_train.config.settings import DqnSettings, SacSettings, Settings
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.environment import Domain
 from rlway_train.policies.lstm import GreedyLstmPolicy
 from rlway_train.policies.numpy import (
+    BatchPolicy,
     EpsilonGreedyPolicy,
     GaussianPolicy,
     GreedyPolicy,
-    Policy,
     RandomPolicy,
     UniformPolicy,
     linear,
 )
 
 
-class Behaviour(ABC):
+class Exploration(ABC):
     """Makes policies of weights."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -36,15 +36,15 @@ class Behaviour(ABC):
 
     @property
     @abstractmethod
-    def random(self) -> Policy:
+    def random(self) -> BatchPolicy:
         """Uniformly random actions."""
 
     @abstractmethod
-    def exploring(self, weights: Sequence[FloatArray], step: int) -> Policy:
+    def exploring(self, weights: Sequence[FloatArray], step: int) -> BatchPolicy:
         """What gathers experience from this environment step on."""
 
 
-class DqnBehaviour(Behaviour):
+class DqnExploration(Exploration):
     """Of DQN: the best action, but with a probability that falls over the steps a random one."""
 
     def __init__(self, settings: DqnSettings, domain: Domain, rng: np.random.Generator) -> None:
@@ -65,7 +65,7 @@ class DqnBehaviour(Behaviour):
         return linear(settings.epsilon_start, settings.epsilon_end, step / max(settings.epsilon_steps, 1))
 
 
-class SacBehaviour(Behaviour):
+class SacExploration(Exploration):
     """Of SAC: a sample of the actor's distribution, whose width SAC adjusts by itself."""
 
     def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
@@ -81,9 +81,9 @@ class SacBehaviour(Behaviour):
         return GaussianPolicy(weights, (high + low) / 2, (high - low) / 2, self._rng)
 
 
-def make_behaviour(settings: Settings, domain: Domain, rng: np.random.Generator) -> Behaviour:
+def make_exploration(settings: TrainingSettings, domain: Domain, rng: np.random.Generator) -> Exploration:
     """The behaviour of the algorithm that has these settings."""
     if isinstance(settings, SacSettings):
-        return SacBehaviour(domain, rng)
+        return SacExploration(domain, rng)
     assert isinstance(settings, DqnSettings)
-    return DqnBehaviour(settings, domain, rng)
+    return DqnExploration(settings, domain, rng)

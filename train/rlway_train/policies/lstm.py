@@ -12,28 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray, IntArray
-from rlway_train.policies.numpy import Memory, Policy, dense
+from rlway_train.policies.numpy import BatchPolicy, PolicyState, dense
 
 HEAD, LSTM = 2, 3  # arrays: kernel and bias; kernel, recurrent kernel and bias
 
 
 @dataclass(frozen=True)
-class GreedyLstmPolicy(Policy):
+class GreedyLstmPolicy(BatchPolicy):
     """The best action by Q-value, of a QRnnNetwork without layers between its LSTM and the Q-values."""
 
     layers: Sequence[FloatArray]  # as the network lists its variables
 
-    def q_values(self, observations: FloatArray, memory: Memory = ()) -> tuple[FloatArray, Memory]:  # -> [B, n_actions]
+    def q_values(
+        self, observations: FloatArray, state: PolicyState = ()
+    ) -> tuple[FloatArray, PolicyState]:  # -> [B, n_actions]
         split = len(self.layers) - LSTM - HEAD
         features = np.maximum(dense(self.layers[:split], observations), 0)
         cells = self.layers[split + 1].shape[0]
-        hidden, cell = memory or (np.zeros((len(observations), cells), np.float32),) * 2
+        hidden, cell = state or (np.zeros((len(observations), cells), np.float32),) * 2
         hidden, cell = lstm_step(self.layers[split : split + LSTM], features, hidden, cell)
         return dense(self.layers[-HEAD:], hidden), (hidden, cell)
 
-    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[IntArray, Memory]:
-        q_values, memory = self.q_values(observations, memory)
-        return q_values.argmax(axis=1), memory
+    def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
+        q_values, state = self.q_values(observations, state)
+        return q_values.argmax(axis=1), state
 
 
 def lstm_step(

@@ -24,33 +24,35 @@ LARGEST_SCALE = 1e9
 FURTHEST = 10.0  # standard deviations from the mean that a normalised observation may lie
 TINIEST_VARIANCE = 1e-8  # of an observation that never changes
 
-Memory = tuple[FloatArray, ...]  # [B, …] each; () is no memory, or that all B episodes begin
+PolicyState = tuple[FloatArray, ...]  # [B, …] each; () is no memory, or that all B episodes begin
 
 
-class Policy(ABC):
+class BatchPolicy(ABC):
     """Chooses actions for B episodes at once, each with a memory of its own."""
 
     @abstractmethod
-    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[AnyArray, Memory]:  # [B, obs_dim]
+    def __call__(
+        self, observations: FloatArray, state: PolicyState = ()
+    ) -> tuple[AnyArray, PolicyState]:  # [B, obs_dim]
         """The actions [B, …], and the memory to give with the next observations."""
 
 
-class Memoryless(Policy):
+class StatelessPolicy(BatchPolicy):
     """Acts on the present observation alone."""
 
     @abstractmethod
     def act(self, observations: FloatArray) -> AnyArray:  # [B, obs_dim] -> [B, …]
         """The actions."""
 
-    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[AnyArray, Memory]:  # noqa: ARG002
+    def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[AnyArray, PolicyState]:  # noqa: ARG002
         return self.act(observations), ()
 
 
-def forget(memory: Memory, begins: NDArray[np.bool_]) -> Memory:
+def reset_state(state: PolicyState, begins: NDArray[np.bool_]) -> PolicyState:
     """The memory without that of the episodes which begin anew: zeros, as at the very start."""
-    if not memory or not begins.any():
-        return memory
-    return tuple(np.where(begins.reshape(-1, *[1] * (part.ndim - 1)), np.float32(0), part) for part in memory)
+    if not state or not begins.any():
+        return state
+    return tuple(np.where(begins.reshape(-1, *[1] * (part.ndim - 1)), np.float32(0), part) for part in state)
 
 
 def dense(layers: Sequence[FloatArray], observations: FloatArray) -> FloatArray:  # [B, obs_dim] -> [B, outputs]
@@ -77,7 +79,7 @@ def normalized(observations: FloatArray, mean: FloatArray, variance: FloatArray)
 
 
 @dataclass(frozen=True)
-class GreedyPolicy(Memoryless):
+class GreedyPolicy(StatelessPolicy):
     """The best action by Q-value."""
 
     layers: Sequence[FloatArray]
@@ -91,7 +93,7 @@ class GreedyPolicy(Memoryless):
 
 
 @dataclass(frozen=True)
-class RandomPolicy(Memoryless):
+class RandomPolicy(StatelessPolicy):
     """Uniformly random actions."""
 
     n_actions: int
@@ -102,21 +104,21 @@ class RandomPolicy(Memoryless):
 
 
 @dataclass(frozen=True)
-class EpsilonGreedyPolicy(Policy):
+class EpsilonGreedyPolicy(BatchPolicy):
     """The greedy action, but with probability epsilon a random one."""
 
-    greedy: Policy
+    greedy: BatchPolicy
     random: RandomPolicy
     epsilon: float
 
-    def __call__(self, observations: FloatArray, memory: Memory = ()) -> tuple[IntArray, Memory]:
+    def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
         explores = self.random.rng.random(len(observations)) < self.epsilon
-        best, memory = self.greedy(observations, memory)  # a step that explores is remembered, too
-        return np.where(explores, self.random.act(observations), best), memory
+        best, state = self.greedy(observations, state)  # a step that explores is remembered, too
+        return np.where(explores, self.random.act(observations), best), state
 
 
 @dataclass(frozen=True)
-class GaussianPolicy(Memoryless):
+class GaussianPolicy(StatelessPolicy):
     """The tanh-squashed normal distribution of TanhNormalProjectionNetwork: its middle, or with `rng` a sample."""
 
     layers: Sequence[FloatArray]
@@ -138,7 +140,7 @@ class GaussianPolicy(Memoryless):
 
 
 @dataclass(frozen=True)
-class UniformPolicy(Memoryless):
+class UniformPolicy(StatelessPolicy):
     """Uniformly random continuous actions."""
 
     low: FloatArray  # [action_dim]

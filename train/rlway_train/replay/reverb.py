@@ -24,12 +24,12 @@ import tensorflow as tf
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, UsageError
 from rlway_client.contract.specs import FloatArray
 from rlway_train.common.deadline import watched
-from rlway_train.common.quiet import stderr_closed
-from rlway_train.config.settings import DqnSettings, Selector, Settings
+from rlway_train.common.quiet import native_stderr_muted
+from rlway_train.config.settings import DqnSettings, Selector, TrainingSettings
 from rlway_train.replay.uniform import ROWS_FILE, RecentRows, Replay
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 ROWS = "rows"  # the table's name
 UNCONFIRMED_ROWS = 32  # of some sixty that the server has not confirmed yet, Reverb warns
@@ -46,7 +46,7 @@ class ReplayStalled(RlwayError):
 
 
 @dataclass(frozen=True)
-class Table:
+class TableOptions:
     """How the table keeps rows, draws them, and keeps writers and learners in step."""
 
     capacity: int
@@ -57,7 +57,7 @@ class Table:
     ahead: int = 1_000  # rows by which either may be ahead of that ratio before it waits
 
     @classmethod
-    def of(cls, settings: Settings, writers: int = 1) -> Table:
+    def of(cls, settings: TrainingSettings, writers: int = 1) -> TableOptions:
         """What these settings mean for their table, with so many processes that write blocks to it."""
         per_insert = settings.batch_size * settings.block_iterations / settings.block_steps
         in_flight = math.ceil((BATCHES_IN_FLIGHT + BATCHES_READY + 1) * settings.batch_size / per_insert)
@@ -89,13 +89,13 @@ class Table:
 class LocalServer:
     """A server within this process, which then draws without a network. Close it."""
 
-    def __init__(self, table: Table, others: Sequence[reverb.Table] = ()) -> None:
-        with stderr_closed():  # Reverb's notices know no level
+    def __init__(self, table: TableOptions, others: Sequence[reverb.Table] = ()) -> None:
+        with native_stderr_muted():  # Reverb's notices know no level
             self._server = reverb.Server([table.make(), *others])
         self.address = f"localhost:{self._server.port}"
 
     def close(self) -> None:
-        with stderr_closed():
+        with native_stderr_muted():
             self._server.stop()
 
 
@@ -195,9 +195,9 @@ class ReverbRows:
 class RemoteReplay(ReverbRows, Replay):
     """The rows on the server of an exchange, which saves them itself, and outlives this process."""
 
-    def __init__(self, exchange: Exchange, width: int) -> None:
-        super().__init__(exchange.address, width, exchange.patience_s)
-        self._exchange = exchange
+    def __init__(self, channel: Channel, width: int) -> None:
+        super().__init__(channel.address, width, channel.patience_s)
+        self._channel = channel
 
     @property
     def _limiter_timeout_ms(self) -> int:
@@ -205,7 +205,7 @@ class RemoteReplay(ReverbRows, Replay):
 
     def guard(self, call: Callable[[], Any]) -> Any:
         try:
-            return watched(call, self._exchange.reach)
+            return watched(call, self._channel.reach)
         except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.NotFoundError) as error:
             raise ServerUnreachable(
                 f"replay at {self.address}: gave no rows: {error.message.splitlines()[0]}; --resume goes on from the "
@@ -225,7 +225,7 @@ class RemoteReplay(ReverbRows, Replay):
 class ReverbReplay(ReverbRows, Replay):
     """A server within this process, and the rows on it."""
 
-    def __init__(self, table: Table, width: int, patience_s: float = 60.0) -> None:
+    def __init__(self, table: TableOptions, width: int, patience_s: float = 60.0) -> None:
         self._table, self._latest = table, RecentRows(table.capacity, width)
         self._server = LocalServer(table)
         super().__init__(self._server.address, width, patience_s)

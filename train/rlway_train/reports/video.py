@@ -16,7 +16,7 @@ import numpy as np
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.specs import AnyArray
 from rlway_train.envs.environment import Domain
-from rlway_train.policies.numpy import Memory, Policy
+from rlway_train.policies.numpy import BatchPolicy, PolicyState
 
 SHORTEST_S = 2.0  # a random policy's episode may last a blink: film several
 LONGEST_S = 10.0
@@ -24,7 +24,7 @@ MAX_FPS = 30.0
 FILMING_S = 20.0  # a picture by PyBullet's software renderer can take half a second
 
 
-def film(domain: Domain, policy: Policy, seed: int, path: Path, filming_s: float = FILMING_S) -> None:
+def film(domain: Domain, policy: BatchPolicy, seed: int, path: Path, filming_s: float = FILMING_S) -> None:
     """Writes the film; raises whatever the environment's renderer raises. After `filming_s` it ends where it is."""
     end_s = time.perf_counter() + filming_s
     plain = domain.make()  # an environment that does not render need not know the argument that asks for it
@@ -39,17 +39,17 @@ def film(domain: Domain, policy: Policy, seed: int, path: Path, filming_s: float
         writer: Any = imageio.get_writer(path, fps=rate / stride, codec="libx264", macro_block_size=2, quality=7)
         with writer:
             step, ended = 0, True
-            memory: Memory = ()
+            state: PolicyState = ()
             while step < LONGEST_S * rate and not (ended and step >= SHORTEST_S * rate):
                 if ended:
                     observation, _ = env.reset(seed=seed if step == 0 else None)
-                    memory = ()
+                    state = ()
                 if step % stride == 0:
                     writer.append_data(_frame(env.render()))
                     if time.perf_counter() >= end_s:
                         break
                 row = np.asarray(observation, np.float32)[None]
-                actions, memory = policy(row, memory)
+                actions, state = policy(row, state)
                 action = actions[0]
                 # Not every environment takes numpy's own integers.
                 observation, _, terminated, truncated, _ = env.step(action if action.ndim else action.item())

@@ -31,7 +31,7 @@ SCHEMA = 1
 FOLDER = "train/checkpoints"
 
 
-class Saved(msgspec.Struct, kw_only=True):
+class SavedTraining(msgspec.Struct, kw_only=True):
     """`training.json`."""
 
     schema_version: int = SCHEMA
@@ -56,7 +56,7 @@ class Checkpoints:
         numbers = self._numbers()
         return self._folder / str(numbers[-1]) if numbers else None
 
-    def save(self, saved: Saved, learner: Learner[Any], best: list[FloatArray]) -> None:
+    def save(self, saved: SavedTraining, learner: Learner[Any], best: list[FloatArray]) -> None:
         """Writes the next checkpoint, then removes those before it. Until it is whole, the last one stays."""
         earlier = self._numbers()
         with folder_that_appears_whole(self._folder / str(earlier[-1] + 1 if earlier else 1)) as draft:
@@ -66,14 +66,14 @@ class Checkpoints:
         for number in earlier:
             shutil.rmtree(self._folder / str(number))
 
-    def read(self) -> Saved | None:
+    def read(self) -> SavedTraining | None:
         """The job and history of the last checkpoint; None where there is none."""
         last = self.last
         if last is None:
             return None
         path = last / "training.json"
         try:
-            saved = msgspec.json.decode(path.read_bytes(), type=Saved)
+            saved = msgspec.json.decode(path.read_bytes(), type=SavedTraining)
         except FileNotFoundError:
             if self.last != last:  # a training that goes on has written the next one meanwhile
                 return self.read()
@@ -109,7 +109,7 @@ class Checkpoints:
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
 
-def check_same_specs(saved: Saved, observation: list[TensorSpec], action: TensorSpec) -> None:
+def check_same_specs(saved: SavedTraining, observation: list[TensorSpec], action: TensorSpec) -> None:
     """Raises UsageError when the environment has become another since."""
     now = _in_words([*observation, action])
     was = _in_words([*saved.observation, saved.action])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from rlway_train.collect.evaluator import Evaluation
+from rlway_train.collect.evaluator import EvaluationResult
 
 
-class Best(msgspec.Struct, frozen=True):
+class BestCheckpoint(msgspec.Struct, frozen=True):
     """The checkpoint with the highest evaluation so far."""
 
     iteration: int
@@ -20,8 +20,8 @@ class Best(msgspec.Struct, frozen=True):
     lengths: list[int]
 
     @property
-    def evaluation(self) -> Evaluation:
-        return Evaluation(np.array(self.returns), np.array(self.lengths))
+    def evaluation(self) -> EvaluationResult:
+        return EvaluationResult(np.array(self.returns), np.array(self.lengths))
 
 
 class History(msgspec.Struct):
@@ -39,7 +39,7 @@ class History(msgspec.Struct):
     checkpoints: list[int] = []  # iterations
     returns: list[float] = []  # of the training episodes, in order
     blocks: list[tuple[int, float]] = []  # after each: the training episodes ended so far, and its loss
-    best: Best | None = None
+    best: BestCheckpoint | None = None
 
     @property
     def iterations_per_s(self) -> float:

@@ -27,9 +27,9 @@ from rlway_client.contract.errors import RunInvalid, UsageError
 from rlway_client.contract.run import KeptCheckpoint, TrainingJob, TrainingRun, checkpoint_name
 from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.learner import Learner
-from rlway_train.collect.evaluator import Evaluation
+from rlway_train.collect.evaluator import EvaluationResult
 from rlway_train.common.lock import locked
-from rlway_train.runs.checkpoint import Checkpoints, Saved
+from rlway_train.runs.checkpoint import Checkpoints, SavedTraining
 from rlway_train.runs.history import History
 
 NEVER = 1 << 62  # iterations
@@ -42,7 +42,7 @@ DRAFTED = (*COLUMNS, "job.json", "observations.npz", "run.json")
 UNFINISHED = {"policies", "train", *DRAFTED} - {"run.json"}
 
 
-class Record:
+class RunFolder:
     """Use it in `with`: a run that fails before it saved anything leaves nothing behind."""
 
     def __init__(self, folder: Path, resume: bool = False) -> None:
@@ -53,7 +53,7 @@ class Record:
         self._trigger: Any = None
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
 
-    def __enter__(self) -> Record:
+    def __enter__(self) -> RunFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,7 +113,7 @@ class Record:
             if path not in kept:
                 shutil.rmtree(path)
 
-    def save(self, saved: Saved, learner: Learner[Any], best: list[FloatArray]) -> None:
+    def save(self, saved: SavedTraining, learner: Learner[Any], best: list[FloatArray]) -> None:
         """Writes what a resumed training needs."""
         with self.written("the training's checkpoint"):
             self._checkpoints.save(saved, learner, best)
@@ -164,7 +164,7 @@ class Record:
             self._write_json(f"{checkpoint_name(iteration)}/checkpoint.json", kept)
         self.history.checkpoints.append(iteration)
 
-    def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: Evaluation) -> None:
+    def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: EvaluationResult) -> None:
         self.history.rows.append(
             {
                 "step": step,

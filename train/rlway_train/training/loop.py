@@ -16,31 +16,31 @@ import numpy as np
 from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.learner import Learner, TrainingDiverged
-from rlway_train.collect.adders.base import make_gathering
+from rlway_train.collect.adders.base import make_adder
 from rlway_train.collect.collector import Collector
 from rlway_train.collect.collector_process import CollectorProcess
-from rlway_train.collect.evaluator import Evaluation, Evaluator
+from rlway_train.collect.evaluator import EvaluationResult, Evaluator
 from rlway_train.common.seeds import Purpose, seed_for
-from rlway_train.common.signals import uninterrupted
+from rlway_train.common.signals import signals_held
 from rlway_train.envs.environment import Domain
 from rlway_train.envs.spaces import unpack
-from rlway_train.policies.numpy import Policy
-from rlway_train.runs.checkpoint import Saved
-from rlway_train.runs.history import Best
-from rlway_train.runs.run_folder import Record
+from rlway_train.policies.numpy import BatchPolicy
+from rlway_train.runs.checkpoint import SavedTraining
+from rlway_train.runs.history import BestCheckpoint
+from rlway_train.runs.run_folder import RunFolder
 from rlway_train.training.loss_log import LossLog
 from rlway_train.training.plan import Plan
-from rlway_train.training.progress import TRAINING, Reporter, State
+from rlway_train.training.progress import TRAINING, Reporter, TrainingStatus
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
-    from rlway_train.distributed.remote_collector import Received
+    from rlway_train.distributed.channel import Channel
+    from rlway_train.distributed.remote_collector import RemoteCollector
 
 SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
 RANDOM_STEPS = 500  # at a time, so that there is something to tell
 
 
-class Training:
+class TrainingLoop:
     """The loop: collect a block of steps, run a block of updates, now and then evaluate."""
 
     def __init__(
@@ -48,38 +48,38 @@ class Training:
         plan: Plan[Any],
         domain: Domain,
         learner: Learner[Any],
-        record: Record,
+        run_folder: RunFolder,
         reporter: Reporter,
-        exchange: Exchange | None = None,
+        channel: Channel | None = None,
     ) -> None:
-        self._plan, self._domain, self._record, self._reporter = plan, domain, record, reporter
-        settings, history = plan.settings, record.history
+        self._plan, self._domain, self._run_folder, self._reporter = plan, domain, run_folder, reporter
+        settings, history = plan.settings, run_folder.history
         self.history = history
         self._start_s = time.perf_counter() - history.wall_s
         self._saved_s = self._start_s
         self.learner = learner
-        self._collects_here = exchange is None
+        self._collects_here = channel is None
         self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
-        self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), exchange)
+        self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), channel)
         self._earlier_returns = history.returns
-        self.state = State(history.step)
+        self.state = TrainingStatus(history.step)
         if history.rows:
             self.state.mean_return, self.state.std_return = (
                 history.rows[-1][of] for of in ("mean_return", "std_return")
             )
         self._best_weights: list[FloatArray] = []
 
-    def _make_collector(self, seed: int, exchange: Exchange | None) -> Collector | CollectorProcess | Received:
+    def _make_collector(self, seed: int, channel: Channel | None) -> Collector | CollectorProcess | RemoteCollector:
         settings = self._plan.settings
-        if exchange is not None:
-            from rlway_train.distributed.remote_collector import Received
+        if channel is not None:
+            from rlway_train.distributed.remote_collector import RemoteCollector
 
             env, seed, step = self._plan.env, self._plan.seed, self.history.step
-            return Received(exchange, self.learner, env, seed, step, self._reporter.note, self._arrived)
-        gathering = make_gathering(settings, self._domain, settings.envs)
+            return RemoteCollector(channel, self.learner, env, seed, step, self._reporter.note, self._arrived)
+        adder = make_adder(settings, self._domain, settings.envs)
         if settings.collect_process:
-            return CollectorProcess(self._domain, settings.envs, seed, gathering)
-        return Collector(self._domain.make_many(settings.envs), seed, gathering)
+            return CollectorProcess(self._domain, settings.envs, seed, adder)
+        return Collector(self._domain.make_many(settings.envs), seed, adder)
 
     def close(self) -> None:
         """Ends the collecting; evaluations and films may follow."""
@@ -87,10 +87,10 @@ class Training:
 
     def run(self) -> None:
         settings, learner, history = self._plan.settings, self.learner, self.history
-        self._record.save_policies(learner)
+        self._run_folder.save_policies(learner)
         if history.step:
             learner.episodes_ended(len(history.returns))
-            self._best_weights = self._record.restore(learner)
+            self._best_weights = self._run_folder.restore(learner)
             # Evaluations may be further apart, or closer, than they were.
             evaluated = int(history.rows[-1]["step"]) if history.rows else 0
             history.next_evaluation = self._evaluation_after(max(evaluated, settings.initial_steps))
@@ -105,7 +105,7 @@ class Training:
                     f"--episodes: expected more than end within the {history.step} random steps at first, got "
                     f"{settings.episodes}; lower --initial-steps."
                 )
-        self._log = LossLog(settings.log_every, learner.iterations, self._record.log, rate=settings.replay == "tf")
+        self._log = LossLog(settings.log_every, learner.iterations, self._run_folder.log, rate=settings.replay == "tf")
         self._reporter.stage("compiling")
         try:
             traced = False
@@ -120,17 +120,17 @@ class Training:
             if learner.iterations > 0:
                 self._save()
             raise
-        self._record.save_checkpoint(learner.iterations, self.wall_s)
+        self._run_folder.save_checkpoint(learner.iterations, self.wall_s)
         self._save()
         self._collector.end()
 
     @property
-    def best(self) -> Best:
+    def best(self) -> BestCheckpoint:
         assert self.history.best is not None  # the last block is always evaluated
         return self.history.best
 
     @property
-    def best_policy(self) -> Policy:
+    def best_policy(self) -> BatchPolicy:
         return self.learner.policy(self._best_weights)
 
     @property
@@ -165,7 +165,7 @@ class Training:
         settings, learner, history = self._plan.settings, self.learner, self.history
         start_s = time.perf_counter()
         rows = self._collector.collect_ahead(learner.exploring(history.step), settings.block_steps)
-        with uninterrupted():
+        with signals_held():
             loss = learner.learn(rows, history.step / settings.steps)
             took_s = time.perf_counter() - start_s
             if timed:
@@ -177,7 +177,7 @@ class Training:
             history.blocks.append((ended, loss))
             learner.episodes_ended(ended)
             if settings.save_every is not None and history.step - history.saved_step >= settings.save_every:
-                self._record.save_checkpoint(learner.iterations, self.wall_s)
+                self._run_folder.save_checkpoint(learner.iterations, self.wall_s)
                 history.saved_step = history.step
         self._show()
         if time.perf_counter() - self._saved_s > SAVE_AFTER_S:
@@ -219,7 +219,7 @@ class Training:
     def _show(self) -> None:
         state, history = self.state, self.history
         state.step, (state.episodes, state.loss) = history.step, history.blocks[-1]
-        state.exploration = self.learner.exploration(history.step)
+        state.exploration_level = self.learner.exploration_level(history.step)
         state.iterations_per_s = history.iterations_per_s
         self._reporter.stage(TRAINING)
         self._reporter.update(state)
@@ -229,10 +229,10 @@ class Training:
         learner, episodes = self.learner, self._plan.settings.eval_episodes
         self._reporter.stage("evaluating")
         evaluation = self._episodes(learner.weights(), episodes, turn=0)  # those of training begin with turn 1
-        self._record.add_evaluation(0, learner.iterations, self.wall_s, evaluation)
+        self._run_folder.add_evaluation(0, learner.iterations, self.wall_s, evaluation)
         self._tell(evaluation, "untrained")
 
-    def _tell(self, evaluation: Evaluation, mark: str = "", over: bool = False) -> None:
+    def _tell(self, evaluation: EvaluationResult, mark: str = "", over: bool = False) -> None:
         self.state.mean_return, self.state.std_return = evaluation.mean_return, evaluation.std_return
         self._reporter.evaluated(self.state, mark, over)
 
@@ -248,26 +248,26 @@ class Training:
         if confirm:
             # The best of many noisy means is a lucky one; more episodes tell luck from skill.
             evaluation += self._episodes(weights, settings.confirm_episodes, turn + 2)
-        with uninterrupted():
+        with signals_held():
             history.evaluations += 1 + confirm
             self._keep(evaluation, weights, evaluation.mean_return >= best)
             self._tell(evaluation, "best" * (evaluation.mean_return >= best), over or self._reached())
             self._save()
         self._reporter.stage(TRAINING)
 
-    def _keep(self, evaluation: Evaluation, weights: list[FloatArray], is_best: bool) -> None:
+    def _keep(self, evaluation: EvaluationResult, weights: list[FloatArray], is_best: bool) -> None:
         learner, history = self.learner, self.history
         iteration, step = learner.iterations, history.step
         history.next_evaluation = self._evaluation_after(step)
         if is_best:
-            self._record.save_observations(unpack(self.evaluator.recall(), self._domain.leaves))
-            self._record.save_checkpoint(iteration, self.wall_s)
-            history.best = Best(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
+            self._run_folder.save_observations(unpack(self.evaluator.recall(), self._domain.leaves))
+            self._run_folder.save_checkpoint(iteration, self.wall_s)
+            history.best = BestCheckpoint(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
             self._best_weights = weights
-        self._record.add_evaluation(step, iteration, self.wall_s, evaluation)
-        explored, returns = learner.exploration(step), self.training_returns
+        self._run_folder.add_evaluation(step, iteration, self.wall_s, evaluation)
+        explored, returns = learner.exploration_level(step), self.training_returns
         self._log.tell(step)
-        self._record.summarize(
+        self._run_folder.summarize(
             step,
             {
                 f"training/{explored.name}": explored.value,
@@ -277,9 +277,9 @@ class Training:
         )
         settings = self._plan.settings
         if settings.run_stats:
-            self._record.keep_run_stats(step, returns, settings.envs)
+            self._run_folder.keep_run_stats(step, returns, settings.envs)
 
-    def _episodes(self, weights: list[FloatArray], episodes: int, turn: int) -> Evaluation:
+    def _episodes(self, weights: list[FloatArray], episodes: int, turn: int) -> EvaluationResult:
         seed = seed_for(self._plan.seed, Purpose.EVALUATION, turn)
         return self.evaluator.evaluate(self.learner.policy(weights), episodes, seed, remember=turn > 0)
 
@@ -288,7 +288,7 @@ class Training:
         plan, history = self._plan, self.history
         history.wall_s = self.wall_s
         history.returns = self.training_returns
-        saved = Saved(
+        saved = SavedTraining(
             algorithm=self.learner.algorithm,
             env=plan.env,
             preset=plan.preset,
@@ -298,6 +298,6 @@ class Training:
             action=self._domain.action,
             history=history,
         )
-        with uninterrupted():
-            self._record.save(saved, self.learner, self._best_weights)
+        with signals_held():
+            self._run_folder.save(saved, self.learner, self._best_weights)
         self._saved_s = time.perf_counter()

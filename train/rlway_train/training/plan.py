@@ -22,10 +22,10 @@ from rlway_train.cli.flags import overridden
 from rlway_train.common.lock import locked
 from rlway_train.config.presets import find_preset
 from rlway_train.config.settings import Chosen, fixed_settings, shown
-from rlway_train.runs.checkpoint import Checkpoints, Saved
+from rlway_train.runs.checkpoint import Checkpoints, SavedTraining
 
 
-class Wish(NamedTuple):
+class TrainingRequest(NamedTuple):
     """What the command was given besides the settings; None was not given."""
 
     env: str | None
@@ -54,26 +54,26 @@ class Plan(Generic[Chosen]):
     settings: Chosen
     folder: Path
     resume: bool
-    saved: Saved | None  # the checkpoint that a resumed training goes on from
+    saved: SavedTraining | None  # the checkpoint that a resumed training goes on from
 
 
-def make_plan(kind: type[Chosen], wish: Wish, flags: dict[str, Any]) -> Plan[Chosen]:
+def make_plan(kind: type[Chosen], request: TrainingRequest, flags: dict[str, Any]) -> Plan[Chosen]:
     """`kind` are the algorithm's settings; of the flags those count that were given."""
-    folder = wish.folder
-    known_env, known = find_preset(wish.preset, kind) if wish.preset is not None else (None, kind())
-    saved = _look_into(folder, wish.resume)
+    folder = request.folder
+    known_env, known = find_preset(request.preset, kind) if request.preset is not None else (None, kind())
+    saved = _look_into(folder, request.resume)
     if saved is not None:
         settings = overridden(_settings_of(saved, kind, folder), flags)
-        _check_same(saved, wish, settings)
+        _check_same(saved, request, settings)
         return Plan(saved.env, saved.preset, saved.seed, settings, folder, True, saved)
     settings = overridden(known, flags)
-    env = wish.env or known_env
+    env = request.env or known_env
     if env is None:
         raise UsageError("name an environment with --env, or a preset with --preset.")
-    return Plan(env, wish.preset, wish.seed or 0, settings, folder, wish.resume, None)
+    return Plan(env, request.preset, request.seed or 0, settings, folder, request.resume, None)
 
 
-def _look_into(folder: Path, resume: bool) -> Saved | None:
+def _look_into(folder: Path, resume: bool) -> SavedTraining | None:
     if not folder.exists():
         return None
     if not folder.is_dir():
@@ -86,15 +86,19 @@ def _look_into(folder: Path, resume: bool) -> Saved | None:
         return Checkpoints(folder).read() if resume else None
 
 
-def _settings_of(saved: Saved, kind: type[Chosen], folder: Path) -> Chosen:
+def _settings_of(saved: SavedTraining, kind: type[Chosen], folder: Path) -> Chosen:
     if saved.algorithm != kind.algorithm:
         raise UsageError(f"{folder}: is a run of {saved.algorithm}, not of {kind.algorithm}; use that command.")
     return msgspec.convert(saved.settings, kind)
 
 
-def _check_same(saved: Saved, wish: Wish, settings: Chosen) -> None:
+def _check_same(saved: SavedTraining, request: TrainingRequest, settings: Chosen) -> None:
     """Raises UsageError when what is asked for could not go on from what was saved."""
-    asked = (("--env", saved.env, wish.env), ("--preset", saved.preset, wish.preset), ("--seed", saved.seed, wish.seed))
+    asked = (
+        ("--env", saved.env, request.env),
+        ("--preset", saved.preset, request.preset),
+        ("--seed", saved.seed, request.seed),
+    )
     own = msgspec.convert(saved.settings, type(settings))
     changed = [
         (f"--{name.replace('_', '-')}", getattr(own, name), getattr(settings, name))

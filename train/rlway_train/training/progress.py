@@ -27,7 +27,7 @@ LOOK_S = 1.0  # whether a line is due, while nobody tells anything
 TRAINING = "training"
 
 
-class Exploration(NamedTuple):
+class ExplorationLevel(NamedTuple):
     """How much a training explores: ε of DQN, the temperature α of SAC."""
 
     letter: str
@@ -49,7 +49,7 @@ class Length(NamedTuple):
 
 
 @dataclass
-class State:
+class TrainingStatus:
     """Where the training stands."""
 
     step: int = 0
@@ -58,14 +58,15 @@ class State:
     loss: float = math.nan
     mean_return: float = math.nan  # of the latest evaluation
     std_return: float = 0.0
-    exploration: Exploration | None = None
+    exploration_level: ExplorationLevel | None = None
 
     @property
     def words(self) -> str:
         """How fast it learns, how wrong it is, how much it explores: as far as that is known."""
         rate = [f"{self.iterations_per_s:,.0f} it/s"] if self.iterations_per_s else []
         loss = [] if math.isnan(self.loss) else [f"loss {self.loss:.4f}"]
-        explored = [f"{self.exploration.letter} {self.exploration.value:.2f}"] if self.exploration else []
+        level = self.exploration_level
+        explored = [f"{level.letter} {level.value:.2f}"] if level else []
         return "  ".join(rate + loss + explored)
 
     @property
@@ -80,9 +81,9 @@ class Reporter:
 
     def __init__(self, length: Length, write: Callable[[str], None] | None = None) -> None:
         """Lines go to `write` rather than to stderr, if it is given."""
-        self._length, self._state, self._stage = length, State(), "starting"
+        self._length, self._state, self._stage = length, TrainingStatus(), "starting"
         self._start_s = self._stage_s = self._shown_s = time.monotonic()
-        self._from = State()
+        self._from = TrainingStatus()
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[stage]}"),
@@ -118,12 +119,12 @@ class Reporter:
             self._stage, self._stage_s = name, time.monotonic()
             self._bar.update(self._task, stage=name)
 
-    def begin(self, state: State) -> None:
+    def begin(self, state: TrainingStatus) -> None:
         """The training goes on from here, and what came before says nothing of how fast."""
-        self._start_s, self._from, self._state = time.monotonic(), State(state.step, state.episodes), state
+        self._start_s, self._from, self._state = time.monotonic(), TrainingStatus(state.step, state.episodes), state
         self._bar.update(self._task, completed=self._done(state))
 
-    def update(self, state: State) -> None:
+    def update(self, state: TrainingStatus) -> None:
         """Where the training stands now."""
         self._state = state
         if self._bar.disable:
@@ -143,7 +144,7 @@ class Reporter:
                 self._shown_s = now_s
                 self._line(self._state, *self._doing(now_s))
 
-    def evaluated(self, state: State, mark: str = "", over: bool = False) -> None:
+    def evaluated(self, state: TrainingStatus, mark: str = "", over: bool = False) -> None:
         """An evaluation, with what to say of it; perhaps the last one."""
         if self._bar.disable:
             with self._writing:
@@ -166,19 +167,19 @@ class Reporter:
             return self._state.words, self._left(self._state)
         return (f"{self._stage}, {now_s - self._stage_s:.0f} s",)
 
-    def _line(self, state: State, *words: str) -> None:
+    def _line(self, state: TrainingStatus, *words: str) -> None:
         length = self._length
         where = f"step {state.step:>7,} of {'at most ' * length.is_bound}{length.steps:,}"
         if length.episodes is not None:
             where += f"  episode {state.episodes:,} of {length.episodes:,}"
         self.note("  ".join(filter(None, (where, *words))))
 
-    def _done(self, state: State) -> float:
+    def _done(self, state: TrainingStatus) -> float:
         """How much of the training is over, by whichever will end it."""
         by_episodes = state.episodes / self._length.episodes if self._length.episodes else 0.0
         return max(state.step / self._length.steps, by_episodes)
 
-    def _left(self, state: State) -> str:
+    def _left(self, state: TrainingStatus) -> str:
         """How long it still takes at the present rate; nothing is said before there is one."""
         done, since = self._done(state), self._done(self._from)
         if done <= since:

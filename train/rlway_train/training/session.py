@@ -23,13 +23,13 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.run import TrainingRun, read_run
 from rlway_client.envs.named import clipped
 from rlway_train.config.presets import kind_of
-from rlway_train.config.settings import Settings
+from rlway_train.config.settings import TrainingSettings
 from rlway_train.runs.checkpoint import Checkpoints, check_same_specs
-from rlway_train.training.plan import Plan, Wish, make_plan
+from rlway_train.training.plan import Plan, TrainingRequest, make_plan
 from rlway_train.training.publisher import Publisher
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
     from rlway_train.envs.environment import Domain
     from rlway_train.training.progress import Reporter
 
@@ -56,24 +56,24 @@ def train(
     **settings: Any,
 ) -> Trained:
     """See rlway_train.train, which is this."""
-    wish = Wish(env, preset, None if run is None else Path(run), seed, resume)
-    saved = Checkpoints(wish.folder).read() if resume and algorithm is None else None
+    request = TrainingRequest(env, preset, None if run is None else Path(run), seed, resume)
+    saved = Checkpoints(request.folder).read() if resume and algorithm is None else None
     kind = kind_of(saved.algorithm if saved else algorithm, preset)
-    plan = make_plan(kind, wish, _checked(kind, settings))
-    with warnings.catch_warnings(), Publisher(wish.folder, None if publish is None else Path(publish), plan.env):
+    plan = make_plan(kind, request, _checked(kind, settings))
+    with warnings.catch_warnings(), Publisher(request.folder, None if publish is None else Path(publish), plan.env):
         carry_out(plan, log)
-    return Trained(wish.folder, read_run(wish.folder))
+    return Trained(request.folder, read_run(request.folder))
 
 
 def carry_out(
-    plan: Plan[Any], log: Write | None = None, actors: int = 0, exchange: Exchange | None = None
+    plan: Plan[Any], log: Write | None = None, actors: int = 0, channel: Channel | None = None
 ) -> TrainingRun:
     """Trains; with actors or an exchange, from what other processes do. Without `log`, progress goes to stderr."""
-    from rlway_train.common.quiet import only_python_speaks, silence, silence_compiler
+    from rlway_train.common.quiet import mute_native_stderr, quiet_compiler, quiet_libraries
 
-    silence()
+    quiet_libraries()
     if actors:
-        only_python_speaks()
+        mute_native_stderr()
     from rlway_train.envs.environment import domain_of
 
     settings = plan.settings
@@ -89,27 +89,27 @@ def carry_out(
 
         with suppress(RuntimeError):  # where TensorFlow runs already, it keeps the threads that it has
             tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)
-        silence_compiler()
+        quiet_compiler()
         if settings.deterministic:
             tf.config.experimental.enable_op_determinism()
         if actors:
             return _train_with(actors, plan, domain, reporter)
-        return train(plan, domain, reporter, exchange)
+        return train(plan, domain, reporter, channel)
 
 
 def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> TrainingRun:
     """The server is here, where the learner draws from it without a network; the actors are children."""
-    from rlway_train.distributed.channel import Exchange, message_tables
-    from rlway_train.distributed.launcher import Actors
-    from rlway_train.replay.reverb import LocalServer, Table
+    from rlway_train.distributed.channel import Channel, message_tables
+    from rlway_train.distributed.launcher import ActorLauncher
+    from rlway_train.replay.reverb import LocalServer, TableOptions
     from rlway_train.training.train import train
 
-    with closing(LocalServer(Table.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
-        with Actors(actors, server.address, plan.env) as acting:
-            return train(plan, domain, reporter, Exchange(server.address, note=reporter.note, look=acting.check))
+    with closing(LocalServer(TableOptions.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
+        with ActorLauncher(actors, server.address, plan.env) as acting:
+            return train(plan, domain, reporter, Channel(server.address, note=reporter.note, look=acting.check))
 
 
-def _checked(kind: type[Settings], given: dict[str, Any]) -> dict[str, Any]:
+def _checked(kind: type[TrainingSettings], given: dict[str, Any]) -> dict[str, Any]:
     """The settings as their types have them: a command line has looked at those that it was given, Python has not."""
     hints = get_type_hints(kind)
     checked = {}

@@ -21,32 +21,32 @@ from rlway_train.collect.evaluator import VISITED_ROWS
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.envs.environment import Domain
 from rlway_train.envs.spaces import unpack
-from rlway_train.policies.numpy import GreedyPolicy, Policy
+from rlway_train.policies.numpy import BatchPolicy, GreedyPolicy
 from rlway_train.reports.curves import plot_learning_curve, plot_training
 from rlway_train.reports.q_value_map import GRID_WORLD, plot_q_values
 from rlway_train.reports.video import film
-from rlway_train.runs.run_folder import Record
-from rlway_train.training.loop import Training
+from rlway_train.runs.run_folder import RunFolder
+from rlway_train.training.loop import TrainingLoop
 from rlway_train.training.plan import Plan
 from rlway_train.training.progress import Reporter
 
 if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Exchange
+    from rlway_train.distributed.channel import Channel
 
 
-def train(plan: Plan[Any], domain: Domain, reporter: Reporter, exchange: Exchange | None = None) -> TrainingRun:
+def train(plan: Plan[Any], domain: Domain, reporter: Reporter, channel: Channel | None = None) -> TrainingRun:
     """Trains, evaluates and writes the whole run folder; with an exchange, from what its actors do."""
     with (
-        Record(plan.folder, plan.resume) as record,
-        closing(make_learner(plan.settings, domain, plan.seed, exchange)) as learner,
+        RunFolder(plan.folder, plan.resume) as run_folder,
+        closing(make_learner(plan.settings, domain, plan.seed, channel)) as learner,
     ):
         job = _job(plan, domain, learner)
-        record.begin(job)
-        with closing(Training(plan, domain, learner, record, reporter, exchange)) as training:
+        run_folder.begin(job)
+        with closing(TrainingLoop(plan, domain, learner, run_folder, reporter, channel)) as training:
             training.run()
         reporter.stage("finishing")
-        with record.written("what the training achieved"):
-            return _finish(job, plan, domain, record, reporter, training)
+        with run_folder.written("what the training achieved"):
+            return _finish(job, plan, domain, run_folder, reporter, training)
 
 
 def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
@@ -68,20 +68,24 @@ def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
 
 
 def _finish(
-    job: TrainingJob, plan: Plan[Any], domain: Domain, record: Record, reporter: Reporter, training: Training
+    job: TrainingJob, plan: Plan[Any], domain: Domain, run_folder: RunFolder, reporter: Reporter, training: TrainingLoop
 ) -> TrainingRun:
     settings, learner, evaluator = plan.settings, training.learner, training.evaluator
     history, best, policy = training.history, training.best, training.best_policy
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
     random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
     visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
-    record.save_observations(unpack(visited, domain.leaves))
+    run_folder.save_observations(unpack(visited, domain.leaves))
     if settings.films:
         _film(
-            domain, record, reporter, {"trained": policy, "random": learner.random}, seed_for(plan.seed, Purpose.VIDEO)
+            domain,
+            run_folder,
+            reporter,
+            {"trained": policy, "random": learner.random},
+            seed_for(plan.seed, Purpose.VIDEO),
         )
     plot_learning_curve(
-        record.folder / "learning_curve.png",
+        run_folder.folder / "learning_curve.png",
         f"{learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
         history.rows,
         best.iteration,
@@ -89,13 +93,13 @@ def _finish(
         domain.reward_threshold,
     )
     plot_training(
-        record.folder / "training_curve.png",
+        run_folder.folder / "training_curve.png",
         f"Training episodes of {learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
         training.training_returns,
         history.blocks,
     )
     if domain.spec.id == GRID_WORLD and isinstance(policy, GreedyPolicy):
-        plot_q_values(record.folder / "q_values.png", policy)
+        plot_q_values(run_folder.folder / "q_values.png", policy)
     run = TrainingRun(
         **msgspec.structs.asdict(job),
         steps=history.step,
@@ -108,13 +112,15 @@ def _finish(
         final_episodes=final.episodes,
         random_return=random.mean_return,
     )
-    record.finish(run)
+    run_folder.finish(run)
     return run
 
 
-def _film(domain: Domain, record: Record, reporter: Reporter, policies: dict[str, Policy], seed: int) -> None:
+def _film(
+    domain: Domain, run_folder: RunFolder, reporter: Reporter, policies: dict[str, BatchPolicy], seed: int
+) -> None:
     for name, policy in policies.items():
         try:
-            film(domain, policy, seed, record.folder / f"{name}.mp4")
+            film(domain, policy, seed, run_folder.folder / f"{name}.mp4")
         except Exception as error:  # a missing renderer must not cost the training
             reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")

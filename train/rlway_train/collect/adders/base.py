@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from rlway_client.contract.specs import AnyArray, FloatArray
-from rlway_train.collect.adders.n_step import NSteps
-from rlway_train.collect.adders.sequence import Sequences
-from rlway_train.config.settings import DqnSettings, Settings
+from rlway_train.collect.adders.n_step import NStepAdder
+from rlway_train.collect.adders.sequence import SequenceAdder
+from rlway_train.config.settings import DqnSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from rlway_train.envs.environment import Domain
@@ -22,7 +22,7 @@ def row_width(obs_dim: int, action_dim: int) -> int:
     return 2 * obs_dim + action_dim + 2
 
 
-class Gathering(Protocol):
+class Adder(Protocol):
     """Makes the rows that replay holds from the single steps of E environments."""
 
     width: int
@@ -31,7 +31,7 @@ class Gathering(Protocol):
         """The rows that are complete now. Where `real` is False the environment took no step."""
 
 
-class Transitions:
+class TransitionAdder:
     """Each step by itself."""
 
     def __init__(self, obs_dim: int, action_dim: int) -> None:
@@ -41,12 +41,12 @@ class Transitions:
         return rows if real.all() else rows[real]
 
 
-def make_gathering(settings: Settings, domain: Domain, envs: int) -> Gathering:
+def make_adder(settings: TrainingSettings, domain: Domain, envs: int) -> Adder:
     """What these settings want kept of the steps of so many environments."""
     obs_dim, action_dim = domain.obs_dim, domain.action.size
     if isinstance(settings, DqnSettings):
         if settings.lstm:
-            return Sequences(settings.sequence_length, envs, obs_dim, action_dim)
+            return SequenceAdder(settings.sequence_length, envs, obs_dim, action_dim)
         if settings.n_step > 1:
-            return NSteps(settings.n_step, settings.gamma, envs, obs_dim, action_dim)
-    return Transitions(obs_dim, action_dim)
+            return NStepAdder(settings.n_step, settings.gamma, envs, obs_dim, action_dim)
+    return TransitionAdder(obs_dim, action_dim)

@@ -20,7 +20,7 @@ import numpy as np
 from rlway_client.contract.specs import AnyArray, FloatArray
 
 
-class NSteps:
+class NStepAdder:
     """Holds the last n − 1 rows of each environment back."""
 
     def __init__(self, n: int, gamma: float, envs: int, obs_dim: int, action_dim: int) -> None:

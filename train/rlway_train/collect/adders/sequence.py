@@ -24,7 +24,7 @@ def frame_width(obs_dim: int, action_dim: int) -> int:
     return obs_dim + action_dim + 3
 
 
-class Sequences:
+class SequenceAdder:
     """Holds the last `length` frames of each environment."""
 
     def __init__(self, length: int, envs: int, obs_dim: int, action_dim: int) -> None:
