@@ -12,7 +12,8 @@ import pytest
 from rlway_client.cli.main import main
 from rlway_train.agents.dqn import DqnLearner
 from rlway_train.config.presets import PRESETS
-from rlway_train.config.settings import DqnSettings, SacSettings, check
+from rlway_train.config.settings import DqnSettings, SacSettings
+from rlway_train.config.validation import checked
 from rlway_train.envs.environment import find_domain
 
 
@@ -25,7 +26,7 @@ def run(*words: str) -> object:
 def test_every_preset_has_valid_settings_for_its_environment() -> None:
     """Its environment can be made with its wrappers, and no flag would be refused."""
     for preset in PRESETS.values():
-        check(preset.settings)
+        checked(preset.settings)
         discretize = getattr(preset.settings, "discretize", None)
         continuous = isinstance(preset.settings, SacSettings)
         domain = find_domain(preset.env, discretize, preset.settings.time_limit, continuous)

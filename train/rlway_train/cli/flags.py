@@ -1,8 +1,7 @@
-"""Settings as flags of a command: what a setting is called, means and accepts is said once, in settings.
+"""The flags of a command, generated from the settings: name, type and help text are written once, in config.settings.
 
-In:      a command that takes `**flags`, the settings' kinds.
-Out:     the command with one flag per setting, None where it was not given; the settings that the flags override.
-Refuses: UsageError for values that make no sense.
+In:      a command that takes `**flags`; the kinds of settings.
+Out:     the command with one flag for each setting. A flag that was not given is None.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from rlway_train.config.settings import Chosen, Flag, TrainingSettings, override, parse_hidden
+from rlway_train.config.settings import Flag, TrainingSettings
 
 Command = Callable[..., None]
 
 
 def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """A decorator, to stand below typer's own, which reads the signature."""
+    """A decorator. It goes below typer's own, which reads the signature that this one writes."""
 
     def extend(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
@@ -38,19 +37,10 @@ def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] =
     return extend
 
 
-def overridden(settings: Chosen, flags: dict[str, Any]) -> Chosen:
-    """The settings with those flags in place of their own that were given, checked."""
-    given = {name: value for name, value in flags.items() if name in settings.__struct_fields__ and value is not None}
-    if isinstance(given.get("hidden"), str):
-        given["hidden"] = parse_hidden(given["hidden"])
-    return override(settings, given)
-
-
 def _option(hint: Any) -> Any:
     kind, flag = get_args(hint)
     assert isinstance(flag, Flag)
-    words = get_origin(kind) is not None and type(None) not in get_args(
-        kind
-    )  # sizes such as 256,256; one of a few words
+    # Layer sizes such as 256,256 and one of a few words arrive as text.
+    is_text = get_origin(kind) is not None and type(None) not in get_args(kind)
     option = typer.Option(help=flag.help, rich_help_panel=flag.panel, show_default=False)
-    return Annotated[str | None if words else kind | None, option]
+    return Annotated[str | None if is_text else kind | None, option]

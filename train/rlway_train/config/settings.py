@@ -1,21 +1,16 @@
-"""What can be set of a training.
+"""The settings of a training: their names, types, usual values and help texts.
 
-In:      a preset's values, and the flags that override them.
-Out:     `DqnSettings` or `SacSettings`, checked.
-Refuses: UsageError for a value that makes no sense, naming its flag.
+In:      values by name; those that are not given have their usual value.
+Out:     `DqnSettings` or `SacSettings`. rlway_train.config.validation checks the values.
 
-Steps are environment steps, summed over parallel environments; iterations are gradient updates.
+Steps are environment steps, summed over parallel environments. Iterations are gradient updates.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
-
-from rlway_client.contract.errors import UsageError
 
 Loss = Literal["huber", "squared"]
 Optimizer = Literal["adam", "sgd"]
@@ -30,15 +25,15 @@ EXPLORING, EVALUATING = "Exploring", "Evaluating and saving"
 
 
 class Flag(NamedTuple):
-    """How a setting is explained on the command line, and under which heading."""
+    """The help text of a setting's flag, and the heading it stands under."""
 
     help: str
     panel: str
-    fixed: bool = False  # weights, optimizer or stored transitions depend on it: a resumed training keeps its own
+    fixed: bool = False  # a resumed training cannot change it: weights, optimizer or stored rows depend on it
 
 
 class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The hyperparameters that every algorithm has, and how its training is watched. Each is a flag of the command."""
+    """The settings that every algorithm has. Each is a flag of the command."""
 
     algorithm: ClassVar[str]
 
@@ -152,7 +147,7 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
 
 
 class SacSettings(TrainingSettings, frozen=True, kw_only=True):
-    """The hyperparameters of SAC; where they differ from DQN's, they are those of TF-Agents' tutorial."""
+    """The hyperparameters of SAC. Those that differ from DQN's are those of TF-Agents' SAC tutorial."""
 
     algorithm: ClassVar[str] = "sac"
 
@@ -176,8 +171,8 @@ class SacSettings(TrainingSettings, frozen=True, kw_only=True):
         Flag("Entropy that the temperature adjusts to; minus half the action's dimensions if not given.", EXPLORING),
     ] = None
     xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
-    # Actor, critics and their targets are as many small networks: on a core each, they wait for each other less than
-    # where all cores share every product.
+    # Actor, critics and their targets are five small networks. One core for each is faster than all cores sharing every
+    # matrix product.
     op_threads: Annotated[
         int, Flag("Threads within one TensorFlow operation; independent ones run at once; 0 is one per core.", TRAINING)
     ] = 1
@@ -187,125 +182,6 @@ ALGORITHMS: dict[str, type[TrainingSettings]] = {kind.algorithm: kind for kind i
 
 
 def fixed_settings(kind: type[TrainingSettings]) -> list[str]:
-    """The names of those that a resumed training cannot change."""
+    """The names of the settings that a resumed training cannot change."""
     hints = get_type_hints(kind, include_extras=True)
     return [name for name in kind.__struct_fields__ if get_args(hints[name])[1].fixed]
-
-
-def override(settings: Chosen, given: dict[str, Any]) -> Chosen:
-    """The settings with the given values in place of their own, checked."""
-    return check(msgspec.structs.replace(settings, **given))
-
-
-def parse_hidden(text: str) -> tuple[int, ...]:
-    """`256,256` as sizes."""
-    try:
-        return tuple(int(size) for size in text.split(","))
-    except ValueError:
-        raise UsageError(f"--hidden: expected layer sizes such as 256,256, got {text!r}") from None
-
-
-def check(settings: Chosen) -> Chosen:
-    """The settings themselves, or a UsageError for the first value that makes no sense."""
-    for names, holds, expected in _CHECKS:
-        for name in names.split():
-            value = getattr(settings, name, None)  # not every algorithm has every setting
-            if value is not None and not holds(value):
-                raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {shown(value)}")
-    if settings.steps <= settings.initial_steps:
-        raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
-    online = isinstance(settings, DqnSettings) and settings.online
-    if online and settings.block_steps != settings.block_iterations * settings.batch_size:
-        raise UsageError(
-            f"--online: expected --block-steps to be --block-iterations times --batch-size, got {settings.block_steps} "
-            f"and {settings.block_iterations} times {settings.batch_size}; 1, 1 and 1 update after every step."
-        )
-    if isinstance(settings, DqnSettings) and settings.lstm:
-        _check_memory(settings)
-    if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
-        raise UsageError(
-            f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
-            f"({settings.block_steps} steps), got {settings.replay_capacity}"
-        )
-    (_check_reverb if settings.replay == "reverb" else _check_in_graph)(settings)
-    return settings
-
-
-def _check_memory(settings: DqnSettings) -> None:
-    if settings.online or settings.selector == "prioritized":
-        flag = "online" if settings.online else "selector prioritized"
-        raise UsageError(
-            f"--{flag}: a policy with --lstm learns from sequences drawn evenly from replay; leave one out."
-        )
-    if settings.burn_in + settings.n_step > settings.sequence_length:
-        raise UsageError(
-            f"--sequence-length: expected at least --burn-in and --n-step together ({settings.burn_in} + "
-            f"{settings.n_step}), got {settings.sequence_length}"
-        )
-
-
-def _check_in_graph(settings: TrainingSettings) -> None:
-    """What only Reverb can do."""
-    for flag, value, usual in (
-        ("selector", settings.selector, "uniform"),
-        ("limiter", settings.limiter, "ratio"),
-        ("strategy", settings.strategy, "none"),
-    ):
-        if value != usual:
-            raise UsageError(f"--{flag}: {value} needs a Reverb server, got --replay tf; add --replay reverb.")
-
-
-def _check_reverb(settings: TrainingSettings) -> None:
-    """What only the replay in the graph can do."""
-    if isinstance(settings, DqnSettings) and settings.online:
-        raise UsageError("--online: uses no replay, got --replay reverb; leave one of them out.")
-    if settings.deterministic:
-        raise UsageError("--deterministic: Reverb draws by seeds of its own; use --replay tf.")
-    if settings.selector == "prioritized" and not isinstance(settings, DqnSettings):
-        raise UsageError(
-            "--selector: SAC has no TD error per transition to draw by; use uniform, or DQN (rlway train dqn)."
-        )
-
-
-def shown(value: Any) -> str:
-    """A value as a flag would give it."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "on", False: "off"}[value]
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-# A NaN fails every comparison, and so every check.
-_CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
-    (
-        "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
-        "block_steps block_iterations eval_every log_every sequence_length "
-        "eval_episodes final_episodes save_every",
-        lambda n: n >= 1,
-        "a whole number of at least 1",
-    ),
-    (
-        "initial_steps confirm_episodes epsilon_steps lstm burn_in op_threads",
-        lambda n: n >= 0,
-        "a whole number of at least 0",
-    ),
-    ("discretize", lambda n: n >= 2, "at least 2 actions"),
-    ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
-    (
-        "gamma epsilon_start epsilon_end priority_exponent importance_exponent",
-        lambda x: 0 <= x <= 1,
-        "a number between 0 and 1",
-    ),
-    ("target_tau", lambda x: 0 < x <= 1, "a number above 0, at most 1"),
-    (
-        "learning_rate learning_rate_end gradient_clip initial_alpha reward_scale",
-        lambda x: 0 < x < math.inf,
-        "a positive number",
-    ),
-    ("stop_return target_entropy", math.isfinite, "a finite number"),
-    ("optimizer", lambda name: name in ("adam", "sgd"), "adam or sgd"),
-    ("loss", lambda name: name in ("huber", "squared"), "huber or squared"),
-    ("replay", lambda name: name in ("tf", "reverb"), "tf or reverb"),
-    ("selector", lambda name: name in ("uniform", "prioritized"), "uniform or prioritized"),
-    ("limiter", lambda name: name in ("min-size", "ratio"), "min-size or ratio"),
-    ("strategy", lambda name: name in ("none", "mirrored"), "none or mirrored"),
-]

@@ -18,10 +18,10 @@ from typing import Any, Generic, NamedTuple
 import msgspec
 
 from rlway_client.contract.errors import UsageError
-from rlway_train.cli.flags import overridden
 from rlway_train.common.lock import locked
 from rlway_train.config.presets import find_preset
-from rlway_train.config.settings import Chosen, fixed_settings, shown
+from rlway_train.config.settings import Chosen, fixed_settings
+from rlway_train.config.validation import overridden, shown
 from rlway_train.runs.checkpoint import Checkpoints, SavedTraining
 
 
