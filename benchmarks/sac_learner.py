@@ -32,7 +32,7 @@ OBSERVED, ACTIONS, BLOCK = 28, 8, 64
 def make_learner(xla: bool) -> tuple[Any, FloatArray]:
     """A learner whose replay holds 10,000 random rows, and the next block of them."""
     from rlway_train.agents.sac import SacLearner
-    from rlway_train.envs.environment import Domain
+    from rlway_train.envs.domain import Domain
 
     domain = Domain(
         env="random numbers",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlway_client.cli.main import main
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 
 PY = """
 import functools

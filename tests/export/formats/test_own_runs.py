@@ -26,7 +26,7 @@ from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.detect import open_source
 from rlway_train.agents.factory import make_learner
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from tests.conftest import SERVE, run_command
 from tests.export.bundle.card_commands import commands_of, run_commands
 

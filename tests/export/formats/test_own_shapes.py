@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from rlway_client.contract.specs import TensorSpec
 from rlway_train.agents.factory import make_learner
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from tests.export.formats.c.c_policies import answers, draw, manifest
 
 SMALL: dict[str, Any] = {"hidden": (6,), "block_steps": 64, "xla": False}

@@ -10,7 +10,7 @@ from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.dqn import DqnLearner
 from rlway_train.agents.learner import TrainingDiverged
 from rlway_train.config.settings import DqnSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 
 SETTINGS = DqnSettings(hidden=(16,), block_steps=32, block_iterations=20, batch_size=32, learning_rate=1e-2)
 REWARD, GAMMA = 1.0, 0.5

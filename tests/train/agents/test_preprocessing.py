@@ -24,7 +24,7 @@ from rlway_train.agents.learner import Learner
 from rlway_train.agents.preprocessing import Preprocessing
 from rlway_train.collect.collector import Collector
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from rlway_train.policies.numpy import GreedyPolicy as DenseGreedyPolicy
 from rlway_train.runs.checkpoint import Checkpoints
 

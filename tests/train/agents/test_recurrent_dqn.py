@@ -23,7 +23,8 @@ from rlway_train.collect.adders.sequence import FIRST, LAST, SequenceAdder, fram
 from rlway_train.collect.collector import Collector
 from rlway_train.collect.evaluator import Evaluator
 from rlway_train.config.settings import DqnSettings
-from rlway_train.envs.environment import Domain, Environments, find_domain
+from rlway_train.envs.domain import Domain, find_domain
+from rlway_train.envs.vector import Environments
 from rlway_train.policies.numpy import PolicyState, reset_state
 from tests.conftest import TRAIN, run_command
 from tests.policies import Always

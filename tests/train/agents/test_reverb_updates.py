@@ -19,7 +19,7 @@ from rlway_train.agents.dqn import DqnLearner
 from rlway_train.agents.learner import TrainingDiverged
 from rlway_train.agents.sac import SacLearner
 from rlway_train.config.settings import DqnSettings, SacSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.replay.reverb import ROWS, ReverbReplay
 
 REWARD, GAMMA = 1.0, 0.5

@@ -15,7 +15,7 @@ from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.learner import TrainingDiverged
 from rlway_train.agents.sac import SacLearner
 from rlway_train.config.settings import SacSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 
 SETTINGS = SacSettings(hidden=(16, 8), block_steps=64, block_iterations=40, batch_size=32, learning_rate=1e-2)
 LOW, HIGH = np.array([-1.0, -2.0], np.float32), np.array([3.0, 0.0], np.float32)

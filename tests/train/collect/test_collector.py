@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlway_client.contract.specs import AnyArray, FloatArray
 from rlway_train.collect.collector import Collector
-from rlway_train.envs.environment import Environments, find_domain
+from rlway_train.envs.domain import find_domain
+from rlway_train.envs.vector import Environments
 from rlway_train.policies.numpy import UniformPolicy
 from tests.policies import Always, Counting
 

@@ -20,7 +20,7 @@ from rlway_client.contract.run import read_run
 from rlway_train.collect.adders.n_step import NStepAdder
 from rlway_train.collect.collector import Collector
 from rlway_train.collect.collector_process import CollectorProcess, WorkerLost
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from rlway_train.policies.numpy import GaussianPolicy, UniformPolicy
 from tests.conftest import ROOT
 from tests.policies import Always
@@ -206,7 +206,7 @@ def test_a_worker_does_not_outlive_its_trainer(file: Path, busy: bool) -> None:
     """Not even one that is killed: the pipe ends with it. stdout ends once every process that has it is gone."""
     code = f"""
 import sys
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from rlway_train.collect.collector_process import CollectorProcess
 from tests.policies import Always
 if __name__ == "__main__":

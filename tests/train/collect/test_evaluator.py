@@ -11,7 +11,8 @@ from gymnasium.vector import SyncVectorEnv
 
 from rlway_train.collect.evaluator import Evaluator
 from rlway_train.common.seeds import RANGE_BITS, ROOM, Purpose, seed_for
-from rlway_train.envs.environment import Environments, find_domain
+from rlway_train.envs.domain import find_domain
+from rlway_train.envs.vector import Environments
 from rlway_train.envs.wrappers import OneEpisode
 from rlway_train.policies.numpy import EpsilonGreedyPolicy, GreedyPolicy, RandomPolicy
 from tests.policies import Always, Counting

@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from rlway_client.contract.specs import FloatArray
 from rlway_train.collect.adders.n_step import NStepAdder
 from rlway_train.collect.collector import Collector
-from rlway_train.envs.environment import Environments
+from rlway_train.envs.vector import Environments
 from tests.policies import Always
 
 COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate

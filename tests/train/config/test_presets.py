@@ -14,7 +14,7 @@ from rlway_train.agents.dqn import DqnLearner
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.config.validation import checked
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 
 
 def run(*words: str) -> object:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlway_client.contract.errors import EnvironmentFault
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from tests.train.envs.advice import BY_DQN, BY_DQN_IN_GYMNASIUM, BY_SAC, Refused
 from tests.train.games import GYMNASIUM, PY, checked, run, steps
 

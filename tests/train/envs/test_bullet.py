@@ -16,7 +16,7 @@ import pytest
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.specs import AnyArray
 from rlway_client.envs.find import find_environment
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from tests.train.conftest import RLWAY
 
 MINITAUR = "MinitaurBulletEnv-v0"
@@ -142,7 +142,7 @@ def test_nothing_of_what_pybullet_and_gym_print_is_seen(tmp_path: Path) -> None:
 
 def test_the_importers_own_folders_stay_first() -> None:
     """pybullet_envs puts site-packages before them, and a module of one's own would be another's."""
-    code = "import sys; from rlway_train.envs.environment import find_domain; before = [*sys.path]; "
+    code = "import sys; from rlway_train.envs.domain import find_domain; before = [*sys.path]; "
     code += f"find_domain({CARTPOLE!r}).make(); print(sys.path == before)"
     done = subprocess.run([RLWAY.with_name("python"), "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "True"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rlway_client.cli.main import main
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 
 FILE = """
 import gymnasium, numpy as np

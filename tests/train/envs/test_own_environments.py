@@ -23,7 +23,7 @@ from rlway_client.envs.find import find_environment
 from rlway_train.agents.factory import make_learner
 from rlway_train.collect.collector import Collector
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import Domain, find_domain
+from rlway_train.envs.domain import Domain, find_domain
 from tests.train.games import GYMNASIUM, PY, checked, run, steps
 
 SMALL: dict[str, Any] = {"hidden": (8,), "block_steps": 32, "block_iterations": 2, "batch_size": 8, "xla": False}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import imageio.v2 as imageio
 
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from rlway_train.reports.video import film
 from tests.policies import Always
 

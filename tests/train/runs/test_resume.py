@@ -19,7 +19,7 @@ from rlway_client.contract.run import read_run
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from rlway_train.runs.checkpoint import FOLDER, Checkpoints
 from rlway_train.runs.run_folder import RunFolder
 from rlway_train.training.plan import TrainingRequest, make_plan

@@ -17,7 +17,7 @@ from tf_agents.policies import policy_loader
 from rlway_client.cli.main import main
 from rlway_client.contract.run import kept_checkpoints, read_job, read_run
 from rlway_train.collect.evaluator import Evaluator
-from rlway_train.envs.environment import find_domain
+from rlway_train.envs.domain import find_domain
 from rlway_train.policies.numpy import GreedyPolicy
 from tests.train.conftest import Finished
 

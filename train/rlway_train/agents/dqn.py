@@ -22,7 +22,7 @@ from tf_agents.utils import common
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import DqnSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.policies.exploration import DqnExploration
 from rlway_train.policies.numpy import GreedyPolicy
 from rlway_train.training.progress import ExplorationLevel

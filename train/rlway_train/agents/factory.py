@@ -14,7 +14,7 @@ from rlway_train.agents.learner import Learner
 from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
 from rlway_train.agents.sac import SacLearner
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel

@@ -25,7 +25,7 @@ from rlway_train.agents.preprocessing import PreprocessedNetwork, Preprocessing
 from rlway_train.collect.adders.base import make_adder
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.config.settings import Chosen, TrainingSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.policies.exploration import Exploration, make_exploration
 from rlway_train.policies.numpy import BatchPolicy, linear
 from rlway_train.replay.uniform import Replay, Ring

@@ -22,7 +22,7 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, t
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import SacSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.policies.numpy import LARGEST_SCALE, GaussianPolicy
 from rlway_train.training.progress import ExplorationLevel
 

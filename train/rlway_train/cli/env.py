@@ -52,7 +52,7 @@ def check(
 
     quiet_libraries()
     from rlway_train.envs.check import check_environment
-    from rlway_train.envs.environment import find_spec, make_one
+    from rlway_train.envs.domain import find_spec, make_one
 
     one = make_one(name, find_spec(name, time_limit), discretize)
     try:

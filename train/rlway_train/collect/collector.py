@@ -16,7 +16,7 @@ import numpy as np
 
 from rlway_client.contract.specs import FloatArray
 from rlway_train.collect.adders.base import Adder, TransitionAdder
-from rlway_train.envs.environment import Environments
+from rlway_train.envs.vector import Environments
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 

@@ -33,7 +33,7 @@ from rlway_client.envs.find import sentence
 from rlway_train.collect.adders.base import Adder
 from rlway_train.collect.collector import Collector
 from rlway_train.common.quiet import quiet_libraries
-from rlway_train.envs.environment import Domain, find_domain
+from rlway_train.envs.domain import Domain, find_domain
 from rlway_train.policies.numpy import BatchPolicy
 
 ENDING_S = 2.0  # for the environments to close; then the process is ended

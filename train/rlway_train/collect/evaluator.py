@@ -15,7 +15,7 @@ from rlway_client.contract.specs import AnyArray, FloatArray
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 if TYPE_CHECKING:
-    from rlway_train.envs.environment import Environments
+    from rlway_train.envs.vector import Environments
 
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
 LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end one

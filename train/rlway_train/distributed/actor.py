@@ -23,7 +23,7 @@ from rlway_train.collect.collector import Collector
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.config.settings import ALGORITHMS, TrainingSettings
 from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel
-from rlway_train.envs.environment import domain_of
+from rlway_train.envs.domain import domain_of
 from rlway_train.policies.exploration import Exploration, make_exploration
 from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.replay.reverb import ReverbRows

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlway_client.contract.specs import FloatArray
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.policies.lstm import GreedyLstmPolicy
 from rlway_train.policies.numpy import (
     BatchPolicy,

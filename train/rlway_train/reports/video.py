@@ -15,7 +15,7 @@ import numpy as np
 
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.specs import AnyArray
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.policies.numpy import BatchPolicy, PolicyState
 
 SHORTEST_S = 2.0  # a random policy's episode may last a blink: film several

@@ -22,7 +22,7 @@ from rlway_train.collect.collector_process import CollectorProcess
 from rlway_train.collect.evaluator import EvaluationResult, Evaluator
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.common.signals import signals_held
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.envs.spaces import unpack
 from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.runs.checkpoint import SavedTraining

@@ -30,7 +30,7 @@ from rlway_train.training.publisher import Publisher
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel
-    from rlway_train.envs.environment import Domain
+    from rlway_train.envs.domain import Domain
     from rlway_train.training.progress import Reporter
 
 Write = Callable[[str], None]
@@ -74,7 +74,7 @@ def carry_out(
     quiet_libraries()
     if actors:
         mute_native_stderr()
-    from rlway_train.envs.environment import domain_of
+    from rlway_train.envs.domain import domain_of
 
     settings = plan.settings
     domain = domain_of(plan.env, settings)

@@ -19,7 +19,7 @@ from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
 from rlway_train.collect.evaluator import VISITED_ROWS
 from rlway_train.common.seeds import Purpose, seed_for
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from rlway_train.envs.spaces import unpack
 from rlway_train.policies.numpy import BatchPolicy, GreedyPolicy
 from rlway_train.reports.curves import plot_learning_curve, plot_training

@@ -27,7 +27,7 @@ from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
 from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
 from rlway_train.config.settings import DqnSettings
-from rlway_train.envs.environment import Domain
+from rlway_train.envs.domain import Domain
 from tests.export.formats.c.c_policies import NEXT, answers, draw, manifest, runners
 
 CELLS = 5

@@ -14,7 +14,7 @@ from rlway_train.collect.adders.sequence import SequenceAdder
 from rlway_train.config.settings import DqnSettings, TrainingSettings
 
 if TYPE_CHECKING:
-    from rlway_train.envs.environment import Domain
+    from rlway_train.envs.domain import Domain
 
 
 def row_width(obs_dim: int, action_dim: int) -> int:

@@ -1,0 +1,148 @@
+"""An environment that DQN or SAC can learn: its specs, and how to make it.
+
+In:      an environment's name, and the settings that change it.
+Out:     `Domain`, which makes one environment, or several that step together.
+Refuses: EnvironmentFault for an environment that is unknown, cannot be made, or is not one that the algorithm can learn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode
+
+from rlway_client.contract.errors import EnvironmentFault, UsageError
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.envs.find import find_environment, sentence
+from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
+from rlway_train.envs.learnable import continuous_action, discrete_action, observation_leaves
+from rlway_train.envs.spaces import OneVector, is_one_vector, one_vector
+from rlway_train.envs.vector import Environments
+from rlway_train.envs.wrappers import DiscreteActions, FlatActions, FromZero, OneEpisode
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An environment that can be learned: its name, and the specs of its observations and actions."""
+
+    env: str
+    spec: EnvSpec = field(repr=False)
+    leaves: list[TensorSpec]  # the tensors of an observation, as the environment gives it
+    action: TensorSpec  # as the environment takes it: discrete actions need not count from 0
+    discretize: int | None
+    action_values: list[float] | None  # with `discretize`: the value behind each action
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        return self.spec.max_episode_steps
+
+    @property
+    def reward_threshold(self) -> float | None:
+        return self.spec.reward_threshold
+
+    @property
+    def observation(self) -> TensorSpec:
+        """The observation as one vector, as it is collected."""
+        return one_vector(self.leaves)
+
+    @property
+    def obs_dim(self) -> int:
+        return self.observation.size
+
+    @property
+    def n_actions(self) -> int:
+        """How many discrete actions there are."""
+        lowest, highest = (int(bound.item()) for bound in self.action.bounds())
+        return highest - lowest + 1
+
+    @property
+    def first_action(self) -> int:
+        """The environment's number for its first discrete action. Agents count from 0."""
+        return int(self.action.bounds()[0].item())
+
+    def make(self, render: bool = False) -> gymnasium.Env[Any, Any]:
+        """One environment as agents see it: its observation is one vector; its action is a vector, or a number from 0."""
+        # The argument is left out where it is not needed: a user's own class may not have it.
+        modes: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
+        env = gymnasium.make(self.spec, disable_env_checker=True, **modes)
+        if not is_one_vector(self.leaves):
+            env = OneVector(env, self.leaves)
+        if self.discretize is not None:
+            return DiscreteActions(env, self.discretize)
+        if self._acts_plainly:
+            return env
+        return FromZero(env, self.action) if self.action.is_discrete else FlatActions(env)
+
+    def make_many(self, n: int, one_episode: bool = False) -> Environments:
+        """`n` environments that step together: in the environment's own vectorised form, where it has one.
+
+        With `one_episode`, environments without such a form do nothing after their first episode. This saves steps
+        where the caller resets all of them with a seed and reads one episode of each.
+        """
+        if self.spec.vector_entry_point is not None and self._is_plain:
+            vector = gymnasium.make_vec(self.spec, n, vectorization_mode="vector_entry_point")
+            if vector.metadata.get("autoreset_mode") in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
+                return Environments(self.env, vector, self.observation)
+            vector.close()
+        make = (lambda: OneEpisode(self.make())) if one_episode else self.make
+        return Environments(self.env, gymnasium.vector.SyncVectorEnv([make] * n), self.observation)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether it needs no wrapper."""
+        return self.discretize is None and is_one_vector(self.leaves) and self._acts_plainly
+
+    @property
+    def _acts_plainly(self) -> bool:
+        """Whether it takes actions as agents give them: a number from 0, or a vector of floats."""
+        rank = len(self.action.shape)
+        return (rank == 0 and self.first_action == 0) if self.action.is_discrete else rank == 1
+
+
+def find_domain(
+    env: str, discretize: int | None = None, time_limit: int | None = None, continuous: bool = False
+) -> Domain:
+    """The environment of this name. It must be one that DQN can learn, or SAC with `continuous`.
+
+    `time_limit`, in steps, replaces the environment's own.
+    """
+    spec = find_spec(env, time_limit)
+    one = make_one(env, spec, discretize)
+    try:
+        values = one.values.ravel().tolist() if isinstance(one, DiscreteActions) else None
+        return Domain(
+            env=env,
+            spec=spec,
+            leaves=observation_leaves(env, one),
+            action=(continuous_action if continuous else discrete_action)(env, one),
+            discretize=discretize,
+            action_values=values,
+        )
+    finally:
+        one.close()
+
+
+def domain_of(env: str, settings: TrainingSettings) -> Domain:
+    """The environment of this name, changed as the settings say. Their algorithm must be able to learn it."""
+    discretize = settings.discretize if isinstance(settings, DqnSettings) else None
+    return find_domain(env, discretize, settings.time_limit, continuous=isinstance(settings, SacSettings))
+
+
+def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:
+    """The environment of this name, whatever its spaces. `time_limit`, in steps, replaces its own."""
+    spec = find_environment(env)
+    return spec if time_limit is None else replace(spec, max_episode_steps=time_limit)
+
+
+def make_one(env: str, spec: EnvSpec, discretize: int | None) -> gymnasium.Env[Any, Any]:
+    """One environment. What its constructor raises becomes an EnvironmentFault."""
+    try:
+        one = gymnasium.make(spec, disable_env_checker=True)
+    except UsageError:  # what it needs is not installed
+        raise
+    except Exception as error:
+        raise EnvironmentFault(f"{env}: could not be made: {sentence(error)}") from error
+    return one if discretize is None else DiscreteActions(one, discretize)
