@@ -2,6 +2,8 @@
 
 In:      what to do with a connection.
 Out:     a URL.
+
+None of them waits for ever: after `LAST_S` it closes the connection, which a client tells apart from its own time-out.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+LAST_S = 30.0
+BYTE_S = 0.01  # between two bytes of those that trickle
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
@@ -23,7 +28,7 @@ def peer(behaviour: Behaviour) -> Iterator[str]:
 
     def converse(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            connection.settimeout(10)
+            connection.settimeout(LAST_S)
             behaviour(connection, over)
 
     def accept() -> None:
@@ -40,30 +45,36 @@ def peer(behaviour: Behaviour) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
-        acceptor.join(10)
+        acceptor.join(LAST_S)
     for connection in connections:
         with suppress(OSError):  # ended already
             connection.shutdown(socket.SHUT_RDWR)
     for thread in threads:
-        thread.join(10)
+        thread.join(LAST_S)
 
 
 def silent(_: socket.socket, over: threading.Event) -> None:
     """Takes the request and never answers."""
-    over.wait(10)
+    over.wait(LAST_S)
 
 
 def trickling(connection: socket.socket, over: threading.Event) -> None:
     """Sends a header without end, a byte at a time: there is always something to read."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
-    while not over.wait(0.01):
-        connection.sendall(b"x")
+    trickle(connection, over)
 
 
 def trickling_body(connection: socket.socket, over: threading.Event) -> None:
     """Announces a long body and sends it a byte at a time."""
     connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-    while not over.wait(0.01):
+    trickle(connection, over)
+
+
+def trickle(connection: socket.socket, over: threading.Event) -> None:
+    """Sends a byte now and then."""
+    for _ in range(int(LAST_S / BYTE_S)):
+        if over.wait(BYTE_S):
+            return
         connection.sendall(b" ")
 
 
@@ -86,7 +97,7 @@ def breaking_off(connection: socket.socket, _: threading.Event) -> None:
 def babbling(connection: socket.socket, over: threading.Event) -> None:
     """Speaks first, and not HTTP."""
     connection.sendall(b"220 mail.example.org ESMTP ready\r\n")
-    over.wait(10)
+    over.wait(LAST_S)
 
 
 def answering(body: bytes, status: str = "200 OK", media_type: str = "application/json") -> Behaviour:
