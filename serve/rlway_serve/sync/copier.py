@@ -1,13 +1,14 @@
-"""The process that copies bundles from a store, beside the servers that follow the copies.
+"""The copier: a process that copies bundles from a store into a folder, which servers then follow.
 
 In:      settings with a store's URL.
-Out:     settings whose models are on this machine, as long as the context lasts; a process that keeps them up to date.
-Refuses: a URL that cannot be used, a package that is missing, a cache that is somebody else's folder (UsageError). A
-         store that does not answer is waited for, unless it is to be looked at only once (StoreFailed).
+Out:     settings whose models are on this machine while the context lasts; a process that keeps them up to date.
+Refuses: a URL that cannot be used, a missing package, a cache folder with other contents (UsageError). A store that
+         does not answer is tried again; with `--poll-s 0` it is an error (StoreFailed).
 
-A process of its own, since libraries of object stores are large, start threads, and would compute between two answers.
-One for all workers: it holds a lock on the cache, for which every server waits in a thread; whoever gets it, because
-the one that copied has ended, starts the next. It ends with the server that started it, whose pipe then closes.
+It is a separate process because libraries of object stores are large, start threads, and would take processor time
+from answers. One copier serves all workers and servers that share a cache: it holds a lock on the cache. Every other
+server waits for that lock in a thread. When the copier has ended, the server that gets the lock starts the next one. A
+copier ends with the server that started it, when its stdin closes.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ from rlway_serve.system.logging import log_to_stderr
 
 LOCK = ".lock"
 MARK = ".rlway-cache.json"
-FIRST_LOOK_S = 10.0  # how long a server waits for it before it starts with what is there
+FIRST_LOOK_S = 10.0  # how long a server waits for the first look before it starts with the copies it has
 REPLACE_AFTER_S = 1.0
 END_WITHIN_S = 5.0
 
-log = logging.getLogger("rlway_serve.sync.copier")  # also where this module is run by itself
+log = logging.getLogger("rlway_serve.sync.copier")  # the same name when run as `-m`
 
 
 class CopyTask(msgspec.Struct):
-    """The first line of the process's input."""
+    """What the process is to do: the one line of its input."""
 
     url: str
     folder: str
@@ -53,20 +54,20 @@ class CopyTask(msgspec.Struct):
 
 
 class FirstLook(msgspec.Struct):
-    """The one line of its output."""
+    """How its first look at the store went: the one line of its output."""
 
     error: str = ""
     exit_code: int = 0
 
 
 class Mark(msgspec.Struct):
-    """Whose copies a cache holds."""
+    """The file that says from which store a cache was copied."""
 
     store: str
 
 
 class Copier:
-    """The process, as servers see it."""
+    """Starts and stops the process."""
 
     def __init__(self, settings: Settings) -> None:
         assert settings.store is not None
@@ -75,12 +76,12 @@ class Copier:
         self._stopping = False
 
     def start(self) -> None:
-        """Starts the process, unless one copies into this cache already, and waits for its first look at the store."""
+        """Starts the process and waits for its first look at the store, unless another copies into this cache."""
         try:
             with _open_lock(self._task.folder) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:  # a server that shares the cache does it
+                except BlockingIOError:  # the copier of another server that shares the cache
                     return
                 self._process = self._spawn(lock, output=subprocess.PIPE)
         except OSError as error:
@@ -92,12 +93,12 @@ class Copier:
             raise (UsageError if look.exit_code == UsageError.exit_code else RlwayError)(look.error)
 
     def stand_by(self) -> None:
-        """From now on, this server starts another process when the one that copies has ended."""
+        """Starts a thread that replaces the process whenever it has ended."""
         if self._task.poll_s:
             threading.Thread(target=self._stand_by, name="rlway-copier", daemon=True).start()
 
     def stop(self) -> None:
-        """Ends the process that this server has started, if any."""
+        """Ends the process if this server started it."""
         self._stopping = True
         if self._process is None:
             return
@@ -116,7 +117,7 @@ class Copier:
             try:
                 self._replace()
                 told = ""
-            except (OSError, subprocess.SubprocessError) as error:  # such as too many open files, for the time being
+            except (OSError, subprocess.SubprocessError) as error:  # such as too many open files
                 fault = f"the process that copies bundles cannot be replaced: {error}. It is tried again."
                 if fault != told:
                     log.error("%s", fault)
@@ -124,7 +125,7 @@ class Copier:
             time.sleep(REPLACE_AFTER_S)
 
     def _replace(self) -> None:
-        """Waits until nobody copies, starts a process, and waits until it has ended."""
+        """Waits for the lock, starts a process, and waits until that has ended."""
         with _open_lock(self._task.folder) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._stopping:
@@ -134,16 +135,12 @@ class Copier:
         self._process.wait()
 
     def _spawn(self, lock: int, output: int) -> subprocess.Popen[bytes]:
-        """The process inherits the lock, and so has it until it ends."""
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "rlway_serve.sync.copier",
-        ]  # -P: imports nothing from the working directory
+        """Starts the process, which inherits the lock and holds it until it ends."""
+        # -P: imports nothing from the working directory.
+        command = [sys.executable, "-P", "-m", "rlway_serve.sync.copier"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, pass_fds=[lock])
         assert process.stdin is not None
-        with suppress(OSError):  # it has ended already
+        with suppress(OSError):  # the process has ended already
             process.stdin.write(msgspec.json.encode(self._task) + b"\n")
             process.stdin.flush()
         return process
@@ -172,7 +169,7 @@ def _open_lock(folder: Path | str) -> Iterator[int]:
 
 @contextmanager
 def copied(settings: Settings) -> Iterator[tuple[Settings, Copier]]:
-    """The settings with a folder of copies for models, and who copies."""
+    """The settings with the folder of copies as models, and the copier."""
     with _cache(settings) as folder:
         local = msgspec.structs.replace(settings, models=folder)
         copier = Copier(local)
@@ -221,17 +218,17 @@ def _read_mark(path: Path) -> Mark | None:
 
 
 def main() -> None:
-    """The process itself."""
+    """What the process does."""
     from rlway_serve.sync.mirror import DRAFT, Mirror
     from rlway_serve.sync.watchdog import Watchdog
 
-    output = os.dup(1)  # for the report alone: libraries may print
+    output = os.dup(1)  # kept for the report alone, since libraries may print
     os.dup2(2, 1)
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=CopyTask)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # meant for the server, which ends this one, too
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the server handles them, and ends this process
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr()
-    os.nice(10)  # answers come first
+    os.nice(10)  # the server's answers come first
     threading.Thread(target=_end_with_input, daemon=True).start()
     store = Store(task.url)
     mirror: Mirror | None = None
@@ -265,12 +262,14 @@ def _sentence(error: Exception | None, folder: str) -> str:
 
 
 def _report(output: int, fault: str, exit_code: int) -> None:
-    with suppress(OSError), open(output, "wb") as file:  # whoever waited for it has gone on
+    with suppress(OSError), open(output, "wb") as file:  # the server no longer waits for it
         file.write(msgspec.json.encode(FirstLook(fault, exit_code)) + b"\n")
 
 
 def _end_with_input() -> None:
-    while os.read(sys.stdin.fileno(), 1024):  # not through the buffer, whose lock would be held at an orderly end
+    while os.read(
+        sys.stdin.fileno(), 1024
+    ):  # unbuffered: a thread waiting in sys.stdin.buffer would hold its lock at exit
         pass
     os._exit(0)
 

@@ -1,15 +1,15 @@
-"""Keeps a local models folder like the one in a store, as far as a server needs it.
+"""Copies from a store into a local models folder the versions that a server needs.
 
 In:      a `Store`, looked at once per `follow`.
-Out:     `<folder>/<policy>/<version>/`, by one rename once every byte has the SHA-256 that its manifest says; and
-         labels.json. What has vanished from the store goes; what cannot be copied changes nothing, and is told in
-         `<folder>/<policy>/.refused.json`.
-Refuses: a store that cannot be read (StoreFailed): what it did not tell of stays as it is. One file that cannot is the
-         fault of its version.
+Out:     `<folder>/<policy>/<version>/`, renamed into place once every file has the SHA-256 of its manifest; and
+         labels.json. What was removed from the store is removed here. A version that cannot be copied changes nothing,
+         and is listed in `<folder>/<policy>/.refused.json`.
+Refuses: a store that cannot be read (StoreFailed); what could not be looked at stays as it is. If only one file cannot
+         be read, its version is refused and the others are copied.
 
-Of each policy: the newest versions, the labelled ones, and those just below `stable`, which would stand in for it.
-Labelled versions come before the labels, and these before what is newer: so at no time does anything act that neither
-the labels of before nor those of now allow.
+Of each policy it copies the newest versions, the labelled ones, and the newest ones below `stable`, which replace it if
+it is unsound. It copies labelled versions first, then labels.json, then newer versions. So the server always activates
+a version that either the old labels or the new ones allow.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from rlway_serve.registry.models_folder import (
 )
 from rlway_serve.sync.store import Store, StoreFailed
 
-SPARE = 2  # versions of each kind beyond those that stay loaded: some may turn out not to run
+SPARE = 2  # more versions of each kind than stay loaded, since some may turn out to be unsound
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
-FIRST_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # before what could not be copied is tried again
-DRAFT = ".draft"  # where copies grow; not a policy's name
-REPLACED = "replaced"  # in it, by policy and number: versions whose successors are about to take their places
+FIRST_DELAY_S, MAX_DELAY_S = 1.0, 60.0  # before a refused version is tried again; it doubles each time
+DRAFT = ".draft"  # the folder for unfinished copies; no policy can have this name
+REPLACED = "replaced"  # below it, by policy and number: versions that are being replaced
 
 log = logging.getLogger(__name__)
 
 
 class Refused(NamedTuple):
-    """A version that could not be copied, and that looked like this."""
+    """A version that could not be copied, with the manifest that it had."""
 
     manifest: bytes
     fault: str
@@ -58,25 +58,25 @@ class Refused(NamedTuple):
 
 
 class Mirror:
-    """One process at a time may have a mirror in a folder."""
+    """The copies in one folder. Only one process at a time may have a mirror there."""
 
     def __init__(self, store: Store, folder: Path, keep_versions: int) -> None:
         self._store = store
         self._folder = folder
         self._count = keep_versions + SPARE
-        self._sound: dict[Key, bytes] = {}  # manifests of versions whose files here have been verified
+        self._sound: dict[Key, bytes] = {}  # manifests of verified copies
         self._refused: dict[Key, Refused] = {}
-        self._labels: dict[str, dict[str, int]] = {}  # the last ones that could be read
-        self._asked: set[Key] = set()  # versions that were needed in this look
-        self._unread: dict[Key, StoreFailed] = {}  # versions whose manifests could not be read in this look
-        self._has_read = False  # whether the store gave any file in this look
+        self._labels: dict[str, dict[str, int]] = {}  # as last read without a fault
+        self._asked: set[Key] = set()  # versions that this look needed
+        self._unread: dict[Key, StoreFailed] = {}  # versions whose manifests this look could not read
+        self._has_read = False  # whether this look could read any file
         self._draft = folder / DRAFT
         self._clear()
         for draft in (*folder.glob(f"*/.{LABELS_FILE}.*"), *folder.glob(f"*/.{REFUSED_FILE}.*")):
             draft.unlink()
 
     def follow(self) -> None:
-        """Looks once, and copies and removes what must be."""
+        """Looks at the store once; copies what is missing and removes what is no longer needed."""
         self._store.connect()
         self._asked, self._unread, self._has_read = set(), {}, False
         try:
@@ -88,11 +88,11 @@ class Mirror:
         for policy in policies:
             try:
                 self._follow_policy(policy)
-            except StoreFailed as error:  # which the others need not share
+            except StoreFailed as error:  # the other policies may be readable
                 failure = failure or error
         if self._has_read or len(self._unread) == 1:
             self._refuse_unread()
-        elif self._unread:  # no file at all: the fault of no version
+        elif self._unread:  # no file could be read, so the fault is the store's, not a version's
             failure = failure or next(iter(self._unread.values()))
         here = [path.name for path in self._folder.iterdir() if POLICY_NAME.fullmatch(path.name) and path.is_dir()]
         for policy in set(here) - set(policies):
@@ -105,16 +105,16 @@ class Mirror:
     def _follow_policy(self, policy: str) -> None:
         try:
             entries = self._store.entries(policy)
-        except FileNotFoundError:  # gone since its name was read, as the next look will tell
+        except FileNotFoundError:  # removed since it was listed; the next look removes it here
             return
         there = sorted((int(e.name) for e in entries if not e.is_file and is_version_name(e.name)), reverse=True)
         here = self._folder / policy
         here.mkdir(exist_ok=True)
         content = self._read_labels(policy) if any(entry.name == LABELS_FILE for entry in entries) else None
-        hold = cache(partial(self._hold, policy))  # looked at once, whatever they are needed for
+        hold = cache(partial(self._hold, policy))  # so that each version is looked at once
         wished = (decode_labels(content)[0] if content is not None else None) or {}
         held = [hold(version) for version in wished.values() if version in there]
-        # A label that moves to what cannot be had changes nothing, unless nothing is here that could go on.
+        # If a labelled version cannot be copied, the old labels stay, unless there is no version here to go on with.
         if all(held) or not bundle_versions(here):
             _write(here / LABELS_FILE, content)
         labels = self._labels_in_force(policy)
@@ -128,10 +128,10 @@ class Mirror:
                 self._sound.pop((policy, version), None)
                 self._remove(here / str(version))
         self._refused = {k: refused for k, refused in self._refused.items() if k[0] != policy or k in self._asked}
-        self._tell_refused(policy)
+        self._write_refused(policy)
 
     def _hold(self, policy: str, version: int) -> bool:
-        """Whether a sound copy of the version is here; makes one if there is none of what it now is."""
+        """Whether a copy of the version is here; copies it first if it is new or has changed."""
         key, here = (policy, version), self._folder / policy / str(version)
         self._asked.add(key)
         try:
@@ -140,7 +140,7 @@ class Mirror:
             self._refuse(key, b"", "has no manifest.json yet")
             return False
         except StoreFailed as error:
-            self._leave_unread(key, error)
+            self._note_unread(key, error)
             return here.is_dir()
         if self._sound.get(key) == content or self._is_whole(here, content):
             self._sound[key] = content
@@ -157,32 +157,35 @@ class Mirror:
                 self._sound[key] = content
                 self._refused.pop(key, None)
                 log.info("%s: version %d copied in %.1f s.", policy, version, time.monotonic() - began_s)
-        return here.is_dir()  # as it was before, if it was
+        return here.is_dir()  # the earlier copy stays if there is one
 
     def _read(self, *file: str, limit: int) -> bytes:
         content = self._store.read(*file, limit=limit)
         self._has_read = True
         return content
 
-    def _leave_unread(self, key: Key, error: StoreFailed) -> None:
-        """For the end of the look, when it is known whose fault it is; raises at once where it is the store's."""
+    def _note_unread(self, key: Key, error: StoreFailed) -> None:
+        """Notes a manifest that could not be read; raises at once if only the store can be at fault.
+
+        Otherwise the end of the look shows whether it is the version or the store.
+        """
         self._store.connect()
         try:
             self._store.entries(key[0])
         except FileNotFoundError:
             raise error from None
         self._unread[key] = error
-        if not self._has_read and len(self._unread) > self._count:  # each may take its time to fail
+        if not self._has_read and len(self._unread) > self._count:  # each failure may take long
             raise error
 
     def _refuse_unread(self) -> None:
         for key, error in self._unread.items():
             self._refuse(key, b"", f"manifest.json: {error.why}")
         for policy in {policy for policy, _ in self._unread}:
-            self._tell_refused(policy)
+            self._write_refused(policy)
 
     def _is_whole(self, here: Path, content: bytes) -> bool:
-        """Whether that very version is here already, from an earlier process."""
+        """Whether an earlier process has already copied this version."""
         try:
             if (here / "manifest.json").read_bytes() != content:
                 return False
@@ -192,7 +195,7 @@ class Mirror:
         return True
 
     def _copy(self, policy: str, version: int, content: bytes) -> None:
-        """Puts the version in its place, whole and verified, or raises BundleInvalid."""
+        """Copies and verifies the version, then renames it into place; raises BundleInvalid."""
         manifest = decode_manifest(content, "manifest.json")
         draft, here = self._draft / "new", self._folder / policy / str(version)
         replaced = self._draft / REPLACED / policy / here.name
@@ -221,7 +224,7 @@ class Mirror:
             self._clear()
 
     def _refuse(self, key: Key, manifest: bytes, fault: str) -> None:
-        """Tells it once, until it is another fault, and lets it rest the longer the more often it has failed."""
+        """Logs the fault if it is a new one, and doubles the delay before the next attempt."""
         before = self._refused.get(key)
         if before is not None and before.manifest != manifest:
             before = None
@@ -230,26 +233,26 @@ class Mirror:
         delay_s = min(MAX_DELAY_S, 2 * before.delay_s) if before else FIRST_DELAY_S
         self._refused[key] = Refused(manifest, fault, delay_s, time.monotonic() + delay_s)
 
-    def _tell_refused(self, policy: str) -> None:
-        """For the servers, which have no other word of what is not here."""
+    def _write_refused(self, policy: str) -> None:
+        """Writes the refused versions where servers read them."""
         faults = {k[1]: refused.fault for k, refused in sorted(self._refused.items()) if k[0] == policy}
         _write(self._folder / policy / REFUSED_FILE, msgspec.json.encode(faults) if faults else None)
 
     def _read_labels(self, policy: str) -> bytes:
         try:
             return self._read(policy, LABELS_FILE, limit=MAX_LABELS_BYTES + 1)
-        except FileNotFoundError:  # which is not the same as that nobody wants labels
+        except FileNotFoundError:  # listed but missing is a fault, not an absence of labels
             raise StoreFailed(self._store.name, f"{policy}/{LABELS_FILE} is listed, yet not found") from None
 
     def _labels_in_force(self, policy: str) -> dict[str, int]:
-        """Those that servers go by: the last ones here that could be read."""
+        """The labels that servers use: those here, as last read without a fault."""
         labels, _ = read_labels(self._folder / policy / LABELS_FILE)
         if labels is not None:
             self._labels[policy] = labels
         return self._labels.get(policy, {})
 
     def _remove(self, path: Path) -> None:
-        """At once for whoever looks, whatever time it takes."""
+        """Removes a folder by one rename first, so that servers never see half of it."""
         self._clear()
         self._draft.mkdir()
         path.rename(self._draft / "gone")
@@ -257,7 +260,7 @@ class Mirror:
         log.info("%s: gone from the store or no longer needed, and removed here.", path.relative_to(self._folder))
 
     def _clear(self) -> None:
-        """What is left of work that has ended or was killed; a version whose successor did not come goes back."""
+        """Removes unfinished work; a replaced version whose successor was not completed is moved back."""
         for replaced in self._draft.glob(f"{REPLACED}/*/*"):
             here = self._folder / replaced.relative_to(self._draft / REPLACED)
             if here.parent.is_dir() and not here.exists():
@@ -265,18 +268,18 @@ class Mirror:
         shutil.rmtree(self._draft, ignore_errors=True)
 
     def _forget(self, policies: list[str]) -> None:
-        """What was known of policies that are gone."""
+        """Forgets the policies that are not among these."""
         self._sound = {key: content for key, content in self._sound.items() if key[0] in policies}
         self._refused = {key: refused for key, refused in self._refused.items() if key[0] in policies}
 
 
 def _kind(fault: str) -> str:
-    """The fault without what was found, which differs from look to look while a file grows."""
+    """The fault without its `got …`, which changes from look to look while a file grows."""
     return fault.partition(", got ")[0]
 
 
 def _write(path: Path, content: bytes | None) -> None:
-    """Nothing where it is so already: what has not changed need not be read again."""
+    """Writes or removes a file, but only if that changes it: servers read changed files again."""
     if content is None:
         path.unlink(missing_ok=True)
     elif not path.is_file() or path.read_bytes() != content:

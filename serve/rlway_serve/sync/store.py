@@ -1,11 +1,11 @@
-"""A models folder that lies elsewhere, read through fsspec.
+"""A models folder in a remote store, read through fsspec.
 
-In:      a URL: s3://bucket/models, gs://, abfs://, file://, whatever fsspec and the packages beside it know.
+In:      a URL: s3://bucket/models, gs://, abfs://, file://, or any other that fsspec and its installed packages know.
 Out:     the names in a folder, a file's bytes, a file's copy.
-Refuses: a URL that fsspec cannot make sense of (UsageError), a missing package (RuntimeMissing); a store that fails
-         (StoreFailed) or has no such file (FileNotFoundError). No sentence has a password or a signature in it.
+Refuses: a URL that fsspec cannot use (UsageError), a missing package (RuntimeMissing), a store that fails
+         (StoreFailed), a missing file (FileNotFoundError). No error sentence contains a password or a signature.
 
-Only names that the caller has looked at become part of a path: what a store says is in a folder is text, and no more.
+Names from a store are untrusted. The caller checks each one before it becomes part of a path.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from urllib.parse import unquote
 
 from rlway_client.contract.errors import RlwayError, RuntimeMissing, UsageError
 
-MAX_TOLD = 300  # characters of what somebody else's library says
+MAX_TOLD = 300  # characters that are quoted of a library's error message
 
 
 class StoreFailed(RlwayError):
-    """It could not be asked, or did not answer; the next time may go better. `why` is the store's own word."""
+    """The store could not be read; another attempt may succeed. `why` is the store's own error."""
 
     def __init__(self, store: str, why: str) -> None:
         super().__init__(f"{store}: cannot be read: {why}.")
@@ -36,26 +36,26 @@ class Entry(NamedTuple):
 
 
 def is_url(models: str) -> bool:
-    """Whether models are named by a URL, rather than by a path on this machine."""
+    """Whether this is a URL rather than a path on this machine."""
     return re.match(r"[A-Za-z0-9+.-]+(://|::)", models) is not None
 
 
 class Store:
-    """Connects when it is first asked. One thread at a time."""
+    """Connects at the first use. One thread at a time."""
 
     def __init__(self, url: str) -> None:
-        self.asked = 0  # how often
+        self.asked = 0  # requests so far, by which the watchdog sees progress
         self._url = url
         self._root = ""
         self._files: Any = None  # an fsspec filesystem
 
     @property
     def name(self) -> str:
-        """The URL as it may be shown."""
+        """The URL without secrets."""
         return self._safe(self._url)
 
     def connect(self) -> None:
-        """Anew for each look: what was remembered of the store's folders is forgotten."""
+        """Connects, or clears cached listings; call it before each look."""
         if self._files is not None:
             self._files.invalidate_cache()
             return
@@ -74,7 +74,7 @@ class Store:
         self._files, self._root = files, str(path).rstrip("/")
 
     def entries(self, *folder: str) -> list[Entry]:
-        """What a folder holds, by bare name. Raises for what cannot be listed, rather than leave it out."""
+        """The entries of a folder, by bare name. Raises if any of them cannot be listed."""
         try:
             listed = self._files.ls(self._ask_for(folder), detail=True)
             return [Entry(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "file") for entry in listed]
@@ -84,7 +84,7 @@ class Store:
             raise self._failed(error) from error
 
     def read(self, *file: str, limit: int) -> bytes:
-        """The file's bytes, up to a number of them."""
+        """The file's first `limit` bytes."""
         try:
             with self._files.open(self._ask_for(file), "rb") as content:
                 return bytes(content.read(limit))
@@ -94,7 +94,7 @@ class Store:
             raise self._failed(error) from error
 
     def copy(self, *file: str, to: Path) -> None:
-        """The whole file, or what the store takes for it; whether it is sound is for the caller to find out."""
+        """Copies a whole file. The caller verifies the copy."""
         try:
             self._files.get_file(self._ask_for(file), str(to))
         except FileNotFoundError:
@@ -114,7 +114,7 @@ class Store:
         return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
     def _safe(self, text: str) -> str:
-        """Without user names, passwords and signatures, wherever in the text a URL is."""
+        """Removes user names, passwords and signatures from every URL in a text."""
         for password in re.findall(r"://[^/@\s:]*:([^/@\s]+)@", self._url):
             text = text.replace(password, "…").replace(unquote(password), "…")
         text = re.sub(r"(?<=://)[^/@\s]*@", "", text)

@@ -1,10 +1,11 @@
-"""Ends a process that waits for what does not come, so that whoever watches over it starts another.
+"""Kills the copier when a look at the store has made no progress for `STUCK_S`; a server then starts another copier.
 
-In:      when a look begins and ends, the store that it asks, and the folder in which its files grow.
-Out:     one line in the log and exit status 1, once a look has done nothing for minutes.
+In:      the begin and end of each look, the store that it reads, and the folder in which its copies grow.
+Out:     one line in the log and exit status 1.
 
-A look that is slow goes on: it asks for one thing after another, computes, or a file grows. Libraries of object stores
-do not all give up on a connection over which nothing comes any more, and a thread that waits in one cannot be ended.
+A slow look is not stuck: it sends further requests, uses processor time, or a file grows. The watchdog is needed
+because some libraries of object stores wait forever on a dead connection, and Python cannot end a thread that waits in
+one.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from rlway_serve.registry.models_folder import stamp_of_all
 from rlway_serve.sync.store import Store
 
 STUCK_S = 300.0
-MOVING_S = 3.0  # processor time: fsspec's waiting, which wakes up every second, takes a fifth of that
+MOVING_S = 3.0  # processor time that counts as progress; while it waits, fsspec uses a fifth of that
 
 log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """A thread beside the looks at one store."""
+    """A thread that watches the looks at one store."""
 
     def __init__(self, store: Store, draft: Path) -> None:
         self._store = store
         self._draft = draft
-        self._turn = 0  # odd within a look
+        self._turn = 0  # odd during a look
         threading.Thread(target=self._watch, name="rlway-watchdog", daemon=True).start()
 
     @contextmanager
     def look(self) -> Iterator[None]:
-        """What is watched."""
+        """Watches what happens in this context."""
         self._turn += 1
         try:
             yield
