@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from rlway_train.policies.exploration import ExplorationLevel
 from rlway_train.training import progress
-from rlway_train.training.progress import LINE_S, TRAINING, ExplorationLevel, Length, Reporter, TrainingStatus
+from rlway_train.training.progress import LINE_S, TRAINING, Length, Reporter, TrainingStatus
 
 
 class Clock:

@@ -23,9 +23,8 @@ from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
-from rlway_train.policies.exploration import DqnExploration
+from rlway_train.policies.exploration import DqnExploration, ExplorationLevel
 from rlway_train.policies.numpy import GreedyPolicy
-from rlway_train.training.progress import ExplorationLevel
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel

@@ -26,10 +26,9 @@ from rlway_train.collect.adders.base import make_adder
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.config.settings import Chosen, TrainingSettings
 from rlway_train.envs.domain import Domain
-from rlway_train.policies.exploration import Exploration, make_exploration
+from rlway_train.policies.exploration import Exploration, ExplorationLevel, make_exploration
 from rlway_train.policies.numpy import BatchPolicy, linear
 from rlway_train.replay.uniform import Replay, Ring
-from rlway_train.training.progress import ExplorationLevel
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel

@@ -23,8 +23,8 @@ from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
 from rlway_train.config.settings import SacSettings
 from rlway_train.envs.domain import Domain
+from rlway_train.policies.exploration import ExplorationLevel
 from rlway_train.policies.numpy import LARGEST_SCALE, GaussianPolicy
-from rlway_train.training.progress import ExplorationLevel
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel

@@ -2,7 +2,7 @@
 
 In:      an environment's name, and the settings that change it.
 Out:     `Domain`, which makes one environment, or several that step together.
-Refuses: EnvironmentFault for an environment that is unknown, cannot be made, or is not one that the algorithm can learn.
+Refuses: EnvironmentFault for an environment that is unknown, cannot be made, or cannot be learned by the algorithm.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Domain:
         return int(self.action.bounds()[0].item())
 
     def make(self, render: bool = False) -> gymnasium.Env[Any, Any]:
-        """One environment as agents see it: its observation is one vector; its action is a vector, or a number from 0."""
+        """One environment as agents see it: it gives one vector, and takes a vector, or a number from 0."""
         # The argument is left out where it is not needed: a user's own class may not have it.
         modes: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
         env = gymnasium.make(self.spec, disable_env_checker=True, **modes)

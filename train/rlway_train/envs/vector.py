@@ -2,8 +2,8 @@
 
 In:      actions int64[E], or float32[E, action_dim].
 Out:     `VectorStep`: observations float32[E, obs_dim], rewards, and how each step ended.
-Refuses: EnvironmentFault for an environment that raises, for a reward that is not finite, and for an observation that is
-         not finite or lies outside of its own space.
+Refuses: EnvironmentFault for an environment that raises, for a reward that is not finite, and for an observation that
+         is not finite or lies outside of its own space.
 """
 
 from __future__ import annotations

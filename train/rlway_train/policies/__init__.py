@@ -1,1 +1,1 @@
-"""Policies as numpy, for collecting."""
+"""Policies in numpy: what acts while experience is collected and evaluated."""

@@ -1,15 +1,16 @@
-"""How an algorithm acts while experience is gathered: at random first, then exploring around what was learned.
+"""How an algorithm explores while experience is collected: at random first, then around the learned policy.
 
-In:      settings, what the environment takes, the weights of the moment.
+In:      settings, the environment's actions, the present weights.
 Out:     policies in numpy.
 
-No agent is needed for that, and no TensorFlow: an actor in a process of its own has neither.
+This needs no agent and no TensorFlow: an actor in a process of its own has neither.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +29,16 @@ from rlway_train.policies.numpy import (
 )
 
 
+class ExplorationLevel(NamedTuple):
+    """How much an algorithm explores now: ε of DQN, the temperature α of SAC."""
+
+    letter: str
+    name: str
+    value: float
+
+
 class Exploration(ABC):
-    """Makes policies of weights."""
+    """Makes the policies that collect experience."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -41,11 +50,11 @@ class Exploration(ABC):
 
     @abstractmethod
     def exploring(self, weights: Sequence[FloatArray], step: int) -> BatchPolicy:
-        """What gathers experience from this environment step on."""
+        """The policy that collects from this environment step on."""
 
 
 class DqnExploration(Exploration):
-    """Of DQN: the best action, but with a probability that falls over the steps a random one."""
+    """DQN: a random action with a probability that falls over the steps, otherwise the best one."""
 
     def __init__(self, settings: DqnSettings, domain: Domain, rng: np.random.Generator) -> None:
         super().__init__(rng)
@@ -66,7 +75,7 @@ class DqnExploration(Exploration):
 
 
 class SacExploration(Exploration):
-    """Of SAC: a sample of the actor's distribution, whose width SAC adjusts by itself."""
+    """SAC: a sample from the actor's distribution, whose width SAC adjusts itself."""
 
     def __init__(self, domain: Domain, rng: np.random.Generator) -> None:
         super().__init__(rng)
@@ -82,7 +91,7 @@ class SacExploration(Exploration):
 
 
 def make_exploration(settings: TrainingSettings, domain: Domain, rng: np.random.Generator) -> Exploration:
-    """The behaviour of the algorithm that has these settings."""
+    """The exploration of these settings' algorithm."""
     if isinstance(settings, SacSettings):
         return SacExploration(domain, rng)
     assert isinstance(settings, DqnSettings)

@@ -1,4 +1,4 @@
-"""A policy that remembers, as numpy: dense layers, one LSTM, Q-values.
+"""A recurrent policy in numpy: dense layers, one LSTM, Q-values.
 
 In:      observations float32[B, obs_dim]; the LSTM's state, float32[B, cells] twice.
 Out:     actions int64[B]; the state after these observations.
@@ -19,9 +19,9 @@ HEAD, LSTM = 2, 3  # arrays: kernel and bias; kernel, recurrent kernel and bias
 
 @dataclass(frozen=True)
 class GreedyLstmPolicy(BatchPolicy):
-    """The best action by Q-value, of a QRnnNetwork without layers between its LSTM and the Q-values."""
+    """The action with the highest Q-value, by a QRnnNetwork without layers between its LSTM and the Q-values."""
 
-    layers: Sequence[FloatArray]  # as the network lists its variables
+    layers: Sequence[FloatArray]  # in the order of the network's variables
 
     def q_values(
         self, observations: FloatArray, state: PolicyState = ()
@@ -41,7 +41,7 @@ class GreedyLstmPolicy(BatchPolicy):
 def lstm_step(
     weights: Sequence[FloatArray], features: FloatArray, hidden: FloatArray, cell: FloatArray
 ) -> tuple[FloatArray, FloatArray]:  # [B, features], [B, cells] twice -> [B, cells] twice
-    """Keras' LSTM cell, whose gates come in the order input, forget, candidate, output."""
+    """Keras' LSTM cell. Its gates come in the order input, forget, candidate, output."""
     kernel, recurrent, bias = weights
     gates = features @ kernel
     gates += hidden @ recurrent
@@ -52,6 +52,6 @@ def lstm_step(
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:
-    # exp() would overflow, and warn of it, far from zero.
+    # exp() would overflow far from zero, with a warning.
     half: FloatArray = np.tanh(x * np.float32(0.5)) * np.float32(0.5) + np.float32(0.5)
     return half

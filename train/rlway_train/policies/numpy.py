@@ -1,9 +1,9 @@
-"""Policies as numpy: what chooses actions while collecting and evaluating.
+"""Policies in numpy, for collecting and evaluating.
 
-In:      observations float32[B, obs_dim], and what a recurrent policy remembers of the B episodes.
-Out:     actions int64[B], or float32[B, action_dim] of a continuous policy; what it remembers now.
+In:      observations float32[B, obs_dim], and the policy state of the B episodes.
+Out:     actions int64[B], or float32[B, action_dim] of a continuous policy; the next policy state.
 
-TensorFlow's own call costs some 700 µs whatever the batch; the same few matrix products cost 10 µs here.
+A call of TensorFlow costs some 700 µs whatever the batch. The same matrix products cost 10 µs here.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from rlway_client.contract.specs import AnyArray, FloatArray, IntArray
 
-# An observation far from all that was trained on can overflow exp(), and ∞ · 0 would make the greedy action NaN. This
-# is as good as ∞: whatever the noise, the action is at one of its bounds.
+# Far from the observations it was trained on, a network's scale can overflow exp(), and ∞ · 0 would make the greedy
+# action NaN. At this scale the noise already puts the action at one of its bounds.
 LARGEST_SCALE = 1e9
 
-FURTHEST = 10.0  # standard deviations from the mean that a normalised observation may lie
-TINIEST_VARIANCE = 1e-8  # of an observation that never changes
+FURTHEST = 10.0  # a normalised observation is clipped at so many standard deviations
+TINIEST_VARIANCE = 1e-8  # added to each variance: some observations never change
 
-PolicyState = tuple[FloatArray, ...]  # [B, …] each; () is no memory, or that all B episodes begin
+PolicyState = tuple[FloatArray, ...]  # [B, …] each; () where all B episodes begin, and for a policy without state
 
 
 class BatchPolicy(ABC):
-    """Chooses actions for B episodes at once, each with a memory of its own."""
+    """Chooses actions for B episodes at once, each with its own policy state."""
 
     @abstractmethod
     def __call__(
         self, observations: FloatArray, state: PolicyState = ()
     ) -> tuple[AnyArray, PolicyState]:  # [B, obs_dim]
-        """The actions [B, …], and the memory to give with the next observations."""
+        """The actions [B, …], and the policy state to pass with the next observations."""
 
 
 class StatelessPolicy(BatchPolicy):
@@ -49,16 +49,16 @@ class StatelessPolicy(BatchPolicy):
 
 
 def reset_state(state: PolicyState, begins: NDArray[np.bool_]) -> PolicyState:
-    """The memory without that of the episodes which begin anew: zeros, as at the very start."""
+    """The state, set to zeros for the episodes that begin."""
     if not state or not begins.any():
         return state
     return tuple(np.where(begins.reshape(-1, *[1] * (part.ndim - 1)), np.float32(0), part) for part in state)
 
 
 def dense(layers: Sequence[FloatArray], observations: FloatArray) -> FloatArray:  # [B, obs_dim] -> [B, outputs]
-    """A network of dense layers, ReLU between them; `layers` are kernels and biases in order.
+    """A network of dense layers with ReLU between them. `layers` are kernels and biases in order.
 
-    Before them there may be the mean and the variance, both [obs_dim], by which the network normalises.
+    Before the first kernel there may be a mean and a variance, both [obs_dim]: the observations are then normalised.
     """
     flow = observations
     if layers[0].ndim == 1:
@@ -73,14 +73,14 @@ def dense(layers: Sequence[FloatArray], observations: FloatArray) -> FloatArray:
 
 
 def normalized(observations: FloatArray, mean: FloatArray, variance: FloatArray) -> FloatArray:  # [B, obs_dim]
-    """As rlway_train.agents.preprocessing does it in TensorFlow."""
+    """The same as rlway_train.agents.preprocessing computes in TensorFlow."""
     seen: FloatArray = (observations - mean) / np.sqrt(variance + np.float32(TINIEST_VARIANCE))
     return np.clip(seen, -FURTHEST, FURTHEST)
 
 
 @dataclass(frozen=True)
 class GreedyPolicy(StatelessPolicy):
-    """The best action by Q-value."""
+    """The action with the highest Q-value."""
 
     layers: Sequence[FloatArray]
 
@@ -105,7 +105,7 @@ class RandomPolicy(StatelessPolicy):
 
 @dataclass(frozen=True)
 class EpsilonGreedyPolicy(BatchPolicy):
-    """The greedy action, but with probability epsilon a random one."""
+    """A random action with probability epsilon, otherwise the greedy one."""
 
     greedy: BatchPolicy
     random: RandomPolicy
@@ -113,13 +113,13 @@ class EpsilonGreedyPolicy(BatchPolicy):
 
     def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
         explores = self.random.rng.random(len(observations)) < self.epsilon
-        best, state = self.greedy(observations, state)  # a step that explores is remembered, too
+        best, state = self.greedy(observations, state)  # the state follows every step, explored ones too
         return np.where(explores, self.random.act(observations), best), state
 
 
 @dataclass(frozen=True)
 class GaussianPolicy(StatelessPolicy):
-    """The tanh-squashed normal distribution of TanhNormalProjectionNetwork: its middle, or with `rng` a sample."""
+    """TanhNormalProjectionNetwork's tanh-squashed normal distribution: its centre, or a sample if there is an `rng`."""
 
     layers: Sequence[FloatArray]
     mean: FloatArray  # [action_dim], the middle of the action's range
@@ -127,7 +127,7 @@ class GaussianPolicy(StatelessPolicy):
     rng: np.random.Generator | None = None
 
     def distribution(self, observations: FloatArray) -> tuple[FloatArray, FloatArray]:  # -> [B, action_dim] twice
-        """Location and scale, before the squashing."""
+        """Location and scale, before tanh."""
         loc, log_scale = np.split(dense(self.layers, observations), 2, axis=1)
         return loc, np.exp(np.minimum(log_scale, np.log(LARGEST_SCALE), dtype=np.float32))
 
@@ -153,5 +153,5 @@ class UniformPolicy(StatelessPolicy):
 
 
 def linear(start: float, end: float, fraction: float) -> float:
-    """From `start` to `end` as the fraction goes from 0 to 1, and `end` from then on."""
+    """Goes from `start` to `end` while the fraction goes from 0 to 1, then stays."""
     return start + (end - start) * min(1.0, fraction)

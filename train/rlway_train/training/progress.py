@@ -20,19 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from rlway_client.common.returns import show_mean
+from rlway_train.policies.exploration import ExplorationLevel
 
 DRAWN_S = 0.1  # drawing every block would cost more than the block
 LINE_S = 5.0  # where lines stay, as in a log
 LOOK_S = 1.0  # whether a line is due, while nobody tells anything
 TRAINING = "training"
-
-
-class ExplorationLevel(NamedTuple):
-    """How much a training explores: ε of DQN, the temperature α of SAC."""
-
-    letter: str
-    name: str
-    value: float
 
 
 class Length(NamedTuple):
