@@ -1,12 +1,12 @@
-"""Runs a policy, whatever file and device it runs on.
+"""Runs a policy's model, whatever its file format and device.
 
-In:      arrays by input name, first dimension B: the observation's, and noise float32[B, n] where the policy has it.
-Out:     arrays by output name, first dimension B; how long runs of each size take, measured at load.
+In:      arrays by input name, first dimension B: the observation, and noise float32[B, n] if the policy takes noise.
+Out:     arrays by output name, first dimension B; the run time of each batch size, measured at load.
 Refuses: a file that its runtime cannot load, or whose inputs or outputs are not the manifest's (BundleInvalid).
 
-With buckets, a run has one of a few sizes: rows are padded up to the next one, and what exceeds the largest runs in
-several. GPUs want that. With a single bucket every run is of that size, so that the bits of an action never depend on
-who else asked at the same moment; `check_invariance` holds that against the model at load.
+With buckets, every run has one of a few sizes: rows are padded to the next size, and a batch above the largest size
+runs in parts. GPUs need that. With a single bucket, every run has that size, so an action's bits never depend on the
+other rows of its run; `check_invariance` verifies this for the model at load.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 
-AMPLE_S = 2e-3  # of a run on a thread: to hand it over costs little of that
-NEARLY = 1.05  # of the best time per row
-INLINE_BELOW_S = 500e-6  # the longest that a run may delay what else the event loop has to do
-MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch, and that one
+AMPLE_S = 2e-3  # beside a run of this length, the hand-over to a thread costs little
+NEARLY = 1.05  # times the best time per row counts as equally cheap
+INLINE_BELOW_S = 500e-6  # the longest run that may block the event loop
+MEASURED_BATCHES = (1, 8, 64, 256, 1024)  # those below the largest batch; the largest is measured as well
 MEASURED_RUNS = 20
-MEASURING_S = 0.1  # per batch size; a slow model is run fewer times
+MEASURING_S = 0.1  # per batch size; a slow model has fewer runs
 
 
 class RunFailed(Exception):
-    """The model failed on the rows that it was given."""
+    """The model raised an error for these rows."""
 
 
 class Session(Protocol):
-    """A file in a runtime. `on_cpu` is true of what runs on the thread that calls it, and nowhere else."""
+    """A model file loaded by a runtime. `on_cpu` is true if it runs on the calling thread only."""
 
     name: str
     on_cpu: bool
 
     def run(self, inputs: dict[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
-        """One run; what it gives back is good until the next."""
+        """One run. The returned arrays are valid until the next run."""
 
     def signature(self) -> tuple[set[str], set[str]]:
-        """The names of inputs and outputs."""
+        """The names of its inputs and of its outputs."""
 
 
 class Runtime:
-    """One policy in one session. Used by one thread at a time."""
+    """A policy in a session, measured. Used by one thread at a time."""
 
     def __init__(
         self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = (), max_batch: int = 512
@@ -76,7 +76,7 @@ class Runtime:
 
     @cached_property
     def inline_rows(self) -> int:
-        """The most rows whose run is short enough for the event loop; 0 where even one row takes too long."""
+        """The largest batch that may run on the event loop; 0 if even one row takes too long."""
         if not self._session.on_cpu:
             return 0
         largest = max(self.latency_s)
@@ -86,7 +86,10 @@ class Runtime:
 
     @cached_property
     def enough_rows(self) -> int:
-        """Rows beyond which a run on a CPU only takes longer: it takes `AMPLE_S`, and more make no row cheaper."""
+        """The batch size from which more rows make a run on a CPU longer but no row cheaper.
+
+        It is the smallest whose time per row is near the best and whose run takes `AMPLE_S`.
+        """
         sizes = [*self.latency_s]
         if not self._session.on_cpu or self._buckets:
             return sizes[-1]
@@ -95,7 +98,7 @@ class Runtime:
         return next((rows for rows in cheap if self.expected_s(rows) >= AMPLE_S), sizes[-1])
 
     def expected_s(self, rows: int) -> float:
-        """How long a run of so many rows takes: between the sizes that were measured at load, in proportion."""
+        """The expected time of a run: interpolated between the sizes that were measured at load."""
         sizes = [*self.latency_s]
         if rows > sizes[-1]:
             return self.latency_s[sizes[-1]] * rows / sizes[-1]
@@ -107,16 +110,16 @@ class Runtime:
         return below + (above - below) * (rows - sizes[i - 1]) / (sizes[i] - sizes[i - 1])
 
     def zero_noise(self, rows: int) -> FloatArray:  # -> [rows, n]
-        """Noise for greedy actions: a view of one shared array."""
+        """Zero noise, for greedy actions: a view of one shared array."""
         if rows > len(self._zeros):
             self._zeros = np.zeros((rows, self._zeros.shape[1]), np.float32)
         return self._zeros[:rows]
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> list[AnyArray]:
-        """The arrays in the order of `outputs`; they are good until the next run. Raises RunFailed."""
+        """The arrays in the order of `outputs`, valid until the next run. Raises RunFailed."""
         try:
             return self._run(inputs, outputs)
-        except Exception as error:  # a runtime has no one kind for it
+        except Exception as error:  # runtimes raise errors of many types
             self.forget_padding()
             raise RunFailed(str(error)) from error
 
@@ -138,17 +141,17 @@ class Runtime:
         if bucket not in self._padded:
             self._padded[bucket] = self._neutral_rows(bucket)
         padded = self._padded[bucket]
-        # Rows beyond these keep what was there before: observations that the model took. Nobody reads their actions.
+        # The padding keeps rows of earlier runs, which the model accepted. Their actions are dropped.
         for name, array in inputs.items():
             padded[name][:rows] = array
         return [result[:rows] for result in self._session.run(padded, outputs)]
 
     def forget_padding(self) -> None:
-        """What the last runs left in the buckets may not be fit to run with others."""
+        """Clears the padding: after a failed run it may hold rows that make later runs fail."""
         self._padded.clear()
 
     def works(self) -> bool:
-        """Whether the model runs at all: on what it was measured with."""
+        """Whether the model still runs on the rows that it was measured with."""
         return not self.fails(self._neutral_rows(1))
 
     def fails(self, inputs: Arrays) -> bool:
@@ -163,7 +166,7 @@ class Runtime:
         return neutral_rows(self._inputs, rows)
 
     def check_invariance(self, where: str) -> None:
-        """Raises BundleInvalid unless a row's bits are the same in every place of the one bucket, in any company."""
+        """Raises BundleInvalid if an action's bits depend on its row's place in the bucket, or on the other rows."""
         (bucket,) = self._buckets
         kept = bucket - bucket // 2
         generator = np.random.default_rng(0)
@@ -207,10 +210,10 @@ class Runtime:
                 raise ValueError(f"{spec.name}: expected {spec.dtype}{[rows, *spec.shape]}, got {got}")
 
     def _measure(self, sizes: Iterable[int]) -> dict[int, float]:
-        """Warms the session up and takes the median run time in seconds for each of these batch sizes.
+        """Warms the session up, and measures the median run time in seconds for each of these batch sizes.
 
-        On the CPU it is the thread's own time: a server under load interrupts a thread that loads the next version, and
-        what the run takes would seem to be many times what it is.
+        On the CPU it measures the thread's own processor time. A server under load interrupts the thread that loads the
+        next version, so wall time would be many times too long.
         """
         clock: Callable[[], float] = time.thread_time if self._session.on_cpu else time.perf_counter
         curve = {}
@@ -227,7 +230,7 @@ class Runtime:
 
 
 def neutral_rows(specs: Iterable[TensorSpec], rows: int) -> Arrays:
-    """Rows that a model with these inputs can take: zeros, or what lies nearest to them."""
+    """Rows that a model with these inputs accepts: zeros, or the allowed values nearest to zero."""
     return {spec.name: spec.neutral(rows) for spec in specs}
 
 

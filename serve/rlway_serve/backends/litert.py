@@ -1,8 +1,8 @@
-"""TFLite files in LiteRT, for bundles that have no ONNX file.
+"""Runs TFLite files in LiteRT, for bundles without an ONNX file.
 
-In:      a file with the signature `act`, for one observation at a time.
+In:      a file with the signature `act`, which takes one observation.
 Out:     a session.
-Refuses: a file that LiteRT cannot load; any file where LiteRT is not installed (BundleInvalid).
+Refuses: a file that LiteRT cannot load; every file if LiteRT is not installed (BundleInvalid).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.specs import AnyArray
 
-LONG_ERROR = 10_000  # characters: an interpreter repeats in each error all that it has ever had
+LONG_ERROR = 10_000  # characters; each error of an interpreter repeats all its earlier ones, so it is reopened
 
 
 class LiteSession:
-    """Runs its rows one after the other: the file's batch is 1."""
+    """Runs the rows one after the other, since the file's batch size is 1."""
 
     name = "litert"
     on_cpu = True

@@ -1,7 +1,7 @@
-"""ONNX files in onnxruntime.
+"""Runs ONNX files in onnxruntime.
 
-In:      a file, the device it shall run on.
-Out:     a session: plain on the CPU; with its inputs and outputs bound to the device's memory on GPUs.
+In:      a file, and the device to run it on.
+Out:     a session; on GPUs its inputs and outputs are bound to the device's memory.
 Refuses: a file that onnxruntime cannot load (BundleInvalid).
 """
 
@@ -16,21 +16,22 @@ from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import AnyArray
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home and write to the home directory
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime sends telemetry and writes to the home directory
 import onnxruntime as ort
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
 class CpuSession:
-    """One thread: networks of this size are too small to share."""
+    """Runs on one thread: policies' networks are too small to gain from several."""
 
     name = "onnxruntime-cpu"
     on_cpu = True
 
     def __init__(self, path: Path) -> None:
         self._session = _open(path, [PROVIDERS["cpu"]])
-        # `InferenceSession.run` looks at every input's name before each run: a fifth of what a small model's run takes.
+        # The native session, since `InferenceSession.run` first checks the names of all inputs: a fifth of a small
+        # model's run time.
         self._run = getattr(self._session, "_sess", self._session).run
 
     def signature(self) -> tuple[set[str], set[str]]:
@@ -42,7 +43,7 @@ class CpuSession:
 
 
 class BoundSession:
-    """Runs whose inputs and outputs stay at one place in the device's memory for each number of rows."""
+    """Runs on a GPU; for each number of rows, inputs and outputs stay in the same buffers on the device."""
 
     on_cpu = False
 
@@ -84,16 +85,16 @@ class BoundSession:
 
 
 def available_devices() -> list[str]:
-    """Of the devices that onnxruntime was built for, those named here."""
+    """The devices of `PROVIDERS` that onnxruntime was built for."""
     built_for = ort.get_available_providers()
     return [device for device, provider in PROVIDERS.items() if provider in built_for]
 
 
 def _open_on(device: str, path: Path, manifest: Manifest, max_rows: int) -> Any:
-    """A session that does run on the device."""
+    """A session on the device; raises BundleInvalid if onnxruntime would fall back to another."""
     options: dict[str, str] = {}
     if device == "tensorrt":
-        # Without a profile an engine is built anew whenever a run is larger than those before.
+        # Without a profile, TensorRT builds a new engine for each run that is larger than all before.
         for key, rows in {"min": 1, "opt": max_rows, "max": max_rows}.items():
             shapes = (f"{spec.name}:{'x'.join(map(str, (rows, *spec.shape)))}" for spec in manifest.interface.inputs)
             options[f"trt_profile_{key}_shapes"] = ",".join(shapes)
@@ -101,7 +102,7 @@ def _open_on(device: str, path: Path, manifest: Manifest, max_rows: int) -> Any:
 
 
 def _checked(session: Any, device: str, path: Path) -> Any:
-    """onnxruntime falls back to the CPU with a warning in its own log; whoever asked for a GPU must hear of it."""
+    """Raises if onnxruntime fell back to the CPU, which it only mentions in its own log."""
     if session.get_providers()[0] != PROVIDERS[device]:
         raise BundleInvalid(f"{path}: onnxruntime finds no device for {PROVIDERS[device]}.")
     return session
@@ -111,10 +112,10 @@ def _open(path: Path, providers: list[Any]) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what fails is raised, and told once
+    options.log_severity_level = 4  # errors are raised, and need not be logged too
     try:
         return ort.InferenceSession(path, options, providers=providers)
-    except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+    except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise BundleInvalid(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}.") from error
 
 
@@ -123,6 +124,6 @@ def _signature(session: Any) -> tuple[set[str], set[str]]:
 
 
 def _numpy_type(onnx_type: str) -> str:
-    """`tensor(float)` as numpy calls it."""
+    """The numpy name of a type such as `tensor(float)`."""
     name = onnx_type.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(name, name)

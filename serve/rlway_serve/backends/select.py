@@ -1,11 +1,11 @@
-"""Which of a bundle's files runs, and on which device.
+"""Chooses the file of a bundle and the device that runs it.
 
 In:      a bundle, `--device`.
-Out:     its runtime, measured and warm.
+Out:     its runtime, measured and warmed up.
 Refuses: a bundle without a file that can be served (BundleInvalid).
 
-A GPU that is asked for and not found is one line in the log, and the CPU serves. With `auto` both are tried and the
-faster one at the largest batch is kept: a small network is faster on the CPU than the way to the GPU and back.
+If a GPU was asked for and is not found, the log says so once and the CPU serves. `auto` tries both and keeps the one
+that is faster at the largest batch: a small network takes less time on the CPU than the transfer to the GPU and back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMPARED_RUNS = 10
 
 
 def open_runtime(bundle: Bundle, settings: Settings) -> Runtime:
-    """The bundle's best file for the device there is, measured and warm."""
+    """Opens the bundle's file on the chosen device; measures it and warms it up."""
     session, where = open_session(bundle, settings)
     runtime = Runtime(session, bundle.manifest, where, choose_buckets(session, settings), settings.max_batch)
     if settings.batch_invariant:
@@ -39,7 +39,7 @@ def open_runtime(bundle: Bundle, settings: Settings) -> Runtime:
 
 
 def choose_buckets(session: Session, settings: Settings) -> tuple[int, ...]:
-    """The sizes that runs may have; none when any size will do."""
+    """The sizes that runs may have; empty if runs may have any size."""
     if settings.batch_invariant:
         return (settings.max_batch,)
     if not (settings.buckets or (settings.buckets is None and not session.on_cpu)):
@@ -49,7 +49,7 @@ def choose_buckets(session: Session, settings: Settings) -> tuple[int, ...]:
 
 
 def open_session(bundle: Bundle, settings: Settings) -> tuple[Session, str]:
-    """The session, and its file for error messages."""
+    """The session, and the path of its file for error messages."""
     name = served_file(bundle.manifest.files)
     if name is None:
         raise BundleInvalid(
@@ -91,7 +91,7 @@ _missing: set[str] = set()
 
 
 def _report_missing(device: str, found: str) -> None:
-    """Once, not for every policy."""
+    """Logs it once per device, and not for every policy."""
     if device not in _missing:
         _missing.add(device)
         log.warning("--device %s: no such device is to be had, so the CPU serves (%s).", device, found)

@@ -1,8 +1,8 @@
-"""How an observation nests: one tensor, or an object of tensors and further objects.
+"""The nesting of an observation: one tensor, or an object of tensors and further objects.
 
-In:      a manifest's specs, with the keys under which each lies; observations as Python's json reads them.
-Out:     their tensors in a fixed order; their faults, by path; the types with which msgspec reads them.
-Refuses: nothing by itself; `pick_leaves` raises ValueError for an object with other keys.
+In:      a manifest's specs, each with its path of keys; observations as Python's json reads them.
+Out:     their tensors in a fixed order; their faults, by path; the msgspec types that read them.
+Refuses: an object with other keys (`pick_leaves` raises ValueError).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from msgspec import Meta
 from rlway_client.contract.nesting import Tree, is_tuple
 from rlway_client.contract.specs import Fault, TensorSpec, describe, find_faults
 
-UNPLAIN_KEY = re.compile(r'["\\\x00-\x1f]')  # what JSON has to escape
+UNPLAIN_KEY = re.compile(r'["\\\x00-\x1f]')  # characters that JSON has to escape
 
 
 def leaves_of(tree: Any) -> Iterator[TensorSpec]:
-    """The specs, in the order of the tree."""
+    """The tree's specs, in order."""
     if isinstance(tree, TensorSpec):
         yield tree
     else:
@@ -33,7 +33,7 @@ def leaves_of(tree: Any) -> Iterator[TensorSpec]:
 
 
 def pick_leaves(value: Any, tree: Any) -> Iterator[Any]:
-    """The tensors of an observation, in the order of the tree. Raises ValueError for another object."""
+    """The tensors of an observation, in the order of the tree. Raises ValueError if its keys are not the tree's."""
     if isinstance(tree, TensorSpec):
         yield value
         return
@@ -45,7 +45,7 @@ def pick_leaves(value: Any, tree: Any) -> Iterator[Any]:
 
 
 def _with_keys(value: Any, tree: dict[str, Any]) -> Any:
-    """An array stands for an object with the keys "0", "1", …, which is how a tuple is observed."""
+    """A tuple is an object with the keys "0", "1", …; an array in its place gets these keys."""
     if isinstance(value, list) and len(value) == len(tree) and is_tuple(tree):
         return {str(i): part for i, part in enumerate(value)}
     return value
@@ -90,7 +90,7 @@ def are_plain_keys(tree: Any) -> bool:
 
 
 def object_type(tree: Any, name: str = "Observation") -> Any:
-    """The type of a row. Objects become structs whose fields are numbered, since keys need not be names."""
+    """The msgspec type of a row. Objects become structs with numbered fields, since a key may be no valid name."""
     if isinstance(tree, TensorSpec):
         return row_type(tree)
     keys = {f"f{i}": key for i, key in enumerate(tree)}
@@ -99,7 +99,7 @@ def object_type(tree: Any, name: str = "Observation") -> Any:
 
 
 def getters(tree: Tree, prefix: str) -> Iterator[Callable[[Any], Any]]:
-    """How to get at the leaves of such a struct, in the order of the tree; none of a tensor alone."""
+    """Functions that take the leaves out of such a struct, in the order of the tree; none for a single tensor."""
     for i, branch in enumerate(tree.values() if isinstance(tree, dict) else ()):
         if isinstance(branch, TensorSpec):
             yield attrgetter(f"{prefix}f{i}")
@@ -110,7 +110,7 @@ def getters(tree: Tree, prefix: str) -> Iterator[Callable[[Any], Any]]:
 def row_type(spec: TensorSpec, finite: bool = False) -> Any:
     """The msgspec type of one tensor: nested lists of exactly the spec's shape.
 
-    Numbers may be too large for the dtype's floats, unless `finite`.
+    With `finite`, floats have to fit the dtype; otherwise they may be too large for it.
     """
     kind: Any = {"f": float, "b": bool}.get(spec.numpy_dtype.kind, int)
     if kind is float and finite:
@@ -118,13 +118,13 @@ def row_type(spec: TensorSpec, finite: bool = False) -> Any:
         kind = Annotated[float, Meta(ge=-largest, le=largest)]
     if kind is int:
         limits = np.iinfo(spec.dtype)
-        # msgspec's bounds are 64-bit signed; uint64 beyond them is left to the slow reader.
+        # msgspec's bounds are signed 64-bit numbers; the slow reader takes larger uint64 values.
         kind = Annotated[int, Meta(ge=int(limits.min), le=min(int(limits.max), 2**63 - 1))]
     return _nested(kind, spec.shape)
 
 
 def loose_row_type(spec: TensorSpec) -> Any:
-    """The same, for what Python's json has read: any number will do."""
+    """The same for values read by Python's json: integers may be written as floats."""
     kinds: dict[str, Any] = {"f": float, "b": bool}
     return _nested(kinds.get(spec.numpy_dtype.kind, int | float), spec.shape)
 

@@ -1,11 +1,11 @@
-"""What an observation of a policy looks like on the wire, and as the inputs of its model.
+"""The form of a policy's observations: on the wire, and as the inputs of its model.
 
 In:      a manifest's observation specs; observations as JSON or as raw bytes.
 Out:     arrays by input name, first dimension B; the faults of values, by path.
 Refuses: nothing by itself.
 
-A policy with one input takes its nested list, which goes through as it was parsed. One with several takes an object,
-nested as the specs' paths say. Raw, a row is its tensors one after the other, in the order of the manifest.
+As JSON, an observation with one tensor is a nested list, and one with several tensors is an object nested as the specs'
+paths say. As raw bytes, a row is its tensors one after the other, in the order of the manifest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rlway_serve.codec.nesting import loose_row_type, row_type
 
 
 class ObservationForm:
-    """The observations of one policy. `plain` when they are one tensor and no object."""
+    """The observations of one policy. They are `plain` if they are a single tensor outside any object."""
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
         self.specs = tuple(specs)
@@ -40,7 +40,7 @@ class ObservationForm:
         self._tree: Any = grow(self.specs)
         places = {spec.name: i for i, spec in enumerate(nesting.leaves_of(self._tree))}
         self._in_order = [places[spec.name] for spec in self.specs]
-        # msgspec reads no object whose keys JSON would have to escape: None leaves all rows to the slow reader.
+        # msgspec cannot read objects whose keys JSON has to escape. With None the slow reader reads every row.
         self.row_type = nesting.object_type(self._tree) if nesting.are_plain_keys(self._tree) else None
         self.finite_row_type = row_type(self.specs[0], finite=True) if self.plain else self.row_type
         getters = list(nesting.getters(self._tree, "")) if self.row_type else []
@@ -48,23 +48,23 @@ class ObservationForm:
 
     @property
     def label(self) -> str:
-        """As people write it: `float32[4]`, `{"camera": uint8[8, 8, 3], "speed": float32}`."""
+        """For error sentences: `float32[4]`, or `{"camera": uint8[8, 8, 3], "speed": float32}`."""
         return nesting.label(self._tree)
 
     @property
     def example(self) -> Any:
-        """An observation of zeros, or of what lies nearest to them, as JSON takes it."""
+        """An observation for JSON: zeros, or the allowed values nearest to zero."""
         return nesting.example(self._tree)
 
     def gather(self, rows: Sequence[Any]) -> Arrays:
-        """Rows of `row_type` of a policy with several inputs, not yet of their dtypes."""
+        """Columns by input name from rows of `row_type`, not yet in their dtypes; for several inputs."""
         return {
             spec.name: np.asarray([get(row) for row in rows])
             for spec, get in zip(self.specs, self._getters, strict=True)
         }
 
     def convert(self, rows: list[Any]) -> AnyArray | Arrays | None:
-        """Rows as Python's json reads them, as arrays of their dtypes; None if any of them has a fault."""
+        """Rows as Python's json reads them, converted to arrays; None if any of them has a fault."""
         try:
             columns = list(zip(*(nesting.pick_leaves(row, self._tree) for row in rows), strict=True))
             arrays = {
@@ -78,7 +78,7 @@ class ObservationForm:
         return arrays[self.specs[0].name] if self.plain else arrays
 
     def join_arrays(self, parts: Sequence[AnyArray | Arrays]) -> AnyArray | Arrays:
-        """What `convert` gave of some rows after the other."""
+        """Joins several results of `convert`."""
         if len(parts) == 1:
             return parts[0]
         if self.plain:
@@ -86,11 +86,11 @@ class ObservationForm:
         return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.specs}
 
     def count(self, observations: AnyArray | Arrays) -> int:
-        """The rows of arrays."""
+        """The number of rows."""
         return len(observations if self.plain else next(iter(observations.values())))  # type: ignore[union-attr]
 
     def read_rows(self, body: bytes) -> AnyArray | Arrays:
-        """Raw rows, of which `body` holds a whole number."""
+        """Arrays from raw bytes, which have to be a whole number of rows."""
         rows = np.frombuffer(body, self.row_dtype)
         columns = {spec.name: rows[spec.name] for spec in self.specs}
         for name in self._bools:
@@ -98,19 +98,19 @@ class ObservationForm:
         return columns[self.specs[0].name] if self.plain else columns
 
     def join(self, parts: Sequence[bytes]) -> AnyArray:
-        """A raw row of each of several calls, of a policy with one input."""
+        """Joins raw rows, one of each call, for a policy with one input."""
         rows = np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), *self._shape)
         return _as_bool(rows) if self._bools else rows
 
     def stack_plain(self, rows: Sequence[Any]) -> AnyArray:
-        """Rows of `finite_row_type`, of a policy with one input."""
+        """Stacks rows of `finite_row_type`, for a policy with one input."""
         shape = (len(rows), *self._shape)
         if len(shape) != 2:
             return np.array(rows, self._dtype)
         return np.fromiter(chain.from_iterable(rows), self._dtype, shape[0] * shape[1]).reshape(shape)
 
     def stack(self, parts: Sequence[Any]) -> Arrays:
-        """Several calls' observations as the model's inputs; what a dtype cannot hold becomes infinite."""
+        """Several calls' observations as the model's inputs. Values too large for a dtype become infinite."""
         with np.errstate(over="ignore"):
             return {spec.name: self._stack(spec, parts) for spec in self.specs}
 
@@ -121,21 +121,21 @@ class ObservationForm:
         return np.ascontiguousarray(arrays[0]) if len(arrays) == 1 else np.concatenate(arrays)
 
     def are_sound(self, inputs: Arrays) -> bool:
-        """Whether all values are finite, and those that are looked up lie in their tables."""
+        """Whether all values are finite, and all lookups within their tables."""
         return all(all_finite(inputs[spec.name]) for spec in self.specs) and self.are_in_tables(inputs)
 
     def are_in_tables(self, inputs: Arrays) -> bool:
-        """Whether the values that the policy looks up in tables lie in these."""
+        """Whether every value that the policy looks up in a table has an entry there."""
         return not any(((inputs[name] < first) | (inputs[name] > last)).any() for name, first, last in self._tables)
 
     def unsound_rows(self, inputs: Arrays) -> AnyArray:  # -> bool[rows]
-        """Which rows are not sound."""
+        """A mask of the rows that are not sound."""
         unfit = [_unfit_rows(inputs[spec.name], spec) for spec in self.specs]
         rows: AnyArray = np.logical_or.reduce(unfit)
         return rows
 
     def faults(self, observations: Any, rows: int, batched: bool) -> list[Fault]:
-        """The values that their dtype cannot hold as finite numbers, or that lie outside of their table, by path."""
+        """The values that are not finite in their dtype or have no entry in their table, by path."""
         faults: list[Fault] = []
         for spec in self.specs:
             values = np.asarray(observations if self.plain else observations[spec.name]).reshape(rows, *spec.shape)
@@ -147,20 +147,20 @@ class ObservationForm:
         return faults[:MAX_FAULTS]
 
     def find_faults(self, value: Any, where: str) -> list[Fault]:
-        """Where one observation, as Python read it from JSON, does not fit."""
+        """The faults of one observation as Python's json read it."""
         return nesting.tree_faults(value, self._tree, where)[:MAX_FAULTS]
 
 
 def all_finite(array: AnyArray) -> bool:
-    """Whether there is neither an infinity nor a NaN."""
+    """Whether the array holds neither an infinity nor a NaN."""
     if array.dtype.kind != "f":
         return True
-    # The sum of squares is one fast pass; where it is not finite, the values may be all the same, if they are large.
+    # The sum of squares is one fast pass. If it overflows, the values may still be finite, so they are checked.
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 def rows_not_finite(array: AnyArray) -> AnyArray:  # -> bool[rows]
-    """Which rows hold an infinity or a NaN."""
+    """A mask of the rows that hold an infinity or a NaN."""
     if array.dtype.kind != "f":
         return np.zeros(len(array), bool)
     finite: AnyArray = np.asarray(np.isfinite(array).reshape(len(array), -1).all(axis=1))
@@ -168,7 +168,7 @@ def rows_not_finite(array: AnyArray) -> AnyArray:  # -> bool[rows]
 
 
 def _unfit_rows(array: AnyArray, spec: TensorSpec) -> AnyArray:  # -> bool[rows]
-    """Which rows hold what is not finite, or lies outside of the table in which it is looked up."""
+    """A mask of the rows with a value that is not finite, or that has no entry in its table."""
     unfit = rows_not_finite(array)
     if not spec.is_lookup:
         return unfit
@@ -177,13 +177,13 @@ def _unfit_rows(array: AnyArray, spec: TensorSpec) -> AnyArray:  # -> bool[rows]
 
 
 def _as_bool(octets: AnyArray) -> AnyArray:
-    """A bool is one octet, and every one but 0 is true; numpy takes only 1 for what others call true."""
+    """A bool is one octet, and every octet but 0 is true. numpy would keep other octets than 0 and 1 as they are."""
     values: AnyArray = octets.view(np.uint8) != 0
     return values
 
 
 def _exactly(rows: Any, spec: TensorSpec) -> AnyArray:  # -> [rows, *shape]
-    """Nested lists as an array of the dtype. Raises ValueError, OverflowError for what the dtype cannot hold."""
+    """Nested lists as an array of the dtype. Raises ValueError or OverflowError if the dtype cannot hold a number."""
     if spec.numpy_dtype.kind not in "iu":
         with np.errstate(over="ignore"):
             return np.array(rows, spec.numpy_dtype).reshape(len(rows), *spec.shape)
@@ -191,7 +191,7 @@ def _exactly(rows: Any, spec: TensorSpec) -> AnyArray:  # -> [rows, *shape]
     for _ in spec.shape:
         numbers = chain.from_iterable(numbers)
     numbers = list(numbers)
-    whole = list(map(int, numbers))  # numpy would round whole numbers among others to float64
+    whole = list(map(int, numbers))  # numpy would turn a mixed list into float64 and round large integers
     limits = np.iinfo(spec.dtype)
     if whole != numbers or not limits.min <= min(whole) <= max(whole) <= limits.max:
         raise ValueError("a number is not one of the dtype's")

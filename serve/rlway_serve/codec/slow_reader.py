@@ -1,7 +1,7 @@
-"""Reads the body that the fast reader refused: to say what is wrong with it and where, or to take it after all.
+"""Reads JSON bodies that the fast reader refused: it accepts more, and names every fault by its path.
 
 In:      a body of JSON.
-Out:     its options, and its observations as arrays: the same as the fast reader gives where both can read a body.
+Out:     its options, and its observations as arrays; equal to the fast reader's if that can read the body.
 Refuses: RequestMalformed (not JSON, not an object, a wrong option), SpecViolated (every fault by its path),
          BodyTooLarge (too many rows).
 
@@ -28,22 +28,22 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class SlowlyRead(NamedTuple):
-    """`observations` is UNSET where there are none, and so is `observation`; otherwise arrays of as many rows."""
+    """`observation` and `observations` are UNSET if the body has none; otherwise arrays with one row each."""
 
-    options: Any  # as they were converted
+    options: Any  # as `convert_options` returned them
     observation: AnyArray | Arrays | UnsetType
     observations: AnyArray | Arrays | UnsetType
 
 
 class SlowReader:
-    """The reader for one policy."""
+    """Reads bodies for one policy."""
 
     def __init__(self, form: ObservationForm, max_rows: int) -> None:
         self._form = form
         self._max_rows = max_rows
 
     def read(self, body: bytes, convert_options: Callable[[dict[str, Any]], Any]) -> SlowlyRead:
-        """The body's parts. What is wrong with its text is raised first, then with its options, its observations."""
+        """The body's parts. Faults of the JSON text are raised first, then those of options, then of observations."""
         raw = parse(body)
         observation, observations = raw.pop("observation", UNSET), raw.pop("observations", UNSET)
         options = convert_options(raw)
@@ -65,9 +65,10 @@ class SlowReader:
         return SlowlyRead(options, one, several)
 
     def _read_rows(self, rows: list[Any], name: Callable[[int], str]) -> tuple[Any, list[Fault]]:
-        """The rows as arrays; or their faults, looked for one by one only among rows that have some.
+        """The rows as arrays, or their faults.
 
-        A large body must not hold up the event loop for seconds.
+        Rows are converted in parts, and checked one by one only in a part that has a fault: a large body must not block
+        the event loop for seconds.
         """
         parts: list[AnyArray | Arrays] = []
         faults: list[Fault] = []
@@ -87,7 +88,7 @@ class SlowReader:
 
 
 def check_rows(rows: int, most: int) -> None:
-    """Raises BodyTooLarge where a request has more rows than it may."""
+    """Raises BodyTooLarge if a request has too many rows."""
     if rows > most:
         raise too_many(str(rows), most)
 
@@ -97,7 +98,7 @@ def too_many(got: str, most: int) -> BodyTooLarge:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The object in a body of JSON, which has to be UTF-8 (RFC 8259)."""
+    """Decodes a body of JSON in UTF-8 (RFC 8259) that holds an object."""
     try:
         raw = json.loads(body.removeprefix(BYTE_ORDER_MARK).decode(), parse_int=_parse_int)
     except UnicodeDecodeError:
@@ -112,7 +113,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def read_fields(body: bytes, kind: type[msgspec.Struct]) -> Any:
-    """A Struct of those of its fields that the body has; None where they, or the body, cannot be read."""
+    """A Struct with those of its fields that the body has; None if the body or one of them cannot be read."""
     try:
         raw = parse(body)
         return msgspec.convert({name: raw[name] for name in kind.__struct_fields__ if name in raw}, kind)
@@ -121,5 +122,5 @@ def read_fields(body: bytes, kind: type[msgspec.Struct]) -> Any:
 
 
 def _parse_int(digits: str) -> int | float:
-    """Python refuses to read an integer of thousands of digits; for a spec's check it is infinite."""
+    """Python refuses integers of thousands of digits; as a float they are infinite, which the spec refuses."""
     return int(digits) if len(digits) < 400 else float(digits)

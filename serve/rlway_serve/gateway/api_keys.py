@@ -1,12 +1,12 @@
-"""Who may ask for actions, and who may watch the server.
+"""Checks callers' keys, in two scopes: the API and administration.
 
 In:      the `Authorization` header.
-Out:     which key it was: the caller is let through.
-Refuses: KeyMissing, KeyRefused; keys that cannot be read at the start (UsageError). Keys that cannot be read later are
-         logged, and the ones before them stay.
+Out:     the digest of the key, if it is accepted.
+Refuses: KeyMissing, KeyRefused; key files that cannot be read at the start (UsageError). Later, an unreadable file is
+         logged and the keys in use stay.
 
-Keys come from a file, one a line, or from an environment variable, with spaces between them. They are kept and compared
-as digests, which takes the same time for every key and whatever is given.
+Keys come from a file, one a line, or from an environment variable, separated by spaces. They are kept and compared as
+digests, in the same time for every key and every input.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 class Keys:
-    """The accepted keys; an admin key opens what an API key opens, and a scope without keys is open to all."""
+    """The accepted keys. Admin keys also count as API keys; a scope without keys is open to everyone."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.needed = False  # whether a caller of the API has to show one
+        self.needed = False  # whether the API asks for a key
         self._api: list[bytes] = []
         self._admin: list[bytes] = []
         self._on_change: list[Callable[[], None]] = []
@@ -39,16 +39,16 @@ class Keys:
 
     @property
     def files(self) -> list[Path]:
-        """To be watched."""
+        """The files to watch for changes."""
         return [path for path in (self._settings.api_keys, self._settings.admin_keys) if path is not None]
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """`callback` is called after the keys were read again."""
+        """Calls `callback` after the keys were read again."""
         self._on_change.append(callback)
 
     @property
     def needed_for_admin(self) -> bool:
-        """Whether one has to be shown for what only administrators may see."""
+        """Whether the admin scope asks for a key."""
         return bool(self._admin)
 
     def reload(self) -> None:
@@ -67,7 +67,7 @@ class Keys:
         return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
-        """The same for what only administrators may see."""
+        """The same for the admin scope."""
         if self._admin:
             _check(authorization, self._admin)
 
@@ -83,7 +83,9 @@ def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
     if scheme.lower() != b"bearer" or not given:
         raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
     digest = sha256(given).digest()
-    if sum(hmac.compare_digest(digest, key) for key in keys) == 0:  # `any` would stop at the right one
+    if (
+        sum(hmac.compare_digest(digest, key) for key in keys) == 0
+    ):  # `any` would stop at the matching key and reveal its place
         raise KeyRefused("authorization: this API key is not accepted here.")
     return digest
 

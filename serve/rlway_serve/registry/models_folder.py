@@ -142,7 +142,7 @@ def read_refused(path: Path) -> dict[int, str]:
 def stamp_of(path: Path | str) -> Stamp:
     """The file's device, inode, modification time and size; empty if it does not exist."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # faster than Path.stat, and called for thousands of files between requests
+        status = os.stat(path)  # noqa: PTH116  # faster than Path.stat; thousands of files, between requests
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
