@@ -1,15 +1,15 @@
-"""A server under a steady load while bundles of every kind come, change and go in its folder.
+"""Keeps a server under steady load while bundles of every kind are published, changed and removed in its folder.
 
-In:      for how long, a seed.
-Out:     how many requests were answered and what was done to the folder meanwhile; exit status 1, and what was found,
-         where a request failed, an answer came from a version that was not sound then, a failure was not counted as
-         what it is, or the server has kept memory.
+In:      how many seconds, a seed.
+Out:     how many requests were answered, and what was changed in the folder. The exit status is 1, and the findings are
+         printed, where a request failed, an answer came from a version that was not sound at that time, a failed load
+         was counted under a wrong reason, or the server's memory has grown.
 
     python -m tests.bundle_faults --seconds 60 --seed 1
 
-Every sound version adds a number of its own to its Q-values, so that an answer tells which files it was made from. The
-others are damaged, cut short, of another spec than they say, half there, or hang when they are read. One policy is
-asked, others come and go beside it.
+Each sound version adds a different number to its Q-values, so that an answer shows from which files it was made. The
+others are damaged, truncated, incomplete, differ from their manifest, or hang when they are read. One policy is asked;
+others appear and disappear beside it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from tests.servers import Answer, Server, act_request, get_request, read_metrics
 NAME = "good"
 ASKED = f"/v1/policies/{NAME}/act"
 PIPELINED = 8
-LEFT_ALONE_S = 10.0  # what was removed longer ago answers no more, however busy the machine is
+REMOVAL_S = 30.0  # a version that was removed longer ago must not answer, even on a busy machine
 KEPT_BYTES = 12 * 1024 * 1024
-# glibc would raise these with every large block that it frees, and keep what comes after for itself.
+# Fixed, because glibc raises both thresholds whenever it frees a large block, and then keeps freed memory.
 ALLOCATOR = ("env", "MALLOC_TRIM_THRESHOLD_=131072", "MALLOC_MMAP_THRESHOLD_=131072")
 MAX_FAILURES = 20
 LABELS = ["{", '{"stable": 0}', '{"stable": "1"}', "[" * 100_000, "{" + '"a":{' * 10_000, " " * 1_000_000, "\xff"]
@@ -60,27 +60,27 @@ REASONS = {
 
 
 class Sound(NamedTuple):
-    """A version that may answer, from `since` on."""
+    """A version that may answer, beginning at `since`."""
 
     version: int
     since: float
 
 
 class Folder:
-    """Changes a models folder, and remembers which versions may act."""
+    """Changes a models folder, and records which versions may be active."""
 
     def __init__(self, models: Path, generator: random.Random) -> None:
         self.models, self._drafts = models, models.with_name("drafts")
         self._generator = generator
         self.sound: dict[int, Sound] = {}  # by mark
-        self.removed: dict[int, float] = {}  # marks, and since when
+        self.removed: dict[int, float] = {}  # by mark: when it was removed
         self.done: Counter[str] = Counter()
-        self._marks: dict[int, int] = {}  # of the sound versions that lie in the folder
+        self._marks: dict[int, int] = {}  # by version, of the sound ones that are in the folder
         self._numbers, self._all_marks = itertools.count(1), itertools.count(1)
         self._hanging: list[Path] = []
 
     def step(self) -> None:
-        """One change, of any kind."""
+        """Makes one change of any kind."""
         changes: dict[Callable[[], object], int] = {
             self.publish: 4,
             self.break_one: 6,
@@ -97,7 +97,7 @@ class Folder:
         self.done[change.__name__] += 1
 
     def publish(self, version: int | None = None) -> int:
-        """A sound version, in one rename."""
+        """Publishes a sound version by renaming its folder."""
         version = version or next(self._numbers)
         draft, mark = self._draft(version)
         self._vouch(version, mark)
@@ -105,7 +105,7 @@ class Folder:
         return version
 
     def break_one(self, kind: str | None = None) -> int:
-        """A version that is wrong in some way, in one rename."""
+        """Publishes a broken version by renaming its folder."""
         version, kind = next(self._numbers), kind or self._generator.choice(list(BREAKAGES))
         draft, _ = self._draft(version)
         BREAKAGES[kind][0](draft)
@@ -113,7 +113,7 @@ class Folder:
         return version
 
     def copy_slowly(self) -> None:
-        """File by file under its own name, with any part of the model missing for a while."""
+        """Copies a sound version file by file into its final folder, with part of each file missing for a while."""
         version = next(self._numbers)
         draft, mark = self._draft(version)
         here = self.models / NAME / str(version)
@@ -132,7 +132,7 @@ class Folder:
         shutil.rmtree(draft)
 
     def damage(self) -> None:
-        """A sound version, in place: if it is loaded, it may go on, but it cannot be loaded again."""
+        """Damages a sound version in place: it may go on if it is loaded, but it cannot be loaded again."""
         if len(self._marks) > 1:
             self._unlabel()
             version = self._generator.choice(list(self._marks))
@@ -140,20 +140,20 @@ class Folder:
             del self._marks[version]
 
     def remove(self) -> None:
-        """Any version but the last sound one."""
+        """Removes any version except the last sound one."""
         removable = [v for v in self._versions() if v not in self._marks or len(self._marks) > 1]
         if removable:
             self._take_away(self._generator.choice(removable))
 
     def replace(self) -> None:
-        """Another sound version under the number of one that there was, with a moment of neither."""
+        """Removes a sound version, then publishes another one with the same number."""
         if len(self._marks) > 1:
             version = self._generator.choice(list(self._marks))
             self._take_away(version)
             self.publish(version)
 
     def hang(self) -> None:
-        """A version that gives no byte; the one before gives up."""
+        """Publishes a version whose manifest hangs when it is read, and ends the hanging one before it."""
         self.release()
         path = self.models / NAME / str(next(self._numbers))
         path.mkdir()
@@ -161,7 +161,7 @@ class Folder:
         self._hanging.append(path)
 
     def release(self) -> None:
-        """Whoever reads a hanging version is told that there is nothing."""
+        """Lets whoever reads a hanging version see the end of the file."""
         for path in self._hanging:
             with suppress(OSError):  # nobody reads it, or it has been removed
                 os.close(os.open(path / "manifest.json", os.O_WRONLY | os.O_NONBLOCK))
@@ -169,7 +169,7 @@ class Folder:
         self._hanging.clear()
 
     def set_labels(self) -> None:
-        """Sense, nonsense, or none."""
+        """Writes right or wrong labels, or removes them."""
         labels = self.models / NAME / "labels.json"
         choice = self._generator.randrange(3)
         if choice == 0:
@@ -180,7 +180,7 @@ class Folder:
             labels.write_text(self._generator.choice(LABELS), "latin-1")
 
     def guest(self) -> None:
-        """Another policy comes, broken, large or sound, or goes."""
+        """Publishes another policy (broken, large or sound), or removes it."""
         name = f"guest-{self._generator.randrange(4)}"
         if (self.models / name).exists():
             shutil.rmtree(self.models / name)
@@ -193,7 +193,7 @@ class Folder:
             bundle.path.parent.rename(self.models / name)
 
     def clear(self) -> None:
-        """Nothing is left but sound versions of the policy that is asked."""
+        """Leaves only the sound versions of the policy that is asked."""
         self.release()
         self._unlabel()
         for path in self.models.glob("guest-*"):
@@ -203,11 +203,11 @@ class Folder:
                 self._take_away(version)
 
     def may_answer(self, mark: int, version: int, sent_s: float, received_s: float) -> bool:
-        """Whether such an answer can be right."""
+        """Whether an answer from this version and these files can be right."""
         sound = self.sound.get(mark)
         if sound is None or sound.version != version or sound.since > received_s:
             return False
-        return sent_s < self.removed.get(mark, sent_s) + LEFT_ALONE_S
+        return sent_s < self.removed.get(mark, sent_s) + REMOVAL_S
 
     def _versions(self) -> list[int]:
         return [int(path.name) for path in (self.models / NAME).iterdir() if path.name.isdigit()]
@@ -224,14 +224,14 @@ class Folder:
         (self.models / NAME / "labels.json").unlink(missing_ok=True)
 
     def _take_away(self, version: int) -> None:
-        self._unlabel()  # where `stable` were the lowest, the one that is removed would rightly go on
+        self._unlabel()  # a label may name the version that is removed, and would keep it loaded
         shutil.rmtree(self.models / NAME / str(version))
         if version in self._marks:
             self.removed[self._marks.pop(version)] = time.monotonic()
 
 
 class Findings:
-    """What came of it."""
+    """What was observed."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -241,7 +241,7 @@ class Findings:
         self.swaps = 0
 
     def check(self, folder: Folder, answer: Answer, sent_s: float) -> None:
-        """One answer to a request that nothing was wrong with."""
+        """Checks one answer to a valid request."""
         received_s = time.monotonic()
         self.answers += 1
         if answer.status != 200:
@@ -268,7 +268,7 @@ def main() -> None:
 
 
 def upset(place: Path, seconds: float, seed: int) -> tuple[dict[str, Any], list[str]]:
-    """Runs the server, the callers and the changes; returns figures, and what was wrong."""
+    """Runs the server, the callers and the changes; returns figures and failures."""
     generator, findings, done = random.Random(seed), Findings(), threading.Event()
     folder = Folder(place / "models", generator)
     (folder.models / NAME).mkdir(parents=True)
@@ -308,7 +308,7 @@ def upset(place: Path, seconds: float, seed: int) -> tuple[dict[str, Any], list[
 
 
 def ask(server: Server, folder: Folder, lane: str, done: threading.Event, findings: Findings) -> None:
-    """Asks the policy again and again over one connection."""
+    """Asks the policy repeatedly over one connection."""
     request = act_request({"observation": [1, 0, 0, 0], "outputs": ["q_values"]}, path=ASKED, lane=lane) * PIPELINED
     with server.connect() as wire:
         while not done.wait(0.001):
@@ -319,9 +319,9 @@ def ask(server: Server, folder: Folder, lane: str, done: threading.Event, findin
 
 
 def count_failures(server: Server, folder: Folder, findings: Findings) -> None:
-    """When all is quiet again: the newest sound version acts, and each kind of failure is counted as what it is."""
+    """Checks, once nothing else changes, that the newest sound version is active and each failure is counted right."""
     newest = folder.publish()
-    wait_until(lambda: describe(server)["version"] == newest, "the last sound version to act")
+    wait_until(lambda: describe(server)["version"] == newest, "the last sound version to be active")
     for kind, reason in REASONS.items():
         counted = counts(server)
         version = folder.break_one(kind)
@@ -338,7 +338,7 @@ def describe(server: Server) -> dict[str, Any]:
 
 
 def counts(server: Server) -> Counter[str]:
-    """Loads of the policy that failed, by reason."""
+    """The policy's failed loads by reason."""
     samples = read_metrics(server).items()
     return Counter({key[2]: int(n) for key, n in samples if key[:2] == ("rlway_load_failures_total", NAME)})
 

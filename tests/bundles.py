@@ -1,15 +1,15 @@
-"""Bundles for tests: real ONNX files of small policies whose answers can be worked out by hand.
+"""Bundles for tests: real ONNX files of small policies whose answers can be computed by hand.
 
 `linear_policy`: q_values = observation · W + b, action = argmax(q_values + noise).
-`q_network_policy`: a Q-network with ReLU layers and random weights, of the size that people train.
+`q_network_policy`: a Q-network with ReLU layers and random weights, of a usual size.
 `gaussian_policy`: loc = observation · W, scale = 0.5, action = 2 · tanh(loc + scale · noise).
 `softplus_policy`: loc = observation · W, scale = softplus(loc), action = tanh(loc + scale · noise).
 `greedy_policy`: `linear_policy` without noise.
-`robot_policy`: q_values = camera · 0.01 + joints.arm · W[:3], over an object of the two.
+`robot_policy`: q_values = camera · 0.01 + joints.arm · W[:3]; the observation is an object of the two.
 `embedding_policy`: q_values = Σ table[observation], action 0 where the sum of the observation is above 13.5.
 `remembering_policy`: sum = (reset ? 0 : sum) + Σ table[observation], q_values = sum.
 `narrow_policy`: `linear_policy` for at most 1,000 rows at once.
-`summing_policy`: sum = (reset ? 0 : sum) + observation, q_values = sum · W + b: it remembers what it has seen.
+`summing_policy`: sum = (reset ? 0 : sum) + observation, q_values = sum · W + b; the sum is its policy state.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def linear_policy(models: Path, name: str = "linear", version: int = 1, bias: fl
 
 
 def greedy_policy(models: Path, name: str = "greedy") -> Bundle:
-    """`linear_policy` as a source without exploration gives it: observation in, action out, nothing else."""
+    """`linear_policy` without noise and outputs, as it is exported from a source without exploration."""
     nodes = [
         helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"]),
         helper.make_node("ArgMax", ["q_values"], ["action"], axis=1, keepdims=0),
@@ -94,10 +94,10 @@ def robot_policy(models: Path, name: str = "robot") -> Bundle:
 
 
 def embedding_policy(models: Path, name: str = "embedding", marked: bool = True, lite: bool = False) -> Bundle:
-    """A discrete policy over int64[3] that looks its observation up in a table of ten rows.
+    """A discrete policy over int64[3] that looks up its observation in a table of ten rows.
 
-    Unless it is `marked`, the manifest does not say so, but only that the training saw values from 0 to 9. A `lite` one
-    is a TFLite file, and has no noise.
+    A `marked` one names the table's bounds in the manifest; otherwise the manifest only says that the training saw
+    values from 0 to 9. A `lite` one is a TFLite file without noise.
     """
     nodes = [
         helper.make_node("Gather", ["table", "observation"], ["embedded"]),
@@ -126,7 +126,7 @@ def _embedding_tflite(table: AnyArray) -> bytes:
 
 
 def remembering_policy(models: Path, name: str, marked: bool = True) -> Bundle:
-    """`embedding_policy` that acts on the sum of all that it has looked up: its Q-values, and what it remembers."""
+    """`embedding_policy` that sums up all that it has looked up: the sum is its Q-values and its policy state."""
     nodes = [
         helper.make_node("Gather", ["table", "observation"], ["embedded"]),
         helper.make_node("ReduceSum", ["embedded", "places"], ["seen"], keepdims=0),
@@ -169,7 +169,7 @@ def narrow_policy(models: Path, name: str = "narrow") -> Bundle:
 
 
 def summing_policy(models: Path, name: str = "summing", version: int = 1, bias: float = 0.0) -> Bundle:
-    """A policy over float32[4] that acts on the sum of all that it has observed; `bias` is added to its Q-values."""
+    """A policy over float32[4] that acts on the sum of its episode's observations; `bias` is added to its Q-values."""
     nodes = [
         helper.make_node("Unsqueeze", ["reset", "last"], ["reset_column"]),
         helper.make_node("Where", ["reset_column", "nothing", "sum"], ["before"]),
@@ -206,7 +206,7 @@ def q_network_policy(
 def relu_layers(
     sizes: list[int], value: str, constants: dict[str, Any], generator: np.random.Generator
 ) -> tuple[list[Any], str]:
-    """Dense layers of these sizes from `value` on, and what comes out of them; their weights go to the constants."""
+    """Dense ReLU layers of these sizes behind `value`, and their output's name; adds their weights to `constants`."""
     nodes = []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         constants[f"w{i}"] = random_weights((fan_in, fan_out), generator)
@@ -217,14 +217,14 @@ def relu_layers(
 
 
 def random_weights(shape: tuple[int, ...], generator: np.random.Generator) -> AnyArray:
-    """Of a dense layer [in, out], or of a convolution [filters, channels, height, width]."""
+    """Weights of a dense layer [in, out], or of a convolution [filters, channels, height, width]."""
     fan_in = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
     weights: AnyArray = (generator.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
     return weights
 
 
 def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brittle: bool = False) -> Bundle:
-    """A continuous policy over float32[4] with two actions in [−2, 2]; a brittle one is NaN where |loc| > 1e8."""
+    """A continuous policy over float32[4], float32[2] within [−2, 2]; a brittle one gives NaN where |loc| > 1e8."""
     constants = {"weights": WEIGHTS, "std": np.full(2, 0.5, np.float32), "magnitude": np.full(2, 2.0, np.float32)}
     constants["large"] = np.full(2, 1e30 if brittle else 1.0, np.float32)
     nodes = [
@@ -256,9 +256,9 @@ def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brit
 
 
 def softplus_policy(models: Path, name: str = "softplus", quantized: bool = False) -> Bundle:
-    """A continuous policy over float32[3] with a softplus, whose last bits depend on how many rows run with it.
+    """A continuous policy over float32[3] with a softplus; an action's last bits depend on how many rows are run.
 
-    A quantized one rounds all rows by the largest value among them.
+    A quantized one rounds all rows relative to their largest value.
     """
     generator = np.random.default_rng(0)
     constants = {"weights": generator.standard_normal((3, 3)).astype(np.float32)}
@@ -306,7 +306,7 @@ def _discrete_manifest(name: str, version: int) -> Manifest:
 def _discrete_model(
     network: list[Any], constants: dict[str, Any], inputs: Values | None = None, further: Values | None = None
 ) -> bytes:
-    """The network up to `q_values`, then the action as every discrete policy of RLway picks it."""
+    """The network up to `q_values`, followed by the choice of the action, as in every discrete policy of RLway."""
     nodes = [
         *network,
         helper.make_node("Add", ["q_values", "noise"], ["noisy"]),
@@ -332,7 +332,7 @@ def make_model(nodes: list[Any], inputs: Values, outputs: Values, constants: dic
 
 
 def write_bundle(models: Path, manifest: Manifest, model: bytes | None, more: dict[str, bytes] | None = None) -> Bundle:
-    """A bundle of an ONNX file, unless it is None, and more files by name."""
+    """Writes a bundle of an ONNX file, unless that is None, and of more files by name."""
     path = models / manifest.policy / str(manifest.version)
     with folder_that_appears_whole(path) as draft:
         files = {}

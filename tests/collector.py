@@ -1,7 +1,7 @@
 """An OpenTelemetry collector for tests: it takes traces by OTLP over HTTP and keeps their spans.
 
 In:      POST /v1/traces, as the protocol has it.
-Out:     `Span`s, in the order of their end.
+Out:     `Span`s, in the order in which they end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 
 class Span(NamedTuple):
-    """What matters of one."""
+    """The fields of a span that tests look at."""
 
     name: str
     kind: int
@@ -34,7 +34,7 @@ class Span(NamedTuple):
 
 
 class Collector:
-    """`spans` grows while it runs."""
+    """A running collector; `spans` grows as requests arrive."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -63,7 +63,7 @@ class Collector:
 
 @contextmanager
 def running_collector() -> Iterator[Collector]:
-    """One on a free port."""
+    """A collector on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

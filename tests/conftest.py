@@ -1,4 +1,4 @@
-"""What tests of several folders share: the two environments' commands, and two real runs."""
+"""What tests of several folders share: the commands of both environments, and two trained runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVE = ROOT / ".venv/bin/rlway"
 
 
 class Finished(NamedTuple):
-    """A command that has ended."""
+    """A command's status and output."""
 
     status: int
     stdout: str
@@ -32,7 +32,7 @@ def run_command(command: Path, *words: Any, timeout_s: float = 240.0) -> Finishe
 
 
 def run_json(command: Path, *words: Any) -> dict[str, Any]:
-    """What `rlway … --json` prints; the command must succeed."""
+    """Runs `rlway … --json`, which must succeed, and returns what it prints."""
     done = run_command(command, *words, "--json")
     assert done.status == 0, done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)
@@ -46,7 +46,7 @@ def export_run(run: Path, models: Path, policy: str) -> Path:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder that `make` fills, whichever of the processes that share the tests asks first."""
+    """The folder that `make` fills, once for all processes that share the tests."""
     shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -61,7 +61,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short CartPole training: well above random, far from perfect. Not to be changed by a test."""
+    """A short CartPole training: much better than random, far from perfect. A test must not change it."""
 
     def train(folder: Path) -> None:
         done = run_command(
@@ -74,7 +74,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def continuous_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short Pendulum training with SAC: far above random, short of perfect. Not to be changed by a test."""
+    """A short Pendulum training with SAC: much better than random, not perfect. A test must not change it."""
 
     def train(folder: Path) -> None:
         words = (

@@ -1,8 +1,8 @@
-"""Asks a server whatever its OpenAPI document allows, and what it does not, and holds the answers against the document.
+"""Sends a server requests that its OpenAPI document allows and forbids, and compares the answers with the document.
 
 In:      how many requests, a seed.
-Out:     how many were answered with which status; exit status 1, and the requests, where a status is 5xx, or status,
-         media type, headers or body are not as documented.
+Out:     how many answers had which status. The exit status is 1, and the requests are printed, where a status is 5xx,
+         or where status, media type, headers or body are not as documented.
 
     python -m tests.contract --requests 20000
 """
@@ -32,9 +32,9 @@ from tests.servers import Server, running_server
 
 POLICIES = ("linear", "gaussian", "robot", "summing")
 KEY, ADMIN_KEY = "correct-horse", "battery-staple"
-OWN_ANSWERS = {503: {"/readyz"}, 504: {"/act", "/v1/policies/{policy}/act"}}  # which are no failures there
-# What a policy refuses by its own spec, and FastAPI allows, is beyond the document.
-BEYOND = [positive_data_acceptance, negative_data_rejection, ignored_auth]  # and keys are shown here, not there
+DOCUMENTED_5XX = {503: {"/readyz"}, 504: {"/act", "/v1/policies/{policy}/act"}}
+# The document cannot say what each policy's own spec refuses, and `adapt` sends keys of its own.
+NOT_CHECKED = [positive_data_acceptance, negative_data_rejection, ignored_auth]
 MAX_FAILURES = 20
 NUMBERS = st.one_of(st.floats(-1e6, 1e6), st.integers(-1000, 1000))
 SOUND = st.one_of(
@@ -49,7 +49,7 @@ SOUND = st.one_of(
 
 
 class Findings:
-    """What came of it."""
+    """What was observed."""
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def make_policies(folder: Path) -> Path:
-    """One of each kind; `linear` is asked by default."""
+    """Makes one policy of each kind."""
     models = folder / "models"
     for policy in (linear_policy, gaussian_policy, robot_policy, summing_policy):
         policy(models)
@@ -94,7 +94,7 @@ def make_policies(folder: Path) -> Path:
 
 
 def key_options(folder: Path) -> list[str]:
-    """Keys of both scopes, so that strangers are refused, and a default."""
+    """Options that require keys of both scopes, and name the default policy."""
     (folder / "keys").write_text(KEY)
     (folder / "admin-keys").write_text(ADMIN_KEY)
     keys = ["--api-keys", str(folder / "keys"), "--admin-keys", str(folder / "admin-keys")]
@@ -102,15 +102,15 @@ def key_options(folder: Path) -> list[str]:
 
 
 def ask_by_document(server: Server, count: int, first_seed: int) -> Findings:
-    """Requests to every operation, the act routes most of all; stops early once there is enough to look at."""
+    """Sends requests to every operation, most of them to the act routes; stops after MAX_FAILURES failures."""
     findings = Findings()
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     operations: list[Any] = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     assert operations
     with requests.Session() as session:
         for operation in operations:
-            acts = operation.path in OWN_ANSWERS[504]
-            # A route without a parameter has few ways of being asked.
+            acts = operation.path in DOCUMENTED_5XX[504]
+            # There are few different requests to a route without a parameter.
             share = 0.4 if acts else 0.06 if "{policy}" in operation.path else 0.02
             for mode in schemathesis.GenerationMode:
                 ask_operation(session, operation, mode, max(1, int(count * share / 2)), first_seed, findings)
@@ -132,27 +132,27 @@ def ask_operation(
     def ask(case: Any, drawn: st.DataObject) -> None:
         if len(findings.failures) >= MAX_FAILURES:
             return
-        stranger = adapt(case, drawn)
+        keyless = adapt(case, drawn)
         answer = case.call(session=session, allow_redirects=False)
         findings.statuses[answer.status_code] += 1
         findings.operations[operation.label] += 1
-        if stranger and answer.status_code < 400 and "security" in operation.definition.raw:
-            findings.failures.append(f"{case.as_curl_command()}: let in without a key")
+        if keyless and answer.status_code < 400 and "security" in operation.definition.raw:
+            findings.failures.append(f"{case.as_curl_command()}: answered without a key")
         try:
-            own = operation.path in OWN_ANSWERS.get(answer.status_code, ())
+            own = operation.path in DOCUMENTED_5XX.get(answer.status_code, ())
             checks = [schemathesis.checks.not_a_server_error] if own else []
-            case.validate_response(answer, excluded_checks=[*BEYOND, *checks])
+            case.validate_response(answer, excluded_checks=[*NOT_CHECKED, *checks])
         except BaseExceptionGroup as group:
             findings.failures.append(f"{case.as_curl_command()}: {[str(error) for error in group.exceptions]}")
 
-    with suppress(Unsatisfiable):  # a route without a parameter cannot be asked otherwise than it should
+    with suppress(Unsatisfiable):  # there is no wrong request to a route without a parameter
         ask()
 
 
 def adapt(case: Any, drawn: st.DataObject) -> bool:
-    """Names policies that are there, shows keys, and gives sound observations, most of the time.
+    """Mostly names a policy that exists, sends a key, and gives a valid observation.
 
-    Returns whether the caller has no key.
+    Returns whether the request has no valid key.
     """
     if "policy" in (case.path_parameters or {}) and drawn.draw(st.integers(0, 3)):
         case.path_parameters["policy"] = drawn.draw(st.sampled_from(POLICIES))

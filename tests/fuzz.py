@@ -1,14 +1,14 @@
-"""Asks a server for actions with requests that are nearly right, by both lanes, and compares what they answer.
+"""Sends a server nearly valid act requests over both lanes, and compares the answers.
 
 In:      a number of requests, a seed.
-Out:     how many were answered with which status; exit status 1, and the requests, where the lanes differ, a status is
-         5xx, an answer is not HTTP, or none comes.
+Out:     how many answers had which status. The exit status is 1, and the requests are printed, where the lanes differ,
+         a status is 5xx, an answer is not HTTP, or an answer is missing.
 
     python -m tests.fuzz --requests 1000000
 
-Three kinds: bodies of all sorts in sound HTTP, pipelined on kept connections; bodies of one length, sound and not, on
-many kept connections at once, of which each asks for one thing, or two, and waits; and HTTP that was damaged anywhere
-behind its first line, cut into packets anywhere, on connections of their own.
+There are three kinds: bodies of all sorts in valid HTTP, pipelined on kept connections; valid and invalid bodies of one
+length on many kept connections at once, each of which sends one or two requests and waits; and HTTP that is damaged
+behind its first line and split into packets at random places, each on a new connection.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.servers import JSON, OCTETS, Server, Wire, act_request, get_request, 
 
 LANES = ("hot", "query")
 PIPELINED = 32
-STEPPING = 16  # connections that ask at once
+STEPPING = 16  # connections that send at the same time
 STEP_BYTES = 256
 MAX_FAILURES = 20
 NUMBERS: list[Any] = [0, 1, -1.5, 0.1, 1e38, 1e39, -1e39, 2**63, 2**64, 10**40, float("nan"), float("inf"), 1e-320]
@@ -72,14 +72,14 @@ PIECES = [
 
 
 class Findings:
-    """What came of it."""
+    """What was observed."""
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
         self.failures: list[str] = []
 
     def compare(self, requests: tuple[bytes, bytes], answers: tuple[Any, Any]) -> None:
-        """One request by either lane, and what each answered."""
+        """Compares the two lanes' answers to one request."""
         if answers[0] != answers[1]:
             self.failures.append(f"the lanes differ: {requests[0]!r}: {answers[0]} and {answers[1]}")
 
@@ -90,7 +90,7 @@ class Findings:
 
 
 class Framed(NamedTuple):
-    """One answer among the bytes that a connection ended with."""
+    """One of the answers that a connection received until it was closed."""
 
     status: int
     body: bytes
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def fuzz(server: Server, requests: int, seed: int) -> Findings:
-    """One of thirteen requests with odd HTTP; stops early once there is enough to look at."""
+    """Sends all three kinds; one request in thirteen has damaged HTTP. Stops after MAX_FAILURES failures."""
     generator = random.Random(seed)
     findings = Findings()
     rounds = max(1, requests // (PIPELINED + STEPPING + PIPELINED // 8))
@@ -145,7 +145,7 @@ def fuzz(server: Server, requests: int, seed: int) -> Findings:
 
 
 def fuzz_steps(stepping: list[Wire], other: Wire, generator: random.Random, findings: Findings) -> None:
-    """Each of the hot connections asks for the next thing, and the other one for all of these."""
+    """Sends a step on each connection of the hot lane, and the same requests on one connection of the other lane."""
     asked = [[draw_step(generator) for _ in range(1 + (generator.random() < 0.1))] for _ in stepping]
     for wire, bodies in zip(stepping, asked, strict=True):
         for body in bodies:
@@ -161,7 +161,7 @@ def fuzz_steps(stepping: list[Wire], other: Wire, generator: random.Random, find
 
 
 def draw_step(generator: random.Random) -> bytes:
-    """A body that is mostly what everybody sends, padded so that the headers do not tell it from others."""
+    """A body, mostly an ordinary one, padded so that all requests have equal headers."""
     if generator.random() < 0.1:
         return draw_body(generator).ljust(STEP_BYTES)
     request: dict[str, Any] = {"observation": [generator.uniform(-2, 2) for _ in range(4)]}
@@ -186,7 +186,7 @@ def fuzz_bodies(wires: dict[str, Wire], generator: random.Random, findings: Find
 
 
 def fuzz_framing(server: Server, generator: random.Random, findings: Findings) -> None:
-    """The same damage behind either lane's first line, in the same packets."""
+    """Sends equally damaged requests to both lanes, split into packets at the same places."""
     body = json.dumps({"observation": [0.5, 0, 0, 0]}).encode()
     headers = generator.sample(HEADERS, generator.randrange(3))
     damage = draw_damage(generator)
@@ -197,7 +197,7 @@ def fuzz_framing(server: Server, generator: random.Random, findings: Findings) -
         first_line, _, rest = act_request(body, lane=lane, headers=headers).partition(b"\r\n")
         stream = get_request("/healthz") + first_line + b"\r\n" + damage(rest) + get_request("/healthz")
         streams.append(stream)
-        # Counted from the end, where the lanes' streams are alike.
+        # Counted from the end, because the lanes' requests differ in their first lines.
         places = sorted(random.Random(cut_seed).sample(range(1, len(rest)), cuts), reverse=True)
         with server.connect() as wire:
             try:
@@ -205,7 +205,7 @@ def fuzz_framing(server: Server, generator: random.Random, findings: Findings) -
                     wire.send(stream[start:end])
                 wire.half_close()
             except OSError:
-                pass  # the server has had enough, and may have said so
+                pass  # the server has closed the connection, perhaps after an answer
             try:
                 answered = split_answers(wire.rest())
             except (ConnectionError, ValueError) as error:
@@ -220,7 +220,7 @@ def fuzz_framing(server: Server, generator: random.Random, findings: Findings) -
 
 
 def split_answers(received: bytes) -> list[Framed]:
-    """The answers in the bytes of one connection; ValueError when they are not whole."""
+    """The answers in the bytes of one connection; ValueError where one is incomplete."""
     answers = []
     while received:
         head, end, received = received.partition(b"\r\n\r\n")
@@ -269,7 +269,7 @@ def draw_field(generator: random.Random, field: str) -> Any:
     drawn: dict[str, Callable[[], Any]] = {
         "observation": row,
         "observations": lambda: [row() for _ in range(generator.randrange(5))],
-        # Nothing that would be drawn anew by either lane.
+        # Nothing random, because each lane would draw other numbers.
         "explore": lambda: {
             generator.choice(["epsilon", "temperature", "sigma"]): generator.choice([0, -1, "x", None])
         },
@@ -282,7 +282,7 @@ def draw_field(generator: random.Random, field: str) -> Any:
 
 
 def draw_damage(generator: random.Random) -> Callable[[bytes], bytes]:
-    """A change at one place, the same for every text of the same end."""
+    """A change at one place; texts of equal length are changed at the same place."""
     kind, place = generator.randrange(6), generator.random()
     piece, byte = generator.choice(PIECES), generator.randbytes(1)
 

@@ -1,7 +1,8 @@
-"""Looks for bytes that break a promise, guided by what code they reach.
+"""Looks for bytes that break a check of `tests.targets`, guided by code coverage (libFuzzer).
 
-In:      seconds, targets of `tests.targets`; a folder in which to keep what was found interesting.
-Out:     how many were tried, and how many a second; exit status 1, and the bytes, where a promise does not hold.
+In:      seconds, names of targets; a folder for the corpus.
+Out:     how many inputs were tried, and how many per second. The exit status is 1, and the bytes are printed, where a
+         check fails.
 
     python -m tests.guided --seconds 120
 """
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=120, help="over all targets")
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--corpus", type=Path, help="a folder to go on from; by default one that is forgotten")
+    parser.add_argument("--corpus", type=Path, help="a folder to start from and to add to; by default a temporary one")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one target, in this process
     options = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def fuzz(target: str, seconds: int, seed: int, corpus: Path) -> None:
-    """Does not return: libFuzzer ends the process."""
+    """Runs libFuzzer, which ends the process; it does not return."""
     import atheris
 
     with atheris.instrument_imports(include=INSTRUMENTED):

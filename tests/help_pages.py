@@ -1,4 +1,4 @@
-"""Every help page of `rlway` as installed here, for tests of both environments."""
+"""Every help page of `rlway` in this environment, for the tests of both environments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTHS = (80, 120)
 
 
 def pages(monkeypatch: pytest.MonkeyPatch, width: int) -> Iterator[tuple[str, Any, str]]:
-    """Each command by its words, as typer has it, and its page on a terminal of this width."""
+    """Each command's name, the command itself, and its page on a terminal of this width."""
     monkeypatch.setenv("COLUMNS", str(width))
     root = get_command(app)
     yield from _pages(root, root.make_context("rlway", ["--help"], resilient_parsing=True))
@@ -31,16 +31,18 @@ def _pages(command: Any, context: Any) -> Iterator[tuple[str, Any, str]]:
 
 
 def faults(words: str, command: Any, page: str, width: int) -> list[str]:
-    """What is wrong with a page: what it leaves out of its texts, and where it cannot be read."""
+    """What is wrong with a page: missing texts, long lines, narrow columns."""
     found = [f"{words}: a line of {len(line)}: {line}" for line in page.splitlines() if len(line) > width]
     whole = _packed(page)
-    said = [command.help or "", *(p.help or "" for p in command.params if not p.hidden)]
-    said += [option for p in command.params if not p.hidden for option in (p.opts if p.opts[0].startswith("-") else ())]
-    said += [p.metavar for p in command.params if p.metavar]
-    found += [f"{words}: leaves out of {text!r}" for text in said if _packed(text) not in whole]
+    expected = [command.help or "", *(p.help or "" for p in command.params if not p.hidden)]
+    expected += [
+        option for p in command.params if not p.hidden for option in (p.opts if p.opts[0].startswith("-") else ())
+    ]
+    expected += [p.metavar for p in command.params if p.metavar]
+    found += [f"{words}: leaves out of {text!r}" for text in expected if _packed(text) not in whole]
     lines = page.splitlines()
     for i in range(len(lines) - 2):
-        # A word at the end of a text may stand by itself. Three lines of one word each are a column that is too narrow.
+        # A text may end with one word on a line. Three such lines in a row mean that the column is too narrow.
         if all(len(line) - len(line.lstrip()) > 20 and len(line.split()) == 1 for line in lines[i : i + 3]):
             found.append(f"{words}: a word a line: {lines[i : i + 3]}")
     return found

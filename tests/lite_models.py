@@ -1,7 +1,7 @@
-"""TFLite files for tests, made with LiteRT's own schema: without a converter, and so without TensorFlow.
+"""TFLite files for tests, built with LiteRT's schema, so that neither a converter nor TensorFlow is needed.
 
-In:      tensors and operators, one after the other.
-Out:     the file's bytes, with the one signature that RLway's files have.
+In:      tensors and operators, in order.
+Out:     the file's bytes, with the signature that RLway's files have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rlway_client.contract.specs import AnyArray
 
 
 class LiteModel:
-    """A graph that grows. Tensors are named by their numbers."""
+    """A graph under construction. A tensor is identified by its number."""
 
     def __init__(self) -> None:
         self._model, self._graph, self._signature = schema.ModelT(), schema.SubGraphT(), schema.SignatureDefT()
@@ -30,7 +30,7 @@ class LiteModel:
         return getattr(schema.TensorType, dtype.upper())
 
     def tensor(self, name: str, shape: Sequence[int], dtype: str) -> int:
-        """An input, or what an operator gives."""
+        """Adds an input, or an operator's output."""
         made = schema.TensorT()
         made.name, made.shape, made.type = name, list(shape), self.type_of(dtype)
         self._graph.tensors.append(made)
@@ -45,7 +45,7 @@ class LiteModel:
         return number
 
     def operate(self, kind: str, inputs: list[int], output: int, options_of: str = "", **options: Any) -> int:
-        """The output of an operator, whose options are called like it or like `options_of`."""
+        """Adds an operator and returns its output. Its options' type is named after it, or after `options_of`."""
         made, code = schema.OperatorT(), schema.OperatorCodeT()
         name = options_of or kind.title().replace("_", "")
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
@@ -59,7 +59,7 @@ class LiteModel:
         return output
 
     def best_of(self, q_values: int) -> int:
-        """The action, int64[1], of Q-values [1, n]."""
+        """The action, int64[1], with the highest of the Q-values [1, n]."""
         axis = self.constant("axis", np.array(1, np.int32))
         action = self.tensor("action", (1,), "int64")
         return self.operate("ARG_MAX", [q_values, axis], action, outputType=self.type_of("int64"))

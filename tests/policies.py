@@ -1,4 +1,4 @@
-"""Policies of one line, for tests of what runs policies."""
+"""Small policies for the tests of collectors and evaluators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlway_train.policies.numpy import BatchPolicy, PolicyState, StatelessPolicy
 
 
 class Always(StatelessPolicy):
-    """One action, whatever it sees."""
+    """Takes the same action for every observation."""
 
     def __init__(self, action: int) -> None:
         self._action = action
@@ -19,7 +19,7 @@ class Always(StatelessPolicy):
 
 
 class Counting(BatchPolicy):
-    """Remembers how many steps of its episode it has seen, and notes the number beside each observation."""
+    """Counts the steps of its episode in its policy state, and records the count with each observation."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[AnyArray, AnyArray]] = []

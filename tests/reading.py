@@ -1,7 +1,8 @@
-"""Reads the body of an act request once more, slowly: with json and numpy, and the rules as the documentation has them.
+"""A second, slow reader of act requests: it uses json and numpy, and follows the rules of the documentation.
 
 In:      a manifest, limits, a media type and a body.
-Out:     `Reading`: the statuses with which it may be refused, or what it asks.
+Out:     `Reading`: the statuses with which the request may be refused, or the observations that it holds.
+Refuses: `Unclear`, for a number that the documentation does not decide.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ WAYS = ("epsilon", "temperature", "sigma")
 
 
 class Unclear(Exception):
-    """A number that one reader may take for whole and another may not, such as 1.0 or 1e2."""
+    """A number such as 1.0 or 1e2, which one reader may take for an integer and another may not."""
 
 
 class Reading(NamedTuple):
-    """`refusals` is empty where the request is to be answered."""
+    """`refusals` is empty where the request must be answered."""
 
     refusals: set[int]
     rows: int = 0
@@ -36,7 +37,7 @@ class Reading(NamedTuple):
 
 
 def read(manifest: Manifest, settings: Settings, media_type: bytes, body: bytes) -> Reading:
-    """What the documentation says of this request."""
+    """Reads a request as the documentation says."""
     base = media_type.partition(b";")[0].strip().lower()
     if base == b"application/octet-stream":
         return _read_octets(manifest, settings, body)
@@ -118,7 +119,7 @@ def _option_refusals(manifest: Manifest, request: dict[str, Any]) -> set[int]:
         if not right:
             refusals.add(400)
     if refusals:
-        return refusals | {422}  # whichever is found first
+        return refusals | {422}  # either may be found first
     if request.get("explore") is not None:
         try:
             check_explore(Explore(**request["explore"]), manifest.action, manifest.noise)
@@ -185,7 +186,7 @@ def _tensor_fits(value: Any, spec: TensorSpec, shape: tuple[int, ...]) -> bool:
 
 
 def _is_in_table(value: float, spec: TensorSpec) -> bool:
-    """For specs with the same bounds for all elements."""
+    """Whether the value is in the spec's lookup table; all elements of the spec must have the same bounds."""
     low, high = spec.lookup_minimum, spec.lookup_maximum
     assert not isinstance(low, list)
     assert not isinstance(high, list)

@@ -29,12 +29,12 @@ OCTETS = "application/octet-stream"
 PROBLEM = "application/problem+json"
 ACT = "/v1/policies/linear/act"
 
-# Ways to ask the same thing: the first is answered by the hot lane, the others by FastAPI.
+# Ways to send the same request: the hot lane answers the first, FastAPI the others.
 LANES = ("hot", "query", "chunked", "expect")
 
 
 class Server(NamedTuple):
-    """A server that has said it is ready."""
+    """A server that is ready."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -47,20 +47,20 @@ class Server(NamedTuple):
         return Wire(self.host, self.port)
 
     def ask(self, request: bytes) -> Answer:
-        """One request over a connection of its own."""
+        """Sends one request over a new connection."""
         with self.connect() as wire:
             wire.send(request)
             return wire.answer()
 
     def stop(self) -> int:
-        """Asks it to end, and waits for its exit status."""
+        """Sends SIGTERM, and returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
 
 @contextmanager
 def running_server(models: Path | str, log: Path, *options: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
-    """A server on a free port; its log goes to a file. It is gone on leaving. `prefix` is a command that runs it."""
+    """A server on a free port, which logs to a file and is killed on leaving. `prefix` is a command that runs it."""
     command = [*prefix, str(RLWAY), "serve", str(models), "--port", "0", "--json", *options]
     with log.open("wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
         try:
@@ -82,7 +82,7 @@ def _first_line(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
 
 
 class Answer(NamedTuple):
-    """`head` is the status line and the headers as they were sent; `date`, which the clock decides, is left out."""
+    """`head` is the status line and the headers as they were sent, without `date`."""
 
     status: int
     head: bytes
@@ -101,7 +101,7 @@ class Answer(NamedTuple):
 
 
 class Wire:
-    """One connection, in bytes."""
+    """One connection that sends and receives bytes."""
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port), ANSWER_S)
@@ -118,11 +118,11 @@ class Wire:
         self.socket.sendall(data)
 
     def half_close(self) -> None:
-        """Says that nothing more will be sent."""
+        """Ends sending; answers can still be read."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def answer(self) -> Answer:
-        """The next answer; `100 Continue` is passed over. ConnectionError when the server closes before its end."""
+        """The next answer except `100 Continue`. ConnectionError where the server closes before its end."""
         while True:
             while (end := self._received.find(b"\r\n\r\n")) < 0:
                 self._receive()
@@ -134,7 +134,7 @@ class Wire:
         lines = [line for line in lines if not line.lower().startswith(b"date:")]
         fields = [line.decode("latin-1").split(": ", 1) for line in lines[1:]]
         headers = {name.lower(): value for name, value in fields}
-        headers.pop("date", None)  # equal answers may come in different seconds
+        headers.pop("date", None)
         length = int(headers["content-length"])
         while len(self._received) < length:
             self._receive()
@@ -142,7 +142,7 @@ class Wire:
         return Answer(status, b"\r\n".join(lines), headers, body)
 
     def rest(self) -> bytes:
-        """Everything until the server closes."""
+        """All bytes until the server closes."""
         while data := self.socket.recv(65536):
             self._received += data
         return self._received
@@ -182,15 +182,15 @@ def get_request(path: str, *headers: str, method: str = "GET") -> bytes:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Asks again and again, for states that only asking reveals."""
+    """Asks every 10 ms until the condition holds, for at most PATIENCE_S."""
     wait_for(condition, what, PATIENCE_S)
 
 
 def refuses_connections(server: Server) -> bool:
-    """Whether nobody listens on the server's port any more."""
+    """Whether the server's port is closed."""
     try:
         socket.create_connection((server.host, server.port), PATIENCE_S).close()
-    except (ConnectionRefusedError, ConnectionResetError):  # reset: it closed while we waited to be accepted
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it closed before it accepted us
         return True
     return False
 

@@ -1,8 +1,9 @@
-"""Connections that stall at every point, for minutes, while a modest caller goes on being answered.
+"""Stalls connections at every point of a request for minutes, while another caller must still be answered.
 
 In:      seconds; how many connections stall at each point.
-Out:     how long each kind was kept, what the caller met, memory and open files before and after; exit status 1 where a
-         kind outlives its time-out, the caller was refused or kept waiting, or something is not given back.
+Out:     how long each kind of connection stayed open, the caller's answers and latency, and the growth of memory. The
+         exit status is 1 where a connection outlives its time-out, the caller was refused or had to wait, or memory or
+         files are not released.
 
     python -m tests.stalled --seconds 180
 """
@@ -28,7 +29,7 @@ from tests.servers import Server, act_request, get_request, running_server, wait
 
 BODY = {"observation": [1, 0, 0, 0]}
 KEEP_ALIVE_S, HEADER_S, REQUEST_BODY_S = 20.0, 10.0, 15.0
-PING_S = 20.0  # once a peer has been silent so long it is asked whether it lives, at the latest as long after
+PING_S = 20.0  # a silent peer is sent a ping after this time, and at the latest after twice this time
 SLACK_S = 3.0
 LOOK_S = 0.5
 MOST_LATENCY_S = 1.0
@@ -41,11 +42,11 @@ BIG = b'{"observations": [' + b",".join([b"[1,0,0,0]"] * 1000) + b"]}"
 
 
 class Stall(NamedTuple):
-    """What is sent before nothing more is, or read; and after how long the server may be expected to end it."""
+    """What a connection sends before it stalls, and within which time the server must close it."""
 
     sent: bytes
     within_s: float
-    asks_on: bytes = b""  # sent until the server takes no more of it
+    floods: bytes = b""  # sent again and again, without reading, until the server reads no more
 
 
 REQUEST = act_request(BODY)
@@ -76,13 +77,13 @@ TLS_STALLS = {
 
 
 class Watch:
-    """What became of the stalled connections and of the caller."""
+    """What was observed of the stalled connections and of the caller."""
 
     def __init__(self) -> None:
         self.kept_s: dict[str, list[float]] = {}
         self.left: dict[str, int] = {}
-        self.held: set[int] = set()  # the ports of those who are connected
-        self.asking = 0  # how many have not stalled yet, and keep the server busy
+        self.held: set[int] = set()  # ports of the peers whose connections the server still holds
+        self.flooding = 0  # connections that have not stalled yet and keep the server busy
         self.answered = 0
         self.refused = 0
         self.slowest_s = 0.0
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def stall(folder: Path, seconds: float, each: int) -> list[str]:
-    """Runs it over both transports, one after the other; returns what was wrong."""
+    """Stalls connections without TLS, then with TLS; returns the failures."""
     linear_policy(folder / "models")
     make_certificate(folder)
     times = ["--keep-alive-s", KEEP_ALIVE_S, "--header-timeout-s", HEADER_S, "--body-timeout-s", REQUEST_BODY_S]
@@ -117,7 +118,7 @@ def stall(folder: Path, seconds: float, each: int) -> list[str]:
 
 
 def make_certificate(folder: Path) -> None:
-    """Of 127.0.0.1, signed by itself."""
+    """Writes a self-signed certificate for 127.0.0.1."""
     files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     subject = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run(
@@ -133,11 +134,11 @@ def watch_stalls(
     files, memory_mb = process.num_fds(), process.memory_info().rss / 1e6
     watch = Watch()
     asyncio.run(watch_all(server, stalls, seconds, each, tls, watch))
-    given_back = True
+    released = True
     try:
-        wait_until(lambda: process.num_fds() <= files + 1, "the files to be given back")
+        wait_until(lambda: process.num_fds() <= files + 1, "the files to be released")
     except AssertionError:
-        given_back = False
+        released = False
     grown_mb = process.memory_info().rss / 1e6 - memory_mb
     faults = [
         f"{kind}: kept {max(kept):.1f} s, expected at most {stalls[kind].within_s} s"
@@ -151,8 +152,8 @@ def watch_stalls(
     ]
     if watch.refused or watch.slowest_s > MOST_LATENCY_S:
         faults.append(f"the caller: {watch.refused} refused, slowest {watch.slowest_s:.3f} s")
-    if not given_back or grown_mb > MOST_GROWTH_MB:
-        faults.append(f"not given back: {process.num_fds() - files} files, {grown_mb:.1f} MB")
+    if not released or grown_mb > MOST_GROWTH_MB:
+        faults.append(f"not released: {process.num_fds() - files} files, {grown_mb:.1f} MB")
     if "Traceback" in server.log.read_text():
         faults.append("a traceback in the log")
     kept = {kind: [round(min(kept), 1), round(max(kept), 1)] for kind, kept in watch.kept_s.items() if kept}
@@ -165,25 +166,25 @@ async def watch_all(
     server: Server, stalls: dict[str, Stall], seconds: float, each: int, tls: ssl.SSLContext | None, watch: Watch
 ) -> None:
     stalled = [stall_one(server, kind, how, seconds, watch) for kind, how in stalls.items() for _ in range(each)]
-    looking = asyncio.create_task(look_on(server, watch))
+    looking = asyncio.create_task(watch_held(server, watch))
     await asyncio.gather(call_modestly(server, seconds, tls, watch), *stalled)
     looking.cancel()
 
 
 async def call_modestly(server: Server, seconds: float, tls: ssl.SSLContext | None, watch: Watch) -> None:
-    """Fifty requests a second on one connection, and a new connection every second."""
+    """Sends fifty requests a second, and opens a new connection every second."""
     loop = asyncio.get_running_loop()
     end_s = loop.time() + seconds
     while loop.time() < end_s:
         began_s = loop.time()
         reader, writer = await asyncio.open_connection(server.host, server.port, ssl=tls)
         for _ in range(50):
-            busy = watch.asking
+            busy = watch.flooding
             writer.write(act_request(BODY))
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             await reader.readexactly(int(length.split(b":")[1]))
-            if not (busy or watch.asking):
+            if not (busy or watch.flooding):
                 watch.slowest_s = max(watch.slowest_s, loop.time() - began_s)
             watch.answered += 1
             watch.refused += not head.startswith(b"HTTP/1.1 200 ")
@@ -193,21 +194,21 @@ async def call_modestly(server: Server, seconds: float, tls: ssl.SSLContext | No
 
 
 async def stall_one(server: Server, kind: str, how: Stall, seconds: float, watch: Watch) -> None:
-    """Does its part, then nothing, until the server ends the connection or the time is over."""
+    """Sends its bytes and then nothing, until the server closes the connection or the time is over."""
     loop = asyncio.get_running_loop()
     kept_s, left = watch.kept_s.setdefault(kind, []), watch.left
     left.setdefault(kind, 0)
-    watch.asking += bool(how.asks_on)
+    watch.flooding += bool(how.floods)
     with socket.socket() as ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         ours.setblocking(False)
         await loop.sock_connect(ours, (server.host, server.port))
         await loop.sock_sendall(ours, how.sent)
-        if how.asks_on:
+        if how.floods:
             with suppress(OSError, TimeoutError):
                 while True:
-                    await asyncio.wait_for(loop.sock_sendall(ours, how.asks_on), 2.0)
-            watch.asking -= 1
+                    await asyncio.wait_for(loop.sock_sendall(ours, how.floods), 2.0)
+            watch.flooding -= 1
         began_s = loop.time()
         await asyncio.sleep(2 * LOOK_S)
         while (held := ours.getsockname()[1] in watch.held) and loop.time() - began_s < seconds:
@@ -218,8 +219,8 @@ async def stall_one(server: Server, kind: str, how: Stall, seconds: float, watch
             kept_s.append(loop.time() - began_s)
 
 
-async def look_on(server: Server, watch: Watch) -> None:
-    """Whom the server still holds; its peers who do not read would not find out."""
+async def watch_held(server: Server, watch: Watch) -> None:
+    """Keeps `held` up to date from the server's side, because a peer that does not read does not notice a close."""
     process = psutil.Process(server.process.pid)
     while True:
         watch.held = {connection.raddr.port for connection in process.net_connections("tcp") if connection.raddr}

@@ -1,7 +1,7 @@
-"""A policy over any observation, in ONNX and TFLite, whose answers tell which value has gone to which input.
+"""A policy over any observation, in ONNX and TFLite, whose answers show which value has reached which input.
 
-`weighing_policy`: weight = Σ values · their weights, where value j of tensor i weighs 1 + j + 10 · i;
-                   q_values = [weight, 0], action = argmax(q_values): 0 where the weight is not negative.
+`weighing_policy`: sum = Σ weight · value, where value j of tensor i has the weight 1 + j + 10 · i;
+                   q_values = [sum, 0], action = argmax(q_values), which is 0 unless the sum is negative.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ PAIR = [
 
 
 def weights(specs: Sequence[TensorSpec]) -> AnyArray:  # -> [values, 2]
-    columns = [1.0 + np.arange(max(1, spec.size)) + 10 * i for i, spec in enumerate(specs)]
-    weighing = np.concatenate(columns).astype(np.float32)
-    return np.stack([weighing, np.zeros_like(weighing)], axis=1)
+    parts = [1.0 + np.arange(max(1, spec.size)) + 10 * i for i, spec in enumerate(specs)]
+    column = np.concatenate(parts).astype(np.float32)
+    return np.stack([column, np.zeros_like(column)], axis=1)
 
 
 def weigh(specs: Sequence[TensorSpec], *parts: Any) -> float:
-    """What the policy should find of one observation's parts, in the order of the specs."""
+    """The sum that the policy must compute from one observation's parts, in the order of the specs."""
     values = np.concatenate([np.ravel(np.asarray(part, np.float64)) for part in parts])
     return float(values @ weights(specs)[:, 0])
 
@@ -50,7 +50,7 @@ def weigh(specs: Sequence[TensorSpec], *parts: Any) -> float:
 def weighing_policy(
     models: Path, specs: Sequence[TensorSpec], name: str = "weighing", env: str | None = None, actions: int = 2
 ) -> Bundle:
-    """The bundle, with `actions` of which it only ever takes the first two."""
+    """The bundle. Of its `actions`, the policy takes only the first two."""
     manifest = Manifest(
         schema_version=MANIFEST_SCHEMA,
         policy=name,
