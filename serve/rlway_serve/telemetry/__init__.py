@@ -1,1 +1,1 @@
-"""What is measured and written down: metrics, drift, traces, the access log."""
+"""What the server measures and records: metrics, drift, traces, the access log."""

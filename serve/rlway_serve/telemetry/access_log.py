@@ -1,8 +1,8 @@
-"""The access log: one JSON object a line and request, when it is wanted.
+"""The access log: one line of JSON per request, if `--access-log` asks for it.
 
-In:      what was asked and answered.
-Out:     a line in a file, appended at once, so that several workers may share it; or on stdout.
-Refuses: a file that cannot be written to (UsageError).
+In:      requests and the status of their answers.
+Out:     a line on stdout, or in a file. Each line is appended by one write, so several workers can share the file.
+Refuses: a file that cannot be written (UsageError).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class AccessRecord(msgspec.Struct, kw_only=True):
     time: str  # UTC
     peer: str | None
     method: str
-    path: str  # as it came, with its query
+    path: str  # as received, with its query
     status: int
-    request_bytes: int | None  # of the body, where its length was declared
+    request_bytes: int | None  # the body's declared length
     response_bytes: int | None  # likewise
     duration_ms: float  # from the end of the request (hot lane) or of its headers (FastAPI) to the answer
     request_id: str | None
 
 
 class AccessLog:
-    """Where the lines go."""
+    """Writes the lines."""
 
     def __init__(self, path: str) -> None:
         self._encoder = msgspec.json.Encoder()
@@ -52,7 +52,7 @@ class AccessLog:
             raise UsageError(f"--access-log {self._path}: cannot be written: {error.strerror}.") from None
 
     def reopen(self) -> None:
-        """Goes on in a new file, when the old one has been moved away."""
+        """Opens the path again, which makes a new file if the old one was moved away."""
         try:
             descriptor = self._open()
         except UsageError as error:
@@ -72,7 +72,7 @@ class AccessLog:
         began_s: float,
         request_id: bytes,
     ) -> None:
-        """`began_s` is of `time.perf_counter()`."""
+        """Writes a line. `began_s` is a time of `time.perf_counter()`."""
         now = time.time()
         record = AccessRecord(
             time=f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z",
@@ -85,5 +85,5 @@ class AccessLog:
             duration_ms=round((time.perf_counter() - began_s) * 1000, 3),
             request_id=request_id.decode("latin-1") or None,
         )
-        with suppress(OSError):  # a full disk must not stop the answers
+        with suppress(OSError):  # a full disk must not fail requests
             os.write(self._descriptor, self._encoder.encode(record) + b"\n")

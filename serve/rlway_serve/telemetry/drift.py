@@ -1,13 +1,13 @@
-"""How much of what a policy is asked lies outside of what it was trained on.
+"""Drift: the share of observed values outside the ranges of the training.
 
-In:      batches of observations as they are about to run; the ranges of the training, from the manifest.
-Out:     counters by policy, version, input and feature, for Prometheus: values, and those outside of their range.
+In:      batches of observations before they run; the ranges of the training, from the manifest.
+Out:     counters by policy, version, input and feature, for Prometheus: all values, and those outside their range.
 Refuses: ranges that do not fit the policy's inputs (BundleInvalid).
 
-To look at a batch costs some 10 µs, so few are looked at, chosen by lot: every observation has the chance `p` to have
-its batch looked at, which is halved by each look and doubles in `LOOK_EVERY_S`. Thus there is one look in that time on
-average, however busy the server is. What is found counts the more, the less likely it was to be found, so that every
-observation counts once on average: neither quiet nor busy moments count for more.
+Checking a batch takes about 10 µs, so only a sample of the batches is checked. Each row selects its batch with
+probability `p`. A check halves `p`, and `p` doubles every `LOOK_EVERY_S`, up to 1. So on average one batch is checked
+per `LOOK_EVERY_S`, however busy the server is. A checked batch counts with the inverse of the probability that it was
+selected. So every observation counts once on average, at quiet and at busy times alike.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 
 LOOK_EVERY_S = 0.01
-RAREST = 30  # halvings of `p`
-MOST_VALUES = 8192  # of a batch that are looked at; of a larger one only some rows, by lot
-MOST_FEATURES = 512  # of one input that are counted apart
-WHOLE = "all"  # the feature of inputs whose values have one range
+RAREST = 30  # the most halvings of `p`
+MOST_VALUES = 8192  # checked per batch; of a larger batch, only every n-th row from a random one is checked
+MOST_FEATURES = 512  # of one input that have counters of their own
+WHOLE = "all"  # the feature of an input that has one range for all its values
 
 
 class InputRange:
-    """The range of one input, and how much lay outside."""
+    """The training's range of one input, and the counts of values."""
 
     def __init__(self, spec: TensorSpec, observed: Observed) -> None:
         self.name = spec.name
@@ -46,11 +46,11 @@ class InputRange:
             raise BundleInvalid(f"observed[{spec.name!r}]: expected as minimum and as maximum {expected}.")
         self.features = tuple(map(str, range(spec.size))) if apart else (WHOLE,)
         self._lowest, self._highest = (_of_dtype(end, spec) for end in (observed.minimum, observed.maximum))
-        self.values = 0.0  # of each feature
+        self.values = 0.0  # per feature
         self.outside: AnyArray = np.zeros(len(self.features))
 
     def count(self, rows: AnyArray, weight: float) -> None:
-        """Each row counts as `weight` rows."""
+        """Counts these rows, each as `weight` rows."""
         values = rows.reshape(len(rows), -1)
         outside = (values < self._lowest) | (values > self._highest)
         if self.features == (WHOLE,):
@@ -62,7 +62,7 @@ class InputRange:
 
 
 class Drift:
-    """What one version is asked. Used by one thread at a time."""
+    """The drift of one version's observations. Used by one thread at a time."""
 
     def __init__(self, manifest: Manifest, clock: Callable[[], float] = time.perf_counter) -> None:
         specs = {spec.name: spec for spec in manifest.observation}
@@ -72,14 +72,14 @@ class Drift:
         self.ranges = [InputRange(specs[observed.name], observed) for observed in manifest.observed]
         size = sum(specs[known.name].size for known in self.ranges)
         self._clock = clock
-        self._first = manifest.observation[0].name  # each input has as many rows
+        self._first = manifest.observation[0].name  # all inputs have the same number of rows
         self._most_rows = max(1, MOST_VALUES // max(1, size))
         self._halvings = 0.0
-        self._rows_left = 1  # the row that makes it look
-        self._drawn_s = 0.0  # when that was drawn
+        self._rows_left = 1  # until the row that was drawn, whose batch is checked
+        self._drawn_s = 0.0  # when it was drawn
 
     def look(self, inputs: Arrays) -> None:
-        """Counts the batch, if the lot falls on it."""
+        """Counts the batch if it is part of the sample."""
         if not self.ranges:
             return
         now_s = self._clock()
@@ -97,12 +97,15 @@ class Drift:
         self._draw(now_s, looks=1)
 
     def _chance(self, rows: int) -> float:
-        """That so many rows are looked at."""
+        """The probability that a batch of so many rows is checked."""
         p = 0.5**self._halvings
         return 1.0 if p == 1.0 else -math.expm1(rows * math.log1p(-p))
 
     def _draw(self, now_s: float, looks: int = 0) -> None:
-        """Draws the row anew, by the `p` of now: that the one drawn before has not come makes no difference."""
+        """Draws the next row to check, with the present `p`.
+
+        The draw has no memory, so it may replace one that was not reached.
+        """
         recovered = (now_s - self._drawn_s) / LOOK_EVERY_S
         self._halvings = min(RAREST, max(0.0, self._halvings - recovered) + looks)
         p = 0.5**self._halvings
@@ -111,13 +114,13 @@ class Drift:
 
 
 class Drifts:
-    """Those of all versions that are loaded; a Prometheus collector."""
+    """The drift of all loaded versions; a Prometheus collector."""
 
     def __init__(self) -> None:
         self._labels: WeakKeyDictionary[Drift, tuple[str, str]] = WeakKeyDictionary()
 
     def add(self, manifest: Manifest) -> Drift:
-        """That of a version which is about to be served."""
+        """The drift of a version that is about to be served."""
         drift = Drift(manifest)
         self._labels[drift] = (manifest.policy, str(manifest.version))
         return drift
@@ -129,7 +132,7 @@ class Drifts:
         for ref in self._labels.keyrefs():
             if (drift := ref()) is None:
                 continue
-            for known in drift.ranges:  # a version loaded anew may be here twice for a moment
+            for known in drift.ranges:  # a version that is loaded again is here twice for a moment
                 for feature, count in zip(known.features, known.outside.tolist(), strict=True):
                     key = (*self._labels[drift], known.name, feature)
                     values[key] += known.values
@@ -146,7 +149,7 @@ class Drifts:
 
 
 def _of_dtype(end: float | list[float], spec: TensorSpec) -> AnyArray:
-    """As the input's own numbers, which compare without being converted; what exceeds them is as far as they go."""
+    """The bound in the input's dtype, clipped to what that can hold, so that comparing converts nothing."""
     dtype = spec.numpy_dtype
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

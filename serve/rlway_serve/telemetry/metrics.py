@@ -1,6 +1,6 @@
-"""What a server counts, for Prometheus.
+"""The counters and histograms of a server, for Prometheus.
 
-In:      batches as they are answered, refusals as they happen: on the event loop, without locks.
+In:      batches as they are answered, refusals as they happen; on the event loop, without locks.
 Out:     metric families, built only when `/metrics` is read.
 """
 
@@ -22,12 +22,12 @@ from rlway_serve.messages.response import Response
 from rlway_serve.telemetry.drift import Drifts
 
 SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
-CALLS_AT_ONCE = 1024  # are sorted into the histograms
+CALLS_AT_ONCE = 1024  # collected before they are added to the histograms
 BATCH_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
 
 class Histogram:
-    """A histogram: counts up to each edge, and the sum."""
+    """Counts by bucket, and the sum of the values."""
 
     def __init__(self, edges: tuple[float, ...]) -> None:
         self.edges = edges
@@ -40,7 +40,7 @@ class Histogram:
         self.total += float(values.sum())
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Prometheus's form: how many values were at most each edge."""
+        """The number of values up to each edge, as Prometheus expects it."""
         rows: list[tuple[str, float]] = []
         seen = 0
         for edge, count in zip((*map(str, self.edges), "+Inf"), self._counts.tolist(), strict=True):
@@ -61,24 +61,24 @@ class PolicyMetrics:
         self.queue_s = Histogram(SECONDS)
         self.compute_s = Histogram(SECONDS)
         self.batch_rows = Histogram(BATCH_ROWS)
-        self._runs: list[float] = []  # not yet in the histograms: of each its beginning, end, calls and rows
-        self._arrivals_s: list[float] = []  # of their calls
+        self._runs: list[float] = []  # begin, end, calls and rows of each run that is not in the histograms yet
+        self._arrivals_s: list[float] = []  # of the calls of these runs
 
     def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
-        """One run of so many rows, and all its calls, which waited until `began_s` and are answered now with an action.
+        """Counts a run and all its calls as answered with an action. The run began at `began_s` and ended at `now_s`.
 
-        `count_failed` takes back those that are not.
+        `count_failed` corrects this for calls that were not.
         """
         calls = len(batch)
         self._runs += (began_s, now_s, calls, rows)
         self._arrivals_s += [call.arrived_s for call in batch]
         if len(self._arrivals_s) >= CALLS_AT_ONCE:
-            self.sort_in()
+            self.update_histograms()
         self.requests[200] += calls
         self.actions += rows
 
     def count_failed(self, batch: Sequence[AnyCall], responses: Sequence[Response]) -> None:
-        """Those of a run's calls that were not answered with an action after all."""
+        """Corrects `count_batch` for calls that were answered with an error."""
         if not [response for response in responses if response.status != 200]:
             return
         for call, response in zip(batch, responses, strict=True):
@@ -87,8 +87,8 @@ class PolicyMetrics:
                 self.requests[response.status] += 1
                 self.actions -= call.rows
 
-    def sort_in(self) -> None:
-        """Brings the histograms up to date: for many calls at once this takes little longer than for one."""
+    def update_histograms(self) -> None:
+        """Adds the collected runs to the histograms; many calls at once take little longer than one."""
         if not self._runs:
             return
         began_s, now_s, calls, rows = np.fromiter(self._runs, float).reshape(-1, 4).T
@@ -102,7 +102,7 @@ class PolicyMetrics:
         self.batch_rows.add(rows)
 
     def count_refusal(self, error: RlwayError, requests: int = 1) -> None:
-        """Requests that never ran."""
+        """Counts requests that never ran."""
         if requests:
             self.requests[error.http] += requests
             self.refusals[type(error).__name__] += requests
@@ -113,7 +113,7 @@ class Metrics:
 
     def __init__(self, counts: type[PolicyMetrics] = PolicyMetrics) -> None:
         self._counts = counts
-        # A version's counts are shown as long as it is loaded or answers its last requests.
+        # Weak: a version's counts are shown until it is unloaded and has answered its last requests.
         self._policies: WeakValueDictionary[tuple[str, int], PolicyMetrics] = WeakValueDictionary()
         self._queues: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
         self.drifts = Drifts()
@@ -122,7 +122,7 @@ class Metrics:
         self._registry.register(self)
 
     def add(self, policy: str, version: int) -> PolicyMetrics:
-        """The counts of a version that is about to be served; the same ones as long as they are in use."""
+        """The counts of a version that is about to be served; those in use already, if there are any."""
         return self._policies.setdefault((policy, version), self._counts(policy, version))
 
     def watch_queue(self, metrics: PolicyMetrics, batcher: Any) -> None:
@@ -130,11 +130,11 @@ class Metrics:
         self._queues[batcher] = metrics.labels
 
     def watch(self, collector: Any) -> None:
-        """Shows what another collector has, too."""
+        """Adds the families of another collector."""
         self._others.append(collector)
 
     def text(self) -> bytes:
-        """The exposition in Prometheus's text format."""
+        """All families in Prometheus's text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Any]:
@@ -153,7 +153,7 @@ class Metrics:
         batch = HistogramMetricFamily("rlway_batch_rows", "Observations per run", labels=names)
         queue = GaugeMetricFamily("rlway_queue_rows", "Observations waiting", labels=names)
         for policy in [known for ref in self._policies.valuerefs() if (known := ref()) is not None]:
-            policy.sort_in()
+            policy.update_histograms()
             for status, count in policy.requests.items():
                 requests.add_metric([*policy.labels, str(status)], count)
             for reason, count in policy.refusals.items():
@@ -163,7 +163,7 @@ class Metrics:
                 histogram: Histogram = getattr(policy, field)
                 family.add_metric(policy.labels, histogram.cumulative(), histogram.total)
             batch.add_metric(policy.labels, policy.batch_rows.cumulative(), policy.batch_rows.total)
-        waiting: Counter[tuple[str, ...]] = Counter()  # a version loaded anew may have two queues for a moment
+        waiting: Counter[tuple[str, ...]] = Counter()  # a version that is loaded again has two queues for a moment
         for ref in self._queues.keyrefs():
             if (batcher := ref()) is not None:
                 waiting[tuple(self._queues[batcher])] += batcher.queued_rows
