@@ -1,7 +1,7 @@
-"""Where a policy is best served: the CPU and each GPU provider there is, by network width and batch size.
+"""The speed of a policy on the CPU and on each GPU provider, by network width and batch size.
 
-In:      Q-networks of several widths; onnxruntime-gpu for anything but the CPU (pip install onnxruntime-gpu).
-Out:     a table of microseconds per run, and what `--device auto` chooses.
+In:      Q-networks of several widths; onnxruntime-gpu for every device except the CPU (pip install onnxruntime-gpu).
+Out:     a table of microseconds per run, and the choice of `--device auto`.
 
     PYTHONPATH=. python benchmarks/gpu.py
 """
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(folder: Path, width: int, max_batch: int) -> list[dict[str, Any]]:
-    """Every device that can be had, and then what `auto` makes of them; all in buckets, so that they compare."""
+    """Measures every available device and then `auto`, all with buckets, so that they are comparable."""
     bundle = q_network_policy(folder, f"wide-{width}", (width, width))
     wanted: list[Device] = ["cpu", "cuda", "tensorrt", "auto"]
     rows = []

@@ -1,8 +1,8 @@
-"""Policies of the sizes that people train, for benchmarks: real ONNX files with random weights.
+"""Policies of usual sizes for benchmarks: real ONNX files with random weights.
 
-`q_network`:  float32[4] → hidden ReLU layers → 2 actions, as DQN on CartPole; from tests.bundles.
+`q_network`:  float32[4] → hidden ReLU layers → 2 actions, as DQN on CartPole; it is in tests.bundles.
 `actor`:      float32[28] → hidden ReLU layers → float32[8] within [−1, 1], as SAC's actor on Minitaur, with its loc and
-              scale. Without hidden layers it costs next to nothing, and everything else of a request is the same.
+              scale. Without hidden layers its own cost is negligible, and only the cost of the request remains.
 `camera`:     uint8[84, 84, 4] → the convolutions of Mnih et al., "Human-level control through deep reinforcement
               learning", 2015 → 6 actions.
 """

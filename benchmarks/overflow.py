@@ -1,16 +1,16 @@
-"""How much of what a server can do is left when it is asked for three times as much.
+"""A server's goodput when it is offered three times its capacity.
 
 In:      a 4→100→2 Q-network; requests with a deadline; a C compiler for load.c (Debian's gcc).
-Out:     capacity, from a closed loop; then, from an open one at a multiple of it, goodput (answers within their
-         deadline, from the moment at which the request was due) against capacity, the latency of what was accepted,
-         and what became of the rest.
+Out:     the capacity, from a closed loop; then, from an open loop at a multiple of it, the goodput (answers within
+         their deadline, counted from when the request was due) relative to the capacity, the latency of accepted
+         requests, and the outcome of the others.
 
-Capacity is measured with the same bodies by the same program in the same round. In the open loop requests are due at
-fixed times, in turn on all connections, whether or not answers have come. A caller with one request at a time gives up
-what comes due while it waits, as a robot goes on to its next step: a thousand of them wait for little, four thousand
-for longer than the deadline. Those that pipeline leave the server to read and refuse what it cannot answer. A request
-names the milliseconds that are left of its deadline when it is sent. What a refusal costs, on which all this depends,
-shows in a closed loop of requests whose deadline nobody can meet. The server has one core and who asks it another.
+The same program measures capacity with the same bodies in the same round. In the open loop, requests are due at fixed
+times, in turn on all connections, whether or not answers have arrived. A caller with one request at a time gives up the
+requests that become due while it waits, as a robot goes on to its next step: a thousand such callers wait briefly, four
+thousand for longer than the deadline. Callers that pipeline send every request, and the server must refuse what it
+cannot answer. A request names the milliseconds that are left of its deadline when it is sent. A closed loop of requests
+with an impossible deadline shows the cost of a refusal. The server has one core, and the load another.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--times", type=float, default=3.0, help="capacity, that are offered")
+    parser.add_argument("--times", type=float, default=3.0, help="how many times the capacity is offered")
     parser.add_argument("--connections", type=int, default=128, help="of the closed loop")
     parser.add_argument("--deadline-ms", type=float, default=50.0)
     parser.add_argument("--options", nargs=argparse.REMAINDER, default=[], help="for the server, last")
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def measure(folder: Path, port: int, options: argparse.Namespace) -> dict[str, Offer]:
-    """One round: capacity, then its multiple by each kind of caller."""
+    """Measures one round: capacity, refusals, then a multiple of the capacity with each kind of caller."""
     program = compile_load(folder)
     request, impossible = folder / "request", folder / "impossible"
     request.write_bytes(request_within("#" * 8))  # the milliseconds that are left

@@ -1,8 +1,8 @@
-"""What one caller feels while others ask for too much, and what a killed worker costs.
+"""One caller's latency while others overload the server, and the cost of a killed worker.
 
 In:      a 4→100→2 Q-network; wrk for the workers (Debian's package of that name).
-Out:     a modest caller's latency and the server's memory beside greedy ones; requests lost and seconds until a killed
-         worker is back.
+Out:     a modest caller's latency and the server's memory beside greedy callers; lost requests, and seconds until a
+         killed worker is replaced.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.servers import OCTETS, PATIENCE_S, Server, act_request, get_request, 
 ACT = "/v1/policies/cartpole/act"
 ONE = act_request({"observation": [0.01, -0.02, 0.03, 0.04]}, path=ACT)
 ROWS = [[0.0123, -0.0234, 0.0345, 0.0456]] * 4096
-CROWDS: dict[str, tuple[int, bytes, bool]] = {  # connections, what each sends on and on, whether it reads
+CROWDS: dict[str, tuple[int, bytes, bool]] = {  # connections, what each sends again and again, whether it reads
     "nobody": (0, b"", False),
     "4 that pipeline": (4, ONE * 500, True),
     "20 that pipeline and never read": (20, ONE * 500, False),
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure_beside(server: Server, name: str, requests: int) -> dict[str, Any]:
-    """A caller's latency with a pause of 2 ms between its requests."""
+    """The latency of a caller that pauses for 2 ms between its requests."""
     connections, data, reads = CROWDS[name]
     latencies_ms = []
     with crowd(server, connections, data, reads), server.connect() as wire:
@@ -78,9 +78,9 @@ def measure_beside(server: Server, name: str, requests: int) -> dict[str, Any]:
 
 @contextmanager
 def crowd(server: Server, connections: int, data: bytes, reads: bool) -> Iterator[None]:
-    """Callers that ask as fast as they are let."""
+    """Callers that send as fast as the server reads."""
     over = threading.Event()
-    callers = [threading.Thread(target=ask_on_and_on, args=(server, data, reads, over)) for _ in range(connections)]
+    callers = [threading.Thread(target=flood, args=(server, data, reads, over)) for _ in range(connections)]
     for caller in callers:
         caller.start()
     time.sleep(0.5 if connections else 0)
@@ -92,7 +92,7 @@ def crowd(server: Server, connections: int, data: bytes, reads: bool) -> Iterato
             caller.join()
 
 
-def ask_on_and_on(server: Server, data: bytes, reads: bool, over: threading.Event) -> None:
+def flood(server: Server, data: bytes, reads: bool, over: threading.Event) -> None:
     with server.connect() as wire, suppress(ConnectionError):
         wire.socket.settimeout(0.2)
         rest = memoryview(data)
@@ -104,7 +104,7 @@ def ask_on_and_on(server: Server, data: bytes, reads: bool, over: threading.Even
 
 
 def measure_kill(models: Path, log: Path, seconds: int) -> dict[str, Any]:
-    """wrk on two workers; one is killed after a quarter of the time."""
+    """Runs wrk against two workers, and kills one of them after a quarter of the time."""
     with running_server(models, log, "--workers", "2") as server:
         script = models.with_name("act.lua")
         body = json.dumps({"observation": [0.01, -0.02, 0.03, 0.04]})

@@ -1,14 +1,14 @@
-"""The policy server beside the general model servers, each as its documentation recommends it for throughput.
+"""The policy server beside general model servers, each configured for throughput as its documentation recommends.
 
-In:      the same ONNX file for all: a 4→100→2 Q-network; wrk (Debian's package of that name).
-Out:     a table of medians, and RLway's requests per second against each one's, round by round.
-Refuses: a peer that does not act as RLway does.
+In:      the same ONNX file for all, a 4→100→2 Q-network; wrk (Debian's package of that name).
+Out:     a table of medians, and the ratio of RLway's requests per second to each peer's, per round.
+Refuses: a peer whose actions differ from RLway's.
 
     PYTHONPATH=. .venv/bin/python benchmarks/peers.py --install     # once: an environment for each, in .peers/
 
-Every server has one core and wrk the other. One peer runs at a time, and RLway beside it; in a round each is asked in
-turn. What each peer is given is in benchmarks/peers/, and its versions there in NAME.txt. Those that batch are measured
-twice: with a setting for any load, and with the one that suits this load best, batches of as many as ask at once.
+Every server has one core, and wrk the other. One peer at a time runs beside RLway; both are measured in turn.
+benchmarks/peers/ holds each peer's program, and in NAME.txt its versions. Peers that batch are measured twice: with a
+setting for any load, and with the best one for this load, batches of as many rows as there are connections.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ NAME = "cartpole"
 
 
 class Peer(NamedTuple):
-    """How it is started, where and what it is asked, what it answers to that, and how often RLway shall be as fast."""
+    """A server's command, its route and request, how to read its answer, and the bound of RLway's ratio."""
 
-    command: list[str]  # in its environment's bin/, with PORT for the port
+    command: list[str]  # of its environment's bin/; PORT stands for the port
     path: str
-    question: str  # with OBSERVATION for the observation
+    question: str  # OBSERVATION stands for the observation
     read_action: Callable[[Any], Any]
     bound: float
     batches: bool = True
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def install(environment: Path, name: str) -> None:
-    """An environment of its own, of the versions in NAME.txt; uv is in .tools/ after `make setup`."""
+    """Makes the peer's environment with the versions in NAME.txt; uv is in .tools/ after `make setup`."""
     subprocess.run([UV, "venv", "--quiet", "--allow-existing", "--python", "3.11", environment], check=True)
     subprocess.run([UV, "pip", "sync", "--quiet", "--python", environment, FILES / f"{name}.txt"], check=True)
     print(f"{name} is installed in {environment}")
@@ -137,7 +137,7 @@ def install(environment: Path, name: str) -> None:
 def measure(
     name: str, rows: int, wait_s: float, folder: Path, rlway_port: int, options: argparse.Namespace
 ) -> dict[str, list[Load]]:
-    """RLway and one peer, in turn."""
+    """Measures RLway and one peer in turn."""
     peer, port = PEERS[name], free_port()
     model = write_settings(folder / f"{name}-{rows}", port, rows, wait_s)
     words = {"PORT": str(port), "MODEL": str(model)}
@@ -163,14 +163,14 @@ def measure(
 
 
 def write_settings(model: Path, port: int, rows: int, wait_s: float) -> Path:
-    """What MLServer reads: adaptive batching, and no processes beside the one that has the core."""
+    """Writes MLServer's settings: adaptive batching, and only one process, because there is one core."""
     model.mkdir()
     ports = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
     settings = {"host": "127.0.0.1", "debug": False, "parallel_workers": 0, **ports}
     (model / "settings.json").write_text(json.dumps(settings))
     policy = {
         "name": NAME,
-        "implementation": "mlserver_runtime.Policy",
+        "implementation": "mlserver_runtime.PolicyRuntime",
         "max_batch_size": rows,
         "max_batch_time": wait_s,
     }
@@ -183,7 +183,7 @@ def question(peer: Peer, observation: list[float]) -> bytes:
 
 
 def compare_actions(name: str, port: int, rlway_port: int, log: Path) -> None:
-    """The same action as RLway's, for two observations."""
+    """Ends the benchmark unless the peer's actions equal RLway's for two observations."""
     peer = PEERS[name]
     for observation in (OBSERVATION, [-value for value in OBSERVATION]):
         try:

@@ -1,4 +1,4 @@
-"""The peer that everybody writes first: one ONNX session behind one FastAPI route, with pydantic and no batching.
+"""The simplest peer: one ONNX session behind one FastAPI route, with pydantic and without batching.
 
 RLWAY_ONNX=model.onnx uvicorn plain_fastapi:app
 """

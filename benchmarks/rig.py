@@ -1,8 +1,8 @@
-"""The rig that servers are measured on: the server on one core, what asks it on another.
+"""The rig on which servers are measured: the server runs on one core, the load on another.
 
-In:      commands of servers, what to ask them; wrk and nginx (Debian's packages of those names), a C compiler.
-Out:     `Load`, what the askers saw; ratios taken round by round, since shared machines drift.
-Refuses: to go on when a request of a measurement fails, or when what it needs is not installed, in one sentence.
+In:      commands of servers and requests; wrk and nginx (Debian's packages of those names), a C compiler.
+Out:     `Load` and `Offer`, what the clients saw; ratios per round, because a shared machine's speed drifts.
+Refuses: to go on when a request of a measurement fails or a program is not installed, in one sentence.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {fo
     location /act {{ default_type application/json; return 200 '{{"action":0}}'; }} }} }}
 """
 SERVER_CORE, LOAD_CORE = "0", "1"
-END_S = 20.0  # for a server to end, once it is asked to
+END_S = 20.0  # a server that has not ended this long after SIGTERM is killed
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
 class Load(NamedTuple):
-    """What those who asked saw."""
+    """What the clients of a closed loop saw."""
 
     rps: float
     p50_ms: float
     p99_ms: float
-    cpu: float  # of their core: near 1, they may have been the limit
+    cpu: float  # share of the load's core; near 1, the load may have been the limit
 
 
 class Offer(NamedTuple):
-    """What became of the requests of an open or closed loop, per second; latency is from when they were due."""
+    """Requests per second of an open or closed loop, by outcome; latency counts from when a request was due."""
 
     rps: float  # answered with 200 in time
     late: float  # answered with 200 after their deadline
     refused: float  # 429
     unavailable: float  # 503
     expired: float  # 504
-    given_up: float  # never sent, as earlier ones of their connection were unanswered
+    given_up: float  # never sent, because earlier ones of their connection were unanswered
     p50_ms: float
     p99_ms: float
-    lag_p99_ms: float  # how late the asker itself was
+    lag_p99_ms: float  # how late the load itself was
     cpu: float
 
 
@@ -73,7 +73,7 @@ def require(*programs: str) -> None:
 
 
 def take_turns(loads: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Every load in turn, `rounds` times; what one round gave stands at the same index."""
+    """Measures every load in turn, `rounds` times; the results of one round have the same index."""
     results: dict[str, list[T]] = {name: [] for name in loads}
     for _ in range(rounds):
         for name, measure in loads.items():
@@ -82,12 +82,12 @@ def take_turns(loads: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, l
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Of the ratios of each round."""
+    """The median of the ratios of each round."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def medians(loads: Sequence[Load | Offer]) -> dict[str, float]:
-    """Field by field."""
+    """The median of each field."""
     return {field: statistics.median(getattr(load, field) for load in loads) for field in loads[0]._fields}
 
 
@@ -106,7 +106,7 @@ def running(
     folder: Path | None = None,
     cores: str = SERVER_CORE,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on its cores, ended with its children on leaving; what it prints goes to the log, or nowhere."""
+    """A server on its cores, which is ended with its children on leaving; its output goes to the log, or nowhere."""
     with (log or Path(os.devnull)).open("wb") as output:
         process = subprocess.Popen(
             [*pinned(cores), *command],
@@ -131,7 +131,7 @@ def rlway_command(models: Path, port: int, *options: str) -> list[str]:
 
 
 def nginx_command(folder: Path, port: int, connections: int = 1024) -> list[str] | None:
-    """nginx that returns a constant, which bounds what any HTTP server can do; None where it is not installed."""
+    """nginx that returns a constant, an upper bound for any HTTP server; None where it is not installed."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
         return None
@@ -141,12 +141,12 @@ def nginx_command(folder: Path, port: int, connections: int = 1024) -> list[str]
 
 
 def pinned(core: str) -> list[str]:
-    """The prefix that binds a command to a core, where that is possible."""
+    """The prefix that binds a command to cores, where that is possible."""
     return ["taskset", "-c", core] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
 
 
 def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, timeout_s: float = 60.0) -> bytes:
-    """What the server answers to one request, once it does."""
+    """Waits until the server answers a request, and returns the answer."""
     deadline = time.monotonic() + timeout_s
     request = Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": JSON})
     while True:
@@ -160,11 +160,11 @@ def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, tim
             time.sleep(0.01)
 
 
-# What asks them.
+# Loads.
 
 
 def write_request(folder: Path, body: bytes = PLAIN, media_type: str = JSON) -> Path:
-    """A script for wrk."""
+    """Writes a script for wrk."""
     script = folder / f"{sha256(body).hexdigest()[:16]}.lua"
     quoted = "".join(f"\\{byte:03}" for byte in body)
     script.write_text(f'wrk.method="POST" wrk.body="{quoted}" wrk.headers["Content-Type"]="{media_type}"')
@@ -194,7 +194,7 @@ def find_compiler() -> str | None:
 
 
 def compile_load(folder: Path) -> Path:
-    """The program of load.c."""
+    """Compiles load.c."""
     compiler = find_compiler()
     if compiler is None:
         sys.exit(f"{sys.argv[0]}: there is no C compiler for load.c; Debian's package is called gcc.")

@@ -1,11 +1,11 @@
-"""The policy server beside its peers, in one run on one machine: requests per second, and what a server costs.
+"""The policy server beside its peers, in one run on one machine: requests per second, time to start, and memory.
 
 In:      the network of the default DQN, 4→128→128→2, and those of sizes.py; wrk and nginx (Debian packages).
-Out:     tables of medians, and ratios taken round by round, since shared machines drift.
+Out:     tables of medians, and of ratios per round, because a shared machine's speed drifts.
 
-Peers: nginx returning a constant, which bounds what any HTTP server can do, and the same ONNX file behind a plain
-FastAPI route. The server has one core and wrk another. With networks of several sizes the server has one core, and then
-two, of which wrk shares the second.
+The peers are nginx that returns a constant, an upper bound for any HTTP server, and the same ONNX file behind a plain
+FastAPI route. The server has one core, and wrk another. Networks of several sizes are measured with one core for the
+server, and then with two, of which wrk shares the second.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def measure_sizes(options: argparse.Namespace, cores: str) -> None:
-    """Networks of several sizes on a server with these cores."""
+    """Measures networks of several sizes on a server with these cores."""
     with tempfile.TemporaryDirectory(prefix="rlway-bench-") as folder, ExitStack() as stack:
         models = Path(folder) / "models"
         policies = make_policies(models)
@@ -103,7 +103,7 @@ def measure_sizes(options: argparse.Namespace, cores: str) -> None:
 
 
 def measure_peers(options: argparse.Namespace) -> None:
-    """The default network beside the peers."""
+    """Measures the default network beside the peers."""
     with tempfile.TemporaryDirectory(prefix="rlway-bench-") as folder, ExitStack() as stack:
         bundle = q_network_policy(Path(folder) / "models", "cartpole", DEFAULT)
         costs = measure_costs(bundle)

@@ -1,13 +1,13 @@
-"""Networks of the sizes that people train, on one server: what each costs beyond its own arithmetic.
+"""Networks of usual sizes on one server: what each costs beyond its own arithmetic.
 
-In:      a running server with `NETWORKS`; wrk.
-Out:     `Size` by network, connections and round; each held against a bound of the same round.
+In:      a running server with the networks of `make_policies`; wrk.
+Out:     `Size` by network, connections and round; each is compared with a reference of the same round.
 
-    DQN     64-64 and 128-128 against 100 units, the same JSON
-    SAC     256-256 on Minitaur's 28 numbers, against what a request costs where there is next to no network, and the
-            network's own time per row in a batch of this size
-    CNN     84×84×4 octets, against a bare loop of onnxruntime over batches of the same size on the same core; and how
-            long `/healthz` takes meanwhile
+    DQN     64-64 and 128-128, compared with 100 units and the same JSON
+    SAC     256-256 on Minitaur's 28 numbers, compared with a request to a policy without hidden layers plus the
+            network's own time per row in batches of this size
+    CNN     84×84×4 octets, compared with a bare loop of onnxruntime over batches of the same size on the same core; and
+            the time of `/healthz` meanwhile
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class Size(NamedTuple):
     """One measurement of one network."""
 
     load: Load
-    ratio: float  # of its requests per second to what it is held against
+    ratio: float  # of its requests per second to its reference
     health_p99_ms: float
 
 
 def make_policies(models: Path) -> dict[str, Bundle]:
-    """All networks, in one folder."""
+    """Writes all networks into one folder."""
     hidden = {"100": (100,), "64-64": (64, 64), "128-128": (128, 128)}
     made = {name: q_network_policy(models, name, layers) for name, layers in hidden.items()}
     made |= {"sac-none": actor(models, "sac-none", ()), "sac-256-256": actor(models, "sac-256-256", (256, 256))}
@@ -67,7 +67,7 @@ def make_policies(models: Path) -> dict[str, Bundle]:
 
 
 class Sizes:
-    """Measures on the server's port."""
+    """Measures the networks on a server's port."""
 
     def __init__(self, port: int, folder: Path, policies: dict[str, Bundle], seconds: float) -> None:
         self._port = port
@@ -80,7 +80,7 @@ class Sizes:
         self._frame = write_request(folder, frame, OCTETS)
 
     def measure(self, connections: int) -> dict[str, Size]:
-        """One round: every network, each after what it is held against."""
+        """Measures one round: every network, each after its reference."""
         found = {}
         toy = self._load("100", self._plain, connections)
         found["100"] = Size(toy, 1.0, 0.0)
@@ -97,7 +97,7 @@ class Sizes:
         return run_wrk(self._port, connections, self._seconds, script, f"/v1/policies/{policy}/act")
 
     def _load_and_row_s(self, policy: str, script: Path, connections: int) -> tuple[Load, float]:
-        """And how long the runs took per row, as the server counted."""
+        """The load, and the seconds per row of the runs, from the server's metrics."""
         before = self._count(policy)
         load = self._load(policy, script, connections)
         after = self._count(policy)
@@ -131,7 +131,7 @@ class Sizes:
 
 
 class Health:
-    """Asks `/healthz` again and again on one connection, from the core of the load."""
+    """Asks `/healthz` repeatedly on one connection, from the load's core."""
 
     def __init__(self, port: int) -> None:
         self._port = port

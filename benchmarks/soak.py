@@ -1,10 +1,10 @@
-"""A policy server under everything at once for an hour: whether it leaks, and whether it ever answers wrongly.
+"""Runs a policy server under mixed traffic for an hour, to see whether it leaks or ever answers wrongly.
 
 In:      small policies, of which a new version appears every --swap-s (some are damaged); the mix of traffic.py; a
-         scrape of /metrics every --scrape-s. It takes little of a core, so that it may run beside other work.
-Out:     answers by kind; memory and descriptors of the server and its workers at the beginning and at the end of what
-         comes after the warm-up, by a robust fit (Theil and Sen's) through samples taken every --sample-s; whatever
-         was not as it must be. The exit status is 1 when there is such, or resident memory grows by 2 % or more.
+         scrape of /metrics every --scrape-s. It needs little of a core, so that it can run beside other work.
+Out:     answers by kind; memory and descriptors of the server and its workers, after the warm-up and at the end, from a
+         Theil–Sen fit through samples taken every --sample-s; the faults. The exit status is 1 where there is a fault,
+         or where resident memory grows by 2 % or more.
 
     PYTHONPATH=. .venv/bin/python benchmarks/soak.py --minutes 60
 """
@@ -40,11 +40,11 @@ TROUBLE = re.compile(r"Traceback|request id|Exception|Task was destroyed|never r
 
 
 class Sample(NamedTuple):
-    """Of the server and its workers together."""
+    """Figures of the server and its workers together."""
 
     minutes: float
     resident_mb: float
-    anonymous_mb: float  # of it what is no file's: what a leak would be in
+    anonymous_mb: float  # the part that is not mapped from files, which a leak would enlarge
     descriptors: int
     threads: int
 
@@ -52,7 +52,7 @@ class Sample(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--warm-up-minutes", type=float, default=5.0, help="whose growth does not count")
+    parser.add_argument("--warm-up-minutes", type=float, default=5.0, help="growth in this time does not count")
     parser.add_argument("--rate", type=float, default=500.0, help="requests/s, all kinds together")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--swap-s", type=float, default=10.0)
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.warm_up_minutes * 60 + 2 * options.sample_s > options.minutes * 60:
-        parser.error("--minutes must leave time for two samples behind the warm-up")
+        parser.error("--minutes must leave time for two samples after the warm-up")
     with tempfile.TemporaryDirectory(prefix="rlway-soak-") as name:
         folder = Path(name)
         keys, admin_keys, log = folder / "keys", folder / "admin-keys", folder / "log"
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 class Publisher:
-    """Lets versions appear as the exporter does, by renaming, and removes old ones."""
+    """Publishes versions by renaming, as the exporter does, and removes old ones."""
 
     def __init__(self, folder: Path) -> None:
         self._drafts, self._models = folder / "drafts", folder / "models"
@@ -114,7 +114,7 @@ class Publisher:
 
 
 async def soak(server: Server, traffic: Traffic, publisher: Publisher, options: argparse.Namespace) -> list[Sample]:
-    """Everything at once, until the time is over."""
+    """Runs all traffic, scrapes and swaps until the time is over."""
     samples: list[Sample] = []
     calls, frames = options.rate * (1 - STREAM_SHARE) / CALLERS, options.rate * STREAM_SHARE / STREAMS
     began_s = time.monotonic()
@@ -169,7 +169,7 @@ def measure(pid: int, elapsed_s: float) -> Sample:
 
 
 def fit(minutes: Any, values: Any) -> tuple[float, float]:
-    """What a line through the values has at their beginning and at their end; single outliers do not move it."""
+    """The first and the last value of a line through the values; single outliers do not move it."""
     early, late = np.triu_indices(len(minutes), 1)
     slope = np.median((values[late] - values[early]) / (minutes[late] - minutes[early]))
     offset = np.median(values - slope * minutes)
@@ -189,7 +189,7 @@ def report(
         result = {"minutes": options.minutes, "answered": answered, "faulty": traffic.faulty, "faults": faults}
         print(json.dumps({"soak": result | {"growth": growth, "samples": samples, "versions": publisher.version}}))
         return int(failed)
-    print_table(("answered as it must be", "times"), [(k, f"{n:,}") for k, n in sorted(traffic.answered.items())])
+    print_table(("answered as expected", "times"), [(k, f"{n:,}") for k, n in sorted(traffic.answered.items())])
     print_table(
         (f"after {minutes[0]:.0f} minutes", "then", f"at {minutes[-1]:.0f}", "growth", "peak"),
         [

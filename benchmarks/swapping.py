@@ -1,10 +1,10 @@
-"""What following the models folder costs: hot swaps under load, and a hundred policies beside one.
+"""The cost of following the models folder: hot swaps under load, and a hundred policies compared with one.
 
 In:      4→100→2 Q-networks; wrk (Debian's package of that name).
-Out:     latency and failures while a new version is published every second, against the same server left alone;
-         requests per second, resident memory and time to ready with 100 policies, against one.
+Out:     latency and failures while a new version is published every second, relative to the same server without swaps;
+         requests per second, resident memory and time to ready with 100 policies, relative to one.
 
-The server has one core and wrk another, rounds alternate, and ratios are taken round by round.
+The server has one core, and wrk another; rounds alternate, and ratios are computed per round.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CONNECTIONS = 32
 
 
 class Server(NamedTuple):
-    """One that answers."""
+    """A server that answers."""
 
     port: int
     process: psutil.Process
@@ -57,8 +57,8 @@ class Server(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policies", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5, help="of one policy against many")
-    parser.add_argument("--seconds", type=int, default=3, help="of each measurement of these")
+    parser.add_argument("--rounds", type=int, default=5, help="how often one policy and many are measured, in turn")
+    parser.add_argument("--seconds", type=int, default=3, help="of each of these measurements")
     parser.add_argument("--swap-seconds", type=int, default=60, help="of swapping, with one swap a second")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def measure_swapping(folder: Path, seconds: int, script: Path) -> dict[str, float]:
-    """One server and load, left alone and swapped every second; `run_wrk` ends the benchmark if a request fails."""
+    """One server under load, without swaps and with one every second; a failed request ends the benchmark."""
     models = folder / "models"
     q_network_policy(models, NAME)
     drafts = [q_network_policy(folder / "drafts", NAME, version=version).path for version in range(2, seconds + 2)]
@@ -104,7 +104,7 @@ def measure_swapping(folder: Path, seconds: int, script: Path) -> dict[str, floa
 
 
 def measure_many(folder: Path, policies: int, rounds: int, seconds: int, script: Path) -> dict[str, float]:
-    """Two servers side by side, one policy each asked; the other policies of the second lie beside it."""
+    """Two servers side by side: one with a single policy, one with many; the same policy is asked on both."""
     for i in range(policies):
         q_network_policy(folder / "many", f"{NAME}-{i}" if i else NAME)
     q_network_policy(folder / "one", NAME)
@@ -136,14 +136,14 @@ def serving(models: Path) -> Iterator[Server]:
 
 
 def publish(drafts: list[Path], policy: Path) -> None:
-    """One version every second, by renaming, as the exporter does."""
+    """Publishes one version every second by renaming, as the exporter does."""
     for draft in drafts:
         draft.rename(policy / draft.name)
         time.sleep(1)
 
 
 def idle_cpu(server: Server, seconds: float = 5.0) -> float:
-    """Percent of a core that a server takes which nobody asks."""
+    """Percent of a core that an idle server uses."""
     server.process.cpu_percent()
     time.sleep(seconds)
     percent: float = server.process.cpu_percent()
@@ -154,7 +154,7 @@ def wait_until_active(server: Server, version: int, timeout_s: float = 30.0) -> 
     deadline = time.monotonic() + timeout_s
     while describe(server)["version"] != version:
         if time.monotonic() > deadline:
-            sys.exit(f"benchmarks/swapping.py: version {version} never came to act.")
+            sys.exit(f"benchmarks/swapping.py: version {version} never became active.")
         time.sleep(0.05)
 
 

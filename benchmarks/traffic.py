@@ -1,11 +1,11 @@
-"""Everything that callers do to a policy server, mixed, at a steady rate, and every answer checked.
+"""Mixed traffic for a policy server at a steady rate; every answer is checked.
 
-In:      a server's address, the policies `linear` (by hand: q = observation · W + b), `summing` (the same over the sum
-         of all that an episode has observed) and `broken` (which has no sound version).
-Out:     how often each kind of request was answered as it must be; a sentence for whatever else happened.
+In:      a server's address; the policies `linear` (q = observation · W + b), `summing` (the same over the sum of an
+         episode's observations) and `broken` (which has no sound version).
+Out:     how often each kind of request was answered as expected; a sentence for each fault.
 
-Single requests, batches and raw rows through both lanes; requests that are refused, one kind for each status; episodes
-by id that begin and are forgotten; WebSockets with a memory; connections that come and go.
+The traffic consists of single requests, batches and raw rows through both lanes; requests that are refused, of one kind
+for each status; episodes by id that are never ended; WebSockets with a policy state; connections that open and close.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ KEY, ADMIN_KEY = "soak-key", "soak-admin-key"
 HEADERS = (f"authorization: Bearer {KEY}",)
 LINEAR, SUMMING = "/v1/policies/linear/act", "/v1/policies/summing/act"
 ROW = [1.0, 0.5, -1.0, 2.0]
-# What the server is started with, so that every limit can be met with little.
+# The server's options: low limits, so that small requests can reach them.
 MAX_ROWS, MAX_BATCH, QUEUE_CAPACITY = 512, 64, 512
 OPTIONS = (
     *("--max-rows", str(MAX_ROWS), "--max-batch", str(MAX_BATCH), "--queue-capacity", str(QUEUE_CAPACITY)),
     *("--header-timeout-s", "2", "--episode-ttl-s", "30"),
 )
 ANSWER_S = 10.0
-MOST_FAULTS = 20  # that are told
+MOST_FAULTS = 20  # that are reported
 
 
 def octets(rows: int) -> bytes:
@@ -80,7 +80,7 @@ REFUSED: dict[int, list[bytes]] = {
 
 
 class Wire:
-    """One connection."""
+    """One connection to the server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -101,7 +101,7 @@ class Wire:
 
 
 class Traffic:
-    """Callers of one server; `answered` counts by kind, `faults` says what was not as it must be."""
+    """Callers of one server; `answered` counts by kind, `faults` describes wrong answers."""
 
     def __init__(self, host: str, port: int, seed: int = 0) -> None:
         self.host, self.port = host, port
@@ -136,7 +136,7 @@ class Traffic:
             writer.close()
 
     async def call(self, per_second: float) -> None:
-        """One caller after the other, each on a connection of its own for a while."""
+        """One caller after another, each with a connection of its own."""
         clock = asyncio.get_running_loop().time
         due_s = clock()
         while True:
@@ -145,7 +145,7 @@ class Traffic:
                     for _ in range(self._random.randint(1, 200)):
                         kind = self._random.choices(self._kinds, self._weights)[0]
                         await asyncio.wait_for(kind(wire), ANSWER_S)
-                        due_s = max(due_s + 1 / per_second, clock() - 1)  # what a busy machine kept back is not made up
+                        due_s = max(due_s + 1 / per_second, clock() - 1)  # a busy machine's delay is not caught up
                         await asyncio.sleep(due_s - clock())
             except (OSError, EOFError, TimeoutError) as error:
                 self.fault(f"a connection broke: {type(error).__name__} {error}")
@@ -176,7 +176,7 @@ class Traffic:
                 await asyncio.sleep(0.1)
 
     async def dawdle(self) -> None:
-        """Callers that never finish what they began; each is told so."""
+        """Callers that never finish their request; each is answered with 408."""
         while True:
             async with self.connection() as wire:
                 wire.writer.write(b"POST /v1/policies/linear/act HTTP/1.1\r\nhost: x\r\n")
@@ -220,7 +220,7 @@ class Traffic:
         self._expect(f"refused with {status}", answered, status, body)
 
     async def _too_many(self, _: Wire) -> None:
-        """More rows at once than may wait: the last, if not all, are refused."""
+        """Sends more rows at once than may wait, so that at least the last request is refused."""
         async with self.connection() as wire:
             requests = 3
             wire.writer.write(ask(octets(QUEUE_CAPACITY // 2 + 1), media_type=OCTETS) * requests)
@@ -229,7 +229,7 @@ class Traffic:
         self._expect("nothing but 200 and 429", {200, 429}, {200, 429, *statuses}, str(statuses).encode())
 
     async def _step(self, wire: Wire) -> None:
-        """A whole short episode by id, which nobody asks for afterwards."""
+        """A short episode by id, which is not ended."""
         self._episodes += 1
         episode = f"episode-{self._episodes}"
         total = np.zeros(4, np.float32)
@@ -246,7 +246,7 @@ class Traffic:
         self._expect("looked at", status, 200, body)
 
     def _observation(self) -> Any:
-        """Of quarters, so that sums are exact; and with Q-values that differ."""
+        """An observation of quarters, so that sums are exact, with clearly different Q-values."""
         while True:
             row = np.array([self._random.randint(-8, 8) / 4 for _ in range(4)], "<f4")
             if abs(np.subtract(*(row @ WEIGHTS + BIAS))) > 1e-3:
@@ -260,5 +260,5 @@ class Traffic:
 
 
 def best(observation: Any) -> int:
-    """The action by hand."""
+    """The expected action."""
     return int(np.argmax(observation @ WEIGHTS + BIAS))

@@ -1,12 +1,12 @@
-"""What one server reaches by each way of asking it, beside nginx in the same rounds.
+"""One server's throughput by each protocol and body, beside nginx in the same rounds.
 
 In:      a 4→100→2 Q-network; wrk, nginx, a C compiler for the WebSockets (Debian's wrk, nginx, gcc).
-Out:     a table of medians: JSON on few and on many connections, raw batches, WebSockets in lock step; and the ratios
-         that are held against bounds, taken round by round.
+Out:     a table of medians: JSON on few and on many connections, raw batches, WebSockets in lock step; and ratios per
+         round, with their bounds.
 
-On a WebSocket every connection sends one observation as a masked binary frame, waits for its action, and sends the
-next. Many connections are held against few by load.c, which opens them before it measures; wrk counts the opening, too.
-The server has one core and who asks it another.
+Each WebSocket sends one observation as a masked binary frame, waits for its action, and sends the next. load.c compares
+many connections with few, because it opens them before it measures; wrk's time includes the opening. The server has one
+core, and the load another.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each load is measured, in turn")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--connections", type=int, default=128, help="that are few, and of WebSockets")
-    parser.add_argument("--many", type=int, default=1000, help="connections that are many")
+    parser.add_argument("--connections", type=int, default=128, help="the few connections, and those of WebSockets")
+    parser.add_argument("--many", type=int, default=1000, help="the many connections")
     parser.add_argument("--rows", type=int, default=256, help="of a raw batch")
     parser.add_argument("--batch-connections", type=int, default=16, help="that ask for raw batches")
     parser.add_argument("--json", action="store_true")
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def start_loads(stack: ExitStack, folder: Path, options: argparse.Namespace) -> dict[str, Callable[[], Load | Offer]]:
-    """The servers, and what to measure on them; what is not installed is left out with a sentence."""
+    """Starts the servers, and returns what to measure; says what is left out because a program is missing."""
     few, many, seconds = options.connections, options.many, options.seconds
     port, nginx_port = free_port(), free_port()
     stack.enter_context(running(rlway_command(folder / "models", port), log=folder / "log"))
@@ -120,7 +120,7 @@ def start_loads(stack: ExitStack, folder: Path, options: argparse.Namespace) -> 
 
 
 def masked_frame(payload: bytes) -> bytes:
-    """A whole binary message of at most 125 bytes, masked as a client's must be."""
+    """A binary message of at most 125 bytes in one frame, masked as a client must mask it."""
     masked = bytes(byte ^ MASK[i % 4] for i, byte in enumerate(payload))
     return bytes([0x82, 0x80 | len(payload)]) + MASK + masked
 

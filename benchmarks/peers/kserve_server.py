@@ -1,4 +1,4 @@
-"""KServe: a custom predictor; its batcher is a process of its own beside it, and not part of the server."""
+"""KServe: a custom predictor without batching, because KServe's batcher is a separate process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kserve import Model, ModelServer
 from session import Session
 
 
-class Policy(Model):  # type: ignore[misc]
+class PolicyModel(Model):  # type: ignore[misc]
     """`instances` in, `predictions` out."""
 
     def __init__(self, name: str) -> None:
@@ -21,4 +21,4 @@ class Policy(Model):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    ModelServer().start([Policy("cartpole")])
+    ModelServer().start([PolicyModel("cartpole")])

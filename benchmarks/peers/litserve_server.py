@@ -1,4 +1,4 @@
-"""LitServe: batches, and the queue that its documentation recommends for many small requests."""
+"""LitServe: batching, and the queue that its documentation recommends for many small requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import litserve as ls
 from session import ROWS, WAIT_S, Session
 
 
-class Policy(ls.LitAPI):  # type: ignore[misc]
-    """A body in, an answer out; `predict` sees a batch."""
+class PolicyApi(ls.LitAPI):  # type: ignore[misc]
+    """Decodes a body and encodes an answer; `predict` runs a batch."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         self.session = Session()
@@ -32,5 +32,5 @@ class Policy(ls.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    server = ls.LitServer(Policy(max_batch_size=ROWS, batch_timeout=WAIT_S), accelerator="cpu", fast_queue=True)
+    server = ls.LitServer(PolicyApi(max_batch_size=ROWS, batch_timeout=WAIT_S), accelerator="cpu", fast_queue=True)
     server.run(host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", generate_client_file=False)

@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime; its two settings files turn on adaptive batching and keep it in one process."""
+"""MLServer: a custom runtime; its two settings files turn on adaptive batching in one process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from session import Session
 
 
-class Policy(MLModel):  # type: ignore[misc]
-    """A request of the Open Inference Protocol, of as many rows as were gathered."""
+class PolicyRuntime(MLModel):  # type: ignore[misc]
+    """Answers a batch, which comes as one request of the Open Inference Protocol."""
 
     async def load(self) -> bool:
         self.session = Session()

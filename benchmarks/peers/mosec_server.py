@@ -1,4 +1,4 @@
-"""mosec: one worker that is given batches, of RLWAY_ROWS at most, gathered for RLWAY_WAIT_S at most."""
+"""mosec: one worker with batches of at most RLWAY_ROWS, gathered for at most RLWAY_WAIT_S."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from mosec import Server, Worker
 from session import ROWS, WAIT_S, Session
 
 
-class Policy(Worker):  # type: ignore[misc]
-    """A batch of bodies in, as many answers out."""
+class PolicyWorker(Worker):  # type: ignore[misc]
+    """Answers a batch of bodies."""
 
     def __init__(self) -> None:
         self.session = Session()
@@ -20,5 +20,5 @@ class Policy(Worker):  # type: ignore[misc]
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Policy, num=1, max_batch_size=ROWS, max_wait_time=int(WAIT_S * 1000))
+    server.append_worker(PolicyWorker, num=1, max_batch_size=ROWS, max_wait_time=int(WAIT_S * 1000))
     server.run()

@@ -1,4 +1,4 @@
-"""The same ONNX file for every peer, in the same session: RLWAY_ONNX names it. And how peers shall batch."""
+"""The same session for every peer, over the ONNX file that RLWAY_ONNX names; and the settings of their batches."""
 
 from __future__ import annotations
 
