@@ -31,7 +31,7 @@ from rlway_client.contract.evidence import FILE, Evidence
 from rlway_client.contract.parity import Arrays
 from rlway_export.checks.latency import action_us, make_call
 from rlway_export.common.quiet import quiet_tensorflow
-from rlway_export.formats.registry import TARGETS
+from rlway_export.formats.registry import FORMATS
 
 RLWAY = Path(sys.executable).parent / "rlway"
 SMALL = ["--preset", "cartpole-dqn", "--env", "CartPole-v1", "--hidden", "100", "--steps", "2000"]
@@ -199,9 +199,9 @@ def main() -> None:
     with quiet_tensorflow(), tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         small, _ = export(scratch, "small", SMALL, "onnx,tflite,c")
-        large, export_s = export(scratch, "large", LARGE, ",".join(TARGETS))
+        large, export_s = export(scratch, "large", LARGE, ",".join(FORMATS))
         rows = beside_files_by_hand(scratch, small) + beside_the_saved_model(large)
-    what = f"exporting CartPole in {len(TARGETS)} formats, with the gate"
+    what = f"exporting CartPole in {len(FORMATS)} formats, with the gate"
     rows.append({"what": what, "ours": export_s, "peer": None, "bound": EXPORT_S, "unit": "s"})
     if options.json:
         print(json.dumps(rows))

@@ -1,6 +1,6 @@
 """RLway's exporter: a trained TF-Agents policy as ONNX, TFLite and SavedModel, proven to act alike.
 
-run ──▶ source ──▶ targets ──▶ parity ──▶ bundle
+run ──▶ source ──▶ formats ──▶ parity ──▶ bundle
 
     bundle = rlway_export.export("runs/a", "models", "cartpole")
     bundle.path, bundle.manifest.parity
@@ -43,25 +43,25 @@ def export(
     observations  an NPZ file of observations to compare over, where the run has none.
     imports       modules to import first, which define types that a SavedModel refers to.
     evaluate      plays so many episodes with every file; in `env`, if that is not the run's own, and with `time_limit`.
-    log           is called with each step of the way; nothing is said if not given.
+    log           is called with each step of the way.
 
     Raises rlway_client.RlwayError, whose text is the sentence that the command would print; nothing is published then.
     """
-    from rlway_export.bundle.wish import check_wish
+    from rlway_export.bundle.options import check_options
     from rlway_export.common.quiet import quiet_tensorflow
     from rlway_export.formats.registry import DEFAULT_FORMATS
-    from rlway_export.sources.detect import open_source  # light; what is wrong is said before TensorFlow loads
+    from rlway_export.sources.detect import open_source  # light: what it refuses is said before TensorFlow loads
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
-    targets = check_wish(policy, named, evaluate, env, time_limit)
+    chosen = check_options(policy, named, evaluate, env, time_limit)
     source = open_source(Path(run), str(checkpoint))
     with quiet_tensorflow():
         from rlway_export.bundle.writer import write_bundle
         from rlway_export.reference.policy import import_named
 
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # a notebook's TensorFlow has set it while it loaded
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # in a notebook, TensorFlow sets it when it loads
         for module in imports:
             import_named(module)
         given = None if observations is None else Path(observations)
         say = log or (lambda _: None)
-        return write_bundle(source, Path(models), policy, targets, say, evaluate, given, env, time_limit)
+        return write_bundle(source, Path(models), policy, chosen, say, evaluate, given, env, time_limit)

@@ -1,11 +1,11 @@
-"""`rlway export`: a trained run as a bundle, or one that still trains as one bundle after the other."""
+"""`rlway export`: publishes a trained run as a bundle, or follows a training and publishes its checkpoints."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -17,14 +17,13 @@ from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity_table import parity_table
-from rlway_export.bundle.wish import check_wish
+from rlway_export.bundle.options import check_options
 from rlway_export.common.quiet import quiet_tensorflow
-from rlway_export.formats.registry import DEFAULT_FORMATS, TARGETS
+from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
+from rlway_export.sources.run_facts import Each
 
 if TYPE_CHECKING:
     from rlway_export.watch import Watch
-
-Each = Literal["better", "new"]
 
 
 def export(
@@ -40,7 +39,7 @@ def export(
         ),
     ] = None,
     formats: Annotated[
-        str, typer.Option(help=f"Comma-separated, of {', '.join(TARGETS)}. The SavedModel is always there.")
+        str, typer.Option(help=f"Comma-separated, of {', '.join(FORMATS)}. The SavedModel is always there.")
     ] = DEFAULT_FORMATS,
     observations: Annotated[
         Path | None,
@@ -85,7 +84,7 @@ def export(
     it tells of such a checkpoint, goes on with the next, and exits with 1 in the end; what is published already is not
     published again.
     """
-    targets = check_wish(policy, formats, evaluate, env, time_limit)
+    chosen = check_options(policy, formats, evaluate, env, time_limit)
     if watch:
         if checkpoint is not None:
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
@@ -95,7 +94,7 @@ def export(
         from rlway_export.watch import Watch
 
         with quiet_tensorflow():
-            watched = Watch(run, models, policy, targets, evaluate, each or "better", env, time_limit)
+            watched = Watch(run, models, policy, chosen, evaluate, each or "better", env, time_limit)
             _publish(watched, policy, poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
@@ -147,7 +146,7 @@ def _print_json(bundle: Bundle) -> None:
 
 
 def _stdin_ended() -> threading.Event:
-    """Set when standard input ends: the kernel closes it for whoever started this, even if that is killed."""
+    """Set when standard input ends: the kernel closes it when the parent process ends, even if that is killed."""
     ended = threading.Event()
 
     def wait() -> None:

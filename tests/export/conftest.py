@@ -18,7 +18,7 @@ with quiet_tensorflow():
     from tf_agents.train.triggers import PolicySavedModelTrigger  # its notices are over before a test reads stderr
 
     import rlway_export
-    from rlway_export.formats.registry import TARGETS
+    from rlway_export.formats.registry import FORMATS
     from tests.export import stock
 
 MOST = 300  # characters of a sentence, besides those of the folder of all tests
@@ -51,7 +51,7 @@ def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The same run in all formats, exported from Python. Not to be changed by a test."""
     folder = tmp_path_factory.mktemp("formats") / "models"
-    return rlway_export.export(trained_run, folder, "cartpole", formats=TARGETS)
+    return rlway_export.export(trained_run, folder, "cartpole", formats=FORMATS)
 
 
 @pytest.fixture(scope="session")

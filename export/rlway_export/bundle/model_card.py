@@ -15,7 +15,7 @@ from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.bundle.usage import usage
-from rlway_export.reference.nest import place
+from rlway_export.reference.nest import expression
 
 OBSERVATIONS = {
     "visited": "The observations are some that the trained policy visited.",
@@ -35,7 +35,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 |---|---|
 {_rows(manifest)}
 
-{_noise_meaning(manifest)}{_memory(manifest)}
+{_noise_meaning(manifest)}{_state_meaning(manifest)}
 
 ## Parity with the SavedModel
 
@@ -58,9 +58,9 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 
 
 def _origin(manifest: Manifest, folder: Path) -> str:
-    """Where it comes from, and how well it does as far as that is known."""
+    """Where the policy comes from, and how well it does, as far as that is known."""
     training = manifest.training
-    if "steps" not in training:  # the run of somebody else's program, which has left no account
+    if "steps" not in training:  # a SavedModel of another program, which does not tell of its training
         checkpoint = training.get("checkpoint")
         environment = f"\n- environment, as the export was told: `{manifest.env}`" if manifest.env else ""
         notes = environment + "".join(f"\n- {note}" for note in manifest.notes)
@@ -97,16 +97,16 @@ def _rows(manifest: Manifest) -> str:
 
 
 def _key(spec: TensorSpec) -> str:
-    """Where in the observation it lies, where that is an object."""
+    """The tensor's place in the observation, where that is an object."""
     if not spec.path:
         return ""
-    shown = place(spec.path).replace("|", "\\|")
+    shown = expression(spec.path).replace("|", "\\|")
     fence = "``" if "`" in shown else "`"
     return f": {fence}{shown}{fence}"
 
 
 def _table(spec: TensorSpec) -> str:
-    """What a policy that looks its observation up in a table can look up."""
+    """The values of a tensor that the policy looks up in a table."""
     return f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
 
 
@@ -121,7 +121,7 @@ def _noise_meaning(manifest: Manifest) -> str:
     return "The action is greedy when `noise` is zero. Standard normal noise samples the trained distribution."
 
 
-def _memory(manifest: Manifest) -> str:
+def _state_meaning(manifest: Manifest) -> str:
     if not manifest.state:
         return ""
     return (
@@ -142,7 +142,7 @@ def _parity(manifest: Manifest) -> str:
 
 
 def _measured(manifest: Manifest, folder: Path) -> str:
-    """The SavedModel first: the others are as many times faster as is told."""
+    """The SavedModel comes first: the speed of the others is told relative to it."""
     first = manifest.measured[0]
     played = first.episodes > 0
     lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]

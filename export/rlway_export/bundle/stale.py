@@ -1,9 +1,9 @@
-"""Versions that were being written when their exporter was killed: hidden, but in the way of nobody's disk for ever.
+"""Drafts, the hidden folders of versions that are being written: removes those whose exporter was killed.
 
 In:      the folder of a draft, or that of a policy.
-Out:     a draft that is known to be alive; a policy's folder without dead ones.
+Out:     a locked draft; a policy's folder without abandoned drafts.
 
-A living exporter holds its draft locked, and the operating system gives the lock back however the exporter ends.
+An exporter locks its draft, and the operating system releases the lock however the exporter ends.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-DRAFT = re.compile(r"\.\d+\.\w{8}")  # as rlway_client.common.files names them, for folders that are named by a number
-YOUNG_S = 60.0  # a draft may just have been made, and not be locked yet
+DRAFT = re.compile(r"\.\d+\.\w{8}")  # the name that rlway_client.common.files gives the draft of a numbered folder
+YOUNG_S = 60.0  # a new draft may not be locked yet
 
 
 @contextmanager
 def alive(draft: Path) -> Iterator[None]:
-    """A block that writes a draft."""
+    """A block that writes a draft and keeps it locked."""
     lock = os.open(draft, os.O_RDONLY)
     try:
         with suppress(OSError):  # not every file system has locks
@@ -34,7 +34,7 @@ def alive(draft: Path) -> Iterator[None]:
 
 
 def remove_dead(policy: Path) -> None:
-    """Removes the drafts that nobody writes any more."""
+    """Removes the drafts that no exporter writes any more."""
     for draft in policy.glob(".*"):
         if not DRAFT.fullmatch(draft.name) or not draft.is_dir():
             continue

@@ -1,10 +1,10 @@
-"""What Triton Inference Server wants to know of a policy: `models/<policy>/config.pbtxt`.
+"""What Triton Inference Server has to know of a policy: `models/<policy>/config.pbtxt`.
 
 In:      the manifest.
 Out:     the text of a ModelConfig for onnxruntime; Triton finds `model.onnx` in the version folders by itself.
 
-One file for all versions of a policy, as Triton has it. It is ours to write anew with each version as long as it begins
-with our first line; without that line it is somebody's own, and stays.
+Triton has one such file for all versions of a policy. It is written again with each version as long as it begins with
+`OURS`. Without that line it belongs to the user, and stays as it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TYPES = {"bool": "TYPE_BOOL", "float16": "TYPE_FP16", "float32": "TYPE_FP32", "f
 
 
 def publish_config(policy: Path, manifest: Manifest) -> None:
-    """Writes the policy's configuration, unless somebody has made it theirs."""
+    """Writes the policy's configuration, unless the user has taken the first line out."""
     path = policy / FILE
     if not path.exists() or path.read_text(encoding="utf-8").startswith(OURS):
         write_atomically(path, triton_config(manifest).encode())
@@ -31,20 +31,20 @@ def publish_config(policy: Path, manifest: Manifest) -> None:
 
 def triton_config(manifest: Manifest) -> str:
     """The configuration as protobuf text."""
-    face = manifest.interface
-    tensors = [("input", spec) for spec in face.inputs] + [("output", spec) for spec in face.results]
+    interface = manifest.interface
+    tensors = [("input", spec) for spec in interface.inputs] + [("output", spec) for spec in interface.results]
     return (
         f"{OURS}"
         f"name: {json.dumps(manifest.policy)}\n"
         'platform: "onnxruntime_onnx"\n'
         f"max_batch_size: {MAX_BATCH}\n"
-        # Without a delay: whatever has come in while the last batch ran is the next one.
+        # No delay: the next batch is whatever has arrived while the last one ran.
         "dynamic_batching { }\n" + "".join(_tensor(kind, spec) for kind, spec in tensors)
     )
 
 
 def _tensor(kind: str, spec: TensorSpec) -> str:
-    # Triton knows no tensor without dimensions, so it is told of one that is taken off again.
+    # Triton has no tensors without dimensions: it is told of one dimension, which `reshape` removes.
     dims = ", ".join(map(str, spec.shape)) or "1"
     scalar = "" if spec.shape else "\n  reshape { shape: [ ] }"
     return f"{kind} {{\n  name: {json.dumps(spec.name)}\n  data_type: {_type(spec)}\n  dims: [ {dims} ]{scalar}\n}}\n"

@@ -1,9 +1,9 @@
-"""The commands by which a bundle can be used, for its model card.
+"""The commands that use a bundle, for its model card.
 
 In:      the manifest.
-Out:     lines of a shell, each with what it does; only such as this policy and these files can do.
+Out:     shell commands that work with this policy and these files, each with a comment.
 
-A bundle lies in `models/`. Where its environment is code, the command that plays it names it, as whoever types it must.
+The bundle lies in `models/`. Where its environment is code, the commands name it, because a user has to as well.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from rlway_client.contract.model_files import LITE_FILES, lite_file, served_file
 from rlway_client.envs.consent import is_code
 
 EPISODES = "--episodes 5"
-RATE = "--rate-hz 50 --duration-s 1"  # for a policy that nobody knows an environment of
+RATE = "--rate-hz 50 --duration-s 1"  # for a policy without a known environment
 
 
 def usage(manifest: Manifest) -> str:
-    """A command a line, with a comment."""
+    """One command a line, with its comment."""
     commands = _commands(manifest)
     width = max(len(command) for command, _ in commands)
     return "\n".join(f"{command:<{width}}    # {comment}" for command, comment in commands)
@@ -45,7 +45,7 @@ def _commands(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _environment(manifest: Manifest) -> str | None:
-    """What tells the command in which environment to play; None where that is not known, or cannot be typed."""
+    """The option that names the environment; None where it is not known, or cannot be typed."""
     name = manifest.env
     if not name or not name.isprintable():
         return None
@@ -53,7 +53,7 @@ def _environment(manifest: Manifest) -> str | None:
 
 
 def _needs(manifest: Manifest) -> str:
-    """What has to be installed besides gymnasium."""
+    """What the environment needs besides gymnasium."""
     name = manifest.env or ""
     if is_code(name):
         return "; needs what its environment imports"

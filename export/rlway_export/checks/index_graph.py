@@ -1,12 +1,12 @@
-"""Where a policy's graph looks something up in a table, and at which place for a given observation.
+"""Where a policy's graph looks up a table, and which place of it for a given observation.
 
 In:      a policy as a SavedModel.
-Out:     `IndexGraph`: the observation's tensors on which places depend; the places themselves, for any rows of inputs.
-Refuses: a graph whose places cannot be told row by row (NotFollowed); then whoever asks must do without them.
+Out:     `IndexGraph`: the observation's tensors on which the places depend; the places for any rows of inputs.
+Refuses: a graph whose places cannot be computed row by row (NotFollowed); the caller has to do without them.
 
-An embedding is a Gather, which fails where the place is outside of its table: on the CPU with the whole batch. A
-one-hot encoding does not fail; it gives zeros. The graph that is run here stops at the places, so that nothing fails;
-and where one look-up's result is the place of another, the first is done at the nearest place that there is.
+An embedding is a Gather. It fails where the place is outside of its table, and on the CPU the whole batch fails with
+it. A one-hot encoding does not fail, it gives zeros. The graph that is run here stops at the places, so that nothing
+fails. Where the result of one look-up is the place of another, the first one takes the nearest valid place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray, IntArray
 from rlway_export.reference.policy import SavedPolicy
 
-# TensorFlow's operators that are told a place: which of their inputs holds it.
+# TensorFlow's operators that take a place, and the index of the input that holds it.
 PLACE_INPUT = {
     "Gather": 1,
     "GatherNd": 1,
@@ -33,17 +33,17 @@ PLACE_INPUT = {
     **{f"UnsortedSegment{kind}": 1 for kind in ("Max", "Min", "Prod", "Sum")},
 }
 NEVER_FAILS = "OneHot"
-# What comes out of these is within known limits, whatever goes in: the action that a policy chose, a tensor's size.
+# The outputs of these are within known limits, whatever their inputs: the chosen action, a tensor's size.
 LIMITED = {"ArgMax", "ArgMin", "Bucketize", "Rank", "Shape", "ShapeN", "Size"}
 ANY = np.iinfo(np.int64).max  # the size of a table whose size is not known
 
 
 class NotFollowed(Exception):
-    """The places cannot be told; the text is for whoever maintains this."""
+    """The places cannot be computed; the text is for maintainers."""
 
 
-class LookUp(NamedTuple):
-    """One operator that looks up."""
+class TableLookup(NamedTuple):
+    """One operator that looks up a table."""
 
     name: str
     place: str  # the tensor that holds the places
@@ -53,7 +53,7 @@ class LookUp(NamedTuple):
 
 
 class IndexGraph:
-    """The places that a policy's graph computes. `leaves` names the inputs on which they depend; often none."""
+    """The places that a policy's graph computes. `leaves` names the inputs on which they depend, often none."""
 
     def __init__(self, policy: SavedPolicy) -> None:
         frozen = policy.frozen()
@@ -62,16 +62,16 @@ class IndexGraph:
         self._graph = frozen.graph
         observed = {spec.name for spec in policy.interface.observation}
         self.leaves: list[str] = []
-        found: dict[str, LookUp] = {}
+        found: dict[str, TableLookup] = {}
         for spec, tensor in zip(specs, frozen.inputs, strict=True):
-            look_ups = _look_ups(tensor) if spec.name in observed else []
-            if look_ups:
+            lookups = _lookups(tensor) if spec.name in observed else []
+            if lookups:
                 self.leaves.append(spec.name)
-                found.update({look_up.name: look_up for look_up in look_ups})
-        self._look_ups = list(found.values())
+                found.update({lookup.name: lookup for lookup in lookups})
+        self._lookups = list(found.values())
 
     def places(self, inputs: Arrays) -> IntArray:  # -> [B, P]
-        """All places, row by row; where a place counts the rows themselves, 0."""
+        """All places, row by row; 0 for a place that is the number of the row itself."""
         rows, found = rows_of(inputs), self._values(inputs)
         if any(value.size % rows for value in found):
             raise NotFollowed("a place belongs to no row")
@@ -86,8 +86,8 @@ class IndexGraph:
         return self._tables([value.size for value in self._values({n: array[:1] for n, array in inputs.items()})])
 
     def _tables(self, widths: list[int]) -> tuple[IntArray, AnyArray]:
-        sizes = [np.resize(found.sizes, width) for found, width in zip(self._look_ups, widths, strict=True)]
-        fails = [np.full(width, found.fails) for found, width in zip(self._look_ups, widths, strict=True)]
+        sizes = [np.resize(found.sizes, width) for found, width in zip(self._lookups, widths, strict=True)]
+        fails = [np.full(width, found.fails) for found, width in zip(self._lookups, widths, strict=True)]
         return np.concatenate(sizes).astype(np.int64), np.concatenate(fails)
 
     def _values(self, inputs: Arrays) -> list[AnyArray]:
@@ -103,19 +103,19 @@ class IndexGraph:
         import tensorflow as tf
 
         content = self._graph.as_graph_def()
-        for look_up in self._look_ups:
-            if look_up.fails:
-                _keep_inside(content, look_up)
+        for lookup in self._lookups:
+            if lookup.fails:
+                _keep_inside(content, lookup)
         try:
             imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(content, name=""), [])
-            places = [look_up.place for look_up in self._look_ups]
+            places = [lookup.place for lookup in self._lookups]
             return imported.prune([name for _, name in self._inputs], places)
-        except Exception as error:  # a place within a loop, say, which cannot be asked for
+        except Exception as error:  # a place within a loop, for example, cannot be fetched
             raise NotFollowed(str(error)) from error
 
 
-def _look_ups(tensor: Any) -> list[LookUp]:
-    """Those whose place depends on what the tensor holds, and not on its shape alone."""
+def _lookups(tensor: Any) -> list[TableLookup]:
+    """The look-ups whose place depends on the tensor's values, not only on its shape."""
     reached, waiting, found = {tensor.name}, [tensor], {}
     while waiting:
         value = waiting.pop()
@@ -124,20 +124,20 @@ def _look_ups(tensor: Any) -> list[LookUp]:
                 continue
             place = PLACE_INPUT.get(op.type)
             if place is not None and op.inputs[place].name == value.name:
-                found[op.name] = _look_up(op, op.inputs[place])
+                found[op.name] = _lookup(op, op.inputs[place])
             new = [output for output in op.outputs if output.name not in reached]
             reached.update(output.name for output in new)
             waiting += new
     return list(found.values())
 
 
-def _look_up(op: Any, place: Any) -> LookUp:
+def _lookup(op: Any, place: Any) -> TableLookup:
     sizes = tuple(ANY if size is None else int(size) for size in _sizes(op, place))
-    return LookUp(op.name, place.name, place.dtype, sizes, op.type != NEVER_FAILS)
+    return TableLookup(op.name, place.name, place.dtype, sizes, op.type != NEVER_FAILS)
 
 
 def _sizes(op: Any, place: Any) -> Iterable[int | None]:
-    """Of the table that the operator looks up in, as far as they are the same for any batch."""
+    """The sizes of the operator's table, as far as they do not depend on the batch."""
     import tensorflow as tf
 
     match op.type:
@@ -156,25 +156,25 @@ def _sizes(op: Any, place: Any) -> Iterable[int | None]:
 
 
 def _first(dimensions: Any, place: Any) -> list[int | None]:
-    """As many of a table's dimensions as a place has numbers."""
+    """The first dimensions of a table, one per number of a place."""
     columns = place.shape[-1] if place.shape.rank else None
     return [None] if columns is None or dimensions is None else list(dimensions[:columns])
 
 
-def _keep_inside(content: Any, look_up: LookUp) -> None:
-    """Lets the operator take the nearest place of its table."""
+def _keep_inside(content: Any, lookup: TableLookup) -> None:
+    """Clamps the operator's place to its table."""
     import tensorflow as tf
 
-    node = next(node for node in content.node if node.name == look_up.name)
-    sizes = look_up.sizes if len(look_up.sizes) > 1 else look_up.sizes[0]  # a place by itself keeps its shape
-    largest = np.minimum(np.array(sizes, np.int64) - 1, look_up.dtype.max)
+    node = next(node for node in content.node if node.name == lookup.name)
+    sizes = lookup.sizes if len(lookup.sizes) > 1 else lookup.sizes[0]  # a place by itself keeps its shape
+    largest = np.minimum(np.array(sizes, np.int64) - 1, lookup.dtype.max)
     value = node.input[PLACE_INPUT[node.op]]
     for kind, limit in (("Minimum", largest), ("Maximum", np.zeros_like(largest))):
-        name = f"{look_up.name}/rlway_{kind.lower()}"
+        name = f"{lookup.name}/rlway_{kind.lower()}"
         constant = content.node.add(op="Const", name=f"{name}/limit")
-        constant.attr["dtype"].type = look_up.dtype.as_datatype_enum
-        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(limit, look_up.dtype))
+        constant.attr["dtype"].type = lookup.dtype.as_datatype_enum
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(limit, lookup.dtype))
         nearest = content.node.add(op=kind, name=name, input=[value, constant.name])
-        nearest.attr["T"].type = look_up.dtype.as_datatype_enum
+        nearest.attr["T"].type = lookup.dtype.as_datatype_enum
         value = name
     node.input[PLACE_INPUT[node.op]] = value

@@ -1,9 +1,10 @@
 """How long one action takes, on this machine.
 
 In:      a file of a bundle, and one observation.
-Out:     microseconds: the median over many calls, from arrays to the action, as a program makes one after the other.
+Out:     microseconds: the median over many consecutive calls, from arrays to the action.
 
-Python's own share is in it, but for C source: a program that takes it has no Python, so there a compiled loop calls.
+The time includes Python's share of a call. C source is the exception: its users have no Python, so a compiled loop
+makes the calls.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.parity import Arrays
 from rlway_client.local.c_program import FLAGS, find_compiler
 from rlway_client.local.runners import open_session
-from rlway_export.formats.c.signature import Face
+from rlway_export.formats.c.signature import CSignature
+from rlway_export.reference.action_function import ActionFunction
 from rlway_export.reference.nest import leaves
 from rlway_export.reference.policy import load
-from rlway_export.reference.step import Step
 
 LONGEST_S = 0.5  # for one file
 CALLS = 2_000  # at most
@@ -48,10 +49,10 @@ void rlway_repeat(void **arguments, long calls)
 
 
 def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
-    """Of one file; `inputs` by name, one row each.
+    """The time of one file; `inputs` by name, one row each.
 
-    None for a kind of file that is for other machines than this, and for a SavedModel whose `action` cannot tell of the
-    row all that it tells besides, which no other file does.
+    None for a kind of file that runs on other machines, and for a SavedModel whose `action` fails on the row: it may
+    compute more than the action, which the other files do not.
     """
     made = make_call(path, manifest, inputs)
     if made is None:
@@ -61,7 +62,7 @@ def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
 
 
 def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[[], object], int] | None:
-    """What is timed, ready to be called, and how many actions a call takes."""
+    """The call to time, and how many actions it takes."""
     match path.suffix:
         case ".pb":
             return _tried(_saved_model(path.parent, manifest, inputs))
@@ -123,12 +124,12 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
 
 
 def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
-    """Calls policy.c `C_CALLS` times, from a source of its own: the compiler cannot see that all calls are alike."""
-    face = Face.of(manifest)
-    parameters = face.signature().partition("(")[2].split(",")
+    """Calls policy.c `C_CALLS` times from a separate source: the compiler cannot see that all calls are alike."""
+    signature = CSignature.of(manifest)
+    parameters = signature.prototype().partition("(")[2].split(",")
     largest = max(spec.size for spec in (*manifest.interface.inputs, *manifest.interface.results))
     arrays = np.zeros((len(parameters), largest), np.float64)
-    for array, observed in zip(arrays, face.observation, strict=False):  # the observation comes first
+    for array, observed in zip(arrays, signature.observation, strict=False):  # the observation comes first
         array.view(observed.dtype)[: observed.spec.size] = inputs[observed.spec.name].ravel()
     pointers = (ctypes.c_void_p * len(parameters))(*(array.ctypes.data for array in arrays))
     arguments = [f"arguments[{i}]" if "*" in parameter else "0" for i, parameter in enumerate(parameters)]
@@ -149,21 +150,21 @@ def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable
 
 
 def _saved_model(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
-    """Its own `action`, which policies of TF-Agents have, in the midst of an episode."""
+    """The `action` of a TF-Agents policy, in the middle of an episode."""
     import tensorflow as tf
     from tf_agents.trajectories import StepType
 
     model = load(folder)
-    step = Step.of(model, str(folder))
+    action = ActionFunction.of(model, str(folder))
     rows = {spec.path: inputs[spec.name] for spec in manifest.observation}
-    observed = [rows[path].astype(leaf.dtype.as_numpy_dtype) for path, leaf in leaves(step.time_step.observation)]
-    state = [tf.zeros([1, *leaf.shape[1:]], leaf.dtype) for _, leaf in leaves(step.state)]
-    time_step, remembered = step.inputs(observed, tf.fill([1], StepType.MID), state)
+    observed = [rows[path].astype(leaf.dtype.as_numpy_dtype) for path, leaf in leaves(action.time_step.observation)]
+    state = [tf.zeros([1, *leaf.shape[1:]], leaf.dtype) for _, leaf in leaves(action.state)]
+    time_step, policy_state = action.inputs(observed, tf.fill([1], StepType.MID), state)
 
     def call() -> object:
-        assert model  # its functions hold its variables weakly
+        assert model  # its functions hold only weak references to its variables
         observation = tf.nest.map_structure(tf.constant, time_step.observation)
-        answer = step.call(time_step._replace(observation=observation), remembered)
+        answer = action.call(time_step._replace(observation=observation), policy_state)
         return [output.numpy() for output in tf.nest.flatten(answer)]
 
     return call

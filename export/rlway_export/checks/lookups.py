@@ -1,13 +1,13 @@
-"""Which values of an observation a policy looks up in a table, and between which bounds there is something to look up.
+"""Which values of an observation a policy looks up in a table, and the bounds of what the tables hold.
 
 In:      a policy, its observations.
-Out:     `LookUps`: the observation's specs with `lookup_minimum` and `lookup_maximum`; what a user should know of them.
+Out:     `LookupFindings`: the observation's specs with `lookup_minimum` and `lookup_maximum`; notes for the user.
 Refuses: given observations that the policy cannot look up (UsageError names the first of them).
 
-An embedding of ten rows takes 0 to 9. What other bounds an observation has are those of its training, which a robot may
-exceed; what lies outside of a table has no meaning at all, and on the CPU it fails for the whole batch. A value that
-the graph itself limits (Clip, Mod, Where) needs no bounds. A one-hot encoding does not fail, it gives zeros; what an
-observation was trained with, a −1 for "nothing" say, is taken there as well.
+An embedding of ten rows takes 0 to 9. The other bounds of an observation are those of its training, and a robot may
+exceed them. A place outside of a table has no meaning, and on the CPU it fails the whole batch. A value that the graph
+itself limits (Clip, Mod, Where) needs no bounds. A one-hot encoding does not fail, it gives zeros: there the bounds
+also admit what the policy was trained with, such as −1 for "nothing".
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ROWS = 256  # to start from
 MOST_ELEMENTS = 4096
 
 
-class LookUps(NamedTuple):
-    """What was found."""
+class LookupFindings(NamedTuple):
+    """What was found of a policy's look-ups."""
 
     specs: list[TensorSpec]  # of the observation
     notes: tuple[str, ...] = ()
 
     def fit(self, observations: Observations, given: Path | None) -> Observations:
-        """The same, drawn again within the tables where they were only drawn; `given` is the file they came from."""
+        """The observations; samples are taken again within the tables. `given` is the file they came from."""
         looked_up = [spec for spec in self.specs if spec.is_lookup]
         if looked_up and observations.origin == "sampled":
             narrow = Interface([_narrowed(spec) for spec in self.specs], looked_up[0], None, [], [])
@@ -49,12 +49,12 @@ class LookUps(NamedTuple):
         return observations
 
 
-def find_look_ups(policy: SavedPolicy, observations: Observations) -> LookUps:
-    """Tries what the policy's graph looks up for values around those of the observations."""
+def find_lookups(policy: SavedPolicy, observations: Observations) -> LookupFindings:
+    """Tries the policy's graph with values around those of the observations."""
     specs, graph = policy.interface.observation, IndexGraph(policy)
     leaves = [spec for spec in specs if spec.name in graph.leaves]
     if not leaves:
-        return LookUps(specs)
+        return LookupFindings(specs)
     rows = {name: spread(array, ROWS) for name, array in observations.arrays.items()}
     for spec in policy.interface.inputs:  # zeros for the noise and the state
         rows.setdefault(spec.name, np.zeros((rows_of(rows), *spec.shape), spec.numpy_dtype))
@@ -67,13 +67,13 @@ def find_look_ups(policy: SavedPolicy, observations: Observations) -> LookUps:
     ends = np.cumsum([spec.size for spec in leaves])[:-1]
     parts = zip(*(np.split(bound, ends) for bound in bounds), strict=True)
     found = {spec.name: _with_bounds(spec, *part) for spec, part in zip(leaves, parts, strict=True)}
-    return LookUps([found.get(spec.name, spec) for spec in specs], notes)
+    return LookupFindings([found.get(spec.name, spec) for spec in specs], notes)
 
 
 def _search(
     graph: IndexGraph, leaves: list[TensorSpec], rows: Arrays, told: Bounds, seen: Bounds
 ) -> tuple[Bounds, tuple[str, ...]]:
-    """Bounds of what can be looked up; `told` and `seen` are those of the training."""
+    """Bounds of what can be looked up; `told` are the specs' bounds, `seen` those of the observations."""
     if sum(spec.size for spec in leaves) > MOST_ELEMENTS:
         if never_leaves(graph, leaves, rows):
             return Bounds.free(leaves), ()
@@ -91,7 +91,7 @@ def _search(
 
 
 def _told_bounds(specs: list[TensorSpec]) -> Bounds:
-    """Those of the specs: the limits of a dtype say nothing, and fractions are no places in a table."""
+    """The specs' bounds, for integers only, and without bounds that are merely the dtype's limits."""
     pairs = []
     for spec in specs:
         low, high = (bound.ravel() for bound in spec.bounds())
@@ -105,7 +105,7 @@ def _told_bounds(specs: list[TensorSpec]) -> Bounds:
 
 
 def _extremes(specs: list[TensorSpec], rows: Arrays) -> Bounds:
-    """The lowest and the highest of each value, as whole numbers."""
+    """The lowest and the highest of each element, as whole numbers."""
     values = [rows[spec.name].reshape(-1, spec.size).astype(np.float64) for spec in specs]
     low, high = (np.concatenate([end(part, axis=0) for part in values]) for end in (np.min, np.max))
     return Bounds(np.floor(low), np.ceil(high))
@@ -113,18 +113,18 @@ def _extremes(specs: list[TensorSpec], rows: Arrays) -> Bounds:
 
 def _with_bounds(spec: TensorSpec, low: AnyArray, high: AnyArray) -> TensorSpec:
     if spec.numpy_dtype.kind == "u":
-        low = np.where(np.isinf(low) & np.isfinite(high), 0, low)  # so that people read both ends
+        low = np.where(np.isinf(low) & np.isfinite(high), 0, low)  # so that a reader sees both ends
     return replace(spec, lookup_minimum=_compact(low), lookup_maximum=_compact(high))
 
 
 def _compact(bound: AnyArray) -> Any:
-    """One number where all elements share it, else one per element; None stands for a free one."""
+    """One number where all elements share it, else one per element; None for an unbounded one."""
     values = [int(value) if np.isfinite(value) else None for value in bound]
     return values[0] if len(set(values)) == 1 else values
 
 
 def _narrowed(spec: TensorSpec) -> TensorSpec:
-    """With bounds within which everything can be looked up."""
+    """The spec with its bounds narrowed to those of the tables."""
     (low, high), (least, most) = spec.bounds(), spec.lookup_bounds()
     return make_spec(spec.name, spec.shape, spec.dtype, np.maximum(low, least), np.minimum(high, most), spec.path)
 

@@ -1,4 +1,4 @@
-"""What is found of each file by itself, once it is known to act as the SavedModel does.
+"""What is measured of each file by itself, once it is known to act as the SavedModel does.
 
 In:      the files of a bundle, ready to be run; the observations that they were compared over.
 Out:     `Measured`: the time of one action, what a batch changes, and, where episodes are asked for, the mean return.
@@ -14,26 +14,26 @@ import numpy as np
 from rlway_client.contract.manifest import Manifest, Measured
 from rlway_client.contract.parity import Arrays, run_in_batches, spread
 from rlway_export.checks.latency import action_us
-from rlway_export.play.rollout import Evaluation, Run
+from rlway_export.play.rollout import ActFunction, Rollout
 
-ROWS = 448  # that batches are compared over: whole ones of 1, 7 and 64
+ROWS = 448  # to compare batches over: a multiple of 1, 7 and 64
 
 
 class Runnable(NamedTuple):
-    """A file, or the SavedModel as the file that stands for it."""
+    """A file that can be run; for the SavedModel, its graph file."""
 
     path: Path
-    run: Run
+    run: ActFunction
     batch_sizes: tuple[int, ...] = (1, 7, 64)
 
 
 def measure(
-    file: Runnable, manifest: Manifest, inputs: Arrays, evaluation: Evaluation | None
+    file: Runnable, manifest: Manifest, inputs: Arrays, rollout: Rollout | None
 ) -> tuple[Measured, list[float]]:
-    """What was found, and the return of every episode."""
+    """The measurements, and the return of every episode."""
     rows = {name: spread(array, ROWS) for name, array in inputs.items()}
     difference, changed = _batch_changes(file, rows) if len(file.batch_sizes) > 1 else (None, None)
-    returns = evaluation.returns(file.run) if evaluation else []
+    returns = rollout.returns(file.run) if rollout else []
     took_us = action_us(file.path, manifest, {name: array[:1] for name, array in rows.items()})
     measured = Measured(
         file=file.path.name,
@@ -48,13 +48,13 @@ def measure(
 
 
 def _batch_changes(file: Runnable, rows: Arrays) -> tuple[float, int]:
-    """The most that a batch changes of an observation's values, and for how many observations it changes the action."""
+    """The largest change that a batch makes to an output, and for how many observations it changes the action."""
     alone, *together = (run_in_batches(file.run, rows, batch) for batch in file.batch_sizes)
     difference, changed = np.float64(0.0), np.zeros(len(alone["action"]), np.bool_)
     for found in together:
         changed |= (found["action"] != alone["action"]).reshape(len(changed), -1).any(axis=1)
         for name, values in alone.items():
             if values.dtype.kind == "f":
-                # NaN, too, is a difference.
+                # maximum() keeps NaN, which counts as a difference.
                 difference = np.maximum(difference, np.abs(values.astype(np.float64) - found[name]).max())
     return float(difference), int(changed.sum())

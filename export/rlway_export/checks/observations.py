@@ -1,8 +1,8 @@
 """The observations over which files are compared, and from which int8 learns its ranges.
 
-In:      a file of them, arrays by the names of the observation's tensors, or by its keys with slashes between them; or
-         what visits some now; or the specs alone.
-Out:     `Observations`: arrays by name, where they come from, and between which values they lie.
+In:      a file of arrays by the names of the observation's tensors, or by its keys joined with slashes; or a function
+         that collects some now; or only the specs.
+Out:     `Observations`: arrays by name, where they come from, and the range of each value.
 Refuses: a file that cannot be read, or whose arrays do not fit the policy (one sentence that names array and shape).
 """
 
@@ -24,14 +24,14 @@ from rlway_client.contract.specs import AnyArray, TensorSpec
 
 ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096
-LARGEST_DRAW = 10  # of whole numbers without bounds
-MOST_RANGES = 512  # of one input; one with more values, such as an image, has one range for all
+LARGEST_SAMPLE = 10  # of whole numbers without bounds
+MOST_RANGES = 512  # of one input; an input with more values, such as an image, has one range for all
 UNREADABLE = (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile)
 Origin = Literal["visited", "given", "sampled"]
 
 
 class Observations(NamedTuple):
-    """At least one row."""
+    """Rows of the observation's tensors, at least one."""
 
     arrays: Arrays  # [N, …] by name
     origin: Origin
@@ -43,9 +43,9 @@ class Observations(NamedTuple):
         interface: Interface,
         given: Path | None,
         recorded: Path | None,
-        visit: Callable[[], Arrays | None] = lambda: None,
+        collect: Callable[[], Arrays | None] = lambda: None,
     ) -> Observations:
-        """Those of the given file, else those that were recorded, else visited now, else drawn within the bounds."""
+        """Those of the given file, else the recorded ones, else those collected now, else samples within the bounds."""
         if given is not None:
             arrays = read_observations(given, interface, UsageError)
             return cls(arrays, "given", _note_few(arrays))
@@ -56,18 +56,18 @@ class Observations(NamedTuple):
                 return cls(few, "visited")
         why: tuple[str, ...] = ()
         try:
-            visited = visit()
-            if visited is not None:
-                return cls(visited, "visited")
+            collected = collect()
+            if collected is not None:
+                return cls(collected, "visited")
         except RlwayError as error:
             why = (f"no observations could be collected: {error}",)
         if few:
             return cls(few, "visited", (*why, *_note_few(few)))
         generator = np.random.default_rng(0)
-        return cls({spec.name: _draw(spec, generator) for spec in interface.observation}, "sampled", why)
+        return cls({spec.name: _sample(spec, generator) for spec in interface.observation}, "sampled", why)
 
     def ranges(self) -> list[Observed]:
-        """The lowest and highest of every value; of drawn observations, which tell nothing about the training, none."""
+        """The lowest and highest of every value; none for sampled observations, which tell nothing of the training."""
         if self.origin == "sampled":
             return []
         return [_range_of(name, array) for name, array in self.arrays.items()]
@@ -87,7 +87,7 @@ def _note_few(arrays: Arrays) -> tuple[str, ...]:
 
 
 def check_file(path: Path, interface: Interface | None) -> None:
-    """That it can be read, and has the arrays, as far as their names are known: before anything else is done."""
+    """Checks that the file can be read, and that it has the arrays if their names are known by now."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if interface is not None and not any(
@@ -99,7 +99,7 @@ def check_file(path: Path, interface: Interface | None) -> None:
 
 
 def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:
-    """Rows of the observation's tensors; `refusal` is raised for a file that has not got them."""
+    """Rows of the observation's tensors; a file without them raises `refusal`."""
     specs = interface.observation
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -123,7 +123,7 @@ def read_observations(path: Path, interface: Interface, refusal: type[RlwayError
 
 
 def _spellings(specs: list[TensorSpec]) -> Iterator[list[str]]:
-    """What the file may call its arrays: as the tensors, or by the keys that the policy was trained with."""
+    """The names that the file's arrays may have: the tensors' names, or the keys that the policy was trained with."""
     yield [spec.name for spec in specs]
     keys = ["/".join(spec.path) for spec in specs]
     if len(set(keys)) == len(keys):
@@ -149,26 +149,26 @@ def _convert(path: Path, array: AnyArray, spec: TensorSpec, refusal: type[RlwayE
 
 
 def _whole(bounds: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-    """Bounds as numbers of the kind that they bound: a float64 rounds the largest of 64 bits up."""
+    """Bounds as numbers of the dtype: a float64 would round the largest int64 up."""
     limits = np.iinfo(dtype)
     exact = [min(max(int(bound), limits.min), limits.max) for bound in bounds.ravel()]
     return np.array(exact, dtype).reshape(bounds.shape)
 
 
-def _draw(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:  # -> [SAMPLED_ROWS, …]
-    """Uniform where there are bounds on both sides, else normal, on the right side of the one that there is."""
+def _sample(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:  # -> [SAMPLED_ROWS, …]
+    """Uniform between two bounds, else normal and clipped to the one bound there is."""
     shape = (SAMPLED_ROWS, *spec.shape)
     kind = spec.numpy_dtype.kind
     if kind == "b":
         return generator.random(shape) < 0.5
     low, high = spec.bounds()
     if kind in "iu":
-        least = 0 if kind == "u" else -LARGEST_DRAW
-        low, high = np.where(np.isfinite(low), low, least), np.where(np.isfinite(high), high, LARGEST_DRAW)
+        least = 0 if kind == "u" else -LARGEST_SAMPLE
+        low, high = np.where(np.isfinite(low), low, least), np.where(np.isfinite(high), high, LARGEST_SAMPLE)
         least_of, most_of = _whole(low, spec.numpy_dtype), _whole(np.maximum(low, high), spec.numpy_dtype)
-        drawn: AnyArray = generator.integers(least_of, most_of, shape, spec.numpy_dtype.type, endpoint=True)
-        return drawn
+        sampled: AnyArray = generator.integers(least_of, most_of, shape, spec.numpy_dtype.type, endpoint=True)
+        return sampled
     bounded = np.isfinite(low) & np.isfinite(high)
     start, width = np.where(bounded, low, 0.0), np.where(bounded, high - low, 1.0)
-    drawn = np.where(bounded, start + width * generator.random(shape), generator.standard_normal(shape))
-    return np.clip(drawn, low, high).astype(spec.numpy_dtype)
+    sampled = np.where(bounded, start + width * generator.random(shape), generator.standard_normal(shape))
+    return np.clip(sampled, low, high).astype(spec.numpy_dtype)

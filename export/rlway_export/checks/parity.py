@@ -1,11 +1,12 @@
 """Whether the exported files act as the SavedModel does.
 
 In:      the SavedModel, observations.
-Out:     `Evidence`: the same inputs for every file, and the SavedModel's answers to hold theirs against.
+Out:     `Evidence`: the same inputs for every file, and the SavedModel's answers to compare theirs with.
 
-Half of the rows are greedy (zero noise), half carry noise, so that sampled actions are compared too. A policy with a
-memory walks through the observations in several episodes at once. Every row has the state that the SavedModel was in,
-so that an error in one row is none in the next; and where an episode begins there is a state that is to be forgotten.
+Half of the rows are greedy (zero noise), half carry noise, so that sampled actions are compared too. A policy with
+state goes through the observations in several episodes at once. Every row gets the state that the SavedModel had
+there, so an error in one row does not carry over to the next. A row that begins an episode gets a state too, which has
+to be ignored.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_export.reference.policy import SavedPolicy
 
 ROWS = 2048
-EPISODES = 32  # at once, of a policy with a memory
+EPISODES = 32  # at once, for a policy with state
 EPISODE_STEPS = 16  # on average
 
 
 def gather(policy: SavedPolicy, observations: Arrays) -> Evidence:
-    """What the SavedModel answers to at most `ROWS` of the observations."""
+    """The SavedModel's answers to at most `ROWS` of the observations."""
     inputs = {name: spread(array, ROWS) for name, array in observations.items()}
     noise = policy.interface.noise
     if noise is not None:
         inputs[noise.name] = sample_noise(policy.interface.action, noise, rows_of(inputs))
     if policy.interface.state:
-        return _walk(policy, inputs)
+        return _gather_with_state(policy, inputs)
     return Evidence(inputs, policy.run_act(inputs))
 
 
@@ -45,7 +46,7 @@ def judge(evidence: Evidence, interface: Interface, file: Path, runner: Runner, 
 
 
 def sample_noise(action: TensorSpec, noise: TensorSpec, rows: int) -> FloatArray:  # -> [rows, n]
-    """Gumbel or normal noise, as the action space takes it, and zeros for half of the rows, drawn by lot."""
+    """Gumbel or normal noise, as the action space takes it; a random half of the rows is zeros."""
     explore = Explore(temperature=1.0) if action.is_discrete else Explore(sigma=1.0)
     generator = np.random.default_rng(0)
     drawn = draw_noise(explore, rows, noise.size, generator)
@@ -53,10 +54,10 @@ def sample_noise(action: TensorSpec, noise: TensorSpec, rows: int) -> FloatArray
     return drawn
 
 
-def _walk(policy: SavedPolicy, inputs: Arrays) -> Evidence:
-    """The same for a policy with a memory: step after step, with the state of the step before."""
+def _gather_with_state(policy: SavedPolicy, inputs: Arrays) -> Evidence:
+    """The answers of a policy with state: step after step, each with the state of the step before."""
     rows, generator = rows_of(inputs), np.random.default_rng(0)
-    state = {s.name: _draw_state(s, min(EPISODES, rows), generator) for s in policy.interface.state}
+    state = {s.name: _sample_state(s, min(EPISODES, rows), generator) for s in policy.interface.state}
     taken, given = [], []
     for start in range(0, rows, EPISODES):
         step = {name: array[start : start + EPISODES] for name, array in inputs.items()}
@@ -70,7 +71,7 @@ def _walk(policy: SavedPolicy, inputs: Arrays) -> Evidence:
     return Evidence(_joined(taken), _joined(given))
 
 
-def _draw_state(spec: TensorSpec, rows: int, generator: np.random.Generator) -> AnyArray:
+def _sample_state(spec: TensorSpec, rows: int, generator: np.random.Generator) -> AnyArray:
     return generator.standard_normal((rows, *spec.shape)).astype(spec.numpy_dtype)
 
 

@@ -1,12 +1,12 @@
-"""Between which bounds each value of an observation can lie, so that every place that depends on it is in its table.
+"""The bounds within which each value of an observation leads only to places inside their tables.
 
 In:      an `IndexGraph`, the specs of the inputs on which its places depend, rows of all inputs to start from.
 Out:     `TableSearch`: the lowest and the highest value of each element, found by trying.
-Refuses: what cannot be found by changing one element at a time (NotFollowed).
+Refuses: bounds that cannot be found by changing one element at a time (NotFollowed).
 
-An element is moved away from where it is by 1, 2, 4, …, until a place leaves its table, and then by halves: what lies
-next to a known value is never skipped, so that arithmetic that begins anew at 256 does not pass for a limit. Where no
-place depends on two elements, one row tries all elements; else there is a row for each.
+An element moves away from its start by 1, 2, 4, … until a place leaves its table, then the step is halved. The search
+always starts next to a known good value, so arithmetic that wraps around at 256 is not mistaken for a limit. Where no
+place depends on two elements, one row tries all elements at once. Otherwise each element takes a row of its own.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ BoolArray = NDArray[np.bool_]
 FURTHEST = 2**31  # no table has as many rows
 MOST_TOGETHER = 512  # elements that share places, which takes a row for each
 CHUNK_BYTES = 2**24  # of rows that are run at once
-TRIED = 512  # rows within the bounds that were found
-OTHERS = 8  # values of each element that show what depends on it, besides those next to it and furthest from it
+TRIED = 512  # rows within the bounds, to confirm them
+OTHERS = 8  # further values of each element to find what depends on it, besides its neighbours and its limits
 FEW = 16  # rows of an observation that is too large for more
 STARTS = (0, 1, *(sign * 2**power for power in range(1, 20) for sign in (1, -1)))
 
 
 class Bounds(NamedTuple):
-    """Of each element, inclusive; infinite where it is free."""
+    """Of each element, inclusive; infinite where it is unbounded."""
 
     low: AnyArray  # [E]
     high: AnyArray
 
     @classmethod
     def free(cls, specs: list[TensorSpec]) -> Bounds:
-        """None at all."""
+        """No bounds at all."""
         return cls(*(np.full(sum(spec.size for spec in specs), bound) for bound in (-np.inf, np.inf)))
 
     def within(self, others: Bounds) -> Bounds:
@@ -48,7 +48,7 @@ class Bounds(NamedTuple):
         return Bounds(np.maximum(self.low, others.low), np.minimum(self.high, others.high))
 
     def around(self, others: Bounds) -> Bounds:
-        """Wide enough for the others as well, as far as these are finite."""
+        """Widened to include the others, as far as those are finite."""
         return Bounds(
             np.where(np.isfinite(others.low), np.minimum(self.low, others.low), self.low),
             np.where(np.isfinite(others.high), np.maximum(self.high, others.high), self.high),
@@ -56,7 +56,7 @@ class Bounds(NamedTuple):
 
 
 class TableSearch:
-    """Elements are those of all given specs, in row-major order, one spec after the other."""
+    """Searches for the bounds of all elements of the specs: one spec after the other, each in row-major order."""
 
     def __init__(self, graph: IndexGraph, specs: list[TensorSpec], rows: Arrays) -> None:
         self._graph = graph
@@ -82,7 +82,7 @@ class TableSearch:
             raise NotFollowed("too many values make one place")
 
     def bounds(self, fails: bool) -> Bounds:
-        """For the look-ups that fail outside of their tables, or for those that do not."""
+        """The bounds for the look-ups that fail outside of their tables, or for those that do not."""
         places = self._fails == fails
         elements = np.flatnonzero((self._moved & places).any(axis=1))
         bounds = Bounds.free(self._specs)
@@ -98,7 +98,7 @@ class TableSearch:
         return bounds
 
     def holds(self, bounds: Bounds) -> bool:
-        """Whether no look-up fails for any values within the bounds: for many, drawn, and for their corners."""
+        """Whether no look-up fails within the bounds, tried with many sampled rows and with corners."""
         elements, generator = np.flatnonzero(self._moved.any(axis=1)), np.random.default_rng(0)
         low, high = (self._whole(bound)[elements] for bound in bounds)
         values = generator.integers(low, high, (TRIED, len(elements)), endpoint=True)
@@ -112,7 +112,7 @@ class TableSearch:
         return True
 
     def covers(self, bounds: Bounds) -> bool:
-        """Whether the rows that were given, as far as their look-ups succeed, lie within the bounds."""
+        """Whether the given rows whose look-ups succeed lie within the bounds."""
         values = self._joined(self._good_rows)
         return bool(((values >= bounds.low) & (values <= bounds.high)).all())
 
@@ -132,7 +132,7 @@ class TableSearch:
         return inside
 
     def _places(self, count: int, rows: IntArray, elements: IntArray, values: IntArray) -> IntArray:  # -> [count, P]
-        """Those of the base, so many times, with `values[i]` for `elements[i]` in `rows[i]`."""
+        """The places of `count` copies of the base, with `values[i]` for `elements[i]` in row `rows[i]`."""
         arrays = {name: np.repeat(array, count, axis=0) for name, array in self._base.items()}
         for spec, start, end in zip(self._specs, self._ends[:-1], self._ends[1:], strict=True):
             chosen = (elements >= start) & (elements < end)
@@ -142,7 +142,7 @@ class TableSearch:
         return self._graph.places(arrays)
 
     def _find_moved(self, places: IntArray) -> BoolArray:  # [P] -> [E, P]
-        """Which places depend on which element: some other value of it moves them."""
+        """Which places depend on which element: another value of it changes them."""
         base = self._whole(self._joined(self._base)[0])
         moved = np.zeros((len(base), len(places)), np.bool_)
         others = [self._whole(values) for values in spread(self._values, OTHERS)]
@@ -153,7 +153,7 @@ class TableSearch:
         return moved
 
     def _good(self, elements: IntArray, values: IntArray, places: BoolArray) -> BoolArray:
-        """Whether the element can have the value, each by itself, as far as these places are concerned."""
+        """Whether each element, changed by itself, may have its value, judged by these places."""
         if self._apart:
             inside = self._inside(self._places(1, np.zeros_like(elements), elements, values))
             return np.asarray(~(self._moved[elements] & places & ~inside).any(axis=1))
@@ -164,7 +164,7 @@ class TableSearch:
         return np.concatenate(good)
 
     def _start(self, elements: IntArray, good: Callable[[IntArray], BoolArray]) -> IntArray:
-        """A good value of each element: that of the base, if it is one, or any that can be found."""
+        """A good value of each element: the base's, or any that can be found."""
         low, high = self._lowest[elements], self._highest[elements]
         start = self._whole(self._joined(self._base)[0])[elements]
         found = good(start)
@@ -184,7 +184,7 @@ class TableSearch:
 
 
 def never_leaves(graph: IndexGraph, specs: list[TensorSpec], rows: Arrays) -> bool:
-    """Whether no place leaves its table for any of many rows: of very large observations this must do."""
+    """Whether no place leaves its table for many rows: the only check for very large observations."""
     generator = np.random.default_rng(0)
     tried = {name: np.repeat(array[:1], FEW, axis=0) for name, array in rows.items()}
     for spec in specs:
@@ -198,7 +198,7 @@ def never_leaves(graph: IndexGraph, specs: list[TensorSpec], rows: Arrays) -> bo
 
 
 def _limits(spec: TensorSpec) -> tuple[int, int]:
-    """The lowest and the highest whole number that is tried."""
+    """The lowest and the highest whole number to try."""
     dtype = spec.numpy_dtype
     if dtype.kind == "b":
         return 0, 1
@@ -207,7 +207,7 @@ def _limits(spec: TensorSpec) -> tuple[int, int]:
 
 
 def _check_rows(graph: IndexGraph, rows: Arrays, places: IntArray) -> None:
-    """Places that are told for several rows must be those of each row by itself."""
+    """The places of several rows have to be those of each row by itself."""
     for i in {0, len(places) - 1}:
         alone = graph.places({name: array[i : i + 1] for name, array in rows.items()})
         if not np.array_equal(alone[0], places[i]):
@@ -218,7 +218,7 @@ def _reach(good: Callable[[IntArray], BoolArray], start: IntArray, limit: IntArr
     """How far each value can go from a good start towards a limit, which it may reach."""
     sign = np.where(limit < start, -1, 1)
     near, beyond, step = start.copy(), limit + sign, np.ones_like(start)
-    turned = np.zeros(len(start), np.bool_)  # once a value was bad, steps become smaller
+    turned = np.zeros(len(start), np.bool_)  # after the first bad value, steps become smaller
     while (np.abs(beyond - near) > 1).any():
         room = np.abs(beyond - near) - 1
         probe = near + sign * np.where(turned, (room + 1) // 2, np.minimum(step, room))

@@ -1,4 +1,8 @@
-"""TensorFlow, its converters and absl report on themselves at length; none of it is for the user of a command."""
+"""Keeps TensorFlow, its converters and absl quiet: what they report is not for the user of a command.
+
+In:      a block that imports and calls them.
+Out:     nothing of theirs on stderr, but errors.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ from importlib import import_module
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Must be entered before TensorFlow is imported."""
+    """To be entered before TensorFlow is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads this on import, and sends nothing then
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a conversion needs no GPU
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # It logs the traceback of what it then converts in another way; what it cannot convert is raised.
+    # It logs tracebacks before it tries another way. What it cannot convert at all it raises.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with suppress(ModuleNotFoundError):
         import_module("gym_notices.notices").notices.clear()  # old gym, which TF-Agents imports, prints to stderr

@@ -1,7 +1,7 @@
-"""The policy as one TFLite file, for robots: float32, or with weights and arithmetic of fewer bits.
+"""The policy as one TFLite file, for robots: in float32, or with weights and arithmetic of fewer bits.
 
-In:      the SavedModel's `act`; for int8, inputs to learn the ranges from.
-Out:     one row at a time, inputs and outputs as the manifest has them, builtin operations only.
+In:      the SavedModel's `act`; for int8, inputs to calibrate the ranges with.
+Out:     a file for one row at a time, with the manifest's inputs and outputs and only builtin operations.
 Refuses: an operation that TFLite lacks (ExportRefused names it): no flex delegate, no custom operations.
 """
 
@@ -25,14 +25,14 @@ from rlway_export.reference.policy import SavedPolicy
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 
 CALIBRATION_ROWS = 300
-# Left in float32 by int8: not the network's products, but what prepares an observation and makes an action. Noise that
-# forces an action is 1e30, and eight bits that reach there have no room for a Q-value.
+# int8 leaves these in float32: not the network's products, but what prepares an observation and chooses an action.
+# Noise that forces an action is 1e30, and a range of eight bits up to there cannot resolve a Q-value.
 NOT_QUANTIZED = ("ADD", "ARG_MAX", "DIV", "EXP", "MAXIMUM", "MINIMUM", "MUL", "RSQRT", "SPLIT", "SQRT", "SUB", "TANH")
 LAYERS = ("CONV_2D", "FULLY_CONNECTED")
-# What the converter says of the operation that it stops at, with its place in TensorFlow's graph.
+# The converter's message about the operation that it stops at, with its name in TensorFlow's graph.
 STOPPED = re.compile(r"""\["\w+:", "([^"@]+)[^\n]*?'tf\.(\w+)' op ([^\n]*)""")
 LACKS = "is neither a custom op nor a flex op"
-USUAL = {"f32", "i32", "i64", "i1"}  # as MLIR calls the types that TFLite's operations are mostly for
+USUAL = {"f32", "i32", "i64", "i1"}  # MLIR's names of the types that most TFLite operations take
 
 
 def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, destination: Path) -> None:
@@ -41,7 +41,7 @@ def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, dest
 
     module = policy.convertible(batch=1)
     with tempfile.TemporaryDirectory(prefix="rlway-tflite-") as folder, muted():
-        # By way of a SavedModel, because only then the file keeps the names of inputs and outputs.
+        # By way of a SavedModel: only then does the file keep the names of inputs and outputs.
         tf.saved_model.save(module, folder, signatures={SIGNATURE: module.act})
         try:
             content = _convert(folder, precision, inputs)
@@ -64,7 +64,7 @@ def _reason(error: str) -> str:
 
 
 def _types(error: str, kind: str) -> set[str]:
-    """The types of what the operation takes and gives: f64 of `tf.Minimum(tensor<1x2xf64>, tensor<2xf64>) -> …`."""
+    """The types of the operation's inputs and outputs: f64 of `tf.Minimum(tensor<1x2xf64>, tensor<2xf64>) -> …`."""
     told = re.search(rf"tf\.{kind}\((.*)", error)
     return set(re.findall(r"\b(?:[\d?]+x)*([a-z]+\d+)>", told[1])) if told else set()
 
@@ -89,7 +89,7 @@ def _convert(folder: str, precision: Precision, inputs: Arrays) -> bytes:
 
 
 def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
-    """Eight bits where the arithmetic is; ranges are those of the inputs."""
+    """Eight bits for the network's arithmetic, with the ranges of these inputs."""
     import tensorflow as tf
 
     chosen = {name: spread(array, CALIBRATION_ROWS) for name, array in inputs.items()}
@@ -102,7 +102,7 @@ def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
 
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.representative_dataset = dataset
-    # TensorFlow's way to quantise selectively: a debugger that is asked for the model without its debugging.
+    # TensorFlow's way to quantise selectively: a debugger, asked for the model without its debugging.
     options = tf.lite.experimental.QuantizationDebugOptions(
         denylisted_ops=list(NOT_QUANTIZED),
         denylisted_nodes=delicate,
@@ -115,10 +115,10 @@ def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
 
 
 def _delicate_layers(folder: str) -> list[str]:
-    """What the converter calls the results of the first and the last layer, where there are others between them.
+    """The converter's names for the outputs of the first and the last layer, where there are layers between them.
 
-    The first sees a speed of 8 beside a sine of 1, in 255 steps for both; the last ends in Q-values of 60 to 80, whose
-    steps would begin at 0. Left in float32, the two are a small part of the weights and most of the accuracy.
+    The first layer may see a speed of 8 beside a sine of 1, with the same 255 steps for both. The last gives Q-values
+    of 60 to 80, and its steps would begin at 0. The two have few of the weights; in float32 they keep the accuracy.
     """
     import tensorflow as tf
 

@@ -1,10 +1,10 @@
 """The policy as an array in C, for TensorFlow Lite for Microcontrollers.
 
 In:      a TFLite file.
-Out:     `NAME.h` and `NAME.cc`: the file's bytes, aligned as TFLite Micro wants them, and what its resolver must know.
+Out:     `NAME.h` and `NAME.cc`: the file's bytes, aligned as TFLite Micro needs them, and the operators to register.
 Refuses: an operator, or a type, that TFLite Micro has no kernel for (ExportRefused names it).
 
-TFLite Micro's ARG_MAX gives 32 bits: where a policy's action has 64, the array's has 32.
+TFLite Micro's ARG_MAX gives 32 bits: an action of int64 is of int32 in the array.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ METHODS = {name.upper(): f"Add{name}" for name in KERNELS.split()}
 
 
 def write_tflm(content: bytes, manifest: Manifest, name: str, folder: Path) -> None:
-    """Writes both files; `name` is theirs and, without what C forbids, the array's."""
+    """Writes both files; `name` is the name of the files and of the array."""
     content, methods = _for_micro(content)
     (folder / f"{name}.h").write_text(_header(manifest, name, len(content), methods))
     (folder / f"{name}.cc").write_text(_source(name, content))
 
 
 def _for_micro(content: bytes) -> tuple[bytes, list[str]]:
-    """The model as TFLite Micro takes it, and the methods that register its operators."""
+    """The model for TFLite Micro, and the resolver methods that register its operators."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -94,7 +94,7 @@ def _header(manifest: Manifest, name: str, size: int, methods: list[str]) -> str
 
 
 def _tables(manifest: Manifest) -> list[str]:
-    """What must not be given: not every kernel of TFLite Micro looks where it reads."""
+    """The values that may be given: not every kernel of TFLite Micro checks its indices."""
     found = [spec for spec in manifest.observation if spec.is_lookup]
     if not found:
         return []

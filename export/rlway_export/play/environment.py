@@ -1,9 +1,9 @@
-"""The environment in which an export plays its policy: for the returns of `--evaluate`, and to see what it observes.
+"""The environment in which an export plays its policy: for the returns of `--evaluate`, and to collect observations.
 
 In:      what the source tells of its training; what `--env` and `--time-limit` say.
 Out:     `Environment`, which can be made as often as episodes need one.
 Refuses: no environment at all, one that is code and that only the source names (UsageError); one that cannot be made,
-         that gives no observation of the policy's, or that does not take its actions (EnvironmentFault).
+         that does not give the policy's observation, or that does not take its actions (EnvironmentFault).
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from rlway_client.contract.specs import TensorSpec
 from rlway_client.envs.consent import is_same, trained_environment
 from rlway_client.envs.episodes import make_env, observed, open_env
 from rlway_client.envs.named import NamedEnv, clipped, misfit
-from rlway_export.sources.base import Facts
+from rlway_export.common.provenance import Provenance
 
-SEED = 1000  # as of `rlway edge` and `rlway play`
+SEED = 1000  # as in `rlway edge` and `rlway play`
 
 
 class Environment(NamedTuple):
-    """One by its name, as the policy is played in it."""
+    """An environment by its name, as the policy is played in it."""
 
     name: str
     action_values: list[float] | None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None  # None leaves the clock to the environment
 
     @classmethod
-    def find(cls, facts: Facts, named: str | None = None, time_limit: int | None = None) -> Environment:
-        """The one that the user names, else that of the training; another than that has a clock of its own."""
-        name = trained_environment(facts.env, named)
-        clock = facts.max_episode_steps if is_same(name, facts.env) else None
-        return cls(name, facts.action_values, time_limit or clock)
+    def find(cls, trained: Provenance, named: str | None = None, time_limit: int | None = None) -> Environment:
+        """The one that the user names, else that of the training, whose clock holds only in that environment."""
+        name = trained_environment(trained.env, named)
+        clock = trained.max_episode_steps if is_same(name, trained.env) else None
+        return cls(name, trained.action_values, time_limit or clock)
 
     def open(self) -> NamedEnv:
         return open_env(self.name, self.action_values, self.max_episode_steps)
 
     def check(self, interface: Interface | None) -> None:
-        """That it can be made, and that it gives and takes what the policy does, as far as that is known by now."""
+        """Checks that it can be made and that it fits the policy, as far as the policy is known by now."""
         if interface is None:
             self.open().close()
             return
@@ -59,25 +59,25 @@ class Environment(NamedTuple):
                         f"{self.name}: takes actions of {space}, and one of the policy's is {taken}."
                     )
 
-    def notes(self, facts: Facts) -> tuple[str, ...]:
-        """What a reader of the manifest has to know, which names the environment of the training."""
-        if facts.env is None:
+    def notes(self, trained: Provenance) -> tuple[str, ...]:
+        """What a reader of the manifest has to know where it names the environment of the training."""
+        if trained.env is None:
             return ()
-        if not is_same(self.name, facts.env):
-            return (f"it was played in {self.name} for this export, and trained in {facts.env}.",)
-        if self.max_episode_steps != facts.max_episode_steps:
+        if not is_same(self.name, trained.env):
+            return (f"it was played in {self.name} for this export, and trained in {trained.env}.",)
+        if self.max_episode_steps != trained.max_episode_steps:
             return (f"its episodes were ended after {self.max_episode_steps} steps for this export.",)
         return ()
 
-    def told(self, facts: Facts) -> Facts:
-        """The facts, with the environment where the source has not told of any."""
-        if facts.env is not None:
-            return facts
-        return facts._replace(env=self.name, max_episode_steps=self.max_episode_steps)
+    def complete(self, trained: Provenance) -> Provenance:
+        """The provenance, with this environment where the source names none."""
+        if trained.env is not None:
+            return trained
+        return trained._replace(env=self.name, max_episode_steps=self.max_episode_steps)
 
 
 def _ends(spec: TensorSpec) -> list[Any]:
-    """The lowest and the highest action of a policy; where they are not known, one that is neutral."""
+    """A policy's lowest and highest action; an unbounded element takes its value nearest to 0."""
     low, high = spec.bounds()
     neutral = np.clip(np.zeros(spec.shape), low, high)
     ends = [np.where(np.isfinite(end), end, neutral).astype(spec.numpy_dtype) for end in (low, high)]

@@ -1,10 +1,10 @@
-"""A policy's graph without loops: the body of each as often as it runs.
+"""A policy's graph without loops: the body of each loop is repeated as often as it runs.
 
 In:      a frozen function of TensorFlow.
-Out:     `Unrolled`: its graph without loops whose number of rounds no observation changes. None where there is none.
+Out:     `Unrolled`: its graph without the loops whose number of rounds no observation changes; None if there are none.
 
-A Keras LSTM, or any other `tf.keras.layers.RNN`, is a loop over a sequence, which it keeps in lists of tensors: as the
-memory of a policy one of length 1, since a policy acts on one observation at a time. ONNX, TFLite and C have no such
+A Keras LSTM, or any other `tf.keras.layers.RNN`, is a loop over a sequence that it keeps in lists of tensors. In a
+policy the sequence has length 1, because the policy acts on one observation at a time. ONNX, TFLite and C have no such
 lists, and need no loop.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 LOOPS = ("StatelessWhile", "While")
-TRIED = (1, 3)  # rows: the number of rounds must not depend on them
+TRIED = (1, 3)  # batch sizes: the number of rounds must not depend on them
 MOST_ROUNDS = 128
 
 
@@ -33,7 +33,7 @@ class Unrolled(NamedTuple):
 
     @classmethod
     def of(cls, function: Any) -> Unrolled | None:
-        """`function` is frozen, its functions inlined and its loops left as they are."""
+        """`function` is frozen, with its functions inlined and its loops left as they are."""
         inputs, outputs = ([tensor.name for tensor in side] for side in (function.inputs, function.outputs))
         found = unrolled = cls(function.graph.as_graph_def(), inputs, outputs)
         tried: set[str] = set()
@@ -45,7 +45,7 @@ class Unrolled(NamedTuple):
         return None if unrolled is found else unrolled._without_lists()
 
     def call(self, inputs: list[Any]) -> list[Any]:
-        """Its outputs, within the function that is being traced."""
+        """The graph's outputs, within the function that is being traced."""
         import tensorflow as tf
 
         given = dict(zip(self.inputs, inputs, strict=True))
@@ -56,26 +56,26 @@ class Unrolled(NamedTuple):
         return next((node for node in self.graph.node if node.op in LOOPS and node.name not in tried), None)
 
     def _rounds(self, loop: Any) -> int | None:
-        """How often the loop runs; None where that depends on the batch, or is too often to be written out."""
+        """How often the loop runs; None where that depends on the batch, or is more than `MOST_ROUNDS`."""
         import tensorflow as tf
 
         with tf.Graph().as_default():
             inputs = tf.graph_util.import_graph_def(self.graph, return_elements=self.inputs, name="")
             signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in inputs]
-        # What a loop of TensorFlow gives first is the number of its rounds.
+        # The first output of a TensorFlow loop is the number of its rounds.
         counter = self._replace(outputs=[f"{loop.name}:0"])
         count = tf.function(lambda *given: counter.call(list(given)), input_signature=signature, autograph=False)
         found = set()
         for rows in TRIED:
             try:
                 (rounds,) = count(*(tf.zeros([rows, *spec.shape[1:]], spec.dtype) for spec in signature))
-            except tf.errors.OpError:  # what it takes is computed from an observation that is none
+            except tf.errors.OpError:  # its inputs are computed from zeros, which may be no valid observation
                 return None
             found.add(int(rounds))
         return found.pop() if len(found) == 1 and max(found) <= MOST_ROUNDS else None
 
     def _without(self, loop: Any, rounds: int) -> Unrolled | None:
-        """The graph with so many bodies in the loop's place; None where what is observed may ask for others."""
+        """The graph with `rounds` bodies in the loop's place; None where the observation may change that number."""
         graph = _copy(self.graph)
         functions = {function.signature.name: function for function in graph.library.function}
         body, condition = (functions[loop.attr[part].func.name] for part in ("body", "cond"))
@@ -94,7 +94,7 @@ class Unrolled(NamedTuple):
         return Unrolled(graph, self.inputs, [names.get(name, name) for name in self.outputs])
 
     def _without_lists(self) -> Unrolled:
-        """The graph with a tensor in place of each list of them, and nothing that is not needed."""
+        """The graph with a tensor in place of each list of tensors, and without unneeded nodes."""
         import tensorflow as tf
 
         graph = _copy(self.graph)
@@ -131,7 +131,7 @@ def _copy(graph: Any) -> Any:
 
 
 def _insert(graph: Any, function: Any, given: list[str], prefix: str) -> list[str]:
-    """Adds a function's nodes, which read what is given, and returns what its results are called."""
+    """Adds a function's nodes, which read the values `given`, and returns the names of its results."""
     import tensorflow as tf
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
@@ -154,7 +154,7 @@ def _insert(graph: Any, function: Any, given: list[str], prefix: str) -> list[st
 
 
 def _depend(graph: Any, names: list[str], inputs: list[str]) -> bool:
-    """Whether any of these values depends on more of the inputs than their shapes."""
+    """Whether any of these values depends on the inputs' values, not only on their shapes."""
     nodes = {node.name: node for node in graph.node}
     unseen, seen = [_base(name) for name in names], set[str]()
     while unseen:
@@ -166,12 +166,12 @@ def _depend(graph: Any, names: list[str], inputs: list[str]) -> bool:
 
 
 def _base(name: str) -> str:
-    """The node that a value is of: `while` of `while:2`."""
+    """The node of a value: `while` for `while:2`."""
     return name.partition(":")[0]
 
 
 def _whole(name: str) -> str:
-    """A value's name with its place among those of its node, which a graph leaves out where that is the first."""
+    """A value's name with its output number, which a graph leaves out for the first output."""
     return name if ":" in name else f"{name}:0"
 
 
@@ -184,7 +184,7 @@ def _maker(name: str, makers: dict[str, Any]) -> Any:
 
 
 def _items(node: Any, makers: dict[str, Any]) -> list[str]:
-    """What was put into the list that a node gives, one after the other."""
+    """The items that were put into a node's list, in order."""
     items: list[str] = []
     while node.op == "TensorListSetItem":
         items.insert(0, node.input[2])
@@ -193,7 +193,7 @@ def _items(node: Any, makers: dict[str, Any]) -> list[str]:
 
 
 def _become(node: Any, kind: str, inputs: list[str], **types: int) -> None:
-    """Makes another operation of a node, with these types."""
+    """Turns a node into another operation, with these types."""
     node.op = kind
     node.input[:] = inputs
     node.attr.clear()

@@ -1,6 +1,6 @@
-"""A policy as a SavedModel: the reference that every exported file is held against.
+"""A policy as a SavedModel: the reference that every exported file is compared with.
 
-In:      a folder with a SavedModel, what goes in and what comes out of it.
+In:      a folder with a SavedModel, its inputs and outputs.
 Out:     `SavedPolicy`: its function over any batch, to be run or to be converted.
 Refuses: a SavedModel that cannot be loaded (RunInvalid); one without the function, observations that it cannot act on
          (ExportRefused).
@@ -26,13 +26,13 @@ from rlway_client.contract.parity import Arrays, rows_of
 from rlway_export.reference.loops import Unrolled, has_loops
 from rlway_export.reference.nest import leaves
 
-CHUNK_ROWS = 256  # images of more rows at once would fill the memory
-WHERE = re.compile(r"Graph execution error|Detected at node|<stack traces|\[\[\{\{node|File ")  # it went wrong
+CHUNK_ROWS = 256  # more rows of images at once would fill the machine's memory
+WHERE = re.compile(r"Graph execution error|Detected at node|<stack traces|\[\[\{\{node|File ")  # where, not what
 UNREGISTERED = re.compile(r"The type '?([\w.]+)'? has not been registered")
 
 
 class SavedPolicy(ABC):
-    """One step of a policy. `interface` says what goes in and what comes out."""
+    """A function from observation, noise and policy state to action and next state; `interface` has its tensors."""
 
     interface: Interface
     notes: list[str]  # what a user should know of the SavedModel, a sentence each
@@ -48,12 +48,12 @@ class SavedPolicy(ABC):
         import tensorflow as tf
 
         module = tf.Module()
-        module.policy = self._model  # keeps the weights with it
+        module.policy = self._model  # keeps the weights alive
         module.act = tf.function(self._act, input_signature=self.signature(batch), autograph=False)
         return module
 
     def convertible(self, batch: int | None) -> Any:
-        """The same for converters: without the loops that run once, which Keras' recurrent layers are made of."""
+        """The module for converters: without the loops of Keras' recurrent layers, which run once."""
         import tensorflow as tf
 
         if self._unrolled is None:
@@ -77,7 +77,7 @@ class SavedPolicy(ABC):
         return Unrolled.of(_freeze(function)) if has_loops(function) else None
 
     def run_act(self, inputs: Arrays) -> Arrays:
-        """What the SavedModel answers: arrays by output name."""
+        """The SavedModel's answers: arrays by output name."""
         parts = []
         for start in range(0, rows_of(inputs), CHUNK_ROWS):
             chunk = [inputs[spec.name][start : start + CHUNK_ROWS] for spec in self.interface.inputs]
@@ -89,7 +89,7 @@ class SavedPolicy(ABC):
 
         try:
             return {name: value.numpy() for name, value in self._traced.act(*rows).items()}
-        except tf.errors.OpError as error:  # it looks up what is not in a table, or asserts
+        except tf.errors.OpError as error:  # a look-up outside of its table, or an assertion
             told = "\n".join(line for line in error.message.splitlines() if not WHERE.match(line.strip()))
             raise ExportRefused(
                 f"the SavedModel cannot act on the observations that it is compared over: {reason(told)}; give some "
@@ -107,13 +107,13 @@ class SavedPolicy(ABC):
 
     @abstractmethod
     def _act(self, *inputs: Any) -> dict[str, Any]:
-        """From tensors in the order of the interface's inputs to its results by name."""
+        """Maps tensors in the order of the interface's inputs to its results by name."""
 
 
 class ActPolicy(SavedPolicy):
-    """A SavedModel of `rlway train`, which brings a function of observation, noise and state by itself.
+    """A SavedModel of `rlway train`, which has a function of observation, noise and state.
 
-    `name` is what messages call it.
+    Messages call it `name`.
     """
 
     def __init__(self, saved_model: Path, interface: Interface, name: str) -> None:
@@ -132,7 +132,7 @@ class ActPolicy(SavedPolicy):
         return self._loaded
 
     def _find_order(self) -> list[int]:
-        """Which of the interface's inputs each leaf of the SavedModel's `act` is: it sorts keys as strings."""
+        """The interface's input for each leaf of the SavedModel's `act`: TensorFlow sorts the keys."""
         told = [spec.path for spec in self.interface.observation]
         taken = [path for path, _ in leaves(self._taken[0])]
         if sorted(told) != sorted(taken):
@@ -166,13 +166,13 @@ class ActPolicy(SavedPolicy):
 def _freeze(function: Any) -> Any:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    # Loops stay loops, which the converters know, and do not become the operations that they are made of.
+    # The converters know loops, but not the low-level operations that loops would be lowered to.
     keeps = has_loops(function)
     return convert_variables_to_constants_v2(function, lower_control_flow=not keeps, aggressive_inlining=keeps)
 
 
 def load(saved_model: Path) -> Any:
-    """The SavedModel as TensorFlow restores it."""
+    """The SavedModel, as TensorFlow restores it."""
     import tensorflow as tf
     import tf_agents  # noqa: F401  registers the type specs that the SavedModel refers to
 
@@ -180,21 +180,21 @@ def load(saved_model: Path) -> Any:
 
 
 def import_named(module: str) -> None:
-    """Imports what registers types that SavedModels may refer to."""
+    """Imports a module that registers types which SavedModels may refer to."""
     try:
         import_module(module)
-    except Exception as error:  # whatever it raises when it is imported
+    except Exception as error:  # whatever the import raises
         raise UsageError(f"--import {module}: {type(error).__name__}: {reason(error)}.") from error
 
 
 @contextmanager
 def loading(sentence: str) -> Iterator[None]:
-    """A block that loads a SavedModel; what goes wrong is told as `sentence: reason`."""
+    """A block that loads a SavedModel; an error in it is told as `sentence: reason`."""
     try:
         yield
     except RlwayError:
         raise
-    except Exception as error:  # TensorFlow has no one kind for "this is damaged"
+    except Exception as error:  # TensorFlow has no single error for damaged files
         unknown = UNREGISTERED.search(str(error))
         if unknown is not None:
             module = unknown[1].rpartition(".")[0] or "the module that defines it"

@@ -1,31 +1,22 @@
-"""Where a policy comes from, whoever trained it.
+"""What an export starts from, whoever trained the policy.
 
 Out:     `Source`: a SavedModel with its weights baked in, and what is known of its training.
 
-    run_source            a run of `rlway train`, at one of its checkpoints
-    saved_model_source    what TF-Agents wrote: a folder of PolicySavedModelTrigger, a SavedModel of PolicySaver
+    run          a run of `rlway train`, at one of its checkpoints
+    tf_agents    what TF-Agents wrote: a folder of PolicySavedModelTrigger, a SavedModel of PolicySaver
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from rlway_client.contract.interface import Interface
+    from rlway_export.common.provenance import Provenance
     from rlway_export.reference.policy import SavedPolicy
 
 SAVED_MODEL = "saved_model.pb"
-
-
-class Facts(NamedTuple):
-    """What the manifest tells of the training."""
-
-    algorithm: str | None
-    env: str | None
-    action_values: list[float] | None
-    max_episode_steps: int | None
-    training: dict[str, Any]
 
 
 class Source(Protocol):
@@ -39,19 +30,19 @@ class Source(Protocol):
         """What of it is exported, in a few words."""
 
     @property
-    def facts(self) -> Facts: ...
+    def provenance(self) -> Provenance: ...
 
     @property
     def recorded(self) -> Path | None:
-        """Where the observations lie that the trained policy visited, if there are any."""
+        """The file of observations that the trained policy visited, if there is one."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether its training goes on, which needs the machine: nothing is played meanwhile that need not be."""
+        """Whether the training still runs and needs the machine. Then no episodes are played that nobody asked for."""
 
     @property
     def interface(self) -> Interface | None:
-        """What it takes and gives, where that is known before it is loaded."""
+        """The policy's inputs and outputs, where they are known before the SavedModel is loaded."""
 
     def materialize(self, destination: Path) -> SavedPolicy:
         """Writes the policy's SavedModel with its weights into the folder, and loads it."""

@@ -1,7 +1,7 @@
 """The checkpoints that TF-Agents' PolicySavedModelTrigger writes beside its SavedModels.
 
 In:      `checkpoints/policy_checkpoint_%010d/`.
-Out:     their numbers; the train step of one of them; a SavedModel with its weights.
+Out:     their numbers; the train step of one of them; a SavedModel with the weights of one of them.
 Refuses: a checkpoint that is not there (UsageError lists those that are).
 
 The trigger saves the graphs once, before training; its checkpoints hold only weights.
@@ -23,7 +23,7 @@ KEPT = ("assets", "policy_specs.pbtxt")  # of the graph's folder, beside graph a
 
 
 def checkpoint_numbers(folder: Path) -> list[int]:
-    """The numbers of all checkpoints in it, oldest first."""
+    """The numbers of all checkpoints in the folder, oldest first."""
     numbers = (path.name.removeprefix(PREFIX) for path in folder.glob(f"{PREFIX}*"))
     return sorted(int(number) for number in numbers if number.isdecimal())
 
@@ -38,24 +38,24 @@ def checkpoint_path(folder: Path, number: int) -> Path:
 
 
 def parse_checkpoint(checkpoint: str, others: str = "best, latest") -> int:
-    """The number that a user wrote where none of the other words is meant."""
+    """The number in a user's `--checkpoint` that is none of the `others`."""
     if not checkpoint.isdecimal() or len(checkpoint) > MOST_DIGITS:
         raise UsageError(f"--checkpoint {checkpoint[:40]!r}: expected {others} or a number.")
     return int(checkpoint)
 
 
 def train_step(weights: Path) -> int | None:
-    """The train step at which they were saved, −1 where nobody counted; None where they tell of none."""
+    """The train step at which the weights were saved: −1 if nobody counted, None if they hold none."""
     import tensorflow as tf
 
     try:
         return int(tf.train.load_checkpoint(str(weights / VARIABLES / VARIABLES)).get_tensor(TRAIN_STEP))
-    except Exception:  # missing or damaged, which is told when they are loaded
+    except Exception:  # missing or damaged: loading them will say so
         return None
 
 
 def bake(graph: Path, weights: Path, destination: Path) -> None:
-    """A SavedModel of one folder's graph and the other's variables."""
+    """A SavedModel from one folder's graph and the other's variables."""
     try:
         shutil.copyfile(graph / SAVED_MODEL, destination / SAVED_MODEL)
         shutil.copytree(weights / VARIABLES, destination / VARIABLES)

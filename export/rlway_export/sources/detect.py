@@ -1,9 +1,9 @@
-"""Finds out what a path is.
+"""Detects what kind of source a path is.
 
 In:      a path, which checkpoint.
 Out:     its `Source`.
-Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give); what each kind of
-         source refuses.
+Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give instead); whatever
+         each kind of source refuses.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from rlway_export.sources.unsuitable import unsuitable
 
 
 def open_source(path: Path, checkpoint: str) -> Source:
-    """A run of RLway by its own files, or what TF-Agents wrote by itself."""
+    """A run of `rlway train`, or what TF-Agents wrote."""
     try:
-        if path.name == SAVED_MODEL and path.is_file():  # its folder is meant, even if that is a bundle
+        if path.name == SAVED_MODEL and path.is_file():  # the user means its folder, even if that is a bundle
             return SavedModelSource.open(path.parent, checkpoint)
         if is_run(path):
             return RunSource.open(path, checkpoint)

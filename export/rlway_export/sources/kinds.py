@@ -1,9 +1,9 @@
 """What a folder is, by the names of the files in it.
 
 In:      a folder.
-Out:     whether a policy can be exported from it, and what wrote it.
+Out:     which kind of source it is, by what wrote it.
 
-    run            run.json when it has ended, job.json from its beginning: `rlway train`
+    run            run.json once it has ended, job.json from its beginning: `rlway train`
     trigger        greedy_policy/, policy/, collect_policy/ and checkpoints/: TF-Agents' PolicySavedModelTrigger
     SavedModel     saved_model.pb: TF-Agents' PolicySaver
     bundle         manifest.json: `rlway export`
@@ -16,15 +16,15 @@ from pathlib import Path
 from rlway_export.sources.base import SAVED_MODEL
 
 RUN_FILES = ("run.json", "job.json")
-POLICIES = "policies"  # where TF-Agents' examples, and our runs, have the trigger write
-GRAPHS = ("greedy_policy", "policy")  # of a trigger, the best one first: that is exported
+POLICIES = "policies"  # where the trigger writes, in TF-Agents' examples and in our runs
+GRAPHS = ("greedy_policy", "policy")  # of a trigger; the first one that exists is exported
 COLLECTING = "collect_policy"
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a training of ours has begun there."""
+    """Whether `rlway train` has begun a training there."""
     return any((folder / name).is_file() for name in RUN_FILES)
 
 
@@ -39,5 +39,5 @@ def is_bundle(folder: Path) -> bool:
 
 
 def graph_of(trigger: Path) -> Path | None:
-    """The SavedModel that is exported of a trigger's folder; None: it is no such folder."""
+    """The SavedModel to export from a trigger's folder; None if this is not one."""
     return next((trigger / name for name in GRAPHS if is_saved_model(trigger / name)), None)

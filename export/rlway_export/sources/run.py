@@ -1,8 +1,9 @@
-"""A finished run of `rlway train`, at one of its checkpoints.
+"""A run of `rlway train`, at one of its checkpoints.
 
 In:      `runs/<name>/`, which checkpoint.
 Out:     a SavedModel with the checkpoint's weights baked in, and its `act` function.
-Refuses: a checkpoint that does not exist (UsageError lists those that do); a SavedModel without `act` (ExportRefused).
+Refuses: a run that has not ended (RunInvalid); a checkpoint that does not exist (UsageError lists those that do);
+         a SavedModel without `act` (ExportRefused).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import NamedTuple
 from rlway_client.contract.errors import RunInvalid
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.run import TrainingJob, TrainingRun, read_run
+from rlway_export.common.provenance import Provenance
 from rlway_export.reference.policy import ActPolicy, loading
-from rlway_export.sources.base import Facts
 from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint
 from rlway_export.sources.kinds import POLICIES
 from rlway_export.sources.run_facts import training_facts
@@ -27,7 +28,7 @@ class RunSource(NamedTuple):
     """A run and the checkpoint to export."""
 
     folder: Path
-    run: TrainingJob  # of a training that has ended, a TrainingRun
+    run: TrainingJob  # a TrainingRun, once the training has ended
     checkpoint: int
 
     @classmethod
@@ -37,7 +38,7 @@ class RunSource(NamedTuple):
         run = read_run(folder)
         known = {"best": run.best_checkpoint, "latest": run.latest_checkpoint}
         source = cls(folder, run, known[checkpoint] if checkpoint in known else parse_checkpoint(checkpoint))
-        checkpoint_path(folder / CHECKPOINTS, source.checkpoint)  # said now, before TensorFlow loads
+        checkpoint_path(folder / CHECKPOINTS, source.checkpoint)  # refused now, before TensorFlow loads
         return source
 
     @property
@@ -57,10 +58,8 @@ class RunSource(NamedTuple):
         return self.run.interface
 
     @property
-    def facts(self) -> Facts:
-        run = self.run
-        training = training_facts(self.folder, run, self.checkpoint)
-        return Facts(run.algorithm, run.env, run.action_values, run.max_episode_steps, training)
+    def provenance(self) -> Provenance:
+        return Provenance.of_run(self.run, training_facts(self.folder, self.run, self.checkpoint))
 
     def materialize(self, destination: Path) -> ActPolicy:
         """The greedy policy's graph with this checkpoint's weights."""
@@ -71,7 +70,7 @@ class RunSource(NamedTuple):
 
 
 def _refuse_unfinished(folder: Path) -> None:
-    """While a training goes on, or was ended before its time, nobody knows its best checkpoint."""
+    """The best checkpoint is known only once a training has ended."""
     if (folder / "run.json").is_file():
         return
     kept = checkpoint_numbers(folder / CHECKPOINTS)

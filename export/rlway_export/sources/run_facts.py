@@ -1,21 +1,23 @@
-"""How far a training has got, read from its run folder, whether it has ended or still goes on.
+"""How far a training has got, read from its run folder, whether it has ended or still runs.
 
 In:      a run folder.
-Out:     what is known of the training of one checkpoint, for the manifest; which checkpoints were better than before.
+Out:     what the manifest tells of the training of one checkpoint; which checkpoints were better than all before.
 """
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlway_client.contract.errors import RunInvalid
 from rlway_client.contract.run import TrainingJob, TrainingRun, kept_checkpoint, read_job, read_run
 
+Each = Literal["better", "new"]  # which checkpoints `--watch` publishes; here, so that the command loads quickly
+
 
 def known_so_far(folder: Path) -> TrainingJob | None:
-    """The `TrainingRun` of a training that has ended, the `TrainingJob` of one that has begun."""
+    """The `TrainingRun` of a training that has ended, else the `TrainingJob` of one that has begun, else None."""
     try:
         return read_run(folder)
     except RunInvalid:
@@ -34,12 +36,12 @@ def training_facts(folder: Path, run: TrainingJob, checkpoint: int) -> dict[str,
     }
     ended = run if isinstance(run, TrainingRun) else None
     kept = kept_checkpoint(folder, checkpoint)
-    until = kept or ended  # of a checkpoint that says nothing of itself, the whole training is told
+    until = kept or ended  # a checkpoint without its own numbers gets those of the whole training
     return facts | {
         "steps": kept.step if kept else ended.steps if ended else None,
         "iterations": checkpoint if kept or not ended else ended.iterations,
         "wall_s": until.wall_s if until else None,
-        # Nobody plays fresh episodes but at the end, and with the best.
+        # A training plays fresh episodes only at its end, and only with the best checkpoint.
         "final_return": ended.final_return if ended and checkpoint == ended.best_checkpoint else None,
         "random_return": ended.random_return if ended else None,
     }
@@ -58,9 +60,9 @@ def evaluated_returns(folder: Path) -> dict[int, float]:
 
 
 def better_than_before(folder: Path) -> set[int]:
-    """The iterations whose evaluation was the best so far: it is those whose checkpoint a training keeps.
+    """The iterations whose evaluation was the best so far: a training keeps a checkpoint of each of them.
 
-    That of iteration 0 is where the learning curve begins; nobody keeps untrained weights.
+    Iteration 0 does not count. The learning curve begins there, and untrained weights are not kept.
     """
     better, best = set(), float("-inf")
     for iteration, mean_return in evaluated_returns(folder).items():

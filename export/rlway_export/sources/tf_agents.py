@@ -1,12 +1,12 @@
-"""What TF-Agents leaves by itself: a folder of PolicySavedModelTrigger, or one SavedModel of PolicySaver.
+"""What TF-Agents itself writes: a folder of PolicySavedModelTrigger, or one SavedModel of PolicySaver.
 
 In:      the folder, or one of the trigger's SavedModels; which checkpoint.
 Out:     a SavedModel with the checkpoint's weights baked in, and its `action`.
-Refuses: a folder that holds neither (RunInvalid); a checkpoint where there is none, a policy of the trigger that draws
-         its actions (UsageError); weights of before the training that were not asked for (ExportRefused).
+Refuses: a folder that holds neither (RunInvalid); a checkpoint where there is none, one of the trigger's policies that
+         samples its actions (UsageError); untrained weights, unless they were asked for (ExportRefused).
 
     policies/
-      greedy_policy/  policy/  collect_policy/     graphs, with the weights of the moment when the trigger was made
+      greedy_policy/  policy/  collect_policy/     graphs, with the weights at the time the trigger was made
       checkpoints/policy_checkpoint_%010d/         weights
 """
 
@@ -19,9 +19,10 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, RunInvalid, UsageError
 from rlway_client.contract.run import read_job, read_run
 from rlway_client.contract.specs import TensorSpec
+from rlway_export.common.provenance import Provenance
 from rlway_export.reference.action_policy import UNTRAINED, ActionPolicy
 from rlway_export.reference.policy import loading
-from rlway_export.sources.base import SAVED_MODEL, Facts
+from rlway_export.sources.base import SAVED_MODEL
 from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint, train_step
 from rlway_export.sources.kinds import CHECKPOINTS, COLLECTING, GRAPHS, graph_of, is_bundle, is_run, is_saved_model
 
@@ -29,17 +30,17 @@ INITIAL = "initial"  # `--checkpoint initial`: the weights that the trigger's Sa
 
 
 class SavedModelSource(NamedTuple):
-    """A graph, and the number of the checkpoint whose weights it gets; None: its own."""
+    """A graph, and the number of the checkpoint whose weights it gets; None for the graph's own."""
 
     folder: Path
     graph: Path
     checkpoint: int | None
     notes: tuple[str, ...] = ()
-    takes_untrained: bool = False  # whether these very weights were asked for
+    takes_untrained: bool = False  # whether the user asked for exactly these weights
 
     @classmethod
     def open(cls, folder: Path, checkpoint: str) -> SavedModelSource:
-        """`checkpoint` is `best`, `latest`, `initial` or a number; nobody has said which is best: it is the latest."""
+        """`checkpoint` is `best`, `latest`, `initial` or a number; `best` is the latest: nothing says which is best."""
         graph = folder if is_saved_model(folder) else graph_of(folder)
         if graph is None:
             raise RunInvalid(
@@ -61,7 +62,7 @@ class SavedModelSource(NamedTuple):
 
     @classmethod
     def _at(cls, trigger: Path, graph: Path, checkpoint: str) -> SavedModelSource:
-        """One checkpoint of a trigger's folder."""
+        """One checkpoint in a trigger's folder."""
         numbers, notes = checkpoint_numbers(trigger / CHECKPOINTS), _note_run(trigger)
         if checkpoint == INITIAL:
             return cls(trigger, graph, None, notes, takes_untrained=True)
@@ -93,11 +94,11 @@ class SavedModelSource(NamedTuple):
         return None
 
     @property
-    def facts(self) -> Facts:
-        return Facts(None, None, None, None, {"checkpoint": self.checkpoint})
+    def provenance(self) -> Provenance:
+        return Provenance(None, None, None, None, {"checkpoint": self.checkpoint})
 
     def materialize(self, destination: Path) -> ActionPolicy:
-        """The graph with its weights, or those of the checkpoint."""
+        """The graph with its own weights, or with the checkpoint's."""
         weights, sentence = self.graph, f"{self.graph}: cannot be loaded"
         if self.checkpoint is not None:
             weights = checkpoint_path(self.folder / CHECKPOINTS, self.checkpoint)
@@ -115,7 +116,7 @@ class SavedModelSource(NamedTuple):
         return policy
 
     def _check_action(self, policy: ActionPolicy) -> None:
-        """TF-Agents' graphs count a run's actions from 0, in one dimension at most; its environment may not."""
+        """TF-Agents' graphs count actions from 0, in at most one dimension; the run's environment may differ."""
         trained, found = _trained_action(self.folder), policy.interface.action
         if trained is None:
             return
@@ -128,7 +129,7 @@ class SavedModelSource(NamedTuple):
 
 
 def _trained_action(folder: Path) -> TensorSpec | None:
-    """The action of the run or the bundle that this SavedModel is a part of; None where it is of neither."""
+    """The action of the run or the bundle that this SavedModel belongs to; None where it belongs to neither."""
     run = folder.resolve().parent
     if is_run(run):
         job = read_run(run) if (run / "run.json").is_file() else read_job(run)
@@ -137,8 +138,8 @@ def _trained_action(folder: Path) -> TensorSpec | None:
 
 
 def _trigger_of(graph: Path) -> Path | None:
-    """The folder of the trigger that has written this SavedModel; None: it stands for itself."""
-    actual = graph.resolve()  # `.` and links have no names
+    """The folder of the trigger that wrote this SavedModel; None where no trigger did."""
+    actual = graph.resolve()  # `.` and links do not have the real name
     trigger = graph.parent if graph.name == actual.name else actual.parent
     siblings = {COLLECTING, *GRAPHS} - {actual.name}
     if actual.name not in (*GRAPHS, COLLECTING):
@@ -148,7 +149,7 @@ def _trigger_of(graph: Path) -> Path | None:
 
 
 def _note_run(trigger: Path) -> tuple[str, ...]:
-    """Of a trigger's folder within a run of ours, which would be exported as a whole."""
+    """For a trigger's folder within a run of `rlway train`: the run itself could be exported."""
     run = trigger.resolve().parent
     if not is_run(run):
         return ()

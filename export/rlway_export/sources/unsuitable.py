@@ -1,6 +1,6 @@
-"""What a path is from which nothing can be exported, and what to give in its place.
+"""The refusal of a path from which nothing can be exported: what it is, and what to give instead.
 
-In:      a path as a user gave it, which is no run, no trigger's folder and no SavedModel.
+In:      a path as a user gave it, which is neither a run, nor a trigger's folder, nor a SavedModel.
 Out:     RunInvalid: one sentence.
 """
 
@@ -21,7 +21,7 @@ GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, or a S
 SAVE = "save the agent's policy with TF-Agents' PolicySaver, and give that"
 WEIGHTS = f"holds weights without a graph; give the folder in which their graph lies beside {CHECKPOINTS}/, or {SAVE}"
 EVENTS = "events.out.tfevents"
-LEVELS = 4  # so many folders up there may be what a path is a part of
+LEVELS = 4  # folders above a path in which its owner is looked for
 SHOWN = 3
 
 ARCHIVE, KERAS, PYTORCH = (
@@ -41,7 +41,7 @@ FILES = {
     **dict.fromkeys((".index", ".data-00000-of-00001"), WEIGHTS),
 }
 
-# What a path may lie in, the first that is found, and how the sentence goes on.
+# What a path may lie in: the first that matches, and how the sentence goes on.
 OWNERS: tuple[tuple[Callable[[Path], object], str], ...] = (
     (is_run, "the run {}; give that"),
     (graph_of, "{}, which PolicySavedModelTrigger wrote; give that"),
@@ -51,7 +51,7 @@ OWNERS: tuple[tuple[Callable[[Path], object], str], ...] = (
 
 
 def unsuitable(path: Path) -> RunInvalid:
-    """The refusal of a path, whether something is there or not."""
+    """The refusal of a path, whether it exists or not."""
     if path.exists():
         return RunInvalid(f"{path}: {what_it_is(path) or f'holds no policy; {GIVE}'}.")
     if path.is_symlink():
@@ -62,12 +62,12 @@ def unsuitable(path: Path) -> RunInvalid:
 
 
 def what_it_is(path: Path) -> str | None:
-    """What is known of a file or a folder, and what to give; None of a folder that tells nothing."""
+    """What a file or a folder is, and what to give instead; None for a folder that gives no hint."""
     return _part_of(path) or (_folder(path) if path.is_dir() else _file(path))
 
 
 def _alike(path: Path) -> list[Path]:
-    """Up to two paths that are there, and differ in the first name that is not."""
+    """Up to two existing paths that differ from this one only in the first name that does not exist."""
     there = next((parent for parent in path.absolute().parents if parent.is_dir()), None)
     if there is None:
         return []
@@ -77,7 +77,7 @@ def _alike(path: Path) -> list[Path]:
 
 
 def _part_of(path: Path) -> str | None:
-    """Of something that can be exported as a whole."""
+    """The sentence for a path within something that can be exported as a whole."""
     above = list(islice(path.absolute().parents, LEVELS))
     bundle = next(filter(is_bundle, (path, *above)), None)
     if bundle is not None:
@@ -92,7 +92,7 @@ def _part_of(path: Path) -> str | None:
 
 
 def _checkpoint(part: Path) -> str:
-    """How to choose the one that was given, or any."""
+    """How to choose the checkpoint that the path leads to, or any checkpoint."""
     number = re.search(rf"{PREFIX}0*(\d+)", str(part))
     if number is not None:
         return f" with --checkpoint {number[1]}"
@@ -123,7 +123,7 @@ def _folder(path: Path) -> str | None:
 
 
 def _sources_in(folder: Path) -> Iterator[Path]:
-    """What could be given instead: of the folders in it, and of those in them."""
+    """What could be given instead, up to two levels down."""
     for one in _folders(folder):
         if any(owns(one) for owns, _ in OWNERS):
             yield one
@@ -134,11 +134,11 @@ def _sources_in(folder: Path) -> Iterator[Path]:
 def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    except OSError:  # one that may not be read is none to propose
+    except OSError:  # an unreadable folder is not proposed
         return []
 
 
 def _shown(path: Path, like: Path) -> Path:
-    """As a user would write it who wrote the other path so."""
+    """Relative where the user's own path is relative."""
     here = Path.cwd()
     return path.absolute().relative_to(here) if not like.is_absolute() and path.is_relative_to(here) else path

@@ -23,7 +23,7 @@ from rlway_client.contract.manifest import METADATA_KEY, decode_manifest
 from rlway_client.contract.specs import AnyArray
 from rlway_export.bundle import stale
 from rlway_export.bundle.writer import write_bundle
-from rlway_export.formats.registry import TARGETS
+from rlway_export.formats.registry import FORMATS
 from rlway_export.sources.run import RunSource
 from tests.conftest import TRAIN, run_command
 
@@ -188,12 +188,12 @@ def test_a_run_without_observations_is_played_for_some(rows: int, trained_run: P
     (run / "observations.npz").unlink()
     if rows:
         np.savez(run / "observations.npz", observation=recorded)
-    manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [TARGETS["onnx"]], lambda _: None).manifest
+    manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [FORMATS["onnx"]], lambda _: None).manifest
     assert (manifest.compared_over, manifest.notes) == ("visited", [])
     assert manifest.parity[0].observations == 2048
     facts = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(facts | {"env": "Nowhere-v0"}))
-    manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [TARGETS["onnx"]], lambda _: None).manifest
+    manifest = write_bundle(RunSource.open(run, "best"), tmp_path, "p", [FORMATS["onnx"]], lambda _: None).manifest
     assert manifest.compared_over == ("visited" if rows else "sampled")
     assert manifest.parity[0].observations == (rows or 2048)
     assert "no observations could be collected: there is no environment 'Nowhere-v0'" in manifest.notes[0]
@@ -267,7 +267,7 @@ def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
 def test_episodes_are_played_with_every_file_from_equal_seeds(trained_run: Path, tmp_path: Path) -> None:
     """The float32 file earns what the SavedModel does, episode by episode but for near ties; the card says so."""
     source = RunSource.open(trained_run, "best")
-    targets = [TARGETS["onnx"], TARGETS["tflite"]]
+    targets = [FORMATS["onnx"], FORMATS["tflite"]]
     bundle = write_bundle(source, tmp_path / "models", "cartpole", targets, lambda _: None, episodes=4)
     assert [(m.file, m.episodes) for m in bundle.manifest.measured] == [
         ("saved_model.pb", 4),

@@ -20,7 +20,7 @@ from rlway_client.local.onnx_metadata import read_manifest
 from rlway_client.local.runners import open_runner
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.checks.index_graph import IndexGraph
-from rlway_export.checks.lookups import LookUps, find_look_ups
+from rlway_export.checks.lookups import LookupFindings, find_lookups
 from rlway_export.checks.observations import Observations
 from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.tf_agents import SavedModelSource
@@ -74,15 +74,15 @@ FREE = {
 
 
 @pytest.fixture(scope="module")
-def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], LookUps]:
+def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], LookupFindings]:
     """What is found of a policy that PolicySaver saves."""
 
-    def look(made: Any) -> LookUps:
+    def look(made: Any) -> LookupFindings:
         folder = tmp_path_factory.mktemp("lookups")
         source = SavedModelSource.open(stock.save(made, folder / "saved"), "best")
         (folder / "baked").mkdir()
         saved = source.materialize(folder / "baked")
-        return find_look_ups(saved, Observations.find(saved.interface, None, None))
+        return find_lookups(saved, Observations.find(saved.interface, None, None))
 
     return look
 
@@ -126,7 +126,7 @@ def runs(act: Callable[[AnyArray], AnyArray], row: AnyArray) -> bool:
 
 
 @pytest.mark.parametrize("name", FAILING)
-def test_values_are_bounded_where_tf_agents_would_fail(name: str, find: Callable[[Any], LookUps]) -> None:
+def test_values_are_bounded_where_tf_agents_would_fail(name: str, find: Callable[[Any], LookupFindings]) -> None:
     """Whole numbers around both ends, in every element: those that TF-Agents runs are inside, all others outside."""
     case = FAILING[name]
     made = case.make()
@@ -148,7 +148,7 @@ def test_values_are_bounded_where_tf_agents_would_fail(name: str, find: Callable
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_values_are_free_where_the_graph_takes_any(name: str, find: Callable[[Any], LookUps]) -> None:
+def test_values_are_free_where_the_graph_takes_any(name: str, find: Callable[[Any], LookupFindings]) -> None:
     """The bounds of the training are no others: 10,000 and −10,000 pass, and TF-Agents acts on them."""
     made = FREE[name]()
     (found,), notes = find(made)
@@ -167,7 +167,7 @@ def test_values_are_free_where_the_graph_takes_any(name: str, find: Callable[[An
     ],
 )
 def test_a_one_hot_encoding_takes_what_it_has_and_what_it_was_trained_with(
-    way: str, low: int, high: int, expected: tuple[int, int], find: Callable[[Any], LookUps]
+    way: str, low: int, high: int, expected: tuple[int, int], find: Callable[[Any], LookupFindings]
 ) -> None:
     """It never fails, so nothing that was meant is refused."""
     (found,), notes = find(policy(Seen(way), spec(low, high)))
@@ -189,7 +189,7 @@ def test_a_one_hot_encoding_gives_zeros_for_a_negative_number(way: str, tmp_path
         np.testing.assert_array_equal(found, expected)
 
 
-def test_only_the_tensor_that_is_looked_up_is_bounded(find: Callable[[Any], LookUps]) -> None:
+def test_only_the_tensor_that_is_looked_up_is_bounded(find: Callable[[Any], LookupFindings]) -> None:
     """Of an observation of several."""
     place, speed = find(policy(BEHIND, DICT)).specs
     assert (place.path, place.lookup_minimum, place.lookup_maximum) == (("place",), 0, 9)
@@ -205,7 +205,7 @@ def test_only_the_tensor_that_is_looked_up_is_bounded(find: Callable[[Any], Look
     ],
 )
 def test_the_bounds_of_the_training_stand_in_where_the_table_cannot_be_followed(
-    way: str, observation: Any, expected: Any, find: Callable[[Any], LookUps]
+    way: str, observation: Any, expected: Any, find: Callable[[Any], LookupFindings]
 ) -> None:
     """Whole ones do; and a note says so."""
     (found,), notes = find(policy(Seen(way), observation))

@@ -19,13 +19,14 @@ from rlway_client.contract.parity import Arrays, Runner, summarize
 from rlway_client.contract.run import read_run
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.local.runners import OnnxRunner
-from rlway_export.bundle import writer
+from rlway_export.bundle.conversion import describe
+from rlway_export.bundle.writer import write_bundle
 from rlway_export.checks import parity
 from rlway_export.checks.observations import Observations
-from rlway_export.formats.context import Draft
-from rlway_export.formats.registry import FLOAT32, TARGETS, parse_formats
+from rlway_export.common.provenance import Provenance
+from rlway_export.formats.context import Context
+from rlway_export.formats.registry import FLOAT32, FORMATS, parse_formats
 from rlway_export.reference.policy import ActPolicy
-from rlway_export.sources.base import Facts
 from rlway_export.sources.run import RunSource
 
 
@@ -75,9 +76,9 @@ def test_an_untouched_file_passes_at_every_batch_size(policy: ActPolicy, bundle:
 
 def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path, tmp_path: Path) -> None:
     """The error names the file and what differed; no version and no draft is left."""
-    target = TARGETS["onnx"]
+    target = FORMATS["onnx"]
 
-    def write_wrongly(draft: Draft) -> None:
+    def write_wrongly(draft: Context) -> None:
         target.write(draft)
         model = onnx.load(draft.folder / "model.onnx")
         for tensor in model.graph.initializer:
@@ -87,9 +88,7 @@ def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path
     wrong = target._replace(write=write_wrongly)
     expected = r"^model\.onnx does not act as the SavedModel does: expected .*, got .*; leave onnx out of --formats"
     with pytest.raises(ExportRefused, match=expected):
-        writer.write_bundle(
-            RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None
-        )
+        write_bundle(RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None)
     assert not (tmp_path / "models").exists()
 
 
@@ -121,10 +120,10 @@ def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
 
 def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: ActPolicy, tmp_path: Path) -> None:
     """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
-    facts = Facts("sac", None, None, None, {})
+    trained = Provenance("sac", None, None, None, {})
     rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
-    manifest = writer._describe(facts, gaussian, Observations(rows, "given"), [], "gaussian", 1)
-    draft = Draft(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
+    manifest = describe(trained, gaussian, Observations(rows, "given"), [], "gaussian", 1)
+    draft = Context(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
     for target in parse_formats("onnx,tflite"):
         target.write(draft)
         found = summarize(judge(gaussian, target.open(draft), rows))

@@ -31,7 +31,7 @@ from rlway_client.local.runners import open_runner
 from rlway_client.local.verification import verify_bundle
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.checks.observations import read_observations
-from rlway_export.formats.c.signature import Face
+from rlway_export.formats.c.signature import CSignature
 from rlway_export.formats.registry import parse_formats
 from rlway_export.reference.nest import leaves, names
 from rlway_export.reference.policy import ActPolicy
@@ -149,7 +149,7 @@ def test_each_leaf_of_a_nest_has_its_own_path_and_its_own_name(nest: Any) -> Non
     assert len({title.lower() for title in titles}) == len(titles)
     assert all(re.fullmatch(r"observation[A-Za-z0-9_]*", title) for title in titles)
     specs = [TensorSpec(title, (1,), "float32", path=path) for title, (path, _) in zip(titles, found, strict=True)]
-    parameters = Face.of(manifest(observation=specs)).observation
+    parameters = CSignature.of(manifest(observation=specs)).observation
     assert len({parameter.macro for parameter in parameters}) == len(titles)
 
 

@@ -21,13 +21,14 @@ from rlway_client.contract.run import read_run
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_client.local.onnx_metadata import read_manifest
 from rlway_client.local.runners import OnnxRunner, open_runner
-from rlway_export.bundle import writer
+from rlway_export.bundle.conversion import describe
+from rlway_export.bundle.writer import write_bundle
 from rlway_export.checks import parity
 from rlway_export.checks.observations import Observations
-from rlway_export.formats.context import Draft
-from rlway_export.formats.registry import TARGETS, parse_formats
+from rlway_export.common.provenance import Provenance
+from rlway_export.formats.context import Context
+from rlway_export.formats.registry import FORMATS, parse_formats
 from rlway_export.reference.policy import ActPolicy
-from rlway_export.sources.base import Facts
 from rlway_export.sources.run import RunSource
 
 FILES = {
@@ -95,7 +96,7 @@ def normalizing(trained_run: Path, tmp_path: Path) -> ActPolicy:
 
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
     """Each file of each target is listed, and each that can run has passed over 2,000 observations."""
-    files = {file for target in TARGETS.values() for file in target.files}
+    files = {file for target in FORMATS.values() for file in target.files}
     assert files == FILES | {"policy.h", "policy_model.h", "policy_model_int8.h"}
     assert files <= set(every_format.manifest.files)
     assert {row.file for row in every_format.manifest.parity} == FILES
@@ -176,9 +177,9 @@ def test_int8_computes_in_eight_bits_between_its_first_and_its_last_layer(every_
 
 def test_a_format_that_fails_is_named_with_what_to_leave_out(trained_run: Path, tmp_path: Path) -> None:
     """Held to the float32 threshold, float16 is refused, and nothing is published."""
-    strict = TARGETS["tflite-fp16"]._replace(tolerance=TARGETS["tflite"].tolerance)
+    strict = FORMATS["tflite-fp16"]._replace(tolerance=FORMATS["tflite"].tolerance)
     with pytest.raises(ExportRefused, match=r"^model\.fp16\.tflite does not act .* leave tflite-fp16 out of --formats"):
-        writer.write_bundle(RunSource.open(trained_run, "best"), tmp_path / "m", "c", [strict], lambda _: None)
+        write_bundle(RunSource.open(trained_run, "best"), tmp_path / "m", "c", [strict], lambda _: None)
     assert not (tmp_path / "m").exists()
 
 
@@ -232,9 +233,9 @@ def test_the_onnx_runner_names_a_file_that_it_cannot_load(tmp_path: Path) -> Non
 
 def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tmp_path: Path) -> None:
     """A SAC run in all formats passes the gate, and any of them gives nearly the SavedModel's actions by itself."""
-    targets = list(TARGETS.values())
+    targets = list(FORMATS.values())
     source = RunSource.open(continuous_run, "best")
-    bundle = writer.write_bundle(source, tmp_path / "models", "pendulum", targets, lambda _: None)
+    bundle = write_bundle(source, tmp_path / "models", "pendulum", targets, lambda _: None)
     rows: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:100]
     noise = draw_noise(Explore(sigma=1.0), len(rows), 1, np.random.default_rng(3))
     noise[::2] = 0.0
@@ -252,11 +253,11 @@ def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy
     rows = (np.random.default_rng(0).standard_normal((2100, 4)) * SPREAD + MEAN).astype(np.float32)
     rows[::50] *= 1e6  # as far as clipping goes
     observations = Observations({"observation": rows}, "given")
-    facts = Facts("dqn", None, None, None, {})
-    manifest = writer._describe(facts, normalizing, observations, [], "normalizing", 1)
+    trained = Provenance("dqn", None, None, None, {})
+    manifest = describe(trained, normalizing, observations, [], "normalizing", 1)
     evidence = parity.gather(normalizing, {"observation": rows})
-    draft = Draft(tmp_path, normalizing, manifest, evidence)
-    for target in TARGETS.values():
+    draft = Context(tmp_path, normalizing, manifest, evidence)
+    for target in FORMATS.values():
         target.write(draft)
         path = tmp_path / target.files[-1]
         found = summarize(parity.judge(evidence, manifest.interface, path, target.open(draft), target.tolerance))

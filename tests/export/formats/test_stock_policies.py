@@ -21,7 +21,7 @@ from rlway_client.local.verification import verify_bundle
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.checks import parity
 from rlway_export.checks.observations import Observations
-from rlway_export.formats.registry import TARGETS, parse_formats
+from rlway_export.formats.registry import FORMATS, parse_formats
 from rlway_export.sources.tf_agents import SavedModelSource
 from tests.export import stock
 from tests.export.bundle.card_commands import run_commands
@@ -163,11 +163,11 @@ def test_a_stock_policy_acts_alike_in_other_formats(form: str, name: str, export
     """Within the thresholds of the format, with several inputs and with a memory."""
     bundle = exported(name)[1]
     source = SavedModelSource.open(bundle.path, "best")
-    smaller = write_bundle(source, tmp_path, name, [TARGETS[form]], lambda _: None)
+    smaller = write_bundle(source, tmp_path, name, [FORMATS[form]], lambda _: None)
     (row,) = smaller.manifest.parity
     assert row.passed
     assert row.allowed_flips == (
-        None if smaller.manifest.action.dtype == "float32" else TARGETS[form].tolerance.flips or 0
+        None if smaller.manifest.action.dtype == "float32" else FORMATS[form].tolerance.flips or 0
     )
 
 
@@ -190,7 +190,7 @@ def test_a_file_that_forgets_nothing_does_not_pass(exported: Exported, tmp_path:
     runner = open_runner(tmp_path / "model.onnx", bundle.manifest)
     policy = SavedModelSource.open(bundle.path, "best").materialize(tmp_path)
     evidence = parity.gather(policy, Observations.find(policy.interface, None, None).arrays)
-    found = parity.judge(evidence, policy.interface, tmp_path / "model.onnx", runner, TARGETS["onnx"].tolerance)
+    found = parity.judge(evidence, policy.interface, tmp_path / "model.onnx", runner, FORMATS["onnx"].tolerance)
     assert not any(row.passed for row in found)
     assert all((row.state_difference or 0) > (row.allowed_state_difference or 0) for row in found)
 

@@ -26,7 +26,7 @@ from rlway_client.contract.specs import TensorSpec, make_spec
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.checks.observations import Observations
 from rlway_export.formats.onnx.simplify import BATCH
-from rlway_export.formats.registry import TARGETS
+from rlway_export.formats.registry import FORMATS
 from rlway_export.sources.detect import open_source
 from rlway_export.sources.tf_agents import SavedModelSource
 from tests.conftest import TRAIN, run_command
@@ -34,7 +34,7 @@ from tests.export import stock
 
 
 def exported(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
-    return write_bundle(open_source(folder, checkpoint), models, "p", [TARGETS["onnx"]], lambda _: None)
+    return write_bundle(open_source(folder, checkpoint), models, "p", [FORMATS["onnx"]], lambda _: None)
 
 
 def baked(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
@@ -178,7 +178,7 @@ def test_observations_that_do_not_fit_are_refused(arrays: Any, expected: str, tr
         np.savez(path, **arrays)
     source = open_source(trigger, "latest")
     with pytest.raises(UsageError, match=expected):
-        write_bundle(source, tmp_path / "models", "p", [TARGETS["onnx"]], lambda _: None, observations=path)
+        write_bundle(source, tmp_path / "models", "p", [FORMATS["onnx"]], lambda _: None, observations=path)
     assert not (tmp_path / "models").exists()
 
 
@@ -282,7 +282,7 @@ def test_an_operation_that_a_format_lacks_is_named(form: str, tmp_path: Path) ->
     policy = GreedyPolicy(QPolicy(time_step_spec(stock.VECTOR), stock.CHOICE, network))
     source = open_source(stock.save(policy, tmp_path / "source"), "best")
     with pytest.raises(ExportRefused, match=r"Betainc.*odd_layer") as refusal:
-        write_bundle(source, tmp_path / "models", "p", [TARGETS[form]], lambda _: None)
+        write_bundle(source, tmp_path / "models", "p", [FORMATS[form]], lambda _: None)
     assert "\n" not in str(refusal.value)
 
 

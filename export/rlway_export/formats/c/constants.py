@@ -1,7 +1,7 @@
 """Constants as C writes them.
 
 In:      numbers, arrays.
-Out:     literals that read back as the same numbers, declarations.
+Out:     literals that read back as the same numbers; declarations.
 Refuses: whole numbers beyond 32 bits (ExportRefused).
 """
 
@@ -31,7 +31,7 @@ def literals(value: AnyArray) -> list[str]:
 
 
 def declaration(kind: str, name: str, value: AnyArray) -> str:
-    """An array of constants, its numbers in lines of a readable length."""
+    """An array of constants, with lines of a readable length."""
     lines, line = [], "   "
     for text in literals(value):
         if len(line) + len(text) + 2 > A_LINE:

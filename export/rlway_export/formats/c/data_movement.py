@@ -1,8 +1,8 @@
-"""Operators that compute nothing: the same elements under another name, in another shape or order, some of them only.
+"""Operators that only move data: the same elements, or some of them, in another shape or order.
 
 In:      an operation, the body that it is written into.
-Out:     a view of what is there already; a copy only where two arrays become one, or memory cannot be walked that way.
-Refuses: places that are computed (ExportRefused).
+Out:     a view of the input; a copy only where several arrays become one, or where no view has the order.
+Refuses: indices that are computed (ExportRefused).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View
 
 
-def rename(operation: Operation, body: Body) -> None:
+def reshape(operation: Operation, body: Body) -> None:
     """Identity, and every change of shape."""
     name, out = operation.inputs[0], operation.outputs[0]
     view = body.view(name).reshape(body.network.shapes[out])
@@ -36,8 +36,8 @@ def expand(operation: Operation, body: Body) -> None:
     body.give(out, body.view(operation.inputs[0]).broadcast(body.network.shapes[out]))
 
 
-def part(operation: Operation, body: Body) -> None:
-    """Slice: from, to and by how many, along some of the axes."""
+def slice_axes(operation: Operation, body: Body) -> None:
+    """Slice: starts, ends and steps, along some of the axes."""
     view = body.view(operation.inputs[0])
     given = [[int(n) for n in body.constant(name, operation)] if name else None for name in operation.inputs[1:]]
     starts, ends, axes, steps = [*given, None, None][:4]
@@ -46,7 +46,7 @@ def part(operation: Operation, body: Body) -> None:
     steps = [1] * len(starts) if steps is None else steps
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         n = view.shape[axis]
-        whole = step < 0 and end < -n  # numpy's word for "down to the first one" is None
+        whole = step < 0 and end < -n  # in numpy, "down to the first one" is None
         view = view.slice(axis, slice(start, None if whole else end, step))
     body.give(operation.outputs[0], view)
 
@@ -73,7 +73,7 @@ def concat(operation: Operation, body: Body) -> None:
 
 
 def gather(operation: Operation, body: Body) -> None:
-    """One place along an axis, or several."""
+    """One index along an axis, or several."""
     view, out = body.view(operation.inputs[0]), operation.outputs[0]
     indices = body.constant(operation.inputs[1], operation)
     axis = operation.attributes.get("axis", 0) % len(view.shape)
@@ -83,7 +83,7 @@ def gather(operation: Operation, body: Body) -> None:
     parts = [view.slice(axis, slice(place, place + 1)) for place in places]
     if len(parts) == 1:
         alone = parts[0].reshape(body.network.shapes[out])
-        assert alone is not None  # only an axis of size 1 goes away
+        assert alone is not None  # only an axis of size 1 is removed
         body.give(out, alone)
         return
     made = body.make(out)

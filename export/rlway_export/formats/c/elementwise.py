@@ -1,8 +1,8 @@
 """Operators that make each element of their output from one element of each input.
 
 In:      an operation, the body that it is written into.
-Out:     one loop; over the memory of an input where that is not read again.
-Refuses: numbers of another type than the formula is for, another count of inputs (ExportRefused).
+Out:     one loop, in place where an input is not read again.
+Refuses: a type that the formula is not for, an unexpected number of inputs (ExportRefused).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rlway_export.formats.c.constants import literals, number
 from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View
 
-# x, y and z are elements. Comparisons, because fmaxf is a call without -ffast-math; written so that NaN stays NaN.
+# x, y and z are elements. Comparisons, since fmaxf is a call without -ffast-math; written so that NaN stays NaN.
 UNARY = {
     "Abs": "fabsf({x})",
     "Ceil": "ceilf({x})",
@@ -54,7 +54,7 @@ FORMULAS = UNARY | BINARY | COMPARISONS | LOGIC | CHOICE
 ALPHA = {"Elu": 1.0, "LeakyRelu": 0.01}  # ONNX's defaults
 
 WHOLE = {"int32", "int64"}
-OF_WHOLE_NUMBERS = ("Add", "Max", "Min", "Mul", "Sub")  # the arithmetic that is the same for them
+OF_WHOLE_NUMBERS = ("Add", "Max", "Min", "Mul", "Sub")  # operators that are the same for whole numbers
 
 
 def elementwise(operation: Operation, body: Body) -> None:
@@ -78,7 +78,7 @@ def _domain(kind: str) -> set[str]:
 
 
 def cast(operation: Operation, body: Body) -> None:
-    """Another type; the same memory where C has one type for both."""
+    """Cast: another type; no copy where C has one type for both."""
     source, out = operation.inputs[0], operation.outputs[0]
     kind = body.type_of(out)
     if kind == body.type_of(source) and body.network.dtypes[out] != "bool":
@@ -90,7 +90,7 @@ def cast(operation: Operation, body: Body) -> None:
 
 
 def clip(operation: Operation, body: Body) -> None:
-    """Between two constants, either of which may be missing."""
+    """Clip: between two constants, either of which may be missing."""
     formula = "{x}"
     for name, sign in reversed(list(zip(operation.inputs[1:], "<>", strict=False))):
         if name:
@@ -100,7 +100,7 @@ def clip(operation: Operation, body: Body) -> None:
 
 
 def fill(operation: Operation, body: Body, formula: Callable[..., str]) -> None:
-    """The operation's one output, from an expression of its inputs' elements."""
+    """Writes the operation's one output, from an expression of its inputs' elements."""
     shape = body.network.shapes[operation.outputs[0]]
     operands = [_operand(name, body) for name in operation.inputs]
     views = [operand.broadcast(shape) for operand in operands if isinstance(operand, View)]
@@ -118,7 +118,7 @@ def _operand(name: str, body: Body) -> View | str:
 
 
 def _target(operation: Operation, body: Body) -> View:
-    """Where the output goes: over what is read here for the last time, so that a layer takes one array, not three."""
+    """Room for the output: in place of an input that is read last here, so that a layer takes one array, not three."""
     out = operation.outputs[0]
     alike = [name for name in operation.inputs if body.network.shapes[name] == body.network.shapes[out]]
     for name in alike:

@@ -1,6 +1,6 @@
-"""The signature of a policy in C as a file, with what a caller must know.
+"""The header of a policy in C: its function's prototype, with what a caller must know.
 
-In:      the manifest, the function's parameters, how much memory it takes.
+In:      the manifest, the function's signature, how much memory it takes.
 Out:     the text of `policy.h`.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
 from rlway_export.formats.c.signature import RESET, CSignature, Parameter
-from rlway_export.reference.nest import place
+from rlway_export.reference.nest import expression
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
 
 
 def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
-    """`policy.h`; `memory` says what a call takes."""
+    """`policy.h`; `memory` says how much memory a call takes."""
     about = [
         f"{manifest.policy}, version {manifest.version}: {_what(manifest)}.",
         f"Written by RLway {manifest.versions.get('rlway-export', '')} on {manifest.created}.",
@@ -57,7 +57,7 @@ def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
 extern "C" {{
 #endif
 
-{signature.signature()};
+{signature.prototype()};
 
 #ifdef __cplusplus
 }}
@@ -68,7 +68,7 @@ extern "C" {{
 
 
 def comment(line: str) -> str:
-    """A line that neither ends a comment nor begins another."""
+    """The line, changed so that it neither ends a comment nor begins another."""
     return line.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
 
 
@@ -88,7 +88,7 @@ def _describe(parameter: Parameter) -> str:
     else:
         bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
     shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
-    key = f", {place(spec.path)}" if spec.path else ""
+    key = f", {expression(spec.path)}" if spec.path else ""
     table = f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
     return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{key}{table}"
 

@@ -1,11 +1,11 @@
 """The layers of a network: matrix products, convolutions, pooling.
 
 In:      an operation, the body that it is written into.
-Out:     loops whose innermost one runs over a layer's outputs, which lie one behind the other: compilers vectorise it.
+Out:     loops, the innermost over a layer's outputs: these are contiguous, so that compilers vectorise it.
 Refuses: weights that are computed, groups, images of other than two dimensions (ExportRefused).
 
-Images lie in memory as height × width × channels, whatever the order of ONNX's axes: a window's rows are then stretches
-of memory, and the channels that a pixel gets can be summed side by side.
+Images lie in memory as height × width × channels, whatever the order of ONNX's axes. A window's rows are contiguous
+then, and the channels of a pixel can be summed side by side.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlway_export.formats.c.body import Body, refusal
 from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View, block, loop, sum_of, times
 
-AT_ONCE = 4  # inputs for which the sums are read and written once
+AT_ONCE = 4  # inputs that are added to a sum each time it is read and written
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
@@ -30,7 +30,7 @@ def matmul(operation: Operation, body: Body) -> None:
 
 
 def gemm(operation: Operation, body: Body) -> None:
-    """The same plus a bias."""
+    """A matrix product plus a bias."""
     plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
     if any(operation.attributes.get(name, value) != value for name, value in plain.items()):
         raise refusal(operation, "factors or transposed inputs")
@@ -48,7 +48,7 @@ def _dense(operation: Operation, body: Body, weights: AnyArray) -> None:
     bias = _bias(operation, body, (x.size // n, m))
     result, kernel = body.make(out), body.add_constant(np.ascontiguousarray(weights))
     rows = x.size // n
-    r = "r" if rows > 1 else ""  # one row is the rule
+    r = "r" if rows > 1 else ""  # usually there is one row
     lines = [
         f"const float *x = {sum_of(x.array, x.offset, r and times(r, n))};",
         f"float *y = {sum_of(result.array, r and times(r, m))};",
@@ -69,7 +69,7 @@ def conv(operation: Operation, body: Body) -> None:
     bias = _bias(operation, body, (1, m))
     result = body.make(out, order=CHANNELS_LAST)
     kernel = body.add_constant(np.ascontiguousarray(weights.transpose(2, 3, 1, 0)))  # height, width, in, out
-    if window.rows_are_stretches:
+    if window.rows_are_contiguous:
         n = window.width.kernel * channels
         products = window.down([f"const float *w = {kernel} + k * {n * m};", *_sum_up("x", "w", n, m)], x, channels)
     else:
@@ -108,20 +108,20 @@ class Side(NamedTuple):
         return self.before == 0 and last < self.image
 
     def place(self, pixel: str, offset: str) -> str:
-        """Where in the image the window's element lies."""
+        """The position of the window's element in the image."""
         inside = sum_of(times(pixel, self.step), times(offset, self.dilation))
         return f"{inside} - {self.before}" if self.before else inside
 
 
 class Window(NamedTuple):
-    """What looks at an image: loops p and q over the result's pixels, k and l over the window's."""
+    """A window over an image: loops p and q run over the result's pixels, k and l over the window's."""
 
     height: Side
     width: Side
 
     @property
-    def rows_are_stretches(self) -> bool:
-        """Whether a row of the window is one stretch of memory."""
+    def rows_are_contiguous(self) -> bool:
+        """Whether a row of the window is contiguous in memory."""
         return self.width.stays_inside and self.width.dilation == 1
 
     def pixels(self, result: View, channels: int, lines: list[str]) -> list[str]:
@@ -161,14 +161,14 @@ def _window(operation: Operation, body: Body, kernel: Sequence[int]) -> Window:
 
 
 def _skip(index: str, side: Side) -> list[str]:
-    """What is outside of the image adds nothing."""
+    """Pixels outside of the image add nothing."""
     if side.stays_inside:
         return []
     return [f"if ({index} < 0 || {index} >= {side.image}) {{", "    continue;", "}"]
 
 
 def _image(name: str, body: Body) -> View:
-    """The image as it must lie in memory, copied if it takes that."""
+    """The image with its channels last in memory, copied if necessary."""
     view = body.view(name).transpose(CHANNELS_LAST)
     return view if view.is_row_major else body.copy(view, body.scratch("float", view.shape))
 
@@ -180,7 +180,7 @@ def _check_numbers(operation: Operation, body: Body) -> None:
 
 
 def _bias(operation: Operation, body: Body, shape: tuple[int, int]) -> Callable[[str], str]:
-    """C expressions for what the sums of a row begin with, by the row's index."""
+    """C expressions for the initial value of a row's sums, by the row's index."""
     if len(operation.inputs) < 3 or not operation.inputs[2]:
         return lambda _: "0.0f"
     bias = body.view(operation.inputs[2]).broadcast(shape)

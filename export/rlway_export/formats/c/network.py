@@ -1,4 +1,4 @@
-"""An ONNX model as a list of steps over arrays of known size: what a program in another language is written from.
+"""An ONNX model as a list of operations over arrays of known size, from which C source is written.
 
 In:      the float32 ONNX model of a policy.
 Out:     `Network`: its constants, and its operations in order, for one row.
@@ -21,7 +21,7 @@ RANDOM = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 
 
 class Operation(NamedTuple):
-    """One operator with what goes in and what comes out, by name."""
+    """One operator with the names of its inputs and outputs."""
 
     kind: str  # ONNX's name: MatMul, Relu, …
     name: str
@@ -37,8 +37,8 @@ class Network(NamedTuple):
     outputs: tuple[str, ...]
     operations: list[Operation]
     constants: dict[str, AnyArray]
-    shapes: dict[str, tuple[int, ...]]  # of everything, with a batch of 1
-    dtypes: dict[str, str]  # likewise, numpy's names
+    shapes: dict[str, tuple[int, ...]]  # of every value, with a batch of 1
+    dtypes: dict[str, str]  # of every value, numpy's names
     uses: Counter[str]  # how often each value is read, the graph's outputs included
 
     def size(self, name: str) -> int:
@@ -47,7 +47,7 @@ class Network(NamedTuple):
 
 
 def read_network(model: Any) -> Network:
-    """The model with a batch of one row; what is the same for every row is a constant."""
+    """The model with a batch of one row; values that are the same for every row are constants."""
     import onnx
 
     single = onnx.ModelProto()
@@ -92,7 +92,7 @@ def _one_row(value: Any) -> AnyArray:
 
 
 def _run(model: Any, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """Every value of the graph for one row: of their contents only the constants matter, of the rest the sizes."""
+    """Every value of the graph for one row of zeros: constants are taken from it, of other values only the sizes."""
     import onnx
     import onnxruntime as ort
 
@@ -112,7 +112,7 @@ def _run(model: Any, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
 
 
 def _is_constant(node: Any, constants: dict[str, AnyArray]) -> bool:
-    """Whether the node gives the same for every row: it depends on no input of the policy, or on its size alone."""
+    """Whether the node gives the same for every row: it depends on no input of the policy, or only on its size."""
     if node.op_type in ("Shape", "Size"):
         return True
     branches = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
@@ -127,7 +127,7 @@ def _operation(node: Any) -> Operation:
 
 
 def _needed(operations: list[Operation], outputs: tuple[str, ...]) -> list[Operation]:
-    """Those on which an output depends: what was only there to tell a size is not."""
+    """The operations on which an output depends, without those that only computed sizes."""
     read, kept = set(outputs), []
     for operation in reversed(operations):
         if read.intersection(operation.outputs):

@@ -1,8 +1,8 @@
-"""ONNX operators in C: which of them can be written, and by what.
+"""ONNX operators in C: the function that writes each of them.
 
 In:      an operation, the body that it is written into.
 Out:     its outputs, computed by the body's statements.
-Refuses: an operator that is not written here (ExportRefused names it).
+Refuses: an operator without such a function (ExportRefused names it).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_export.formats.c.body import Body
-from rlway_export.formats.c.data_movement import concat, expand, gather, part, rename, split, transpose
+from rlway_export.formats.c.data_movement import concat, expand, gather, reshape, slice_axes, split, transpose
 from rlway_export.formats.c.elementwise import FORMULAS, cast, clip, elementwise
 from rlway_export.formats.c.layers import conv, gemm, matmul, maxpool
 from rlway_export.formats.c.network import Operation
@@ -21,7 +21,7 @@ from rlway_export.formats.c.reductions import REDUCTIONS, argmax, reduce, softma
 WRITERS: dict[str, Callable[[Operation, Body], None]] = {
     **dict.fromkeys(FORMULAS, elementwise),
     **dict.fromkeys(REDUCTIONS, reduce),
-    **dict.fromkeys(("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"), rename),
+    **dict.fromkeys(("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"), reshape),
     **dict.fromkeys(("LogSoftmax", "Softmax"), softmax),
     "ArgMax": argmax,
     "Cast": cast,
@@ -33,7 +33,7 @@ WRITERS: dict[str, Callable[[Operation, Body], None]] = {
     "Gemm": gemm,
     "MatMul": matmul,
     "MaxPool": maxpool,
-    "Slice": part,
+    "Slice": slice_axes,
     "Split": split,
     "Transpose": transpose,
 }

@@ -1,8 +1,8 @@
-"""Operators that make one number of many: sums, means, extremes, softmax, argmax.
+"""Operators that reduce axes: sums, means, extremes, softmax, argmax.
 
 In:      an operation, the body that it is written into.
 Out:     loops with the reduced axes innermost.
-Refuses: axes that are computed, the last of equal elements (ExportRefused).
+Refuses: axes that are computed; the last of equal elements, where the first is not enough (ExportRefused).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from rlway_export.formats.c.body import Body, refusal
 from rlway_export.formats.c.constants import number
 from rlway_export.formats.c.network import Operation
-from rlway_export.formats.c.views import View, loop, nest, sum_of, times
+from rlway_export.formats.c.views import View, loop, nested_loops, sum_of, times
 
 GREATER, SMALLER = "if ({1} > {0}) {{\n    {0} = {1};\n}}", "if ({1} < {0}) {{\n    {0} = {1};\n}}"
 REDUCTIONS = {"ReduceMax": GREATER, "ReduceMean": "{0} += {1};", "ReduceMin": SMALLER, "ReduceSum": "{0} += {1};"}
@@ -51,7 +51,7 @@ def accumulate(body: Body, kind: str, narrow: View, view: View) -> None:
 
 
 def softmax(operation: Operation, body: Body) -> None:
-    """Softmax and LogSoftmax; the largest element is taken off first, so that nothing overflows."""
+    """Softmax and LogSoftmax; the largest element is subtracted first, so that nothing overflows."""
     view, result = body.view(operation.inputs[0]), body.make(operation.outputs[0])
     axis = operation.attributes.get("axis", -1) % len(view.shape)
     narrow = body.scratch("float", [1 if i == axis else n for i, n in enumerate(view.shape)])
@@ -84,4 +84,4 @@ def argmax(operation: Operation, body: Body) -> None:
         element, largest = (f"{view.array}[{sum_of(positions[1], times(index, stride))}]" for index in ("a", best))
         return [f"{best} = 0;", *loop("a", n, [f"if ({element} > {largest}) {{", f"    {best} = a;", "}"])]
 
-    body.lines += nest([narrow, first], rows)
+    body.lines += nested_loops([narrow, first], rows)

@@ -1,7 +1,7 @@
-"""The parameters of the C function: which there are, in which order, under which names and of which types.
+"""The signature of the C function: its parameters, with their order, names and types.
 
 In:      the manifest.
-Out:     `Face`.
+Out:     `CSignature`.
 Refuses: tensors of a type that C source is not written for (ExportRefused).
 """
 
@@ -18,7 +18,7 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import TensorSpec
 
-# Whole numbers in a policy are indices and flags: what int64 is for in TensorFlow fits 32 bits.
+# Whole numbers in a policy are indices and flags: TensorFlow has them as int64, but their values fit 32 bits.
 C_TYPES = {
     "bool": "uint8_t",
     "float32": "float",
@@ -29,10 +29,10 @@ C_TYPES = {
     "uint8": "uint8_t",
     "uint16": "uint16_t",
 }
-RESET = "reset"  # the model's input that says where an episode begins, and the function's parameter
-NEXT = "next_"  # before the name of a state's tensor, as the model gives it
+RESET = "reset"  # the model's input that is true where an episode begins, and the function's parameter
+NEXT = "next_"  # the prefix of a state tensor's name among the model's outputs
 
-# What a tensor cannot be called in C, in C++ that includes the header, or within the function.
+# Names that a tensor cannot have in C, in C++ that includes the header, or within the function.
 TAKEN = set(
     re.findall(
         r"\w+",
@@ -59,17 +59,17 @@ class Parameter(NamedTuple):
 
     @property
     def macro(self) -> str:
-        """What says its size."""
+        """The macro with its size."""
         return f"RLWAY_{self.name.upper()}_SIZE"
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Its type as numpy has it."""
+        """Its type in numpy."""
         return np.dtype({"float": "float32"}.get(self.kind, self.kind.removesuffix("_t")))
 
 
-class Face(NamedTuple):
-    """All parameters, in their order; after the state comes `reset`."""
+class CSignature(NamedTuple):
+    """All parameters, in their order; `reset` comes after the state."""
 
     observation: list[Parameter]
     noise: list[Parameter]  # one or none
@@ -77,7 +77,7 @@ class Face(NamedTuple):
     outputs: list[Parameter]  # the action first
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Face:
+    def of(cls, manifest: Manifest) -> CSignature:
         noise = [manifest.noise] if manifest.noise else []
         outputs = [manifest.action, *manifest.outputs]
         groups = [manifest.observation, noise, manifest.state, outputs]
@@ -91,11 +91,11 @@ class Face(NamedTuple):
 
     @property
     def inputs(self) -> list[str]:
-        """What the function only reads."""
+        """The names of the parameters that are only read."""
         return [p.name for p in (*self.observation, *self.noise)]
 
-    def signature(self) -> str:
-        """The function's head."""
+    def prototype(self) -> str:
+        """The function's prototype, without the semicolon."""
         parameters = [f"const {p.kind} *{p.name}" for p in (*self.observation, *self.noise)]
         parameters += [f"{p.kind} *{p.name}" for p in self.state]
         parameters += [f"int {RESET}"] if self.state else []
@@ -113,12 +113,12 @@ def _c_type(spec: TensorSpec) -> str:
 
 
 def _c_names(names: Iterable[str]) -> list[str]:
-    """Each name as C takes it, told apart even where macros spell them in capitals."""
+    """Each name as C takes it, unique even in capitals, as macros have it."""
     found: list[str] = []
     known = {RESET}
     for name in names:
         word = re.sub(r"\W", "_", name, flags=re.ASCII)
-        word = word if re.match(r"[A-Za-z]", word) else f"of_{word}"  # C keeps names with a leading _ for itself
+        word = word if re.match(r"[A-Za-z]", word) else f"of_{word}"  # C reserves names with a leading _
         while word.lower() in TAKEN | known or OURS.fullmatch(word):
             word += "_"
         found.append(word)

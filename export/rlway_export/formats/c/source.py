@@ -1,8 +1,8 @@
-"""The policy as C99 source, for what has a compiler and little else.
+"""The policy as C99 source, for machines that have a compiler and little else.
 
 In:      the float32 ONNX model, the manifest.
-Out:     `policy.h` and `policy.c`: one function, its weights constants, nothing needed but math.h.
-Refuses: what network, c_face and c_operators refuse (ExportRefused).
+Out:     `policy.h` and `policy.c`: one function with constant weights, which needs only math.h.
+Refuses: what network, signature and operators refuse (ExportRefused).
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from rlway_export.formats.c.constants import declaration
 from rlway_export.formats.c.header import comment, header
 from rlway_export.formats.c.network import read_network
 from rlway_export.formats.c.operators import write_operation
-from rlway_export.formats.c.signature import C_TYPES, NEXT, RESET, Face, Parameter
-from rlway_export.formats.c.views import View, loop, nest
+from rlway_export.formats.c.signature import C_TYPES, NEXT, RESET, CSignature, Parameter
+from rlway_export.formats.c.views import View, loop, nested_loops
 
 HEADER, SOURCE = "policy.h", "policy.c"
-STACK_BYTES = 4096  # what takes more is static: a microcontroller's stack has a few thousand
-BEGINS = "begins"  # `reset` as the model takes it
+STACK_BYTES = 4096  # more than that becomes static: a microcontroller's stack has a few thousand bytes
+BEGINS = "begins"  # `reset`, as the model takes it
 
 
 def write_c(model: Any, manifest: Manifest, folder: Path) -> None:
     """Writes both files."""
-    face = Face.of(manifest)
-    names = {parameter.spec.name: parameter.name for parameter in face.tensors}
-    names |= {RESET: BEGINS} if face.state else {}
+    signature = CSignature.of(manifest)
+    names = {parameter.spec.name: parameter.name for parameter in signature.tensors}
+    names |= {RESET: BEGINS} if signature.state else {}
     body = Body(read_network(model), names)
     for operation in body.network.operations:
         write_operation(operation, body)
-    answers = _answers(face, body)
-    (folder / HEADER).write_text(header(manifest, face, _memory(body)))
-    (folder / SOURCE).write_text(_source(manifest, face, body, answers))
+    answers = _answers(signature, body)
+    (folder / HEADER).write_text(header(manifest, signature, _memory(body)))
+    (folder / SOURCE).write_text(_source(manifest, signature, body, answers))
 
 
 def _memory(body: Body) -> str:
@@ -51,8 +51,8 @@ def _memory(body: Body) -> str:
     )
 
 
-def _source(manifest: Manifest, face: Face, body: Body, answers: list[str]) -> str:
-    arrays = [f"{kind} {name}[{size}];" for name, (kind, size) in body.memory.items()]
+def _source(manifest: Manifest, signature: CSignature, body: Body, answers: list[str]) -> str:
+    arrays = [f"{kind} {name}[{size}];" for name, (kind, size) in body.arrays.items()]
     is_static = body.memory_bytes > STACK_BYTES
     parts = [
         f"/* {comment(manifest.policy)}, version {manifest.version}: see {HEADER}. Written by RLway. */\n"
@@ -62,46 +62,46 @@ def _source(manifest: Manifest, face: Face, body: Body, answers: list[str]) -> s
         parts.append(declaration(C_TYPES[str(value.dtype)], name, value))
     if is_static:
         parts.append("".join(f"static {array}\n" for array in arrays))
-    lines = [*([] if is_static else arrays), *_defaults(face), *body.lines, *answers]
+    lines = [*([] if is_static else arrays), *_defaults(signature), *body.lines, *answers]
     words = set(re.findall(r"\w+", "\n".join(lines)))
     if BEGINS in words:
         lines.insert(0, f"const uint8_t {BEGINS}[1] = {{{RESET} != 0}};")
-    lines = [*(f"(void){name};" for name in face.inputs if name not in words), *lines]
-    parts.append(f"{face.signature()}\n{{\n" + "".join(f"    {line}\n" for line in lines) + "}\n")
+    lines = [*(f"(void){name};" for name in signature.inputs if name not in words), *lines]
+    parts.append(f"{signature.prototype()}\n{{\n" + "".join(f"    {line}\n" for line in lines) + "}\n")
     return "\n".join(parts)
 
 
-def _defaults(face: Face) -> list[str]:
-    """What stands in for noise that is not given, and for a memory that begins."""
+def _defaults(signature: CSignature) -> list[str]:
+    """Zeros for noise that is not given, and for the policy state where an episode begins."""
     lines = []
-    for noise in face.noise:
+    for noise in signature.noise:
         lines += [f"static const {noise.kind} zeros[{noise.macro}] = {{0}};"]
         lines += [f"if ({noise.name} == NULL) {{", f"    {noise.name} = zeros;", "}"]
-    if face.state:
+    if signature.state:
         lines += [f"if ({RESET} != 0) {{"]
-        for state in face.state:
+        for state in signature.state:
             lines += [f"    {line}" for line in loop("i", state.spec.size, [f"{state.name}[i] = 0;"])]
         lines += ["}"]
     return lines
 
 
-def _answers(face: Face, body: Body) -> list[str]:
-    """The outputs that are wanted, and after them the state: an output may be what was remembered before."""
-    memory = {state.name for state in face.state}
-    after = {state.name: body.view(NEXT + state.spec.name) for state in face.state}
+def _answers(signature: CSignature, body: Body) -> list[str]:
+    """Copies the wanted outputs, and then the state, because an output may be the state of the step before."""
+    states = {state.name for state in signature.state}
+    after = {state.name: body.view(NEXT + state.spec.name) for state in signature.state}
     for name, view in after.items():
-        if view.array in memory - {name}:  # else it would be overwritten before it is copied
+        if view.array in states - {name}:  # otherwise it would be overwritten before it is copied
             after[name] = body.copy(view, body.scratch("float", view.shape))
     lines = []
-    for output in face.outputs:
+    for output in signature.outputs:
         lines += [f"if ({output.name} != NULL) {{"]
         lines += [f"    {line}" for line in _copy(body.view(output.spec.name), output)]
         lines += ["}"]
-    for state in face.state:
+    for state in signature.state:
         lines += _copy(after[state.name], state)
     return lines
 
 
 def _copy(view: View, parameter: Parameter) -> list[str]:
     target = View.whole(parameter.name, view.shape)
-    return nest([target, view], lambda at: [f"{target.array}[{at[0]}] = {view.array}[{at[1]}];"])
+    return nested_loops([target, view], lambda at: [f"{target.array}[{at[0]}] = {view.array}[{at[1]}];"])

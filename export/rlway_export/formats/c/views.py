@@ -3,7 +3,7 @@
 In:      views of arrays.
 Out:     nested for loops of C99, as few and as long as the views allow.
 
-A view costs nothing: a transposed, sliced or repeated array is the same memory, walked in another way.
+A view costs nothing: a transposed, sliced or repeated array is the same memory, read in another order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ INDICES = "ijklmnpq"
 
 
 class View(NamedTuple):
-    """Elements of a C array: where the first one lies, and how far it is to the next one along each axis."""
+    """Elements of a C array: the offset of the first, and the stride along each axis."""
 
     array: str
     shape: tuple[int, ...]
@@ -34,12 +34,12 @@ class View(NamedTuple):
 
     @property
     def is_row_major(self) -> bool:
-        """Whether its elements lie one behind the other, the last axis first."""
+        """Whether its elements are contiguous, in row-major order."""
         return _significant(self.shape, self.strides) == _significant(self.shape, row_major(self.shape))
 
     @property
     def is_dense(self) -> bool:
-        """Whether its elements fill a stretch of memory, in any order of the axes."""
+        """Whether its elements are contiguous, with the axes in any order."""
         expected = 1
         for stride, n in sorted(_significant(self.shape, self.strides)):
             if stride != expected:
@@ -71,7 +71,7 @@ class View(NamedTuple):
         return self._replace(shape=tuple(shape), strides=repeated)
 
     def reshape(self, shape: Sequence[int]) -> View | None:
-        """The same elements in another shape, or None where that takes a copy."""
+        """The same elements in another shape; None where that needs a copy."""
         if self.is_row_major:
             return self._replace(shape=tuple(shape), strides=row_major(shape))
         if [n for n in self.shape if n != 1] != [n for n in shape if n != 1]:
@@ -80,25 +80,25 @@ class View(NamedTuple):
         return self._replace(shape=tuple(shape), strides=tuple(0 if n == 1 else next(strides) for n in shape))
 
     def position(self, indices: Sequence[str]) -> str:
-        """A C expression for where an element lies in the array, by its index along each axis."""
+        """A C expression for an element's index in the array, from its index along each axis."""
         steps = zip(indices, self.strides, strict=True)
         terms = [times(index, stride) for index, stride in steps if stride and index]
         return sum_of(*terms, self.offset)
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of an array whose last axis comes first in memory."""
+    """The strides of an array whose last axis is contiguous."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def nest(views: Sequence[View], body: Callable[[list[str]], list[str]]) -> list[str]:
-    """Loops over views of one shape; `body` makes statements of the position in each of them.
+def nested_loops(views: Sequence[View], body: Callable[[list[str]], list[str]]) -> list[str]:
+    """Loops over views of one shape; `body` makes the statements from the position in each of them.
 
-    The innermost loop is along the first view's memory. Axes that lie one behind the other in all views are one loop.
+    The innermost loop follows the first view's memory. Axes that are contiguous in all views become one loop.
     """
     axes = [axis for axis, n in enumerate(views[0].shape) if n != 1]
     axes.sort(key=lambda axis: (views[0].strides[axis] == 0, -abs(views[0].strides[axis])))
-    loops: list[tuple[int, list[int]]] = []  # how often, and the strides of all views
+    loops: list[tuple[int, list[int]]] = []  # the count, and the strides of all views
     for axis in axes:
         n, strides = views[0].shape[axis], [view.strides[axis] for view in views]
         if loops and loops[-1][1] == [stride * n for stride in strides]:
@@ -118,22 +118,22 @@ def nest(views: Sequence[View], body: Callable[[list[str]], list[str]]) -> list[
 
 
 def sum_of(*terms: str | int) -> str:
-    """A C expression, without the terms that are nothing."""
+    """A C expression, without the terms that are zero."""
     return " + ".join(str(term) for term in terms if term not in ("", "0", 0)) or "0"
 
 
 def times(index: str, factor: int) -> str:
-    """A C expression for an index, a name or an element, by so much."""
+    """A C expression for an index, a name or an element times a factor."""
     return index if factor == 1 else f"{index} * {factor}"
 
 
 def block(lines: Sequence[str]) -> list[str]:
-    """The lines with names of their own."""
+    """The lines in a scope of their own."""
     return ["{", *(f"    {line}" for line in lines), "}"]
 
 
 def loop(index: str, n: int, lines: Sequence[str], step: int = 1) -> list[str]:
-    """The lines, with an index from 0 to below `n`."""
+    """A loop around the lines, with an index from 0 to below `n`."""
     advance = f"{index}++" if step == 1 else f"{index} += {step}"
     first, *rest = block(lines)
     return [f"for (int {index} = 0; {index} < {n}; {advance}) {first}", *rest]

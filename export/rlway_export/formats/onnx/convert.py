@@ -1,7 +1,7 @@
 """The policy as one ONNX file.
 
 In:      the SavedModel's `act`.
-Out:     `model.onnx`: inputs and outputs named as in the manifest, which is in the file's metadata, too.
+Out:     `model.onnx`: inputs and outputs named as in the manifest, which the file's metadata holds as well.
 Refuses: an operation that ONNX lacks (ExportRefused names it, and the layer).
 """
 
@@ -26,7 +26,7 @@ LARGER = (
 
 
 def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[str]]:
-    """The model, with inputs and outputs named as the manifest does, and what a user should know of it."""
+    """The model, with inputs and outputs named as in the manifest, and notes for the user."""
     converted = _convert(policy)
     simple = free_batch(converted, {spec.name: spec.lookup_bounds() for spec in manifest.observation})
     model, notes = (converted, [LARGER]) if simple is None else (simple, [])
@@ -37,7 +37,7 @@ def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[
 
 
 def write_onnx(model: Any, destination: Path) -> None:
-    """Checks the model, and writes it."""
+    """Checks and writes the model."""
     import onnx
 
     onnx.checker.check_model(model, full_check=True)
@@ -51,7 +51,9 @@ def _convert(policy: SavedPolicy) -> Any:
     frozen = policy.frozen()
     inputs, outputs = [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
     given = [spec.name for spec in policy.interface.inputs]
-    returned = sorted(spec.name for spec in policy.interface.results)  # as TensorFlow returns a dict's values
+    returned = sorted(
+        spec.name for spec in policy.interface.results
+    )  # the order in which TensorFlow returns a dict's values
     try:
         model, _ = tf2onnx.convert.from_graph_def(
             frozen.graph.as_graph_def(),
@@ -61,7 +63,7 @@ def _convert(policy: SavedPolicy) -> Any:
             opset=OPSET,
             custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
         )
-    except Exception as error:  # tf2onnx raises plain ValueErrors and worse
+    except Exception as error:  # tf2onnx raises many unrelated kinds
         raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {reason(error)}.") from error
     for node in model.graph.node:
         if not onnx.defs.has(node.op_type, node.domain):
@@ -71,26 +73,26 @@ def _convert(policy: SavedPolicy) -> Any:
     return model
 
 
-def _broadcast_args(context: Any, node: Any, *_: Any, **__: Any) -> None:
-    """The shape that two shapes broadcast to, which ONNX has no operator for: that of a sum of such tensors."""
+def _broadcast_args(graph: Any, node: Any, *_: Any, **__: Any) -> None:
+    """The shape that two shapes broadcast to. ONNX has no operator for it, so the shape of a sum is taken."""
     import onnx
     from tf2onnx.utils import make_name
 
-    (shape, dtype), outputs = (context.get_shape(node.output[0]), context.get_dtype(node.output[0])), node.output
-    zero = context.make_const(make_name("zero"), np.array(0, np.float32)).output[0]
-    shapes = [context.make_node("Cast", [given], attr={"to": onnx.TensorProto.INT64}).output[0] for given in node.input]
-    tensors = [context.make_node("Expand", [zero, given]).output[0] for given in shapes]
-    context.remove_node(node.name)
-    found = context.make_node("Shape", context.make_node("Add", tensors).output).output
-    context.make_node("Cast", found, attr={"to": dtype}, outputs=outputs, shapes=[shape], dtypes=[dtype])
+    (shape, dtype), outputs = (graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])), node.output
+    zero = graph.make_const(make_name("zero"), np.array(0, np.float32)).output[0]
+    shapes = [graph.make_node("Cast", [given], attr={"to": onnx.TensorProto.INT64}).output[0] for given in node.input]
+    tensors = [graph.make_node("Expand", [zero, given]).output[0] for given in shapes]
+    graph.remove_node(node.name)
+    found = graph.make_node("Shape", graph.make_node("Add", tensors).output).output
+    graph.make_node("Cast", found, attr={"to": dtype}, outputs=outputs, shapes=[shape], dtypes=[dtype])
 
 
-def _select(context: Any, node: Any, *_: Any, **__: Any) -> None:
-    """A choice. tf2onnx would multiply both sides by 0 and 1 and add them up, and 0 · ∞ is NaN."""
+def _select(graph: Any, node: Any, *_: Any, **__: Any) -> None:
+    """A choice. By itself, tf2onnx multiplies the sides by 0 and 1 and adds them, but 0 · ∞ is NaN."""
     from tf2onnx.onnx_opset.controlflow import Select
 
     node.set_attr("handles_nan", True)
-    Select.version_9(context, node)
+    Select.version_9(graph, node)
     node.attr.pop("handles_nan", None)
 
 

@@ -2,10 +2,10 @@
 
 In:      the float32 model.
 Out:     a model with the same inputs and outputs, float32 as before.
-Refuses: nothing; parity judges what half the digits do.
+Refuses: nothing; parity judges the effect of the rounding.
 
-What makes an action of the network's output, the noise and all that follows it, stays float32: +1e30 on an entry forces
-an action, and float16 ends at 65,504.
+The noise and all that depends on it stays float32, which is the choice of the action: +1e30 on an entry forces an
+action, and float16 ends at 65,504.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def to_half(model: Any) -> Any:
 
     half = onnx.ModelProto()
     half.CopyFrom(model)
-    for i, node in enumerate(half.graph.node):  # the converter tells nodes apart by their names
+    for i, node in enumerate(half.graph.node):  # the converter identifies nodes by their names
         node.name = f"node_{i}"
     blocked = _follow(half.graph, {"noise"})
     half = float16.convert_float_to_float16(
@@ -44,7 +44,7 @@ def _follow(graph: Any, values: set[str]) -> list[str]:
 
 
 def _unround(graph: Any) -> None:
-    """Takes out the casts from float32 to float16 and back, which the converter leaves around blocked nodes."""
+    """Removes the casts from float32 to float16 and back that the converter leaves around blocked nodes."""
     import onnx
 
     makers = {name: node for node in graph.node for name in node.output}
@@ -68,17 +68,17 @@ def _unround(graph: Any) -> None:
     read = {name for node in graph.node for name in node.input} | outputs
     for node in [node for node in graph.node if not read.intersection(node.output)]:
         graph.node.remove(node)
-    del graph.value_info[:]  # types and names have changed; they can be inferred
+    del graph.value_info[:]  # types and names have changed, and can be inferred
     _sort(graph)
 
 
 def _share_casts(graph: Any, outputs: set[str]) -> None:
-    """One cast of a value back to float32 for all that read it."""
+    """One cast of a value back to float32 for all its readers."""
     import onnx
 
     kept: dict[str, str] = {}
     back = [node for node in graph.node if _casts(node, onnx.TensorProto.FLOAT)]
-    for node in sorted(back, key=lambda node: node.output[0] not in outputs):  # what is an output keeps its name
+    for node in sorted(back, key=lambda node: node.output[0] not in outputs):  # an output keeps its name
         source, result = node.input[0], node.output[0]
         if source in kept and result not in outputs:
             graph.node.remove(node)
@@ -97,7 +97,7 @@ def _rename(graph: Any, old: str, new: str) -> None:
 
 
 def _sort(graph: Any) -> None:
-    """ONNX wants nodes after what they read; the converter appends its casts at the end."""
+    """Sorts the nodes after their inputs, as ONNX requires: the converter appends its casts at the end."""
     known = {value.name for value in [*graph.input, *graph.initializer]} | {""}
     waiting, ordered = list(graph.node), []
     while waiting:

@@ -1,11 +1,11 @@
 """A converted graph without its arithmetic on shapes.
 
-In:      an ONNX model over any batch, as tf2onnx leaves it: half of a small policy's nodes ask for the batch's size.
-Out:     the same without them; only the batch is free. None where that cannot be had.
+In:      an ONNX model over any batch, as tf2onnx leaves it: half of a small policy's nodes compute the batch's size.
+Out:     the same model without them, still over any batch; None where that fails.
 
-The batch is set to a number that occurs nowhere else, onnxruntime's optimizer computes all that then is constant, and
-where the number has come out in a constant, the constant is made to fit any batch: `Reshape` to (−1, …), one row for
-equal rows. Then both graphs must answer alike in other batches, but for the order of sums.
+The batch is set to a number that occurs nowhere else, and onnxruntime's optimizer computes everything that is constant
+then. Where the number appears in a constant, the constant is changed to fit any batch: `Reshape` to (−1, …), one row in
+place of equal rows. Finally both graphs must give the same in other batches, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import numpy as np
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 
-BATCH = 1013  # a prime, so that its multiples give it away, too
-PROBED = (1, 3, 256)  # batches; in many rows, for a graph may tell nothing but its action
+BATCH = 1013  # a prime, so that its multiples can be recognised, too
+PROBED = (1, 3, 256)  # batches; many rows, because a graph may have no output but its action
 RESHAPING = ("Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-Tables = dict[str, tuple[AnyArray, AnyArray]]  # between which values an input can be looked up, by its name
+Tables = dict[str, tuple[AnyArray, AnyArray]]  # by an input's name, the bounds of what can be looked up
 ROW_BY_ROW = ("Add", "And", "Div", "Equal", "Expand", "Greater", "Less", "Max", "Min", "Mul", "Or", "Sub", "Where")
 
 
 def free_batch(model: Any, tables: Tables) -> Any | None:
-    """The smallest equal model, where one is found."""
+    """The simpler model, where one is found."""
     try:
         simple = _optimized(_with_batch(model, BATCH))
         _join_reshapes(simple)
@@ -37,12 +37,12 @@ def free_batch(model: Any, tables: Tables) -> Any | None:
         simple = _optimized(_with_batch(simple, None, like=model))
         _prune(simple)
         return simple if _answer_alike(model, simple, tables) else None
-    except Exception:  # onnxruntime has a dozen unrelated kinds for a graph that it does not take
+    except Exception:  # onnxruntime raises many unrelated kinds for a graph that it does not take
         return None
 
 
 def _with_batch(model: Any, batch: int | None, like: Any = None) -> Any:
-    """A copy whose inputs have so many rows (None: any number); the outputs' shapes are those of `like`."""
+    """A copy whose inputs have `batch` rows (None: any number); the outputs' shapes are those of `like`."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -63,7 +63,7 @@ def _with_batch(model: Any, batch: int | None, like: Any = None) -> Any:
 
 
 def _optimized(model: Any) -> Any:
-    """What onnxruntime makes of it without leaving ONNX's own operators."""
+    """The model as onnxruntime optimizes it with ONNX's own operators only."""
     import onnx
     import onnxruntime as ort
 
@@ -82,7 +82,7 @@ def _optimized(model: Any) -> Any:
 
 
 def _join_reshapes(model: Any) -> None:
-    """One Reshape for those that follow one another, and none for those that come back to where they began."""
+    """One Reshape in place of consecutive ones, and none where they end in the first shape."""
     import onnx
 
     graph, shapes = model.graph, _shapes(model)
@@ -107,7 +107,7 @@ def _join_reshapes(model: Any) -> None:
 
 
 def _pass_over(graph: Any, begin: str, result: str, outputs: set[str]) -> None:
-    """Lets those that read the result read what it was made of, which they find equal to it."""
+    """Lets the readers of the result read `begin`, which is equal to it."""
     import onnx
 
     for reader in graph.node:
@@ -124,7 +124,7 @@ def _only_reshapes(node: Any, shapes: dict[str, tuple[int, ...]]) -> bool:
 
 
 def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Those that are known, by name."""
+    """The known shapes, by name."""
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -138,7 +138,7 @@ def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _constants_of_batch(model: Any) -> Iterator[tuple[str, AnyArray]]:
-    """Constants in which the batch's size has come out."""
+    """Constants that contain the batch's size."""
     import onnx
 
     for tensor in list(model.graph.initializer):
@@ -148,13 +148,13 @@ def _constants_of_batch(model: Any) -> Iterator[tuple[str, AnyArray]]:
 
 
 def _of_batch(value: AnyArray) -> AnyArray:
-    """Where it counts what grows with the batch."""
+    """Which elements are multiples of the batch's size."""
     counts: AnyArray = (value != 0) & (value % BATCH == 0) if value.dtype.kind == "i" else np.zeros(1, np.bool_)
     return counts
 
 
 def _fits_any_batch(model: Any, name: str, value: AnyArray) -> bool:
-    """Puts a constant in its place that does not depend on the batch; False if there is none."""
+    """Replaces a constant by one that does not depend on the batch; False if there is none."""
     import onnx
 
     readers = [(node, list(node.input).index(name)) for node in model.graph.node if name in node.input]
@@ -177,7 +177,7 @@ def _broadcast(readers: list[tuple[Any, int]]) -> bool:
 
 
 def _prune(model: Any) -> None:
-    """Takes out what nobody reads, and what was inferred of it."""
+    """Removes nodes and constants that nothing reads, and the inferred shapes."""
     graph = model.graph
     read = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):

@@ -1,8 +1,9 @@
-"""Observations that a policy visits now, where its training has left none of them, or few.
+"""Observations collected for this export, where the training left none or too few.
 
 In:      the SavedModel; the environment.
 Out:     `ROWS` rows of every tensor of the observation, from episodes that the SavedModel plays greedily.
-Refuses: an environment that cannot be made, fails, or does not give what the policy observes (EnvironmentFault).
+Refuses: an environment that cannot be made, that fails, or that does not give the policy's observation
+         (EnvironmentFault).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from rlway_export.reference.policy import SavedPolicy
 ROWS = 2048
 
 
-def visit(policy: SavedPolicy, environment: Environment) -> Arrays:  # -> [ROWS, …] by name
-    """Episode after episode, until there are enough rows."""
+def collect_observations(policy: SavedPolicy, environment: Environment) -> Arrays:  # -> [ROWS, …] by name
+    """Plays one episode after the other until there are enough rows."""
     player = Player(policy.run_act, policy.interface)
     rows: list[Arrays] = []
     with environment.open() as opened:
@@ -27,7 +28,7 @@ def visit(policy: SavedPolicy, environment: Environment) -> Arrays:  # -> [ROWS,
         while len(rows) < ROWS:
             if ended:
                 observation = opened.reset(SEED + episode)
-                player.forget()
+                player.reset()
                 episode += 1
             with observed(opened):
                 rows.append(player.read(observation))

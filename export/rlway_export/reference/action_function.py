@@ -1,11 +1,11 @@
-"""One step of a policy of TF-Agents: the tensors that `action` takes and gives, in their nests.
+"""The `action` function of a TF-Agents policy: the nests of tensors that it takes and gives.
 
 In:      a SavedModel of PolicySaver, as TensorFlow restores it.
-Out:     `Step`: the specs over batches; inputs of `action` that say nothing but an observation.
-Refuses: a SavedModel without `action`, one whose `action` is no policy's (ExportRefused).
+Out:     `ActionFunction`: the specs over batches; inputs of `action` that are neutral but for the observation.
+Refuses: a SavedModel without `action`, one whose `action` is not that of a policy (ExportRefused).
 
-All is read from the structure of `action`. The function of that name in `signatures` is flat: its arguments' names are
-made of the keys, and differ from version to version of TensorFlow.
+All of it is read from the structure of `action`. The function of that name in `signatures` is flat: the names of its
+arguments are made from the keys, and differ between versions of TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rlway_client.contract.errors import ExportRefused
 
 
-class Step(NamedTuple):
+class ActionFunction(NamedTuple):
     """What `action` takes and gives, as nests of TensorSpecs."""
 
     function: Any  # `action` itself, traced over any batch
@@ -24,8 +24,8 @@ class Step(NamedTuple):
     action: Any
 
     @classmethod
-    def of(cls, model: Any, name: str) -> Step:
-        """`name` is what messages call the SavedModel."""
+    def of(cls, model: Any, name: str) -> ActionFunction:
+        """Messages call the SavedModel `name`."""
         functions = getattr(getattr(model, "action", None), "concrete_functions", ())
         if not functions:
             raise ExportRefused(
@@ -45,7 +45,7 @@ class Step(NamedTuple):
         return cls(functions[0], time_step, state, answer.action)
 
     def inputs(self, observations: list[Any], step_type: Any, state: list[Any]) -> tuple[Any, Any]:
-        """Time step and state, from rows of the leaves: reward 0, discount 1."""
+        """Time step and policy state, from rows of the leaves: reward 0, discount 1."""
         import tensorflow as tf
         from tf_agents.trajectories import TimeStep
 
@@ -59,10 +59,10 @@ class Step(NamedTuple):
         return time_step, tf.nest.pack_sequence_as(self.state, state)
 
     def call(self, time_step: Any, state: Any) -> Any:
-        """The policy step of `action`, without a search for the function that was traced for such tensors."""
+        """The policy step of `action`; the traced function is called directly, without TensorFlow's search for it."""
         args, kwargs = self.function.structured_input_signature
         given = {"time_step": time_step, "policy_state": state}
-        # What else it takes, such as a seed, stays as it was traced; one without a state takes the time step alone.
+        # Other arguments, such as a seed, stay as traced. A policy without state takes only the time step.
         by_place = [*given.values()][: len(args)]
         by_name = {name: given.get(name, value) for name, value in kwargs.items()}
         return self.function(*by_place, *args[len(given) :], **by_name)

@@ -1,0 +1,139 @@
+"""The first part of an export: the SavedModel, and every wanted file converted from it.
+
+In:      the plan of an export, the draft's folder.
+Out:     `Context`: the files in the folder, the manifest so far, and the evidence to prove them with.
+Refuses: an environment that does not fit, an unreadable file of observations, before anything is converted; what the
+         source and the formats refuse.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
+from rlway_client.contract.parity import Arrays
+from rlway_export.checks import parity
+from rlway_export.checks.lookups import find_lookups
+from rlway_export.checks.observations import Observations, check_file
+from rlway_export.common.provenance import Provenance
+from rlway_export.formats.context import Context
+from rlway_export.formats.registry import Format
+from rlway_export.play.collection import collect_observations
+from rlway_export.play.environment import Environment
+from rlway_export.reference.policy import SavedPolicy
+from rlway_export.sources.base import Source
+
+TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
+
+
+class ExportPlan(NamedTuple):
+    """What one export makes, and from what."""
+
+    source: Source
+    policy: str  # its name
+    formats: Sequence[Format]  # besides the SavedModel
+    on_step: Callable[[str], None]  # is told what happens
+    environment: Environment | None  # that the user names, or that episodes are to be played in
+    episodes: int  # to play with each file
+    observations: Path | None  # the user's file of them
+
+    @classmethod
+    def check(
+        cls,
+        source: Source,
+        policy: str,
+        formats: Sequence[Format],
+        on_step: Callable[[str], None],
+        episodes: int,
+        observations: Path | None,
+        env: str | None,
+        time_limit: int | None,
+    ) -> ExportPlan:
+        """The plan, after everything is checked that can be checked before the policy is loaded."""
+        if observations is not None:
+            check_file(observations, source.interface)
+        environment = None
+        if episodes or env is not None:
+            environment = Environment.find(source.provenance, env, time_limit)
+            environment.check(source.interface)
+        return cls(source, policy, formats, on_step, environment, episodes, observations)
+
+
+def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
+    """Writes the SavedModel and the file of every format."""
+    source, environment = plan.source, plan.environment
+    plan.on_step(f"baking {source.title} into the SavedModel")
+    policy = source.materialize(folder)
+    if environment is not None and source.interface is None:
+        environment.check(policy.interface)
+    observations, played = _observe(policy, plan)
+    lookups = find_lookups(policy, observations)
+    observations = lookups.fit(observations, plan.observations)
+    notes = [*policy.notes, *observations.notes, *lookups.notes]
+    if environment is not None and (plan.episodes or played):
+        notes += environment.notes(source.provenance)
+    _tell(plan, notes)
+    provenance = source.provenance if environment is None else environment.complete(source.provenance)
+    manifest = describe(provenance, policy, observations, notes, plan.policy, version)
+    manifest = msgspec.structs.replace(manifest, observation=lookups.specs)
+    context = Context(folder, policy, manifest, parity.gather(policy, observations.arrays))
+    for wanted in plan.formats:
+        plan.on_step(f"converting to {wanted.title}")
+        wanted.write(context)
+    _tell(plan, context.notes)
+    return context
+
+
+def _observe(policy: SavedPolicy, plan: ExportPlan) -> tuple[Observations, bool]:
+    """The observations to compare over, and whether the policy was played for them now.
+
+    An environment that the user names has to give observations: its failure ends the export.
+    """
+    played = False
+
+    def collect(environment: Environment) -> Arrays:
+        nonlocal played
+        plan.on_step(f"collecting observations in {environment.name}")
+        arrays = collect_observations(policy, environment)
+        played = True
+        return arrays
+
+    def collect_if_few() -> Arrays | None:
+        if plan.source.is_busy or (plan.environment is None and plan.source.provenance.env is None):
+            return None
+        return collect(plan.environment or Environment.find(plan.source.provenance))
+
+    if plan.environment is not None and plan.source.recorded is None and plan.observations is None:
+        return Observations(collect(plan.environment), "visited"), True
+    found = Observations.find(policy.interface, plan.observations, plan.source.recorded, collect_if_few)
+    return found, played
+
+
+def describe(
+    provenance: Provenance, policy: SavedPolicy, observations: Observations, notes: list[str], name: str, version: int
+) -> Manifest:
+    """The manifest without what is known only at the end: parity, measurements and checksums."""
+    return Manifest(
+        schema_version=MANIFEST_SCHEMA,
+        policy=name,
+        version=version,
+        compared_over=observations.origin,
+        observed=observations.ranges(),
+        notes=notes,
+        versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance._asdict(),
+        **policy.interface._asdict(),
+    )
+
+
+def _tell(plan: ExportPlan, notes: Sequence[str]) -> None:
+    for note in notes:
+        plan.on_step(f"note: {note}")

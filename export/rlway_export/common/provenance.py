@@ -1,0 +1,25 @@
+"""Where a policy comes from: the training that produced it, as the manifest tells it.
+
+In:      what the run or the SavedModel says of its training.
+Out:     `Provenance`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rlway_client.contract.run import TrainingJob
+
+
+class Provenance(NamedTuple):
+    """The manifest's fields about the training; None for what is not known."""
+
+    algorithm: str | None
+    env: str | None
+    action_values: list[float] | None
+    max_episode_steps: int | None
+    training: dict[str, Any]
+
+    @classmethod
+    def of_run(cls, job: TrainingJob, training: dict[str, Any]) -> Provenance:
+        return cls(job.algorithm, job.env, job.action_values, job.max_episode_steps, training)
