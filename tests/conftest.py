@@ -25,7 +25,7 @@ class Finished(NamedTuple):
     stderr: str
 
 
-def run_command(command: Path, *words: Any, timeout_s: float = 240.0) -> Finished:
+def run_command(command: Path, *words: Any, timeout_s: float = 600.0) -> Finished:
     """Runs `rlway …` of one environment to its end."""
     done = subprocess.run([str(w) for w in (command, *words)], capture_output=True, text=True, timeout=timeout_s)
     return Finished(done.returncode, done.stdout, done.stderr)

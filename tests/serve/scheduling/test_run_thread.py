@@ -25,7 +25,7 @@ def test_results_come_back_in_order_while_the_loop_goes_on() -> None:
         may_end, done = threading.Event(), asyncio.Event()
 
         def first() -> str:
-            may_end.wait(20)
+            may_end.wait(120)
             return "first"
 
         thread.start(first, told.append)
@@ -34,7 +34,7 @@ def test_results_come_back_in_order_while_the_loop_goes_on() -> None:
         await asyncio.sleep(0)  # the loop is free
         told.append("loop")
         may_end.set()
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 120)
         thread.close()
         return told
 
@@ -48,9 +48,9 @@ def test_the_thread_ends_with_its_owner() -> None:
     async def run_once() -> None:
         thread, done = RunThread(NAME), asyncio.Event()
         thread.start(lambda: thread, lambda _: done.set())  # the result knows its owner, as a batch's answers do
-        await asyncio.wait_for(done.wait(), 20)
+        await asyncio.wait_for(done.wait(), 120)
         assert living() == 1
 
     asyncio.run(run_once())
     gc.collect()
-    wait_for(lambda: living() == 0, "the end of the thread", 20)
+    wait_for(lambda: living() == 0, "the end of the thread")

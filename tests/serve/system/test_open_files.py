@@ -14,7 +14,7 @@ import pytest
 
 from rlway_serve.system.open_files import allow_connections, are_exhausted, for_want_of_files
 from tests.bundles import linear_policy
-from tests.servers import Server, Wire, act_request, get_request, running_server, wait_until
+from tests.servers import ANSWER_S, Server, Wire, act_request, get_request, running_server, wait_until
 
 BODY = {"observation": [1, 0, 0, 0]}
 CROWD = 200
@@ -58,7 +58,7 @@ def full_table(server: Server, stack: ExitStack, spare: int) -> Iterator[list[so
     """Every process of the server is left `spare` files, and a crowd connects."""
     for process in serving_processes(server):
         limit_files(process, process.num_fds() + spare)
-    yield [stack.enter_context(socket.create_connection((server.host, server.port), 5)) for _ in range(CROWD)]
+    yield [stack.enter_context(socket.create_connection((server.host, server.port), ANSWER_S)) for _ in range(CROWD)]
 
 
 def cpu_s(server: Server) -> float:
@@ -78,7 +78,7 @@ def test_a_crowd_waits_until_there_is_room(server: Server, spare: int) -> None:
                 staying.socket.settimeout(0.02)
                 with pytest.raises(TimeoutError):
                     staying.socket.recv(1)
-                staying.socket.settimeout(5)
+                staying.socket.settimeout(ANSWER_S)
             assert (cpu_s(server) - before_s) / (os.times().elapsed - clock) < CPU_SHARE
             waits = server.log.read_text().count("connections have to wait: Too many open files")
             assert 1 <= waits <= len(serving_processes(server))  # by each, and once a minute at most

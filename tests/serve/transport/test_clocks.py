@@ -18,7 +18,18 @@ import pytest
 
 from tests.bundles import linear_policy, q_network_policy
 from tests.ports import wait_for
-from tests.servers import OCTETS, Server, Wire, act_request, get_request, read_metrics, running_server, wait_until
+from tests.servers import (
+    ANSWER_S,
+    OCTETS,
+    PATIENCE_S,
+    Server,
+    Wire,
+    act_request,
+    get_request,
+    read_metrics,
+    running_server,
+    wait_until,
+)
 
 BODY = {"observation": [1, 0, 0, 0]}
 HOUR_S = 3600
@@ -94,7 +105,7 @@ def test_a_wall_clock_that_jumps_changes_nothing_but_dates(tmp_path: Path, log: 
             assert {kept.answer().status for _ in range(250)} == {200, 429}
             clock.be_off(-12 * HOUR_S)
             wait_for(lambda: act(kept) == 200, "the rate to allow it again")
-            in_body.socket.settimeout(10)
+            in_body.socket.settimeout(ANSWER_S)
             assert in_body.rest() == b""  # idle for some seconds, and not until the clock has made up six hours
         assert server.stop() == 0
     assert "Traceback" not in log.read_text()
@@ -139,7 +150,7 @@ def test_a_process_that_stood_still_reads_before_it_judges(tmp_path: Path, log: 
         assert server.ask(request).status == 200
         assert process.children() == children
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE_S) == 0
 
 
 def test_a_deadline_that_passed_while_the_process_stood_still_is_504(tmp_path: Path, log: Path) -> None:
