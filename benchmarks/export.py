@@ -30,7 +30,7 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.evidence import FILE, Evidence
 from rlway_client.contract.parity import Arrays
 from rlway_export.checks.latency import action_us, make_call
-from rlway_export.common.quiet import quiet_tensorflow
+from rlway_export.common.quiet import quiet_conversion
 from rlway_export.formats.registry import FORMATS
 
 RLWAY = Path(sys.executable).parent / "rlway"
@@ -196,7 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON array instead of the table")
     options = parser.parse_args()
-    with quiet_tensorflow(), tempfile.TemporaryDirectory() as folder:
+    with quiet_conversion(), tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         small, _ = export(scratch, "small", SMALL, "onnx,tflite,c")
         large, export_s = export(scratch, "large", LARGE, ",".join(FORMATS))

@@ -48,14 +48,14 @@ def export(
     Raises rlway_client.RlwayError, whose text is the sentence that the command would print; nothing is published then.
     """
     from rlway_export.bundle.options import check_options
-    from rlway_export.common.quiet import quiet_tensorflow
+    from rlway_export.common.quiet import quiet_conversion
     from rlway_export.formats.registry import DEFAULT_FORMATS
     from rlway_export.sources.detect import open_source  # light: what it refuses is said before TensorFlow loads
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
     chosen = check_options(policy, named, evaluate, env, time_limit)
     source = open_source(Path(run), str(checkpoint))
-    with quiet_tensorflow():
+    with quiet_conversion():
         from rlway_export.bundle.writer import write_bundle
         from rlway_export.reference.policy import import_named
 

@@ -18,7 +18,7 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity_table import parity_table
 from rlway_export.bundle.options import check_options
-from rlway_export.common.quiet import quiet_tensorflow
+from rlway_export.common.quiet import quiet_conversion
 from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
 from rlway_export.sources.run_facts import Each
 
@@ -93,7 +93,7 @@ def export(
         parent_ended = _stdin_ended() if until_stdin_ends else None
         from rlway_export.watch import Watch
 
-        with quiet_tensorflow():
+        with quiet_conversion():
             watched = Watch(run, models, policy, chosen, evaluate, each or "better", env, time_limit)
             _publish(watched, policy, poll_s or 1.0, parent_ended, as_json)
         return

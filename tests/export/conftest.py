@@ -10,10 +10,10 @@ import pytest
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RlwayError
-from rlway_export.common.quiet import quiet_tensorflow
+from rlway_export.common.quiet import quiet_conversion
 from tests.conftest import export_run
 
-with quiet_tensorflow():
+with quiet_conversion():
     import tensorflow as tf
     from tf_agents.train.triggers import PolicySavedModelTrigger  # its notices are over before a test reads stderr
 

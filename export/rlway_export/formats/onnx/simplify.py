@@ -23,11 +23,11 @@ from rlway_client.contract.specs import AnyArray
 BATCH = 1013  # a prime, so that its multiples can be recognised, too
 PROBED = (1, 3, 256)  # batches; many rows, because a graph may have no output but its action
 RESHAPING = ("Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-Tables = dict[str, tuple[AnyArray, AnyArray]]  # by an input's name, the bounds of what can be looked up
+LookupBounds = dict[str, tuple[AnyArray, AnyArray]]  # by an input's name, the bounds of what can be looked up
 ROW_BY_ROW = ("Add", "And", "Div", "Equal", "Expand", "Greater", "Less", "Max", "Min", "Mul", "Or", "Sub", "Where")
 
 
-def free_batch(model: Any, tables: Tables) -> Any | None:
+def free_batch(model: Any, tables: LookupBounds) -> Any | None:
     """The simpler model, where one is found."""
     try:
         simple = _optimized(_with_batch(model, BATCH))
@@ -190,7 +190,7 @@ def _prune(model: Any) -> None:
     del graph.value_info[:]
 
 
-def _answer_alike(model: Any, simple: Any, tables: Tables) -> bool:
+def _answer_alike(model: Any, simple: Any, tables: LookupBounds) -> bool:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -208,7 +208,7 @@ def _answer_alike(model: Any, simple: Any, tables: Tables) -> bool:
     return True
 
 
-def _feed(model: Any, batch: int, generator: np.random.Generator, tables: Tables) -> Arrays:
+def _feed(model: Any, batch: int, generator: np.random.Generator, tables: LookupBounds) -> Arrays:
     import onnx
 
     feed = {}
