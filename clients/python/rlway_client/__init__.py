@@ -1,6 +1,6 @@
-"""RLway's lightest package: the contract that all stages share, and what talks to a policy server.
+"""RLway's lightest package: the contract that all stages share, the clients of a server, and the policy on a robot.
 
-In:      observations, and the address of a server or the path of a bundle.
+In:      observations; the URL of a policy server, or the path of a bundle.
 Out:     actions.
 """
 

@@ -1,1 +1,1 @@
-"""What every room may use."""
+"""What every other room may import: files, muted libraries, words for messages."""

@@ -1,8 +1,8 @@
-"""Writing files and folders so that nobody ever sees half of one.
+"""Writes files and folders so that no reader ever sees half of one.
 
 In:      bytes, or a folder filled beside its destination.
-Out:     the finished file or folder, by one rename.
-Refuses: to put a folder where one is (FolderTaken).
+Out:     the finished file or folder, put in place by one rename.
+Refuses: to replace a folder that exists (FolderTaken).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class FolderTaken(FileExistsError):
-    """Somebody else's folder stands there by now."""
+    """The destination exists already."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -39,9 +39,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def folder_that_appears_whole(path: Path) -> Iterator[Path]:
-    """Yields a hidden folder beside `path`; on leaving it becomes `path`, on any error it vanishes.
+    """Yields a hidden folder beside `path`, which becomes `path` at the end of the block; on an error it is removed.
 
-    Raises FolderTaken when `path` exists by then: a published folder is never overwritten.
+    Raises FolderTaken if `path` exists by then: a published folder is never overwritten.
     """
     made = [parent for parent in path.parents if not parent.exists()]  # innermost first
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,12 @@ def folder_that_appears_whole(path: Path) -> Iterator[Path]:
         try:
             draft.rename(path)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was faster by a moment
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 raise FolderTaken(f"{path} exists already") from error
             raise
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
-        with suppress(OSError):  # somebody else's version may stand there by now
+        with suppress(OSError):  # a parent may hold another process's folder by now
             for parent in made:
                 parent.rmdir()
         raise

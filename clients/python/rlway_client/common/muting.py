@@ -1,7 +1,7 @@
-"""Libraries that print, without what they print: a command's stdout is for its result.
+"""Keeps libraries from printing: a command's stdout is for its result.
 
 In:      a block that calls them.
-Out:     nothing on stdout or stderr from within the block, be it Python's print() or C's printf(); exceptions pass.
+Out:     nothing on stdout or stderr, neither from Python's print() nor from C's printf(); exceptions pass.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from importlib import import_module
 from pathlib import Path
 
-# Two threads that redirect the same descriptors could each restore the other's nowhere.
+# Two threads that redirect the same descriptors could each restore the other's /dev/null.
 _ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Sends what the block writes, warnings included, to nowhere."""
+    """Discards what the block writes, warnings included."""
     with _ONE_AT_A_TIME, Path(os.devnull).open("w") as nowhere:
         _flush()
         kept = os.dup(1), os.dup(2)
@@ -40,7 +40,7 @@ def muted() -> Iterator[None]:
 
 
 def quiet_tensorflow() -> None:
-    """Before code of somebody's own is imported, which may import TensorFlow: errors only, and no advice on gym."""
+    """Limits TensorFlow to errors and removes gym's advice: to be called before importing a user's code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", ".*with a literal", SyntaxWarning)  # of TF-Agents' own files
     with suppress(ImportError):  # TF-Agents imports the old gym, which prints these when it is imported
@@ -48,7 +48,7 @@ def quiet_tensorflow() -> None:
 
 
 def _flush() -> None:
-    """Into a pipe, C writes when its buffer is full or the program ends: after the descriptors are back."""
+    """Empties all buffers now: C would write its own to a pipe later, after the descriptors have been restored."""
     sys.stdout.flush()
     sys.stderr.flush()
     ctypes.CDLL(None).fflush(None)

@@ -1,7 +1,7 @@
-"""Other people's words within our sentences, so short that the sentence can still be read.
+"""Shortens names and errors of other libraries, so that a sentence that quotes them can still be read.
 
 In:      names of a graph's nodes, which have hundreds of characters; exceptions of TensorFlow, onnxruntime and others.
-Out:     their telling part, on one line.
+Out:     the part that says most, on one line.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ NAME, LIST, REASON = 60, 80, 110  # characters, so that a path and two of them f
 
 
 def short_name(name: str) -> str:
-    """A name without its beginning, where it is long: the last parts say what a node does, and in which layer."""
+    """The name. A long one loses its beginning: its last parts say what a node does, and in which layer."""
     return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
 
 
 def named(names: Sequence[str]) -> str:
-    """A list of names, without its end where it is long."""
+    """The names as a list, which is cut at its end if it is long."""
     text = ", ".join(names)
     return text if len(text) <= LIST else f"{text[: LIST - 1]}… ({len(names)} in all)"
 
 
 def reason(error: BaseException | str, most: int = REASON) -> str:
-    """The first line with words in it, without the full stop of its end, for a sentence to go on."""
+    """The first line that is not blank, without a full stop, so that a sentence can go on after it."""
     lines = (" ".join(line.split()) for line in str(error).splitlines())
     kind = "no reason given" if isinstance(error, str) else type(error).__name__
     first = next((line for line in lines if line), kind).rstrip(".:")

@@ -1,9 +1,9 @@
-"""Returns as people read them: with as many digits as it takes to tell them apart, and never as minus zero.
+"""Writes returns for people: with as many digits as it takes to tell them apart, and never as minus zero.
 
 In:      the returns of some episodes, a mean and its standard deviation, or numbers that stand side by side.
 Out:     text.
 
-How large a return is says nothing of how many of its digits matter: 0.8 may be one step short of 0.84.
+The size of a return does not tell how many of its digits matter: 0.8 may be one step short of 0.84.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import pstdev
 
-ALIKE = 1e-9  # of the larger number: what sums of the same rewards in another order differ by
+ALIKE = 1e-9  # as a share of the larger number: sums of the same rewards in another order differ by less
 MOST_PLACES = 12
 TINY, HUGE = 1e-6, 1e15  # beyond which a number takes an exponent
 
@@ -29,14 +29,14 @@ def show_returns(returns: Sequence[float]) -> str:
 
 
 def show_mean(mean: float, std: float) -> str:
-    """The mean of numbers with this standard deviation, to two digits of that."""
+    """The mean of numbers with this standard deviation, rounded to the second digit of the deviation."""
     if not std > ALIKE * abs(mean):
         return _shortened(_text(mean, _places(mean, 6)))
     return _text(mean, max(int(std < 1e4), _places(std, 2)))
 
 
 def show_together(values: Sequence[float]) -> list[str]:
-    """Each with three digits, or more where it would read like another one that it is not."""
+    """Each value with three digits, or with more where two different values would read alike."""
     ordered = sorted(value for value in values if math.isfinite(value))
     gaps = [high - low for low, high in pairwise(ordered) if high - low > ALIKE * max(abs(low), abs(high))]
     apart = _places(min(gaps), 2) if gaps else 0
@@ -57,5 +57,5 @@ def _text(value: float, places: int) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Without the zeros that say nothing."""
+    """Without the zeros at the end of its decimals."""
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text

@@ -1,1 +1,1 @@
-"""What all packages share: specs, manifests, bundles, errors."""
+"""What all packages share: specs, manifests, bundles, policies, errors."""

@@ -1,8 +1,8 @@
 """A bundle on disk: `models/<policy>/<version>/`.
 
 In:      a folder.
-Out:     `Bundle`: its manifest, and its files once their checksums are right.
-Refuses: a folder without manifest, a missing file, a checksum that differs (and says which file).
+Out:     `Bundle`: its path and its manifest, once the checksums of its files are right.
+Refuses: a folder without a manifest, a missing file, a checksum that differs (BundleInvalid, with the file's name).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Bundle(NamedTuple):
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
-        """Reads the manifest and, unless told otherwise, compares every file with its checksum."""
+        """Reads the manifest and, with `verify`, compares every file with its checksum. Raises BundleInvalid."""
         path = Path(path)
         if not path.is_dir():
             raise BundleInvalid(f"{path}: no such bundle; expected a folder models/<policy>/<version>.")
@@ -41,7 +41,7 @@ class Bundle(NamedTuple):
         return bundle
 
     def verify(self) -> None:
-        """Raises BundleInvalid for the first file that is missing or whose SHA-256 differs."""
+        """Compares every file with its checksum. Raises BundleInvalid for the first that is missing or differs."""
         for name, expected in self.manifest.files.items():
             file = self.path / name
             if not file.is_file():
@@ -54,7 +54,7 @@ class Bundle(NamedTuple):
 
 
 def bundle_versions(policy: Path) -> list[int]:
-    """The versions under `models/<policy>/`, newest first; drafts and other folders do not count."""
+    """The versions under `models/<policy>/`, newest first; drafts and other folders are left out."""
     return sorted((int(p.name) for p in policy.iterdir() if is_version(p)), reverse=True)
 
 
@@ -64,7 +64,7 @@ def is_version(path: Path) -> bool:
 
 
 def is_version_name(name: str) -> bool:
-    """Whether it is a positive integer without leading zeros, and no longer than a 64-bit one."""
+    """Whether it is a positive integer without leading zeros that fits into 64 bits."""
     return name.isascii() and name.isdigit() and not name.startswith("0") and len(name) <= MAX_VERSION_DIGITS
 
 

@@ -1,6 +1,6 @@
-"""Every failure that RLway reports, once, with the codes under which it travels.
+"""Every failure that RLway reports, with its HTTP and its gRPC status.
 
-A message is one sentence that says the subject, what was expected, what was found and, where there is one, the remedy.
+A message is one sentence that says the subject, what was expected, what was found and, if there is one, the remedy.
 
     RlwayError                    http  grpc
     ├── RequestMalformed          400   INVALID_ARGUMENT
@@ -17,7 +17,7 @@ A message is one sentence that says the subject, what was expected, what was fou
     ├── InternalError             500   INTERNAL             carries a request id, and nothing else
     ├── NotReady                  503   UNAVAILABLE
     │   └── TooManyConnections          this server holds as many connections as it may
-    ├── DeadlineExceeded          504   DEADLINE_EXCEEDED
+    ├── DeadlineExceeded          504   DEADLINE_EXCEEDED    the caller's own deadline passed before the policy ran
     ├── UsageError                      a command was given what it cannot use; exits 2
     │   └── RuntimeMissing              a file cannot be run, because what runs such files is not installed
     ├── EnvironmentFault                an environment is unknown, unsuitable or broken
@@ -39,7 +39,7 @@ from rlway_client.contract.specs import Fault
 
 
 class RlwayError(Exception):
-    """A failure with one sentence for whoever can mend it."""
+    """A failure, with one sentence for whoever can mend it."""
 
     http: ClassVar[int] = 500
     grpc: ClassVar[str] = "INTERNAL"
@@ -113,7 +113,7 @@ class HeadersTooLarge(RlwayError):
 
 
 class InternalError(RlwayError):
-    """Something failed that the caller can do nothing about; the log has the traceback under the same id."""
+    """The server failed, whatever the caller does; its log has the traceback under the same request id."""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -181,7 +181,7 @@ _BY_STATUS: dict[int, type[RlwayError]] = {
 
 
 def from_problem(status: int, problem: dict[str, Any], headers: Mapping[str, str]) -> RlwayError:
-    """The error that a server meant by this status and problem document, for a client to raise."""
+    """The error that a server reported by this status and problem document, for a client to raise."""
     detail = str(problem.get("detail") or f"the server answered with status {status}")
     if status == SpecViolated.http:
         with suppress(msgspec.ValidationError):

@@ -1,8 +1,8 @@
-"""What a bundle keeps of its proof: some observations, the noise, and what the SavedModel answered.
+"""What a bundle keeps of its parity check: some observations, the noise, and the SavedModel's outputs for them.
 
 In:      `parity.npz`, written by `rlway export`.
-Out:     inputs and answers by name, so that every file can be held against them again without TensorFlow.
-Refuses: a file that is damaged, or whose arrays are not those of the manifest (BundleInvalid).
+Out:     inputs and expected outputs by name, with which every file can be compared again without TensorFlow.
+Refuses: a file that is damaged, or whose arrays do not fit the manifest (BundleInvalid).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from rlway_client.contract.specs import TensorSpec
 
 FILE = "parity.npz"
 MOST_ROWS = 512
-MOST_BYTES = 1 << 20  # uncompressed: of images there is room for fewer rows
+MOST_BYTES = 1 << 20  # uncompressed; there is room for fewer rows of images
 
 
 class Evidence(NamedTuple):
-    """Rows for which the SavedModel's answers are known."""
+    """Inputs of the SavedModel, and the outputs expected for them: [rows, …] by name."""
 
     inputs: Arrays
     expected: Arrays
 
     def excerpt(self) -> Evidence:
-        """As much of it as a bundle keeps, evenly over all rows."""
+        """The rows that a bundle keeps, evenly spaced over all of them."""
         arrays = [*self.inputs.values(), *self.expected.values()]
         rows = max(1, min(MOST_ROWS, MOST_BYTES // sum(array[:1].nbytes for array in arrays)))
         return Evidence(*({name: spread(array, rows) for name, array in part.items()} for part in self))
 
     def write(self, path: Path) -> None:
-        """Inputs and answers, each under its part's name."""
+        """Writes each array, as `inputs.<name>` or `expected.<name>`."""
         buffer = io.BytesIO()
         parts = self._asdict().items()
         np.savez_compressed(
@@ -47,7 +47,7 @@ class Evidence(NamedTuple):
 
     @classmethod
     def read(cls, path: Path, manifest: Manifest) -> Evidence:
-        """All of it, after a look at its shapes."""
+        """Reads all arrays, and compares their shapes with the manifest's. Raises BundleInvalid."""
         inputs, results = manifest.interface.inputs, manifest.interface.results
         try:
             with np.load(path, allow_pickle=False) as arrays:

@@ -1,13 +1,13 @@
-"""From "explore a little" to the noise that one policy graph takes; zero noise is the greedy action.
+"""Turns a wish to explore into the noise that a policy's graph takes; zero noise gives the greedy action.
 
-In:      how to explore, a generator.
-Out:     noise float32[rows, n], to be given to `act(observation, noise)`.
-Refuses: a way of exploring that the action space has not.
+In:      how to explore, a random generator.
+Out:     noise float32[rows, n], the second argument of `act(observation, noise)`.
+Refuses: a kind of exploration that does not fit the policy's action (SpecViolated).
 
     discrete    action = argmax(q_values + noise)
                 temperature T: noise = T · Gumbel(0, 1), which samples softmax(q / T)
                                (the Gumbel-max trick: Maddison, Tarlow & Minka, "A* sampling", 2014)
-                epsilon ε:     +1e30 on one uniformly drawn entry, in a share ε of the rows
+                epsilon ε:     +1e30 on one uniformly drawn entry, with probability ε in each row
     continuous  action = mean + magnitude · tanh(loc + scale · noise)
                 sigma σ:       noise ~ N(0, σ²); σ = 1 samples the trained distribution
 """
@@ -22,7 +22,7 @@ from rlway_client.contract.specs import Fault, FloatArray, TensorSpec, describe
 
 FORCED = np.float32(1e30)  # above every Q-value, yet finite: −inf would turn 0 · inf into NaN on some runtimes
 
-MOST_NOISE = 1e6  # of temperature and sigma; float32 must hold what is made of it
+MOST_NOISE = 1e6  # the largest temperature or sigma, with which the noise is still finite in float32
 
 
 class Explore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,7 +34,7 @@ class Explore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 def check_explore(explore: Explore, action: TensorSpec, noise: TensorSpec | None) -> None:
-    """Raises SpecViolated when this policy cannot explore so."""
+    """Raises SpecViolated if a policy with this action and noise cannot explore in this way."""
     given = {
         name: value for name in ("epsilon", "temperature", "sigma") if (value := getattr(explore, name)) is not None
     }
@@ -54,7 +54,7 @@ def check_explore(explore: Explore, action: TensorSpec, noise: TensorSpec | None
 
 
 def draw_noise(explore: Explore, rows: int, n: int, generator: np.random.Generator) -> FloatArray:  # -> [rows, n]
-    """Noise for `rows` observations; equal generators give equal noise on every runtime."""
+    """Noise for `rows` observations; generators in the same state give the same noise, whatever runs the policy."""
     if explore.temperature is not None:
         return (explore.temperature * generator.gumbel(size=(rows, n))).astype(np.float32)
     if explore.sigma is not None:

@@ -1,13 +1,13 @@
 """What a policy takes and gives: the tensors of every exported file, by name and in order.
 
-In:      the specs that a run or a manifest tells of.
+In:      the specs in a run or a manifest.
 Out:     `Interface`, with the inputs and the outputs of the files.
 
-    inputs     the observation's tensors, `noise`; of a policy with a memory also its state, and `reset`
-    outputs    `action`, what else the policy tells (`q_values`, …), and the state after this step
+    inputs     the observation's tensors, `noise`; of a policy with state also its state, and `reset`
+    outputs    `action`, further outputs (`q_values`, …), and the state after this step
 
-A file cannot give two tensors one name, so the state comes out as `next_<name>`. Where `reset` is true an episode
-begins: whatever state is given there, the policy begins anew.
+Two tensors of a file cannot have the same name, so the state comes out as `next_<name>`. Where `reset` is true an
+episode begins, and the policy ignores the state that it is given.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEXT = "next_"
 
 
 class Interface(NamedTuple):
-    """A policy's tensors. Without `noise` it is greedy only; without `state` it remembers nothing."""
+    """A policy's tensors. `noise` is None if it is greedy only; `state` is empty if it keeps none between steps."""
 
     observation: list[TensorSpec]
     action: TensorSpec
@@ -31,8 +31,8 @@ class Interface(NamedTuple):
 
     @property
     def inputs(self) -> list[TensorSpec]:
-        memory = [*self.state, RESET] if self.state else []
-        return [*self.observation, *([self.noise] if self.noise else []), *memory]
+        state = [*self.state, RESET] if self.state else []
+        return [*self.observation, *([self.noise] if self.noise else []), *state]
 
     @property
     def results(self) -> list[TensorSpec]:
@@ -44,7 +44,7 @@ class Interface(NamedTuple):
 
     @property
     def judged(self) -> str | None:
-        """The output whose digits tell how alike two policies are; discrete actions have none of their own."""
+        """The output by whose values two policies are compared: a continuous action, or Q-values; None without them."""
         if not self.action.is_discrete:
             return self.action.name
         return "q_values" if any(spec.name == "q_values" for spec in self.outputs) else None

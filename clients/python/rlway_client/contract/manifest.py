@@ -1,10 +1,10 @@
-"""What a bundle says of itself: `manifest.json`, and the same text inside the ONNX file's metadata.
+"""The description that a bundle carries: `manifest.json`, and the same text in the ONNX file's metadata.
 
 In:      JSON bytes.
 Out:     `Manifest`.
-Refuses: another schema version, missing or mistyped fields, fields that contradict one another.
+Refuses: another schema version, missing or mistyped fields, fields that contradict one another (BundleInvalid).
 
-docs/manifest.schema.json says what the types say, and `check_promises` what no schema can say.
+docs/manifest.schema.json is generated from the types; `check_promises` holds what no schema can express.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILE_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 
 
 def _whole(pattern: re.Pattern[str]) -> Meta:
-    """A pattern that the whole text has to match, in Python's and in JSON Schema's dialect."""
+    """A pattern that the whole text has to match, both in Python's dialect and in JSON Schema's."""
     return Meta(pattern=rf"^(?:{pattern.pattern})$(?!\n)")
 
 
@@ -39,62 +39,62 @@ FileName = Annotated[str, _whole(FILE_NAME)]
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """One exported file against the SavedModel it came from, over `observations` rows."""
+    """How one exported file compares with the SavedModel that it was made from, over `observations` rows."""
 
     file: str
     observations: int  # how many rows were compared
-    batch_sizes: list[int]  # in how large batches the file was run
+    batch_sizes: list[int]  # the batch sizes with which the file was run
     max_difference: float  # of actions (continuous) or Q-values (discrete; 0 without them), absolute
     mean_difference: float
-    state_difference: float | None = None  # the largest of what a policy with a memory remembers, absolute
+    state_difference: float | None = None  # the largest of the policy state, absolute; None without state
     argmax_flips: int  # rows whose discrete action differs
     smallest_flip_gap: float | None  # the smallest gap of the two best Q-values among them; None without flips
     passed: bool
     threshold: str  # what `passed` means for this file, in words
-    # The same in numbers, for whoever compares again; None in manifests of before they were written down.
+    # The same limits in numbers, for a later comparison; None in manifests written before these fields existed.
     allowed_difference: float | None = None  # absolute, as max_difference
     allowed_flips: float | None = None  # the share of rows; None allows flips of near ties only
     allowed_state_difference: float | None = None  # absolute, as state_difference
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one file by itself, on the machine that exported it.
+    """What was measured of one file, on the machine that exported it.
 
-    `saved_model.pb` stands for the SavedModel and its own `action`, from which the others were made.
+    `saved_model.pb` stands for the SavedModel and its own `action` method, from which the other files were made.
     """
 
     file: str
-    action_us: float | None  # the median time of one action; None: a file for other machines than that
-    batch_sizes: list[int]  # in how large batches it was run
-    batch_difference: float | None  # the most that these change of an observation's values; None: it takes single ones
-    batch_changed_actions: int | None  # for how many of the observations they change the action
+    action_us: float | None  # the median time of one action; None for a file that this machine does not run
+    batch_sizes: list[int]  # the batch sizes with which it was run
+    batch_difference: float | None  # the most that the batch size changes a value; None: it takes single rows
+    batch_changed_actions: int | None  # for how many observations it changes the action
     episodes: int = 0
-    mean_return: float | None = None  # over so many episodes, which begin alike for all files; None: none were played
+    mean_return: float | None = None  # over that many episodes, with equal seeds for all files; None without any
 
     def times_faster(self, than: Measured) -> float | None:
-        """How many of its actions take as long as one of the other's."""
+        """How many actions it gives in the time that the other takes for one."""
         return than.action_us / self.action_us if self.action_us and than.action_us else None
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether an observation's values are the same to the bit, whatever batch it shares."""
+        """Whether an observation's values are the same to the bit in a batch of any size."""
         return not self.batch_difference
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the values of one input were like in the observations of the parity, inclusive.
+    """The range of one input's values in the observations of the parity check, bounds included.
 
-    Both ends are one number for every value of the input, or one per value in row-major order.
+    Each bound is one number for all values of the input, or one per value in row-major order.
     """
 
     name: str
-    rows: int  # how many observations these are: others lie outside by chance in at least 2 of `rows` cases
+    rows: int  # how many observations; of `rows` others, at least 2 lie outside by chance
     minimum: float | list[float]
     maximum: float | list[float]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`manifest.json`: all that a server or a robot must know to run the policy."""
+    """`manifest.json`: everything that a server or a robot needs to know to run the policy."""
 
     schema_version: Literal[1]
     policy: PolicyName
@@ -104,17 +104,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     observation: Annotated[list[TensorSpec], Meta(min_length=1)]  # the leaves, in the order of the model's inputs
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
-    max_episode_steps: int | None = None  # the clock that ended its training episodes
+    max_episode_steps: int | None = None  # the time limit of its training episodes
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
     state: list[TensorSpec] = []  # goes in with `reset`, and comes out as `next_<name>`
     outputs: list[TensorSpec] = []  # besides the action and the state: `q_values`, or `loc` and `scale`
     training: dict[str, Any] = {}
-    notes: list[str] = []  # what its reader should know of the source, a sentence each
+    notes: list[str] = []  # what a reader should know of the source, one sentence each
     parity: list[Parity] = []
-    # Where the observations of the parity come from: the trained policy's episodes, a file, or uniform draws.
+    # Where the observations of the parity check come from: the trained policy's episodes, a file, or uniform draws.
     compared_over: Literal["visited", "given", "sampled"] = "visited"
-    observed: list[Observed] = []  # by input; empty where they were sampled, and in bundles of before this was noted
-    measured: list[Measured] = []  # the SavedModel and every file; empty in bundles of before these were measured
+    observed: list[Observed] = []  # by input; empty if they were sampled, and in older bundles
+    measured: list[Measured] = []  # the SavedModel and every file; empty in older bundles
     files: dict[FileName, str] = {}  # relative path → SHA-256; empty in the copy inside the ONNX file
     versions: dict[str, str] = {}
     created: str = ""  # UTC, ISO 8601
@@ -125,7 +125,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode_manifest(content: bytes, where: str) -> Manifest:
-    """Reads a manifest; `where` names its place in error messages."""
+    """Reads a manifest; `where` names its place in error messages. Raises BundleInvalid."""
     try:
         raw = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -150,7 +150,7 @@ def decode_manifest(content: bytes, where: str) -> Manifest:
 
 
 def _explain(sentence: str, raw: Any) -> str:
-    """msgspec's sentence, in words where it would quote a pattern."""
+    """msgspec's sentence; one that quotes a pattern is put into words."""
     if "matching regex" not in sentence:
         return quote.reason(sentence, 200)
     name = next((name for name in raw.get("files") or {} if not FILE_NAME.fullmatch(name)), None)
@@ -160,7 +160,7 @@ def _explain(sentence: str, raw: Any) -> str:
 
 
 def _with_whole_numbers(value: Any) -> Any:
-    """JSON has one kind of number: 1.0 is a whole one, as its schemas have it."""
+    """Turns 1.0 into 1: JSON has one kind of number, and its schemas take 1.0 for an integer."""
     match value:
         case float() if value.is_integer():
             return int(value)
@@ -172,7 +172,7 @@ def _with_whole_numbers(value: Any) -> Any:
 
 
 def check_promises(manifest: Manifest) -> None:
-    """Raises ValueError where fields of a manifest contradict one another, or what everybody relies on."""
+    """Raises ValueError if fields of a manifest contradict one another, or break what every reader relies on."""
     action, noise = manifest.action, manifest.noise
     if action.name != "action":
         raise ValueError(f"action: expected the name 'action', got {action.name[:64]!r}")
@@ -190,7 +190,7 @@ def check_promises(manifest: Manifest) -> None:
 
 
 def _check_paths(paths: list[tuple[str, ...]]) -> None:
-    """An observation is one tensor, or an object whose keys lead to one tensor each."""
+    """Raises ValueError unless the observation is one tensor, or an object whose keys lead to one tensor each."""
     if paths == [()]:
         return
     for path in paths:
@@ -210,7 +210,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 
 def check_policy_name(name: str) -> str:
-    """The name itself, or a UsageError that says what a name may hold."""
+    """Returns the name. Raises UsageError, which says what a name may hold."""
     if not POLICY_NAME.fullmatch(name):
         raise UsageError(f"policy name {name!r}: expected {NAME_IN_WORDS}.")
     return name

@@ -14,10 +14,10 @@ SIGNATURE = "act"  # the one signature of a TFLite file, which names its inputs 
 
 
 def served_file(files: Collection[str]) -> str | None:
-    """What `rlway serve` runs."""
+    """The file that `rlway serve` runs; None if it runs none of these."""
     return ONNX_FILE if ONNX_FILE in files else lite_file(files)
 
 
 def lite_file(files: Collection[str]) -> str | None:
-    """What `rlway edge` can run. It runs the first of `LITE_FILES` unless it is told of another by `--file`."""
+    """The first file that `rlway edge` can run; None if there is none. Without `--file` it runs `LITE_FILES[0]`."""
     return next((name for name in LITE_FILES if name in files), None)

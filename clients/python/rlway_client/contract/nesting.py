@@ -1,11 +1,11 @@
-"""How a policy's observation nests its tensors: as environments give it, and as JSON has it.
+"""How a policy's observation nests its tensors: as environments give it, and as JSON holds it.
 
 In:      the specs of the tensors, each with its path; an observation of tuples, lists, arrays and dicts.
-Out:     the same in objects alone, for JSON; or the arrays of its tensors, for what runs the policy here.
+Out:     the same in objects alone, for JSON; or the arrays of its tensors, for a policy in this process.
 Refuses: an observation that has other parts than the policy observes, or values that it cannot take (SpecViolated).
 
-A Tuple space's values lie under the keys "0", "1", … A policy of one tensor may observe a tuple, too, as four numbers
-are: what a tuple means is known only from the specs.
+The parts of a Tuple space have the keys "0", "1", … A tuple of four numbers may also be one tensor of shape [4]: only
+the specs tell which of the two it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
 
 
 def grow(specs: Sequence[TensorSpec]) -> Tree:
-    """The specs as the observation nests them."""
+    """The specs in the nesting of the observation."""
     if len(specs) == 1 and not specs[0].path:
         return specs[0]
     tree: dict[str, Any] = {}
@@ -39,7 +39,7 @@ def grow(specs: Sequence[TensorSpec]) -> Tree:
 
 
 def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator[tuple[TensorSpec, Any, str]]:
-    """The tensors' specs, each with its part of one observation, and the path of that for error messages."""
+    """Yields each tensor's spec, its part of one observation, and that part's path. Raises SpecViolated."""
     if isinstance(tree, TensorSpec):
         yield tree, observation, where
         return
@@ -56,19 +56,19 @@ def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator
 
 
 def read(observation: Any, tree: Tree) -> Arrays:  # -> [1, …] by the tensors' names
-    """One observation as a policy's inputs."""
+    """One observation as a policy's inputs. Raises SpecViolated, with the path of the part that does not fit."""
     return {spec.name: _row(part, spec, where)[None] for spec, part, where in leaves(observation, tree)}
 
 
 def nest(arrays: Arrays, tree: Tree) -> Any:
-    """The arrays, by the tensors' names, as the observation nests them: what `leaves` takes apart."""
+    """Nests arrays, given by the tensors' names, as the observation does: the inverse of `leaves`."""
     if isinstance(tree, TensorSpec):
         return arrays[tree.name]
     return {key: nest(arrays, branch) for key, branch in tree.items()}
 
 
 def arrange(observation: Any, tree: Tree | None) -> Any:
-    """One observation with objects in place of tuples. What does not fit stays as it is, for the server to name."""
+    """One observation with dicts in place of tuples. A part that does not fit is left for the server to name."""
     parts = _parts(observation, tree) if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or parts is None:
         return observation
@@ -76,9 +76,10 @@ def arrange(observation: Any, tree: Tree | None) -> Any:
 
 
 def arrange_batch(observations: Any, tree: Tree | None) -> Any:
-    """Several observations likewise: tuples and dicts hold columns [B, …], as vectorised environments give them.
+    """Several observations, arranged likewise.
 
-    Lists and arrays hold rows.
+    Tuples and dicts hold columns [B, …], as vectorised environments give them; lists and arrays hold rows. Raises
+    SpecViolated for columns that do not fit.
     """
     if not isinstance(tree, dict):
         return observations
@@ -94,19 +95,19 @@ def arrange_batch(observations: Any, tree: Tree | None) -> Any:
 
 
 def holds_tuple(value: Any) -> bool:
-    """Whether a tuple is among its parts; of a list the first tells, rows are alike."""
+    """Whether a tuple is among its parts. Of a list, only the first element is looked at: rows are alike."""
     if isinstance(value, Mapping):
         return any(map(holds_tuple, value.values()))
     return isinstance(value, tuple) or (isinstance(value, list) and bool(value) and holds_tuple(value[0]))
 
 
 def is_tuple(tree: Tree) -> bool:
-    """Whether its keys are those of a tuple's parts."""
+    """Whether it stands for a tuple: its keys are "0", "1", …"""
     return isinstance(tree, dict) and set(tree) == {str(i) for i in range(len(tree))}
 
 
 def _parts(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
-    """The parts by key; None for what is neither a dict nor a sequence of as many parts as the tuple has."""
+    """The parts by key; None for a value that is neither a dict nor a sequence of the tuple's length."""
     if isinstance(value, Mapping):
         return {str(key): part for key, part in value.items()}
     fields = getattr(value, "_fields", None)
@@ -119,7 +120,7 @@ def _parts(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _row(value: Any, spec: TensorSpec, where: str) -> AnyArray:  # -> spec.shape
-    """A value as an array of the spec's dtype, if that leaves it as it is and the policy can take it."""
+    """A value as an array of the spec's dtype. Raises SpecViolated if that changes it, or the policy cannot take it."""
     try:
         given = np.asarray(value)
     except (ValueError, TypeError):  # rows of different lengths
@@ -131,7 +132,7 @@ def _row(value: Any, spec: TensorSpec, where: str) -> AnyArray:  # -> spec.shape
     kind = row.dtype.kind
     if kind == "f":
         fits = bool(np.isfinite(row).all())
-    else:  # whatever is not 0 is true
+    else:  # any number but 0 is true
         fits = kind == "b" or given.dtype == row.dtype or bool((row == given).all())
     if not fits or (spec.is_lookup and outside_lookup(row, spec).any()):
         raise SpecViolated(_faults(value, spec, where))
@@ -144,7 +145,7 @@ def _faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
 
 
 def _as_number(value: Any, tree: Tree | None) -> Any:
-    """A flag that the policy observes as a number, since JSON has true and false apart from numbers."""
+    """0 or 1 for a flag that the policy observes as a number: in JSON, true and false are no numbers."""
     is_flag = isinstance(value, bool | np.bool_) or (isinstance(value, np.ndarray) and value.dtype.kind == "b")
     return np.asarray(value, np.int8) if is_flag and isinstance(tree, TensorSpec) and tree.dtype != "bool" else value
 
@@ -154,7 +155,7 @@ def _at(where: str, key: str) -> str:
 
 
 def _label(tree: Tree) -> str:
-    """A tensor's spec, or a tuple or dict of them, as far as a sentence has room for it."""
+    """A tensor's spec, or a tuple or dict of them, cut to `LONGEST_LABEL` characters."""
     if isinstance(tree, TensorSpec):
         return tree.label
     if is_tuple(tree):

@@ -1,12 +1,12 @@
-"""Whether a file's answers are the SavedModel's.
+"""Compares the outputs of a file with those of the SavedModel.
 
-In:      the answers of both over the same rows, and how far apart this kind of file may be.
-Out:     `Parity`: the worst and the mean difference, changed actions, whether it passed and by what measure.
-Refuses: nothing; the exporter and `rlway verify` refuse what did not pass.
+In:      the outputs of both for the same rows, and how far apart this kind of file may be.
+Out:     `Parity`: the largest and the mean difference, changed actions, whether it passed and by what measure.
+Refuses: nothing; the exporter and `rlway verify` refuse a file that did not pass.
 
-A continuous policy is judged by its actions, each as a share of its own range; a discrete one by its Q-values, as a
-share of the largest, and by the actions that came out differently: by these alone, where it does not tell its Q-values.
-What a policy remembers is judged as a share of the largest number in it. Whatever else it tells has to be finite.
+A continuous policy is judged by its actions, each difference as a share of the action's own range. A discrete policy is
+judged by its Q-values, as a share of the largest, and by how many actions differ; without Q-values, by its actions
+alone. The policy state is judged as a share of its largest number. Every other output has to be finite.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Runner(Protocol):
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """In how many rows at once it is worth comparing."""
+        """The batch sizes with which it is to be compared."""
 
     def run(self, inputs: Arrays) -> Arrays: ...
 
 
 class Tolerance(NamedTuple):
-    """How far a kind of file may be from the SavedModel.
+    """How far the outputs of a kind of file may be from the SavedModel's.
 
     relative:  the largest difference, as a share of the action's range or of the largest |q|.
     flips:     the largest share of discrete actions that may change; None: only those whose two best Q-values are
@@ -46,16 +46,16 @@ class Tolerance(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A tolerance, in the numbers of one policy."""
+    """A tolerance in absolute numbers, for one policy."""
 
     difference: float
     flips: float | None
     words: str
-    state: float | None = None  # None: it remembers nothing
+    state: float | None = None  # None for a policy without state
 
 
 def limit_for(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
-    """What the tolerance comes to for a policy with these answers."""
+    """The tolerance in absolute numbers, for a policy with these outputs."""
     limit = _limit_of_actions(interface, tolerance, expected)
     if not interface.state:
         return limit
@@ -80,7 +80,7 @@ def _limit_of_actions(interface: Interface, tolerance: Tolerance, expected: Arra
 
 
 def _ranges(action: TensorSpec, expected: Arrays) -> AnyArray:  # -> the action's shape
-    """How far apart an action's bounds are; where it has none, its largest value."""
+    """The distance between an action's bounds; without bounds, its largest value."""
     low, high = action.bounds()
     largest = max(1.0, float(np.abs(expected[action.name]).max()))
     return np.where(np.isfinite(high - low), high - low, largest)
@@ -89,7 +89,7 @@ def _ranges(action: TensorSpec, expected: Arrays) -> AnyArray:  # -> the action'
 def compare(
     file: str, runner: Runner, interface: Interface, limit: Limit, inputs: Arrays, expected: Arrays
 ) -> list[Parity]:
-    """One `Parity` per batch size of the runner."""
+    """Runs the file over all inputs [rows, …]: one `Parity` per batch size of the runner."""
     return [
         _judge(file, batch, interface, limit, inputs, expected, run_in_batches(runner.run, inputs, batch))
         for batch in runner.batch_sizes
@@ -97,7 +97,7 @@ def compare(
 
 
 def summarize(details: list[Parity]) -> Parity:
-    """The worst over a file's batch sizes."""
+    """One `Parity` of a file, with the worst over its batch sizes."""
     gaps = [p.smallest_flip_gap for p in details if p.smallest_flip_gap is not None]
     return Parity(
         file=details[0].file,
@@ -117,7 +117,7 @@ def summarize(details: list[Parity]) -> Parity:
 
 
 def spread(rows: AnyArray, most: int) -> AnyArray:
-    """At most so many of them, evenly over the whole recording."""
+    """At most `most` rows, evenly spaced over all of them."""
     if len(rows) <= most:
         return rows
     chosen: AnyArray = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
@@ -125,12 +125,12 @@ def spread(rows: AnyArray, most: int) -> AnyArray:
 
 
 def rows_of(arrays: Arrays) -> int:
-    """How many rows they hold; each holds as many."""
+    """The number of rows, which is the same in every array."""
     return len(next(iter(arrays.values())))
 
 
 def run_in_batches(run: Callable[[Arrays], Arrays], inputs: Arrays, batch: int) -> Arrays:
-    """All rows, so many at once."""
+    """The outputs for all rows, run `batch` rows at a time."""
     parts: list[Arrays] = []
     for start in range(0, rows_of(inputs), batch):
         part = run({name: value[start : start + batch] for name, value in inputs.items()})
@@ -145,17 +145,17 @@ def _judge(
     difference = _difference(expected, found, [interface.judged] if interface.judged else [])
     if not interface.action.is_discrete:
         ranges = _ranges(interface.action, expected)
-        difference = (difference.reshape(-1, *ranges.shape) * (ranges.max() / ranges)).ravel()  # as if all were as wide
+        difference = (difference.reshape(-1, *ranges.shape) * (ranges.max() / ranges)).ravel()  # scaled to the widest
     state = _difference(expected, found, [spec.name for spec in interface.next_state]) if interface.state else None
     flips = np.flatnonzero(_flipped(interface.action, expected, found))
-    gaps: AnyArray = np.zeros(0)  # between the two best, where another action came out
+    gaps: AnyArray = np.zeros(0)  # between the two best Q-values, for rows with another action
     if interface.judged and len(flips):
         noise = inputs["noise"] if interface.noise else 0.0
         scores = np.sort((expected[interface.judged] + noise)[flips], axis=-1)
         gaps = scores[:, -1] - scores[:, -2]
     few = (gaps < limit.difference).all() if limit.flips is None else len(flips) <= limit.flips * rows
     near = difference.max() <= limit.difference  # false for NaN, too
-    remembers = state is None or limit.state is None or state.max() <= limit.state
+    state_near = state is None or limit.state is None or state.max() <= limit.state
     return Parity(
         file=file,
         observations=rows,
@@ -165,7 +165,7 @@ def _judge(
         state_difference=None if state is None else float(state.max()),
         argmax_flips=len(flips),
         smallest_flip_gap=float(gaps.min()) if len(gaps) else None,
-        passed=bool(near and few and remembers and _all_finite(interface, found)),
+        passed=bool(near and few and state_near and _all_finite(interface, found)),
         threshold=limit.words,
         allowed_difference=limit.difference,
         allowed_flips=limit.flips,
@@ -174,7 +174,7 @@ def _judge(
 
 
 def _difference(expected: Arrays, found: Arrays, names: list[str]) -> AnyArray:
-    """Of all elements of these outputs, one after the other; without outputs, none."""
+    """The absolute difference of every element of these outputs, as one array; one zero without outputs."""
     parts = [np.abs(expected[name].astype(np.float64) - found[name]).ravel() for name in names]
     return np.concatenate(parts) if parts else np.zeros(1)
 
@@ -184,7 +184,7 @@ def _all_finite(interface: Interface, found: Arrays) -> bool:
 
 
 def _flipped(action: TensorSpec, expected: Arrays, found: Arrays) -> AnyArray:  # -> [rows]
-    """Where another discrete action came out."""
+    """Which rows got another discrete action."""
     if not action.is_discrete:
         return np.zeros(0, np.bool_)
     changed = np.asarray(expected["action"] != found["action"])

@@ -1,8 +1,8 @@
-"""What a training leaves behind: the run folder and its `run.json`.
+"""What a training leaves: the run folder and its `run.json`.
 
 In:      `runs/<name>/`, written by `rlway train`.
 Out:     `TrainingRun`, what exporter and people read of a finished run; `TrainingJob`, what is known before its end.
-Refuses: a folder without `run.json` (the training did not end), a damaged or newer one.
+Refuses: a folder without `run.json` (the training did not end), a damaged or newer one (RunInvalid).
 
     runs/<name>/
       job.json                 written first: what is being trained
@@ -41,9 +41,9 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     observation: list[TensorSpec]
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
-    max_episode_steps: int | None = None  # the clock that ended episodes; None leaves it to the environment
+    max_episode_steps: int | None = None  # the time limit of an episode; None leaves it to the environment
     noise: TensorSpec
-    state: list[TensorSpec] = []  # what `act` remembers: it takes these, with `reset`, and returns them
+    state: list[TensorSpec] = []  # the policy state: `act` takes it, with `reset`, and returns the next one
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name
     hyperparameters: dict[str, Any]
     versions: dict[str, str]
@@ -79,7 +79,7 @@ JobT = TypeVar("JobT", bound=TrainingJob)
 
 
 def read_run(folder: Path) -> TrainingRun:
-    """The facts of a finished run."""
+    """What `run.json` says. Raises RunInvalid."""
     path = folder / "run.json"
     if not folder.is_dir():
         raise RunInvalid(f"{folder}: no such run folder; `rlway train` writes one.")
@@ -89,7 +89,7 @@ def read_run(folder: Path) -> TrainingRun:
 
 
 def read_job(folder: Path) -> TrainingJob | None:
-    """The facts of a run that may still be going on; None where none has begun."""
+    """What `job.json` says, of a run that may still be going on; None if none has begun. Raises RunInvalid."""
     path = folder / "job.json"
     return _read(path, TrainingJob) if path.is_file() else None
 
@@ -100,7 +100,7 @@ def checkpoint_name(iteration: int) -> str:
 
 
 def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | None = None) -> list[KeptCheckpoint]:
-    """The complete checkpoints, oldest first; with `on_damage` those that can be read, and it is told of the others."""
+    """The complete checkpoints, oldest first. A damaged one is given to `on_damage`, or raised as RunInvalid."""
     found = []
     for path in folder.glob("policies/checkpoints/*/checkpoint.json"):
         try:
@@ -113,14 +113,14 @@ def kept_checkpoints(folder: Path, on_damage: Callable[[RunInvalid], None] | Non
 
 
 def kept_checkpoint(folder: Path, iteration: int) -> KeptCheckpoint | None:
-    """One of them; None if it is not complete, or from before checkpoints said so of themselves."""
+    """One of them; None if it is incomplete, or from before `checkpoint.json` existed. Raises RunInvalid."""
     return _read_kept(folder / checkpoint_name(iteration) / "checkpoint.json")
 
 
 def _read_kept(path: Path) -> KeptCheckpoint | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=KeptCheckpoint)
-    except FileNotFoundError:  # a resumed training forgets what it will train anew
+    except FileNotFoundError:  # a resumed training removes the checkpoints that it will make again
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunInvalid(f"{path}: damaged: {error}.") from error

@@ -1,6 +1,6 @@
-"""What a tensor must look like, and where a value does not.
+"""What a tensor must look like, and where a value does not fit.
 
-In:      a value as it came over the wire (nested lists, an array), and a `TensorSpec`.
+In:      a value from a request (nested lists, an array), and a `TensorSpec`.
 Out:     faults, each with the path of the offending element: `observation[3]: expected finite float32, got NaN`.
 """
 
@@ -29,7 +29,7 @@ DTYPES = (
 )
 Dtype = Annotated[str, Meta(extra_json_schema={"enum": list(DTYPES)})]
 MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
-CUT = 80  # characters of each part of a fault's sentence
+CUT = 80  # characters; longer parts of a fault's sentence are cut
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
 
 
@@ -42,7 +42,7 @@ class Fault(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """For people: what is long is cut, the beginning of a path and the ends of the others."""
+        """The fault for people. A long path loses its beginning, the other parts lose their end."""
         path = self.path if len(self.path) <= CUT else f"…{self.path[1 - CUT :]}"
         expected, got = (text if len(text) <= CUT else f"{text[: CUT - 1]}…" for text in (self.expected, self.got))
         return f"{path}: expected {expected}, got {got}"
@@ -56,11 +56,11 @@ class TensorSpec(msgspec.Struct, frozen=True):
     dtype:    numpy's name: `float32`, `uint8`, `int64`, …
     minimum,
     maximum:  inclusive bounds of the training: one number for all elements, or one per element in row-major order;
-              None is unbounded. A robot may exceed them, and the policy acts all the same.
+              None is unbounded. An observation may exceed them: the policy still acts.
     path:     the keys under which it lies in a nested observation; empty when the tensor is the whole observation.
     lookup_minimum,
-    lookup_maximum:  likewise, of values that the policy looks up in a table (an embedding, a one-hot encoding). Outside
-              there is nothing to look up: such a value is refused before the policy runs. None: any value is taken.
+    lookup_maximum:  likewise, for values that the policy looks up in a table (an embedding, a one-hot encoding). A
+              value outside is in no table, and is refused before the policy runs. None takes any value.
     """
 
     name: str
@@ -93,7 +93,7 @@ class TensorSpec(msgspec.Struct, frozen=True):
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one row as a raw little-endian tensor."""
+        """The number of bytes of one row as a raw little-endian tensor."""
         return self.size * self.numpy_dtype.itemsize
 
     @property
@@ -120,11 +120,11 @@ class TensorSpec(msgspec.Struct, frozen=True):
         return self.lookup_minimum is not None or self.lookup_maximum is not None
 
     def lookup_bounds(self) -> tuple[AnyArray, AnyArray]:
-        """The lowest and the highest value that can be looked up, of `shape` or of (); infinite where any can."""
+        """The lowest and the highest value that can be looked up, of `shape` or of (); infinite without a bound."""
         return self._compact(self.lookup_minimum, -math.inf), self._compact(self.lookup_maximum, math.inf)
 
     def neutral(self, rows: int) -> AnyArray:  # -> [rows, *shape]
-        """Rows that the policy can take: zeros, or what lies nearest to them within the bounds."""
+        """Rows that the policy can take: zeros, or the values nearest to zero within the bounds."""
         value: AnyArray = np.zeros(())
         bounds = self._compact(self.minimum, -math.inf), self._compact(self.maximum, math.inf)
         for low, high in (bounds, self.lookup_bounds()):
@@ -151,13 +151,13 @@ def make_spec(
 def compact_bound(bound: Any) -> float | list[float | None] | None:
     """One number when all elements share it, else one per element; None stands for infinity, which JSON has not."""
     flat = np.asarray(bound, np.float64).ravel()
-    # What stands for "unbounded" in a float32 space is often its largest number rather than infinity.
+    # A float32 space often has its largest number as the bound where it means infinity.
     values = [None if not math.isfinite(v) or abs(v) >= float(np.finfo(np.float32).max) else float(v) for v in flat]
     return values[0] if len(set(values)) == 1 else values
 
 
 def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
-    """The first `MAX_FAULTS` places where a wire value (nested lists of numbers) does not fit one row of `spec`."""
+    """The first `MAX_FAULTS` places where a value (nested lists of numbers) does not fit one row of `spec`."""
     faults = list(islice(_walk(value, spec, spec.shape, where), MAX_FAULTS))
     if not faults and spec.is_lookup:
         faults = find_lookup_faults(np.array(value, object).astype(spec.numpy_dtype), spec, where)
@@ -165,7 +165,7 @@ def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
 
 
 def table_ends(spec: TensorSpec) -> tuple[AnyArray, AnyArray]:
-    """The first and the last place of each element's table, in the spec's own dtype; its limits where any can be."""
+    """The first and the last index of each element's table, or the limit of the spec's dtype where there is no bound."""
     dtype = spec.numpy_dtype
     real = dtype.kind == "f"
     least, most = (-math.inf, math.inf) if real else (int(limit) for limit in _limits(dtype))
@@ -183,14 +183,14 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 def outside_lookup(rows: AnyArray, spec: TensorSpec) -> AnyArray:  # [..., *shape] -> bool, likewise
-    """Which values lie outside of the table in which the policy looks them up."""
+    """Which values lie outside the table in which the policy looks them up."""
     first, last = table_ends(spec)
     outside: AnyArray = (rows < first) | (rows > last)
     return outside
 
 
 def find_lookup_faults(row: AnyArray, spec: TensorSpec, where: str) -> list[Fault]:
-    """The first `MAX_FAULTS` of them, of one row."""
+    """The first `MAX_FAULTS` values of one row that lie outside their table."""
     low, high = (np.broadcast_to(bound, spec.shape) for bound in spec.lookup_bounds())
     faults = []
     for place in np.argwhere(outside_lookup(row, spec))[:MAX_FAULTS]:
@@ -246,7 +246,7 @@ def is_finite(value: float, dtype: np.dtype[Any]) -> bool:
 
 
 def describe(value: Any) -> str:
-    """A wire value in a word or two, for an error message."""
+    """A value from a request in a word or two, for an error message."""
     match value:
         case None:
             return "null"
