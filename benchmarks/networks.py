@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.specs import TensorSpec
-from tests.bundles import ACTION, Values, make_model, random_weights, relu_layers, write_bundle
+from tests.bundles import write_bundle
+from tests.onnx_models import ACTION, Values, make_model, random_weights, relu_layers
 
 MINITAUR = (28, 8)
 FRAME = (84, 84, 4)

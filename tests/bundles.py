@@ -14,24 +14,21 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from msgspec.structs import replace
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from rlway_client.common.files import folder_that_appears_whole, sha256
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from tests.lite_models import LiteModel
+from tests.onnx_models import ACTION, Values, make_model, random_weights, relu_layers
 
 WEIGHTS = np.array([[1.0, -1.0], [0.5, 0.5], [2.0, -2.0], [0.0, 1.0]], np.float32)  # [4, 2]
-Values = list[tuple[str, int, list[Any]]]  # inputs or outputs: name, type, shape
-ACTION = ("action", TensorProto.INT64, ["B"])
 BIAS = np.array([0.1, 0.0], np.float32)
 
 
@@ -48,16 +45,7 @@ def greedy_policy(models: Path, name: str = "greedy") -> Bundle:
         helper.make_node("Gemm", ["observation", "weights", "bias"], ["q_values"]),
         helper.make_node("ArgMax", ["q_values"], ["action"], axis=1, keepdims=0),
     ]
-    manifest = Manifest(
-        schema_version=MANIFEST_SCHEMA,
-        policy=name,
-        version=1,
-        algorithm=None,
-        env=None,
-        observation=[TensorSpec("observation", (4,), "float32")],
-        action=TensorSpec("action", (), "int64", 0, 1),
-        noise=None,
-    )
+    manifest = replace(_discrete_manifest(name, 1), algorithm=None, env=None, noise=None, outputs=[])
     inputs: Values = [("observation", TensorProto.FLOAT, ["B", 4])]
     return write_bundle(models, manifest, make_model(nodes, inputs, [ACTION], {"weights": WEIGHTS, "bias": BIAS}))
 
@@ -184,8 +172,7 @@ def summing_policy(models: Path, name: str = "summing", version: int = 1, bias: 
         ("sum", TensorProto.FLOAT, ["B", 4]),
         ("reset", TensorProto.BOOL, ["B"]),
     ]
-    fields = {field: getattr(_discrete_manifest(name, version), field) for field in Manifest.__struct_fields__}
-    manifest = Manifest(**fields | {"state": [TensorSpec("sum", (4,), "float32")]})
+    manifest = replace(_discrete_manifest(name, version), state=[TensorSpec("sum", (4,), "float32")])
     further: Values = [("next_sum", TensorProto.FLOAT, ["B", 4])]
     return write_bundle(models, manifest, _discrete_model(nodes, constants, inputs, further))
 
@@ -201,26 +188,6 @@ def q_network_policy(
     constants |= {w: random_weights(([4, *hidden][-1], 2), generator), b: np.zeros(2, np.float32)}
     nodes.append(helper.make_node("Gemm", [value, w, b], ["q_values"]))
     return write_bundle(models, _discrete_manifest(name, version), _discrete_model(nodes, constants))
-
-
-def relu_layers(
-    sizes: list[int], value: str, constants: dict[str, Any], generator: np.random.Generator
-) -> tuple[list[Any], str]:
-    """Dense ReLU layers of these sizes behind `value`, and their output's name; adds their weights to `constants`."""
-    nodes = []
-    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        constants[f"w{i}"] = random_weights((fan_in, fan_out), generator)
-        constants[f"b{i}"] = np.zeros(fan_out, np.float32)
-        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], [f"h{i}"]))
-        nodes.append(helper.make_node("Relu", [f"h{i}"], [value := f"r{i}"]))
-    return nodes, value
-
-
-def random_weights(shape: tuple[int, ...], generator: np.random.Generator) -> AnyArray:
-    """Weights of a dense layer [in, out], or of a convolution [filters, channels, height, width]."""
-    fan_in = np.prod(shape[1:]) if len(shape) > 2 else shape[0]
-    weights: AnyArray = (generator.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
-    return weights
 
 
 def gaussian_policy(models: Path, name: str = "gaussian", version: int = 1, brittle: bool = False) -> Bundle:
@@ -320,17 +287,6 @@ def _vectors(observation: int, noise: int) -> Values:
     return [("observation", TensorProto.FLOAT, ["B", observation]), ("noise", TensorProto.FLOAT, ["B", noise])]
 
 
-def make_model(nodes: list[Any], inputs: Values, outputs: Values, constants: dict[str, Any]) -> bytes:
-    values = [helper.make_tensor_value_info(*output) for output in outputs]
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    taken = [helper.make_tensor_value_info(*value) for value in inputs]
-    graph = helper.make_graph(nodes, "policy", taken, values, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString()
-    return content
-
-
 def write_bundle(models: Path, manifest: Manifest, model: bytes | None, more: dict[str, bytes] | None = None) -> Bundle:
     """Writes a bundle of an ONNX file, unless that is None, and of more files by name."""
     path = models / manifest.policy / str(manifest.version)
@@ -339,6 +295,5 @@ def write_bundle(models: Path, manifest: Manifest, model: bytes | None, more: di
         for name, content in (({"model.onnx": model} if model is not None else {}) | (more or {})).items():
             (draft / name).write_bytes(content)
             files[name] = sha256(draft / name)
-        fields = {name: getattr(manifest, name) for name in Manifest.__struct_fields__}
-        (draft / "manifest.json").write_bytes(encode_manifest(Manifest(**fields | {"files": files})))
+        (draft / "manifest.json").write_bytes(encode_manifest(replace(manifest, files=files)))
     return Bundle.open(path)

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.specs import AnyArray, TensorSpec
-from tests.bundles import ACTION, Values, make_model, write_bundle
+from tests.bundles import write_bundle
 from tests.lite_models import LiteModel
+from tests.onnx_models import ACTION, Values, make_model
 
 BLACKJACK = [TensorSpec(f"observation_{i}", (), "int64", 0, n - 1, (str(i),)) for i, n in enumerate((32, 11, 2))]
 # {"pose": (float32[2], float32), "flags": (int64,), "camera": uint8[2, 2]}

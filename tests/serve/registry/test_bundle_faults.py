@@ -1,4 +1,4 @@
-"""A few seconds of what `python -m tests.bundle_faults` does for as long as one likes."""
+"""A few seconds of `python -m tests.bundle_faults`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundle_faults import NAME, Findings, Folder, upset
+from tests.bundle_faults import Findings, upset
+from tests.changing_folder import NAME, ChangingFolder
 from tests.servers import Answer
 
 
 def test_bundles_of_every_kind_come_and_go_under_load(tmp_path: Path) -> None:
-    """No request fails, whoever answers is sound, failures are counted, memory is given back."""
+    """No request fails, only sound versions answer, failed loads are counted, and memory is released."""
     report, failures = upset(tmp_path, seconds=5.0, seed=1)
     assert failures == []
     assert report["swaps"] > 3
@@ -25,7 +26,7 @@ def test_bundles_of_every_kind_come_and_go_under_load(tmp_path: Path) -> None:
 def test_an_answer_that_cannot_be_right_is_found(tmp_path: Path, status: int, version: int, mark: int) -> None:
     """Another status, another version than the files say, files of a broken version or of none."""
     (tmp_path / "models" / NAME).mkdir(parents=True)
-    folder, findings = Folder(tmp_path / "models", random.Random(0)), Findings()
+    folder, findings = ChangingFolder(tmp_path / "models", random.Random(0)), Findings()
     assert folder.publish() == 1
     assert folder.break_one() == 2
     for told in ((200, 1, 1), (status, version, mark)):
