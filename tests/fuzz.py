@@ -57,18 +57,8 @@ HEADERS = [
     "nul: \0",
     "long: " + "x" * 60_000,
 ]
-PIECES = [
-    b"\r\n",
-    b"\r\n\r\n",
-    b"\n",
-    b"\0",
-    b" ",
-    b":",
-    b"HTTP/1.1",
-    b"POST / HTTP/1.1\r\n\r\n",
-    b"0\r\n\r\n",
-    b"ffff\r\n",
-]
+PIECES = [b"\r\n", b"\r\n\r\n", b"\n", b"\0", b" ", b":", b"HTTP/1.1", b"POST / HTTP/1.1\r\n\r\n"]
+PIECES += [b"0\r\n\r\n", b"ffff\r\n"]
 
 
 class Findings:
