@@ -30,7 +30,7 @@ from rlway_client.contract.errors import BundleInvalid, RlwayError
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
 from rlway_client.contract.specs import TensorSpec
 from rlway_serve.api.app import create_app
-from rlway_serve.api.middleware import Envelope
+from rlway_serve.api.middleware import Middleware
 from rlway_serve.codec.decoder import NOT_READ, ActDecoder
 from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.gateway.api_keys import Keys
@@ -38,22 +38,23 @@ from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import Episodes
 from rlway_serve.messages.call import Call
-from rlway_serve.messages.response import OCTETS, Response
+from rlway_serve.messages.response import OCTETS
 from rlway_serve.registry.loaded_version import VersionUnsound, load_version
 from rlway_serve.registry.models_folder import read_labels
 from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
-from rlway_serve.telemetry.multiprocess import Exposition
-from rlway_serve.transport.http_reader import HotLane
+from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
+from rlway_serve.transport.http_connection import HttpConnection
 from rlway_serve.transport.request_heads import HotRoutes
-from rlway_serve.transport.websocket import Frames
+from rlway_serve.transport.stream_calls import SharedByStreams
 from tests.bundles import linear_policy, summing_policy
+from tests.callers import Receiving
 from tests.reading import Unclear, read
 from tests.servers import ACT
 
 TURNS = 8  # of the event loop, in which all that can be answered is
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0  # an exchange that takes longer hangs
 HANDSHAKE = (
     b"GET /v1/policies/%s/stream HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -95,18 +96,16 @@ class Lanes:
         self._endpoint = Endpoint(
             repository, Keys(settings), budget, self._new_episodes(), None, settings.max_json_bytes
         )
-        frames = Frames(self._endpoint, settings)
-        routes = HotRoutes(self._endpoint, settings, None, frames)
-        app = Envelope(create_app(self._endpoint, Exposition(metrics), settings), None)
-        self._lane: Any = type("BoundHotLane", (HotLane,), {"routes": routes})
-        self._config = uvicorn.Config(app, http=self._lane, ws="none", lifespan="off", log_config=None)
+        self._routes = HotRoutes(self._endpoint, settings, None, SharedByStreams(self._endpoint, settings))
+        app = Middleware(create_app(self._endpoint, MultiprocessMetrics(metrics), settings), None)
+        self._config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
         self._config.load()
         self._state = ServerState()
 
-    def _new_lane(self) -> HotLane:
-        lane: HotLane = self._lane(self._config, self._state, {})
-        self._made.add(lane)
-        return lane
+    def _new_connection(self) -> HttpConnection:
+        connection = HttpConnection(self._routes, self._config, self._state, {})
+        self._made.add(connection)
+        return connection
 
     def count_living(self) -> int:
         """How many connections of the last exchange are in memory still, though none is open."""
@@ -126,7 +125,7 @@ class Lanes:
         None instead of a packet: the peer goes, and nothing is read of what it may have been sent.
         """
         self._endpoint.episodes = self._new_episodes()
-        self._made: WeakSet[HotLane] = WeakSet()
+        self._made: WeakSet[HttpConnection] = WeakSet()
         received = self._loop.run_until_complete(asyncio.wait_for(self._exchange_all(conversations), PATIENCE_S))
         assert not self._failures, self._failures
         assert not self._complaints.lines, self._complaints.lines
@@ -149,7 +148,7 @@ class Lanes:
             ours.setblocking(False)
             theirs.setblocking(False)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            await self._loop.connect_accepted_socket(self._new_lane, theirs)
+            await self._loop.connect_accepted_socket(self._new_connection, theirs)
             for packet, turns in packets:
                 if packet is None:
                     return b""
@@ -276,7 +275,7 @@ class Bodies:
         plain = _read_plain(decoder, media_type, body)
         sentence = ""
         try:
-            call = decoder.decode(media_type, body, _no_reply)
+            call = decoder.decode(media_type, body, Receiving())
             status = 422 if decoder.faults(call) else 200
         except RlwayError as error:
             status, sentence = error.http, str(error)
@@ -309,10 +308,6 @@ def _read_plain(decoder: ActDecoder, media_type: bytes, body: bytes) -> Any:
 
 def _asks_nothing_else(call: Call) -> bool:
     return not (call.batched or call.raw or call.outputs or call.explore or call.deadline_s)
-
-
-def _no_reply(_: Response) -> None:
-    raise AssertionError("a decoder answers nobody")
 
 
 def _manifests() -> Iterator[Manifest]:

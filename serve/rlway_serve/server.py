@@ -20,24 +20,26 @@ from types import FrameType
 import uvicorn
 
 from rlway_serve.api.app import create_app
-from rlway_serve.api.middleware import Envelope
+from rlway_serve.api.middleware import Middleware
 from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import Episodes
-from rlway_serve.gateway.rate_limit import Rates
+from rlway_serve.gateway.rate_limit import RateLimit
+from rlway_serve.gateway.traced import TracedEndpoint
 from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.system.ports import bind
-from rlway_serve.system.reload import Reloader, Watched, tls_context, watched_tls
+from rlway_serve.system.reload import Reloader, Watched
+from rlway_serve.system.tls import tls_context, watched_tls
 from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.metrics import Metrics
-from rlway_serve.telemetry.multiprocess import Exposition
-from rlway_serve.telemetry.tracing import TracedEndpoint, TracedPolicyMetrics, open_tracing
-from rlway_serve.transport.http_reader import HotLane
-from rlway_serve.transport.listener import Acceptor
+from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
+from rlway_serve.telemetry.tracing import TracedPolicyMetrics, open_tracing
+from rlway_serve.transport.http_connection import HttpConnection
+from rlway_serve.transport.listener import Listener
 from rlway_serve.transport.request_heads import HotRoutes
-from rlway_serve.transport.websocket import Frames
+from rlway_serve.transport.stream_calls import SharedByStreams
 
 
 def serve(
@@ -55,25 +57,24 @@ def serve(
     reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     tracing = open_tracing(settings.otel)
     metrics = Metrics() if tracing is None else Metrics(TracedPolicyMetrics)
-    exposition = Exposition(metrics, shared)
+    shown_metrics = MultiprocessMetrics(metrics, shared)
     repository = Repository(settings, metrics)
     repository.load()
-    rates = Rates(settings.max_rate) if settings.max_rate else None
+    rate_limit = RateLimit(settings.max_rate) if settings.max_rate else None
     episodes = Episodes(settings.episode_ttl_s, settings.max_episodes)
     metrics.watch(episodes)
     make_endpoint = Endpoint if tracing is None else partial(TracedEndpoint, tracing)
     endpoint = make_endpoint(
-        repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rates, settings.max_json_bytes
+        repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rate_limit, settings.max_json_bytes
     )
     # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
-        frames = Frames(endpoint, settings, access_log)
-        metrics.watch(frames.counts)
-        routes = HotRoutes(endpoint, settings, access_log, frames)
-        lane: type[HotLane] = type("BoundHotLane", (HotLane,), {"routes": routes})
+        streams = SharedByStreams(endpoint, settings, access_log)
+        metrics.watch(streams.counts)
+        routes = HotRoutes(endpoint, settings, access_log, streams)
         config = uvicorn.Config(
-            Envelope(create_app(endpoint, exposition, settings), access_log),
-            http=lane,
+            Middleware(create_app(endpoint, shown_metrics, settings), access_log),
+            http="httptools",
             ws="none",
             loop="uvloop",
             lifespan="off",
@@ -88,7 +89,7 @@ def serve(
         host, port = listener.getsockname()[:2]
         address = f"[{host}]" if ":" in host else host
         url = f"{'https' if tls else 'http'}://{address}:{port}"
-        server = Server(config, lane, endpoint, exposition, reloader, parent, lambda: on_ready(repository, url))
+        server = Server(config, routes, endpoint, shown_metrics, reloader, parent, lambda: on_ready(repository, url))
         server.run(sockets=[listener])
         repository.close()
         if tracing is not None:
@@ -101,17 +102,17 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        lane: type[HotLane],
+        routes: HotRoutes,
         endpoint: Endpoint,
-        exposition: Exposition,
+        shown_metrics: MultiprocessMetrics,
         reloader: Reloader,
         parent: socket.socket | None,
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._lane = lane
+        self._routes = routes
         self._endpoint = endpoint
-        self._exposition = exposition
+        self._shown_metrics = shown_metrics
         self._reloader = reloader
         self._parent = parent
         self._on_ready = on_ready
@@ -120,7 +121,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         self._endpoint.repository.watch(loop)
         self._reloader.start(loop)
-        await self._exposition.start()
+        await self._shown_metrics.start()
         if self._parent is not None:
             loop.add_reader(self._parent, self._on_parent_gone)
         await super().startup([])
@@ -129,14 +130,14 @@ class Server(uvicorn.Server):
         gc.freeze()  # what was loaded stays: looking through it again and again would delay answers
         self._on_ready()
 
-    def _take_connections(self, listener: socket.socket) -> Acceptor:
-        settings, served = self._lane.routes.settings, self.server_state.connections
+    def _take_connections(self, listener: socket.socket) -> Listener:
+        settings, served = self._routes.settings, self.server_state.connections
 
-        def make_protocol() -> HotLane:
-            return self._lane(self.config, self.server_state, self.lifespan.state)
+        def make_protocol() -> HttpConnection:
+            return HttpConnection(self._routes, self.config, self.server_state, self.lifespan.state)
 
         limits = (settings.max_connections, settings.header_timeout_s, settings.body_timeout_s)
-        return Acceptor(listener, make_protocol, served, self.config.ssl, *limits)
+        return Listener(listener, make_protocol, served, self.config.ssl, *limits)
 
     def _on_parent_gone(self) -> None:
         assert self._parent is not None

@@ -21,12 +21,12 @@ from starlette.requests import ClientDisconnect
 from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, RlwayError
 from rlway_serve import __version__
 from rlway_serve.api.openapi import describe
-from rlway_serve.gateway.body_budget import Hold
+from rlway_serve.gateway.body_budget import BodyReservation
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
-from rlway_serve.telemetry.multiprocess import Exposition
+from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
 
 Handler = Callable[..., Awaitable[Any]]
@@ -34,7 +34,7 @@ Handler = Callable[..., Awaitable[Any]]
 log = logging.getLogger(__name__)
 
 
-def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -> FastAPI:
+def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Settings) -> FastAPI:
     """All routes over one endpoint."""
     app = FastAPI(
         title="RLway",
@@ -98,10 +98,10 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
             hold.release()
 
     async def _answer(policy: ServedPolicy, request: Request, body: bytes) -> HttpResponse:
-        reply = FutureReply(request)
+        caller = FutureCaller(request)
         media_type = request.headers.get("content-type", "").encode("latin-1")
-        endpoint.act(policy, media_type, _authorization(request), body, reply)
-        return _to_http(await reply.answered)
+        endpoint.act(policy, media_type, _authorization(request), body, caller)
+        return _to_http(await caller.answered)
 
     @read("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
     async def stream(policy: str, request: Request) -> HttpResponse:
@@ -133,25 +133,30 @@ def create_app(endpoint: Endpoint, exposition: Exposition, settings: Settings) -
     @read("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
     async def read_metrics(request: Request) -> HttpResponse:
         endpoint.keys.check_admin(_authorization(request))
-        return HttpResponse(await exposition.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return HttpResponse(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     describe(app, repository, endpoint.keys)
     return app
 
 
-class FutureReply:
-    """Where a request of this lane waits for its answer."""
+class FutureCaller:
+    """A request of this lane, which waits for its answer."""
 
     def __init__(self, request: Request) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.peer = request.client.host if request.client else None
-        self.trace_headers = [header for header in request.headers.raw if header[0] in TRACE_HEADERS]
+        self.trace_headers = tuple(header for header in request.headers.raw if header[0] in TRACE_HEADERS)
+
+    @property
+    def connection(self) -> FutureCaller:
+        """Itself: each request of this lane takes its own turn."""
+        return self
 
     @property
     def abandoned(self) -> bool:
         return self.answered.done()
 
-    def __call__(self, response: Response) -> None:
+    def answer(self, response: Response) -> None:
         if not self.answered.done():  # the caller may have left
             self.answered.set_result(response)
 
@@ -171,7 +176,7 @@ def _authorization(request: Request) -> bytes | None:
     return authorization.encode("latin-1") if authorization is not None else None
 
 
-async def _read_body(request: Request, max_bytes: int, hold: Hold) -> bytes:
+async def _read_body(request: Request, max_bytes: int, hold: BodyReservation) -> bytes:
     """The whole body, given up as soon as it is known to be too large."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":

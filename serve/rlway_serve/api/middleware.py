@@ -1,7 +1,7 @@
-"""What every answer of the FastAPI lane shares: the caller's request id, and a line in the access log.
+"""The middleware around the FastAPI application: request ids and the access log.
 
 In:      an ASGI application.
-Out:     an ASGI application.
+Out:     an ASGI application whose answers carry the caller's request id, and leave a line in the access log.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from rlway_serve.messages.response import read_request_id
 from rlway_serve.telemetry.access_log import AccessLog
 
 
-class Envelope:
-    """Around the whole application, so that its failures carry the same."""
+class Middleware:
+    """Wraps the whole application, so that answers of its error handlers are covered as well."""
 
     def __init__(self, app: Any, access_log: AccessLog | None) -> None:
         self._app = app
@@ -33,12 +33,12 @@ class Envelope:
         began_s = time.perf_counter()
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
 
-        async def send_in_envelope(message: Any) -> None:
+        async def send_with_request_id(message: Any) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
                 length = next((int(value) for name, value in headers if name.lower() == b"content-length"), None)
                 if scope["method"] == "HEAD":
-                    length = 0  # the header tells that of GET
+                    length = 0  # the header has the length of GET's body
                 if request_id:
                     message = message | {"headers": [*headers, (b"x-request-id", request_id)]}
                 if self._access_log:
@@ -46,4 +46,4 @@ class Envelope:
                     self._access_log.write(*asked, body_bytes, length, began_s, request_id)
             await send(message)
 
-        await self._app(scope, receive, send_in_envelope)
+        await self._app(scope, receive, send_with_request_id)

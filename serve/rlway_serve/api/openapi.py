@@ -17,9 +17,9 @@ from msgspec import UNSET, UnsetType
 
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import Fault
-from rlway_serve.codec.decoder import ActOptions
 from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.gateway.api_keys import Keys
+from rlway_serve.messages.request import ActOptions
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
 

@@ -19,36 +19,27 @@ from msgspec import UNSET, Meta, UnsetType
 
 from rlway_client.common import quote
 from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported, RequestMalformed, SpecViolated
-from rlway_client.contract.exploration import Explore, check_explore
+from rlway_client.contract.exploration import check_explore
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import Fault
 from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.codec.slow_reader import SlowReader, check_rows, read_fields, too_many
-from rlway_serve.messages.call import AnyCall, Call, Reply
+from rlway_serve.messages.call import AnyCall, Call, Caller
+from rlway_serve.messages.request import NO_PIN, ActOptions, DeadlineMs, Pin
 from rlway_serve.settings import Settings
 
 COUNTED_FROM_BYTES = 16 * 1024
 NOT_READ = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises of a body
 
 
-class Pin(msgspec.Struct):
-    """Which version a request asks for, by neither the one that acts; and which episode it is a step of."""
-
-    version: int | None = None
-    label: str | None = None
-    episode: str | None = None
-    first: bool = False
-
-
-NO_PIN = Pin()
 PIN_WORDS = (b"version", b"label", b"episode", b"first", b"\\")
 _pin_decoder = msgspec.json.Decoder(Pin)
 
 
 def read_pin(media_type: bytes, body: bytes, max_bytes: int) -> Pin:
-    """The version or label in a body, read before the rest: another version may have another spec.
+    """The version, label and episode in a body, read before the rest: another version may have another spec.
 
-    A body that cannot be read, or has more than `max_bytes`, asks for none, and the active version will refuse it.
+    A body that cannot be read or is longer than `max_bytes` gets `NO_PIN`, and the active version will refuse it.
     """
     if is_octets(media_type) or len(body) > max_bytes or not any(word in body for word in PIN_WORDS):
         return NO_PIN
@@ -61,22 +52,6 @@ def read_pin(media_type: bytes, body: bytes, max_bytes: int) -> Pin:
 def is_octets(media_type: bytes) -> bool:
     """Whether the body is a raw tensor."""
     return media_type.partition(b";")[0].strip().lower() == b"application/octet-stream"
-
-
-DeadlineMs = Annotated[float, Meta(gt=0)]
-
-
-class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What may accompany an observation."""
-
-    explore: Explore | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None  # the same seed gives the same sampled actions
-    outputs: list[str] = []  # further outputs to return, such as `q_values`
-    version: int | None = None  # which must be loaded
-    label: str | None = None  # instead of a version
-    deadline_ms: DeadlineMs | None = None
-    episode: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # which it is a step of
-    first: bool = False  # whether that begins with it
 
 
 class ActDecoder:
@@ -116,10 +91,10 @@ class ActDecoder:
         self.plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # of a raw observation
 
-    def decode(self, media_type: bytes, body: bytes, reply: Reply) -> Call:
+    def decode(self, media_type: bytes, body: bytes, caller: Caller) -> Call:
         """The request as a call whose observations fit the spec, but for what `faults` finds."""
         if is_octets(media_type):
-            return self._decode_octets(body, reply)
+            return self._decode_octets(body, caller)
         base = media_type.partition(b";")[0].strip().lower()
         if base not in (b"application/json", b""):
             got = base.decode("latin-1")[:100]
@@ -128,22 +103,22 @@ class ActDecoder:
             )
         if len(body) > self._checked_from_bytes:
             self._check_size(body)
-        return self._decode_json(body, reply)
+        return self._decode_json(body, caller)
 
-    def _decode_json(self, body: bytes, reply: Reply) -> Call:
+    def _decode_json(self, body: bytes, caller: Caller) -> Call:
         if self._form.row_type is None:
-            return self._decode_slowly(body, reply)
+            return self._decode_slowly(body, caller)
         try:
             request: Any = self._decoder.decode(body)
         except NOT_READ:
-            return self._decode_slowly(body, reply)
+            return self._decode_slowly(body, caller)
         observations, batched = self._pick(request)
         rows = len(observations) if batched else 1
         if batched:
             check_rows(rows, self._max_rows)
         if not self._form.plain:
             observations = self._form.gather(observations if batched else [observations])
-        return self._make_call(request, observations, rows, batched, reply)
+        return self._make_call(request, observations, rows, batched, caller)
 
     def _pick(self, request: Any) -> tuple[Any, bool]:
         """The observation or observations of a request, which has one of the two; and whether they are several."""
@@ -155,14 +130,14 @@ class ActDecoder:
             return request.observations, True
         raise RequestMalformed("body: expected `observation` or `observations`, got neither.")
 
-    def _decode_slowly(self, body: bytes, reply: Reply) -> Call:
+    def _decode_slowly(self, body: bytes, caller: Caller) -> Call:
         """Raises what is wrong with a body that msgspec refused, or reads it where msgspec was only too strict."""
         read = self._slow_reader.read(body, _convert_options)
         observations, batched = self._pick(read)
-        return self._make_call(read.options, observations, self._form.count(observations), batched, reply)
+        return self._make_call(read.options, observations, self._form.count(observations), batched, caller)
 
-    def _make_call(self, options: Any, observations: Any, rows: int, batched: bool, reply: Reply) -> Call:
-        call = Call(observations, rows, reply, batched=batched, deadline_ms=options.deadline_ms)
+    def _make_call(self, options: Any, observations: Any, rows: int, batched: bool, caller: Caller) -> Call:
+        call = Call(observations, rows, caller, batched=batched, deadline_ms=options.deadline_ms)
         if options.explore is not None:
             check_explore(options.explore, self._manifest.action, self._manifest.noise)
             call.explore, call.seed = options.explore, options.seed
@@ -170,14 +145,14 @@ class ActDecoder:
             call.outputs = self._check_outputs(options.outputs)
         return call
 
-    def _decode_octets(self, body: bytes, reply: Reply) -> Call:
+    def _decode_octets(self, body: bytes, caller: Caller) -> Call:
         row_bytes = self._form.row_dtype.itemsize
         if not body or len(body) % row_bytes:
             expected = f"a multiple of {row_bytes} bytes ({self._form.label}, little-endian)"
             raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
         rows = len(body) // row_bytes
         check_rows(rows, self._max_rows)
-        return Call(self._form.read_rows(body), rows, reply, batched=True, raw=True)
+        return Call(self._form.read_rows(body), rows, caller, batched=True, raw=True)
 
     def _check_size(self, body: bytes) -> None:
         if len(body) > self._max_json_bytes:

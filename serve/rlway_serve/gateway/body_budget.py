@@ -1,30 +1,33 @@
-"""How many bytes of large request bodies the server holds at once.
+"""Limits the bytes of large request bodies that the server holds at once.
 
-In:      the size of a body that is about to be read, its release once it is answered.
-Out:     nothing: it may be read.
-Refuses: QueueFull, when all connections together would hold more than the server may.
+In:      the size of a body before it is read; its release once it is answered.
+Out:     nothing if the body may be read.
+Refuses: QueueFull if the bodies of all connections together would exceed the limit.
 """
 
 from __future__ import annotations
 
 from rlway_client.contract.errors import QueueFull
 
-SMALL_BYTES = 64 * 1024  # bodies up to this count by the number of connections
+SMALL_BYTES = 64 * 1024  # smaller bodies are not counted: the number of connections limits them
 
 
 class BodyBudget:
-    """One per process."""
+    """The budget of one process."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._held_bytes = 0
 
-    def hold(self) -> Hold:
-        """For a body whose size shows while it is read."""
-        return Hold(self)
+    def hold(self) -> BodyReservation:
+        """A reservation for a body whose size shows while it is read."""
+        return BodyReservation(self)
 
     def reserve(self, size: int) -> int:
-        """What to release when the body is done with: `size`, or 0 for a small one. A lone body may have any size."""
+        """Reserves a body's bytes. Returns how many to release later: `size`, or 0 for a small body.
+
+        The only large body at a time may have any size.
+        """
         if size <= SMALL_BYTES:
             return 0
         if self._held_bytes and self._held_bytes + size > self._max_bytes:
@@ -36,15 +39,15 @@ class BodyBudget:
         self._held_bytes -= size
 
 
-class Hold:
-    """What one body has reserved."""
+class BodyReservation:
+    """The bytes that one body has reserved."""
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._bytes = 0
 
     def grow_to(self, size: int) -> None:
-        """Raises QueueFull when this is too much for all together."""
+        """Enlarges the reservation; raises QueueFull if all bodies together would exceed the limit."""
         if size > self._bytes:
             self._budget.release(self._bytes)
             self._bytes = 0

@@ -1,7 +1,10 @@
-"""The one place where a request for actions enters, whichever lane it came by.
+"""Admits act requests, chooses the version that answers, and queues the call, whichever lane it came by.
 
-In:      headers that matter, a body, where to reply.
-Out:     a `Response`, at once for a refusal, else when the policy has run.
+In:      the headers that matter, a body, the caller.
+Out:     a `Response` to the caller: at once for a refusal, else when the policy has run.
+
+Only express calls do not pass here: `transport/repeat.py` queues them directly, and only where nothing is to be
+admitted.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from typing import ClassVar
 
 from rlway_client.contract.errors import NotReady, RlwayError, SpecViolated
 from rlway_client.contract.specs import Fault
-from rlway_serve.codec.decoder import NOT_READ, Pin, read_pin
+from rlway_serve.codec.decoder import NOT_READ, read_pin
 from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
-from rlway_serve.gateway.episodes import Episode, Episodes, OwnEpisode
-from rlway_serve.gateway.rate_limit import Rates
-from rlway_serve.messages.call import Call, PlainCall, Reply
+from rlway_serve.gateway.episodes import ConnectionEpisode, Episode, Episodes
+from rlway_serve.gateway.rate_limit import RateLimit
+from rlway_serve.messages.call import Call, Caller, PlainCall
+from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import JSON, OCTETS, new_internal_error, problem_response
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.repository import Repository
@@ -28,7 +32,7 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    sees_all: ClassVar[bool] = False  # whether every request has to come through here, plain or not
+    sees_all: ClassVar[bool] = False  # whether there are no express calls: every request passes here
 
     def __init__(
         self,
@@ -36,7 +40,7 @@ class Endpoint:
         keys: Keys,
         bodies: BodyBudget,
         episodes: Episodes,
-        rates: Rates | None,
+        rates: RateLimit | None,
         max_json_bytes: int,
     ) -> None:
         self.repository = repository
@@ -57,15 +61,15 @@ class Endpoint:
         media_type: bytes,
         authorization: bytes | None,
         body: bytes,
-        reply: Reply,
-        own: OwnEpisode | None = None,
+        caller: Caller,
+        own: ConnectionEpisode | None = None,
     ) -> None:
-        """Calls `reply` once, now or from the event loop later. `own` is the connection's episode, where it has one."""
+        """Answers the caller once, now or from the event loop later. `own` is the episode of a WebSocket."""
         try:
-            self._admit(authorization, reply)
-            self._submit(policy, media_type, body, reply, own)
+            self._admit(authorization, caller)
+            self._submit(policy, media_type, body, caller, own)
         except Exception as error:
-            self._refuse(policy, error, reply)
+            self._refuse(policy, error, caller)
 
     def act_plain(
         self,
@@ -74,9 +78,9 @@ class Endpoint:
         authorization: bytes | None,
         body: bytes,
         call: PlainCall,
-        own: OwnEpisode | None = None,
+        own: ConnectionEpisode | None = None,
     ) -> None:
-        """The same for a caller who waits with a plain call, which becomes what is asked if the request is plain."""
+        """The same where the caller is a plain call, which is queued itself if the request is plain."""
         try:
             if self.keys.needed or self.rates is not None or self.draining:
                 self._admit(authorization, call)
@@ -86,9 +90,14 @@ class Endpoint:
             self.act_admitted(policy, media_type, body, call, own)
 
     def act_admitted(
-        self, policy: ServedPolicy, media_type: bytes, body: bytes, call: PlainCall, own: OwnEpisode | None = None
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        body: bytes,
+        call: PlainCall,
+        own: ConnectionEpisode | None = None,
     ) -> None:
-        """The same for one who may ask."""
+        """The same for a caller who has been admitted."""
         try:
             version = policy.active
             if version is not None and (own is None or own.episode is None):
@@ -111,31 +120,31 @@ class Endpoint:
             self._refuse(policy, error, call)
 
     def _submit(
-        self, policy: ServedPolicy, media_type: bytes, body: bytes, reply: Reply, own: OwnEpisode | None
+        self, policy: ServedPolicy, media_type: bytes, body: bytes, caller: Caller, own: ConnectionEpisode | None
     ) -> None:
         pin = read_pin(media_type, body, self._max_json_bytes)
         episode = self.episodes.find(policy.name, pin, own)
         version = episode.version if episode else policy.choose(pin)
         try:
-            call = version.decoder.decode(media_type, body, reply)
+            call = version.decoder.decode(media_type, body, caller)
             self._join(call, policy, version, pin, episode, own)
             version.batcher.submit(call)
         except Exception as error:
-            self._refuse(version, error, reply)
+            self._refuse(version, error, caller)
 
-    def _refuse(self, asked: ServedPolicy | LoadedVersion, error: Exception, reply: Reply) -> None:
-        """Answers with the error, and counts it where it happened."""
+    def _refuse(self, asked: ServedPolicy | LoadedVersion, error: Exception, caller: Caller) -> None:
+        """Answers with the error, and counts it for the policy or the version that refused."""
         if not isinstance(error, RlwayError):
             internal = new_internal_error()
             log.error("an act request failed (request id %s)", internal.request_id, exc_info=error)
             error = internal
         asked.metrics.count_refusal(error)
-        reply(problem_response(error))
+        caller.answer(problem_response(error))
 
-    def _admit(self, authorization: bytes | None, reply: Reply) -> None:
+    def _admit(self, authorization: bytes | None, caller: Caller) -> None:
         key = self.keys.check(authorization)
         if self.rates is not None:
-            self.rates.take(key or getattr(reply, "peer", None))
+            self.rates.take(key or caller.peer)
         if self.draining:
             raise NotReady("the server is stopping; ask another.")
 
@@ -146,9 +155,9 @@ class Endpoint:
         version: LoadedVersion,
         pin: Pin,
         episode: Episode | None,
-        own: OwnEpisode | None,
+        own: ConnectionEpisode | None,
     ) -> None:
-        """Gives the call its episode: the one that it goes on with, or a new one."""
+        """Gives the call the state of its episode: of the one that it continues, or of a new one."""
         if episode is None:
             call.first = True
             if pin.episode is not None:
@@ -158,4 +167,5 @@ class Endpoint:
             elif version.manifest.state:
                 expected = "an id, with `first`: true where it begins: this policy remembers"
                 raise SpecViolated([Fault("episode", expected, "none")])
-        call.episode = episode
+        if episode is not None:
+            call.state = episode.state

@@ -1,11 +1,11 @@
-"""What policies remember of the episodes that are played with them.
+"""The episodes that are played with recurrent policies, and the policy state of each.
 
 In:      a policy's name and the id of an episode, as requests name it.
-Out:     `Episode`: the version that it began with, and its memory.
+Out:     `Episode`: the version that it began with, and its state.
 Refuses: an episode that is not known and does not begin (NotFound), another version than its own (RequestMalformed).
 
-An episode keeps its version loaded until it ends: when nobody has asked for it for `ttl_s`, when more than `most`
-environments play and it is the one that was asked for longest ago, or when it begins anew.
+An episode keeps its version loaded until it ends: after `ttl_s` without a request, when its id begins a new episode,
+or when more than `most` environments play and it is the least recently used.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rlway_client.contract.errors import NotFound, RequestMalformed
-from rlway_client.contract.parity import Arrays
-from rlway_serve.codec.decoder import Pin
-
-if TYPE_CHECKING:
-    from rlway_serve.registry.loaded_version import LoadedVersion
+from rlway_serve.messages.call import PolicyState
+from rlway_serve.messages.request import Pin
+from rlway_serve.registry.loaded_version import LoadedVersion
 
 
 class Episode:
-    """`memory` is the policy's state after the last step, by name; None before the first.
+    """The version that plays it, and the policy state between its steps, for `rows` environments."""
 
-    `rows` is how many environments play in it.
-    """
-
-    __slots__ = ("memory", "rows", "used_s", "version")
+    __slots__ = ("state", "used_s", "version")
 
     def __init__(self, version: LoadedVersion, rows: int) -> None:
         self.version = version
-        self.rows = rows
-        self.memory: Arrays | None = None
+        self.state = PolicyState(rows)
         self.used_s = 0.0
 
+    @property
+    def rows(self) -> int:
+        return self.state.rows
 
-class OwnEpisode:
-    """The episode of a connection that needs no id for it."""
+
+class ConnectionEpisode:
+    """The episode of a WebSocket, which needs no id; None before the first step."""
 
     def __init__(self) -> None:
         self.episode: Episode | None = None
@@ -55,13 +53,13 @@ class Episodes:
         self._ttl_s = ttl_s
         self._most = most
         self._clock = clock
-        self._known: OrderedDict[tuple[str, str], Episode] = OrderedDict()  # the longest unused first
+        self._known: OrderedDict[tuple[str, str], Episode] = OrderedDict()  # the least recently used first
         self._begun: Counter[str] = Counter()  # by policy
         self._ended: Counter[tuple[str, str]] = Counter()  # by policy and reason
         self._rows = 0  # of all of them
         self._looking = False
 
-    def find(self, policy: str, pin: Pin, own: OwnEpisode | None) -> Episode | None:
+    def find(self, policy: str, pin: Pin, own: ConnectionEpisode | None) -> Episode | None:
         """The episode that a request goes on with; None where it begins one, or has none."""
         if pin.first:
             return None
@@ -100,7 +98,7 @@ class Episodes:
         return episode
 
     def expire(self) -> None:
-        """Ends those that nobody has asked for too long."""
+        """Ends those without a request for `ttl_s`."""
         until_s = self._clock() - self._ttl_s
         while self._known:
             key, episode = next(iter(self._known.items()))
@@ -111,7 +109,7 @@ class Episodes:
             self._ended[key[0], "expired"] += 1
 
     def _look(self) -> None:
-        """Also where nobody asks any more: an episode holds on to its version."""
+        """Expires episodes without waiting for a request, since each keeps its version loaded."""
         self.expire()
         self._looking = bool(self._known)
         if self._looking:

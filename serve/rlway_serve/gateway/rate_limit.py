@@ -1,11 +1,12 @@
-"""How often one caller may ask.
+"""Limits the rate of each caller's requests, by the generic cell rate algorithm (GCRA).
 
-In:      who asks: the key, or where there are no keys, the address.
-Out:     nothing: the request goes on.
-Refuses: RateExceeded, with the seconds after which the next request fits.
+In:      the caller: its key, or its address if the server has no keys.
+Out:     nothing if the request may go on.
+Refuses: RateExceeded, with the seconds until the next request is allowed.
 
-One number per caller: the time at which all that it has asked would have been due at the steady rate. A second's worth
-of requests may come at once.
+GCRA is a leaky bucket that keeps one number per caller: the theoretical arrival time of its next request, if all its
+requests came evenly at the allowed rate. A request is refused if that time is too far ahead of now. The tolerance is
+`BURST_S`, so a second's worth of requests may come at once.
 """
 
 from __future__ import annotations
@@ -17,28 +18,30 @@ from collections.abc import Callable, Hashable
 
 from rlway_client.contract.errors import RateExceeded
 
-MAX_CALLERS = 65536  # remembered; then who has paused is forgotten, or else who was served longest ago
-SWEEP_S = 1.0  # between looks for those who have paused
+MAX_CALLERS = 65536  # above that, callers without debt are forgotten, or else the one served longest ago
+SWEEP_S = 1.0  # the least time between two searches for callers without debt
 BURST_S = 1.0
 
 
-class Rates:
-    """One per process."""
+class RateLimit:
+    """The limit of one process."""
 
     def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s
         self._step_s = 1.0 / per_s
         self._clock = clock
-        self._due_s: OrderedDict[Hashable, float] = OrderedDict()  # who was served last comes last
+        self._due_s: OrderedDict[Hashable, float] = (
+            OrderedDict()
+        )  # theoretical arrival times; the caller served last comes last
         self._swept_s = -math.inf
 
     @property
     def callers(self) -> int:
-        """How many are remembered."""
+        """The number of callers that are remembered."""
         return len(self._due_s)
 
     def take(self, caller: Hashable) -> None:
-        """One request of this caller's."""
+        """Counts a request of this caller, or raises RateExceeded."""
         now_s = self._clock()
         due_s = max(self._due_s.get(caller, 0.0), now_s) + self._step_s
         ahead_s = due_s - now_s - max(BURST_S, self._step_s)

@@ -1,10 +1,11 @@
 """One request for actions on its way through the server.
 
 In:      observations that fit the spec, how to explore, until when.
-Out:     a `Response`, given to `answer` exactly once.
+Out:     a `Response`, given to whoever waits for it exactly once.
 
 Nearly every request asks for the action to one observation and nothing else. Such a `PlainCall` costs little to make,
-and a batch of them little to run; a `Call` is any request.
+and a batch of them little to run. An `ExpressCall` costs nothing to make: it is the connection itself. A `Call` is any
+request.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -22,16 +23,51 @@ from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.messages.response import Response
 
-if TYPE_CHECKING:
-    from rlway_serve.gateway.episodes import Episode
+TraceHeaders = tuple[tuple[bytes, bytes], ...]
 
-# May have `connection`, with which others take turns when the policy is busy, `abandoned`, once nobody waits, and
-# `peer`, the address that `--max-rate` counts.
-Reply = Callable[[Response], None]
+
+class Receiver(Protocol):
+    """Where the answer to one request goes."""
+
+    @property
+    def connection(self) -> object:
+        """Connections take turns when the policy is busy."""
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+
+    def answer(self, response: Response) -> None:
+        """Called exactly once, from the event loop."""
+
+
+class Caller(Receiver, Protocol):
+    """Whoever sent a request, and waits for its answer."""
+
+    @property
+    def peer(self) -> str | None:
+        """The address that `--max-rate` counts."""
+
+    @property
+    def trace_headers(self) -> TraceHeaders:
+        """`traceparent` and `tracestate`, as they were sent."""
+
+
+class PolicyState:
+    """What a recurrent policy carries from one step of an episode to the next.
+
+    `arrays` is the policy's state after the last step, by name, for `rows` environments; None before the first step.
+    """
+
+    __slots__ = ("arrays", "rows")
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.arrays: Arrays | None = None
 
 
 class Plain:
-    """One observation whose greedy action is asked of a policy without a memory."""
+    """One observation whose greedy action is asked of a policy without a state."""
 
     __slots__ = ()
 
@@ -44,23 +80,23 @@ class Plain:
     explore: ClassVar[None] = None
     seed: ClassVar[None] = None
     outputs: ClassVar[tuple[str, ...]] = ()
-    episode: ClassVar[None] = None
+    state: ClassVar[None] = None
     first: ClassVar[bool] = False
 
-    def take(self, asked: Any) -> None:
-        """Becomes what a decoded `PlainRequest` asks for."""
-        self.observations = asked.observation
-        if asked.deadline_ms is not None:
-            self.deadline_s = self.arrived_s + asked.deadline_ms / 1000  # type: ignore[misc]  # a slot of subclasses
+    def take(self, request: Any) -> None:
+        """Takes observation and deadline from a decoded `PlainRequest`."""
+        self.observations = request.observation
+        if request.deadline_ms is not None:
+            self.deadline_s = self.arrived_s + request.deadline_ms / 1000  # type: ignore[misc]  # a slot of subclasses
 
 
 class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
-    """The same as an object of its own, with nested lists or octets.
+    """A plain request as an object of its own; `observations` is nested lists or octets.
 
-    Subclasses are the place where the answer is awaited, as `Reply` says.
+    Subclasses are the `Caller`: the place of the answer among those of their connection.
     """
 
-    connection: Any  # has a `transport` and a `client`; requests are taken from connections in turn
+    connection: Any  # has a `transport` and a `client`
     arrived_s: float
     observations: Any = None
     raw: bool = False  # octets, and answered as such
@@ -68,29 +104,27 @@ class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
         closing: bool = self.connection.transport.is_closing()
         return closing
 
     @property
     def peer(self) -> str | None:
-        """The caller's address."""
         client = self.connection.client
         return client[0] if client else None
+
+    @property
+    def trace_headers(self) -> TraceHeaders:
+        raise NotImplementedError
 
     def answer(self, response: Response) -> None:
         raise NotImplementedError
 
-    def __call__(self, response: Response) -> None:
-        """The same: it is the reply of a call that turned out not to be plain."""
-        self.answer(response)
 
+class ExpressCall(Plain):
+    """A connection that has asked for one action and waits: it is queued itself, so the request allocates nothing.
 
-class OwnCall(Plain):
-    """A connection that has asked for one thing and waits, as its own call: nothing need be made for it.
-
-    `observations` is octets, or the body of JSON until the batcher has read it with those of others. What comes on the
-    connection before that is read after it: the call is withdrawn, and asked for with a `PlainCall`.
+    `observations` is octets, or the body of JSON until the batcher decodes it together with those of others. When more
+    comes on the connection before that, the call is withdrawn and asked for again with a `PlainCall`.
     """
 
     __slots__ = ()
@@ -99,7 +133,7 @@ class OwnCall(Plain):
     transport: asyncio.Transport
 
     @property
-    def connection(self) -> OwnCall:
+    def connection(self) -> ExpressCall:
         return self
 
     @property
@@ -108,7 +142,7 @@ class OwnCall(Plain):
 
     @abstractmethod
     def ask_again(self) -> None:
-        """Has the endpoint read the body of JSON, which is not plain. Called instead of `answer`."""
+        """Asks with a `PlainCall`: the body is not plain. Called instead of `answer`."""
 
     @abstractmethod
     def answer(self, response: Response) -> None:
@@ -116,31 +150,31 @@ class OwnCall(Plain):
 
 
 class Call:
-    """`observations` is one row (nested lists) unless `batched`, else `rows` of them (nested lists or an array).
+    """Any request. `observations` is one row (nested lists) unless `batched`, else `rows` of them (lists or an array).
 
-    Of a policy with several inputs it is arrays by input name, of `rows` rows each.
+    For a policy with several inputs it is arrays by input name, of `rows` rows each.
     """
 
     __slots__ = (
         "arrived_s",
         "batched",
+        "caller",
         "deadline_s",
-        "episode",
         "explore",
         "first",
         "observations",
         "outputs",
         "raw",
-        "reply",
         "rows",
         "seed",
+        "state",
     )
 
     def __init__(
         self,
         observations: Sequence[Any] | float | AnyArray | Arrays,
         rows: int,
-        reply: Reply,
+        caller: Receiver,
         batched: bool = False,
         raw: bool = False,
         explore: Explore | None = None,
@@ -150,27 +184,27 @@ class Call:
     ) -> None:
         self.observations = observations
         self.rows = rows
-        self.reply = reply
+        self.caller = caller
         self.batched = batched  # answered with `actions`, as it was asked with `observations`
         self.raw = raw  # answered as octets
         self.explore = explore
         self.seed = seed
         self.outputs = outputs
-        self.episode: Episode | None = None
+        self.state: PolicyState | None = None  # of the episode that the call is a step of
         self.first = False  # whether the episode begins with it
         self.arrived_s = time.perf_counter()
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000
 
     @property
     def connection(self) -> object:
-        return getattr(self.reply, "connection", self)
+        return self.caller.connection
 
     @property
     def abandoned(self) -> bool:
-        return getattr(self.reply, "abandoned", False)
+        return self.caller.abandoned
 
     def answer(self, response: Response) -> None:
-        self.reply(response)
+        self.caller.answer(response)
 
 
-AnyCall = PlainCall | OwnCall | Call
+AnyCall = PlainCall | ExpressCall | Call

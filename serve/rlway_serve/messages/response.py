@@ -8,7 +8,6 @@ import uuid
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from rlway_client.contract.errors import InternalError, KeyMissing, QueueFull, RlwayError, TooManyConnections
 
@@ -19,10 +18,10 @@ REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 
 class Response:
-    """Status, media type, body, and whatever further headers it needs.
+    """Status, media type, body, and further headers where it needs any.
 
-    `written` is the whole answer as the hot lane sent it last, `written_with` the server's headers it did so with;
-    `framed` is it as a WebSocket sent it.
+    The rest are caches of the transport: `written` is the whole answer as HTTP/1.1 sent it last, `written_with` the
+    server's default headers in it, `framed` the answer as a WebSocket frame.
     """
 
     __slots__ = ("body", "framed", "headers", "media_type", "status", "written", "written_with")
@@ -75,41 +74,3 @@ def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
         (b"content-length", str(len(response.body)).encode()),
         *response.headers,
     ]
-
-
-def write_response(
-    response: Response, default_headers: list[tuple[bytes, bytes]], keep_alive: bool, request_id: bytes = b""
-) -> bytes:
-    """The answer as bytes, as uvicorn would write it."""
-    if keep_alive and not request_id and not response.headers:
-        prefix = _prefixes.find(response.status, response.media_type, default_headers)
-        return b"%b%d\r\n\r\n%b" % (prefix, len(response.body), response.body)
-    headers = [*default_headers, *response_headers(response)]
-    if request_id:
-        headers.append((b"x-request-id", request_id))
-    if not keep_alive:
-        headers.append((b"connection", b"close"))
-    lines = [b"%s: %s\r\n" % header for header in headers]
-    return b"".join([STATUS_LINE[response.status], *lines, b"\r\n", response.body])
-
-
-class Prefixes:
-    """What answers of one kind begin with, up to the number of their bytes, until uvicorn renews its headers."""
-
-    def __init__(self) -> None:
-        self._default_headers: list[tuple[bytes, bytes]] = []
-        self._known: dict[tuple[int, bytes], bytes] = {}
-
-    def find(self, status: int, media_type: bytes, default_headers: list[tuple[bytes, bytes]]) -> bytes:
-        if default_headers is not self._default_headers:
-            self._default_headers = default_headers
-            self._known.clear()
-        prefix = self._known.get((status, media_type))
-        if prefix is None:
-            headers = [*default_headers, (b"content-type", media_type), (b"content-length", b"")]
-            lines = b"\r\n".join(b"%b: %b" % header for header in headers)
-            prefix = self._known[status, media_type] = STATUS_LINE[status] + lines
-        return prefix
-
-
-_prefixes = Prefixes()

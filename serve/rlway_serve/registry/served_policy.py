@@ -1,11 +1,12 @@
-"""A policy under its name: the versions of it that are loaded, and which of them acts.
+"""One policy by name: its loaded versions, and which of them is active.
 
-In:      what lies in its folder, versions as they are loaded or found unsound.
-Out:     the version that answers a request; the versions that ought to be loaded.
-Refuses: a version or label that is not loaded (NotFound), any request while no version is (NotReady).
+In:      what is in its folder; versions as they are loaded or found unsound.
+Out:     the version that answers a request; the versions that should be loaded.
+Refuses: a version or label that is not loaded (NotFound); any request while no version is loaded (NotReady).
 
-Without a label `stable`, the newest sound version acts. With it, the version that it names; while that one cannot be
-loaded, the one that acted until now, or else the newest sound one below it: what is newer was not meant to act.
+Without a label `stable`, the newest sound version is active. With it, the version that it names. If that version
+cannot be loaded, the version that was active until then stays; if there is none, the newest sound version below the
+labelled one becomes active. Newer ones never do, since the label holds them back.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from typing import Any
 from rlway_client.common.quote import named
 from rlway_client.contract.errors import NotFound, NotReady, RequestMalformed
 from rlway_client.contract.manifest import Manifest
-from rlway_serve.codec.decoder import Pin
+from rlway_serve.messages.request import Pin
 from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound
 from rlway_serve.registry.models_folder import STABLE, Found
 from rlway_serve.telemetry.metrics import Metrics, PolicyMetrics
 
 
 class ServedPolicy:
-    """Lives on the event loop, and stays the same object while versions come and go."""
+    """Used on the event loop only. It stays the same object while its versions change."""
 
     def __init__(self, name: str, metrics: Metrics) -> None:
         self.name = name
         self.found = Found({}, None, "", {})
-        self.labels: dict[str, int] | None = None  # the last ones that could be read
+        self.labels: dict[str, int] | None = None  # as last read without a fault
         self.loaded: dict[int, LoadedVersion] = {}
         self.failures: dict[int, VersionUnsound] = {}
-        self.swaps = 0  # how often one version has taken over from another
+        self.swaps = 0  # how often a version has replaced the active one
         self.load_failures: Counter[str] = Counter()  # by reason
-        self.active: LoadedVersion | None = None  # for requests that name no version
+        self.active: LoadedVersion | None = None  # answers requests that name no version
         self._all_metrics = metrics
         self._unserved: PolicyMetrics | None = None
 
@@ -44,7 +45,7 @@ class ServedPolicy:
 
     @property
     def current(self) -> LoadedVersion:
-        """The version that acts, or NotReady."""
+        """The active version; raises NotReady if there is none."""
         if self.active is None:
             raise NotReady(self.why_not())
         return self.active
@@ -59,7 +60,7 @@ class ServedPolicy:
 
     @property
     def metrics(self) -> PolicyMetrics:
-        """Where to count a request that has reached no version."""
+        """Counts requests that are refused before a version is chosen."""
         if self.active is not None:
             return self.active.metrics
         if self._unserved is None:
@@ -67,7 +68,7 @@ class ServedPolicy:
         return self._unserved
 
     def choose(self, pin: Pin) -> LoadedVersion:
-        """The version that a request asks for."""
+        """The version that a request names, or the active one."""
         if pin.version is not None and pin.label is not None:
             raise RequestMalformed("body: expected either `version` or `label`, got both.")
         if pin.version is not None:
@@ -88,7 +89,7 @@ class ServedPolicy:
         return version
 
     def update(self, found: Found) -> None:
-        """Takes note of what lies in the folder now."""
+        """Takes in what is in the folder now."""
         for version, fault in found.refused.items():
             self.load_failures["copy"] += self.found.refused.get(version) != fault
         self.found = found
@@ -97,41 +98,41 @@ class ServedPolicy:
         self.failures = {v: fault for v, fault in self.failures.items() if v in found.versions}
 
     def candidates(self) -> list[int]:
-        """Versions that may act for requests which name none, the best first."""
+        """The versions that may become active, the best first."""
         if self.labels is None:
-            return []  # nobody knows which is meant
+            return []  # the unreadable labels may name any version
         highest = self.labels.get(STABLE)
         return [v for v in self.found.versions if v not in self.failures and (highest is None or v <= highest)]
 
     @property
-    def holds_on(self) -> bool:
-        """Whether what acts goes on although it is not the best candidate: `stable` names a version that is unsound."""
+    def keeps_active(self) -> bool:
+        """Whether the active version stays although it is not the best candidate: `stable` names an unsound version."""
         stable = (self.labels or {}).get(STABLE)
         return self.active is not None and self.active.number in self.found.versions and stable in self.failures
 
     def wanted(self, keep: int) -> list[int]:
-        """Versions that ought to be loaded, the most urgent first: who acts, the labelled ones, the newest `keep`."""
+        """Versions to load, the most urgent first: the best candidate, the labelled ones, the newest `keep`."""
         sound = [version for version in self.found.versions if version not in self.failures]
         labelled = [version for version in (self.labels or {}).values() if version in sound]
         return list(dict.fromkeys((*self.candidates()[:1], *labelled, *sound[:keep])))
 
     def is_loaded(self, version: int) -> bool:
-        """Whether it is loaded as it lies in the folder, rather than from files that were there before."""
+        """Whether it is loaded from the files that are in the folder now."""
         return version in self.loaded and self.loaded[version].stamp == self.found.versions.get(version)
 
     def swap(self, version: LoadedVersion) -> None:
-        """From now on this one acts."""
+        """Makes this version the active one."""
         if self.active is not None:
             self.swaps += 1
         self.active = version
 
     def keep_only(self, versions: Iterable[int]) -> None:
-        """Lets go of the other versions, but never of the one that acts."""
+        """Drops all other versions except the active one."""
         kept = {*versions, self.active.number if self.active else 0}
         self.loaded = {number: version for number, version in self.loaded.items() if number in kept}
 
     def describe(self) -> dict[str, Any]:
-        """What `GET /v1/policies/{policy}` says: of the version that acts, and of the policy."""
+        """What `GET /v1/policies/{policy}` says of the active version and of the policy."""
         return (
             self.current.describe()
             | self.summary()
@@ -158,7 +159,7 @@ class ServedPolicy:
         }
 
     def why_not(self) -> str:
-        """Why no version acts, in one sentence."""
+        """One sentence on why no version is active."""
         why = " yet"
         if self.labels is None:
             why = ", since its labels.json cannot be read"

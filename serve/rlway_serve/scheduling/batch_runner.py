@@ -1,12 +1,12 @@
 """Runs a policy over the rows of several calls, and writes each call's answer.
 
-In:      a batch of calls that fit the spec, but for what the decoder leaves to be looked at for all of them at once.
+In:      a batch of calls that fit the spec. What is cheaper to check for all of them at once is checked here.
 Out:     their responses, in the same order.
-Refuses: SpecViolated for the calls whose observations or actions are not finite, whose values are in no table that the
-         policy looks them up in, whose memory has another number of rows, or whose observations the model fails on,
-         while the others are answered; InternalError for all of them, when the model fails whatever it is given.
+Refuses: SpecViolated for the calls whose observations or actions are not finite, whose values are outside of a table
+         that the policy looks them up in, whose policy state has another number of rows, or on whose observations the
+         model fails; the others are answered. InternalError for all, when the model fails on any observations.
 
-It touches nothing of the event loop's, and so may work on a thread.
+It uses nothing of the event loop, and so may run on a thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rlway_serve.backends.base import RunFailed, Runtime
 from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.codec.encoder import ActEncoder
 from rlway_serve.codec.observation import ObservationForm, all_finite, rows_not_finite
-from rlway_serve.messages.call import AnyCall, Call, OwnCall, PlainCall
+from rlway_serve.messages.call import AnyCall, Call, ExpressCall, PlainCall
 from rlway_serve.messages.response import Response, new_internal_error, problem_response
 from rlway_serve.telemetry.drift import Drift
 
@@ -78,7 +78,7 @@ class BatchRunner:
         except Exception as error:
             return self._failed(len(batch), error)
 
-    def run_plain(self, batch: Sequence[PlainCall | OwnCall]) -> list[Response]:
+    def run_plain(self, batch: Sequence[PlainCall | ExpressCall]) -> list[Response]:
         """As `run`, for nothing but plain calls, which all are raw or none is."""
         return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
 
@@ -100,7 +100,7 @@ class BatchRunner:
 
     def _as_call(self, call: AnyCall) -> AnyCall:
         if call.raw and not isinstance(call, Call):
-            return Call(self._form.read_rows(call.observations), 1, call.answer, batched=True, raw=True)
+            return Call(self._form.read_rows(call.observations), 1, call, batched=True, raw=True)
         return call
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:
@@ -110,7 +110,7 @@ class BatchRunner:
         if self._noise_size:
             inputs["noise"] = self._noise(batch)
         if self._state:
-            self._remember(batch, inputs)
+            self._add_state(batch, inputs)
         wanted = any(call.outputs for call in batch)
         names = self._runtime.outputs if wanted else ("action", *self._next_state)
         results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
@@ -177,7 +177,7 @@ class BatchRunner:
         if self._noise_size:
             inputs["noise"] = self._noise([call])
         if self._state:
-            self._remember([call], inputs)
+            self._add_state([call], inputs)
         start, end = 0, call.rows
         while end - start > 1:
             middle = (start + end) // 2
@@ -210,34 +210,34 @@ class BatchRunner:
         return responses
 
     def _misfit(self, call: AnyCall) -> list[Fault]:
-        """Why a step cannot go on from what its episode remembers."""
-        memory = self._memory(call)
-        if memory is None or rows_of(memory) == call.rows:
+        """Why a step cannot continue from the state of its episode."""
+        before = self._state_before(call)
+        if before is None or rows_of(before) == call.rows:
             return []
-        return [Fault("observations", f"{rows_of(memory)}, as at the step before", str(call.rows))]
+        return [Fault("observations", f"{rows_of(before)}, as at the step before", str(call.rows))]
 
-    def _memory(self, call: AnyCall) -> Arrays | None:
-        return None if call.first or call.episode is None or not self._state else call.episode.memory
+    def _state_before(self, call: AnyCall) -> Arrays | None:
+        return None if call.first or call.state is None or not self._state else call.state.arrays
 
-    def _remember(self, batch: list[AnyCall], inputs: Arrays) -> None:
-        """Adds what the episodes remember to the inputs, and where nothing is to be."""
-        memories = [self._memory(call) for call in batch]
+    def _add_state(self, batch: list[AnyCall], inputs: Arrays) -> None:
+        """Adds the episodes' states to the inputs, zeros where an episode begins, and where that is."""
+        states = [self._state_before(call) for call in batch]
         for spec in self._state:
             inputs[spec.name] = np.concatenate(
                 [
-                    np.zeros((call.rows, *spec.shape), spec.numpy_dtype) if memory is None else memory[spec.name]
-                    for call, memory in zip(batch, memories, strict=True)
+                    np.zeros((call.rows, *spec.shape), spec.numpy_dtype) if state is None else state[spec.name]
+                    for call, state in zip(batch, states, strict=True)
                 ]
             )
-        inputs[RESET.name] = np.repeat([memory is None for memory in memories], [call.rows for call in batch])
+        inputs[RESET.name] = np.repeat([state is None for state in states], [call.rows for call in batch])
 
     def _keep(self, batch: list[AnyCall], results: Arrays) -> None:
-        """The episodes remember what the run has left of them."""
+        """Stores the states after the run in the episodes."""
         start = 0
         for call in batch:
             rows = slice(start, start := start + call.rows)
-            if call.episode is not None:
-                call.episode.memory = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self._state}
+            if call.state is not None:
+                call.state.arrays = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self._state}
 
     def _noise(self, batch: list[AnyCall]) -> FloatArray:  # -> [rows, n]
         noise = np.zeros((sum(call.rows for call in batch), self._noise_size), np.float32)

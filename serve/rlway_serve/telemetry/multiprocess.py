@@ -1,13 +1,13 @@
-"""What `/metrics` shows: this process's counts, or those of all workers together.
+"""Metrics of several processes: sums the counts of all workers for `/metrics`.
 
-In:      `Metrics`, and with several workers a folder that they share.
+In:      `Metrics`; with several workers, a folder that they share.
 Out:     Prometheus's text format.
 Refuses: a folder in which no socket can be made (UsageError).
 
-Counting itself is not shared and costs nothing more: only when one worker is asked does it have the others write down
-what they have counted. Every worker listens on a Unix socket in the folder; a connection to it is the question, and its
-end the sign that the file beside it is written. What a worker that has died had last written still counts, so that
-counters never go back.
+Each worker counts for itself, so counting costs the same with one worker or several. A worker that is asked for metrics
+has the others write their counts to files. Every worker listens on a Unix socket in the folder: a connection asks it to
+write its file, and it closes the connection when it has. The last file of a worker that has died still counts, so that
+counters never decrease.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from prometheus_client.samples import Sample
 from rlway_client.contract.errors import UsageError
 from rlway_serve.telemetry.metrics import Metrics
 
-ADDED_GAUGES = frozenset(["rlway_queue_rows"])  # of others, such as states that all workers share, the highest counts
-WAIT_S = 1.0  # for a worker that is busy; then its counts of the last time have to do
+ADDED_GAUGES = frozenset(
+    ["rlway_queue_rows"]
+)  # of other gauges the highest counts, since all workers share their state
+WAIT_S = 1.0  # for a busy worker; after that its previous counts are used
 
 
 class WrittenSample(msgspec.Struct, array_like=True):
@@ -46,8 +48,8 @@ class Family(msgspec.Struct, array_like=True):
     samples: list[WrittenSample]
 
 
-class Exposition:
-    """One worker's."""
+class MultiprocessMetrics:
+    """What one worker shows at `/metrics`."""
 
     def __init__(self, metrics: Metrics, folder: Path | None = None) -> None:
         self._metrics = metrics
@@ -55,7 +57,7 @@ class Exposition:
         self._server: asyncio.AbstractServer | None = None
 
     async def start(self) -> None:
-        """Lets the other workers ask."""
+        """Starts to listen for the other workers."""
         if self._folder is not None:
             path = self._folder / f"{os.getpid()}.socket"
             try:
@@ -115,7 +117,7 @@ class Merged:
 
 
 async def _ask(path: Path) -> bool:
-    """Has a worker write its counts; returns whether it lives."""
+    """Asks a worker to write its counts; returns whether it is alive."""
     try:
         reader, writer = await asyncio.open_unix_connection(path)
     except OSError:
@@ -131,5 +133,5 @@ def _read_all(folder: Path, living: set[str]) -> Iterator[Family]:
     decoder: Any = msgspec.msgpack.Decoder(list[Family])
     for path in sorted(folder.glob("*.counts")):
         for family in decoder.decode(path.read_bytes()):
-            if path.stem in living or family.kind != "gauge":  # the dead hold nothing any more
+            if path.stem in living or family.kind != "gauge":  # a gauge of a dead worker means nothing any more
                 yield family

@@ -5,8 +5,8 @@ Out:     a span for each request, sent to a collector by OTLP over HTTP, from a 
 Refuses: to trace without the packages of the extra, by another protocol, or with options that cannot be understood
          (UsageError).
 
-Who does not trace pays nothing for it: `TracedEndpoint` and `TracedPolicyMetrics` take the places of what they extend.
-A span tells how an answer came about, and nothing of what was observed or done.
+Without tracing nothing of this runs: `TracedEndpoint` and `TracedPolicyMetrics` are subclasses that take the place of
+`Endpoint` and `PolicyMetrics`. A span holds timings and sizes, never observations or actions.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rlway_client.contract.errors import UsageError
 from rlway_serve import __version__
-from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.gateway.episodes import OwnEpisode
-from rlway_serve.messages.call import AnyCall, Call, PlainCall, Reply
+from rlway_serve.messages.call import AnyCall, Call, Caller, TraceHeaders
 from rlway_serve.messages.response import Response
-from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.telemetry.metrics import PolicyMetrics
 
 if TYPE_CHECKING:
@@ -46,24 +43,37 @@ class Ran(NamedTuple):
     compute_s: float
 
 
-class TracedReply:
-    """Gives the answer to whoever waits, and ends the request's span. In all else it is the reply that it wraps."""
+class TracedCaller:
+    """Passes the answer on to the caller, and ends the request's span."""
 
-    def __init__(self, tracing: Tracing, policy: str, protocol: str, reply: Reply) -> None:
+    def __init__(self, tracing: Tracing, policy: str, protocol: str, caller: Caller) -> None:
         self.policy = policy
         self.protocol = protocol
         self.ran: Ran | None = None
         self.began_ns = time.time_ns()
         self._began_s = time.perf_counter()
         self._tracing = tracing
-        self._reply = reply
+        self._caller = caller
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reply, name)
+    @property
+    def connection(self) -> object:
+        return self._caller.connection
 
-    def __call__(self, response: Response) -> None:
+    @property
+    def abandoned(self) -> bool:
+        return self._caller.abandoned
+
+    @property
+    def peer(self) -> str | None:
+        return self._caller.peer
+
+    @property
+    def trace_headers(self) -> TraceHeaders:
+        return self._caller.trace_headers
+
+    def answer(self, response: Response) -> None:
         ended_ns = self.began_ns + round((time.perf_counter() - self._began_s) * 1e9)
-        self._reply(response)
+        self._caller.answer(response)
         try:
             self._tracing.record(self, response.status, ended_ns)
         except Exception:  # of a sampler or a processor: the answers behind this one are not to wait for it
@@ -98,15 +108,15 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
         self._server, self._failed = SpanKind.SERVER, Status(StatusCode.ERROR)
 
-    def record(self, reply: TracedReply, status: int, ended_ns: int) -> None:
+    def record(self, request: TracedCaller, status: int, ended_ns: int) -> None:
         """One span, a child of the caller's if there is one."""
-        headers: tuple[tuple[bytes, bytes], ...] = getattr(reply, "trace_headers", ())
-        parent = self._propagator.extract({name.decode(): value.decode("latin-1") for name, value in headers})
+        headers = {name.decode(): value.decode("latin-1") for name, value in request.trace_headers}
+        parent = self._propagator.extract(headers)
         span = self._tracer.start_span(
-            f"act {reply.policy}", parent, self._server, {"rlway.policy": reply.policy}, start_time=reply.began_ns
+            f"act {request.policy}", parent, self._server, {"rlway.policy": request.policy}, start_time=request.began_ns
         )
         if span.is_recording():
-            span.set_attributes(_attributes(reply, status))
+            span.set_attributes(_attributes(request, status))
             if status >= 500:
                 span.set_status(self._failed)
             span.end(ended_ns)
@@ -118,39 +128,6 @@ class Tracing:
         closing.join(FLUSH_S)
 
 
-class TracedEndpoint(Endpoint):
-    """An endpoint whose requests leave spans."""
-
-    sees_all = True
-
-    def __init__(self, tracing: Tracing, *parts: Any) -> None:
-        super().__init__(*parts)
-        self._tracing = tracing
-
-    def act(
-        self,
-        policy: ServedPolicy,
-        media_type: bytes,
-        authorization: bytes | None,
-        body: bytes,
-        reply: Reply,
-        own: OwnEpisode | None = None,
-    ) -> None:
-        traced = TracedReply(self._tracing, policy.name, "http" if own is None else "websocket", reply)
-        super().act(policy, media_type, authorization, body, traced, own)
-
-    def act_plain(
-        self,
-        policy: ServedPolicy,
-        media_type: bytes,
-        authorization: bytes | None,
-        body: bytes,
-        call: PlainCall,
-        own: OwnEpisode | None = None,
-    ) -> None:
-        self.act(policy, media_type, authorization, body, call, own)
-
-
 class TracedPolicyMetrics(PolicyMetrics):
     """Counts that tell each request of the run that it was part of."""
 
@@ -158,8 +135,8 @@ class TracedPolicyMetrics(PolicyMetrics):
         super().count_batch(batch, rows, began_s, now_s)
         version = int(self.labels[1])
         for call in batch:
-            if isinstance(call, Call) and isinstance(call.reply, TracedReply):
-                call.reply.ran = Ran(version, call.rows, rows, began_s - call.arrived_s, now_s - began_s)
+            if isinstance(call, Call) and isinstance(call.caller, TracedCaller):
+                call.caller.ran = Ran(version, call.rows, rows, began_s - call.arrived_s, now_s - began_s)
 
 
 def open_tracing(asked: bool | None) -> Tracing | None:
@@ -184,16 +161,16 @@ def _environment(*names: str) -> str:
     return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
 
 
-def _attributes(reply: TracedReply, status: int) -> dict[str, AttributeValue]:
+def _attributes(request: TracedCaller, status: int) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
-        "network.protocol.name": reply.protocol,
+        "network.protocol.name": request.protocol,
         "http.response.status_code": status,
     }
-    if (peer := getattr(reply, "peer", None)) is not None:
+    if (peer := request.peer) is not None:
         attributes["client.address"] = peer
     if status >= 500:
         attributes["error.type"] = str(status)
-    if (ran := reply.ran) is not None:
+    if (ran := request.ran) is not None:
         attributes["rlway.version"] = ran.version
         attributes["rlway.rows"] = ran.rows
         attributes["rlway.batch_rows"] = ran.batch_rows

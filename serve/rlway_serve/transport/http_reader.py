@@ -1,256 +1,123 @@
-"""The fast way in: act requests answered on the connection's own protocol, without ASGI.
+"""Bytes to requests, on one HTTP/1.1 connection.
 
-In:      what a connection reads.
-Out:     answers, the same as the FastAPI route would have sent.
-Refuses: nothing by itself. Whatever is not a plain `POST` with a content-length to an act route goes to FastAPI.
+In:      what the connection receives.
+Out:     act requests whose first line and headers have come before, asked at the endpoint; all else, for the parser.
+Refuses: what its parser refuses.
 
-A connection answers in the order it was asked, also when a client pipelines and mixes both lanes:
-  - hot after hot: each request holds a `Slot`, unless it is the only one; finished answers wait for those before them;
-  - ASGI after hot: the application starts once the slots are empty;
-  - hot after ASGI: while an ASGI request runs, everything takes that lane, and uvicorn keeps the order.
+A plain `POST` with a content-length to an act route takes the hot lane; whatever else comes goes to FastAPI. Answers
+have the order of the requests, also when a client pipelines and mixes both lanes:
+  - hot after hot: each request has a `Slot`, and finished answers wait for those before them;
+  - FastAPI after hot: the application starts once the slots are empty;
+  - hot after FastAPI: while the application has a request, every further one goes there, too.
+
+Once `max_in_flight` requests wait for their answers, what comes behind them is held as bytes, and reading pauses.
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import asyncio
 
-import httptools
+from rlway_serve.transport.answer_queue import Extras, Slot
+from rlway_serve.transport.request_heads import HotRoutes
+from rlway_serve.transport.request_parser import Connection, RequestParser
 
-from rlway_client.contract.errors import RequestMalformed, RlwayError
-from rlway_serve.messages.response import Response, problem_response
-from rlway_serve.transport.http_connection import Connection, CycleTransport, Extras, Slot
-from rlway_serve.transport.request_heads import Head
-from rlway_serve.transport.websocket import Stream
+PIECE_BYTES = 4096  # given to the parser at once: what it has begun cannot be held back any more
 
 
-class HotLane(Connection):
-    """A connection with a shortcut for act requests."""
+class HttpReader:
+    """One connection's."""
 
-    def data_received(self, data: bytes) -> None:
-        head = self.calm
-        if (
-            head is not None
-            and not (self.waits or self.slots)
-            and len(data) == head.request_bytes
-            and data.startswith(head.raw)
-            and head.quick
-            and (version := head.policy.active) is not None
-        ):
-            # The same request as before, whole, with another observation: nearly every packet is.
-            self._patience.active_s = self.arrived_s = time.perf_counter()
-            batcher = version.batcher
-            if batcher.submit_own(self, head.body_bytes):
-                self.waits = True
-                self.observations = data[head.body_start :]
-                self._batcher = batcher
-                return
-        super().data_received(data)
+    __slots__ = ("_connection", "_going_on", "_parser", "_routes", "held")
 
-    # Its own call.
+    def __init__(self, connection: Connection, parser: RequestParser, routes: HotRoutes) -> None:
+        self._connection = connection
+        self._parser = parser
+        self._routes = routes
+        self.held = b""  # what came while as many answers were due as may be
+        self._going_on = False  # with what is held, in the loop's next turn
 
-    def answer(self, response: Response) -> None:
-        self.observations = self._batcher = None
-        if self.waits:
-            self.waits = False
-            transport = self.transport
-            if response.written_with is self.server_state.default_headers and not transport.is_closing():
-                transport.write(response.written)
-            else:
-                self._write(response, keep_alive=True)
-        elif self._own_slot is not None:
-            slot, self._own_slot = self._own_slot, None
-            slot.answer(response)
-
-    def ask_again(self) -> None:
-        head, self.calm = self.calm, None
-        if head is not None:
-            self._ask_with_slot(head)
-
-    # What the parser calls, in this order, for every request.
-
-    def on_message_begin(self) -> None:
-        self._reading = not self._last
-        self._number += 1
-        self._in_headers = True
-        self._for_asgi = False
-        self._head = None
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-        self._head_bytes = len(b"  HTTP/1.1\r\n\r\n")
-
-    def on_url(self, url: bytes) -> None:
-        self._head_bytes += len(url)
-        super().on_url(url)
-
-    def on_headers_complete(self) -> None:
-        raw, self._raw_head = self._raw_head, b""
-        self._in_headers = self._body_began = False
-        self._check_head(self._head_bytes + len(self.parser.get_method()))
-        # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
-        if self._last or self.parser.should_upgrade():
+    def receive(self, data: bytes) -> None:
+        """Reads what came; keeps it where as many answers are due as may be."""
+        if self.held:
+            self.held += data
+            self._connection.flow.pause_reading()
             return
-        if self.parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self.headers) != 1:
-            raise RequestMalformed("host: expected once.")  # which the parser makes an error of its own
-        policy = self.routes.by_url.get(self.url)
-        self._head = (
-            None
-            if policy is None or self._asgi_open
-            else self.routes.read_head(policy, self.url, self.headers, self.parser)
-        )
-        if self._head is None:
-            self._enter_asgi()
-            return
-        self._chunks.clear()
-        self._body_left = self._head.body_bytes
-        try:
-            self.routes.endpoint.keys.check(self._head.authorization)  # first: a stranger's body takes up no room
-            self._reserved_bytes = self.routes.endpoint.bodies.reserve(self._head.body_bytes)
-        except RlwayError as error:
-            self._refusal = error
-        # Only where every line was one header: a folded one would make the count differ.
-        if raw.count(b"\r\n") == len(self.headers) + 2:
-            self.routes.remember(raw, self._head)
+        data = self._ask_known(data)
+        if data:
+            self._take_in(data)
 
-    def on_body(self, body: bytes) -> None:
-        if self._head is None:
-            self._body_began = True
-            if not self._last:
-                super().on_body(body)
-                self._body_bytes += len(body)
-                if self._body_bytes > self.routes.settings.max_body_bytes and self.cycle.response_complete:
-                    self._leave_the_rest()
-                    self._close_if_done()
+    def _take_in(self, data: bytes) -> None:
+        """Reads requests until the data ends or as many answers are due as may be."""
+        connection, parser = self._connection, self._parser
+        connection.end_repeating()
+        while data and not parser.last:
+            if self._due >= self._routes.max_in_flight:
+                self.held = data
+                connection.flow.holds = True
+                connection.flow.pause_reading()
+                break
+            piece_bytes = max(PIECE_BYTES, parser.body_left)
+            data = parser.feed(data[:piece_bytes], data[piece_bytes:])
+            if data:
+                data = self._ask_known(data)
+        if parser.last:
+            connection.pass_on(data)
+        if parser.reading and not self.held:
+            connection.timeouts.wait_for(parser.number, parser.in_headers)
         else:
-            self._body_left -= len(body)
-            if self._refusal is None:
-                self._chunks.append(body)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_headers:  # and not behind a chunked body, where nobody counts them
-            self._head_bytes += len(name) + len(value) + len(b": \r\n")
-            super().on_header(name, value)
-
-    def on_message_complete(self) -> None:
-        if self.parser.should_upgrade():
-            return
-        self._reading = self._for_asgi = False
-        if self._last:
-            return
-        head, self._head = self._head, None
-        if head is not None:
-            self._ask(head, b"".join(self._chunks))
-        else:
-            super().on_message_complete()
-            self._last = self._closing or not self.cycle.keep_alive
-            if self._closing:
-                self._close_if_done()
-
-    def _ask(self, head: Head, body: bytes) -> None:
-        """Asks for what the parser has read, or refuses it as was decided at its headers."""
-        slot = Slot(self, self._patience.active_s)
-        if head.request_id or head.trace_headers or self._reserved_bytes or self.routes.access_log is not None:
-            slot.extras = Extras(head, len(body), self._reserved_bytes)
-            self._reserved_bytes = 0
-        refusal, self._refusal = self._refusal, None
-        # A stop that began while the request was read still answers it.
-        slot.keep_alive = head.keep_alive and not self._closing
-        self._last = not slot.keep_alive
-        self.slots.append(slot)
-        if refusal is None:
-            self.routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, body, slot)
-        else:
-            head.policy.metrics.count_refusal(refusal)
-            slot(problem_response(refusal))
+            connection.timeouts.wait_no_more()
 
     def _ask_known(self, data: bytes) -> bytes:
         """Asks for the whole requests at the start of `data` whose headers have been read before; returns the rest."""
-        if self._reading or self._asgi_open or self._last:
+        connection, parser, routes = self._connection, self._parser, self._routes
+        if parser.reading or parser.last or (connection.app is not None and connection.app.open):
             return data
-        routes, slots, arrived_s = self.routes, self.slots, self._patience.active_s
+        slots, arrived_s = connection.answers.slots, connection.timeouts.active_s
         head, slot, begin, size = None, None, 0, len(data)
         while begin < size and len(slots) < routes.max_in_flight:
             start = data.find(b"\r\n\r\n", begin) + 4
             head = routes.known_heads.get(data[begin:start])
             if head is None:
                 # For the parser, which begins with a request here: what it will make of these bytes is remembered.
-                self._raw_head = data[begin:start] if data.startswith(b"POST ", begin) else b""
+                parser.raw_head = data[begin:start] if data.startswith(b"POST ", begin) else b""
                 break
             end = start + head.body_bytes
             if size < end:
                 break
-            slots.append(slot := Slot(self, arrived_s))
+            slots.append(slot := Slot(connection, arrived_s))
             if routes.access_log is not None:
                 slot.extras = Extras(head, head.body_bytes, 0)
             routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, data[start:end], slot)
             begin = end
         plain = slot is not None and slot.observations is not None
-        if begin == size and plain and routes.access_log is None and self.timeout_keep_alive_task is None:
-            self.calm = head
+        if begin == size and plain and routes.access_log is None:
+            connection.repeated = head
         return data[begin:]
 
-    def _decline_upgrade(self, rest: bytes) -> bytes:
-        """What to read instead of a request that offers HTTP/2 or WebSocket: the same without the offer, and `rest`.
+    @property
+    def _due(self) -> int:
+        """How many answers are due to whole requests."""
+        app, due = self._connection.app, len(self._connection.answers.slots)
+        return due if app is None else due + app.open - (app.reading and not app.answered_early)
 
-        On a stream's route the offer of WebSocket is taken, unless answers are due.
-        """
-        method = self.parser.get_method()
-        policy = self.routes.streams_by_url.get(self.url)
-        if policy is not None and method == b"GET" and not (self._last or self.slots or self._asgi_open):
-            upgrade = [value.lower() for name, value in self.headers if name == b"upgrade"]
-            if upgrade == [b"websocket"]:
-                self._become_stream(policy)
-                return rest
-        if method == b"CONNECT" or self._last:
-            self.send_400_response("a proxy's request")
-            return b""
-        kept = [header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
-        lines = [method + b" " + self.url + b" HTTP/1.1", *(b"%s: %s" % header for header in kept), b"", b""]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._reading = False
-        return b"\r\n".join(lines) + rest
+    def go_on_soon(self) -> None:
+        """Reads what is held in the loop's next turn, if few enough answers are due."""
+        flow = self._connection.flow
+        if not self._going_on and not flow.write_paused and self._due <= self._routes.max_in_flight // 2:
+            self._going_on = True
+            asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _become_stream(self, policy: str) -> None:
-        self._last = True
-        self._reading = False
-        self._patience.end()
-        self.connections.discard(self)
-        stream = Stream(self.routes.frames, policy, self.transport, self.server_state, self.headers)
-        stream.open(self.url)
-        self._successor = stream
-
-    def _enter_asgi(self) -> None:
-        headers = self.headers
-        url, expect = self.url, self.expect_100_continue
-        super().on_message_begin()  # makes the scope, which the hot lane does without
-        self.headers.extend(headers)
-        self.url, self.expect_100_continue = url, expect
-        self.app, app = self._begun_in_turn(self.app), self.app
-        try:
-            super().on_headers_complete()
-        finally:
-            self.app = app
-        self.cycle.transport = CycleTransport(self, self.cycle)
-        self._body_bytes = 0
-        self._for_asgi = True
-        self._asgi_open += 1  # last: a URL that cannot be parsed raises, and nothing is owed but a 400
-
-    def _begun_in_turn(self, app: Any) -> Any:
-        """The application, begun once every hot request before it is answered; its last answer says that it is."""
-        if self.slots and self._slots_empty is None:
-            self._slots_empty = self.loop.create_future()
-        empty = self._slots_empty
-
-        async def run(scope: Any, receive: Any, send: Any) -> None:
-            async def send_or_close(message: Any) -> None:
-                if message["type"] == "http.response.start" and self._may_have_more(scope):
-                    message = message | {"headers": [*message["headers"], (b"connection", b"close")]}
-                await send(message)
-
-            if empty is not None:
-                await empty
-            await app(scope, receive, send_or_close)
-
-        return run
+    def _go_on(self) -> None:
+        self._going_on = False
+        connection = self._connection
+        held, self.held = self.held, b""
+        connection.flow.holds = False
+        if not held or connection.answers.transport.is_closing():
+            return
+        held = self._ask_known(held)
+        if held:
+            self._take_in(held)
+        if self.held:
+            self.go_on_soon()
+        else:
+            connection.on_held_read()

@@ -1,13 +1,13 @@
-"""Reads on for a while on a connection that has had its last answer, so that the answer arrives.
+"""Lingering close: keeps reading for a while after the last answer of a connection, so that the answer arrives.
 
 In:      a connection whose last answer is written, and whose peer may still be sending.
-Out:     the end of the stream behind the answer; the connection's end once the peer has closed it, is silent for
+Out:     the end of the stream behind the answer. The connection ends once the peer has closed it, has been silent for
          QUIET_S, or has sent for `limit_s` or MAX_BYTES more.
-Refuses: nothing: what comes is thrown away.
+Refuses: nothing. What comes is discarded.
 
-A socket that is closed before everything that was sent to it has been read sends a reset, and the peer's system then
-throws away what its program has not read yet, the answer among it (RFC 9112, section 9.6). Many clients, urllib and
-nginx among them, send a whole body before they look for an answer.
+Closing a socket before everything sent to it has been read sends a reset. The peer's system then discards what its
+program has not read yet, including the answer (RFC 9112, section 9.6). Many clients, urllib and nginx among them, send
+a whole body before they read the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_BYTES = 256 * 1024 * 1024
 
 
 class Lingering(asyncio.Protocol):
-    """Takes the place of a connection's protocol, which hears of the connection's end."""
+    """Takes the place of a connection's protocol, and tells it when the connection is lost."""
 
     def __init__(self, before: asyncio.BaseProtocol, transport: asyncio.Transport, live: set[Any], limit_s: float):
         self._before = before
@@ -28,12 +28,12 @@ class Lingering(asyncio.Protocol):
         self._live = live
         self._loop = asyncio.get_running_loop()
         self._limit_s = limit_s
-        self._taken_s = self._loop.time()  # when the peer last took of its answers
+        self._taken_s = self._loop.time()  # when the peer last read of its answers
         self._until_s = self._taken_s + limit_s
         self._spare_bytes = MAX_BYTES
         self._unsent_bytes = transport.get_write_buffer_size()
-        self._heard = False  # since the last look
-        self._timer = self._loop.call_later(min(QUIET_S, limit_s), self._look)
+        self._heard = False  # since the last check
+        self._timer = self._loop.call_later(min(QUIET_S, limit_s), self._check)
         live.discard(before)
         live.add(self)
 
@@ -49,10 +49,10 @@ class Lingering(asyncio.Protocol):
         self._before.connection_lost(exc)
 
     def shutdown(self) -> None:
-        """The server stops: a moment more for who is sending; who is still to take answers may do so."""
+        """The server stops: a peer that only sends has QUIET_S more; one that still reads its answers may finish."""
         self._until_s = min(self._until_s, self._loop.time() + QUIET_S)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now_s, unsent_bytes = self._loop.time(), self._transport.get_write_buffer_size()
         if unsent_bytes < self._unsent_bytes:
             self._taken_s = now_s
@@ -62,14 +62,14 @@ class Lingering(asyncio.Protocol):
             self._transport.abort()
             return
         self._heard, self._unsent_bytes = False, unsent_bytes
-        self._timer = self._loop.call_later(min(QUIET_S, self._limit_s), self._look)
+        self._timer = self._loop.call_later(min(QUIET_S, self._limit_s), self._check)
 
 
 def linger(
     before: asyncio.BaseProtocol, transport: asyncio.Transport, live: set[Any], limit_s: float, stopping: bool
 ) -> Lingering | None:
     """Ends the connection of `before`, which is among the server's `live` ones; its last answer is written."""
-    if not transport.can_write_eof():  # TLS: closed, it does all this by itself, for as long as `Acceptor` says
+    if not transport.can_write_eof():  # TLS: closed, it does all this by itself, for as long as the listener says
         transport.close()
         return None
     lingering = Lingering(before, transport, live, limit_s)

@@ -1,12 +1,11 @@
-"""Takes connections from a listening socket, one after the other, also when the system has no more room for them.
+"""Accepts connections from a listening socket, also when the system runs out of open files.
 
 In:      a socket that listens, what makes a connection's protocol, TLS.
 Out:     connections on the event loop.
-Refuses: nothing. While the table of open files is full, or as many have come as the server will hold, further ones wait
-         where the kernel keeps them, and get in once there is room; the log has a line of it, one a minute at most.
+Refuses: nothing. While the table of open files is full, or the server holds as many connections as it may, further
+         ones wait in the kernel's backlog until there is room. The log says so, once a minute at most.
 
-uvloop's own server would close them, and once it has lost the descriptor that it keeps for that, look for them without
-a pause.
+uvloop's own server would close them, and once its reserve descriptor is used up, poll for them without a pause.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from collections.abc import Callable, Sized
 from contextlib import suppress
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from rlway_serve.system.open_files import EXHAUSTED
+from rlway_serve.transport.http_connection import HttpConnection
 
 AT_ONCE = 64  # connections taken before others are read from
 PAUSE_S = 0.1
@@ -34,13 +32,13 @@ NO_ROOM = (*EXHAUSTED, errno.ENOBUFS, errno.ENOMEM)
 log = logging.getLogger(__name__)
 
 
-class Acceptor:
-    """One listening socket's; has what uvicorn asks of a server. `served` are the connections that have come in."""
+class Listener:
+    """One listening socket's; has what uvicorn asks of a server. `served` are the connections that are open."""
 
     def __init__(
         self,
         listener: socket.socket,
-        make_protocol: Callable[[], HttpToolsProtocol],
+        make_protocol: Callable[[], HttpConnection],
         served: Sized,
         tls: ssl.SSLContext | None,
         most: int,

@@ -1,7 +1,7 @@
 """Which requests the hot lane answers, and what their headers say.
 
-In:      a request's URL and headers, as the parser read them; or header bytes that were read before.
-Out:     `Head`.
+In:      a request's URL and headers, as the parser read them; or header bytes that have been parsed before.
+Out:     `Head`; None for a request that FastAPI has to answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
-from rlway_serve.transport.websocket import Frames
+from rlway_serve.transport.stream_calls import SharedByStreams
 
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
 MAX_KNOWN_HEADS = 1024
@@ -38,15 +38,17 @@ class Head(msgspec.Struct):
     raw: bytes = b""  # as they came, of a head that is remembered
     body_start: int = 0  # behind them
     request_bytes: int = 0  # with the body
-    quick: bool = False  # whether a request of JSON may be queued with no further look at it
+    quick: bool = False  # whether a request with it may be an express call
 
 
 class HotRoutes:
     """What all hot connections of a server share."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None, frames: Frames) -> None:
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None, streams: SharedByStreams
+    ) -> None:
         self.endpoint = endpoint
-        self.frames = frames
+        self.streams = streams
         self.settings = settings
         self.max_in_flight = settings.max_in_flight
         self.access_log = access_log
@@ -59,7 +61,7 @@ class HotRoutes:
         endpoint.keys.on_change(self.forget_heads)
 
     def find_policies(self) -> None:
-        """Follows policies that have come or gone."""
+        """Called when policies have come or gone."""
         repository = self.endpoint.repository
         self.by_url = {f"/v1/policies/{policy.name}/act".encode(): policy for policy in repository}
         self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
@@ -68,15 +70,15 @@ class HotRoutes:
         self.forget_heads()
 
     def forget_heads(self) -> None:
-        """Looks at every head anew."""
+        """From now on every head is parsed and checked anew."""
         for head in self.known_heads.values():
-            head.quick = False  # connections remember theirs
+            head.quick = False  # connections that repeat it have kept it
         self.known_heads.clear()
 
     def remember(self, raw: bytes, head: Head) -> None:
-        """A client sends the same header bytes again and again; what they say needs to be parsed only once."""
+        """Keeps what parsed header bytes say: a client sends the same ones again and again."""
         small = len(raw) <= MAX_KNOWN_HEAD_BYTES and head.body_bytes <= SMALL_BYTES  # larger bodies are reserved for
-        known = raw in self.known_heads  # connections that remember it hear of changes by that one
+        known = raw in self.known_heads  # whose object is the one that `forget_heads` changes
         if small and not known and head.keep_alive and not (head.request_id or head.trace_headers):
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.forget_heads()
@@ -89,7 +91,7 @@ class HotRoutes:
     def read_head(
         self, policy: ServedPolicy, url: bytes, headers: list[tuple[bytes, bytes]], parser: Any
     ) -> Head | None:
-        """What parsed headers say, of several alike the first; None for what the hot lane does not read."""
+        """What parsed headers say; the first of repeated ones counts. None for what the hot lane does not read."""
         body_bytes, media_type, authorization, request_id = -1, b"", None, b""
         trace_headers: tuple[tuple[bytes, bytes], ...] = ()
         for name, value in headers:

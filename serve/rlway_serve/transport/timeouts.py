@@ -1,11 +1,11 @@
-"""The clocks of one connection: how long it may be idle, and how long a request may take to come in.
+"""The time-outs of one connection: how long it may be idle, and how long a request may take to arrive.
 
-In:      bytes that came, whether a request is unfinished.
-Out:     calls: `on_slow` when a request's headers or body took too long, `on_idle` when nothing came for a while.
+In:      when bytes came, and whether a request is unfinished.
+Out:     `on_slow` is called when a request's headers or body took too long, `on_idle` when nothing came for a while.
 
-Whole requests cost no timer: one call for idleness returns every `keep_alive_s` whatever happens meanwhile, and the
-other is set only when a packet ends within a request. A process that stood still for a while finds its timers due
-before it has read what came meanwhile, so each is given `GRACE_S` more.
+A whole request needs no timer: one timer for idleness runs out every `keep_alive_s`, and the other is set only when a
+packet ends within a request. After a pause of the whole process, timers are due before the bytes that came meanwhile
+are read; therefore each gets `GRACE_S` more.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rlway_serve.settings import Settings
 GRACE_S = 0.1
 
 
-class Patience:
-    """Made when the connection is; ended with it."""
+class ConnectionTimeouts:
+    """Made with the connection, ended with it."""
 
     __slots__ = ("_awaited", "_idle", "_loop", "_on_idle", "_on_slow", "_settings", "_slow", "active_s")
 
@@ -34,7 +34,7 @@ class Patience:
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._on_idle = on_idle  # returns whether the connection was busy all the same
+        self._on_idle = on_idle  # returns whether to ask again later
         self._on_slow = on_slow
         self.active_s = time.perf_counter()
         self._idle = loop.call_later(settings.keep_alive_s, self._check_idle)

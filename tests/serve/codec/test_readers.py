@@ -15,9 +15,11 @@ from msgspec.structs import replace
 from rlway_client.contract.errors import RequestMalformed, SpecViolated
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
-from rlway_serve.codec.decoder import ActDecoder, Pin, read_pin
+from rlway_serve.codec.decoder import ActDecoder, read_pin
 from rlway_serve.codec.observation import ObservationForm
+from rlway_serve.messages.request import Pin
 from rlway_serve.settings import Settings
+from tests.callers import Receiving
 
 THOROUGH = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 SETTINGS = Settings(models=Path(), max_rows=64)
@@ -126,7 +128,7 @@ def test_what_was_written_is_what_is_read(tree: Any, loosely: bool, data: st.Dat
     body = f'{{"observations": [{", ".join(texts)}]}}' if batched else f'{{"observation": {texts[0]}}}'
     if loosely and data.draw(st.booleans()):
         body = BYTE_ORDER_MARK + body
-    call = decoder.decode(b"application/json", body.encode(), lambda _: None)
+    call = decoder.decode(b"application/json", body.encode(), Receiving())
     assert (call.rows, call.batched) == (len(rows), batched)
     assert decoder.faults(call) == []
     for name, array in form.stack([call.observations]).items():
@@ -159,7 +161,7 @@ def test_a_value_that_does_not_fit_is_named_by_both_readers(tree: Any, data: st.
         text = Writer(data, loosely).write(tree, {**row, wrong.path: spoilt})
         body = f'{{"observation": {text}}}'.encode()
         try:
-            call = decoder.decode(b"application/json", body, lambda _: None)
+            call = decoder.decode(b"application/json", body, Receiving())
         except SpecViolated as violation:
             paths.append([fault.path for fault in violation.faults])
         else:
@@ -175,7 +177,7 @@ def test_a_tuple_of_many_parts_is_read_in_its_order() -> None:
     specs = [TensorSpec(f"part_{key}", (), "int64", path=(key,)) for key in order]
     decoder, form = ActDecoder(manifest(specs), SETTINGS), ObservationForm(manifest(specs).observation)
     body = json.dumps({"observation": list(range(12))}).encode()
-    arrays = form.stack([decoder.decode(b"", body, lambda _: None).observations])
+    arrays = form.stack([decoder.decode(b"", body, Receiving()).observations])
     assert [int(array[0]) for array in arrays.values()] == [int(key) for key in order]
 
 
@@ -204,7 +206,7 @@ def test_no_option_is_dropped_without_a_word(options: dict[str, Any], encoding: 
         body = text.encode(encoding, "surrogatepass" if encoding != "latin-1" else "replace")
         pin = read_pin(b"application/json", body, SETTINGS.max_json_bytes)
         try:
-            decoder.decode(b"application/json", body, lambda _: None)
+            decoder.decode(b"application/json", body, Receiving())
         except RequestMalformed:
             continue
         if encoding == "latin-1":
@@ -229,4 +231,4 @@ def test_an_option_of_another_type_is_refused(body: bytes) -> None:
     decoder = ActDecoder(manifest([TensorSpec("observation", (2,), "int64")]), SETTINGS)
     assert read_pin(b"", body, 1000) == Pin()
     with pytest.raises(RequestMalformed):
-        decoder.decode(b"", body, lambda _: None)
+        decoder.decode(b"", body, Receiving())

@@ -16,13 +16,14 @@ import pytest
 
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
-from rlway_serve.messages.call import Call, OwnCall
+from rlway_serve.messages.call import Call, ExpressCall
 from rlway_serve.messages.response import Response
 from rlway_serve.registry.loaded_version import LoadedVersion
-from rlway_serve.scheduling.batcher import ENOUGH
+from rlway_serve.scheduling.express import ENOUGH
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
 from tests.bundles import gaussian_policy
+from tests.callers import Receiving
 from tests.servers import LANES, OCTETS, Server, Wire, act_request, read_metrics, wait_until
 
 SLOW = "/v1/policies/slow/act"
@@ -198,7 +199,7 @@ def test_a_culprit_does_not_cost_the_others_runs_of_their_own(tmp_path: Path) ->
     async def ask() -> None:
         for i in range(500):
             row = [1e10 if i in (7, 400) else 0.5, 0.0, 0.0, 0.0]
-            version.batcher.submit(Call(row, 1, lambda response: statuses.append(response.status)))
+            version.batcher.submit(Call(row, 1, Receiving(lambda response: statuses.append(response.status))))
         while len(statuses) < 500:
             await asyncio.sleep(0)
 
@@ -208,7 +209,7 @@ def test_a_culprit_does_not_cost_the_others_runs_of_their_own(tmp_path: Path) ->
     assert runs == [500, 498]
 
 
-class OneThing(OwnCall):
+class OneThing(ExpressCall):
     """A connection that waits for one action."""
 
     def __init__(self, row: list[float], answered: list[int]) -> None:
@@ -243,7 +244,7 @@ def test_a_policy_runs_in_one_place_at_a_time(tmp_path: Path) -> None:
         places.append(("loop" if on_loop else "thread", begun.is_set() and not may_end.is_set()))
         if not on_loop:
             begun.set()
-            may_end.wait(20)
+            may_end.wait(120)
         return run(inputs, outputs)
 
     version.runtime.run = watched  # type: ignore[method-assign]  # the real one, and who asks it
@@ -252,15 +253,15 @@ def test_a_policy_runs_in_one_place_at_a_time(tmp_path: Path) -> None:
     small: list[int] = []
 
     async def ask() -> None:
-        batcher.submit(Call(np.zeros((rows, 4)), rows, large.append, batched=True))
+        batcher.submit(Call(np.zeros((rows, 4)), rows, Receiving(large.append), batched=True))
         while not begun.is_set():
             await asyncio.sleep(0)
-        assert all(batcher.submit_own(OneThing(ROW, small), 40) for _ in range(ENOUGH + 50))
+        assert all(batcher.express.submit(OneThing(ROW, small), 40) for _ in range(ENOUGH + 50))
         may_end.set()
         while len(small) < ENOUGH + 50 or not large:
             await asyncio.sleep(0)
 
-    asyncio.run(asyncio.wait_for(ask(), 20))
+    asyncio.run(asyncio.wait_for(ask(), 120))
     batcher.close()
     assert set(small) == {200}
     assert large[0].status == 200

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +20,14 @@ from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
 from tests.bundles import linear_policy
+from tests.callers import Receiving
 
 MAX_BATCH, CAPACITY = 8, 200
 
 
-class Caller:
-    """Where answers go, in the order in which they come."""
-
-    def __init__(self, name: str, answered: list[str], abandoned: bool = False) -> None:
-        self.connection = name
-        self.abandoned = abandoned
-        self._answered = answered
-
-    def __call__(self, response: Response) -> None:
-        self._answered.append(f"{self.connection} {response.status}")
+def caller_of(name: str, answered: list[str], abandoned: bool = False) -> Receiving:
+    """One connection's; the answers of all go where they can be seen in order."""
+    return Receiving(lambda response: answered.append(f"{name} {response.status}"), name, abandoned)
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +60,18 @@ def run(policy: LoadedVersion, calls: list[Call]) -> None:
     asyncio.run(submit_and_wait())
 
 
-def one(caller: Caller) -> Call:
+def one(caller: Receiving) -> Call:
     return Call([0.0, 0.0, 0.0, 0.0], 1, caller)
 
 
-def many(caller: Caller, rows: int) -> Call:
+def many(caller: Receiving, rows: int) -> Call:
     return Call(np.zeros((rows, 4), np.float32), rows, caller, batched=True)
 
 
 def test_a_greedy_connection_does_not_delay_a_modest_one(policy: LoadedVersion) -> None:
     """Behind sixty requests of another connection, one request is answered by the first batch."""
     answered: list[str] = []
-    greedy, modest = Caller("greedy", answered), Caller("modest", answered)
+    greedy, modest = caller_of("greedy", answered), caller_of("modest", answered)
     run(policy, [one(greedy) for _ in range(60)] + [one(modest)])
     assert answered.index("modest 200") < MAX_BATCH
     assert len(answered) == 61
@@ -85,7 +80,7 @@ def test_a_greedy_connection_does_not_delay_a_modest_one(policy: LoadedVersion) 
 def test_greedy_connections_share_alike(policy: LoadedVersion) -> None:
     """Every batch has as many calls of the one as of the other, until one has no more."""
     answered: list[str] = []
-    first, second = Caller("first", answered), Caller("second", answered)
+    first, second = caller_of("first", answered), caller_of("second", answered)
     run(policy, [one(first) for _ in range(40)] + [one(second) for _ in range(20)])
     for start in range(0, 40, MAX_BATCH):
         assert answered[start : start + MAX_BATCH].count("second 200") == MAX_BATCH // 2
@@ -95,33 +90,25 @@ def test_greedy_connections_share_alike(policy: LoadedVersion) -> None:
 def test_answers_to_one_connection_keep_their_order(policy: LoadedVersion) -> None:
     """Turns are between connections, not within them."""
     answered: list[str] = []
-    callers = {name: Caller(name, answered) for name in "ab"}
+    callers = {name: caller_of(name, answered) for name in "ab"}
     calls = [many(callers["a"], rows) for rows in (1, 5, 20, 2, 8, 1)] + [one(callers["b"]) for _ in range(20)]
     order: list[int] = []
+
+    def note(number: int, response: Response) -> None:
+        assert response.status == 200
+        order.append(number)
+
     for i, call in enumerate(calls):
-        reply = call.reply
-        call.reply = _noting(order, i, reply)
+        call.caller = Receiving(partial(note, i), call.connection)
     run(policy, calls)
     assert [i for i in order if i < 6] == list(range(6))
     assert [i for i in order if i >= 6] == list(range(6, 26))
 
 
-class _noting:  # noqa: N801
-    """A reply that notes which call it was."""
-
-    def __init__(self, order: list[int], number: int, reply: object) -> None:
-        self.connection = getattr(reply, "connection", None)
-        self._order, self._number = order, number
-
-    def __call__(self, response: Response) -> None:
-        assert response.status == 200
-        self._order.append(self._number)
-
-
 def test_large_calls_alternate_with_small_ones(policy: LoadedVersion) -> None:
     """Each of three large calls of one connection lets the others' batch go first or in between."""
     answered: list[str] = []
-    large, small = Caller("large", answered), [Caller(f"small{i}", answered) for i in range(4)]
+    large, small = caller_of("large", answered), [caller_of(f"small{i}", answered) for i in range(4)]
     run(policy, [many(large, 30) for _ in range(3)] + [one(caller) for caller in small for _ in range(2)])
     last_small = max(i for i, line in enumerate(answered) if line.startswith("small"))
     assert answered[last_small:].count("large 200") == 1
@@ -130,7 +117,7 @@ def test_large_calls_alternate_with_small_ones(policy: LoadedVersion) -> None:
 def test_large_calls_leave_the_queue_to_small_ones(policy: LoadedVersion) -> None:
     """A queue that holds all the large calls that it may still takes small ones, and the reverse."""
     answered: list[str] = []
-    large, small = Caller("large", answered), [Caller(f"small{i}", answered) for i in range(CAPACITY)]
+    large, small = caller_of("large", answered), [caller_of(f"small{i}", answered) for i in range(CAPACITY)]
 
     async def fill() -> None:
         policy.batcher.submit(many(large, CAPACITY))
@@ -139,7 +126,7 @@ def test_large_calls_leave_the_queue_to_small_ones(policy: LoadedVersion) -> Non
         for caller in small:
             policy.batcher.submit(one(caller))
         with pytest.raises(QueueFull):
-            policy.batcher.submit(one(Caller("late", answered)))
+            policy.batcher.submit(one(caller_of("late", answered)))
         await drain(policy)
         policy.batcher.submit(many(large, CAPACITY))  # all that was taken counts no more
         await drain(policy)
@@ -153,8 +140,8 @@ def test_large_calls_leave_the_queue_to_small_ones(policy: LoadedVersion) -> Non
 def test_greedy_connections_leave_room_in_the_queue(policy: LoadedVersion, crowd: int) -> None:
     """However many ask for all they can, half of the queue is left to those who ask for little."""
     answered: list[str] = []
-    greedy = [Caller(f"greedy{i}", answered) for i in range(crowd)]
-    modest = [Caller(f"modest{i}", answered) for i in range(CAPACITY // 4)]
+    greedy = [caller_of(f"greedy{i}", answered) for i in range(crowd)]
+    modest = [caller_of(f"modest{i}", answered) for i in range(CAPACITY // 4)]
 
     async def crowd_in() -> None:
         for caller in greedy * CAPACITY:
@@ -167,14 +154,14 @@ def test_greedy_connections_leave_room_in_the_queue(policy: LoadedVersion, crowd
 
     asyncio.run(crowd_in())
     counts = Counter(line.split()[0] for line in answered)
-    assert all(counts[caller.connection] == 1 for caller in modest)
-    assert all(counts[caller.connection] >= CAPACITY // 2 // crowd - 1 for caller in greedy)
+    assert all(counts[str(caller.connection)] == 1 for caller in modest)
+    assert all(counts[str(caller.connection)] >= CAPACITY // 2 // crowd - 1 for caller in greedy)
 
 
 def test_calls_of_those_who_left_do_not_run(policy: LoadedVersion) -> None:
     """A busy policy computes nothing for connections that are gone."""
     answered: list[str] = []
-    gone, here = Caller("gone", answered, abandoned=True), Caller("here", answered)
+    gone, here = caller_of("gone", answered, abandoned=True), caller_of("here", answered)
     run(policy, [one(gone) for _ in range(50)] + [one(here) for _ in range(10)])
     assert answered.count("here 200") == 10
     assert policy.metrics.actions == 10

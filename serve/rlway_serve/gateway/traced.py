@@ -1,0 +1,44 @@
+"""An endpoint whose requests leave spans: it takes the place of `Endpoint` where traces are sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.episodes import ConnectionEpisode
+from rlway_serve.messages.call import Caller, PlainCall
+from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.telemetry.tracing import TracedCaller, Tracing
+
+
+class TracedEndpoint(Endpoint):
+    """Wraps every caller, so that the answer ends the request's span."""
+
+    sees_all = True
+
+    def __init__(self, tracing: Tracing, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._tracing = tracing
+
+    def act(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        caller: Caller,
+        own: ConnectionEpisode | None = None,
+    ) -> None:
+        traced = TracedCaller(self._tracing, policy.name, "http" if own is None else "websocket", caller)
+        super().act(policy, media_type, authorization, body, traced, own)
+
+    def act_plain(
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        authorization: bytes | None,
+        body: bytes,
+        call: PlainCall,
+        own: ConnectionEpisode | None = None,
+    ) -> None:
+        self.act(policy, media_type, authorization, body, call, own)

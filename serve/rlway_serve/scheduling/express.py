@@ -1,0 +1,156 @@
+"""Express calls: connections that wait for one action each, queued themselves, decoded and run as one.
+
+In:      connections, each with a body that may be plain; bodies of JSON are not decoded until they run.
+Out:     their answers, if all bodies are plain, in time and sound. Else they are mixed into the fair queue; those whose
+         body is not plain are asked for again in the ordinary way.
+Refuses: bodies that cannot be plain by their size, and all bodies once the queue is half full.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from rlway_serve.backends.base import Runtime
+from rlway_serve.codec.decoder import ActDecoder
+from rlway_serve.messages.call import ExpressCall
+from rlway_serve.messages.response import Response
+from rlway_serve.scheduling.batch_runner import BatchRunner
+from rlway_serve.scheduling.fair_queue import FairQueue, drop_abandoned
+
+log = logging.getLogger(__name__)
+
+ENOUGH = 256  # calls in a run: with more, sockets have left the processor's cache before they are answered
+
+
+class ExpressQueue:
+    """One policy version's. Their rows count in the fair queue's `rows`."""
+
+    def __init__(
+        self,
+        policy: str,
+        queue: FairQueue,
+        runner: BatchRunner,
+        runtime: Runtime,
+        decoder: ActDecoder,
+        *,
+        max_batch: int,
+        enabled: bool,
+        wake: Callable[[], None],
+        run_early: Callable[[], None],
+        on_answers: Callable[[list[ExpressCall], list[Response], float], None],
+    ) -> None:
+        self._policy = policy
+        self._queue = queue
+        self._runner = runner
+        self._runtime = runtime
+        self._decode = decoder.decode_plain
+        self._inline_rows = runtime.inline_rows
+        runs = enabled and self._inline_rows > 0
+        self._plain_bytes = decoder.plain_bytes if runs else -1
+        self._plain_octets = decoder.plain_octets if runs else -1
+        self._max_batch = max_batch
+        self._wake = wake  # called when the first call waits
+        self._run_early = run_early  # called when enough wait
+        self._on_answers = on_answers
+        self.calls: list[ExpressCall] = []  # in order of arrival; all octets, or none
+        self._octets = 0  # how many of them are
+
+    def submit(self, call: ExpressCall, body_bytes: int) -> bool:
+        """Queues a call with so many bytes of JSON, if they may be plain and there is ample room. Whether it did."""
+        queue = self._queue
+        if queue.rows >= queue.ample_rows or body_bytes > self._plain_bytes or self._octets:
+            return False
+        if len(self.calls) >= ENOUGH:
+            self._run_early()
+        queue.rows += 1
+        self.calls.append(call)
+        if len(self.calls) == 1:
+            self._wake()
+        return True
+
+    def submit_octets(self, call: ExpressCall, size: int) -> bool:
+        """The same for so many octets."""
+        queue = self._queue
+        if queue.rows >= queue.ample_rows or size != self._plain_octets or self._octets < len(self.calls):
+            return False
+        if len(self.calls) >= ENOUGH:
+            self._run_early()
+        queue.rows += 1
+        self._octets += 1
+        self.calls.append(call)
+        if len(self.calls) == 1:
+            self._wake()
+        return True
+
+    def withdraw(self, call: ExpressCall) -> bool:
+        """Forgets a call, unless it has left the queue. Whether it did."""
+        try:
+            self.calls.remove(call)
+        except ValueError:
+            return False
+        self._octets -= call.raw
+        self._queue.rows -= 1
+        return True
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing but express calls waits."""
+        return len(self.calls) == self._queue.rows and not self._queue.large_rows
+
+    def run(self) -> bool:
+        """Runs and answers a batch on the loop, if all of it is plain, in time and sound. Whether it did."""
+        calls, later = self.calls[: self._max_batch], self.calls[self._max_batch :]
+        if len(calls) > self._inline_rows:
+            return False
+        if later:  # as everybody waits with one, turns are taken in order of arrival
+            calls = [call for call in calls if not drop_abandoned(call)]
+            self._keep(calls + later)
+        bodies = [call.observations for call in calls]
+        raw = self._octets > 0
+        try:
+            requests = [] if raw else [self._decode(body) for body in bodies]
+        except Exception:
+            return False
+        began_s = time.perf_counter()
+        deadlines_ms = [request.deadline_ms for request in requests]
+        if deadlines_ms.count(None) < len(requests):
+            ends_s = began_s + self._runtime.expected_s(len(calls))
+            waits_s = [math.inf if ms is None else ms / 1000 for ms in deadlines_ms]
+            if any(ends_s > call.arrived_s + wait_s for call, wait_s in zip(calls, waits_s, strict=True)):
+                return False
+        observations = bodies if raw else [request.observation for request in requests]
+        responses = self._runner.run_plainly(observations, raw) if calls else []
+        if responses is None:
+            return False
+        self._keep(later)
+        if calls:
+            self._on_answers(calls, responses, began_s)
+        return True
+
+    def _keep(self, calls: list[ExpressCall]) -> None:
+        self.calls = calls
+        self._octets = len(calls) if self._octets else 0
+        self._queue.rows = len(calls)
+
+    def mix(self) -> None:
+        """Moves all into the fair queue, behind what waits there."""
+        calls, self.calls, self._octets = self.calls, [], 0
+        not_plain = []
+        for call in calls:
+            try:
+                call.deadline_s = None  # type: ignore[misc]  # a slot of subclasses
+                if not call.raw:
+                    call.take(self._decode(call.observations))
+            except Exception:  # whatever it is, the endpoint will say it
+                not_plain.append(call)
+                continue
+            self._queue.add_counted(call)
+        self._queue.rows -= len(not_plain)
+        for call in not_plain:
+            try:
+                call.ask_again()
+            except Exception:
+                log.exception("policy %s: a request was lost", self._policy)

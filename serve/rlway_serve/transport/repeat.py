@@ -1,0 +1,82 @@
+"""Connections that ask the same again and again, each time with another observation.
+
+In:      a request that may be plain, on a connection that waits for no other answer.
+Out:     its answer; no object is made for the request, since the connection itself is queued as an `ExpressCall`.
+Refuses: nothing. What turns out not to be plain is asked for in the ordinary way, with a place among the answers.
+
+HTTP and WebSocket connections share this. An express call has no place among the answers that are due. It gets one as
+soon as anything else comes on the connection, so that answers stay in order.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from rlway_serve.messages.call import ExpressCall, PlainCall
+from rlway_serve.messages.response import Response
+from rlway_serve.scheduling.express import ExpressQueue
+
+
+class Repeating(ExpressCall):
+    """A connection that may be an express call."""
+
+    __slots__ = ("_express", "_place", "arrived_s", "deadline_s", "observations", "raw", "waits")
+
+    def __init__(self) -> None:
+        self.waits = False  # for the answer to an express call
+        self.raw = False
+        self.observations: Any = None
+        self._express: ExpressQueue | None = None  # in which the call waits
+        self._place: PlainCall | None = None  # of the call, where it got one after the batcher had decoded it
+
+    # What a connection does.
+
+    @abstractmethod
+    def send_at_once(self, response: Response) -> None:
+        """Sends an answer before which none is due."""
+
+    @abstractmethod
+    def ask_in_turn(self, body: Any) -> None:
+        """Asks in the ordinary way, with a place among the answers."""
+
+    @abstractmethod
+    def new_place(self) -> PlainCall:
+        """A place behind the answers that are due."""
+
+    # What they share.
+
+    def ask_express(self, express: ExpressQueue, body: Any, arrived_s: float, raw: bool = False) -> bool:
+        """Queues the connection, if the body may be plain and there is room. Whether it did."""
+        self.arrived_s = arrived_s
+        self.raw = raw
+        if not (express.submit_octets(self, len(body)) if raw else express.submit(self, len(body))):
+            return False
+        self.waits = True
+        self.observations = body
+        self._express = express
+        return True
+
+    def answer(self, response: Response) -> None:
+        self.observations = self._express = None
+        if self.waits:
+            self.waits = False
+            self.send_at_once(response)
+        elif self._place is not None:
+            place, self._place = self._place, None
+            place.answer(response)
+
+    def ask_again(self) -> None:
+        body, self.observations = self.observations, None
+        self.waits, self._express = False, None
+        self.ask_in_turn(body)
+
+    def end_express(self) -> None:
+        """Other requests may follow, or none: the express call, if there is one, takes a place among the answers."""
+        if not self.waits:
+            return
+        if self._express is not None and self._express.withdraw(self):
+            self.ask_again()  # nobody has decoded it, and it may matter to what comes now: an episode may begin with it
+        else:
+            self.waits, self._express = False, None
+            self._place = self.new_place()

@@ -1,0 +1,275 @@
+"""Requests, as httptools reads them out of the bytes of one HTTP/1.1 connection.
+
+In:      pieces of what the connection receives, from the start of a request on.
+Out:     act requests, asked at the endpoint with a `Slot` for their answer; every other request, for the application.
+Refuses: bytes that are not HTTP (RequestMalformed), HeadersTooLarge.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import httptools
+
+from rlway_client.contract.errors import HeadersTooLarge, RequestMalformed, RlwayError
+from rlway_serve.messages.response import problem_response
+from rlway_serve.transport._uvicorn import AppHead, AppRequests, HoldingFlow
+from rlway_serve.transport.answer_queue import AnswerQueue, Extras, Slot
+from rlway_serve.transport.request_heads import Head, HotRoutes
+from rlway_serve.transport.timeouts import ConnectionTimeouts
+
+FIRST_LINE_BYTES = len(b"  HTTP/1.1\r\n\r\n")  # without method and URL
+
+
+class Connection(Protocol):
+    """What parser and reader need of the connection whose bytes they read."""
+
+    answers: AnswerQueue
+    app: AppRequests | None
+    flow: HoldingFlow
+    timeouts: ConnectionTimeouts
+    closing: bool
+    repeated: Head | None
+
+    def open_app(self) -> AppRequests:
+        """The application's requests; made for the first of them."""
+
+    def end_repeating(self) -> None:
+        """Anything may come from now on."""
+
+    def refuse(self, error: RlwayError) -> None:
+        """Answers what is being read with `error`, after the answers that are due, and closes."""
+
+    def leave_the_rest(self) -> None:
+        """Reads nothing more, and closes once nothing is due."""
+
+    def close_if_asked(self) -> None:
+        """Closes if that was asked for and nothing is due."""
+
+    def become_stream(self, policy: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Hands the connection over to a WebSocket, which reads what comes next."""
+
+    def on_held_read(self) -> None:
+        """What was held has been read."""
+
+    def pass_on(self, data: bytes) -> None:
+        """Bytes behind the last request that is taken."""
+
+
+class RequestParser:
+    """One connection's. httptools calls the methods `on_…`, in this order, for every request."""
+
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_expects_continue",
+        "_head",
+        "_head_bytes",
+        "_headers",
+        "_parser",
+        "_refusal",
+        "_reserved_bytes",
+        "_routes",
+        "_unfinished_bytes",
+        "_url",
+        "body_left",
+        "in_headers",
+        "last",
+        "number",
+        "raw_head",
+        "reading",
+    )
+
+    def __init__(self, connection: Connection, routes: HotRoutes) -> None:
+        self._connection = connection
+        self._routes = routes
+        self.last = False  # no request is taken any more
+        # The request being read.
+        self.reading = False
+        self.number = 0  # of it, on this connection
+        self.in_headers = False
+        self.body_left = 0  # of a body on the hot lane
+        self.raw_head = b""  # the bytes of its first line and headers, when they came in one piece
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = False
+        self._head_bytes = 0  # of its first line and headers, as they are usually written
+        self._unfinished_bytes = 0  # of headers that are not whole: all behind the piece in which they began
+        self._head: Head | None = None  # on the hot lane
+        self._chunks: list[bytes] = []
+        self._reserved_bytes = 0
+        self._refusal: RlwayError | None = None  # its answer, once its body has passed by
+        self._parser = self._new_parser()
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def feed(self, piece: bytes, rest: bytes) -> bytes:
+        """Gives a piece to the parser; returns what is to be read next."""
+        headers = self._headers
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as offer:
+            return self._decide_upgrade(piece[offer.args[0] :] + rest)
+        except httptools.HttpParserError as error:
+            if isinstance(error.__context__, HeadersTooLarge):
+                self._connection.refuse(error.__context__)
+            else:
+                self._connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))
+        else:
+            unfinished = self.in_headers and self._headers is headers  # of one request, before and after this piece
+            self._unfinished_bytes = self._unfinished_bytes + len(piece) if unfinished else 0
+            try:
+                self._check_head(self._unfinished_bytes)
+            except HeadersTooLarge as error:
+                self._connection.refuse(error)
+        return rest
+
+    def _check_head(self, head_bytes: int) -> None:
+        """Raises when headers are larger than they may be; the parser has no limit."""
+        limit = self._routes.settings.max_header_bytes
+        if head_bytes > limit:
+            raise HeadersTooLarge(f"headers: expected at most {limit} bytes, got more.")
+
+    def give_up(self) -> None:
+        """The request being read will never be whole."""
+        if self._connection.app is not None:
+            self._connection.app.give_up_reading()
+        self.reading = False
+        self._head = None
+        self.body_left = 0
+        self._chunks.clear()
+        self._routes.endpoint.bodies.release(self._reserved_bytes)
+        self._reserved_bytes = 0
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        self.reading = not self.last
+        self.number += 1
+        self.in_headers = True
+        self._head = None
+        self._url = b""
+        self._headers = []
+        self._expects_continue = False
+        self._head_bytes = FIRST_LINE_BYTES
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_headers:
+            return  # a trailer behind a chunked body
+        self._head_bytes += len(name) + len(value) + len(b": \r\n")
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        raw, self.raw_head = self.raw_head, b""
+        parser, routes, app = self._parser, self._routes, self._connection.app
+        self.in_headers = False
+        self._check_head(self._head_bytes + len(parser.get_method()))
+        # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
+        if self.last or parser.should_upgrade():
+            return
+        if parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self._headers) != 1:
+            raise RequestMalformed("host: expected once.")  # which the parser makes an error of its own
+        policy = routes.by_url.get(self._url)
+        if policy is not None and (app is None or not app.open):
+            self._head = routes.read_head(policy, self._url, self._headers, parser)
+        if self._head is None:
+            self._enter_app()
+            return
+        self._chunks.clear()
+        self.body_left = self._head.body_bytes
+        try:
+            routes.endpoint.keys.check(self._head.authorization)  # first: a stranger's body takes up no room
+            self._reserved_bytes = routes.endpoint.bodies.reserve(self._head.body_bytes)
+        except RlwayError as error:
+            self._refusal = error
+        # Only where every line was one header: a folded one would make the count differ.
+        if raw.count(b"\r\n") == len(self._headers) + 2:
+            routes.remember(raw, self._head)
+
+    def on_body(self, body: bytes) -> None:
+        if self._head is not None:
+            self.body_left -= len(body)
+            if self._refusal is None:
+                self._chunks.append(body)
+            return
+        connection, app = self._connection, self._connection.app
+        if app is not None and app.reading:
+            app.add_body(body)
+            if app.surplus:
+                connection.leave_the_rest()
+                connection.close_if_asked()
+
+    def on_message_complete(self) -> None:
+        if self._parser.should_upgrade():
+            return
+        self.reading = False
+        connection, app = self._connection, self._connection.app
+        if self.last:
+            return
+        head, self._head = self._head, None
+        if head is not None:
+            self._ask(head, b"".join(self._chunks))
+        elif app is not None:
+            self.last = not app.end_body() or connection.closing
+            connection.close_if_asked()
+
+    def _enter_app(self) -> None:
+        parser = self._parser
+        version, keep_alive = parser.get_http_version(), parser.should_keep_alive()
+        method, expects_continue = parser.get_method(), self._expects_continue
+        head = AppHead(method, self._url, version, self._headers, expects_continue, keep_alive)
+        self._connection.open_app().enter(head)
+
+    def _ask(self, head: Head, body: bytes) -> None:
+        """Asks for what the parser has read, or refuses it as was decided at its headers."""
+        connection = self._connection
+        slot = Slot(connection, connection.timeouts.active_s)
+        if head.request_id or head.trace_headers or self._reserved_bytes or self._routes.access_log is not None:
+            slot.extras = Extras(head, len(body), self._reserved_bytes)
+            self._reserved_bytes = 0
+        refusal, self._refusal = self._refusal, None
+        # A stop that began while the request was read still answers it.
+        slot.keep_alive = head.keep_alive and not connection.closing
+        if not slot.keep_alive:
+            self.last = connection.closing = True
+        connection.answers.slots.append(slot)
+        if refusal is None:
+            self._routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, body, slot)
+        else:
+            head.policy.metrics.count_refusal(refusal)
+            slot.answer(problem_response(refusal))
+
+    # Offers of another protocol.
+
+    def _decide_upgrade(self, rest: bytes) -> bytes:
+        """What to read instead of a request that offers HTTP/2 or WebSocket: the same without the offer, and `rest`.
+
+        On a stream's route the offer of WebSocket is taken, unless answers are due.
+        """
+        connection, method = self._connection, self._parser.get_method()
+        policy = self._routes.streams_by_url.get(self._url)
+        due = connection.answers.slots or (connection.app is not None and connection.app.open)
+        if policy is not None and method == b"GET" and not (self.last or due):
+            upgrade = [value.lower() for name, value in self._headers if name == b"upgrade"]
+            if upgrade == [b"websocket"]:
+                self.last, self.reading = True, False
+                connection.become_stream(policy, self._url, self._headers)
+                return rest
+        if method == b"CONNECT" or self.last:
+            connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))
+            return b""
+        kept = [header for header in self._headers if header[0] not in (b"connection", b"upgrade")]
+        lines = [method + b" " + self._url + b" HTTP/1.1", *(b"%s: %s" % header for header in kept), b"", b""]
+        self._parser = self._new_parser()
+        self.reading = False
+        return b"\r\n".join(lines) + rest
