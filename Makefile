@@ -8,14 +8,18 @@ INSTALL := install --quiet --no-deps --no-build-isolation
 CODE := clients serve train export tests benchmarks examples docs/api demo.py
 # What mypy reads with TensorFlow's environment; the rest it reads with the other.
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export tests/policies.py \
-	$(addprefix benchmarks/,training.py solving.py sac_learner.py actors.py minitaur.py export.py)
+	$(addprefix benchmarks/,training.py solving.py sac_learner.py actors.py minitaur.py export.py) \
+	examples/own_environment.py
 SERVING := clients/python/rlway_client serve/rlway_serve docs/api demo.py \
-	$(filter-out $(TRAINING),$(wildcard tests/[a-z]* benchmarks/*.py))
+	$(filter-out $(TRAINING),$(wildcard tests/[a-z]* benchmarks/*.py examples/*.py))
 
-.PHONY: help setup demo test lint format bench docs image clean lock
+PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
+PYTEST_TRAIN := .venv-train/bin/python -m pytest -n 2 --dist loadfile
+
+.PHONY: help setup demo test test-quick lint format bench docs image clean lock
 
 help:  ## what each verb does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: .venv/ready .venv-train/ready  ## both environments: .venv (serve, clients) and .venv-train (train, export)
 
@@ -39,9 +43,13 @@ demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a m
 	@.venv/bin/python demo.py
 
 test: setup  ## every test, in both environments
-	.venv/bin/python -m pytest -n 2 --dist loadfile tests/clients tests/serve tests/k8s tests/packages tests/docs
-	.venv-train/bin/python -m pytest -n 2 --dist loadfile tests/train tests/export
-	.venv/bin/python -m pytest -n 2 --dist loadfile tests/e2e
+	$(PYTEST) tests/clients tests/serve tests/k8s tests/packages tests/docs
+	$(PYTEST_TRAIN) tests/train tests/export
+	$(PYTEST) tests/e2e tests/examples
+
+test-quick: setup  ## every test that is not marked slow, in less than two minutes
+	$(PYTEST) -m "not slow" tests/clients tests/serve tests/k8s tests/packages tests/docs
+	$(PYTEST_TRAIN) -m "not slow" tests/train tests/export
 
 lint: setup  ## formatting, lint, strict types and the order of imports, over everything
 	.venv/bin/ruff format --check $(CODE)
