@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import ROOT, SERVE, TRAIN, run_command
 
+pytestmark = pytest.mark.slow
+
 DISTRIBUTIONS = {
     "train": {"rlway_train"},
     "export": {"rlway_export"},

@@ -11,6 +11,8 @@ import pytest
 from tests.contract import ADMIN_KEY, ask_by_document, key_options, make_policies
 from tests.servers import Server, running_server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -25,6 +25,8 @@ from tests.servers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 BIG = np.zeros((6000, 4), "<f4").tobytes()  # 96 kB
 

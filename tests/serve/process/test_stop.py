@@ -25,6 +25,8 @@ from tests.servers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 SLOW = "/v1/policies/slow/act"
 SLOW_BATCH = 8_000
 SLOW_ROWS = np.zeros((SLOW_BATCH, 4), "<f4").tobytes()

@@ -26,6 +26,8 @@ from tests.servers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 
 

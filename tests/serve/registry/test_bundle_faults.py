@@ -13,6 +13,8 @@ from tests.bundle_faults import Findings, upset
 from tests.changing_folder import NAME, ChangingFolder
 from tests.servers import Answer
 
+pytestmark = pytest.mark.slow
+
 
 def test_bundles_of_every_kind_come_and_go_under_load(tmp_path: Path) -> None:
     """No request fails, only sound versions answer, failed loads are counted, and memory is released."""

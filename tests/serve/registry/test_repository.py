@@ -19,6 +19,8 @@ from tests.bundles import gaussian_policy, linear_policy, q_network_policy
 from tests.serve.registry.test_startup import BREAKAGES
 from tests.servers import Server, act_request, get_request, read_metrics, running_server, wait_until
 
+pytestmark = pytest.mark.slow
+
 ROW = [1.0, 0.0, 0.0, 0.0]
 LANES = ["hot", "query"]
 Living = tuple[Server, Path]

@@ -15,6 +15,8 @@ from rlway_client.common.files import sha256
 from tests.bundles import gaussian_policy, linear_policy
 from tests.servers import PATIENCE_S, RLWAY, act_request, running_server
 
+pytestmark = pytest.mark.slow
+
 
 def fail_to_serve(models: Path, *options: str) -> str:
     """The sentence with which `rlway serve` ends, told not to wait for better models."""

@@ -26,6 +26,8 @@ from tests.bundles import linear_policy
 from tests.serve.registry.test_startup import flip_a_byte
 from tests.servers import PATIENCE_S, RLWAY, Server, act_request, get_request, read_metrics, running_server, wait_until
 
+pytestmark = pytest.mark.slow
+
 OFTEN = ("--poll-s", "0.05")
 CHATTY = """
 from fsspec.implementations.local import LocalFileSystem

@@ -16,6 +16,8 @@ from rlway_serve.system.open_files import allow_connections, are_exhausted, for_
 from tests.bundles import linear_policy
 from tests.servers import ANSWER_S, Server, Wire, act_request, get_request, running_server, wait_until
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 CROWD = 200
 CPU_SHARE = 0.5  # a server that looks for connections without a pause takes all of a core

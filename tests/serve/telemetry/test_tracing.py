@@ -18,6 +18,8 @@ from tests.ports import free_port
 from tests.serve.registry.test_startup import fail_to_serve
 from tests.servers import ACT, ANSWER_S, LANES, act_request, get_request, running_server
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 SERVER, ERROR = 2, 2  # a span's kind, and its status, as the protocol numbers them
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -31,6 +31,8 @@ from tests.servers import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 HOUR_S = 3600
 SLOW = "/v1/policies/slow/act"
