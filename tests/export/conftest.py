@@ -15,18 +15,20 @@ from tests.conftest import export_run
 
 with quiet_conversion():
     import tensorflow as tf
-    from tf_agents.train.triggers import PolicySavedModelTrigger  # its notices are over before a test reads stderr
+    from tf_agents.train.triggers import (
+        PolicySavedModelTrigger,
+    )  # imported here, so that no test finds its notices on stderr
 
     import rlway_export
     from rlway_export.formats.registry import FORMATS
     from tests.export import stock
 
-MOST = 300  # characters of a sentence, besides those of the folder of all tests
+MOST = 300  # characters of a sentence, without the folder of the tests
 
 
 @pytest.fixture(autouse=True)
 def _readable_sentences(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Whatever a test provokes is told in one sentence that can be read."""
+    """Every error that a test provokes is one readable sentence."""
     raised: list[RlwayError] = []
     construct = RlwayError.__init__
 

@@ -1,4 +1,4 @@
-"""Small policies made with TF-Agents alone, as anybody's program makes them. Nothing of RLway is in them."""
+"""Small policies made with TF-Agents alone, as in anybody's program, without RLway."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DICT = {
     "body": {"speed": BoundedTensorSpec([], tf.float32, -1, 1, "speed"), "at": tf.TensorSpec([3], tf.float32, "at")},
 }
 TUPLE = (BoundedTensorSpec([2], tf.float32, -1, 1, "at"), {"near": BoundedTensorSpec([], tf.float32, 0, 1, "near")})
-# As robots call them: one begins as another does, and "/" is part of a key; two are alike but for that and a capital.
+# Names as robots have them: a "/" can be part of a key, and two keys may differ only in that and a capital.
 KEYS = {
     key: BoundedTensorSpec([n], tf.float32, -1, 1, key)
     for key, n in {"observation": 2, "observation/state": 3, "observation/image": 4, "robot/joint.pos": 2}.items()
@@ -66,17 +66,17 @@ def agent(name: str) -> Any:
 
 
 def begin_alike() -> None:
-    """Whatever network is made next has the same weights each time: by chance, one has two actions that are as good."""
+    """Gives every network the same initial weights: with others, two actions may happen to be equally good."""
     tf.keras.utils.set_random_seed(0)
 
 
 def initialized(made: Any) -> Any:
-    """The agent, its weights well away from what they are initialised to."""
+    """The agent, with weights well away from their initial values."""
     made.initialize()
     generator = np.random.default_rng(0)
     for variable in made.policy.variables():
         if variable.dtype == tf.float32:
-            # What is no kernel may be a variance, which is never below zero.
+            # A variable that is not a kernel may be a variance, which is never negative.
             draw = generator.standard_normal if variable.shape.rank > 1 else generator.random
             variable.assign_add(0.2 * draw(variable.shape))
     return made
@@ -142,14 +142,14 @@ def keyed(observation: Any) -> Any:
     return dqn(network, observation)
 
 
-def sequential(memory: list[Any]) -> Any:
-    """A DQN whose network is a list of Keras' layers, these among them."""
+def sequential(recurrent: list[Any]) -> Any:
+    """A DQN whose network is a list of Keras layers, these recurrent ones among them."""
     begin_alike()
-    return dqn(Sequential([_keras.Dense(*LAYER, "relu"), *memory, _keras.Dense(3)], input_spec=VECTOR))
+    return dqn(Sequential([_keras.Dense(*LAYER, "relu"), *recurrent, _keras.Dense(3)], input_spec=VECTOR))
 
 
 def bandit(observation: Any = PER_ARM) -> Any:
-    """A greedy policy over arms that are observed, of which there may be fewer than the most."""
+    """A greedy policy over observed arms, of which there may be fewer than the maximum."""
     begin_alike()
     network = create_feed_forward_common_tower_network(observation, LAYER, LAYER, LAYER)
     return GreedyRewardPredictionAgent(

@@ -1,4 +1,4 @@
-"""Exporting from Python, as a notebook does. What comes of it is what other tests look at: see `every_format`."""
+"""Exporting from Python, as a notebook does. Other tests look at the bundle itself: see `every_format`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RlwayError, UsageError
 
 
-def test_an_exported_bundle_is_at_hand(every_format: Bundle) -> None:
-    """The very one that lies in the folder, whole."""
+def test_an_export_returns_its_bundle(every_format: Bundle) -> None:
+    """The same one that lies in the folder, complete."""
     assert Bundle.open(every_format.path).manifest == every_format.manifest
     assert every_format.path.parts[-3:] == ("models", "cartpole", "1")
 
@@ -29,7 +29,7 @@ def test_an_exported_bundle_is_at_hand(every_format: Bundle) -> None:
         ({"checkpoint": 123456789}, "123456789"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(
+def test_options_that_make_no_sense_are_refused(
     words: dict[str, Any], says: str, trained_run: Path, tmp_path: Path
 ) -> None:
     """As an exception, before anything is converted or written."""

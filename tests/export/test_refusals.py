@@ -62,7 +62,7 @@ def refused(*words: object) -> str:
     assert "Traceback" not in done.stderr
     sentence = done.stderr.strip().splitlines()[-1]
     assert sentence.startswith("rlway: ")
-    unnamed = sentence  # without the paths that the test has given
+    unnamed = sentence  # without the test's own paths
     for word in sorted(map(str, words), key=len, reverse=True):
         unnamed = unnamed.replace(word, "")
     assert len(unnamed) <= MOST
@@ -71,7 +71,7 @@ def refused(*words: object) -> str:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_run_is_refused_and_leaves_nothing(damage: str, trained_run: Path, tmp_path: Path) -> None:
-    """The sentence names what is wrong; the models folder does not even come to be."""
+    """The sentence names what is wrong, and not even the models folder is created."""
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     spoil, expected = DAMAGES[damage]
@@ -81,13 +81,13 @@ def test_a_damaged_run_is_refused_and_leaves_nothing(damage: str, trained_run: P
 
 
 def test_a_run_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    """It says which folder, and what to give."""
+    """The sentence names the folder, and what to give."""
     sentence = refused(tmp_path / "nothing", "--models", tmp_path / "models", "--policy", "cartpole")
     assert "nothing: no such file or folder; give a run of `rlway train`" in sentence
 
 
-def test_an_unknown_checkpoint_is_answered_with_those_there_are(trained_run: Path, tmp_path: Path) -> None:
-    """The numbers to choose from are in the sentence."""
+def test_an_unknown_checkpoint_is_refused_with_the_existing_ones(trained_run: Path, tmp_path: Path) -> None:
+    """The sentence lists the numbers to choose from."""
     best = json.loads((trained_run / "run.json").read_text())["best_checkpoint"]
     words = ("--models", tmp_path / "models", "--policy", "cartpole", "--checkpoint")
     assert str(best) in refused(trained_run, *words, "987654321")
@@ -101,8 +101,8 @@ def test_a_policy_name_that_could_leave_the_folder_is_refused(name: str, trained
     assert "expected 1 to 64 letters, digits" in sentence
 
 
-def test_an_unknown_format_is_answered_with_those_there_are(trained_run: Path, tmp_path: Path) -> None:
-    """What was not understood, and every name that would have been."""
+def test_an_unknown_format_is_refused_with_the_known_ones(trained_run: Path, tmp_path: Path) -> None:
+    """The sentence has the unknown name and every known one."""
     words = ("--models", tmp_path / "models", "--policy", "cartpole", "--formats")
     assert "expected some of onnx," in (sentence := refused(trained_run, *words, "onnx,pickle"))
     assert sentence.endswith("got pickle.")
@@ -110,7 +110,7 @@ def test_an_unknown_format_is_answered_with_those_there_are(trained_run: Path, t
 
 
 def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Path) -> None:
-    """Neither the models folder nor the policy's may be a file; both are said before anything is converted."""
+    """Neither the models folder nor the policy's may be a file; both are refused before anything is converted."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models/cartpole").touch()
     words = ("--policy", "cartpole", "--models")
@@ -119,7 +119,7 @@ def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Pat
 
 
 def test_a_link_that_leads_nowhere_is_no_folder_of_bundles(trained_run: Path, tmp_path: Path) -> None:
-    """Wherever it is on the way to the version."""
+    """Anywhere on the way to the version."""
     source = RunSource.open(trained_run, "best")
     for name in ("models", "policy", "parent"):
         (tmp_path / name).mkdir()
@@ -131,8 +131,8 @@ def test_a_link_that_leads_nowhere_is_no_folder_of_bundles(trained_run: Path, tm
 
 
 @pytest.mark.parametrize("kind", [FileExistsError, FileNotFoundError])
-def test_what_is_no_full_disk_is_not_called_one(kind: type[OSError], trained_run: Path, tmp_path: Path) -> None:
-    """Nor is it taken for a version that somebody else has published, which would be tried again for ever."""
+def test_other_errors_are_not_taken_for_a_full_disk(kind: type[OSError], trained_run: Path, tmp_path: Path) -> None:
+    """Nor for a version that another export has published, which would be tried again for ever."""
 
     def fail(step: str) -> None:
         if step.startswith("comparing"):
@@ -143,7 +143,7 @@ def test_what_is_no_full_disk_is_not_called_one(kind: type[OSError], trained_run
     assert not (tmp_path / "models").exists()
 
 
-def test_an_export_that_is_ended_leaves_nothing(trained_run: Path, tmp_path: Path) -> None:
+def test_a_terminated_export_leaves_nothing(trained_run: Path, tmp_path: Path) -> None:
     """SIGTERM while it converts: exit status 143, and no draft."""
     command = [str(TRAIN), "export", str(trained_run), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -157,10 +157,10 @@ def test_an_export_that_is_ended_leaves_nothing(trained_run: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("limit_kib", "formats"), [(16, "onnx"), (100, "c")])
-def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     limit_kib: int, formats: str, trained_run: Path, tmp_path: Path
 ) -> None:
-    """Whichever file is the first that does not fit: the SavedModel's weights, which TensorFlow writes, or policy.c."""
+    """Whichever file does not fit first: the SavedModel's weights, which TensorFlow writes, or policy.c."""
     words = [str(TRAIN), "export", str(trained_run), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
     words += ["--formats", formats]
     command = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$@"', "bash", *words]
@@ -174,15 +174,13 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    """What only --watch takes, and what it does not take."""
+    """Flags that only --watch takes, and flags that it does not take."""
     words = (tmp_path, "--models", tmp_path / "models", "--policy", "cartpole")
     assert "--watch chooses by itself" in refused(*words, "--watch", "--checkpoint", "best")
     assert "add --watch, or leave them out" in refused(*words, "--each", "new")
 
 
-def test_an_environment_that_is_not_there_is_told_before_anything_is_converted(
-    trained_run: Path, tmp_path: Path
-) -> None:
+def test_a_missing_environment_is_refused_at_once(trained_run: Path, tmp_path: Path) -> None:
     """--evaluate needs the one that the run names."""
     shutil.copytree(trained_run, tmp_path / "run")
     edit_run(tmp_path / "run", env="CartPool-v1")

@@ -1,4 +1,4 @@
-"""A run that is followed while it trains, and what is left when either process is killed."""
+"""Following a run while it trains, and what is left when either process is killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Broken(CartPoleEnv):
 
 
 def better_checkpoints(run: Path) -> list[int]:
-    """The iterations that were evaluated better than all before, once something had been learned."""
+    """The iterations whose evaluation was better than all before, after the first learning."""
     with (run / "evaluations.csv").open(newline="") as file:
         rows = [(int(row["iteration"]), float(row["mean_return"])) for row in csv.DictReader(file)]
     assert rows.pop(0)[0] == 0
@@ -48,14 +48,14 @@ def better_checkpoints(run: Path) -> list[int]:
 
 
 def published(policy: Path) -> list[int]:
-    """The checkpoints behind the versions, oldest version first; every file of every version is whole."""
+    """The checkpoints of the versions, oldest version first; every file of every version is intact."""
     versions = sorted(bundle_versions(policy)) if policy.is_dir() else []
     assert versions == list(range(1, len(versions) + 1))
     return [Bundle.open(policy / str(version)).manifest.training["checkpoint"] for version in versions]
 
 
 class Trainer:
-    """A run folder into which a real run's files come one after the other, as a training writes them."""
+    """A run folder that gets a real run's files one after the other, as a training writes them."""
 
     def __init__(self, run: Path, folder: Path) -> None:
         self._run, self.folder = run, folder
@@ -86,7 +86,7 @@ class Trainer:
 
 @pytest.fixture(scope="module")
 def saved_often(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A short training in code of its own, which published meanwhile; its exporter was killed after version 1."""
+    """A short training in an environment of its own code, with --publish; its exporter is killed after version 1."""
     folder = tmp_path_factory.mktemp("published")
     run, policy = folder / "run", folder / "models/cartpole"
     (folder / "own.py").write_text(OWN)
@@ -116,10 +116,10 @@ def test_a_training_publishes_each_better_checkpoint_once_though_its_exporter_is
     assert published(policy) == better_checkpoints(run)
 
 
-def test_whoever_trains_in_code_of_their_own_has_it_played_for_what_is_published(
+def test_publishing_collects_observations_in_the_trained_environment(
     saved_often: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The exporter is told its name, so that a run which left few observations has more collected when it has ended."""
+    """The exporter gets its name, so more observations are collected at the end of a run that left few."""
     words = (saved_often[0].parent / "exporter").read_bytes().decode().split("\0")
     env = words[words.index("--env") + 1]
     training = Trainer(saved_often[0], tmp_path / "run")
@@ -133,8 +133,8 @@ def test_whoever_trains_in_code_of_their_own_has_it_played_for_what_is_published
         assert (manifest.env, manifest.observed[0].rows) == (env, rows)
 
 
-def test_the_training_that_is_told_is_that_of_the_checkpoint(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """Whether it was published meanwhile or exported when all had ended."""
+def test_the_manifest_has_the_training_up_to_the_checkpoint(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """Whether it was published during the training or exported after its end."""
     run, policy = saved_often
     first = kept_checkpoints(run)[0]
     later = write_bundle(RunSource.open(run, str(first.iteration)), tmp_path, "p", [], lambda _: None)
@@ -143,8 +143,8 @@ def test_the_training_that_is_told_is_that_of_the_checkpoint(saved_often: tuple[
         assert told == [first.iteration, first.step, first.wall_s]
 
 
-def test_only_whole_checkpoints_are_published_and_none_twice(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """Weights without checkpoint.json are still being written; whoever follows anew skips what there is."""
+def test_only_complete_checkpoints_are_published_and_none_twice(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """Weights without checkpoint.json are still being written; a new process skips what is published."""
     training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
     first, second, third = training.numbers[:3]
     training.keep(first)
@@ -158,8 +158,8 @@ def test_only_whole_checkpoints_are_published_and_none_twice(saved_often: tuple[
     assert published(policy) == [first, second, third]
 
 
-def test_a_checkpoint_that_is_trained_anew_is_another_one(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """A resumed training may come to the same iteration with other weights."""
+def test_a_checkpoint_that_is_trained_again_is_published_again(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """A resumed training may reach the same iteration with other weights."""
     training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
     first, second = training.numbers[:2]
     training.keep(first)
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_is_trained_anew_is_another_one(saved_often: tuple[Pat
 def test_a_checkpoint_that_cannot_be_exported_does_not_stop_the_next(
     saved_often: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """It is told at once, and again by the command's end."""
+    """It is reported at once, and again at the command's end."""
     training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
     first, second = training.numbers[:2]
     training.keep(first)
@@ -192,10 +192,10 @@ def test_a_checkpoint_that_cannot_be_exported_does_not_stop_the_next(
     assert [note for note in notes if note.startswith(f"checkpoint {first} is not published: ")]
 
 
-def test_damage_that_stays_is_told_and_stops_no_other_checkpoint(
+def test_lasting_damage_is_reported_and_stops_no_other_checkpoint(
     saved_often: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Of a checkpoint.json, which hides one; of evaluations.csv, without which none is known to be better."""
+    """A damaged checkpoint.json hides one checkpoint; without evaluations.csv none is known to be better."""
     training, policy = Trainer(saved_often[0], tmp_path / "run"), tmp_path / "models/cartpole"
     first, second = training.numbers[:2]
     training.keep(first)
@@ -215,8 +215,8 @@ def test_damage_that_stays_is_told_and_stops_no_other_checkpoint(
     assert any("evaluations.csv: cannot be read" in note for note in notes)
 
 
-def test_an_environment_that_fails_is_told_and_ends_nothing(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """When episodes are asked for, each checkpoint is told by itself."""
+def test_an_environment_that_fails_is_reported_and_ends_nothing(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
+    """With episodes to play, each checkpoint is reported by itself."""
     training = Trainer(saved_often[0], tmp_path / "run")
     maze = tmp_path / "broken.py"
     maze.write_text(BROKEN)
@@ -236,7 +236,7 @@ def test_an_environment_that_fails_is_told_and_ends_nothing(saved_often: tuple[P
 
 
 def test_what_cannot_be_followed_is_refused(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """What TF-Agents saved by itself, which never ends; a finished run whose checkpoints say nothing of themselves."""
+    """TF-Agents' own folders, which never end; a finished run whose checkpoints have no checkpoint.json."""
     run = saved_often[0]
     for foreign in (run / "policies", run / "policies/greedy_policy"):
         with pytest.raises(UsageError, match="--watch follows runs of `rlway train`"):
@@ -247,7 +247,7 @@ def test_what_cannot_be_followed_is_refused(saved_often: tuple[Path, Path], tmp_
 
 
 def test_an_interrupted_training_ends_its_exporter(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """Without run.json nothing more is published once the training's process has gone."""
+    """Without run.json nothing more is published once the training's process is gone."""
     training = Trainer(saved_often[0], tmp_path / "run")
     training.keep(training.numbers[0])
     ended = threading.Event()
@@ -259,7 +259,7 @@ def test_an_interrupted_training_ends_its_exporter(saved_often: tuple[Path, Path
 def test_the_command_prints_a_line_of_json_per_version(
     saved_often: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """stdout is for whoever reads on; people are told on stderr."""
+    """stdout is for programs, stderr for people."""
     training = Trainer(saved_often[0], tmp_path / "run")
     for number in training.numbers[:2]:
         training.keep(number)
@@ -277,12 +277,12 @@ def test_the_command_prints_a_line_of_json_per_version(
 
 
 def watch(run: Path) -> Watch:
-    """Each new checkpoint as a bundle of its SavedModel alone, which is quick."""
+    """Publishes each new checkpoint as its SavedModel alone, which is quick."""
     return Watch(run, run.parent / "models", "cartpole", [], 0, "new")
 
 
 def follow(run: Path, until: Callable[[], bool] | None = None, note: Callable[[str], None] = lambda _: None) -> None:
-    """Until the run has ended; with a condition, as the child of a training that is killed once it holds."""
+    """Follows until the run has ended; with a condition, as the child of a training that is killed once it holds."""
     if until is None:
         watch(run).publish(0.01, None, note, lambda _: None)
         return

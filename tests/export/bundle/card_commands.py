@@ -1,11 +1,11 @@
-"""What a model card tells its reader to type, run as it stands.
+"""Runs the commands of a model card as they stand.
 
 In:      bundles in a folder `models`.
-Out:     the names of the commands that were run, once all have succeeded.
-Refuses: a command that fails (the assertion has what it printed).
+Out:     the names of the commands, once all have succeeded.
+Refuses: a command that fails (the assertion has its output).
 
-The commands are those of the environment that serves, in the folder in which `models` lies. The server's port is a free
-one, of which the client is told by its environment variable.
+The commands run in the serving environment, in the folder that holds `models`. The server takes a free port, and the
+client learns it from an environment variable.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def commands_of(bundle: Bundle) -> list[list[str]]:
 
 
 def run_commands(bundles: Iterable[Bundle], log: Path) -> list[list[str]]:
-    """Those of bundles in one folder, bundle by bundle; returns their names. One server is there for all."""
+    """Runs the commands of bundles in one folder and returns their names by bundle. All share one server."""
     environment, done = dict(os.environ), []
     with ExitStack() as stack:
         for bundle in bundles:

@@ -63,8 +63,8 @@ def test_a_bundle_holds_what_the_contract_lists(bundle: Bundle) -> None:
     assert any(name.startswith("variables/") for name in on_disk)
 
 
-def test_nothing_but_the_version_is_left_beside_it(models: Path, bundle: Bundle) -> None:
-    """The draft that the bundle was written in has gone; Triton's configuration is for all versions."""
+def test_nothing_else_is_left_beside_the_version(models: Path, bundle: Bundle) -> None:
+    """The draft is gone; only Triton's configuration, which is for all versions, lies beside it."""
     assert {p.name for p in (models / "cartpole").iterdir()} == {bundle.path.name, "config.pbtxt"}
 
 
@@ -73,11 +73,11 @@ def test_nothing_but_the_version_is_left_beside_it(models: Path, bundle: Bundle)
 def test_every_file_acts_as_the_saved_model_does(
     bundle: Bundle, observations: AnyArray, run_file: object, explore: Explore | None
 ) -> None:
-    """Same observation and same noise give the same action on all three, greedy and sampled."""
+    """The same observation and noise give the same action in all three, greedy and sampled."""
     noise = np.zeros((len(observations), 2), np.float32)
     if explore is not None:
         noise = draw_noise(explore, len(observations), 2, np.random.default_rng(5))
-    saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold its variables weakly
+    saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold only weak references to its variables
     expected = {name: value.numpy() for name, value in saved_model.act(observations, noise).items()}
     assert callable(run_file)
     found = run_file(bundle, observations, noise)
@@ -87,7 +87,7 @@ def test_every_file_acts_as_the_saved_model_does(
 
 
 def test_the_weights_are_those_of_the_best_checkpoint(trained_run: Path, bundle: Bundle) -> None:
-    """The bundle's SavedModel has the checkpoint's weights, not those of the moment the graph was saved."""
+    """The bundle's SavedModel has the checkpoint's weights, not those with which the graph was saved."""
     best = json.loads((trained_run / "run.json").read_text())["best_checkpoint"]
     checkpoint = trained_run / f"policies/checkpoints/policy_checkpoint_{best:010d}/variables/variables"
 
@@ -104,7 +104,7 @@ def test_the_weights_are_those_of_the_best_checkpoint(trained_run: Path, bundle:
 
 
 def test_the_onnx_file_stands_alone(bundle: Bundle) -> None:
-    """It carries the manifest, its tensors have the contract's names, and the batch is its only free dimension."""
+    """It holds the manifest, its tensors have the contract's names, and the batch is its only free dimension."""
     model = onnx.load(bundle.path / "model.onnx")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     inside = decode_manifest(metadata[METADATA_KEY].encode(), "metadata")
@@ -118,7 +118,7 @@ def test_the_onnx_file_stands_alone(bundle: Bundle) -> None:
 
 
 def test_the_onnx_graph_has_no_leftover_shape_arithmetic(bundle: Bundle) -> None:
-    """A Q-network of three layers is seven operations: what it computes, and nothing about shapes."""
+    """A Q-network of three layers is seven operations, and none of them computes a shape."""
     operations = [node.op_type for node in onnx.load(bundle.path / "model.onnx").graph.node]
     assert set(operations) <= {"MatMul", "Gemm", "Add", "Relu", "ArgMax"}
     assert len(operations) <= 8
@@ -143,7 +143,7 @@ def test_the_parity_report_covers_2000_visited_observations_and_three_batch_size
 
 
 def test_tensorflows_own_tool_reads_the_bundle(bundle: Bundle) -> None:
-    """saved_model_cli finds the signature that TensorFlow Serving answers by."""
+    """saved_model_cli finds the signature that TensorFlow Serving uses."""
     command = [str(TRAIN.with_name("saved_model_cli")), "show", "--dir", str(bundle.path)]
     command += ["--tag_set", "serve", "--signature_def", "action"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -153,7 +153,7 @@ def test_tensorflows_own_tool_reads_the_bundle(bundle: Bundle) -> None:
 
 
 def test_two_exports_at_once_take_a_version_each(trained_run: Path, tmp_path: Path) -> None:
-    """The slower one finds its number taken when it is done, and begins again with the next."""
+    """The slower one finds its number taken at its end, and starts again with the next number."""
     source, models, steps = RunSource.open(trained_run, "best"), tmp_path / "models", list[str]()
 
     def meanwhile(step: str) -> None:
@@ -167,8 +167,8 @@ def test_two_exports_at_once_take_a_version_each(trained_run: Path, tmp_path: Pa
     assert {path.name for path in (models / "cartpole").iterdir()} == {"1", "2"}
 
 
-def test_what_a_killed_export_left_is_cleared_away_by_the_next(trained_run: Path, tmp_path: Path) -> None:
-    """A draft that somebody is writing stays, and so does what only looks like one."""
+def test_the_next_export_removes_the_draft_of_a_killed_one(trained_run: Path, tmp_path: Path) -> None:
+    """A draft that is being written stays, and so does a folder that only resembles one."""
     policy = tmp_path / "models/cartpole"
     for name in (".1.abcdefgh", ".git", ".1.notdraft9"):
         (policy / name).mkdir(parents=True)
@@ -180,8 +180,8 @@ def test_what_a_killed_export_left_is_cleared_away_by_the_next(trained_run: Path
 
 
 @pytest.mark.parametrize("rows", [0, 50])
-def test_a_run_without_observations_is_played_for_some(rows: int, trained_run: Path, tmp_path: Path) -> None:
-    """By the SavedModel, in the environment that the run names; where that is gone, the bundle says so."""
+def test_observations_are_collected_for_a_run_without_any(rows: int, trained_run: Path, tmp_path: Path) -> None:
+    """The SavedModel plays in the run's environment; where that does not exist, the bundle says so."""
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     recorded = np.load(trained_run / "observations.npz")["observation"][:rows]
@@ -201,7 +201,7 @@ def test_a_run_without_observations_is_played_for_some(rows: int, trained_run: P
 
 
 def test_every_file_is_timed_and_the_saved_model_is_the_slowest(every_format: Bundle) -> None:
-    """One action takes microseconds, TensorFlow's own call hundreds; arrays for microcontrollers are not timed here."""
+    """One action takes microseconds, and TensorFlow's own call hundreds. Arrays for microcontrollers are not timed."""
     saved_model, *files = every_format.manifest.measured
     assert saved_model.file == "saved_model.pb"
     assert [found.file for found in files] == [row.file for row in every_format.manifest.parity]
@@ -211,8 +211,8 @@ def test_every_file_is_timed_and_the_saved_model_is_the_slowest(every_format: Bu
     assert all(f"| `{found.file}` | {(every_format.path / found.file).stat().st_size:,} | " in card for found in files)
 
 
-def test_what_a_batch_changes_is_written_down(every_format: Bundle) -> None:
-    """For the files that take batches, measured over observations by themselves and among 7 and 64."""
+def test_the_manifest_says_what_a_batch_changes(every_format: Bundle) -> None:
+    """For the files that take batches: each observation by itself is compared with batches of 7 and 64."""
     alone = {found.file for found in every_format.manifest.measured if found.batch_difference is None}
     tflite = {f"model{kind}.tflite" for kind in ("", ".fp16", ".dynamic", ".int8")}
     assert alone == tflite | {"policy.c", "policy_model.cc", "policy_model_int8.cc"}
@@ -239,7 +239,7 @@ def test_what_a_batch_changes_is_written_down(every_format: Bundle) -> None:
 
 
 def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle: Bundle) -> None:
-    """The return in the card is the run's own."""
+    """The card has the run's return."""
     run = json.loads((trained_run / "run.json").read_text())
     told = re.search(r"\| mean return \| (\S+) \(", (bundle.path / "README.md").read_text())
     assert told is not None
@@ -249,7 +249,7 @@ def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle
 def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
     trained_run: Path, models: Path, tmp_path: Path
 ) -> None:
-    """Versions count up; `--checkpoint latest` names what it exported; --json says where it went."""
+    """Versions count up; `--checkpoint latest` reports the checkpoint it took; --json has the bundle's path."""
     copy = tmp_path / "models"
     shutil.copytree(models, copy)
     before = (copy / "cartpole/1/manifest.json").read_bytes()
@@ -265,7 +265,7 @@ def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
 
 
 def test_episodes_are_played_with_every_file_from_equal_seeds(trained_run: Path, tmp_path: Path) -> None:
-    """The float32 file earns what the SavedModel does, episode by episode but for near ties; the card says so."""
+    """The float32 file earns the SavedModel's returns, episode by episode except for near ties; the card has them."""
     source = RunSource.open(trained_run, "best")
     targets = [FORMATS["onnx"], FORMATS["tflite"]]
     bundle = write_bundle(source, tmp_path / "models", "cartpole", targets, lambda _: None, episodes=4)
@@ -286,7 +286,7 @@ def test_episodes_are_played_with_every_file_from_equal_seeds(trained_run: Path,
 
 
 def test_a_damaged_bundle_is_refused_by_name(models: Path, tmp_path: Path) -> None:
-    """One flipped byte names its file and both checksums."""
+    """One flipped byte: the error names its file and both checksums."""
     path = tmp_path / "cartpole/1"
     shutil.copytree(models / "cartpole/1", path)
     content = bytearray((path / "model.tflite").read_bytes())

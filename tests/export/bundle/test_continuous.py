@@ -30,10 +30,10 @@ def pendulum(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
 def test_every_file_acts_as_the_saved_model_does(pendulum: Bundle, continuous_run: Path, sigma: float) -> None:
-    """Same observation and same noise give the same action on all three, greedy and sampled."""
+    """The same observation and noise give the same action in all three, greedy and sampled."""
     observations: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:300]
     noise = draw_noise(Explore(sigma=sigma), 300, 1, np.random.default_rng(5))
-    saved_model = tf.saved_model.load(str(pendulum.path))  # its functions hold its variables weakly
+    saved_model = tf.saved_model.load(str(pendulum.path))  # its functions hold only weak references to its variables
     expected = {name: value.numpy() for name, value in saved_model.act(observations, noise).items()}
     session = ort.InferenceSession(pendulum.path / "model.onnx")
     names = [output.name for output in session.get_outputs()]
@@ -47,7 +47,7 @@ def test_every_file_acts_as_the_saved_model_does(pendulum: Bundle, continuous_ru
 
 
 def test_the_onnx_graph_is_the_actor_and_nothing_else(pendulum: Bundle) -> None:
-    """Three layers and the squashing are fifteen operations: no shape arithmetic, and nothing drawn at random."""
+    """Three layers and the squashing are fifteen operations: no shape arithmetic, and no random numbers."""
     operations = [node.op_type for node in onnx.load(pendulum.path / "model.onnx").graph.node]
     assert set(operations) <= {"MatMul", "Gemm", "Add", "Relu", "Split", "Exp", "Min", "Mul", "Tanh"}
     assert len(operations) <= 15
@@ -63,6 +63,6 @@ def test_the_manifest_and_the_card_describe_a_continuous_policy(pendulum: Bundle
     assert "Standard normal noise samples the trained distribution." in card
 
 
-def test_what_the_card_tells_to_type_does_what_it_says(pendulum: Bundle, tmp_path: Path) -> None:
-    """Served, played over HTTP and in process, and compared again, in the environment of gymnasium's."""
+def test_the_commands_of_the_card_work(pendulum: Bundle, tmp_path: Path) -> None:
+    """Served, played over HTTP and in process, and verified, in gymnasium's environment."""
     assert run_commands([pendulum], tmp_path / "log") == [["serve", "play", "edge", "verify"]]

@@ -1,4 +1,4 @@
-"""What a model card tells its reader to type: only what this policy and these files can do."""
+"""The commands in a model card: only those that work with this policy and these files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.export.bundle.card_commands import commands_of, run_commands
 from tests.export.play.test_environment import WORLDS
 
 
-def test_what_the_card_of_a_run_tells_to_type_does_what_it_says(bundle: Bundle, tmp_path: Path) -> None:
-    """Of a DQN on CartPole, exported through the command."""
+def test_the_commands_of_the_card_of_a_run_work(bundle: Bundle, tmp_path: Path) -> None:
+    """For a DQN on CartPole, exported through the command."""
     assert run_commands([bundle], tmp_path / "log") == [["serve", "play", "edge", "verify"]]
 
 
-def test_a_policy_of_no_run_can_be_played_where_it_was_exported_with_its_environment(tmp_path: Path) -> None:
-    """Also from a file whose name a shell would take apart, and with no file but a small TFLite one."""
+def test_a_saved_model_exported_with_an_environment_can_be_played(tmp_path: Path) -> None:
+    """Also with a file name that a shell would split, and with only a small TFLite file."""
     folder = tmp_path / "my worlds"
     folder.mkdir()
     (folder / "worlds.py").write_text(WORLDS)
@@ -47,17 +47,17 @@ def test_a_policy_of_no_run_can_be_played_where_it_was_exported_with_its_environ
         (["model.int8.tflite", "policy.c"], ["serve", "play", "edge", "verify"]),
     ],
 )
-def test_a_command_is_told_only_where_there_is_a_file_for_it(
+def test_the_card_has_only_commands_with_a_file_for_them(
     files: list[str], expected: list[str], every_format: Bundle
 ) -> None:
-    """As the server and `rlway edge` themselves look for one."""
+    """The same choice of file as the server and `rlway edge` make."""
     rows = [row for row in every_format.manifest.parity if row.file in files]
     assert len(rows) == len(files)
     assert verbs(replace(every_format.manifest, parity=rows)) == expected
 
 
-def test_what_has_to_be_installed_is_told(bundle: Bundle) -> None:
-    """PyBullet is in one of the two environments only, and so may be what somebody else imports."""
+def test_the_card_says_what_has_to_be_installed(bundle: Bundle) -> None:
+    """PyBullet is in one of the two environments only; a user's own environment may import anything."""
     assert "needs" not in usage(bundle.manifest)
     for env, needed in (
         ("MinitaurBulletEnv-v0", "needs PyBullet"),
@@ -70,8 +70,8 @@ def test_what_has_to_be_installed_is_told(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("env", [None, "", "maze.py:Maze\nrm -r ."])
-def test_an_environment_that_cannot_be_typed_is_none(env: str | None, bundle: Bundle) -> None:
-    """Neither is there a line of the shell that somebody else has written."""
+def test_the_card_names_no_environment_that_cannot_be_typed(env: str | None, bundle: Bundle) -> None:
+    """Nor can a name put a shell command of its own into the card."""
     assert verbs(replace(bundle.manifest, env=env)) == ["serve", "edge", "verify"]
 
 

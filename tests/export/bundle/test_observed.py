@@ -1,4 +1,4 @@
-"""What a bundle tells of the observations that the policy was trained on, by which a server notices other ones."""
+"""What a bundle says of the observations of its training, so that a server can notice different ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlway_export.checks.observations import MOST_RANGES, Observations, Origin
 
 
 def test_the_range_of_every_visited_value_is_in_the_manifest(trained_run: Path, bundle: Bundle) -> None:
-    """Over all that the run has recorded, to the bit; the copy in the ONNX file tells the same."""
+    """Over all that the run has recorded, to the bit; the copy in the ONNX file has the same."""
     rows = np.load(trained_run / "observations.npz")["observation"]
     (observed,) = bundle.manifest.observed
     assert (observed.name, observed.rows) == ("observation", len(rows))
@@ -25,7 +25,7 @@ def test_the_range_of_every_visited_value_is_in_the_manifest(trained_run: Path, 
 
 
 def test_an_image_has_one_range_and_every_other_input_one_per_value() -> None:
-    """Values of several dimensions are told in row-major order, truths as 0 and 1."""
+    """Values of several dimensions are in row-major order, booleans are 0 and 1."""
     generator = np.random.default_rng(0)
     arrays: Arrays = {
         "camera": generator.integers(3, 200, (50, 16, 16, 3), np.uint8),
@@ -44,12 +44,12 @@ def test_an_image_has_one_range_and_every_other_input_one_per_value() -> None:
 
 
 @pytest.mark.parametrize(("origin", "told"), [("visited", 1), ("given", 1), ("sampled", 0)])
-def test_drawn_observations_tell_nothing(origin: Origin, told: int) -> None:
-    """They are as wide as the bounds, whatever the policy was trained on."""
+def test_sampled_observations_give_no_ranges(origin: Origin, told: int) -> None:
+    """They fill the bounds, whatever the policy was trained on."""
     assert len(Observations({"observation": np.zeros((3, 4), np.float32)}, origin).ranges()) == told
 
 
-def test_a_manifest_of_before_this_was_noted_can_be_read(bundle: Bundle) -> None:
-    """It tells of no range."""
+def test_an_older_manifest_without_ranges_can_be_read(bundle: Bundle) -> None:
+    """It has no ranges."""
     old = encode_manifest(bundle.manifest).replace(b'"observed"', b'"something else"')
     assert decode_manifest(old, "manifest.json").observed == []

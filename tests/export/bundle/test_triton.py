@@ -54,7 +54,7 @@ def test_the_configuration_is_that_of_the_onnx_file(models: Path) -> None:
 
 
 def test_a_scalar_is_a_tensor_of_one_that_is_reshaped(models: Path) -> None:
-    """Triton knows no tensor without dimensions."""
+    """Triton has no tensors without dimensions."""
     config = parse((models / "cartpole/config.pbtxt").read_text())
     (action,) = (tensor for tensor in config.output if tensor.name == "action")
     assert list(action.dims) == [1]
@@ -62,7 +62,7 @@ def test_a_scalar_is_a_tensor_of_one_that_is_reshaped(models: Path) -> None:
     assert list(action.reshape.shape) == []
 
 
-def test_all_inputs_and_their_types_are_told() -> None:
+def test_the_configuration_has_all_inputs_and_their_types() -> None:
     """Several observations of several types, and a policy without noise."""
     config = parse(triton_config(facts(noise=None)))
     assert [(t.name, list(t.dims)) for t in config.input] == [("camera", [84, 84, 4]), ("joints", [7])]
@@ -70,8 +70,8 @@ def test_all_inputs_and_their_types_are_told() -> None:
 
 
 @pytest.mark.parametrize("edited", [False, True], ids=["ours", "edited"])
-def test_a_configuration_that_was_made_ones_own_stays(edited: bool, tmp_path: Path) -> None:
-    """Ours is written anew with every version; without its first line it is left alone."""
+def test_a_configuration_that_the_user_took_over_stays(edited: bool, tmp_path: Path) -> None:
+    """It is written again with every version, unless its first line is gone."""
     publish_config(tmp_path, facts())
     path = tmp_path / "config.pbtxt"
     before = path.read_text() + "instance_group { count: 2 }\n"

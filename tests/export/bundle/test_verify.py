@@ -32,7 +32,7 @@ def copy(every_format: Bundle, tmp_path: Path) -> Path:
 
 
 def sign(path: Path) -> Bundle:
-    """Gives changed files their checksums, as somebody would who means the change."""
+    """Gives changed files their checksums, as a forger would."""
     manifest = Bundle.open(path, verify=False).manifest
     manifest = msgspec.structs.replace(manifest, files={name: sha256(path / name) for name in manifest.files})
     (path / "manifest.json").write_bytes(encode_manifest(manifest))
@@ -60,7 +60,7 @@ def save_fewer_columns(path: Path) -> None:
 
 @pytest.mark.parametrize("command", [SERVE, TRAIN], ids=["without TensorFlow", "with TensorFlow"])
 def test_a_published_bundle_verifies_in_both_environments(command: Path, every_format: Bundle) -> None:
-    """Checksums, and every file against the answers that the bundle keeps; C only when it is asked for."""
+    """Checksums, and every file against the kept answers; C only when it is asked for."""
     done = run_command(command, "verify", every_format.path, "--json")
     assert done.status == 0, done.stderr
     printed = json.loads(done.stdout)
@@ -72,14 +72,14 @@ def test_a_published_bundle_verifies_in_both_environments(command: Path, every_f
 
 
 def test_c_source_is_compiled_and_run_when_it_is_asked_for(every_format: Bundle) -> None:
-    """It is code out of the bundle, so it is not run without being told to."""
+    """It is code out of the bundle, so it runs only on request."""
     quiet, asked = ({row.file: row for row in verify_bundle(every_format, compile_c=c)} for c in (False, True))
     assert (quiet["policy.c"].verdict, asked["policy.c"].verdict) == ("not run", "alike")
     assert "--compile-c" in quiet["policy.c"].why
 
 
 def test_a_file_that_acts_differently_is_found_though_its_checksum_is_right(copy: Path) -> None:
-    """Weights one per cent off: exit status 1, and only that file is different."""
+    """Weights one per cent off: exit status 1, and only that file differs."""
     change_weights(copy / "model.onnx")
     sign(copy)
     done = run_command(SERVE, "verify", copy, "--json")
@@ -99,8 +99,8 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damage_that_is_signed_is_named_all_the_same(damage: str, copy: Path) -> None:
-    """The file and what is wrong with it."""
+def test_damage_with_right_checksums_is_named(damage: str, copy: Path) -> None:
+    """The sentence has the file, and what is wrong with it."""
     file, spoil, expected = DAMAGES[damage]
     spoil(copy / file)
     with pytest.raises(BundleInvalid, match=expected):
@@ -108,17 +108,15 @@ def test_a_damage_that_is_signed_is_named_all_the_same(damage: str, copy: Path) 
 
 
 def test_a_bundle_without_kept_answers_says_so(copy: Path) -> None:
-    """As those were that older exporters wrote."""
+    """Older exporters kept none."""
     bundle = Bundle.open(copy)
     files = {name: digest for name, digest in bundle.manifest.files.items() if name != "parity.npz"}
     with pytest.raises(BundleInvalid, match=r"keeps no parity\.npz to compare with; export the policy again"):
         verify_bundle(Bundle(copy, msgspec.structs.replace(bundle.manifest, files=files)))
 
 
-def test_a_missing_runtime_is_said_and_leaves_the_other_files_to_be_verified(
-    every_format: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without onnxruntime, the TFLite files are verified, and the ONNX files are told how to be."""
+def test_without_a_runtime_the_other_files_are_verified(every_format: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without onnxruntime the TFLite files are verified, and the sentence says what the ONNX files need."""
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     verdicts = {row.file: row for row in verify_bundle(every_format)}
     assert verdicts["model.onnx"].verdict == "not run"
@@ -127,7 +125,7 @@ def test_a_missing_runtime_is_said_and_leaves_the_other_files_to_be_verified(
 
 
 def test_a_bundle_keeps_few_rows_of_large_observations() -> None:
-    """At most a mebibyte of them, evenly over the recording, and never none."""
+    """At most a mebibyte, evenly over the recording, and at least one row."""
     images = np.arange(50, dtype=np.float32)[:, None, None] * np.ones((84, 84), np.float32)
     kept = Evidence({"observation": images}, {"action": np.arange(50)}).excerpt()
     assert len(kept.inputs["observation"]) == len(kept.expected["action"]) == (1 << 20) // (84 * 84 * 4 + 8)
@@ -137,8 +135,8 @@ def test_a_bundle_keeps_few_rows_of_large_observations() -> None:
     assert len(huge.expected["action"]) == 1
 
 
-def test_an_onnx_file_by_itself_tells_what_it_is(every_format: Bundle, tmp_path: Path) -> None:
-    """Away from its bundle, in both environments and without a library for ONNX."""
+def test_an_onnx_file_by_itself_can_be_inspected(every_format: Bundle, tmp_path: Path) -> None:
+    """Without its bundle, in both environments, and without a library for ONNX."""
     alone = tmp_path / "found-on-a-robot.onnx"
     shutil.copyfile(every_format.path / "model.onnx", alone)
     done = run_command(SERVE, "inspect", alone, "--json")
@@ -163,7 +161,7 @@ def test_an_onnx_file_by_itself_tells_what_it_is(every_format: Bundle, tmp_path:
     ],
 )
 def test_a_file_that_is_not_ours_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
-    """What is not ONNX, ends early, or has no manifest: one sentence with the file's name."""
+    """Not ONNX, truncated, or without a manifest: one sentence with the file's name."""
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(BundleInvalid, match=f"model.onnx.*{expected}"):
         read_manifest(tmp_path / "model.onnx")

@@ -76,7 +76,7 @@ def spec(low: Any, high: Any, shape: tuple[int, ...] = (3,), dtype: Any = tf.int
 
 
 def embedding(rows: int = 10) -> Any:
-    """As Keras looks up."""
+    """A look-up by a Keras layer."""
     return tf.keras.Sequential([tf.keras.layers.Embedding(rows, 2), tf.keras.layers.Flatten()])
 
 

@@ -1,4 +1,4 @@
-"""The time of an action is that of an action: for an observation that the policy can have, in every kind of file."""
+"""The time of one action: measured with an observation that the policy can have, in every kind of file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def act(policy: Any, rows: Arrays) -> Any:
 
 
 def test_a_bandit_over_arms_is_exported_and_timed(bundle: Bundle) -> None:
-    """Without arms, as in an observation of zeros, its `action` fails."""
+    """Its `action` fails without arms, as in an observation of zeros."""
     assert [spec.path for spec in bundle.manifest.observation] == [("global",), ("num_actions",), ("per_arm",)]
     assert all(row.passed for row in bundle.manifest.parity)
     assert [row.file for row in bundle.manifest.measured] == ["saved_model.pb", "model.onnx", "model.tflite"]
@@ -68,10 +68,8 @@ def test_a_bandit_over_arms_is_exported_and_timed(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("file", ["saved_model.pb", "model.onnx", "model.tflite"])
-def test_what_is_timed_is_the_action_for_the_row_that_is_given(
-    file: str, policy: Any, bundle: Bundle, rows: Arrays
-) -> None:
-    """Each of its tensors has come to where it belongs."""
+def test_the_timed_call_acts_on_the_given_row(file: str, policy: Any, bundle: Bundle, rows: Arrays) -> None:
+    """Each tensor of the row reaches its input."""
     found = []
     for i in range(ROWS):
         row = {f"observation_{key}": value[i : i + 1] for key, value in rows.items()}
@@ -83,7 +81,7 @@ def test_what_is_timed_is_the_action_for_the_row_that_is_given(
     assert len(set(found)) > 1
 
 
-def test_a_compiled_loop_is_given_the_row_in_the_types_of_c(tmp_path: Path) -> None:
+def test_a_compiled_loop_gets_the_row_in_c_types(tmp_path: Path) -> None:
     """Pixels are bytes there, and whole numbers have 32 bits."""
     specs = [TensorSpec("pixels", (4,), "uint8"), TensorSpec("gear", (4,), "int64"), TensorSpec("at", (4,), "float32")]
     facts = manifest(observation=specs, noise=None)
@@ -101,8 +99,8 @@ def test_a_compiled_loop_is_given_the_row_in_the_types_of_c(tmp_path: Path) -> N
     np.testing.assert_allclose(parameters[-1].view(np.float32)[:4], np.sum(list(row.values()), axis=0)[0], rtol=1e-6)
 
 
-def test_no_name_in_a_signature_matters(tmp_path: Path) -> None:
-    """PolicySaver may call the arguments by the specs' names, which can be any."""
+def test_the_names_in_a_signature_do_not_matter(tmp_path: Path) -> None:
+    """PolicySaver may name the arguments after the specs, whose names can be anything."""
     spec = {
         "global": BoundedTensorSpec([3], tf.float32, -1, 1, "left"),
         "num_actions": BoundedTensorSpec([], tf.int32, 1, ARMS, "per_arm"),
@@ -115,8 +113,8 @@ def test_no_name_in_a_signature_matters(tmp_path: Path) -> None:
     assert all(row.action_us for row in bundle.manifest.measured)
 
 
-def test_a_saved_model_that_cannot_be_timed_is_exported_all_the_same(policy: Any, rows: Arrays, tmp_path: Path) -> None:
-    """Without arms it has no features to tell, but it has an action, and so has every file."""
+def test_a_saved_model_that_cannot_be_timed_is_exported(policy: Any, rows: Arrays, tmp_path: Path) -> None:
+    """Without arms its `action` has no features to return, but the files still have an action."""
     np.savez(tmp_path / "rows.npz", **rows | {"num_actions": np.zeros(ROWS)})
     source = open_source(stock.save(policy, tmp_path / "source"), "best")
     bundle = write_bundle(

@@ -1,4 +1,4 @@
-"""Values that a policy looks up in a table: the manifest says which they are, as TF-Agents has it; no others do."""
+"""Values that a policy looks up in a table: the manifest names exactly those, with the bounds of TF-Agents' policy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.conftest import SERVE, run_command
 from tests.export import stock
 from tests.export.checks.looking_up import Seen, embedding, policy, spec
 
-LARGE = (70, 60)  # more elements than are tried one by one
+LARGE = (70, 60)  # more elements than are tried separately
 DICT = {"place": spec(0, 9, (2,)), "speed": spec(-1, 1, (1,), tf.float32)}
 BEHIND = {"place": embedding(), "speed": tf.keras.layers.Flatten()}
 
@@ -49,7 +49,7 @@ class Case(NamedTuple):
 FAILING = {
     "embedding": Case(lambda: policy(embedding(), spec(0, 9)), 0, 9),
     "embedding of fewer than it has rows": Case(lambda: policy(embedding(12), spec(0, 9)), 0, 11),
-    "embedding with a memory": Case(lambda: policy(embedding(), spec(0, 9), recurrent=True), 0, 9),
+    "embedding before a recurrent layer": Case(lambda: policy(embedding(), spec(0, 9), recurrent=True), 0, 9),
     "offset": Case(seen("offset", spec(100, 109)), 100, 109),
     "two tables": Case(seen("two tables", spec([0, -50, 0], [9, 50, 4])), [0, None, 0], [9, None, 4]),
     "a chain": Case(seen("a chain", spec(0, 7)), 0, 7),
@@ -75,7 +75,7 @@ FREE = {
 
 @pytest.fixture(scope="module")
 def find(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], LookupFindings]:
-    """What is found of a policy that PolicySaver saves."""
+    """The look-ups that are found in a policy saved by PolicySaver."""
 
     def look(made: Any) -> LookupFindings:
         folder = tmp_path_factory.mktemp("lookups")
@@ -94,9 +94,9 @@ def export(made: Any, folder: Path, formats: str, **options: Any) -> Bundle:
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """An embedding of ten rows, of a policy whose bounds nobody knows any more. Not to be changed by a test."""
+    """A policy with an embedding of ten rows, whose specs are lost. Not to be changed by a test."""
     folder = tmp_path_factory.mktemp("embedded")
-    action = spec(0, 2, (), tf.int32)  # which has a kernel in TFLite Micro
+    action = spec(0, 2, (), tf.int32)  # a look-up that has a kernel in TFLite Micro
     saved = stock.save(policy(embedding(), spec(0, 9), action=action), folder / "saved")
     (saved / "policy_specs.pbtxt").unlink()
     source = SavedModelSource.open(saved, "best")
@@ -127,7 +127,7 @@ def runs(act: Callable[[AnyArray], AnyArray], row: AnyArray) -> bool:
 
 @pytest.mark.parametrize("name", FAILING)
 def test_values_are_bounded_where_tf_agents_would_fail(name: str, find: Callable[[Any], LookupFindings]) -> None:
-    """Whole numbers around both ends, in every element: those that TF-Agents runs are inside, all others outside."""
+    """Whole numbers around both ends, in every element: TF-Agents' policy runs exactly those within the bounds."""
     case = FAILING[name]
     made = case.make()
     (found,), notes = find(made)
@@ -148,8 +148,8 @@ def test_values_are_bounded_where_tf_agents_would_fail(name: str, find: Callable
 
 
 @pytest.mark.parametrize("name", FREE)
-def test_values_are_free_where_the_graph_takes_any(name: str, find: Callable[[Any], LookupFindings]) -> None:
-    """The bounds of the training are no others: 10,000 and −10,000 pass, and TF-Agents acts on them."""
+def test_values_are_unbounded_where_the_graph_takes_any(name: str, find: Callable[[Any], LookupFindings]) -> None:
+    """Not even the training's bounds count: 10,000 and −10,000 pass, and TF-Agents' policy acts on them."""
     made = FREE[name]()
     (found,), notes = find(made)
     assert (found.lookup_minimum, found.lookup_maximum, notes) == (None, None, ())
@@ -163,20 +163,20 @@ def test_values_are_free_where_the_graph_takes_any(name: str, find: Callable[[An
         ("one-hot", 0, 4, (0, 4)),
         ("one-hot", 0, 2, (0, 4)),
         ("one-hot", -1, 4, (-1, 4)),  # trained with −1 for "nothing", which TensorFlow encodes as zeros
-        ("one-hot upright", tf.int32.min, tf.int32.max, (0, 4)),  # the limits of a dtype are no bounds
+        ("one-hot upright", tf.int32.min, tf.int32.max, (0, 4)),  # the limits of a dtype do not count as bounds
     ],
 )
-def test_a_one_hot_encoding_takes_what_it_has_and_what_it_was_trained_with(
+def test_a_one_hot_encoding_takes_its_depth_and_the_training_bounds(
     way: str, low: int, high: int, expected: tuple[int, int], find: Callable[[Any], LookupFindings]
 ) -> None:
-    """It never fails, so nothing that was meant is refused."""
+    """It never fails, so nothing that had a meaning in training is refused."""
     (found,), notes = find(policy(Seen(way), spec(low, high)))
     assert (found.lookup_minimum, found.lookup_maximum, notes) == (*expected, ())
 
 
 @pytest.mark.parametrize("way", ["one-hot", "one-hot upright", "one-hot in octets", "one-hot flags"])
 def test_a_one_hot_encoding_gives_zeros_for_a_negative_number(way: str, tmp_path: Path) -> None:
-    """In ONNX and in C as in TensorFlow, along any axis and of any type; ONNX's own OneHot counts from the end."""
+    """In ONNX and C as in TensorFlow, along any axis and of any type; ONNX's own OneHot counts from the end."""
     made = policy(Seen(way), spec(-3, 7, (2,)))
     formats = "onnx,c" if way in ("one-hot", "one-hot upright") else "onnx"
     bundle = export(made, tmp_path, formats)
@@ -190,7 +190,7 @@ def test_a_one_hot_encoding_gives_zeros_for_a_negative_number(way: str, tmp_path
 
 
 def test_only_the_tensor_that_is_looked_up_is_bounded(find: Callable[[Any], LookupFindings]) -> None:
-    """Of an observation of several."""
+    """Of an observation with several tensors."""
     place, speed = find(policy(BEHIND, DICT)).specs
     assert (place.path, place.lookup_minimum, place.lookup_maximum) == (("place",), 0, 9)
     assert (speed.path, speed.lookup_minimum, speed.lookup_maximum) == (("speed",), None, None)
@@ -199,15 +199,15 @@ def test_only_the_tensor_that_is_looked_up_is_bounded(find: Callable[[Any], Look
 @pytest.mark.parametrize(
     ("way", "observation", "expected"),
     [
-        ("together", spec(0, 9, (2,)), (0, 9)),  # one at a time, the first could go to 99
+        ("together", spec(0, 9, (2,)), (0, 9)),  # tried alone, the first could go up to 99
         ("fractions", spec(0, 0.99, dtype=tf.float32), (None, None)),
         ("offset", spec(100, 109, LARGE), (100, 109)),
     ],
 )
-def test_the_bounds_of_the_training_stand_in_where_the_table_cannot_be_followed(
+def test_the_training_bounds_count_where_the_look_up_cannot_be_followed(
     way: str, observation: Any, expected: Any, find: Callable[[Any], LookupFindings]
 ) -> None:
-    """Whole ones do; and a note says so."""
+    """Only whole-number bounds; and a note says so."""
     (found,), notes = find(policy(Seen(way), observation))
     assert (found.lookup_minimum, found.lookup_maximum) == expected
     (note,) = notes
@@ -215,15 +215,15 @@ def test_the_bounds_of_the_training_stand_in_where_the_table_cannot_be_followed(
     assert note.endswith("outside of its bounds is taken." if expected[0] is not None else "makes the request fail.")
 
 
-def test_a_policy_without_tables_is_not_tried_at_all(tmp_path: Path) -> None:
-    """An image costs a look at the graph; the index of the best action is none of the observation's."""
+def test_a_policy_without_tables_is_never_run(tmp_path: Path) -> None:
+    """An image policy costs one search of the graph; the index of the best action is not an observation's place."""
     saved = SavedModelSource.open(stock.save(stock.greedy("image"), tmp_path / "saved"), "best")
     (tmp_path / "baked").mkdir()
     assert IndexGraph(saved.materialize(tmp_path / "baked")).leaves == []
 
 
-def test_the_manifest_in_the_bundle_and_in_the_file_tell_of_tables(embedded: Bundle) -> None:
-    """Though its specs were lost, and whole numbers of ±10 would have been drawn, on which TensorFlow fails."""
+def test_both_manifests_have_the_tables(embedded: Bundle) -> None:
+    """Although its specs are lost, and whole numbers of ±10 would have been sampled, on which TensorFlow fails."""
     (found,) = embedded.manifest.observation
     assert found == TensorSpec("observation", (3,), "int32", lookup_minimum=0, lookup_maximum=9)
     assert read_manifest(embedded.path / "model.onnx").observation == [found]
@@ -232,8 +232,8 @@ def test_the_manifest_in_the_bundle_and_in_the_file_tell_of_tables(embedded: Bun
     assert (compared.min(), compared.max()) == (0, 9)
 
 
-def test_people_read_of_tables(embedded: Bundle) -> None:
-    """In the model card, in the header for microcontrollers, in `rlway inspect`."""
+def test_every_document_names_the_tables(embedded: Bundle) -> None:
+    """The model card, the header for microcontrollers, `rlway inspect`."""
     words = "looked up in a table: 0 to 9"
     assert f"| int32[3], {words} |" in (embedded.path / "README.md").read_text()
     header = (embedded.path / "policy_model.h").read_text()
@@ -245,14 +245,14 @@ def test_people_read_of_tables(embedded: Bundle) -> None:
 
 def test_the_bench_sends_what_can_be_looked_up() -> None:
     """Within the bounds and within the tables."""
-    drawn = sample_observations(TensorSpec("x", (3,), "int32", 0, 99, (), [0, None, 5], [9, None, 7]), 500, seed=0)
-    assert (drawn.max(axis=0) <= (9, 99, 7)).all()
-    assert (drawn.min(axis=0) >= (0, 0, 5)).all()
-    assert drawn[:, 1].max() > 50
+    sampled = sample_observations(TensorSpec("x", (3,), "int32", 0, 99, (), [0, None, 5], [9, None, 7]), 500, seed=0)
+    assert (sampled.max(axis=0) <= (9, 99, 7)).all()
+    assert (sampled.min(axis=0) >= (0, 0, 5)).all()
+    assert sampled[:, 1].max() > 50
 
 
 def test_given_observations_that_cannot_be_looked_up_are_refused(tmp_path: Path) -> None:
-    """In a sentence that names the first one, before TensorFlow meets it."""
+    """The sentence names the first one, before TensorFlow gets it."""
     rows = np.full((9, 3), 5, np.int32)
     rows[7, 2] = 99
     np.savez(tmp_path / "rows.npz", observation=rows)
@@ -260,18 +260,18 @@ def test_given_observations_that_cannot_be_looked_up_are_refused(tmp_path: Path)
         export(policy(embedding(), spec(0, 9)), tmp_path, "onnx", observations=tmp_path / "rows.npz")
 
 
-def test_c_source_never_reads_at_a_place_that_is_computed(tmp_path: Path) -> None:
+def test_c_source_never_reads_at_a_computed_index(tmp_path: Path) -> None:
     """So it cannot read outside of a table: an embedding is refused, with the remedy."""
     with pytest.raises(ExportRefused, match=r"C: the operator Gather .* leave c out of --formats\.$"):
         export(policy(embedding(), spec(0, 9)), tmp_path, "c")
 
 
 def test_a_table_far_from_zero_leaves_the_graph_small(tmp_path: Path) -> None:
-    """Graphs are compared on values that can be looked up, so that the smaller one is found to act alike."""
+    """Graphs are compared on values within the tables, so the simpler graph is found to be equal."""
     bundle = export(policy(Seen("offset"), spec(100, 109)), tmp_path, "onnx")
     assert bundle.manifest.notes == []
 
 
 def test_a_policy_of_our_own_training_has_no_tables(bundle: Bundle) -> None:
-    """Its network sees numbers, whatever the environment's are."""
+    """Its network takes all observations as numbers."""
     assert not any(found.is_lookup for found in bundle.manifest.observation)

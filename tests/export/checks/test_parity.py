@@ -42,7 +42,7 @@ def observations(trained_run: Path) -> Arrays:
 
 
 def judge(policy: ActPolicy, runner: Runner, observations: Arrays) -> list[Parity]:
-    """As the exporter judges a float32 file."""
+    """Judged as a float32 file is."""
     return parity.judge(parity.gather(policy, observations), policy.interface, Path("file"), runner, FLOAT32)
 
 
@@ -75,7 +75,7 @@ def test_an_untouched_file_passes_at_every_batch_size(policy: ActPolicy, bundle:
 
 
 def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path, tmp_path: Path) -> None:
-    """The error names the file and what differed; no version and no draft is left."""
+    """The error names the file and the difference; neither a version nor a draft is left."""
     target = FORMATS["onnx"]
 
     def write_wrongly(draft: Context) -> None:
@@ -119,7 +119,7 @@ def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
 
 
 def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: ActPolicy, tmp_path: Path) -> None:
-    """Converted to ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
+    """In ONNX and TFLite, greedy and noisy rows stay within the threshold of the action's range."""
     trained = Provenance("sac", None, None, None, {})
     rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
     manifest = describe(trained, gaussian, Observations(rows, "given"), [], "gaussian", 1)

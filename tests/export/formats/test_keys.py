@@ -1,4 +1,4 @@
-"""Keys of observations are those that a policy was trained with, whatever is in them: in every file, and before it."""
+"""Observation keys stay those that the policy was trained with, whatever characters they have, in every file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PATHS = {
     ("observation/state",): "observation_observation_state",
     ("robot", "Arm"): "observation_robot_Arm",
     ("robot/joint.pos",): "observation_robot_joint_pos",
-    ("robot_arm",): "observation_robot_arm_",  # TensorFlow tells names by more than their capitals
+    ("robot_arm",): "observation_robot_arm_",  # TensorFlow does not distinguish names by capitals
 }
 ROBOT = """
 import gymnasium
@@ -106,7 +106,7 @@ def observations() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def actions(policy: Any, observations: list[Any]) -> list[int]:
-    """TF-Agents' own, of several kinds."""
+    """TF-Agents' own actions for several observations."""
     batch = tf.nest.map_structure(lambda *rows: tf.constant(np.stack(rows), tf.float32), *observations)
     zeros = tf.zeros(ROWS)
     found = policy.action(TimeStep(tf.fill([ROWS], StepType.MID), zeros, zeros + 1, batch)).action.numpy()
@@ -116,7 +116,7 @@ def actions(policy: Any, observations: list[Any]) -> list[int]:
 
 @contextmanager
 def serving(models: Path, log: Path) -> Iterator[str]:
-    """The URL of a server in the environment that has no TensorFlow."""
+    """The URL of a server in the environment without TensorFlow."""
     command = [str(SERVE), "serve", str(models), "--port", "0", "--json"]
     with log.open("wb") as stderr, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
         try:
@@ -137,7 +137,7 @@ def at(observation: Any, path: tuple[str, ...]) -> Any:
 @settings(max_examples=200, deadline=None)
 @given(nests)
 def test_each_leaf_of_a_nest_has_its_own_path_and_its_own_name(nest: Any) -> None:
-    """In TensorFlow's order; by the path one gets there; the name is one in ONNX, TFLite, C and TensorFlow's graphs."""
+    """In TensorFlow's order; each path leads to its leaf; the names are valid in all formats and in graphs."""
     found = leaves(nest)
     assert [leaf for _, leaf in found] == tf.nest.flatten(nest)
     for path, leaf in found:
@@ -159,7 +159,7 @@ def place(part: tuple[Any, ...], key: str) -> int:
 
 
 def test_a_key_with_a_slash_is_one_key(bundle: Bundle) -> None:
-    """In the manifest, in its copy in the ONNX file, in the card and where it is inspected; names are told apart."""
+    """In the manifest, in its copy in the ONNX file, in the card and in `rlway inspect`; names stay distinct."""
     for found in (bundle.manifest, read_manifest(bundle.path / "model.onnx")):
         assert {spec.path: spec.name for spec in found.observation} == PATHS
         assert [spec.minimum for spec in found.observation] == [-1] * len(PATHS)
@@ -170,7 +170,7 @@ def test_a_key_with_a_slash_is_one_key(bundle: Bundle) -> None:
 
 
 def test_the_names_are_those_of_every_file(bundle: Bundle) -> None:
-    """Of C, in the manifest's order, with the keys in its header, and of Triton's configuration."""
+    """In C, in the manifest's order and with the keys in the header, and in Triton's configuration."""
     header = (bundle.path / "policy.h").read_text()
     signature = re.findall(r"const float \*(\w+)", header)
     assert signature == list(PATHS.values())
@@ -180,7 +180,7 @@ def test_the_names_are_those_of_every_file(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_policy_of_such_keys_acts_as_tf_agents_has_it_act(
+def test_a_policy_of_such_keys_acts_as_tf_agents_policy_does(
     file: str, bundle: Bundle, observations: list[Any], actions: list[int]
 ) -> None:
     """By its keys, not by the order of its inputs."""
@@ -195,7 +195,7 @@ def test_a_policy_of_such_keys_acts_as_tf_agents_has_it_act(
 def test_clients_send_such_keys_as_they_are(
     bundle: Bundle, observations: list[Any], actions: list[int], tmp_path: Path
 ) -> None:
-    """A client in Python, with one and with several, and the command line; to a server without TensorFlow, and none."""
+    """A Python client with one row and several, and the command line; over HTTP, and in process."""
     (tmp_path / "robot.py").write_text(ROBOT)
     environment = ("--env", f"{tmp_path / 'robot.py'}:Robot", "--episodes", 1)
     with serving(bundle.path.parents[1], tmp_path / "log") as url:
@@ -214,7 +214,7 @@ def test_clients_send_such_keys_as_they_are(
 
 
 def test_a_file_of_observations_may_have_the_keys_or_the_names(bundle: Bundle, tmp_path: Path) -> None:
-    """Whichever it has all of; where one is missing it is named."""
+    """Whichever it has all of; a missing one is named."""
     interface = bundle.manifest.interface
     rows = {spec: np.random.default_rng(1).random((7, *spec.shape)) for spec in interface.observation}
     by_key = {"/".join(spec.path): array for spec, array in rows.items()}
@@ -229,7 +229,7 @@ def test_a_file_of_observations_may_have_the_keys_or_the_names(bundle: Bundle, t
         read_observations(tmp_path / "rows.npz", interface, UsageError)
 
 
-def test_keys_that_joined_are_alike_are_taken_by_the_names_alone(tmp_path: Path) -> None:
+def test_keys_that_are_equal_when_joined_need_the_names(tmp_path: Path) -> None:
     """`a/b`, and `b` within `a`."""
     specs = [TensorSpec(name, (), "float32", path=path) for name, path in (("x", ("a", "b")), ("y", ("a/b",)))]
     interface = Interface(specs, TensorSpec("action", (), "int64"), None, [], [])
@@ -255,7 +255,7 @@ def test_keys_that_policy_saver_does_not_take_are_exported_too(tmp_path: Path) -
     assert {verdict.verdict for verdict in verify_bundle(bundle, compile_c=True)} == {"alike"}
 
 
-def test_the_parts_of_a_long_tuple_come_to_where_they_belong(tmp_path: Path) -> None:
+def test_the_parts_of_a_long_tuple_stay_in_order(tmp_path: Path) -> None:
     """TensorFlow sorts the keys "0" to "11" of a run's SavedModel as text: "10" before "2"."""
     paths = [(str(i),) for i in range(12)]
     specs = [TensorSpec(f"observation_{i}", (1,), "float32", path=path) for i, path in enumerate(paths)]

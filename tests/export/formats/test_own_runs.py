@@ -1,4 +1,4 @@
-"""Runs that observe dicts or remember: their tensors in every format, and what can be done with their bundles."""
+"""Runs with dicts of observations or with policy state: their tensors in every format, and the use of their bundles."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ RUNS: dict[str, tuple[TrainingSettings, list[TensorSpec], TensorSpec]] = {
     "dict": (DqnSettings(hidden=(16,), normalize=True, xla=False, **CHEAP), ROOMS, CHOICE),
     "dict-sac": (SacSettings(hidden=(16, 16), **CHEAP), ROOMS, PUSH),
     "offset": (DqnSettings(hidden=(16,), xla=False, **CHEAP), VECTOR, TensorSpec("action", (1,), "int64", 5, 7)),
-    "memory": (DqnSettings(hidden=(16,), lstm=8, sequence_length=5, burn_in=2, xla=False, **CHEAP), VECTOR, CHOICE),
+    "recurrent": (DqnSettings(hidden=(16,), lstm=8, sequence_length=5, burn_in=2, xla=False, **CHEAP), VECTOR, CHOICE),
 }
 
-ENVIRONMENTS = {"dict": "Rooms", "dict-sac": "Halls", "offset": "Dial", "memory": "Line"}
+ENVIRONMENTS = {"dict": "Rooms", "dict-sac": "Halls", "offset": "Dial", "recurrent": "Line"}
 WORLDS = """
 import gymnasium
 import numpy as np
@@ -85,7 +85,7 @@ class Halls(Rooms):
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folders of learners that nobody trains, by name. Not to be changed by a test."""
+    """Run folders of untrained learners, by name. Not to be changed by a test."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "worlds.py").write_text(WORLDS)
     for name in RUNS:
@@ -94,7 +94,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(folder: Path, settings: TrainingSettings, leaves: list[TensorSpec], action: TensorSpec) -> None:
-    """What a training leaves of its policy."""
+    """Writes what a training leaves of its policy."""
     env = f"{folder.parent}/worlds.py:{ENVIRONMENTS[folder.name]}"
     domain = Domain(env, EnvSpec("Imagined-v0"), leaves, action, discretize=None, action_values=None)
     learner = make_learner(settings, domain, seed=1)
@@ -130,13 +130,13 @@ def make_run(folder: Path, settings: TrainingSettings, leaves: list[TensorSpec],
         random_return=0.0,
     )
     (folder / "run.json").write_bytes(msgspec.json.encode(run))
-    drawn = Observations.find(run.interface, None, None).arrays
-    np.savez(folder / "observations.npz", **{name: array[:2100] for name, array in drawn.items()})
+    sampled = Observations.find(run.interface, None, None).arrays
+    np.savez(folder / "observations.npz", **{name: array[:2100] for name, array in sampled.items()})
 
 
 @pytest.fixture(scope="session")
 def bundles(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """All of them in all formats but int8, which is too coarse for a memory."""
+    """Every run in all formats except int8, which is too coarse for policy state."""
     models = tmp_path_factory.mktemp("own-bundles") / "models"
     targets = parse_formats("onnx,onnx-fp16,tflite,tflite-fp16,tflite-dynamic,c")
     return {
@@ -145,14 +145,14 @@ def bundles(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, B
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_with_a_dict_or_a_memory_is_exported_with_its_tensors(name: str, bundles: dict[str, Bundle]) -> None:
-    """Every leaf an input of its own kind, the state in and out, every file through the gate."""
+def test_a_run_with_a_dict_or_with_state_is_exported_with_its_tensors(name: str, bundles: dict[str, Bundle]) -> None:
+    """Every leaf is an input of its own kind, the state is input and output, every file passes the gate."""
     _, leaves, action = RUNS[name]
     manifest = bundles[name].manifest
     assert manifest.observation == leaves
     assert manifest.action == action
     cells = [spec.name for spec in manifest.state]
-    assert cells == (["state_h", "state_c"] if name == "memory" else [])
+    assert cells == (["state_h", "state_c"] if name == "recurrent" else [])
     model = onnx.load(bundles[name].path / "model.onnx")
     reset = ["reset"] if cells else []
     assert [value.name for value in model.graph.input] == [*(leaf.name for leaf in leaves), "noise", *cells, *reset]
@@ -163,13 +163,13 @@ def test_a_run_with_a_dict_or_a_memory_is_exported_with_its_tensors(name: str, b
     assert all(row.passed and row.observations >= 2000 for row in manifest.parity)
 
 
-@pytest.mark.parametrize(("name", "most"), [("dict", 24), ("dict-sac", 24), ("memory", 32)])
+@pytest.mark.parametrize(("name", "most"), [("dict", 24), ("dict-sac", 24), ("recurrent", 32)])
 def test_a_graph_of_ours_has_no_leftover_shape_arithmetic(name: str, most: int, bundles: dict[str, Bundle]) -> None:
-    """Casts are of the whole number among the observations, slices of the LSTM's gates, and of nothing else."""
+    """One cast, of the whole number among the observations; slices only for the LSTM's gates."""
     operations = [node.op_type for node in onnx.load(bundles[name].path / "model.onnx").graph.node]
     assert not {"Shape", "Expand", "ConstantOfShape", "Gather"}.intersection(operations)
-    assert operations.count("Slice") <= (4 if name == "memory" else 0)
-    assert operations.count("Cast") <= (0 if name == "memory" else 1)
+    assert operations.count("Slice") <= (4 if name == "recurrent" else 0)
+    assert operations.count("Cast") <= (0 if name == "recurrent" else 1)
     assert len(operations) <= most
 
 
@@ -177,7 +177,7 @@ def test_a_graph_of_ours_has_no_leftover_shape_arithmetic(name: str, most: int, 
 def test_a_seed_samples_the_same_actions_from_every_file(
     name: str, bundles: dict[str, Bundle], runs: Path, tmp_path: Path
 ) -> None:
-    """The SavedModel, ONNX, TFLite and C, given the noise that one seed gives."""
+    """The SavedModel, ONNX, TFLite and C, with the noise of one seed."""
     bundle = bundles[name]
     interface = bundle.manifest.interface
     policy = open_source(runs / name, "best").materialize(tmp_path)
@@ -195,25 +195,23 @@ def test_a_seed_samples_the_same_actions_from_every_file(
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_a_bundle_with_a_memory_is_inspected_without_tensorflow(bundles: dict[str, Bundle]) -> None:
-    """Its state, and where it comes out."""
-    shown = run_command(SERVE, "inspect", bundles["memory"].path)
+def test_a_bundle_with_state_is_inspected_without_tensorflow(bundles: dict[str, Bundle]) -> None:
+    """Its state, and the output with the next state."""
+    shown = run_command(SERVE, "inspect", bundles["recurrent"].path)
     assert shown.status == 0, shown.stderr
     for word in ("state_h", "reset", "next_state_c"):
         assert word in shown.stdout
 
 
-def test_what_the_cards_of_such_runs_tell_to_type_does_what_it_says(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    """With several inputs and with a memory; the environment is code, which the commands name for whoever trusts it."""
+def test_the_commands_of_the_cards_of_such_runs_work(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    """With several inputs and with policy state; the environment is code, so the commands name it."""
     assert run_commands(bundles.values(), tmp_path / "log") == [["serve", "play", "edge", "verify"]] * len(RUNS)
     for bundle in bundles.values():
         for command in commands_of(bundle)[1:3]:
             assert command[command.index("--env") + 1] == bundle.manifest.env
 
 
-def test_what_tf_agents_saves_of_such_a_run_is_no_way_around_it(
-    runs: Path, bundles: dict[str, Bundle], tmp_path: Path
-) -> None:
+def test_the_policies_folder_of_such_a_run_is_refused(runs: Path, bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """Its graph counts from 0: exported by itself, it would choose actions that the environment does not have."""
     for folder in (runs / "offset/policies", bundles["offset"].path / "saved_model.pb"):
         with pytest.raises(ExportRefused, match=r"expected int64\[1\] from 5, got int64 from 0; export the run itself"):

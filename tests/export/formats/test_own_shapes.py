@@ -1,4 +1,4 @@
-"""Policies of environments that observe and act in shapes and numbers of their own, as files."""
+"""Policies of environments with shapes and numbers of their own, as files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ POLICIES = [
 def test_files_answer_in_the_environments_own_shapes_and_numbers(
     observation: TensorSpec, action: TensorSpec, settings: TrainingSettings, tmp_path: Path
 ) -> None:
-    """In ONNX and in C: whole numbers from where the environment counts, floats within the bounds of each."""
+    """In ONNX and in C: whole numbers counted as in the environment, floats within the bounds of each."""
     domain = Domain("imagined", EnvSpec("Imagined-v0"), [observation], action, discretize=None, action_values=None)
     learner = make_learner(settings, domain, seed=1)
     facts = manifest(observation=[observation], action=action, noise=learner.noise, outputs=learner.outputs)

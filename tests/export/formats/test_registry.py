@@ -1,4 +1,4 @@
-"""All formats of one run: what is in them, and how far they may be from the SavedModel."""
+"""All formats of one run: their contents, and how far they may be from the SavedModel."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def operations(path: Path) -> list[str]:
 
 
 def weights(path: Path) -> set[str]:
-    """The types of the constants from 1,000 elements on."""
+    """The types of the constants with 1,000 elements or more."""
     interpreter = tf.lite.Interpreter(str(path))
     details = interpreter.get_tensor_details()
     return {detail["dtype"].__name__ for detail in details if np.prod(detail["shape"]) >= 1000}
@@ -73,7 +73,7 @@ MEAN, SPREAD = np.array([100.0, 0.0, -5.0, 0.01]), np.array([10.0, 1.0, 0.1, 0.0
 
 @pytest.fixture
 def normalizing(trained_run: Path, tmp_path: Path) -> ActPolicy:
-    """A discrete policy that sees observations as rlway_train's perception makes them."""
+    """A discrete policy whose observations are normalised as in rlway_train's preprocessing."""
     generator = np.random.default_rng(3)
     module = tf.Module()
     module.mean, module.variance = tf.Variable(MEAN.astype(np.float32)), tf.Variable((SPREAD**2).astype(np.float32))
@@ -95,7 +95,7 @@ def normalizing(trained_run: Path, tmp_path: Path) -> ActPolicy:
 
 
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
-    """Each file of each target is listed, and each that can run has passed over 2,000 observations."""
+    """Each file of each format is listed, and each that can run has passed over 2,000 observations."""
     files = {file for target in FORMATS.values() for file in target.files}
     assert files == FILES | {"policy.h", "policy_model.h", "policy_model_int8.h"}
     assert files <= set(every_format.manifest.files)
@@ -104,7 +104,7 @@ def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None
 
 
 def test_the_model_card_has_parity_and_size_of_every_file(every_format: Bundle) -> None:
-    """A row a file in either table, unbroken by the bars of |Δq|."""
+    """One row per file in both tables, unbroken by the bars of |Δq|."""
     lines = (every_format.path / "README.md").read_text().splitlines()
     for row in every_format.manifest.parity:
         compared, measured = (line for line in lines if line.startswith(f"| `{row.file}` | "))
@@ -113,8 +113,8 @@ def test_the_model_card_has_parity_and_size_of_every_file(every_format: Bundle) 
         assert measured.startswith(f"| `{row.file}` | {(every_format.path / row.file).stat().st_size:,} | ")
 
 
-def test_a_threshold_is_told_in_words_and_in_numbers(every_format: Bundle) -> None:
-    """float32 flips near ties only; fewer bits may change a stated share of actions."""
+def test_a_threshold_is_given_in_words_and_in_numbers(every_format: Bundle) -> None:
+    """float32 may change only near ties; fewer bits may change a stated share of actions."""
     exact, half = parity_of(every_format, "model.onnx"), parity_of(every_format, "model.fp16.onnx")
     assert "no flip unless the best two are closer than that" in exact.threshold
     assert "at most 1% of the actions changed" in half.threshold
@@ -126,7 +126,7 @@ def test_a_threshold_is_told_in_words_and_in_numbers(every_format: Bundle) -> No
 
 
 def test_the_float16_network_takes_and_gives_float32(every_format: Bundle) -> None:
-    """Matrix products are of float16; noise, and what it is added to, stays float32; the manifest is inside."""
+    """Matrix products are of float16; the noise and the sum with it stay float32; the manifest is inside."""
     model = onnx.shape_inference.infer_shapes(onnx.load(every_format.path / "model.fp16.onnx"), strict_mode=True)
     kinds = {v.name: v.type.tensor_type.elem_type for v in [*model.graph.value_info, *model.graph.output]}
     products = [node.output[0] for node in model.graph.node if node.op_type in ("Gemm", "MatMul")]
@@ -142,7 +142,7 @@ def test_the_float16_network_takes_and_gives_float32(every_format: Bundle) -> No
 
 @pytest.mark.parametrize("file", sorted(FILES))
 def test_noise_can_force_any_action_in_every_format(every_format: Bundle, file: str, trained_run: Path) -> None:
-    """+1e30 on one entry is that action, however few bits the network has."""
+    """+1e30 on one entry forces that action, however few bits the network has."""
     runner = open_runner(every_format.path / file, every_format.manifest)
     rows: AnyArray = np.load(trained_run / "observations.npz")["observation"][:20]
     for i, row in enumerate(rows):
@@ -176,7 +176,7 @@ def test_int8_computes_in_eight_bits_between_its_first_and_its_last_layer(every_
 
 
 def test_a_format_that_fails_is_named_with_what_to_leave_out(trained_run: Path, tmp_path: Path) -> None:
-    """Held to the float32 threshold, float16 is refused, and nothing is published."""
+    """With float32's threshold, float16 is refused, and nothing is published."""
     strict = FORMATS["tflite-fp16"]._replace(tolerance=FORMATS["tflite"].tolerance)
     with pytest.raises(ExportRefused, match=r"^model\.fp16\.tflite does not act .* leave tflite-fp16 out of --formats"):
         write_bundle(RunSource.open(trained_run, "best"), tmp_path / "m", "c", [strict], lambda _: None)
@@ -184,14 +184,14 @@ def test_a_format_that_fails_is_named_with_what_to_leave_out(trained_run: Path, 
 
 
 def test_formats_are_parsed_in_any_order_and_written_in_one() -> None:
-    """A name twice is once; a name that is none is answered with all there are."""
+    """A repeated name counts once; an unknown one is refused with all the known ones."""
     assert [t.name for t in parse_formats(" tflite-int8,onnx, onnx")] == ["onnx", "tflite-int8"]
     with pytest.raises(UsageError, match=r"expected some of onnx,onnx-fp16,tflite,.*,tflm-int8, got tflight\.$"):
         parse_formats("onnx,tflight")
 
 
 class Answering:
-    """A runner with the same answers whatever it is asked: a file that went wrong in a known way."""
+    """A runner with fixed answers: a file that is wrong in a known way."""
 
     batch_sizes = (1000,)
 
@@ -212,7 +212,7 @@ def judged(q_values: AnyArray, expected: AnyArray, tolerance: Tolerance) -> Pari
 
 
 def test_the_gate_counts_changed_actions_as_its_tolerance_says() -> None:
-    """One per cent changed passes at one per cent and not at a half; NaN never passes."""
+    """One per cent of changed actions passes at one per cent and fails at a half; NaN never passes."""
     expected = np.tile(np.array([100.0, 99.8], np.float32), (1000, 1))
     changed = expected.copy()
     changed[:10, 1] = 100.1
@@ -220,26 +220,26 @@ def test_the_gate_counts_changed_actions_as_its_tolerance_says() -> None:
     assert not judged(changed, expected, Tolerance(5e-3, flips=0.005)).passed
     assert not judged(changed, expected, Tolerance(1e-3, flips=0.01)).passed
     assert not judged(changed, expected, Tolerance(1e-3)).passed
-    assert judged(changed, expected, Tolerance(4e-3)).passed  # the two best are within the 0.4 that are allowed
+    assert judged(changed, expected, Tolerance(4e-3)).passed  # the best two are within the allowed 0.4
     assert not judged(np.full_like(expected, np.nan), expected, Tolerance(1.0, flips=1.0)).passed
 
 
 def test_the_onnx_runner_names_a_file_that_it_cannot_load(tmp_path: Path) -> None:
-    """onnxruntime's own reason, in one sentence."""
+    """With onnxruntime's own reason, in one sentence."""
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(BundleInvalid, match=r"model\.onnx: onnxruntime cannot load it: "):
         OnnxRunner(tmp_path / "model.onnx")
 
 
 def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tmp_path: Path) -> None:
-    """A SAC run in all formats passes the gate, and any of them gives nearly the SavedModel's actions by itself."""
+    """A SAC run passes the gate in all formats, and each gives nearly the SavedModel's actions."""
     targets = list(FORMATS.values())
     source = RunSource.open(continuous_run, "best")
     bundle = write_bundle(source, tmp_path / "models", "pendulum", targets, lambda _: None)
     rows: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:100]
     noise = draw_noise(Explore(sigma=1.0), len(rows), 1, np.random.default_rng(3))
     noise[::2] = 0.0
-    saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold its variables weakly
+    saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold only weak references to its variables
     expected = saved_model.act(rows, noise)["action"].numpy()
     for target in targets:
         runner = open_runner(bundle.path / target.files[-1], bundle.manifest)
@@ -249,9 +249,9 @@ def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tm
 
 
 def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy, tmp_path: Path) -> None:
-    """Mean and spread are folded into the files, and what is far off is clipped, in C as in ONNX and TFLite."""
+    """Mean and spread are folded into the files, and outliers are clipped, in C as in ONNX and TFLite."""
     rows = (np.random.default_rng(0).standard_normal((2100, 4)) * SPREAD + MEAN).astype(np.float32)
-    rows[::50] *= 1e6  # as far as clipping goes
+    rows[::50] *= 1e6  # far enough to be clipped
     observations = Observations({"observation": rows}, "given")
     trained = Provenance("dqn", None, None, None, {})
     manifest = describe(trained, normalizing, observations, [], "normalizing", 1)

@@ -1,4 +1,4 @@
-"""Policies that TF-Agents made and saved by itself: every kind acts alike in every file, in a graph without waste."""
+"""Policies that TF-Agents alone made and saved: every kind acts alike in every file, in a graph without waste."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.export.bundle.card_commands import run_commands
 
 ROWS = 6
 STEPS = 9
-# On the shapes of tensors: what is left of it does not depend on the observation.
+# Operations on shapes: none that is left depends on the observation.
 SHAPE_ARITHMETIC = {"Shape", "Expand", "ConstantOfShape", "Gather", "Slice", "Cast", "Unsqueeze", "Squeeze", "Range"}
 SMALLER = ("onnx-fp16", "tflite-fp16", "tflite-dynamic")
 Exported = Callable[[str], tuple[Any, Bundle]]
@@ -58,7 +58,7 @@ def nested(policy: Any, inputs: Arrays) -> Any:
 
 
 def walk(policy: Any, observations: Arrays) -> list[Any]:
-    """The actions of the policy itself, step by step; every third step is the first of an episode."""
+    """The policy's own actions, step by step; every third step is the first of an episode."""
     state, actions = policy.get_initial_state(ROWS), []
     for step in range(STEPS):
         rows = {name: array[step * ROWS : (step + 1) * ROWS] for name, array in observations.items()}
@@ -71,8 +71,8 @@ def walk(policy: Any, observations: Arrays) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", stock.KINDS)
-def test_a_stock_policy_acts_in_onnx_as_tf_agents_has_it_act(name: str, exported: Exported) -> None:
-    """Not only over single steps, as the gate compares: its own memory, forgotten at the first step of an episode."""
+def test_a_stock_policy_acts_in_onnx_as_in_tf_agents(name: str, exported: Exported) -> None:
+    """Over whole episodes, where the gate compares single steps: the state is reset at the first step of an episode."""
     policy, bundle = exported(name)
     interface = bundle.manifest.interface
     observations = Observations.find(interface, None, None).arrays
@@ -89,8 +89,8 @@ def test_a_stock_policy_acts_in_onnx_as_tf_agents_has_it_act(name: str, exported
 
 
 @pytest.mark.parametrize("name", ["scalar", "dict", "tuple", "sac", "recurrent-dqn", "recurrent-ppo"])
-def test_a_stock_policy_acts_on_a_robot_as_tf_agents_has_it_act(name: str, exported: Exported) -> None:
-    """One observation after the other as the environment nests it, its memory forgotten where an episode begins."""
+def test_a_stock_policy_acts_on_a_robot_as_in_tf_agents(name: str, exported: Exported) -> None:
+    """One nested observation after the other, with the state reset where an episode begins."""
     policy, bundle = exported(name)
     observations = Observations.find(bundle.manifest.interface, None, None).arrays
     robot, row = EdgePolicy(bundle.path), 2
@@ -104,8 +104,8 @@ def test_a_stock_policy_acts_on_a_robot_as_tf_agents_has_it_act(name: str, expor
 
 
 @pytest.mark.parametrize("name", stock.KINDS)
-def test_the_manifest_tells_what_a_stock_policy_takes_and_gives(name: str, exported: Exported) -> None:
-    """Shapes and bounds are those of its specs; there is no noise; the gate went over 2,000 rows in three batches."""
+def test_the_manifest_has_the_tensors_of_a_stock_policy(name: str, exported: Exported) -> None:
+    """Shapes and bounds are those of its specs, without noise; the gate compared 2,000 rows in three batch sizes."""
     policy, bundle = exported(name)
     manifest = bundle.manifest
     leaves = tf.nest.flatten(policy.time_step_spec.observation)
@@ -136,7 +136,7 @@ def test_a_dict_keeps_its_keys(exported: Exported) -> None:
 
 @pytest.mark.parametrize("name", stock.KINDS)
 def test_a_stock_graph_has_no_leftover_shape_arithmetic(name: str, exported: Exported) -> None:
-    """The batch is the only free dimension, and nothing asks for it; pixels are cast, and nothing else is."""
+    """The batch is the only free dimension, and no operation reads it; only pixels are cast."""
     model = onnx.load(exported(name)[1].path / "model.onnx")
     operations = [node.op_type for node in model.graph.node]
     wasted = [kind for kind in operations if kind in SHAPE_ARITHMETIC]
@@ -160,7 +160,7 @@ def test_a_stock_graph_is_as_small_as_a_hand_made_one(name: str, most: int, expo
     + [("c", name) for name in ("sac", "categorical-dqn", "image", "dict", "recurrent-dqn", "recurrent-ppo")],
 )
 def test_a_stock_policy_acts_alike_in_other_formats(form: str, name: str, exported: Exported, tmp_path: Path) -> None:
-    """Within the thresholds of the format, with several inputs and with a memory."""
+    """Within the thresholds of the format, with several inputs and with state."""
     bundle = exported(name)[1]
     source = SavedModelSource.open(bundle.path, "best")
     smaller = write_bundle(source, tmp_path, name, [FORMATS[form]], lambda _: None)
@@ -173,13 +173,13 @@ def test_a_stock_policy_acts_alike_in_other_formats(form: str, name: str, export
 
 @pytest.mark.parametrize("name", ["dict", "recurrent-ppo"])
 def test_a_stock_bundle_verifies(name: str, exported: Exported) -> None:
-    """Its inputs, states and answers are kept, and compared again without TensorFlow's SavedModel."""
+    """Its inputs, states and answers are kept, and compared again without TensorFlow."""
     verdicts = verify_bundle(exported(name)[1])
     assert [verdict.verdict for verdict in verdicts] == ["alike", "alike"]
 
 
-def test_a_file_that_forgets_nothing_does_not_pass(exported: Exported, tmp_path: Path) -> None:
-    """Whose `reset` has no effect differs in its state, if not in its actions."""
+def test_a_file_that_ignores_reset_does_not_pass(exported: Exported, tmp_path: Path) -> None:
+    """It differs in its state, even where its actions are the same."""
     bundle = exported("recurrent-dqn")[1]
     model = onnx.load(bundle.path / "model.onnx")
     never = onnx.numpy_helper.from_array(np.zeros(1, np.bool_), "never")
@@ -195,9 +195,7 @@ def test_a_file_that_forgets_nothing_does_not_pass(exported: Exported, tmp_path:
     assert all((row.state_difference or 0) > (row.allowed_state_difference or 0) for row in found)
 
 
-def test_what_the_cards_of_policies_of_no_environment_tell_to_type_does_what_it_says(
-    exported: Exported, tmp_path: Path
-) -> None:
-    """They cannot be played, and act at a robot's pace instead, whatever they observe and remember."""
+def test_the_commands_of_cards_without_an_environment_work(exported: Exported, tmp_path: Path) -> None:
+    """Such policies cannot be played; they act at a robot's pace instead, whatever their observation and state."""
     bundles = [exported(name)[1] for name in ("sac", "tuple", "image", "recurrent-dqn")]
     assert run_commands(bundles, tmp_path / "log") == [["serve", "edge", "verify"]] * len(bundles)

@@ -1,4 +1,4 @@
-"""The policy as an array for TFLite Micro: the bytes that were compiled, the operators that it needs."""
+"""The policy as an array for TFLite Micro: the compiled bytes, and the operators that it needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRICT = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 @pytest.mark.parametrize("name", ["policy_model", "policy_model_int8"])
 def test_a_program_holds_the_bytes_that_were_compared(name: str, every_format: Bundle, tmp_path: Path) -> None:
-    """Compiled by a strict compiler, aligned to 16 bytes, its length a constant; a TFLite model with `act`."""
+    """Compiled by a strict compiler, aligned to 16 bytes, with a constant length; a TFLite model with `act`."""
     (tmp_path / "main.cc").write_text(
         f'#include "{name}.h"\n#include <cstdint>\n#include <cstdio>\n'
         f'static_assert({name}_size > 0, "known to the compiler");\n'
@@ -44,7 +44,7 @@ def test_a_program_holds_the_bytes_that_were_compared(name: str, every_format: B
 
 
 def test_the_header_names_the_operators(every_format: Bundle) -> None:
-    """Each that the model has, once, and how many there are."""
+    """Each operator of the model once, and their number."""
     text = (every_format.path / "policy_model.h").read_text()
     methods = re.findall(r"resolver\.Add(\w+)\(\);", text)
     interpreter = tf.lite.Interpreter(model_content=read_array(every_format.path / "policy_model.cc"))
@@ -54,7 +54,7 @@ def test_the_header_names_the_operators(every_format: Bundle) -> None:
 
 
 def test_the_action_has_32_bits(every_format: Bundle) -> None:
-    """As TFLite Micro's ARG_MAX gives it, and the same action as in model.tflite."""
+    """As TFLite Micro's ARG_MAX gives it, and equal to the action of model.tflite."""
     plain, micro = (
         open_runner(every_format.path / file, every_format.manifest) for file in ("model.tflite", "policy_model.cc")
     )
@@ -82,7 +82,7 @@ def convert(act: Callable[[Any], Any], spec: Any) -> bytes:
     ids=["kernel", "pixels", "wide"],
 )
 def test_what_tflite_micro_cannot_run_is_refused(act: Any, spec: Any, expected: str, tmp_path: Path) -> None:
-    """Its operator is named, and nothing is written."""
+    """The operator is named, and nothing is written."""
     with pytest.raises(ExportRefused, match=f"TFLite Micro: .*{expected}"):
         write_tflm(convert(act, spec), manifest(), "policy_model", tmp_path)
     assert not list(tmp_path.iterdir())

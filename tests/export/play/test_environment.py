@@ -1,4 +1,4 @@
-"""The environment that a policy is played in for its export: which one, and what is refused before anything is done."""
+"""The environment that an export plays its policy in: which one it is, and what is refused before any conversion."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def export(
 
 
 @pytest.mark.parametrize("name", ["worlds.py:Line", "guide.py:Line"])
-def test_a_policy_of_no_run_is_played_in_the_environment_that_is_named(
+def test_a_saved_model_is_played_in_the_named_environment(
     name: str, policy: Path, worlds: Path, tmp_path: Path
 ) -> None:
-    """The files are compared over what it visits there, its return is told, and the manifest names the environment."""
+    """Observations are collected there, its return is measured, and the manifest names the environment."""
     env = f"{worlds}/{name}"
     manifest = export(policy, tmp_path, env, episodes=2)
     assert (manifest.env, manifest.compared_over, manifest.notes) == (env, "visited", [])
@@ -146,16 +146,14 @@ def test_a_policy_of_no_run_is_played_in_the_environment_that_is_named(
     assert f"- environment, as the export was told: `{env}`" in (tmp_path / "p/1/README.md").read_text()
 
 
-def test_an_environment_alone_is_where_observations_come_from(policy: Path, worlds: Path, tmp_path: Path) -> None:
-    """Without --evaluate nothing is played but for these."""
+def test_a_named_environment_gives_the_observations(policy: Path, worlds: Path, tmp_path: Path) -> None:
+    """Without --evaluate, only these are collected in it."""
     manifest = export(policy, tmp_path, f"{worlds}/worlds.py:Line")
     assert (manifest.compared_over, manifest.measured[0].episodes) == ("visited", 0)
 
 
-def test_observations_that_are_given_come_before_those_that_can_be_visited(
-    policy: Path, worlds: Path, tmp_path: Path
-) -> None:
-    """The environment is then for --evaluate, and for those who play the policy."""
+def test_given_observations_come_before_collected_ones(policy: Path, worlds: Path, tmp_path: Path) -> None:
+    """The environment is then only for --evaluate, and for those who play the policy."""
     np.savez(tmp_path / "rows.npz", observation=np.zeros((2100, 4), np.float32))
     source, env = open_source(policy, "best"), f"{worlds}/worlds.py:Line"
     manifest = write_bundle(source, tmp_path, "p", [], lambda _: None, 1, tmp_path / "rows.npz", env).manifest
@@ -163,7 +161,7 @@ def test_observations_that_are_given_come_before_those_that_can_be_visited(
 
 
 def test_a_time_limit_ends_episodes_that_would_never_end(policy: Path, worlds: Path, tmp_path: Path) -> None:
-    """And it is the policy's own clock from then on, where the source knows of none."""
+    """From then on it is the policy's own clock, where the source has none."""
     manifest = export(policy, tmp_path, f"{worlds}/worlds.py:Endless", episodes=2, time_limit=7)
     assert manifest.max_episode_steps == 7
     assert manifest.measured[0].episodes == 2
@@ -180,7 +178,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_an_environment_that_does_not_fit_is_refused_before_anything_is_converted(
+def test_an_environment_that_does_not_fit_is_refused_at_once(
     name: str, policy: Path, worlds: Path, tmp_path: Path
 ) -> None:
     """One sentence, which names the environment and what does not fit; nothing is published."""
@@ -194,8 +192,8 @@ def test_an_environment_that_does_not_fit_is_refused_before_anything_is_converte
     assert not (tmp_path / "models").exists()
 
 
-def test_an_environment_that_fails_later_is_not_done_without(policy: Path, worlds: Path, tmp_path: Path) -> None:
-    """Whoever names one does not want observations that are drawn."""
+def test_an_export_fails_with_its_named_environment(policy: Path, worlds: Path, tmp_path: Path) -> None:
+    """A user who names an environment does not want sampled observations instead."""
     with pytest.raises(EnvironmentFault, match=r"its step\(\) raised RuntimeError: the motor is gone at step"):
         export(policy, tmp_path / "models", f"{worlds}/worlds.py:Broken")
     assert not (tmp_path / "models").exists()
@@ -214,7 +212,7 @@ def test_an_environment_that_fails_later_is_not_done_without(policy: Path, world
         (["--observations", "rows.npz"], r"rows\.npz: cannot be read: .*No such file"),
     ],
 )
-def test_what_the_command_cannot_do_is_said_before_tensorflow_is_loaded(
+def test_the_command_refuses_before_tensorflow_is_loaded(
     words: list[str], expected: str, policy: Path, tmp_path: Path
 ) -> None:
     """One line on stderr, and no folder of bundles."""
@@ -227,7 +225,7 @@ def test_what_the_command_cannot_do_is_said_before_tensorflow_is_loaded(
 
 @pytest.fixture
 def own_run(trained_run: Path, worlds: Path, tmp_path: Path) -> Path:
-    """A run whose environment is code, and which has left few observations."""
+    """A run with few observations, whose environment is code."""
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     rows = np.load(run / "observations.npz")["observation"][:50]
@@ -244,7 +242,7 @@ def own_run(trained_run: Path, worlds: Path, tmp_path: Path) -> Path:
 def test_code_that_only_a_run_names_is_not_run(
     own_run: Path, worlds: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """--evaluate is refused, few observations are not made more; the sentences say which --env says yes."""
+    """--evaluate is refused, and no more observations are collected; the sentences say which --env would allow it."""
     asked = re.escape(f"--env {worlds}/own.py:Own")
     with pytest.raises(UsageError, match=rf"code, which never runs unasked; .* {asked}"):
         export(own_run, tmp_path / "models", episodes=1)
@@ -259,7 +257,7 @@ def test_code_that_only_a_run_names_is_not_run(
 
 
 def test_a_run_that_is_played_elsewhere_says_so(trained_run: Path, worlds: Path, tmp_path: Path) -> None:
-    """The manifest's environment stays that of the training, whose clock is not another's."""
+    """The manifest keeps the environment of the training, and its clock does not hold in another one."""
     (worlds / "other.py").write_text("from gymnasium.envs.classic_control import CartPoleEnv as Other\n")
     manifest = export(trained_run, tmp_path, f"{worlds}/other.py:Other", episodes=1, time_limit=20)
     assert manifest.env == "CartPole-v1"
@@ -271,7 +269,7 @@ def test_a_run_that_is_played_elsewhere_says_so(trained_run: Path, worlds: Path,
 
 
 def test_an_environment_of_a_run_is_checked_before_it_is_followed(own_run: Path, worlds: Path, tmp_path: Path) -> None:
-    """With --watch as well, where each checkpoint would be refused by itself."""
+    """With --watch as well, where otherwise each checkpoint would be refused."""
 
     def follow(env: str | None) -> None:
         watch = Watch(own_run, tmp_path / "models", "p", [], 1, "new", env)
@@ -284,7 +282,7 @@ def test_an_environment_of_a_run_is_checked_before_it_is_followed(own_run: Path,
 
 
 def test_the_actions_of_a_discretised_environment_are_checked_as_the_policy_has_them() -> None:
-    """As many as there are values behind them."""
+    """There are as many as there are values behind them."""
 
     def check(values: list[float], highest: int) -> None:
         action = TensorSpec("action", (), "int64", 0, highest)
@@ -296,8 +294,8 @@ def test_the_actions_of_a_discretised_environment_are_checked_as_the_policy_has_
         check([-2.0, 0.0, 2.0], 4)
 
 
-def test_a_policy_whose_bounds_are_lost_is_checked_as_far_as_they_are_known() -> None:
-    """Without bounds any number may come; a kind of action that the environment lacks is refused all the same."""
+def test_a_policy_without_known_bounds_is_checked_as_far_as_possible() -> None:
+    """Without bounds any number may come, but a kind of action that the environment lacks is refused."""
     interface = Interface([TensorSpec("observation", (4,), "float32")], TensorSpec("action", (), "int64"), None, [], [])
     Environment("CartPole-v1", None, None).check(interface)
     pushed = interface._replace(action=TensorSpec("action", (2,), "float32"))
@@ -305,8 +303,8 @@ def test_a_policy_whose_bounds_are_lost_is_checked_as_far_as_they_are_known() ->
         Environment("CartPole-v1", None, None).check(pushed)
 
 
-def test_a_file_of_observations_is_looked_at_before_anything_is_done(trained_run: Path, tmp_path: Path) -> None:
-    """What a run takes is known, so a missing array is, too."""
+def test_a_file_of_observations_is_checked_first(trained_run: Path, tmp_path: Path) -> None:
+    """A run's inputs are known, so a missing array is noticed."""
     np.savez(tmp_path / "rows.npz", pixels=np.zeros((3, 4)))
     steps: list[str] = []
     with pytest.raises(UsageError, match="has no array observation"):

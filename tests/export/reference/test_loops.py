@@ -1,4 +1,4 @@
-"""Recurrent layers of Keras, and other loops within a policy: in every file they act as TF-Agents has them act."""
+"""Recurrent Keras layers and other loops within a policy: every file acts as TF-Agents' policy does."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ def operations(bundle: Bundle) -> set[str]:
 
 
 def seen_through(layer: Any, observation: Any) -> Any:
-    """A DQN that looks at its observation through the layer."""
+    """A DQN whose network begins with the layer."""
     stock.begin_alike()
     network = QNetwork(observation, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=stock.LAYER)
     return stock.initialized(stock.dqn(network, observation)).policy
 
 
-def test_recurrent_layers_of_keras_are_a_memory(tmp_path: Path) -> None:
-    """Their states go in and come out, and nothing is left of the loops and lists that Keras makes of them."""
+def test_recurrent_keras_layers_become_policy_state(tmp_path: Path) -> None:
+    """Their states are inputs and outputs, and none of Keras' loops and lists is left."""
     cells = layers.StackedRNNCells([layers.LSTMCell(4), layers.SimpleRNNCell(3)])
-    memory = [layers.GRU(6, **MEMORY), layers.RNN(cells, **MEMORY)]
-    bundle = exported(stock.initialized(stock.sequential(memory)).policy, tmp_path, "onnx,tflite,c")
+    recurrent = [layers.GRU(6, **MEMORY), layers.RNN(cells, **MEMORY)]
+    bundle = exported(stock.initialized(stock.sequential(recurrent)).policy, tmp_path, "onnx,tflite,c")
     assert [spec.shape for spec in bundle.manifest.state] == [(6,), (4,), (4,), (3,)]
     assert all(row.passed and row.state_difference is not None for row in bundle.manifest.parity)
     assert LISTS.isdisjoint(operations(bundle))
 
 
-def test_a_recurrent_layer_reads_a_sequence_that_is_observed(tmp_path: Path) -> None:
-    """As many rounds as there are steps in the observation."""
+def test_a_recurrent_layer_reads_an_observed_sequence(tmp_path: Path) -> None:
+    """It runs as many rounds as the observation has steps."""
     history = BoundedTensorSpec([5, 3], tf.float32, -2, 2, "observation")
     bundle = exported(seen_through(layers.LSTM(6), history), tmp_path, "onnx,tflite,c")
     assert [row.passed for row in bundle.manifest.parity] == [True] * 3
     assert {"Loop", "LSTM"}.isdisjoint(operations(bundle))
 
 
-def test_a_loop_that_the_observation_ends_stays_one(tmp_path: Path) -> None:
-    """The number of its rounds differs from one observation to the next: ONNX and TFLite have loops, C has not."""
+def test_a_loop_that_the_observation_ends_stays_a_loop(tmp_path: Path) -> None:
+    """Its number of rounds depends on the observation: ONNX and TFLite have loops, C does not."""
 
     def halve(seen: Any) -> Any:
         return tf.while_loop(lambda x: tf.reduce_any(x > 0.5), lambda x: [tf.where(x > 0.5, x / 2, x)], [seen])[0]

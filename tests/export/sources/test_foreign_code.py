@@ -1,4 +1,4 @@
-"""`rlway export` and `rlway verify` of a policy that was trained in code: that runs only if the user names it."""
+"""`rlway export` and `rlway verify` of a policy whose environment is code: it runs only if the user names it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Trap(CartPoleEnv):
 
 
 class Trapped(NamedTuple):
-    """A run that was trained in a file, and the mark that is left when that runs."""
+    """A run that was trained in a file, and the mark that the file leaves when it runs."""
 
     run: Path
     env: str
@@ -33,7 +33,7 @@ class Trapped(NamedTuple):
 
 @pytest.fixture
 def trapped(trained_run: Path, tmp_path: Path) -> Trapped:
-    """It has recorded no observations, so that its environment would be played for some."""
+    """It recorded no observations, so an export would have to play its environment."""
     mark, file = tmp_path / "it ran", tmp_path / "trap.py"
     file.write_text(TRAP.format(mark=str(mark)))
     run = Path(shutil.copytree(trained_run, tmp_path / "run"))
@@ -53,7 +53,7 @@ def rlway(*words: object) -> object:
 def test_export_and_verify_run_no_code_because_a_run_or_a_bundle_names_it(
     trapped: Trapped, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Without its environment a run is compared over drawn observations, and says so; to be played, it is named."""
+    """Without its environment a run is compared over sampled observations, and says so; to play it, --env is needed."""
     words = ("export", trapped.run, "--models", tmp_path / "models", "--policy", "trapped", "--formats", "onnx")
     assert rlway(*words, "--evaluate", 1) == MISUSED
     assert f"say so with --env {trapped.env}" in capfd.readouterr().err
@@ -71,7 +71,7 @@ def test_export_and_verify_run_no_code_because_a_run_or_a_bundle_names_it(
 def test_an_environment_that_is_code_runs_when_the_user_names_it(
     trapped: Trapped, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """And is told by its name when it fails; nothing is published then."""
+    """If it fails, the sentence names it, and nothing is published."""
     words = ("export", trapped.run, "--models", tmp_path / "models", "--policy", "trapped", "--formats", "onnx")
     assert rlway(*words, "--evaluate", 1, "--env", trapped.env) == FAILED
     assert f"rlway: {trapped.env}: its step() raised ArithmeticError: broken at step 1" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""What refuses a policy is one sentence that can be read, however long the names are of what it tells."""
+"""Refusals of a policy are one readable sentence, however long the names in it are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ layers = tf.keras.layers
 
 
 def seen_through(function: Any, observation: Any = stock.VECTOR, name: str = LONG) -> Any:
-    """A DQN whose first layer is the function."""
+    """A DQN whose network begins with the function."""
     layer = layers.Lambda(function, name=name)
     stock.begin_alike()
     network = QNetwork(observation, stock.CHOICE, preprocessing_layers=layer, fc_layer_params=(8,))
@@ -50,12 +50,12 @@ def smaller(dtype: Any) -> Any:
 
 
 def strict(seen: Any) -> Any:
-    with tf.control_dependencies([tf.debugging.assert_less(seen, 2.1)]):  # what it was trained with is less
+    with tf.control_dependencies([tf.debugging.assert_less(seen, 2.1)]):  # the training's bounds are narrower
         return tf.identity(seen)
 
 
 def pushes(dtype: Any) -> Any:
-    """A continuous policy whose actions are of the type."""
+    """A continuous policy with actions of the type."""
     action = BoundedTensorSpec([2], dtype, [-1, -2], [1, 3], "action")
     actor = ActorNetwork(stock.VECTOR, action, fc_layer_params=(8,))
     return ActorPolicy(time_step_spec(stock.VECTOR), action, actor_network=actor)
@@ -72,7 +72,7 @@ def words() -> Any:
 
 
 REFUSED: dict[str, tuple[Any, str, str]] = {
-    "a policy that draws": (
+    "a policy that samples": (
         lambda: stock.agent("sac").policy,
         "onnx",
         r"draws its actions \(\w+ in ….{59}\), .*Greedy",
@@ -112,7 +112,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_policy_that_cannot_be_exported_is_refused_in_one_sentence(case: str, tmp_path: Path) -> None:
-    """What of it, and what would help; nothing is published. That it is short is seen to for all tests here."""
+    """What is wrong with it and what would help; nothing is published. The length is checked for all tests here."""
     make, formats, expected = REFUSED[case]
     source = open_source(stock.save(make(), tmp_path / "source"), "best")
     with pytest.raises(ExportRefused, match=expected) as refusal:
@@ -130,8 +130,8 @@ def test_what_tflite_has_no_type_for_is_exported_to_onnx(make: Any, tmp_path: Pa
     assert Bundle.open(bundle.path).manifest.parity[0].passed
 
 
-def test_observations_that_the_policy_does_not_take_can_be_given(tmp_path: Path) -> None:
-    """Without its bounds it is not known which it takes; and it is as the refusal says."""
+def test_observations_can_be_given_where_samples_fail(tmp_path: Path) -> None:
+    """Without its specs the policy's bounds are unknown; the remedy in the refusal works."""
     source = open_source(stock.save(seen_through(strict), tmp_path / "source"), "best")
     (tmp_path / "source/policy_specs.pbtxt").unlink()
     with pytest.raises(
@@ -148,7 +148,7 @@ def test_observations_that_the_policy_does_not_take_can_be_given(tmp_path: Path)
     ("constants", "operator"),
     [({}, "Erf"), ({"w": np.full((3, 4), np.inf, np.float32)}, "MatMul"), ({}, "Neg")],
 )
-def test_a_node_with_a_long_name_is_told_by_its_end(constants: Any, operator: str, tmp_path: Path) -> None:
+def test_a_node_with_a_long_name_is_named_by_its_end(constants: Any, operator: str, tmp_path: Path) -> None:
     """In C: the operator, a constant, a value of another type."""
     facts = manifest(observation=[TensorSpec("observation", (3 if constants else 4,), "float32")], noise=None)
     nodes = [node(operator, "observation", *constants)]
@@ -160,7 +160,7 @@ def test_a_node_with_a_long_name_is_told_by_its_end(constants: Any, operator: st
         write_c(made, facts, tmp_path)
 
 
-def test_arrays_with_long_names_are_told_by_their_ends(tmp_path: Path) -> None:
+def test_arrays_with_long_names_are_named_by_their_ends(tmp_path: Path) -> None:
     """Those that a file of observations lacks."""
     policy = stock.initialized(stock.keyed({LONG: stock.VECTOR, "z": stock.VECTOR})).policy
     source = open_source(stock.save(policy, tmp_path / "source"), "best")
@@ -170,8 +170,8 @@ def test_arrays_with_long_names_are_told_by_their_ends(tmp_path: Path) -> None:
         write_bundle(source, tmp_path / "models", "p", [], lambda _: None, observations=rows)
 
 
-def test_what_others_say_is_one_line_of_a_length() -> None:
-    """The first with words in it; a name keeps its end, a list its beginning."""
+def test_messages_of_libraries_become_one_short_line() -> None:
+    """The first line with words in it; a name keeps its end, a list its beginning."""
     assert reason(ValueError("\n  no\tsuch   thing:\nat all")) == "no such thing"
     assert reason(KeyError()) == "KeyError"
     assert reason("x" * 500).endswith("x…")

@@ -1,4 +1,4 @@
-"""Where other policies than those of our runs come from: folders of TF-Agents' trigger, single SavedModels."""
+"""Sources other than our runs: folders of TF-Agents' trigger, single SavedModels."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def exported(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
 
 
 def baked(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
-    """The SavedModel alone, which is quick."""
+    """Exports the SavedModel alone, which is quick."""
     return write_bundle(open_source(folder, checkpoint), models, "p", [], lambda _: None)
 
 
 def bias(bundle: Bundle) -> float:
-    """The last layer's first; each checkpoint of `trigger` adds one to it."""
+    """The last layer's first bias; each checkpoint of `trigger` adds one to it."""
     reader = tf.train.load_checkpoint(str(bundle.path / "variables/variables"))
     value = reader.get_tensor("model_variables/3/.ATTRIBUTES/VARIABLE_VALUE")
     return float(value[0])
 
 
 def test_a_trigger_folder_is_exported_at_any_of_its_checkpoints(trigger: Path, tmp_path: Path) -> None:
-    """Nobody has said which is the best: by default it is the latest, and the bundle says so."""
+    """Nothing says which is the best: the default is the latest, and the bundle says so."""
     best, latest, first = (exported(trigger, tmp_path, number) for number in ("best", "latest", "10"))
     assert [b.manifest.training["checkpoint"] for b in (best, latest, first)] == [20, 20, 10]
     assert [note for b in (latest, first) for note in b.manifest.notes] == []
@@ -66,7 +66,7 @@ def test_a_trigger_folder_is_exported_at_any_of_its_checkpoints(trigger: Path, t
 def test_a_saved_model_beside_checkpoints_has_the_latest_weights(
     name: str, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not those of before the training, which its own variables are, however it is named; any other is to be had."""
+    """Its own variables are untrained. The latest checkpoint counts, however the path is written; others can be named."""
     monkeypatch.chdir(trigger / "greedy_policy")
     folder = Path(name) if name == "." else trigger / name
     bundle = baked(folder, tmp_path)
@@ -78,7 +78,7 @@ def test_a_saved_model_beside_checkpoints_has_the_latest_weights(
 
 @pytest.mark.parametrize("name", ["", "greedy_policy"])
 def test_untrained_weights_are_exported_only_when_they_are_asked_for(name: str, trigger: Path, tmp_path: Path) -> None:
-    """Of a trigger's folder without checkpoints, and of its SavedModel by itself: train step 0 tells."""
+    """From a trigger's folder without checkpoints, and from its SavedModel by itself: their train step is 0."""
     ignored = shutil.ignore_patterns("checkpoints", *(["policy", "collect_policy"] if name else []))
     copy = Path(shutil.copytree(trigger, tmp_path / "copy", ignore=ignored)) / name
     with pytest.raises(ExportRefused, match=r"its train step is 0: .* --checkpoint initial") as refusal:
@@ -91,8 +91,8 @@ def test_untrained_weights_are_exported_only_when_they_are_asked_for(name: str, 
     assert bias(bundle) == pytest.approx(bias(baked(trigger, tmp_path / "models", "10")) - 1)
 
 
-def test_trained_weights_of_a_saved_model_that_has_no_checkpoints_are_its_own(tmp_path: Path) -> None:
-    """As PolicySaver saves it in the end, under whatever name; a step that nobody counted is no step 0."""
+def test_a_saved_model_without_checkpoints_has_its_own_weights(tmp_path: Path) -> None:
+    """As PolicySaver saves it at the end, under any name; an uncounted train step is not step 0."""
     for number, step in enumerate((7, -1), start=1):
         stock.save(stock.greedy("dqn"), tmp_path / f"{step}/greedy_policy", train_step=step)
         bundle = baked(tmp_path / f"{step}/greedy_policy", tmp_path / "models")
@@ -100,7 +100,7 @@ def test_trained_weights_of_a_saved_model_that_has_no_checkpoints_are_its_own(tm
 
 
 @pytest.mark.parametrize("name", ["policy", "collect_policy"])
-def test_a_policy_of_the_trigger_that_draws_is_answered_with_what_to_give(name: str, trigger: Path) -> None:
+def test_a_sampling_policy_of_the_trigger_is_refused_with_what_to_give(name: str, trigger: Path) -> None:
     """Before TensorFlow is loaded, without the name of a node."""
     with pytest.raises(
         UsageError, match=rf"{name}: may draw its actions, .* give {trigger}, of which greedy_policy is"
@@ -108,8 +108,8 @@ def test_a_policy_of_the_trigger_that_draws_is_answered_with_what_to_give(name: 
         open_source(trigger / name, "latest")
 
 
-def test_a_trigger_that_saves_no_greedy_policy_has_its_policy_baked(trigger: Path, tmp_path: Path) -> None:
-    """As one with save_greedy_policy=False; what collects is never taken for it."""
+def test_a_trigger_without_a_greedy_policy_has_its_policy_exported(trigger: Path, tmp_path: Path) -> None:
+    """With save_greedy_policy=False; the collect policy is never taken instead."""
     copy = shutil.copytree(trigger, tmp_path / "copy", ignore=shutil.ignore_patterns("greedy_policy"))
     source = open_source(copy / "policy", "latest")
     assert isinstance(source, SavedModelSource)
@@ -118,7 +118,7 @@ def test_a_trigger_that_saves_no_greedy_policy_has_its_policy_baked(trigger: Pat
         open_source(copy / "collect_policy", "latest")
 
 
-def test_bounds_that_are_lost_are_said_to_be_lost(trigger: Path, tmp_path: Path) -> None:
+def test_a_note_says_that_the_bounds_are_unknown(trigger: Path, tmp_path: Path) -> None:
     """A SavedModel without its policy_specs.pbtxt is exported with unbounded observations."""
     shutil.copytree(trigger / "greedy_policy", tmp_path / "copy")
     (tmp_path / "copy/policy_specs.pbtxt").unlink()
@@ -128,7 +128,7 @@ def test_bounds_that_are_lost_are_said_to_be_lost(trigger: Path, tmp_path: Path)
 
 
 def test_observations_can_be_given(trigger: Path, tmp_path: Path) -> None:
-    """By the name of the tensor; the card says so. Through the command, as people do it."""
+    """By the name of the tensor, through the command; the card says so."""
     np.savez(tmp_path / "rows.npz", observation=np.random.default_rng(0).random((2500, 4)))
     words = ("--models", tmp_path / "models", "--policy", "p", "--formats", "onnx")
     done = run_command(TRAIN, "export", trigger, *words, "--observations", tmp_path / "rows.npz")
@@ -143,18 +143,18 @@ def test_observations_can_be_given(trigger: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
-def test_whole_numbers_are_drawn_from_all_of_their_range(dtype: str) -> None:
-    """float64 bounds cannot say the largest of 64 bits exactly."""
+def test_whole_numbers_are_sampled_from_their_whole_range(dtype: str) -> None:
+    """float64 bounds cannot represent the largest int64 exactly."""
     limits = np.iinfo(dtype)
     spec = make_spec("observation", (3,), dtype, limits.min, limits.max)
     interface = Interface(
         observation=[spec], action=TensorSpec("action", (), "int64", 0, 2), noise=None, state=[], outputs=[]
     )
-    drawn = Observations.find(interface, None, None).arrays["observation"]
-    assert drawn.dtype == dtype
+    sampled = Observations.find(interface, None, None).arrays["observation"]
+    assert sampled.dtype == dtype
     span = int(limits.max) - int(limits.min)
-    assert int(drawn.min()) < int(limits.min) + span / 100
-    assert int(drawn.max()) > int(limits.max) - span / 100
+    assert int(sampled.min()) < int(limits.min) + span / 100
+    assert int(sampled.max()) > int(limits.max) - span / 100
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_observations_that_do_not_fit_are_refused(arrays: Any, expected: str, tr
     assert not (tmp_path / "models").exists()
 
 
-def draws(folder: Path) -> Path:
+def sampling(folder: Path) -> Path:
     return stock.save(stock.agent("sac").policy, folder)
 
 
@@ -222,7 +222,7 @@ def other_checkpoint(folder: Path) -> Path:
 
 
 def unknown_type(folder: Path) -> Path:
-    """As if a distribution of the user's own were in it."""
+    """Like one with a distribution of the user's own in it."""
     stock.save(stock.greedy("dqn"), folder)
     graph = folder / "saved_model.pb"
     graph.write_bytes(graph.read_bytes().replace(b"tfp.distributions.Determin", b"own.distributions.Determin"))
@@ -230,8 +230,8 @@ def unknown_type(folder: Path) -> Path:
 
 
 REFUSED: dict[str, tuple[Any, type[RlwayError], str]] = {
-    "a policy that draws": (
-        draws,
+    "a policy that samples": (
+        sampling,
         ExportRefused,
         r"draws its actions \(\w*Random\w* in .*save Greedy",
     ),
@@ -286,10 +286,10 @@ def test_an_operation_that_a_format_lacks_is_named(form: str, tmp_path: Path) ->
     assert "\n" not in str(refusal.value)
 
 
-def test_an_onnx_file_that_could_not_be_made_smaller_says_so(tmp_path: Path) -> None:
-    """Here it asks for the batch's size for a reason: one size is not as all the others, the one that is tried.
+def test_a_note_says_that_no_simpler_onnx_graph_was_found(tmp_path: Path) -> None:
+    """This policy reads the batch's size for a reason: it acts differently at the one size that the simplifier tries.
 
-    Continuous actions show it in every row, whatever the weights; the best of three may be the same all the same.
+    Its actions are continuous, so that the difference shows in every row. A discrete action might be the same.
     """
 
     def odd(seen: Any) -> Any:
@@ -303,7 +303,7 @@ def test_an_onnx_file_that_could_not_be_made_smaller_says_so(tmp_path: Path) -> 
 
 
 def test_a_module_that_cannot_be_imported_is_named(trigger: Path, tmp_path: Path) -> None:
-    """--import is for modules that register types; one that is not there is said to be not there."""
+    """--import is for modules that register types; a missing one is named."""
     words = ("--models", tmp_path, "--policy", "p", "--import", "nowhere.at_all")
     done = run_command(TRAIN, "export", trigger, *words)
     assert done.status == 2

@@ -1,4 +1,4 @@
-"""What `rlway export` says of a path from which nothing can be exported: what it is, and what to give instead."""
+"""A path from which nothing can be exported: `rlway export` says what it is, and what to give instead."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlway_export.watch import Watch
 from tests.conftest import TRAIN, run_command
 
 GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, or a SavedModel of PolicySaver"
-LONGEST = 300  # of a sentence, without the folder that the tests lie in
+LONGEST = 300  # characters of a sentence, without the folder of the tests
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def number(place: Path) -> int:
 
 FOLDER = r"policy_checkpoint_0000000010"
 WRONG: dict[str, str] = {
-    # what lies in something that can be exported
+    # part of something that can be exported
     "runs/first/policies/checkpoints": r"lies in the run runs/first; give that with --checkpoint latest or a number\.",
     "runs/first/train": r"lies in the run runs/first; give that\.",
     "runs/first/observations.npz": r"lies in the run runs/first; give that\.",
@@ -76,7 +76,7 @@ WRONG: dict[str, str] = {
     "models/cartpole/1/variables": r"lies in a bundle that an export wrote",
     "models/cartpole": r"holds bundles that exports wrote; give a run",
     "models": r"holds bundles that exports wrote; give a run",
-    # folders of something else
+    # other folders
     "runs": r"holds no policy itself; give one that lies in it: runs/first, runs/second, runs/third\.",
     "their": r"holds no policy itself; give one that lies in it: their/root\.",
     "saved": r"holds no policy itself; give one that lies in it: saved/model\.",
@@ -95,7 +95,7 @@ WRONG: dict[str, str] = {
     "train.py": r"is a program; give a run .* that it writes\.",
     "notes/todo.txt": r"is a file, and no saved_model\.pb; give a run",
     f"lone/checkpoints/{FOLDER}/variables/variables.index": r"holds weights without a graph",
-    # nothing
+    # paths that do not exist
     "runs/frist": r"no such file or folder; did you mean runs/first\?",
     "rns/first": r"no such file or folder; did you mean runs/first\?",
     "runs/fourth/policies": r"no such file or folder; give a run",
@@ -110,8 +110,10 @@ WRONG: dict[str, str] = {
 
 @pytest.mark.parametrize("written", ["relative", "absolute"])
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_path_is_told_what_it_is(name: str, written: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one sentence, which begins with the path, and whose remedy is written as the path was."""
+def test_a_wrong_path_is_refused_with_what_it_is(
+    name: str, written: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence, which begins with the path; its remedy is relative where the path is."""
     monkeypatch.chdir(place)
     path = Path(name) if written == "relative" else place / name
     with pytest.raises(RunInvalid) as refusal:
@@ -125,10 +127,8 @@ def test_a_wrong_path_is_told_what_it_is(name: str, written: str, place: Path, m
     assert "\n" not in sentence
 
 
-def test_the_latest_checkpoint_of_a_run_is_named_where_one_of_its_own_was_given(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And that is a checkpoint which the run, given so, is exported at."""
+def test_a_checkpoint_folder_of_a_run_is_refused_with_its_number(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is exported at that checkpoint with the advised option."""
     monkeypatch.chdir(place)
     latest = number(place)
     path = Path(f"runs/first/policies/checkpoints/policy_checkpoint_{latest:010d}")
@@ -150,8 +150,8 @@ RIGHT: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("what", RIGHT)
-def test_what_the_sentences_advise_is_exported(what: str, place: Path, tmp_path: Path) -> None:
-    """Each of the paths that are given as a remedy; the SavedModel here is untrained, which has to be asked for."""
+def test_the_advised_paths_can_be_exported(what: str, place: Path, tmp_path: Path) -> None:
+    """Each path that is given as a remedy; the SavedModel here is untrained, which has to be asked for."""
     source = open_source(RIGHT[what](place), "initial" if what == "the SavedModel" else "best")
     bundle = write_bundle(source, tmp_path, "p", [], lambda _: None)
     assert Bundle.open(bundle.path).manifest.version == 1
@@ -159,7 +159,7 @@ def test_what_the_sentences_advise_is_exported(what: str, place: Path, tmp_path:
 
 
 def test_a_part_of_a_run_is_exported_with_a_note(place: Path, tmp_path: Path) -> None:
-    """Whoever gives its policies loses the noise, and what is known of the training."""
+    """Its policies folder gives neither the noise nor the facts of the training."""
     source = open_source(place / "runs/first/policies", "latest")
     manifest = write_bundle(source, tmp_path, "p", [], lambda _: None).manifest
     assert ["belongs to the run first, whose own export has noise" in note for note in manifest.notes] == [True]
@@ -167,13 +167,13 @@ def test_a_part_of_a_run_is_exported_with_a_note(place: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["rows.npz", "models/cartpole/1", "their/root/policies/checkpoints/.."])
-def test_what_is_no_run_is_not_waited_for(name: str, place: Path, tmp_path: Path) -> None:
-    """With --watch a file, a bundle and a trigger's folder are refused at once; no training begins there."""
+def test_watch_refuses_what_never_becomes_a_run(name: str, place: Path, tmp_path: Path) -> None:
+    """With --watch a file, a bundle and a trigger's folder are refused at once: no training begins there."""
     with pytest.raises(UsageError):
         Watch(place / name, tmp_path, "p", [], 0, "new").publish(0.01, None, lambda _: None, lambda _: None)
 
 
-def test_the_command_says_so_too(place: Path, tmp_path: Path) -> None:
+def test_the_command_refuses_a_wrong_path(place: Path, tmp_path: Path) -> None:
     """Exit status 1, one line, before TensorFlow is loaded, and no folder of bundles."""
     done = run_command(TRAIN, "export", place / "rows.npz", "--models", tmp_path / "models", "--policy", "p")
     assert (done.status, done.stdout) == (1, "")
@@ -181,8 +181,8 @@ def test_the_command_says_so_too(place: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-def test_a_checkpoint_that_is_no_number_is_answered_with_what_can_be_given(place: Path) -> None:
-    """`initial` only where there is one; digits without end are no number."""
+def test_a_checkpoint_that_is_no_number_is_refused_with_the_choices(place: Path) -> None:
+    """`initial` only for a trigger; thousands of digits are not a number."""
     for path, others in (("runs/first", "best, latest"), ("their/root", "best, latest, initial")):
         for wrong in ("newest", "9" * 5000):
             with pytest.raises(RlwayError, match=rf"expected {others} or a number\.$") as refusal:

@@ -1,4 +1,4 @@
-"""Policies of a few operators, made by hand; run as ONNX and as C, over the same rows."""
+"""Policies of a few operators, made by hand, and run as ONNX and as C over the same rows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def runners(made: Any, facts: Manifest, folder: Path) -> tuple[OnnxRunner, CRunn
 
 
 def answers(made: Any, facts: Manifest, inputs: Arrays, folder: Path) -> tuple[Arrays, Arrays]:
-    """What both give for the same rows, one by one."""
+    """The answers of both to the same rows, one by one."""
     known, compiled = runners(made, facts, folder)
     rows = [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(len(next(iter(inputs.values()))))]
     found = [[runner.run(row) for row in rows] for runner in (known, compiled)]

@@ -1,4 +1,4 @@
-"""Policies that look at images, as C: windows of all kinds give what onnxruntime gives."""
+"""Policies that observe images, as C: every kind of window gives what onnxruntime gives."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 def image_policy(shape: tuple[int, int, int], size: int, dtype: str = "uint8") -> Manifest:
-    """From an image to as many numbers."""
+    """From an image to that many numbers."""
     observation = [TensorSpec("camera", shape, dtype, 0, 255)]
     return manifest(observation=observation, noise=None, action=TensorSpec("action", (size,), "float32"))
 
 
 @st.composite
 def windows(draw_from: st.DrawFn) -> tuple[tuple[int, int, int], int, dict[str, Any]]:
-    """An image, a count of filters, and the attributes of a Conv that fit it."""
+    """An image, a number of filters, and the attributes of a Conv that fit it."""
     kernel, steps, dilations = draw_from(pairs), draw_from(pairs), draw_from(pairs)
     pads = [draw_from(st.integers(0, k - 1)) for k in (*kernel, *kernel)]
     least = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -74,8 +74,8 @@ def test_a_convolution_gives_what_onnxruntime_gives(window: tuple[tuple[int, int
     np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-5)
 
 
-def test_an_image_with_its_channels_first_is_put_in_order(tmp_path: Path) -> None:
-    """As PyTorch lays it out: no Transpose, float32 pixels."""
+def test_an_image_with_its_channels_first_is_reordered(tmp_path: Path) -> None:
+    """PyTorch's layout: no Transpose, float32 pixels."""
     kernel = np.random.default_rng(3).standard_normal((4, 2, 3, 3)).astype(np.float32)
     nodes = [node("Conv", "camera", "kernel", out="conv", kernel_shape=[3, 3]), node("Flatten", "conv")]
     facts = image_policy((2, 5, 4), 4 * 3 * 2, "float32")
@@ -85,7 +85,7 @@ def test_an_image_with_its_channels_first_is_put_in_order(tmp_path: Path) -> Non
 
 
 def test_groups_of_channels_are_refused(tmp_path: Path) -> None:
-    """A convolution of each channel by itself is named."""
+    """The sentence names a convolution of each channel by itself."""
     kernel = np.ones((2, 1, 3, 3), np.float32)
     nodes = [node("Conv", "camera", "kernel", out="conv", kernel_shape=[3, 3], group=2), node("Flatten", "conv")]
     facts = image_policy((2, 3, 3), 2, "float32")

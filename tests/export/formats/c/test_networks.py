@@ -1,4 +1,4 @@
-"""TF-Agents' networks as C: with a memory, with convolutions, with distributions of returns."""
+"""TF-Agents' networks as C: with policy state, with convolutions, with distributions of returns."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ DISCRETE, CONTINUOUS = TensorSpec("action", (), "int64", 0, 2), TensorSpec("acti
 
 
 class Converted(NamedTuple):
-    """An ONNX model, and what there is to know of it."""
+    """An ONNX model, its manifest and its inputs."""
 
     model: Any
     facts: Manifest
 
 
 def of_ours() -> Converted:
-    """The function that a run of `rlway train dqn --lstm` carries, over any number of rows."""
+    """The function in a run of `rlway train dqn --lstm`, over any number of rows."""
     domain = Domain("imagined", EnvSpec("Imagined-v0"), [OBSERVATION], DISCRETE, discretize=None, action_values=None)
     settings = DqnSettings(hidden=(6,), lstm=CELLS, sequence_length=4, block_steps=64, xla=False)
     learner = RecurrentDqnLearner(settings, domain, seed=1)
@@ -55,7 +55,7 @@ def of_ours() -> Converted:
 
 
 def of_q_rnn() -> Converted:
-    """TF-Agents' QRnnNetwork, its greedy policy."""
+    """The greedy policy of TF-Agents' QRnnNetwork."""
     network = QRnnNetwork(
         _tensor(OBSERVATION),
         _bounded(DISCRETE),
@@ -67,7 +67,7 @@ def of_q_rnn() -> Converted:
 
 
 def of_actor_rnn() -> Converted:
-    """TF-Agents' actor with an LSTM, the middle of its distribution."""
+    """TF-Agents' actor with an LSTM: the mode of its distribution."""
     network = ActorDistributionRnnNetwork(
         _tensor(OBSERVATION),
         _bounded(CONTINUOUS),
@@ -100,7 +100,7 @@ def _bounded(spec: TensorSpec) -> Any:
 
 
 def _renamed(act: Any) -> Callable[..., dict[str, Any]]:
-    """No file can give its inputs and outputs one name."""
+    """Renames the outputs, because a file cannot have an input and an output of one name."""
 
     def renamed(*inputs: Any) -> dict[str, Any]:
         outputs = act(*inputs)
@@ -112,14 +112,14 @@ def _renamed(act: Any) -> Callable[..., dict[str, Any]]:
 def _greedy(make: Callable[[], Any], action: TensorSpec, state: list[TensorSpec]) -> Converted:
     """What the policy's greedy one does, one row at a time."""
     tf.random.set_seed(7)
-    make()  # with its variables
+    make()  # keeps its variables alive
 
-    def act(observation: Any, *memory: Any) -> dict[str, Any]:
-        policy = GreedyPolicy(make())  # within, so that its constants are the graph's
+    def act(observation: Any, *state: Any) -> dict[str, Any]:
+        policy = GreedyPolicy(make())  # inside the function, so that its constants belong to the graph
         rows = observation.shape[0]
-        step_type = tf.where(memory[-1], 0, 1) if memory else tf.ones([rows], tf.int32)
+        step_type = tf.where(state[-1], 0, 1) if state else tf.ones([rows], tf.int32)
         step = TimeStep(step_type, tf.zeros([rows]), tf.ones([rows]), observation)
-        done = policy.action(step, tf.nest.pack_sequence_as(policy.policy_state_spec, memory[:-1]))
+        done = policy.action(step, tf.nest.pack_sequence_as(policy.policy_state_spec, state[:-1]))
         after = zip(state, tf.nest.flatten(done.state), strict=True)
         return {"action": done.action, **{NEXT + spec.name: value for spec, value in after}}
 
@@ -135,8 +135,8 @@ def _convert(act: Callable[..., dict[str, Any]], facts: Manifest, batch: int | N
 
 
 @pytest.mark.parametrize("make", [of_ours, of_q_rnn, of_actor_rnn])
-def test_a_policy_remembers_as_it_does_in_onnxruntime(make: Callable[[], Converted], tmp_path: Path) -> None:
-    """Step after step, each with the state of its own step before; where it resets, nothing of before is left."""
+def test_policy_state_is_the_same_as_in_onnxruntime(make: Callable[[], Converted], tmp_path: Path) -> None:
+    """Step after step, each with the state of its own step before; a reset leaves nothing of it."""
     converted = make()
     rnd = np.random.default_rng(8)
     known, compiled = runners(*converted, tmp_path)
@@ -154,7 +154,7 @@ def test_a_policy_remembers_as_it_does_in_onnxruntime(make: Callable[[], Convert
     assert np.abs(mine["state_h"]).max() > 1e-3
 
 
-def test_a_distribution_of_returns_is_summed_up_alike(tmp_path: Path) -> None:
+def test_a_distribution_of_returns_gives_the_same_action(tmp_path: Path) -> None:
     """The action of a categorical DQN: softmax, means, argmax, and no noise."""
     converted = of_c51()
     rows = {"observation": draw(OBSERVATION, 200, np.random.default_rng(9))}
@@ -166,8 +166,8 @@ def test_a_distribution_of_returns_is_summed_up_alike(tmp_path: Path) -> None:
     assert "noise" not in header.replace("greedy", "")
 
 
-def test_a_q_network_of_tf_agents_sees_the_same(tmp_path: Path) -> None:
-    """Three convolutions over uint8 frames, two dense layers, noise; the work space is static, and said to be."""
+def test_a_q_network_over_images_gives_the_same(tmp_path: Path) -> None:
+    """Three convolutions over uint8 frames, two dense layers, noise; the memory is static, as the header says."""
     camera = BoundedTensorSpec((20, 20, 2), tf.uint8, 0, 255, "camera")
     network = QNetwork(
         camera,

@@ -1,4 +1,4 @@
-"""The parameters of the C function: their names and types, what is remembered between calls, and C++ that calls it."""
+"""The parameters of the C function: their names and types, the policy state between calls, and calls from C++."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CELLS = 5
 STATE = [TensorSpec(name, (CELLS,), "float32") for name in ("state_h", "state_c")]
 
 
-def test_what_is_remembered_may_change_places(tmp_path: Path) -> None:
-    """The new state_h is the old state_c and the other way round; an output shows what was there before."""
+def test_states_may_swap(tmp_path: Path) -> None:
+    """The new state_h is the old state_c and the other way round; an output shows the previous state."""
     facts = manifest(noise=None, state=STATE, outputs=[TensorSpec("before", (CELLS,), "float32")])
     nodes = [
         node("Cast", "reset", out="unused", to=1),
@@ -36,8 +36,8 @@ def test_what_is_remembered_may_change_places(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_a_dict_of_observations_is_an_argument_each(tmp_path: Path) -> None:
-    """Names that C has taken, or that differ in their case only, become others; types are the manifest's."""
+def test_each_observation_of_a_dict_is_an_argument(tmp_path: Path) -> None:
+    """Names that C reserves, or that differ only in case, are changed; types are the manifest's."""
     specs = [
         TensorSpec("double", (3,), "float32"),
         TensorSpec("Camera", (2,), "uint8"),
@@ -67,15 +67,15 @@ def test_a_dict_of_observations_is_an_argument_each(tmp_path: Path) -> None:
 
 
 def test_a_number_of_64_bits_is_refused(tmp_path: Path) -> None:
-    """By the name of what holds it."""
+    """The sentence names the tensor."""
     facts = manifest(observation=[TensorSpec("far", (3,), "float64")])
     nodes = [node("Cast", "far", out="near", to=1), node("MatMul", "near", "w")]
     with pytest.raises(ExportRefused, match=r"C: far: expected one of bool, float32, .*got float64"):
         write_c(model(nodes, {"w": np.ones((3, 4), np.float32)}, facts), facts, tmp_path)
 
 
-def test_a_cpp_program_keeps_the_memory(tmp_path: Path) -> None:
-    """The header compiles as C++, and a state that sums up what it saw begins anew at a reset."""
+def test_a_cpp_program_keeps_the_state(tmp_path: Path) -> None:
+    """The header compiles as C++, and a state that sums its observations starts again at a reset."""
     facts = manifest(
         noise=None, state=[TensorSpec("sum", (3,), "float32")], action=TensorSpec("action", (3,), "float32")
     )

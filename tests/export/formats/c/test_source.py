@@ -1,4 +1,4 @@
-"""The policy as C99 source: it acts as the ONNX file does, operator by operator, and says what it cannot write."""
+"""The policy as C99 source: it acts as the ONNX file does, operator by operator, and names what it cannot write."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SPECIAL = [0.0, -0.0, 1e-45, 3.4028235e38, 1 / 3, 1e9, 16777216.0]
 
 
 def rows_of(facts: Manifest) -> Arrays:
-    """Random ones, the first of zeros."""
+    """Random rows, the first of zeros."""
     generator = np.random.default_rng(0)
     specs = [*facts.observation, *([facts.noise] if facts.noise else [])]
-    drawn = {spec.name: draw(spec, ROWS, generator) for spec in specs}
-    return {name: np.concatenate([np.zeros_like(rows[:1]), rows]) for name, rows in drawn.items()}
+    sampled = {spec.name: draw(spec, ROWS, generator) for spec in specs}
+    return {name: np.concatenate([np.zeros_like(rows[:1]), rows]) for name, rows in sampled.items()}
 
 
 LAYER = [node("MatMul", "observation", "w", out="x")]
@@ -225,14 +225,14 @@ def test_the_largest_is_found_along_any_axis(tmp_path: Path) -> None:
     ids=["operator", "use", "chance", "whole numbers", "products", "infinity"],
 )
 def test_what_cannot_be_written_is_named(nodes: list[Any], constants: Constants, expected: str, tmp_path: Path) -> None:
-    """The operator and its name in the graph, and what was wrong with it; nothing is written."""
+    """The sentence has the operator, its name in the graph, and what is wrong; nothing is written."""
     with pytest.raises(ExportRefused, match=expected):
         write_c(model(nodes, {"w": WEIGHTS} | constants, manifest()), manifest(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_number_reads_back_as_itself() -> None:
-    """Every float32 bit pattern that was drawn, subnormal ones included, survives being written and read."""
+    """Every sampled float32 bit pattern, subnormal ones included, survives being written and read."""
     patterns = np.random.default_rng(0).integers(0, 1 << 32, 20_000, np.uint32)
     values = patterns.view(np.float32)
     values = np.concatenate([values[np.isfinite(values)], np.array(SPECIAL, np.float32)])
@@ -267,7 +267,7 @@ def test_the_header_says_what_a_caller_must_know(tmp_path: Path) -> None:
 
 
 def test_a_program_acts_greedily_without_noise_and_with_two_policies(tmp_path: Path) -> None:
-    """NULL is zero noise, NULL is an output that is not wanted, and RLWAY_ACT renames the function."""
+    """NULL is zero noise, NULL is an unwanted output, and RLWAY_ACT renames the function."""
     nodes = [*LAYER, node("Add", "x", "noise")]
     for name, factor in (("first", 1), ("second", 10)):
         (tmp_path / name).mkdir()
@@ -312,7 +312,7 @@ def test_source_that_does_not_compile_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_a_compiler_c_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What cannot be proven is not published; other formats do not mind."""
+    """C source that cannot be proven is not published; other formats are not affected."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         RuntimeMissing, match=r"--formats c: .*expected one of cc, gcc, clang on PATH.*cannot be proven"
