@@ -1,1 +1,1 @@
-"""The operating system: open files, ports, logging, reloading."""
+"""The operating system: open files, ports, logging, reloaded files, TLS."""

@@ -1,4 +1,4 @@
-"""What the server's processes say: their own lines from INFO on, other libraries' warnings, on stderr."""
+"""Logging to stderr: the server's own lines from INFO on, other libraries' from WARNING on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import logging
 
 
 def log_to_stderr() -> None:
-    """For this process, once."""
+    """Configures this process; call it once."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("rlway_serve").setLevel(logging.INFO)

@@ -1,7 +1,7 @@
-"""How many files this process may have open.
+"""The limit of open files, and what happens when it is reached.
 
-In:      how many connections it should hold.
-Out:     how many it can; whether there is room for another file at this moment.
+In:      the number of connections that the process should hold.
+Out:     the number that it can hold; whether it can open another file at this moment.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import logging
 import os
 import resource
 
-OTHER_FILES = 256  # besides connections: models that are loaded, keys, pipes
+OTHER_FILES = 256  # kept free besides connections: models being loaded, keys, pipes
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 log = logging.getLogger(__name__)
 
 
 def allow_connections(count: int) -> int:
-    """Raises this process's limit of open files as far as it may be; returns how many connections it then allows."""
+    """Raises this process's limit of open files as far as the system allows; returns how many connections fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -33,7 +33,7 @@ def allow_connections(count: int) -> int:
 
 
 def are_exhausted() -> bool:
-    """Whether no file can be opened: what fails for that may be tried again."""
+    """Whether the process can open no further file. What fails for that reason may be tried again."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
@@ -42,9 +42,9 @@ def are_exhausted() -> bool:
 
 
 def for_want_of_files(error: BaseException | None) -> bool:
-    """Whether it was this that failed, by itself or in what it came from."""
+    """Whether a lack of open files caused this error, directly or through the errors it was raised from."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in EXHAUSTED:
             return True
         error = error.__cause__ or error.__context__
-    return are_exhausted()  # a library may have put it into words of its own
+    return are_exhausted()  # a library may have raised an error of its own in place of the OSError

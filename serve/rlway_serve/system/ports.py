@@ -1,7 +1,7 @@
 """The port that a server listens on.
 
 In:      a host name and a port, 0 for any free one.
-Out:     a listening socket; or, for several workers, a port that is theirs.
+Out:     a listening socket; or, for several workers, a port that they can share.
 Refuses: a port in use, an address that is not this machine's (UsageError).
 """
 
@@ -26,7 +26,7 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
 
 @contextmanager
 def reserved_port(host: str, port: int) -> Iterator[int]:
-    """A port that nobody else has, for workers to share; the socket that holds it never listens."""
+    """Holds a free port for the workers to share. The socket that holds it never listens."""
     with _bound(host, port, shared=False) as alone:
         port = alone.getsockname()[1]
     with _bound(host, port, shared=True):

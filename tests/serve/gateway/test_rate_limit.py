@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlway_client.contract.errors import RateExceeded
-from rlway_serve.gateway.rate_limit import MAX_CALLERS, Rates
+from rlway_serve.gateway.rate_limit import MAX_CALLERS, RateLimit
 from tests.bundles import linear_policy
 from tests.servers import PROBLEM, act_request, running_server
 
@@ -28,7 +28,7 @@ class Clock:
 def test_a_seconds_worth_may_come_at_once(per_s: float) -> None:
     """Then one request per interval; who has paused has a second's worth again, and not more."""
     clock = Clock()
-    rates = Rates(per_s, clock)
+    rates = RateLimit(per_s, clock)
     for pause_s in (0.0, 100.0 / per_s + 5):
         clock.now_s += pause_s
         for _ in range(max(1, int(per_s))):
@@ -47,7 +47,7 @@ def test_a_seconds_worth_may_come_at_once(per_s: float) -> None:
 def test_refused_requests_do_not_count() -> None:
     """A caller that keeps asking is served again as soon as one that waited."""
     clock = Clock()
-    rates = Rates(1.0, clock)
+    rates = RateLimit(1.0, clock)
     rates.take("a")
     for _ in range(1000):
         with pytest.raises(RateExceeded):
@@ -59,7 +59,7 @@ def test_refused_requests_do_not_count() -> None:
 def test_a_crowd_of_callers_is_remembered_within_bounds() -> None:
     """When it is full, who was served longest ago is forgotten, and all who have paused at the next look."""
     clock = Clock()
-    rates = Rates(0.001, clock)
+    rates = RateLimit(0.001, clock)
     for caller in range(MAX_CALLERS + 10):
         rates.take(caller)
     assert rates.callers == MAX_CALLERS
