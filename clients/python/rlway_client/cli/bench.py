@@ -46,7 +46,7 @@ def bench(
 
 
 def nested_rows(specs: list[TensorSpec], rows: int, seed: int) -> list[Any]:
-    """Observations as environments give them: an array, or a dict of them nested as the specs' paths say."""
+    """Sampled observations as environments give them: arrays, or dicts of them nested by the specs' paths."""
     columns = [sample_observations(spec, rows, seed + i) for i, spec in enumerate(specs)]
     if not specs[0].path:
         return list(columns[0])
@@ -63,7 +63,7 @@ def nested_rows(specs: list[TensorSpec], rows: int, seed: int) -> list[Any]:
 
 
 def sample_observations(spec: TensorSpec, rows: int, seed: int) -> Any:  # -> [rows, *shape]
-    """Observations within the spec's bounds, and within its tables; unbounded elements are standard normal."""
+    """Sampled observations within the spec's bounds and tables; unbounded elements are standard normal."""
     generator = np.random.default_rng(seed)
     (low, high), (least, most) = spec.bounds(), spec.lookup_bounds()
     low, high = np.maximum(low, least), np.minimum(high, most)

@@ -1,4 +1,4 @@
-"""The options that every command with a server shares."""
+"""The options that all commands that ask a server share."""
 
 from __future__ import annotations
 

@@ -35,13 +35,13 @@ def edge(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a policy's TFLite file in this process: play episodes, or keep a control loop's rate."""
-    with muted():  # LiteRT's delegate reports itself
+    with muted():  # LiteRT's delegate prints a line
         policy = EdgePolicy(bundle, file)
     if rate_hz is not None:
         _keep_rate(policy, rate_hz, duration_s, as_json)
         return
     env_id = trained_environment(policy.manifest.env, env)
-    # Another environment has its own clock.
+    # Another environment has its own time limit.
     trained = policy.manifest.max_episode_steps if is_same(env_id, policy.manifest.env) else None
     environment = open_env(env_id, policy.manifest.action_values, time_limit or trained)
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
@@ -50,7 +50,7 @@ def edge(
 
 
 def _keep_rate(policy: EdgePolicy, rate_hz: float, duration_s: float, as_json: bool) -> None:
-    """A control loop: acts every 1 / rate_hz seconds; reports how long acting took and how late it began."""
+    """Acts every 1 / rate_hz seconds, as a control loop; prints how long each action took and how late it began."""
     ticks = max(1, int(rate_hz * duration_s))
     specs = policy.manifest.observation
     observation = nest({spec.name: spec.neutral(1)[0] for spec in specs}, grow(specs))

@@ -1,10 +1,10 @@
-"""How `--help` looks: plain text that any width from 80 columns on can show, with nothing in it left out.
+"""Lays out `--help`: plain text for any width from 80 columns on, with nothing left out.
 
 In:      a command and its options, as typer knows them.
 Out:     the page: usage, what the command does, its arguments, its options under their headings, its subcommands.
 
-typer's own pages take a help text for Markdown, in which a placeholder such as <policy> is an HTML tag and vanishes.
-They give it what five other columns have left: at 80 columns, a word or two a line.
+typer's own pages read a help text as Markdown, where a placeholder such as <policy> is an HTML tag and vanishes. Beside
+five other columns, they leave it one or two words a line at 80 columns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Rows = list[tuple[str, str]]
 
 
 class HelpPage(TyperCommand):
-    """A command with such a page."""
+    """A command whose page is laid out here."""
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         _write_purpose(self, formatter)
@@ -34,7 +34,7 @@ class HelpPage(TyperCommand):
 
 
 class GroupHelpPage(TyperGroup):
-    """A group of commands with such a page, which it also shows to whoever names none of them."""
+    """A group of commands whose page is laid out here; without a command, it shows that page."""
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         _write_purpose(self, formatter)
@@ -52,7 +52,7 @@ class GroupHelpPage(TyperGroup):
 
 
 def new_group(group: type[GroupHelpPage] = GroupHelpPage, **options: Any) -> typer.Typer:
-    """A typer.Typer with such a page; its commands are to be added with `cls=HelpPage`."""
+    """A typer.Typer whose page is laid out here; add its commands with `cls=HelpPage`."""
     return typer.Typer(
         cls=group,
         add_completion=False,
@@ -99,7 +99,7 @@ def _paragraphs(command: Any) -> list[str]:
 
 
 def _wrapped(text: str, width: int, indent: str) -> str:
-    """Broken at spaces alone: `--max-rate` and `rlway-export` stay whole."""
+    """Text broken at spaces only: `--max-rate` and `rlway-export` stay whole."""
     return textwrap.fill(
         " ".join(text.split()),
         width,

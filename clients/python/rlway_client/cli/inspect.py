@@ -69,7 +69,7 @@ def _tensors(manifest: Manifest) -> Table:
 
 
 def _keys(spec: TensorSpec) -> str:
-    """A line below a tensor's name that says where in the observation it lies, where that is a dict or a tuple."""
+    """A second line for a tensor's name: where it lies in an observation that is a dict or a tuple."""
     return f"\n  observation{''.join(f'[{json.dumps(key)}]' for key in spec.path)}" if spec.path else ""
 
 
@@ -88,7 +88,7 @@ def _bound(bound: float | list[float | None] | None, unbounded: str) -> str:
 
 
 def measured_table(manifest: Manifest) -> Table:
-    """What was found of each file by itself, the SavedModel first; "–" for one that takes no batches."""
+    """What was measured of each file, the SavedModel first; "–" for a file that takes no batches."""
     table = Table("file", "one action, µs", "times faster", "batch-invariant", box=None, header_style="bold")
     played = any(found.episodes for found in manifest.measured)
     if played:

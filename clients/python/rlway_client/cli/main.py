@@ -79,10 +79,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
-    # So that what tidies up after a command does so however it is ended; a server has a handler of its own.
+    # An exception in place of a sudden end, so that clean-up code runs; a server has a handler of its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        # Not standalone: typer's own refusals come to us, to be one sentence like all others.
+        # Not standalone: typer raises its errors, and they become one sentence like all others.
         status = app(args=[word for word in words if word != "--debug"], prog_name="rlway", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except TyperException as error:
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _as_sentence(error: TyperException) -> str:
-    """What is wrong with the command line, and where its options are told."""
+    """What is wrong with the command line, and where to find its options."""
     message = error.format_message().strip().rstrip(".")
     path = getattr(getattr(error, "ctx", None), "command_path", "rlway")
     return f"{message[:1].lower()}{message[1:]}; `{path} --help` shows what can be given."

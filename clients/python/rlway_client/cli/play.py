@@ -47,7 +47,7 @@ def play(
         async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
             manifest = read_manifest(await client.describe())
             env_id = trained_environment(manifest.env, env)
-            # Another environment has its own clock.
+            # Another environment has its own time limit.
             limit = time_limit or (manifest.max_episode_steps if is_same(env_id, manifest.env) else None)
             environments.extend(open_env(env_id, manifest.action_values, limit) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:

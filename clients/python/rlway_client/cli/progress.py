@@ -1,4 +1,4 @@
-"""What commands that play episodes share: a flag, a bar on a terminal, the outcome."""
+"""What all commands that play episodes share: a flag, a progress bar, the printed outcome."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TimeLimit = Annotated[
 
 @contextmanager
 def episode_progress(title: str, episodes: int) -> Iterator[Callable[[float], None]]:
-    """Yields what to call with each episode's return. Writes to stderr: stdout is for results."""
+    """Yields the function to call with each episode's return. The bar goes to stderr: stdout is for results."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

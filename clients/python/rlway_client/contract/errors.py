@@ -39,7 +39,7 @@ from rlway_client.contract.specs import Fault
 
 
 class RlwayError(Exception):
-    """A failure, with one sentence for whoever can mend it."""
+    """A failure, with one sentence for the person who can mend it."""
 
     http: ClassVar[int] = 500
     grpc: ClassVar[str] = "INTERNAL"

@@ -54,7 +54,7 @@ def check_explore(explore: Explore, action: TensorSpec, noise: TensorSpec | None
 
 
 def draw_noise(explore: Explore, rows: int, n: int, generator: np.random.Generator) -> FloatArray:  # -> [rows, n]
-    """Noise for `rows` observations; generators in the same state give the same noise, whatever runs the policy."""
+    """Noise for `rows` observations; generators in the same state give the same noise for every runtime."""
     if explore.temperature is not None:
         return (explore.temperature * generator.gumbel(size=(rows, n))).astype(np.float32)
     if explore.sigma is not None:

@@ -165,7 +165,7 @@ def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:
 
 
 def table_ends(spec: TensorSpec) -> tuple[AnyArray, AnyArray]:
-    """The first and the last index of each element's table, or the limit of the spec's dtype where there is no bound."""
+    """The first and the last index of each element's table, or the dtype's limit where there is no bound."""
     dtype = spec.numpy_dtype
     real = dtype.kind == "f"
     least, most = (-math.inf, math.inf) if real else (int(limit) for limit in _limits(dtype))

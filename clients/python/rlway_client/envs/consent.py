@@ -1,8 +1,8 @@
-"""Which environment a command makes: the one that its user names, or the trained one if that brings no code.
+"""Which environment a command makes: the one that its user names, or the trained one if it is no code.
 
 In:      the environment that a manifest or a run names; what `--env` says.
 Out:     the name of the environment to make.
-Refuses: to run a module or a file because a manifest or a run names it (UsageError); that takes `--env`.
+Refuses: to run a module or a file because a manifest or a run names it (UsageError); only `--env` allows that.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import PurePath
 
 from rlway_client.contract.errors import UsageError
 
-LONGEST_NAME = 120  # that is shown whole; a manifest may hold any
+LONGEST_NAME = 120  # characters of a name that is shown; a manifest may hold any name
 
 
 def trained_environment(name: str | None, given: str | None = None) -> str:
-    """`given`, what the user says, if anything; else `name`, the environment of the training, unless it is code."""
+    """What the user has `given`, or else `name`, the environment of the training: UsageError if that is code."""
     if given is not None:
         return given
     if not name:
@@ -30,12 +30,12 @@ def trained_environment(name: str | None, given: str | None = None) -> str:
 
 
 def is_code(name: str) -> bool:
-    """Whether looking for this environment imports a module or a file: `module:Class`, `file.py:Class`, `file.py`."""
+    """Whether finding this environment imports a module or a file: `module:Class`, `file.py:Class`, `file.py`."""
     return ":" in name or name.endswith(".py")
 
 
 def is_same(given: str, trained: str | None) -> bool:
-    """Whether the user names the environment of the training, its file perhaps by another path."""
+    """Whether the user names the environment of the training; its file may have another path."""
     if trained is None or given == trained:
         return given == trained
     (file, _, kind), (trained_file, _, trained_kind) = given.rpartition(":"), trained.rpartition(":")
@@ -44,7 +44,7 @@ def is_same(given: str, trained: str | None) -> bool:
 
 
 def _quoted(name: str) -> str:
-    """As a shell takes it; a name that would not survive the terminal is only shown."""
+    """The name as a shell takes it; a name that a terminal cannot show is not shown."""
     if name.isprintable() and len(name) <= LONGEST_NAME:
         return shlex.quote(name)
     return "and its name, which is not to be shown here: read it in manifest.json"

@@ -1,7 +1,7 @@
-"""Playing episodes in a gymnasium environment, whoever decides on the actions.
+"""Plays episodes in a gymnasium environment, with actions from any policy.
 
 In:      an environment's name, as rlway_client.envs.find takes it; a policy.
-Out:     `Played`: the return of every episode, and how fast it went.
+Out:     `Played`: the return of every episode, and how fast they were played.
 Refuses: what rlway_client.envs.find refuses; an environment that cannot be made, or that fails (EnvironmentFault).
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Played(msgspec.Struct, frozen=True):
-    """Some episodes' outcome. Returns are undiscounted sums of rewards, in the order of the episodes' seeds."""
+    """The outcome of some episodes. Returns are undiscounted sums of rewards, in the order of the episodes' seeds."""
 
     mean_return: float
     returns: list[float]
@@ -36,13 +36,13 @@ class Played(msgspec.Struct, frozen=True):
 
 
 def summarize(returns: list[float], steps: int, started_s: float) -> Played:
-    """`started_s` as time.perf_counter() gave it."""
+    """The outcome of episodes that began at `started_s`, a reading of time.perf_counter()."""
     wall_s = time.perf_counter() - started_s
     return Played(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
 
 
 def open_env(name: str, action_values: list[float] | None = None, max_episode_steps: int | None = None) -> NamedEnv:
-    """The environment as the policy was trained in it, to be played: its failures are told by its name."""
+    """The environment as the policy was trained in it, wrapped so that its failures name it."""
     return NamedEnv(name, make_env(name, action_values, max_episode_steps))
 
 
@@ -51,7 +51,8 @@ def make_env(
 ) -> gymnasium.Env[Any, Any]:
     """The environment as the policy was trained in it.
 
-    With `action_values` it takes their index; `max_episode_steps` replaces its own clock.
+    With `action_values`, an action is an index into them; `max_episode_steps` replaces the environment's time limit.
+    Raises UsageError if a package is missing, EnvironmentFault if the environment cannot be made.
     """
     spec = find_environment(env_id)
     import gymnasium
@@ -59,12 +60,12 @@ def make_env(
     if max_episode_steps is not None:
         spec = replace(spec, max_episode_steps=max_episode_steps)
     try:
-        # `rlway env check` is for what gymnasium's own checker says, in many lines, of whatever it finds.
+        # gymnasium's own checker prints many lines about what it finds; `rlway env check` reports it in order.
         env = gymnasium.make(spec, disable_env_checker=True)
         space = env.action_space
     except UsageError:  # what it needs is not installed
         raise
-    except (Exception, SystemExit) as error:  # whatever an environment's constructor raises is its fault, not ours
+    except (Exception, SystemExit) as error:  # anything that an environment's constructor raises is its own fault
         raise EnvironmentFault(f"{env_id}: could not be made: {told(error)}.") from error
     if action_values is None:
         return env
@@ -86,9 +87,10 @@ def play_locally(
     on_episode: Callable[[float], None],
     begin: Callable[[], None] = lambda: None,
 ) -> Played:
-    """Episodes one after the other; episode i starts from `reset(seed=seed + i)`. The environment is closed then.
+    """Plays one episode after the other, and closes the environment; episode i starts from `reset(seed=seed + i)`.
 
-    `begin` is called before each, for a policy that remembers.
+    `begin` is called before each episode, for a policy with state. `on_episode` is given each return. Raises
+    EnvironmentFault.
     """
     returns, steps = [], 0
     started_s = time.perf_counter()
@@ -110,7 +112,7 @@ def play_locally(
 
 @contextmanager
 def observed(env: NamedEnv) -> Iterator[None]:
-    """A block in which a policy acts on what the environment gave: if that does not fit, this says whose it is."""
+    """A block in which a policy acts on an observation; if that does not fit, the error names the environment."""
     try:
         yield
     except SpecViolated as error:

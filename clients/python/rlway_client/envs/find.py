@@ -1,15 +1,15 @@
-"""An environment by its name, whoever wrote it.
+"""Finds an environment by its name, whoever wrote it.
 
 In:      a name, in one of five forms:
            CartPole-v1, rlway/GridWorld-v0     registered in gymnasium
            MinitaurBulletEnv-v0                one of PyBullet's, where it is installed
            my_package.my_module:Maze-v0        registered by a module when it is imported
-           my_package.my_module:Maze           a class in a module; the current folder's modules, too
+           my_package.my_module:Maze           a class in a module, which may lie in the current folder
            envs/maze.py:Maze                   a class in a file
-         The class is gymnasium's or TF-Agents'; a function that makes such an environment stands in its place.
+         The class derives from gymnasium.Env or TF-Agents' PyEnvironment; it may also be a function that makes one.
 Out:     gymnasium's EnvSpec, which `gymnasium.make` takes in place of an id.
-Refuses: a name that leads nowhere, or to what makes no environment (EnvironmentFault names near ones, or those of the
-         file); gymnasium or TF-Agents not installed (UsageError).
+Refuses: a name that stands for no environment (EnvironmentFault, which suggests others); gymnasium or TF-Agents not
+         installed (UsageError).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def find_environment(name: str) -> EnvSpec:
-    """The environment of this name."""
+    """The environment of this name. Raises EnvironmentFault or UsageError."""
     try:
         import gymnasium
     except ModuleNotFoundError:
@@ -62,7 +62,7 @@ def find_environment(name: str) -> EnvSpec:
 
 
 def sentence(error: BaseException) -> str:
-    """Somebody else's exception, on one line; one of ours is a sentence already."""
+    """An exception of another library on one line; an RlwayError is a sentence already."""
     if isinstance(error, RlwayError):
         return str(error).rstrip(".")
     return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
@@ -81,7 +81,7 @@ def _remedy(name: str, error: Exception) -> str:
 
 def _load_module(name: str) -> ModuleType:
     here = str(Path.cwd())
-    if here not in sys.path:  # as `python -m` has it; the installed command does not
+    if here not in sys.path:  # as with `python -m`; the installed command does not do it
         sys.path.insert(0, here)
     quiet_tensorflow()
     try:
@@ -104,7 +104,7 @@ def _load_file(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
     folder = str(file.parent.resolve())
-    if folder not in sys.path:  # as for a script: the modules beside it
+    if folder not in sys.path:  # as for a script, which can import the modules beside it
         sys.path.insert(0, folder)
     quiet_tensorflow()
     try:
@@ -124,7 +124,7 @@ def _unimportable(what: str, error: BaseException) -> EnvironmentFault:
 
 
 def _registered_spec(name: str, registered: str) -> EnvSpec:
-    """What gymnasium has under this id; a class of TF-Agents', or a wrapper, may be registered there too."""
+    """What gymnasium has under this id, which may also be a class of TF-Agents' or a wrapper."""
     import gymnasium
 
     from rlway_client.envs.maker import Maker
@@ -149,7 +149,7 @@ def _own_spec(name: str, module: ModuleType, attribute: str) -> EnvSpec:
         listed = difflib.get_close_matches(attribute, classes, n=3, cutoff=0.4) or classes[:3]
         hint = f"; its environments: {', '.join(listed)}" if listed else ", and no environment at all"
         raise EnvironmentFault(f"{name}: the module has no {attribute!r}{hint}.")
-    # gymnasium splits an id at its colon, so the class's own name is the id; we say `name` ourselves.
+    # gymnasium splits an id at its colon, so the class's own name is the id; our messages say `name`.
     return EnvSpec(id=f"{attribute}-v0", entry_point=Maker(name, found))
 
 
@@ -160,7 +160,7 @@ def _environments_in(module: ModuleType) -> list[str]:
 
 
 def _which(path: str) -> str:
-    """What to say to somebody who named a file alone."""
+    """The sentence for a file that was named without a class."""
     classes = _environments_in(_load_file(path))
     if not classes:
         return (

@@ -1,9 +1,9 @@
-"""What makes the environment that a name led to.
+"""Makes the environment that a name stands for.
 
 In:      what a module has under that name: a class, or a function without arguments that makes an environment.
-Out:     `Maker`, which gymnasium takes as an entry point; what it makes is a gymnasium.Env, whoever's interface it has.
-Refuses: EnvironmentFault, with the way out: an environment that exists already, one that needs arguments, several
-         environments in one, and whatever makes no environment.
+Out:     `Maker`, which gymnasium takes as an entry point; it makes a gymnasium.Env, also of TF-Agents' environments.
+Refuses: an environment that exists already, one that needs arguments, several environments in one, and anything that
+         makes no environment (EnvironmentFault, which says what to name in its place).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ TENSORFLOW = ("tensorflow", "tf_agents")
 
 
 def is_environment(value: Any) -> bool:
-    """Whether it is a class of environments, and none that gymnasium or TF-Agents brings."""
+    """Whether it is a class of environments that is neither gymnasium's nor TF-Agents' own."""
     if not isinstance(value, type) or inspect.isabstract(value):
         return False
     return _makes_environments(value) and value.__module__.split(".")[0] not in ("gymnasium", "tf_agents")
 
 
 class Maker:
-    """Called without arguments, or with those of gymnasium: render_mode, and what it is registered with."""
+    """Makes an environment when called without arguments, or with gymnasium's: render_mode and the registered ones."""
 
     def __init__(self, name: str, found: Any, registered: Mapping[str, Any] | None = None) -> None:
-        """`name` is what messages call it."""
+        """`name` is what error messages call it. Raises EnvironmentFault if `found` cannot make environments."""
         self._name, self._found = name, _checked(name, found, registered or {})
-        # gymnasium looks up here in which ways a class can draw; of a wrapper or a function nobody knows beforehand.
+        # gymnasium reads a class's render modes here; those of a wrapper or a function are known only after a call.
         metadata = getattr(found, "metadata", None)
         if isinstance(metadata, dict):
             self.metadata = metadata
@@ -71,14 +71,14 @@ _VECTOR = "many environments in one; name the class or function of a single one,
 
 
 def explain_missing(what: str, error: ModuleNotFoundError) -> None:
-    """Raises the one sentence that says where an environment of TF-Agents can be played."""
+    """Raises UsageError if TensorFlow or TF-Agents is missing: it says where such an environment can be played."""
     package = (error.name or "").split(".")[0]
     if package in TENSORFLOW:
         raise UsageError(missing(what, package, "rlway-train", TRAINING)) from error
 
 
 def _checked(name: str, found: Any, registered: Mapping[str, Any]) -> Callable[..., Any]:
-    """What was found, if it makes environments when it is called."""
+    """Returns `found` if a call of it can make an environment. Raises EnvironmentFault if not."""
     if isinstance(found, type) and issubclass(found, gymnasium.vector.VectorEnv):
         raise EnvironmentFault(f"{name}: {_VECTOR}")
     if isinstance(found, gymnasium.Env | gymnasium.vector.VectorEnv) or is_tf_agents(type(found)):
@@ -103,10 +103,10 @@ def _makes_environments(kind: type) -> bool:
 
 
 def _needed(found: Any) -> list[str]:
-    """The arguments that a call cannot do without."""
+    """The arguments without a default."""
     try:
         parameters = inspect.signature(found).parameters.values()
-    except (TypeError, ValueError):  # C's functions may not tell
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return []
     given = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [one.name for one in parameters if one.default is one.empty and one.kind not in given]

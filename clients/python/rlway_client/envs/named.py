@@ -1,9 +1,9 @@
-"""An environment under the name that its user gave it, which every one of its failures is told by.
+"""Wraps an environment so that each of its failures is one sentence, which begins with the environment's name.
 
-In:      an environment of gymnasium; actions.
-Out:     observations as the environment gives them, rewards as numbers, whether the episode has ended.
-Refuses: whatever the environment raises, answers that are not as gymnasium says, rewards that are no finite numbers,
-         and actions that it does not take: one sentence that begins with the name (EnvironmentFault).
+In:      an environment of gymnasium, and its name; actions.
+Out:     observations as the environment gives them, rewards as floats, whether the episode has ended.
+Refuses: anything that the environment raises, results that are not as gymnasium defines them, rewards that are not
+         finite numbers, actions that the environment does not take (EnvironmentFault).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from rlway_client.envs.find import sentence
 if TYPE_CHECKING:
     import gymnasium
 
-LONGEST = 120  # characters of what somebody else's code says
-ENDED = 128 + signal.SIGTERM  # with which the command's own handler of that signal exits, wherever it is
+LONGEST = 120  # characters that are quoted of another library's text
+ENDED = 128 + signal.SIGTERM  # the exit status of the command's handler of SIGTERM, which may run inside an environment
 
 
 class NamedEnv:
-    """One environment, and how many steps it has taken."""
+    """One environment, with its name and a count of its steps for error messages."""
 
     def __init__(self, name: str, env: gymnasium.Env[Any, Any]) -> None:
         self.name = name
@@ -38,14 +38,14 @@ class NamedEnv:
             raise EnvironmentFault(f"{name}: its action_space raised {told(error)}") from error
 
     def reset(self, seed: int) -> Any:
-        """The first observation of an episode."""
+        """The first observation of an episode. Raises EnvironmentFault."""
         answer = self._call("reset()", lambda: self._env.reset(seed=seed))
         if not (isinstance(answer, tuple) and len(answer) == 2):
             self._refuse(f"reset(): expected (observation, info), got {_shown(answer)}")
         return answer[0]
 
     def step(self, action: Any) -> tuple[Any, float, bool]:
-        """The next observation, the reward, and whether the episode has ended."""
+        """The next observation, the reward, and whether the episode has ended. Raises EnvironmentFault."""
         self._steps += 1
         reason = self._call("action_space", lambda: misfit(action, self._actions))
         if reason is not None:
@@ -71,7 +71,7 @@ class NamedEnv:
     def _call(self, what: str, function: Callable[[], Any]) -> Any:
         try:
             return function()
-        except (Exception, SystemExit) as error:  # whatever somebody else's code raises is no failure of ours
+        except (Exception, SystemExit) as error:  # anything that an environment raises is its own fault
             if isinstance(error, SystemExit) and error.code == ENDED:
                 raise
             raise EnvironmentFault(f"{self.name}: its {what} raised {told(error)}{self._at}") from error
@@ -90,12 +90,12 @@ class NamedEnv:
         try:
             self.close()
         except EnvironmentFault:
-            if error is None:  # what came first is the cause
+            if error is None:  # otherwise the first error is the cause
                 raise
 
 
 def misfit(action: Any, space: Any) -> str | None:
-    """What the action is, if it is none of the space. A number beyond a Box's bounds is one, as rounding leaves it."""
+    """What an action is that the space does not take, else None. A Box's bounds may be exceeded, as by rounding."""
     from gymnasium.spaces import Box, Discrete
 
     if isinstance(space, Discrete):
@@ -110,40 +110,40 @@ def misfit(action: Any, space: Any) -> str | None:
 
 
 def _converts(array: Any, space: Any) -> bool:
-    """Whether the space's own type holds these numbers."""
+    """Whether the space's dtype can hold these numbers."""
     if array.dtype.kind in "iu" and space.dtype.kind in "iu":
         return bool(((array >= space.low) & (array <= space.high)).all())
     return np.can_cast(array.dtype, space.dtype, "same_kind")
 
 
 def _as_taken(action: Any, space: Any) -> Any:
-    """The policy's numbers in the space's own type: a policy answers in 64 bits, or in 32, whatever an array has."""
+    """The action in a Box's dtype, from which the policy's dtype may differ."""
     from gymnasium.spaces import Box
 
     return np.asarray(action, space.dtype) if isinstance(space, Box) else action
 
 
 def told(error: BaseException) -> str:
-    """Somebody else's exception, on one line that a sentence has room for."""
+    """An exception on one line, short enough for a sentence."""
     try:
         return sentence(error) if isinstance(error, RlwayError) else clipped(sentence(error))
-    except Exception:  # of its own __str__
+    except Exception:  # raised by the exception's own __str__
         return type(error).__name__
 
 
 def _shown(value: Any) -> str:
-    """What a value is, and what it says of itself."""
+    """A value in a few words: its shape, or its repr."""
     if isinstance(value, np.ndarray) and value.size > 1:
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     try:
         return clipped(value.item() if isinstance(value, np.generic) else repr(value))
-    except Exception:  # of its own __repr__
+    except Exception:  # raised by the value's own __repr__
         return f"a {type(value).__name__}"
 
 
 def clipped(text: Any) -> str:
-    """Somebody else's text on one line, so short that the sentence around it can still be read."""
+    """Text on one line, cut to `LONGEST` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -1,15 +1,14 @@
-"""TF-Agents' environments, as gymnasium's: adapted once, where they enter.
+"""Adapts TF-Agents' environments to gymnasium's interface.
 
 In:      a PyEnvironment; a TFPyEnvironment or BatchedPyEnvironment, of which the first environment is taken; a
          TFEnvironment of one row.
 Out:     a gymnasium.Env.
-Refuses: EnvironmentFault for an environment of several rows, for one in processes of its own, for specs that are not
-         made of numbers, for actions without bounds and for several rewards a step.
+Refuses: an environment of several rows, one in processes of its own, specs of other things than numbers, actions
+         without bounds, several rewards a step (EnvironmentFault).
 
-A last step with discount 0 terminated its episode; with any other discount the clock ended it. Observations and actions
-keep their shapes and their numbers, so that a policy of TF-Agents' own plays here as it was trained.
-
-TensorFlow is imported here only once somebody's environment has imported it.
+A last step with discount 0 means that the episode terminated; with any other discount, the time limit truncated it.
+Shapes and numbers of observations and actions stay as they are, so that a policy of TF-Agents plays here as it was
+trained. This module imports TensorFlow only for an environment that has imported it already.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MOST_COUNTED = 1 << 31  # an int32 without bounds has twice as many numbers
 
 
 def derives_from(kind: Any, *names: str) -> bool:
-    """Whether one of these classes, as `module.Class`, is among a class's bases; nothing is imported to find out."""
+    """Whether a class has one of these bases, named as `module.Class`; nothing is imported to find out."""
     bases = kind.__mro__ if isinstance(kind, type) else ()
     return any(f"{base.__module__}.{base.__name__}" in names for base in bases)
 
@@ -52,8 +51,8 @@ class Adapted(gymnasium.Env[Any, Any]):
     def __init__(self, made: Any) -> None:
         self._outer = made
         self._inner = _single(made)
-        self._generators: Any = None  # the global ones' states, once an environment without its own has been seeded
-        self.seedable = not isinstance(self._inner, Eager)  # TFEnvironment has no way to be told a seed
+        self._generators: Any = None  # states of the global generators, for a seeded environment without its own
+        self.seedable = not isinstance(self._inner, Eager)  # a TFEnvironment takes no seed
         if not _is_array(self._inner.reward_spec()) or np.prod(self._inner.reward_spec().shape) != 1:
             raise EnvironmentFault(
                 f"reward_spec: expected one number a step, got {_label(self._inner.reward_spec())}; wrap it in a "
@@ -87,12 +86,12 @@ class Adapted(gymnasium.Env[Any, Any]):
     def _seed(self, seed: int) -> None:
         try:
             self._inner.seed(seed)
-        except NotImplementedError:  # PyEnvironment's own answer; such environments draw from global generators
+        except NotImplementedError:  # PyEnvironment's default; such environments draw from the global generators
             self._generators = random.Random(seed).getstate(), np.random.RandomState(seed % (1 << 32)).get_state()
 
     @contextmanager
     def _own_generators(self) -> Iterator[None]:
-        """A block in which the global generators are this environment's: others may be stepped in between."""
+        """A block in which the global generators have this environment's state: others may be stepped in between."""
         if self._generators is None:
             yield
             return
@@ -108,7 +107,7 @@ class Adapted(gymnasium.Env[Any, Any]):
 
 
 class Eager:
-    """A TFEnvironment of one row, stepped outside of any graph, as a PyEnvironment."""
+    """A TFEnvironment of one row with the interface of a PyEnvironment, run eagerly."""
 
     batched = False
 
@@ -134,7 +133,7 @@ class Eager:
         return self._arrays(self._env.reward_spec())
 
     def seed(self, seed: int) -> None:
-        """TensorFlow's functions draw by the seed with which they were traced."""
+        """Has no effect: TensorFlow's functions draw with the seed with which they were traced."""
 
     def reset(self) -> Any:
         return self._row(self._env.reset())
@@ -148,7 +147,7 @@ class Eager:
 
 
 def _single(made: Any) -> Any:
-    """The environment of one row that is in there."""
+    """The environment of one row inside the wrappers. Raises EnvironmentFault if it has several."""
     kind = type(made)
     if derives_from(kind, f"{PACKAGE}.tf_py_environment.TFPyEnvironment"):
         return _single(made.pyenv)
@@ -170,7 +169,7 @@ def _is_array(spec: Any) -> bool:
 
 
 def _fields(nest: Any) -> Any:
-    """A named tuple as a dict of its fields, a list as a tuple, all else as it is."""
+    """A named tuple as a dict of its fields, a list as a tuple, anything else unchanged."""
     if isinstance(nest, tuple) and hasattr(nest, "_asdict"):
         return nest._asdict()
     return tuple(nest) if isinstance(nest, list) else nest
@@ -226,7 +225,7 @@ def _label(spec: Any) -> str:
 
 
 def _arrays(observation: Any) -> Any:
-    """A copy: an environment may show one array all along, and change what is in it."""
+    """A copy: an environment may return the same array every time and change its content."""
     observation = _fields(observation)
     if isinstance(observation, Mapping):
         return {str(key): _arrays(inner) for key, inner in observation.items()}
@@ -236,7 +235,7 @@ def _arrays(observation: Any) -> Any:
 
 
 def _action(action: Any, spec: Any) -> Any:
-    """What gymnasium's space has, as the spec has it."""
+    """An action of the gymnasium space, nested and typed as the spec."""
     if isinstance(spec, Mapping):
         return {key: _action(action[str(key)], inner) for key, inner in spec.items()}
     if isinstance(spec, tuple) and hasattr(spec, "_asdict"):

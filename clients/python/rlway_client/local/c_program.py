@@ -1,10 +1,10 @@
-"""A policy's C source, compiled and called.
+"""Compiles a policy's C source, and calls it.
 
 In:      `policy.c` beside its `policy.h`, the manifest; arrays by name, first dimension 1.
-Out:     outputs by name, whole numbers in 32 bits; of a policy with a memory also the state after the step.
+Out:     outputs by name, whole numbers in 32 bits; of a policy with state also the next state.
 Refuses: a machine without a C compiler (RuntimeMissing), source that does not compile (BundleInvalid).
 
-This runs code that came with a bundle: only for bundles that are trusted.
+This runs code from the bundle: use it only for bundles that you trust.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMPILE_S = 120.0
 
 
 def find_compiler() -> str:
-    """The C compiler's path."""
+    """The path of a C compiler. Raises RuntimeMissing."""
     for name in COMPILERS:
         path = shutil.which(name)
         if path is not None:
@@ -38,7 +38,7 @@ def find_compiler() -> str:
 
 
 class CRunner:
-    """The compiled function, behind the same face as the other runners."""
+    """The compiled function, with the interface of the other runners."""
 
     batch_sizes = (1,)
 
@@ -54,11 +54,11 @@ class CRunner:
                 said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
                 reason = next((line for line in said if "error" in line), said[0])
                 raise BundleInvalid(f"{path}: does not compile: {reason}.")
-            self._act: Any = ctypes.CDLL(str(library)).rlway_act  # it stays loaded without its file
+            self._act: Any = ctypes.CDLL(str(library)).rlway_act  # it stays loaded after its file is removed
         self._act.restype = None
 
     def run(self, inputs: Arrays) -> Arrays:
-        """One call for one row. The state goes in under its tensors' names, and comes out as `next_<name>`."""
+        """Runs one row, [1, …] by name. The state goes in under its own names, and comes out as `next_<name>`."""
         rows = [np.ascontiguousarray(inputs[spec.name][0], _dtype(spec)) for spec in self._inputs]
         state = {f"next_{spec.name}": np.array(inputs[spec.name][:1], _dtype(spec)) for spec in self._state}
         answers = {spec.name: np.zeros((1, *spec.shape), _dtype(spec)) for spec in self._outputs}
@@ -70,5 +70,5 @@ class CRunner:
 
 
 def _dtype(spec: TensorSpec) -> np.dtype[Any]:
-    """What the source has for the tensor's type: whole numbers in 32 bits, flags in bytes."""
+    """The tensor's type in the source: whole numbers have 32 bits, flags are bytes."""
     return np.dtype({"int64": "int32", "bool": "uint8"}.get(spec.dtype, spec.dtype))

@@ -1,8 +1,9 @@
-"""A policy in this very process, from its TFLite file, as on a robot: no server, and no TensorFlow where LiteRT is.
+"""A policy in this process, from its TFLite file, as on a robot: without a server, and with LiteRT without TensorFlow.
 
 In:      one observation, as the environment gives it.
 Out:     one action.
-Refuses: a bundle without the file, an observation that does not fit (SpecViolated).
+Refuses: a bundle without the file, or with another one than its manifest says (BundleInvalid); an observation that does
+         not fit (SpecViolated); a machine without LiteRT and TensorFlow (RuntimeMissing).
 
     policy = EdgePolicy("models/cartpole/1")
     action = policy.act(observation)
@@ -26,10 +27,10 @@ from rlway_client.local.runners import open_tflite
 
 
 class EdgePolicy:
-    """One policy in one interpreter, and what it remembers of its episode. Not for several threads at once."""
+    """One policy in one interpreter, with the policy state of its episode. Not for several threads at once."""
 
     def __init__(self, bundle: str | Path, file: str = "model.tflite") -> None:
-        """`bundle` is models/<policy>/<version>, or models/<policy> for the newest version in it."""
+        """`bundle` is models/<policy>/<version>, or models/<policy> for its newest version. Raises BundleInvalid."""
         self.bundle = Bundle.open(newest_bundle(Path(bundle)))
         self.manifest = self.bundle.manifest
         if file not in self.manifest.files:
@@ -41,11 +42,11 @@ class EdgePolicy:
         self._outputs = _indices(path, "output", signature.get_output_details(), interface.results)
         self._tree = grow(interface.observation)
         self._no_noise = np.zeros((1, interface.noise.size if interface.noise else 0), np.float32)
-        self._memory: Arrays = {}
+        self._state: Arrays = {}
         self.reset()
 
     def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action: an int (discrete), or an array of the action's shape."""
+        """The action: an int (one discrete number), or an array of the action's shape. Raises SpecViolated."""
         inputs = read(observation, self._tree)
         noise = self._no_noise
         if explore is not None:
@@ -53,21 +54,21 @@ class EdgePolicy:
             noise = draw_noise(explore, 1, noise.shape[1], np.random.default_rng(seed))
         if self.manifest.noise is not None:
             inputs[self.manifest.noise.name] = noise
-        outputs = self.run(inputs | self._memory)
-        if self._memory:
-            self._memory = {spec.name: outputs[NEXT + spec.name] for spec in self.manifest.state}
-            self._memory[RESET.name] = np.zeros(1, np.bool_)
+        outputs = self.run(inputs | self._state)
+        if self._state:
+            self._state = {spec.name: outputs[NEXT + spec.name] for spec in self.manifest.state}
+            self._state[RESET.name] = np.zeros(1, np.bool_)
         action = outputs["action"][0]
         return int(action) if action.ndim == 0 and self.manifest.action.is_discrete else action
 
     def reset(self) -> None:
-        """The next action begins an episode, of which a policy with a memory remembers nothing yet."""
+        """The next action begins an episode: a policy with state starts from its initial state."""
         if self.manifest.state:
-            self._memory = {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in self.manifest.state}
-            self._memory[RESET.name] = np.ones(1, np.bool_)
+            self._state = {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in self.manifest.state}
+            self._state[RESET.name] = np.ones(1, np.bool_)
 
     def run(self, inputs: Arrays) -> Arrays:  # [1, …] by name -> likewise
-        """The file's outputs for one row of each of its inputs."""
+        """The file's outputs for one row of each input."""
         interpreter = self._interpreter
         for name, index in self._inputs.items():
             interpreter.set_tensor(index, inputs[name])
@@ -76,7 +77,7 @@ class EdgePolicy:
 
 
 def _indices(path: Path, kind: str, details: dict[str, Any], specs: list[TensorSpec]) -> dict[str, int]:
-    """Where the interpreter has the tensors, once they are known to be those of the manifest."""
+    """The interpreter's index of each tensor. Raises BundleInvalid if the tensors are not those of the manifest."""
     found = {name: f"{np.dtype(one['dtype'])}{one['shape'].tolist()}" for name, one in details.items()}
     for spec in specs:
         expected = f"{np.dtype(spec.dtype)}{[1, *spec.shape]}"

@@ -1,11 +1,11 @@
-"""The manifest inside an ONNX file, without a library for ONNX.
+"""Reads the manifest inside an ONNX file, without a library for ONNX.
 
 In:      a file as `rlway export` writes it.
 Out:     its `Manifest`.
-Refuses: a file that is not ONNX, or that has no manifest of ours in its metadata (BundleInvalid).
+Refuses: a file that is not ONNX, or that has no manifest of RLway in its metadata (BundleInvalid).
 
-An ONNX file is a protobuf message, ModelProto; what it says of itself is in field 14, `metadata_props`, as pairs of a
-key (field 1) and a value (field 2). All else, the graph first of all, is skipped by its length.
+An ONNX file is a protobuf message, ModelProto. Its field 14, `metadata_props`, holds pairs of a key (field 1) and a
+value (field 2). All other fields, such as the graph, are skipped by their length.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in the file's metadata."""
+    """The manifest in the file's metadata. Raises BundleInvalid."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -37,7 +37,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbers and contents of a message's length-delimited fields; the others are passed over."""
+    """Yields numbers and contents of a message's length-delimited fields, and skips the others."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -57,7 +57,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """A number in groups of seven bits, and where it ends."""
+    """A number in groups of seven bits, and the position after it."""
     value = shift = 0
     while True:
         byte = message[at]

@@ -1,11 +1,11 @@
-"""Runs an exported file, whatever its kind, to hold its answers against others.
+"""Runs an exported file of any kind, to compare its outputs with others.
 
 In:      a file of a bundle and the manifest; inputs by name, first dimension B.
 Out:     outputs by name.
-Refuses: a kind of file that is not known (UsageError), a runtime that is not installed here (RuntimeMissing), a file
-         that its runtime cannot load (BundleInvalid).
+Refuses: a file of an unknown kind (UsageError), a runtime that is not installed here (RuntimeMissing), a file that its
+         runtime cannot load (BundleInvalid).
 
-These serve comparisons; what acts for a living is rlway_serve's runtime, and EdgePolicy.
+Runners are for comparisons: rlway_serve has backends of its own, and EdgePolicy runs a policy on a robot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rlway_client.local.tflm_array import read_array
 
 
 def open_runner(path: Path, manifest: Manifest) -> Runner:
-    """A runner for a bundle's file, by its suffix."""
+    """A runner for a bundle's file, by its suffix. Raises UsageError, RuntimeMissing or BundleInvalid."""
     match path.suffix:
         case ".onnx":
             return OnnxRunner(path)
@@ -49,13 +49,13 @@ class OnnxRunner:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, inputs: Arrays) -> Arrays:
-        """One run of any number of rows."""
+        """Runs any number of rows, [B, …] by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
 
 
 def open_session(path: Path) -> Any:
     """onnxruntime's session of a file, on one thread of the CPU."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report home, and reads this on import
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads this on import; it would send telemetry
     try:
         import onnxruntime as ort
     except ModuleNotFoundError:
@@ -75,18 +75,18 @@ class TFLiteRunner:
     batch_sizes = (1,)
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
-        """`content` is the model, where the path is that of another kind of file around it."""
-        with muted():  # its delegate reports itself
+        """`content` is the model, if `path` is a file of another kind that contains it."""
+        with muted():  # its delegate prints a line
             _, self._act = open_tflite(path, content)
 
     def run(self, inputs: Arrays) -> Arrays:
-        """One run of one row."""
+        """Runs one row, [1, …] by name."""
         outputs: Arrays = self._act(**inputs)
         return outputs
 
 
 def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
-    """An interpreter of the file on one thread, and what runs its signature."""
+    """An interpreter of the file on one thread, and the runner of its signature. Raises BundleInvalid."""
     interpreter = tflite_interpreter()
     model = {"model_path": str(path)} if content is None else {"model_content": content}
     try:
@@ -98,7 +98,7 @@ def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
 
 
 def tflite_interpreter() -> Any:
-    """The class: LiteRT's, or TensorFlow's own, which is the same, where only that is installed."""
+    """The interpreter class: LiteRT's or, if only TensorFlow is installed, TensorFlow's, which is the same."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ModuleNotFoundError:

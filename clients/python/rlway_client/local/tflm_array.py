@@ -1,4 +1,4 @@
-"""The TFLite model inside of C++ source, as `rlway export --formats tflm` writes it.
+"""Reads the TFLite model inside C++ source, as `rlway export --formats tflm` writes it.
 
 In:      a `.cc` file with one array of bytes.
 Out:     the bytes.
@@ -16,7 +16,7 @@ ARRAY = re.compile(r"alignas\(16\) const unsigned char \w+\[\] = \{([^}]*)\};")
 
 
 def read_array(path: Path) -> bytes:
-    """What the array holds once it is compiled."""
+    """The bytes that the compiled array holds. Raises BundleInvalid."""
     try:
         (numbers,) = ARRAY.findall(path.read_text())
         return bytes(int(number, 16) for number in numbers.split(",") if number.strip())

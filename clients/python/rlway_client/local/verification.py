@@ -1,8 +1,8 @@
-"""Whether a bundle's files still act as the SavedModel did when they were published.
+"""Checks whether a bundle's files still act as the SavedModel did when they were published.
 
 In:      a bundle whose checksums are right.
-Out:     a `Verdict` for each file that the manifest's parity tells of.
-Refuses: a bundle that keeps no answers of its SavedModel (BundleInvalid).
+Out:     a `Verdict` for each file in the manifest's parity.
+Refuses: a bundle that keeps no outputs of its SavedModel (BundleInvalid).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rlway_client.local.runners import open_runner
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What became of one file.
+    """The result for one file.
 
     verdict:  `alike`, `different`, or `not run`: only its checksum is known to be right.
     why:      what was found, or why it was not run.
@@ -34,7 +34,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def verify_bundle(bundle: Bundle, *, compile_c: bool = False) -> list[Verdict]:
-    """Runs every file that can be run here over the rows that the bundle keeps."""
+    """Runs every file that this machine can run, over the rows that the bundle keeps. Raises BundleInvalid."""
     if FILE not in bundle.manifest.files:
         raise BundleInvalid(f"{bundle.path}: keeps no {FILE} to compare with; export the policy again.")
     evidence = Evidence.read(bundle.path / FILE, bundle.manifest)
@@ -48,7 +48,7 @@ def _verify(bundle: Bundle, published: Parity, evidence: Evidence, compile_c: bo
     if path.suffix == ".c" and not compile_c:
         return Verdict(published.file, "not run", "with --compile-c it is compiled and run, as code from this bundle")
     flips = published.allowed_flips
-    if flips is not None:  # of all rows, and the bundle may keep just those that changed
+    if flips is not None:  # a share of all rows; the bundle may keep just those that changed
         flips = max(flips, published.argmax_flips / rows_of(evidence.expected))
     limit = Limit(
         published.allowed_difference,
@@ -70,5 +70,5 @@ def _compare(path: Path, manifest: Manifest, limit: Limit, evidence: Evidence) -
         return summarize(compare(path.name, runner, manifest.interface, limit, *evidence))
     except RuntimeMissing:
         raise
-    except Exception as error:  # each runtime has its own for inputs that a file does not take
+    except Exception as error:  # each runtime raises another kind for inputs that a file does not take
         raise BundleInvalid(f"{path}: does not take what its manifest says: {str(error).splitlines()[0]}.") from error

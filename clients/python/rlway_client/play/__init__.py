@@ -1,1 +1,1 @@
-"""Episodes played by a server."""
+"""Episodes played with a server's actions."""

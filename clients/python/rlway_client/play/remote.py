@@ -1,8 +1,8 @@
-"""Playing episodes in several environments at once, each asking a server for its actions over HTTP.
+"""Plays episodes in several environments at once, with a server's actions over HTTP.
 
 In:      a client, environments.
 Out:     `Played`.
-Refuses: what the client refuses; an environment that fails (EnvironmentFault), which ends the others' episodes, too.
+Refuses: what the client refuses; an environment that fails (EnvironmentFault), which also ends the other episodes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ async def play_remotely(
     episodes: int,
     seed: int,
     on_episode: Callable[[float], None],
-    remembers: bool = False,
+    has_state: bool = False,
     **options: Any,
 ) -> Played:
-    """Each environment takes the next episode when it has ended one; episode i starts from seed + i.
+    """Plays until each environment has ended its last episode, and closes them; episode i starts from seed + i.
 
-    All are closed in the end. A policy that `remembers` is told which episode a request is of. `options` go with every
-    request, such as `explore`.
+    An environment that has ended an episode takes the next. For a policy that `has_state`, every request names its
+    episode. `options`, such as `explore`, go with every request. `on_episode` is given each return.
     """
     waiting = iter(range(episodes))
     returns = [0.0] * episodes
@@ -43,7 +43,7 @@ async def play_remotely(
         nonlocal steps
         for i in waiting:
             observation = env.reset(seed + i)
-            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if remembers else {}
+            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if has_state else {}
             ended = False
             while not ended:
                 with observed(env):

@@ -1,1 +1,1 @@
-"""Actions from a server: the clients, and what goes over HTTP."""
+"""Actions from a server: the clients, their messages over HTTP, and the load test."""

@@ -2,7 +2,10 @@
 
 In:      an observation.
 Out:     an action.
-Refuses: as `PolicyClient` does.
+Refuses: ServerUnreachable when the whole exchange takes longer than `timeout_s`; any error that the server reports.
+
+    async with AsyncPolicyClient("http://127.0.0.1:8080", "cartpole") as policy:
+        action = await policy.act(observation)
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json,
 
 
 class AsyncPolicyClient:
-    """As many connections to one policy as there are requests at once; they are kept."""
+    """Asks one policy over as many connections as there are requests at once, and keeps the connections."""
 
     def __init__(
         self,
@@ -35,18 +38,23 @@ class AsyncPolicyClient:
         timeout_s: float = 5.0,
         episode: str | None = None,
     ) -> None:
+        """As `PolicyClient` takes them. With an `episode`, only one request at a time may be under way."""
         self._address = Address.parse(url)
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
         self._episode = episode
         self._first = True
-        self._tree: Tree | None = None  # what the policy observes, once that has been asked
+        self._tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
         self._idle: deque[KeptConnection] = deque()
 
     async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation, as the environment gives it: an int (discrete), or an array of its shape."""
+        """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
+
+        The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
+        Raises SpecViolated if it does not fit, ServerUnreachable without an answer within `timeout_s`.
+        """
         return (await self.ask(observation, explore=explore, seed=seed)).action
 
     async def act_batch(
@@ -57,14 +65,14 @@ class AsyncPolicyClient:
         return actions
 
     async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
-        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
+        """The whole reply, with the options of `PolicyClient.ask`."""
         if self._episode is not None:
             options = {"episode": self._episode, "first": self._first} | options
         body = await self._encode(observations, batched, options)
         try:
             reply = decode_act(await self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
-            self._tree = None  # the version that acts now may observe something else
+            self._tree = None  # the version that is active now may observe something else
             raise
         self._first = False
         return reply
@@ -74,7 +82,7 @@ class AsyncPolicyClient:
         self._first = True
 
     async def describe(self) -> dict[str, Any]:
-        """The policy's manifest, versions and measured latency, as the server tells them."""
+        """The server's description of the policy: `manifest`, `versions`, measured latency and more."""
         name = self._policy or default_policy(decode_json(await self._exchange("GET", "/v1/policies")))
         description: dict[str, Any] = decode_json(await self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
         self._tree = read_tree(description)
@@ -94,7 +102,7 @@ class AsyncPolicyClient:
         await self.close()
 
     async def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
-        """The request's body; whether a tuple is one array or several tensors is asked of the server, once."""
+        """The request's body. Whether a tuple is one array or several tensors, the server is asked once."""
         if self._tree is None and holds_tuple(observations):
             try:
                 await self.describe()
@@ -127,13 +135,13 @@ class AsyncPolicyClient:
         while self._idle:
             connection = self._idle.pop()
             if connection.lost:
-                continue  # the server had closed it, as it may at any time
+                continue  # the server has closed it, as it may at any time
             try:
                 return await self._ask_over(connection, request)
             except ConnectionError:
                 if not again:
                     raise
-                continue  # it was closed at this very moment; a policy answers the same twice
+                continue  # the server closed it just now; the request can be sent again
         return await self._ask_over(await connect(self._address), request)
 
     async def _ask_over(self, connection: KeptConnection, request: bytes) -> Answer:
@@ -150,7 +158,7 @@ class AsyncPolicyClient:
 
 
 class KeptConnection(asyncio.Protocol):
-    """One connection: one request at a time."""
+    """One kept connection, which carries one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -159,7 +167,7 @@ class KeptConnection(asyncio.Protocol):
         self._lost: Exception | None = None
 
     async def exchange(self, request: bytes) -> Answer:
-        """Sends a request and waits for its answer; raises ConnectionError when the peer has gone."""
+        """Sends a request and waits for its answer. Raises ConnectionError when the server closes the connection."""
         if self._lost is not None or self._transport is None:
             raise self._lost or ConnectionResetError("not connected")
         self._reader = AnswerReader()

@@ -1,8 +1,8 @@
-"""A policy on a server, for programs that wait for their action.
+"""A policy on a server, for programs that wait for each action.
 
 In:      an observation.
 Out:     an action.
-Refuses: ServerUnreachable when the whole exchange takes longer than `timeout_s`; whatever error the server reports.
+Refuses: ServerUnreachable when the whole exchange takes longer than `timeout_s`; any error that the server reports.
 
     with PolicyClient("http://127.0.0.1:8080", "cartpole") as policy:
         action = policy.act(observation)
@@ -28,7 +28,7 @@ from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json,
 
 
 class PolicyClient:
-    """One connection to one policy, opened when first needed and kept. Not for several threads at once."""
+    """One connection to one policy, opened for the first request and kept. Not for several threads at once."""
 
     def __init__(
         self,
@@ -39,21 +39,26 @@ class PolicyClient:
         timeout_s: float = 5.0,
         episode: str | None = None,
     ) -> None:
-        """A policy with a memory needs an `episode`: any id that no other client uses; `reset` begins the next."""
+        """Without a `policy`, the server's default policy. `timeout_s` is for the whole exchange of a request.
+
+        A policy with state needs an `episode`, an id that no other client uses; `reset` begins the next one. Raises
+        UsageError if `url` is not http://HOST:PORT or https://HOST:PORT.
+        """
         self._address = Address.parse(url)
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
         self._episode = episode
         self._first = True
-        self._tree: Tree | None = None  # what the policy observes, once that has been asked
+        self._tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
     def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action for one observation: an int (discrete), or an array of its shape.
+        """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
 
         The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
+        Raises SpecViolated if it does not fit, ServerUnreachable without an answer within `timeout_s`.
         """
         return self.ask(observation, explore=explore, seed=seed).action
 
@@ -63,14 +68,19 @@ class PolicyClient:
         return actions
 
     def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
-        """The whole reply. Options: explore, seed, outputs, version or label, deadline_ms, episode, first."""
+        """The whole reply, for one observation or, if `batched`, for several.
+
+        Options: `explore` and `seed` of the sampling; `outputs`, names of further outputs; `version` or `label`, if not
+        the active version; `deadline_ms`, how long the server may take before the policy runs; `episode` and `first`,
+        the id of an episode and whether it begins. Raises any error that the server reports, and ServerUnreachable.
+        """
         if self._episode is not None:
             options = {"episode": self._episode, "first": self._first} | options
         body = self._encode(observations, batched, options)
         try:
             reply = decode_act(self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
-            self._tree = None  # the version that acts now may observe something else
+            self._tree = None  # the version that is active now may observe something else
             raise
         self._first = False
         return reply
@@ -80,7 +90,7 @@ class PolicyClient:
         self._first = True
 
     def describe(self) -> dict[str, Any]:
-        """The policy's manifest, versions and measured latency, as the server tells them."""
+        """The server's description of the policy: `manifest`, `versions`, measured latency and more."""
         name = self._policy or default_policy(decode_json(self._exchange("GET", "/v1/policies")))
         description: dict[str, Any] = decode_json(self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
         self._tree = read_tree(description)
@@ -101,7 +111,7 @@ class PolicyClient:
         self.close()
 
     def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
-        """The request's body; whether a tuple is one array or several tensors is asked of the server, once."""
+        """The request's body. Whether a tuple is one array or several tensors, the server is asked once."""
         if self._tree is None and holds_tuple(observations):
             try:
                 self.describe()
@@ -137,7 +147,7 @@ class PolicyClient:
 
     def _try_again_if_stale(self, request: bytes, deadline: float, again: bool) -> Answer:
         if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            self.close()  # unasked, it can only have closed the connection, or said that it will
+            self.close()  # data before a request can only be the end of the connection, or its announcement
         reused = self._socket is not None
         try:
             return self._try(request, deadline)
@@ -145,7 +155,7 @@ class PolicyClient:
             self.close()
             if not (reused and again):
                 raise
-        # The server had closed the kept connection, as it may at any time; a policy answers the same twice.
+        # The server had closed the kept connection, as it may at any time.
         return self._try(request, deadline)
 
     def _try(self, request: bytes, deadline: float) -> Answer:
@@ -179,7 +189,7 @@ def act_path(policy: str | None) -> str:
 
 
 def default_policy(listing: Any) -> str:
-    """The name that `/act` stands for, from the listing of `GET /v1/policies`."""
+    """The name of the default policy, from the listing of `GET /v1/policies`. Raises ServerUnreachable without one."""
     name = listing.get("default") if isinstance(listing, dict) else None
     if not isinstance(name, str):
         raise ServerUnreachable("the server has no default policy; name one of those that it serves.")
@@ -187,9 +197,9 @@ def default_policy(listing: Any) -> str:
 
 
 def must_know(error: RlwayError, batched: bool) -> bool:
-    """Whether a tuple cannot be sent when this came of asking what the policy observes.
+    """Whether a tuple cannot be sent after this error, with which `describe` failed.
 
-    Of a single one, a server that answers anything can tell by itself. Of a batch it would take columns for rows.
+    A server that answers at all can tell what one tuple is. Of a batch, it would take columns for rows.
     """
     return batched or isinstance(error, ServerUnreachable)
 
@@ -203,13 +213,13 @@ def may_repeat(options: dict[str, Any]) -> bool:
 
 
 def unreachable(address: Address, error: Exception) -> ServerUnreachable:
-    """The connection failed."""
+    """The error for a connection that failed."""
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).rstrip(".")
     return ServerUnreachable(f"{address}: no policy server answers there: {reason}.")
 
 
 def timed_out(address: Address, timeout_s: float) -> ServerUnreachable:
-    """Nothing came in time."""
+    """The error for an answer that did not come in time."""
     return ServerUnreachable(f"{address}: no answer within {timeout_s:g} s.")
 
 

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as a client of a policy server needs it: one request, one answer, over a kept connection.
+"""HTTP/1.1 for a client of a policy server: one request, one answer, over a kept connection.
 
 In:      a base URL; method, path, body.
-Out:     request bytes; an `Answer` once its last byte has come.
+Out:     the bytes of a request; an `Answer`, once its last byte has arrived.
 Refuses: a URL that is not http or https (UsageError), an answer that is not HTTP (ServerUnreachable).
 """
 
@@ -17,7 +17,7 @@ from rlway_client.contract.errors import ServerUnreachable, UsageError
 
 
 class Address(NamedTuple):
-    """Where a server is. `prefix` is a path before all routes, for servers behind a proxy."""
+    """Where a server is. `prefix` is a path in front of all routes, for a server behind a proxy."""
 
     host: str
     port: int
@@ -26,7 +26,7 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """From `http://host[:port][/prefix]` or `https://…`."""
+        """From `http://host[:port][/prefix]` or `https://…`. Raises UsageError for any other URL."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -43,7 +43,7 @@ class Address(NamedTuple):
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
 
     def request(self, method: str, path: str, body: bytes = b"", media_type: str = "", key: str | None = None) -> bytes:
-        """A request as bytes."""
+        """A request as bytes. Raises UsageError for a key that does not fit into a header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [f"{method} {self.prefix}{path} HTTP/1.1", f"host: {host}:{self.port}"]
         if body or method == "POST":
@@ -74,7 +74,7 @@ class AnswerReader:
         self.answer: Answer | None = None
 
     def feed(self, data: bytes) -> Answer | None:
-        """The answer, once it is whole."""
+        """The answer, once it is complete. Raises ServerUnreachable if the data are not HTTP."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -91,7 +91,7 @@ class AnswerReader:
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:  # `100 Continue` and its like come before the answer
+        if status < 200:  # an interim answer, such as `100 Continue`
             self._headers, self._chunks = {}, []
             return
         self.answer = Answer(status, self._headers, b"".join(self._chunks), self._parser.should_keep_alive())

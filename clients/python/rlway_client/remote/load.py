@@ -1,8 +1,8 @@
-"""A load test: many connections, each asking again as soon as it is answered (closed loop).
+"""A load test in a closed loop: many connections, each of which sends its next request upon an answer.
 
 In:      an address, request bytes, a number of connections, seconds.
 Out:     `Load`: throughput and latency percentiles.
-Refuses: ServerUnreachable when no connection can be made, or none was answered.
+Refuses: a server that takes no connection, or answers no request with 200 (ServerUnreachable).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "p999": 99.9, "max": 100}
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What a load test measured. `errors` are answers that were not 200, and connections that broke."""
+    """What a load test measured. `errors` counts answers other than 200, and connections that broke."""
 
     connections: int
     duration_s: float
-    offered_rps: float  # of a closed loop: what was sent
-    achieved_rps: float  # answered with 200
+    offered_rps: float  # requests sent per second
+    achieved_rps: float  # requests answered with 200 per second
     latency_ms: dict[str, float]
     errors: int
 
@@ -93,7 +93,7 @@ class LoadConnection(asyncio.Protocol):
 async def run_load(
     address: Address, requests: list[bytes], connections: int, duration_s: float, grace_s: float = 5.0
 ) -> Load:
-    """Loads the server for `duration_s`; a last answer may take `grace_s` more before it counts as an error."""
+    """Loads the server for `duration_s`; the last answers may take `grace_s` longer before they count as errors."""
     loop = asyncio.get_running_loop()
     started_s = time.perf_counter()
     until_s = started_s + duration_s

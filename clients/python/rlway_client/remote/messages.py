@@ -2,8 +2,8 @@
 
 In:      observations; then the server's answer.
 Out:     request bodies; a `Reply`.
-Refuses: observations that are not finite numbers, or no rectangular arrays (Uneven), before anything is sent; an answer
-         that reports an error, as the same error that the server meant.
+Refuses: observations that are not finite numbers (SpecViolated), or not rectangular arrays (Uneven), before anything
+         is sent; an answer that reports an error, with that error.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ NO_POLICY_SERVER = "the server answered, but not as a policy server does; is the
 
 
 class Reply(NamedTuple):
-    """What a policy answered.
+    """What a policy answered to one observation, or to several.
 
-    action:   an int (discrete) or an array of the action's shape; for several observations an array [B, …].
-    version:  the version of the policy that acted.
-    outputs:  what was asked for besides, such as `q_values`, as arrays.
+    action:   an int (one discrete number), or float32 or int64 of the action's shape; for several observations [B, …].
+    version:  the version of the policy that answered.
+    outputs:  the further outputs that were asked for, such as `q_values`, by name: float32[…], or [B, …].
     """
 
     action: Any
@@ -39,7 +39,7 @@ class Reply(NamedTuple):
 
 
 class Uneven(SpecViolated):
-    """Parts of different shapes or kinds: no array, but perhaps what a policy of several tensors observes."""
+    """Parts of different shapes or kinds: no array, but a policy of several tensors may observe them."""
 
 
 def encode_act(
@@ -56,7 +56,7 @@ def encode_act(
     episode: str | None = None,
     first: bool = False,
 ) -> bytes:
-    """The JSON body of an act request. `tree` is what the policy observes, where that is known: tuples need it."""
+    """The JSON body of an act request. `tree` is what the policy observes, if that is known; tuples need it."""
     name = "observations" if batched else "observation"
     observations = arrange_batch(observations, tree) if batched else arrange(observations, tree)
     wired = _split(observations, name) if batched and isinstance(observations, Mapping) else _wire(observations, name)
@@ -72,7 +72,7 @@ def encode_act(
 
 
 def _wire(value: Any, where: str) -> Any:
-    """An observation, or several, as JSON has it: nested lists, or an object of them."""
+    """One observation, or several, for JSON: nested lists, or an object of them."""
     if isinstance(value, Mapping):
         return {str(key): _wire(part, f"{where}[{json.dumps(str(key))}]") for key, part in value.items()}
     if isinstance(value, Sequence) and any(isinstance(part, Mapping) for part in value):
@@ -93,7 +93,7 @@ def _wire(value: Any, where: str) -> Any:
 
 
 def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
-    """Rows from an object of arrays [B, …], as vectorised environments give it."""
+    """Rows from an object of arrays [B, …], as vectorised environments give it. Raises Uneven."""
     parts = {
         str(key): _split(part, where) if isinstance(part, Mapping) else _wire(part, f"{where}[{json.dumps(str(key))}]")
         for key, part in observations.items()
@@ -105,7 +105,7 @@ def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
 
 
 def read_manifest(description: Any) -> Manifest:
-    """The manifest in the server's description of a policy."""
+    """The manifest in the server's description of a policy. Raises RlwayError if there is none."""
     try:
         return msgspec.convert(description["manifest"], Manifest)
     except (msgspec.ValidationError, KeyError, TypeError):
@@ -113,7 +113,7 @@ def read_manifest(description: Any) -> Manifest:
 
 
 def read_tree(description: Any) -> Tree | None:
-    """What the policy observes, from the server's description of it; None where that does not say so."""
+    """What the policy observes, from the server's description of it; None if that does not say."""
     try:
         return grow(msgspec.convert(description["manifest"]["observation"], list[TensorSpec]))
     except (msgspec.ValidationError, KeyError, TypeError):
@@ -132,7 +132,7 @@ def decode_act(answer: Answer) -> Reply:
 
 
 def decode_json(answer: Answer) -> Any:
-    """The body of a good answer; raises what a bad one reports."""
+    """The JSON of an answer. Raises the error that the answer reports, or RlwayError if it is not JSON."""
     try:
         content = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,11 +1,11 @@
-"""Small environments to learn with, in gymnasium under the names of a namespace of their own.
+"""Small environments to learn with, registered in gymnasium in the namespace `rlway`.
 
-In:      nothing; `register_worlds` before an environment is looked up. Outside RLway, gymnasium's own form does it:
-         `gymnasium.make("rlway_client.envs.worlds:rlway/GridWorld-v0")`.
+In:      nothing; RLway calls `register_worlds` before it looks for an environment. Elsewhere, importing this module
+         does it: `gymnasium.make("rlway_client.envs.worlds:rlway/GridWorld-v0")`.
 Out:     `rlway/GridWorld-v0`, `rlway/CardGame-v0` and `rlway/CartPolePositions-v0`, known to gymnasium.
 
-They live in the client because a policy is trained in one world and played in another (docs/decisions/0006): both have
-this package. gymnasium itself is imported only when one of them is made.
+They belong to the client because a policy is trained in one Python environment and played in another
+(docs/decisions/0006), and both have this package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 
 def register_worlds() -> None:
-    """Makes them known to gymnasium, once."""
+    """Registers them in gymnasium, once."""
     import gymnasium
 
     for name, facts in WORLDS.items():
@@ -40,5 +40,5 @@ def register_worlds() -> None:
             gymnasium.register(name, **facts)
 
 
-with suppress(ModuleNotFoundError):  # whoever looks for an environment without gymnasium is told what to install
+with suppress(ModuleNotFoundError):  # without gymnasium, `find_environment` says what to install
     register_worlds()

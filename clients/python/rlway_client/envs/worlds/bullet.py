@@ -1,11 +1,11 @@
-"""PyBullet's environments, as gymnasium's: adapted once, where they enter.
+"""Adapts PyBullet's environments to gymnasium's interface.
 
 In:      an id such as MinitaurBulletEnv-v0 or HalfCheetahBulletEnv-v0, which pybullet_envs registers in the old gym.
 Out:     gymnasium's EnvSpec, with the id's own time limit and reward threshold.
 Refuses: pybullet not installed (UsageError), an id that pybullet_envs does not have (EnvironmentFault).
 
-The old gym's `done` says that an episode ended, and `info["TimeLimit.truncated"]` that it was the clock. Nothing that
-PyBullet and gym print is seen: build times, arguments, advice to leave.
+The old gym's `done` says that an episode ended, and `info["TimeLimit.truncated"]` that the time limit ended it. What
+PyBullet and gym print (build times, arguments, advice to migrate) is muted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rlway_client.common.suggest import near
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.contract.specs import AnyArray
 
-# The software renderer's time goes with the pixels; of some environments, at their 960 × 720, a film takes a minute.
+# The software renderer takes time by the pixel: at 960 × 720, a film of some environments would take a minute.
 FILM_PIXELS = {"RENDER_WIDTH": 480, "RENDER_HEIGHT": 360}
 
 
@@ -77,7 +77,7 @@ class BulletEnv(gymnasium.Env[AnyArray, Any]):
         rate = self._inner.metadata.get("video.frames_per_second", 60)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
         self.render_mode = render_mode
-        # No environment was ever held to its bounds in the old gym, and Minitaur's motors do turn beyond theirs.
+        # The old gym checks no bounds, and Minitaur's motors turn beyond theirs.
         self.observation_space = Box(-np.inf, np.inf, self._inner.observation_space.shape, np.float32)
         self.action_space = _action_space(self._inner.action_space)
 
@@ -109,7 +109,7 @@ def _action_space(space: Any) -> Box | Discrete:
 
 @contextmanager
 def _contained() -> Iterator[None]:
-    """For imports: silent, and without the folders that pybullet_envs puts before the importer's own."""
+    """A block for imports: muted, and without the folders that pybullet_envs puts at the front of sys.path."""
     path = [*sys.path]
     try:
         with muted():
@@ -120,7 +120,7 @@ def _contained() -> Iterator[None]:
 
 @contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
-    """Seeds Python's and numpy's global generators, which a reset draws from, for the block alone."""
+    """A block in which Python's and numpy's global generators, from which a reset draws, are seeded."""
     kept = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed)

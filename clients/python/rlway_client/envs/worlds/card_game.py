@@ -3,9 +3,8 @@
 In:      an action: 0 draws a card, 1 stops.
 Out:     the sum of the cards drawn, int32[1].
 
-A card is 1 to 10, each as likely as any, from a deck that has no end. The game ends when one stops, or at 21 and above.
-It then pays the sum minus 21, and −21 above 21; before that, nothing. It is the game that TF-Agents' guide to
-environments builds.
+A card is 1 to 10 with equal probability. The game ends when the player stops, or at a sum of 21 or more. It then pays
+the sum minus 21, or −21 for a sum above 21; every other step pays 0. TF-Agents' guide to environments builds this game.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""CartPole-v1 without its speedometers: memory is what tells how fast things move.
+"""CartPole-v1 without its velocities: only a policy with state can tell how fast things move.
 
 In:      an action: 0 pushes the cart to the left, 1 to the right.
-Out:     the cart's position and the pole's angle, float32[2]; their velocities exist, and are not shown.
+Out:     the cart's position and the pole's angle, float32[2].
 
-Physics, rewards, ends and pictures are gymnasium's own, one by one and vectorised.
+Physics, rewards, ends of episodes and pictures are gymnasium's own, in one environment and vectorised.
 """
 
 from __future__ import annotations

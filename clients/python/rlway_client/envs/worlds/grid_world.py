@@ -1,12 +1,12 @@
-"""The 3×4 world of the textbooks: a wall, a goal, a trap.
+"""The 3×4 grid world of the textbooks: a wall, a goal, a trap.
 
 In:      an action: 0 up, 1 down, 2 left, 3 right.
 Out:     the cell as float32[12], 1 where the agent is and 0 elsewhere; row by row from the upper left.
 
     ┌────┬────┬────┬────┐
-    │    │    │    │ +1 │     Goal and trap end the episode and pay +1 and −1. Every other step costs `step_cost`; one
-    ├────┼────┼────┼────┤     against the wall or the border costs it, too, and leads nowhere. Nothing is left to chance
-    │    │ ██ │    │ −1 │     but, with `random_start`, the first cell: any but the wall and the two that end.
+    │    │    │    │ +1 │     Goal and trap end the episode and pay +1 and −1. Every other step costs `step_cost`.
+    ├────┼────┼────┼────┤     A step against the wall or the border leaves the agent where it is. Only the first cell
+    │    │ ██ │    │ −1 │     may be random, with `random_start`: any cell but the wall, the goal and the trap.
     ├────┼────┼────┼────┤
     │ S  │    │    │    │
     └────┴────┴────┴────┘
