@@ -1,9 +1,9 @@
-"""A running server process: a bound socket, one event loop, and an orderly end.
+"""One server process: puts all parts together, listens on the port, and stops in order.
 
-In:      settings; as a worker among several, the folder that they share, and a pipe whose end says that the parent is
-         gone.
-Out:     an exit when SIGTERM or SIGINT comes, after the requests in flight are answered.
-Refuses: a port in use (UsageError), models that cannot be served (BundleInvalid), before anything listens.
+In:      settings; for one worker among several also the folder that workers share, and a socket that closes when the
+         parent process is gone.
+Out:     returns after SIGTERM or SIGINT, once the requests in flight are answered.
+Refuses: before it listens, a port in use (UsageError) and models that cannot be served (BundleInvalid).
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def serve(
     shared: Path | None = None,
     parent: socket.socket | None = None,
 ) -> None:
-    """Serves until told to stop; `on_ready` gets the policies and the base URL once requests are answered."""
+    """Serves until a signal stops it. `on_ready` gets the policies and the base URL once requests are answered."""
     keys = Keys(settings)
     tls = tls_context(settings)
     access_log = AccessLog(settings.access_log) if settings.access_log else None
     watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
-    # Now, since loading may take long: a file that changes meanwhile is found changed.
+    # Before the models are loaded, which may take long: files that change meanwhile are then read again.
     reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     tracing = open_tracing(settings.otel)
     metrics = Metrics() if tracing is None else Metrics(TracedPolicyMetrics)
@@ -67,7 +67,7 @@ def serve(
     endpoint = make_endpoint(
         repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rate_limit, settings.max_json_bytes
     )
-    # Only now: a client that connects before there is anything to answer with is better refused than kept waiting.
+    # After the models are loaded: a client that connects earlier should be refused rather than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
         streams = SharedByStreams(endpoint, settings, access_log)
         metrics.watch(streams.counts)
@@ -82,7 +82,7 @@ def serve(
             access_log=False,
             server_header=False,
             ssl_context_factory=(lambda *_: tls) if tls else None,
-            proxy_headers=False,  # what a client says about itself is not to be believed
+            proxy_headers=False,  # clients can forge the headers of proxies
             timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # typed int, used in call_later
             timeout_graceful_shutdown=settings.drain_s,  # type: ignore[arg-type]  # typed int, used in wait_for
         )
@@ -97,7 +97,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, but it says when it is ready and when it stops, and an orderly stop is a success."""
+    """uvicorn's server with a listener of its own; it reports when it is ready, and ends with status 0 after a signal."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
         await super().startup([])
         self.servers = [self._take_connections(listener) for listener in sockets or []]  # type: ignore[misc]
         gc.collect()
-        gc.freeze()  # what was loaded stays: looking through it again and again would delay answers
+        gc.freeze()  # the garbage collector need not scan the loaded models again, which would delay answers
         self._on_ready()
 
     def _take_connections(self, listener: socket.socket) -> Listener:
@@ -149,7 +149,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """uvicorn would raise the signal again at the end, and so exit with its number."""
+        """Stops without keeping the signal: uvicorn would raise it again at the end, which changes the exit status."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True

@@ -1,6 +1,6 @@
-"""The FastAPI application: the documented routes, and the same act route for whatever the hot lane leaves.
+"""The FastAPI application: every documented route, including act requests that the hot lane does not take.
 
-In:      an endpoint, what `/metrics` shows, settings.
+In:      an endpoint, the metrics, settings.
 Out:     an ASGI application.
 """
 
@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 
 
 def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Settings) -> FastAPI:
-    """All routes over one endpoint."""
+    """Builds the application with all routes."""
     app = FastAPI(
         title="RLway",
         version=__version__,
         description="Policies that answer observations with actions.",
         redoc_url=None,
-        redirect_slashes=False,  # an address built from the caller's `Host` header is nothing to send anyone to
+        redirect_slashes=False,  # a redirect would be built from the caller's `Host` header
         exception_handlers={RlwayError: _on_rlway_error, HTTPException: _on_http_error, Exception: _on_bug},
     )
     if settings.cors_origins:
@@ -60,7 +60,7 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
     repository = endpoint.repository
 
     def read(path: str, **options: Any) -> Callable[[Handler], Handler]:
-        """A route for GET and for HEAD: two of FastAPI's, since in OpenAPI each operation has an id of its own."""
+        """Registers a route for GET and one for HEAD, since in OpenAPI each operation needs its own id."""
 
         def register(handler: Handler) -> Handler:
             return app.head(path, **options)(app.get(path, **options)(handler))
@@ -73,7 +73,9 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
 
         `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
         """
-        _check_key(endpoint, request, repository.find(policy))  # first: a stranger learns no policy's name
+        _check_key(
+            endpoint, request, repository.find(policy)
+        )  # before the policy is looked up, so that a caller without a key learns no policy's name
         return await _act(repository[policy], request)
 
     @app.post("/act", summary="The same for the default policy")
@@ -90,7 +92,7 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
             body = await _read_body(request, settings.max_body_bytes, hold)
             return await _answer(policy, request, body)
         except ClientDisconnect:
-            return HttpResponse(status_code=499)  # nobody reads it
+            return HttpResponse(status_code=499)  # for the access log; the client is gone
         except RlwayError as error:
             policy.metrics.count_refusal(error)
             raise
@@ -140,7 +142,7 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
 
 
 class FutureCaller:
-    """A request of this lane, which waits for its answer."""
+    """A request of this lane that waits for its answer."""
 
     def __init__(self, request: Request) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -157,12 +159,12 @@ class FutureCaller:
         return self.answered.done()
 
     def answer(self, response: Response) -> None:
-        if not self.answered.done():  # the caller may have left
+        if not self.answered.done():  # it is done if the client has left
             self.answered.set_result(response)
 
 
 def _check_key(endpoint: Endpoint, request: Request, policy: ServedPolicy | None = None) -> None:
-    """Raises for strangers, and counts them under the policy that they asked."""
+    """Raises if the key is missing or wrong, and counts the refusal under the policy that was asked."""
     try:
         endpoint.keys.check(_authorization(request))
     except RlwayError as error:
@@ -177,7 +179,7 @@ def _authorization(request: Request) -> bytes | None:
 
 
 async def _read_body(request: Request, max_bytes: int, hold: BodyReservation) -> bytes:
-    """The whole body, given up as soon as it is known to be too large."""
+    """Reads the whole body; raises as soon as it is known to be too large."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
@@ -207,9 +209,9 @@ async def _on_rlway_error(_: Request, error: Exception) -> HttpResponse:
 
 
 async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
-    """Routes and methods that do not exist, as problem+json like everything else."""
+    """Answers unknown routes and methods as problem+json, like all errors."""
     assert isinstance(error, HTTPException)
-    method = "GET" if request.method == "HEAD" else request.method  # whose answers have equal headers
+    method = "GET" if request.method == "HEAD" else request.method  # HEAD and GET have equal headers
     problem = {
         "type": "about:blank",
         "title": error.detail,
@@ -218,7 +220,7 @@ async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
     }
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if "GET" in headers.get("allow", ""):
-        headers["allow"] = "GET, HEAD"  # FastAPI names the methods of the first route that has the path
+        headers["allow"] = "GET, HEAD"  # FastAPI names only the methods of the first route with this path
     encoded = tuple((name.encode(), value.encode()) for name, value in headers.items())
     return _to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), encoded))
 

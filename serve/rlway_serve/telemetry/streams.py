@@ -1,7 +1,7 @@
-"""How many WebSockets are open, and how many frames were asked on them.
+"""Metrics of WebSockets: open connections and received frames.
 
-In:      counts by policy, kept by the connections themselves.
-Out:     metrics, at each scrape.
+In:      counts by policy, which the connections update.
+Out:     metric families, built only when `/metrics` is read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 
 class StreamCounts:
-    """One per process; a Prometheus collector."""
+    """The counts of one process; a Prometheus collector."""
 
     def __init__(self) -> None:
         self.open: Counter[str] = Counter()  # by policy

@@ -1,9 +1,8 @@
 """Traces of act requests, for OpenTelemetry.
 
 In:      requests as they enter, batches as they are answered; the standard `OTEL_…` variables.
-Out:     a span for each request, sent to a collector by OTLP over HTTP, from a thread of its own.
-Refuses: to trace without the packages of the extra, by another protocol, or with options that cannot be understood
-         (UsageError).
+Out:     a span for each request, sent to a collector by OTLP over HTTP, on a separate thread.
+Refuses: missing packages, another protocol, or `OTEL_…` variables that cannot be parsed (UsageError).
 
 Without tracing nothing of this runs: `TracedEndpoint` and `TracedPolicyMetrics` are subclasses that take the place of
 `Endpoint` and `PolicyMetrics`. A span holds timings and sizes, never observations or actions.
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
 PROTOCOL = "http/protobuf"
-FLUSH_S = 2.0  # for the last spans, when the server stops
+FLUSH_S = 2.0  # the longest that a stop waits for the last spans
 
 log = logging.getLogger(__name__)
 
 
-class Ran(NamedTuple):
+class SharedRun(NamedTuple):
     """The run that a request was part of."""
 
     version: int
@@ -49,7 +48,7 @@ class TracedCaller:
     def __init__(self, tracing: Tracing, policy: str, protocol: str, caller: Caller) -> None:
         self.policy = policy
         self.protocol = protocol
-        self.ran: Ran | None = None
+        self.ran: SharedRun | None = None
         self.began_ns = time.time_ns()
         self._began_s = time.perf_counter()
         self._tracing = tracing
@@ -76,12 +75,12 @@ class TracedCaller:
         self._caller.answer(response)
         try:
             self._tracing.record(self, response.status, ended_ns)
-        except Exception:  # of a sampler or a processor: the answers behind this one are not to wait for it
+        except Exception:  # raised by a sampler or a processor; later answers must not suffer
             log.exception("a request's span cannot be made")
 
 
 class Tracing:
-    """Where spans go."""
+    """Makes spans and sends them."""
 
     def __init__(self) -> None:
         protocol = _environment("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") or PROTOCOL
@@ -97,7 +96,9 @@ class Tracing:
         except ImportError:
             raise UsageError('--otel: OpenTelemetry is not installed; pip install "rlway-serve[otel]".') from None
         resource = Resource.create()
-        if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # OpenTelemetry's word for: not set
+        if str(resource.attributes[SERVICE_NAME]).startswith(
+            "unknown_service"
+        ):  # OpenTelemetry's default if no name is set
             resource = resource.merge(Resource({SERVICE_NAME: "rlway", SERVICE_VERSION: __version__}))
         try:
             self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -109,7 +110,7 @@ class Tracing:
         self._server, self._failed = SpanKind.SERVER, Status(StatusCode.ERROR)
 
     def record(self, request: TracedCaller, status: int, ended_ns: int) -> None:
-        """One span, a child of the caller's if there is one."""
+        """Makes one span; it is a child of the caller's span if there is one."""
         headers = {name.decode(): value.decode("latin-1") for name, value in request.trace_headers}
         parent = self._propagator.extract(headers)
         span = self._tracer.start_span(
@@ -122,25 +123,28 @@ class Tracing:
             span.end(ended_ns)
 
     def close(self) -> None:
-        """Sends what is left, as far as the collector takes it soon."""
+        """Sends the remaining spans, for at most `FLUSH_S`."""
         closing = threading.Thread(target=self._provider.shutdown, name="rlway-otel", daemon=True)
         closing.start()
         closing.join(FLUSH_S)
 
 
 class TracedPolicyMetrics(PolicyMetrics):
-    """Counts that tell each request of the run that it was part of."""
+    """Counts, and tells each traced request of its run."""
 
     def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
         super().count_batch(batch, rows, began_s, now_s)
         version = int(self.labels[1])
         for call in batch:
             if isinstance(call, Call) and isinstance(call.caller, TracedCaller):
-                call.caller.ran = Ran(version, call.rows, rows, began_s - call.arrived_s, now_s - began_s)
+                call.caller.ran = SharedRun(version, call.rows, rows, began_s - call.arrived_s, now_s - began_s)
 
 
 def open_tracing(asked: bool | None) -> Tracing | None:
-    """`asked` is what the command line says; without a word there, the environment decides, and may be mistaken."""
+    """Opens tracing if `--otel` or the environment asks for it. `asked` is None without a flag.
+
+    A fault is an error with `--otel`, and a warning if only the environment asks.
+    """
     if asked is False or _environment("OTEL_SDK_DISABLED").lower() == "true":
         return None
     if asked:
@@ -157,7 +161,7 @@ def open_tracing(asked: bool | None) -> Tracing | None:
 
 
 def _environment(*names: str) -> str:
-    """The first of these variables that is set; an empty one counts as none, as OpenTelemetry has it."""
+    """The first of these variables that is set. An empty one counts as not set, as in OpenTelemetry."""
     return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
 
 
