@@ -1,0 +1,77 @@
+"""The noise of exploration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlway_client import Explore, TensorSpec
+from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.exploration import check_explore, draw_noise
+from tests.clients.contract.generated import THOROUGH
+
+NAN = float("nan")
+SEEDS = st.integers(0, 2**63 - 1)
+EXPLORATIONS = st.one_of(
+    st.builds(Explore, epsilon=st.floats(0, 1)),
+    st.builds(Explore, temperature=st.floats(0, 1e6)),
+    st.builds(Explore, sigma=st.floats(0, 1e6)),
+)
+
+
+@THOROUGH
+@given(explore=EXPLORATIONS, rows=st.integers(1, 20), n=st.integers(1, 8), seed=SEEDS)
+def test_noise_is_finite_and_decided_by_its_generator(explore: Explore, rows: int, n: int, seed: int) -> None:
+    """float32[rows, n] without NaN or infinity, and the same from an equal generator."""
+    noise = draw_noise(explore, rows, n, np.random.default_rng(seed))
+    assert noise.shape == (rows, n)
+    assert noise.dtype == np.float32
+    assert np.isfinite(noise).all()
+    np.testing.assert_array_equal(noise, draw_noise(explore, rows, n, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("explore", [Explore(epsilon=0), Explore(temperature=0), Explore(sigma=0)])
+def test_exploring_by_nothing_is_no_noise(explore: Explore) -> None:
+    """Zero noise is the greedy action."""
+    assert not draw_noise(explore, 100, 3, np.random.default_rng(0)).any()
+
+
+@THOROUGH
+@given(rows=st.integers(1, 50), n=st.integers(1, 8), seed=SEEDS)
+def test_epsilon_one_forces_one_action_of_each_row(rows: int, n: int, seed: int) -> None:
+    """One entry of each row lies above any Q-value, the others are zero."""
+    noise = draw_noise(Explore(epsilon=1.0), rows, n, np.random.default_rng(seed))
+    assert (np.count_nonzero(noise, axis=1) == 1).all()
+    assert noise.max(axis=1).min() > 1e29
+
+
+def test_gumbel_noise_samples_the_softmax() -> None:
+    """argmax(q + noise) has the frequencies of softmax(q / T)."""
+    q, temperature = np.array([1.0, 2.0, 0.5]), 0.7
+    noise = draw_noise(Explore(temperature=temperature), 50_000, 3, np.random.default_rng(0))
+    found = np.bincount((q + noise).argmax(axis=1), minlength=3) / 50_000
+    expected = np.exp(q / temperature) / np.exp(q / temperature).sum()
+    np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_only_what_the_action_space_has_may_be_explored() -> None:
+    """Discrete: epsilon or temperature; continuous: sigma; without a noise input nothing."""
+    noise = TensorSpec("noise", (2,), "float32")
+    discrete, continuous = TensorSpec("action", (), "int64", 0, 1), TensorSpec("action", (2,), "float32", -2, 2)
+    check_explore(Explore(epsilon=0.5), discrete, noise)
+    check_explore(Explore(temperature=0.5), discrete, noise)
+    check_explore(Explore(sigma=0.5), continuous, noise)
+    for explore, action, given_noise in [
+        (Explore(sigma=0.5), discrete, noise),
+        (Explore(epsilon=0.5), continuous, noise),
+        (Explore(epsilon=0.5, temperature=1), discrete, noise),
+        (Explore(), discrete, noise),
+        (Explore(epsilon=1.01), discrete, noise),
+        (Explore(temperature=NAN), discrete, noise),
+        (Explore(sigma=-1), continuous, noise),
+        (Explore(epsilon=0.5), discrete, None),
+    ]:
+        with pytest.raises(SpecViolated, match="explore"):
+            check_explore(explore, action, given_noise)

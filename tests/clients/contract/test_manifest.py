@@ -1,0 +1,83 @@
+"""Manifests: what is written is read, and anything else is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from rlway_client import Manifest, TensorSpec
+from rlway_client.contract.errors import BundleInvalid, UsageError
+from rlway_client.contract.manifest import FILE_NAME, Parity, check_policy_name, decode_manifest, encode_manifest
+from tests.bundles import linear_policy
+from tests.clients.contract.generated import FINITE, TEXT, THOROUGH, some_specs, specs
+
+MANIFESTS = st.builds(
+    Manifest,
+    schema_version=st.just(1),
+    policy=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
+    version=st.integers(1, 2**53),
+    algorithm=TEXT,
+    env=st.none() | TEXT,
+    observation=some_specs("seen", 3, 1) | specs().map(lambda spec: [replace(spec, path=())]),
+    action=specs(st.just("action")),
+    noise=st.none() | st.integers(1, 4).map(lambda n: TensorSpec("noise", (n,), "float32")),
+    state=some_specs("state", 1),
+    outputs=some_specs("output", 2),
+    training=st.dictionaries(
+        TEXT, st.none() | st.booleans() | FINITE | TEXT | st.integers(-(2**53), 2**53), max_size=3
+    ),
+    parity=st.lists(
+        st.builds(
+            Parity,
+            file=TEXT,
+            observations=st.integers(0, 10**6),
+            batch_sizes=st.lists(st.integers(1, 256), max_size=3),
+            max_difference=FINITE,
+            mean_difference=FINITE,
+            argmax_flips=st.integers(0, 10**6),
+            smallest_flip_gap=st.none() | FINITE,
+            passed=st.booleans(),
+            threshold=TEXT,
+        ),
+        max_size=2,
+    ),
+    files=st.dictionaries(TEXT.filter(FILE_NAME.fullmatch), TEXT, max_size=3),
+    versions=st.dictionaries(TEXT, TEXT, max_size=3),
+    created=TEXT,
+)
+
+
+@THOROUGH
+@given(manifest=MANIFESTS)
+def test_a_manifest_survives_its_file(manifest: Manifest) -> None:
+    """What is written is what is read."""
+    assert decode_manifest(encode_manifest(manifest), "here") == manifest
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5, True, [1]])
+def test_another_schema_is_refused(tmp_path: Path, version: object) -> None:
+    """By its number, with the place of the file; also when the number is missing."""
+    raw = json.loads((linear_policy(tmp_path).path / "manifest.json").read_bytes()) | {"schema_version": version}
+    if version is None:
+        del raw["schema_version"]
+    with pytest.raises(BundleInvalid, match=r"here: .*schema.version"):
+        decode_manifest(json.dumps(raw).encode(), "here")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b"null", b"\xff", b'{"schema_version": 1}'])
+def test_what_is_no_manifest_is_refused(content: bytes) -> None:
+    """In one sentence with the place."""
+    with pytest.raises(BundleInvalid, match="here: "):
+        decode_manifest(content, "here")
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "-dash", "a/b", "a b", "é", "a" * 65, "a\n"])
+def test_names_that_would_not_do_as_folders_are_refused(name: str) -> None:
+    """Policy names become paths and URLs."""
+    with pytest.raises(UsageError):
+        check_policy_name(name)
