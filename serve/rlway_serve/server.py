@@ -97,7 +97,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with a listener of its own; it reports when it is ready, and ends with status 0 after a signal."""
+    """uvicorn's server with a listener of its own; it reports readiness, and ends with status 0 after a signal."""
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ Names from a store are untrusted. The caller checks each one before it becomes p
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -75,28 +77,25 @@ class Store:
 
     def entries(self, *folder: str) -> list[Entry]:
         """The entries of a folder, by bare name. Raises if any of them cannot be listed."""
-        try:
+        with self._failures():
             listed = self._files.ls(self._ask_for(folder), detail=True)
             return [Entry(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "file") for entry in listed]
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise self._failed(error) from error
 
     def read(self, *file: str, limit: int) -> bytes:
         """The file's first `limit` bytes."""
-        try:
-            with self._files.open(self._ask_for(file), "rb") as content:
-                return bytes(content.read(limit))
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise self._failed(error) from error
+        with self._failures(), self._files.open(self._ask_for(file), "rb") as content:
+            return bytes(content.read(limit))
 
     def copy(self, *file: str, to: Path) -> None:
         """Copies a whole file. The caller verifies the copy."""
-        try:
+        with self._failures():
             self._files.get_file(self._ask_for(file), str(to))
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Turns the errors of any store's library into StoreFailed, except FileNotFoundError."""
+        try:
+            yield
         except FileNotFoundError:
             raise
         except Exception as error:
