@@ -23,7 +23,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_every_answer_is_as_documented(documented: Server) -> None:
-    """Status, media type, headers and body, of what the document allows and of what it does not."""
+    """Status, media type, headers and body fit the document, for requests that it allows and that it forbids."""
     findings = ask_by_document(documented, 400, 0)
     assert findings.failures == []
     assert {200, 400, 401, 403, 404, 422} <= set(findings.statuses)
@@ -31,7 +31,7 @@ def test_every_answer_is_as_documented(documented: Server) -> None:
 
 
 def test_the_document_says_what_asks_for_a_key(documented: Server, linear: Server) -> None:
-    """As the server was started: with keys they must be shown, without they may be."""
+    """A server with keys documents that they are required; one without documents that they are optional."""
     guarded = {"/act", "/metrics", "/v1/policies"}
     either: list[tuple[Server, list[Any]]] = [(documented, [{"key": []}]), (linear, [{}, {"key": []}])]
     for server, security in either:
@@ -42,7 +42,7 @@ def test_the_document_says_what_asks_for_a_key(documented: Server, linear: Serve
 
 
 def test_head_is_answered_as_get(documented: Server) -> None:
-    """By every route that GET has, documented or not: status and headers, with a key and without, and no body."""
+    """Every GET route answers HEAD with the same status and headers and no body, with a key and without."""
     paths = httpx.get(f"{documented.url}/openapi.json").json()["paths"]
     reading = [path for path, operations in paths.items() if "get" in operations]
     assert reading == [path for path, operations in paths.items() if "head" in operations]
@@ -60,7 +60,7 @@ def test_head_is_answered_as_get(documented: Server) -> None:
 
 
 def test_a_method_that_is_not_there_is_told_which_are(documented: Server) -> None:
-    """HEAD among them, and no other status for a HEAD where there is no GET."""
+    """405 names the allowed methods, HEAD among them; a HEAD without a GET route gets the same status."""
     for path, allowed in (("/healthz", "GET, HEAD"), ("/docs", "GET, HEAD"), ("/act", "POST")):
         answer = httpx.put(f"{documented.url}{path}")
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

@@ -19,7 +19,7 @@ def lane(request: pytest.FixtureRequest) -> str:
 
 
 def check_problem(answer: Answer, status: int, server: Server) -> dict[str, Any]:
-    """An RFC 9457 document that gives nothing of the server away."""
+    """Checks for an RFC 9457 document that reveals nothing about the server."""
     assert (answer.status, answer.headers["content-type"]) == (status, PROBLEM), answer
     problem: dict[str, Any] = answer.json
     assert problem["type"] == "about:blank"
@@ -53,13 +53,13 @@ def refused(server: Server, lane: str, body: bytes | dict[str, Any], status: int
     ids=lambda body: repr(body[:24]),
 )
 def test_what_is_not_json_is_malformed(linear: Server, lane: str, body: bytes) -> None:
-    """400, also for what is nested deeper than a parser can follow."""
+    """400, also for JSON nested deeper than a parser can follow."""
     assert "JSON" in refused(linear, lane, body, 400)["detail"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b"true", b'"text"', b"[[1,2,3,4]]"])
 def test_json_that_is_no_object_is_malformed(linear: Server, lane: str, body: bytes) -> None:
-    """400: the protocol's shape is an object."""
+    """400, since the protocol takes an object."""
     assert "object" in refused(linear, lane, body, 400)["detail"]
 
 
@@ -88,7 +88,7 @@ def test_json_that_is_no_object_is_malformed(linear: Server, lane: str, body: by
 def test_what_is_not_the_protocols_shape_is_malformed(
     linear: Server, lane: str, body: dict[str, Any], word: str
 ) -> None:
-    """400 for fields that are unknown, missing, doubled or of another type; the detail names the field."""
+    """400 for fields that are unknown, missing, repeated or of another type; the detail names the field."""
     assert word in refused(linear, lane, body, 400)["detail"]
 
 
@@ -120,7 +120,7 @@ def test_what_is_not_the_protocols_shape_is_malformed(
 def test_a_misfit_is_named_by_its_path(
     linear: Server, lane: str, observation: Any, path: str, expected: str, got: str
 ) -> None:
-    """422: the detail is `path: expected …, got …`, and `errors` has the three apart."""
+    """422: the detail is `path: expected …, got …`, and `errors` has the three separately."""
     problem = refused(linear, lane, {"observation": observation}, 422)
     assert problem["detail"].rstrip(".") == f"{path}: expected {expected}, got {got}"
     assert problem["errors"] == [{"path": path, "expected": expected, "got": got}]
@@ -128,7 +128,7 @@ def test_a_misfit_is_named_by_its_path(
 
 @pytest.mark.parametrize("digits", [50, 400, 5000])
 def test_a_number_too_large_for_any_float_is_named_by_its_path(linear: Server, lane: str, digits: int) -> None:
-    """422, however many digits it has: it is JSON, and the observation does not fit."""
+    """422 however many digits it has, since it is valid JSON that does not fit the spec."""
     body = b'{"observation": [0, 0, 1%s, 0]}' % (b"0" * digits)
     assert refused(linear, lane, body, 422)["errors"][0]["path"] == "observation[2]"
 
@@ -138,7 +138,7 @@ def test_a_number_too_large_for_any_float_is_named_by_its_path(linear: Server, l
     [(3.4028234663852886e38, True), (3.4028235677973366e38, False), (3.5e38, False), (-3.5e38, False)],
 )
 def test_the_largest_float32_is_the_last_that_fits(linear: Server, lane: str, value: float, fits: bool) -> None:
-    """What would round to infinity is refused; the largest float32 itself is served."""
+    """A number that would round to infinity is refused; the largest float32 is served."""
     answer = linear.ask(act_request({"observation": [0, 0, 0, value]}, lane=lane))
     assert answer.status == (200 if fits else 422)
 
@@ -157,7 +157,7 @@ def test_every_fault_of_a_batch_is_named(linear: Server, lane: str) -> None:
 
 
 def test_overflow_alone_is_named_in_a_batch(linear: Server, lane: str) -> None:
-    """Numbers that JSON can write and float32 cannot hold are found as well as NaN is."""
+    """Numbers that float32 cannot hold are found in the same way as NaN."""
     rows = [ROW, ROW, [1, 1e39, 3, -1e39]]
     problem = refused(linear, lane, {"observations": rows}, 422)
     assert [fault["path"] for fault in problem["errors"]] == ["observations[2][1]", "observations[2][3]"]
@@ -165,20 +165,20 @@ def test_overflow_alone_is_named_in_a_batch(linear: Server, lane: str) -> None:
 
 
 def test_a_flood_of_faults_is_cut_short(linear: Server, lane: str) -> None:
-    """A thousand wrong rows are not a thousand lines."""
+    """A thousand wrong rows do not give a thousand errors."""
     problem = refused(linear, lane, {"observations": [[NAN] * 4] * 1000}, 422)
     assert 1 < len(problem["errors"]) <= 100
 
 
 @pytest.mark.parametrize("observations", [[], None, 3, "text", {}])
 def test_a_batch_needs_a_row(linear: Server, lane: str, observations: Any) -> None:
-    """422 at `observations` for an empty list and for what is none."""
+    """422 at `observations` for an empty list and for a value that is no list."""
     assert refused(linear, lane, {"observations": observations}, 422)["errors"][0]["path"] == "observations"
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 17, 31])
 def test_a_raw_tensor_is_whole_rows(linear: Server, lane: str, length: int) -> None:
-    """422 unless the length is a multiple of the spec's 16 bytes; it says how many came."""
+    """422 unless the length is a multiple of the 16 bytes of a row; the detail has the length."""
     assert f"{length} bytes" in refused(linear, lane, b"\0" * length, 422, media_type=OCTETS)["detail"]
 
 
@@ -207,7 +207,7 @@ def test_a_raw_nan_is_found(linear: Server, lane: str) -> None:
 def test_an_exploration_that_the_policy_has_not_is_refused(
     several: Server, lane: str, policy: str, explore: dict[str, float], path: str
 ) -> None:
-    """422 at the field: of the wrong kind, out of range, none or two at once."""
+    """422 at the field, for the wrong kind, a value out of range, none or two kinds."""
     body = {"observation": ROW, "explore": explore}
     problem = refused(several, lane, body, 422, path=f"/v1/policies/{policy}/act")
     assert problem["errors"][0]["path"] == path
@@ -215,20 +215,20 @@ def test_an_exploration_that_the_policy_has_not_is_refused(
 
 @pytest.mark.parametrize("temperature", [1e38, 1e300])
 def test_a_temperature_beyond_float32_is_no_server_error(linear: Server, lane: str, temperature: float) -> None:
-    """However hot, the answer is an action or a refusal of the request, never 500."""
+    """However high, the answer is an action or a refusal, never 500."""
     body = {"observations": [ROW] * 50, "explore": {"temperature": temperature}, "seed": 1}
     assert linear.ask(act_request(body, lane=lane)).status in (200, 422)
 
 
 @pytest.mark.parametrize("sigma", [1e38, 1e300])
 def test_a_sigma_beyond_float32_is_no_server_error(several: Server, lane: str, sigma: float) -> None:
-    """However wide, the answer is an action or a refusal of the request, never 500."""
+    """However large, the answer is an action or a refusal, never 500."""
     body = {"observations": [ROW] * 50, "explore": {"sigma": sigma}, "seed": 1}
     assert several.ask(act_request(body, lane=lane, path="/v1/policies/gaussian/act")).status in (200, 422)
 
 
 def test_an_unknown_output_is_named_by_its_index(linear: Server, lane: str) -> None:
-    """422 at `outputs[i]`, with the names that there are."""
+    """422 at `outputs[i]`, with the names of the outputs that exist."""
     problem = refused(linear, lane, {"observation": ROW, "outputs": ["colour"]}, 422)
     assert problem["errors"][0]["path"] == "outputs[0]"
     assert "q_values" in problem["detail"]
@@ -238,19 +238,19 @@ def test_an_unknown_output_is_named_by_its_index(linear: Server, lane: str) -> N
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/xml", "multipart/form-data; boundary=x"])
 def test_an_unknown_media_type_is_refused(linear: Server, lane: str, media_type: str) -> None:
-    """415 says what is served and what came."""
+    """415 names the accepted media types and the one that was sent."""
     detail = refused(linear, lane, {"observation": ROW}, 415, media_type=media_type)["detail"]
     assert "application/json" in detail
     assert media_type.partition(";")[0] in detail
 
 
 def test_a_version_that_is_not_served_is_not_found(linear: Server, lane: str) -> None:
-    """404 says which version is."""
+    """404 names the versions that are served."""
     assert "version 1" in refused(linear, lane, {"observation": ROW, "version": 2}, 404)["detail"]
 
 
 def test_an_unknown_policy_is_not_found(linear: Server, lane: str) -> None:
-    """404 says which policies there are."""
+    """404 names the policies that are served."""
     problem = refused(linear, lane, {"observation": ROW}, 404, path="/v1/policies/nobody/act")
     assert "nobody" in problem["detail"]
     assert "linear" in problem["detail"]
@@ -265,7 +265,7 @@ def test_several_policies_without_a_default_are_named(several: Server, lane: str
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/policies/nobody", "/v1/policies/linear/dance"])
 def test_an_unknown_route_is_not_found(linear: Server, path: str) -> None:
-    """404 as problem+json, like everything else."""
+    """404 as problem+json, like all errors."""
     check_problem(linear.ask(get_request(path)), 404, linear)
 
 
@@ -289,13 +289,13 @@ def test_a_wrong_method_is_told_the_right_one(linear: Server, method: str, path:
 
 @pytest.mark.parametrize("deadline_ms", [0.001, 1e-9])
 def test_a_deadline_too_short_is_refused(linear: Server, lane: str, deadline_ms: float) -> None:
-    """504 before running."""
+    """504, and the request does not run."""
     assert "deadline" in refused(linear, lane, {"observation": ROW, "deadline_ms": deadline_ms}, 504)["detail"]
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic correct-horse", "correct-horse"])
 def test_without_a_key_nobody_acts(strict: Server, lane: str, authorization: str | None) -> None:
-    """401 with `www-authenticate: Bearer`, for no header and for what is no bearer key."""
+    """401 with `www-authenticate: Bearer`, for no header and for a header without a bearer key."""
     headers = [] if authorization is None else [f"authorization: {authorization}"]
     answer = strict.ask(act_request({"observation": ROW}, lane=lane, headers=headers))
     check_problem(answer, 401, strict)
@@ -306,7 +306,7 @@ def test_without_a_key_nobody_acts(strict: Server, lane: str, authorization: str
     "wrong", ["wrong-horse", "correct-hors", "correct-horses", "# robots", "CORRECT-HORSE", "\xe9"]
 )
 def test_a_wrong_key_is_refused(strict: Server, lane: str, wrong: str) -> None:
-    """403, also for a part of a key, a comment of the file, or what is not ASCII."""
+    """403, also for a part of a key, a comment of the file, and bytes that are not ASCII."""
     headers = [f"authorization: Bearer {wrong}"]
     check_problem(strict.ask(act_request({"observation": ROW}, lane=lane, headers=headers)), 403, strict)
 
@@ -319,7 +319,7 @@ def test_any_key_of_the_file_lets_in(strict: Server, lane: str, header: str) -> 
 
 @pytest.mark.parametrize("path", ["/v1/policies", "/v1/policies/linear"])
 def test_a_key_is_wanted_for_the_manifest(strict: Server, key: str, path: str) -> None:
-    """What is served is told to those who may ask it."""
+    """The description of a policy needs a key as well."""
     check_problem(strict.ask(get_request(path)), 401, strict)
     check_problem(strict.ask(get_request(path, "authorization: Bearer wrong")), 403, strict)
     assert strict.ask(get_request(path, key)).status == 200
@@ -340,13 +340,13 @@ def test_probes_need_no_key(strict: Server, path: str) -> None:
     ids=["act", "describe"],
 )
 def test_without_a_key_nobody_learns_the_policies_names(strict: Server, request_bytes: bytes) -> None:
-    """Asking for a policy that is not there is 401 as well: the 404 would list those that are."""
+    """An unknown policy is 401 too, since the 404 lists the policies."""
     assert "linear" not in check_problem(strict.ask(request_bytes), 401, strict)["detail"]
 
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_body_over_the_limit_is_refused(strict: Server, key: str, lane: str) -> None:
-    """413 with the limit, whether its length was announced or not; the connection can be used again."""
+    """413 with the limit, with and without a declared length; the connection can be used again."""
     with strict.connect() as wire:
         wire.send(act_request(b" " * 60_000, lane=lane, headers=[key]))
         assert "2000 bytes" in check_problem(wire.answer(), 413, strict)["detail"]
@@ -355,7 +355,7 @@ def test_a_body_over_the_limit_is_refused(strict: Server, key: str, lane: str) -
 
 
 def test_an_announced_giant_is_refused_before_it_is_sent(strict: Server, key: str) -> None:
-    """413 upon the headers: nobody uploads a gigabyte to learn that it is too much."""
+    """413 after the headers, before the body is uploaded."""
     with strict.connect() as wire:
         wire.send(act_request(b"", headers=[key]).replace(b"content-length: 0", b"content-length: 1000000000"))
         check_problem(wire.answer(), 413, strict)
@@ -375,18 +375,18 @@ def test_a_full_queue_says_when_to_come_back(strict: Server, key: str) -> None:
 
 
 def test_a_batch_larger_than_the_queue_runs_when_nothing_waits(strict: Server, key: str) -> None:
-    """The capacity bounds what waits; it is no limit for a single request."""
+    """The capacity limits waiting observations, not the size of a single request."""
     body = {"observations": [[1, 0, 0, 0]] * 20}
     assert strict.ask(act_request(body, headers=[key])).json["actions"] == [0] * 20
 
 
 @pytest.mark.parametrize("lane", ["hot", "query"])
 def test_a_compressed_body_is_refused(linear: Server, lane: str) -> None:
-    """415 rather than bytes read as what they are not."""
+    """415; the compressed bytes are not read as an observation."""
     request = act_request(b"{}", lane=lane, headers=["content-encoding: gzip"])
     check_problem(linear.ask(request), 415, linear)
 
 
 def test_a_trailing_slash_is_another_route(linear: Server) -> None:
-    """404, and no redirection to an address that the caller made up."""
+    """404, and no redirection to an address built from the caller's headers."""
     check_problem(linear.ask(act_request(b"{}", path="/act/")), 404, linear)

@@ -19,7 +19,7 @@ def test_probes_say_that_all_is_well(linear: Server, path: str, word: str) -> No
 
 
 def test_requests_are_counted_by_status(tmp_path: Path, log: Path) -> None:
-    """Each lane's answers count alike: 200, 400, 404, 415, 422, 504, and the actions and batches behind them."""
+    """Both lanes count the same: 200, 400, 404, 415, 422, 504, and the actions and batches."""
     linear_policy(tmp_path / "models")
     good = {"observation": [1, 0, 0, 0]}
     requests = {
@@ -49,7 +49,7 @@ def test_requests_are_counted_by_status(tmp_path: Path, log: Path) -> None:
 
 
 def test_a_body_too_large_is_counted(strict: Server, key: str) -> None:
-    """A 413 is an act request's status like any other."""
+    """A 413 counts like every other status of an act request."""
     counted = ("rlway_requests_total", "linear", "1", "413")
     before = read_metrics(strict).get(counted, 0)
     assert strict.ask(act_request(b" " * 3000, headers=[key])).status == 413
@@ -75,7 +75,7 @@ def test_policies_are_listed(several: Server, linear: Server) -> None:
 
 
 def test_a_policy_shows_its_manifest_and_latency(linear: Server) -> None:
-    """`GET /v1/policies/{policy}` is what a client needs to know before it asks for actions."""
+    """`GET /v1/policies/{policy}` has what a client needs before it asks for actions."""
     description = httpx.get(f"{linear.url}/v1/policies/linear").json()
     manifest = description["manifest"]
     assert (manifest["policy"], manifest["version"], manifest["algorithm"]) == ("linear", 1, "dqn")
@@ -88,7 +88,7 @@ def test_a_policy_shows_its_manifest_and_latency(linear: Server) -> None:
 
 
 def test_a_policy_with_a_long_run_takes_the_thread(several: Server) -> None:
-    """The measured latency decides where a policy runs, and shows."""
+    """The measured run time decides where a policy runs, and the description shows it."""
     inline = {name: httpx.get(f"{several.url}/v1/policies/{name}").json()["inline"] for name in ("linear", "slow")}
     assert inline == {"linear": True, "slow": False}
 
@@ -101,7 +101,7 @@ def test_the_documentation_is_served(linear: Server) -> None:
 
 
 def test_the_schema_describes_the_act_route(linear: Server) -> None:
-    """`/openapi.json` has the request's fields and media types, and an example that is answered."""
+    """`/openapi.json` has the request's fields and media types, and an example that the server answers."""
     schema = httpx.get(f"{linear.url}/openapi.json").json()
     operation = schema["paths"]["/v1/policies/{policy}/act"]["post"]
     content = operation["requestBody"]["content"]
@@ -114,7 +114,7 @@ def test_the_schema_describes_the_act_route(linear: Server) -> None:
 
 
 def test_the_schema_says_what_is_answered(linear: Server) -> None:
-    """The act route's answers are described, not only its requests."""
+    """The document describes the act route's answers as well as its requests."""
     schema = httpx.get(f"{linear.url}/openapi.json").json()
     responses = schema["paths"]["/v1/policies/{policy}/act"]["post"]["responses"]
     assert responses["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ActAnswer"}
@@ -123,5 +123,5 @@ def test_the_schema_says_what_is_answered(linear: Server) -> None:
 
 
 def test_the_server_does_not_name_its_software(linear: Server) -> None:
-    """No `server` header."""
+    """There is no `server` header."""
     assert "server" not in httpx.get(f"{linear.url}/healthz").headers

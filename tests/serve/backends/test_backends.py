@@ -30,7 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(models: Path) -> Bundle:
-    """A continuous policy, whose every last digit shows."""
+    """A continuous policy, whose actions show differences in the last digit."""
     return gaussian_policy(models)
 
 
@@ -50,7 +50,7 @@ def feed(observations: AnyArray, noise: AnyArray) -> dict[str, AnyArray]:
 
 
 class Recorder:
-    """A session that notes how many rows its runs have."""
+    """A session that records the number of rows of its runs."""
 
     def __init__(self, session: CpuSession) -> None:
         self._session = session
@@ -64,7 +64,7 @@ class Recorder:
 
 
 def test_runs_are_padded_to_the_next_bucket(bundle: Bundle) -> None:
-    """Every size is answered as without buckets, in runs of bucket sizes only."""
+    """Every batch size gives the same answers as without buckets, and only bucket sizes run."""
     plain = open_runtime(bundle, settings(bundle.path))
     recorder = Recorder(CpuSession(bundle.path / "model.onnx"))
     runtime = Runtime(recorder, bundle.manifest, "here", buckets=(1, 4, 16, 64))
@@ -83,7 +83,7 @@ def test_runs_are_padded_to_the_next_bucket(bundle: Bundle) -> None:
 
 
 def test_the_largest_batch_is_measured(bundle: Bundle) -> None:
-    """Early refusals and the choice between event loop and thread rest on what runs may really be."""
+    """Early refusals, and the choice between event loop and thread, depend on the largest size."""
     for max_batch in (1, 20, 256, 2000):
         runtime = open_runtime(bundle, settings(bundle.path, max_batch=max_batch))
         assert max(runtime.latency_s) == max_batch
@@ -91,7 +91,7 @@ def test_the_largest_batch_is_measured(bundle: Bundle) -> None:
 
 
 def test_memory_bound_to_a_device_is_reused_and_answers_alike(bundle: Bundle) -> None:
-    """IOBinding, as on GPUs: the same numbers as a plain run, also when sizes alternate and outputs differ."""
+    """IOBinding, as on GPUs, gives the numbers of a plain run, also when sizes and outputs change."""
     plain = open_runtime(bundle, settings(bundle.path))
     session = BoundSession(bundle.path / "model.onnx", bundle.manifest, "cpu", max_rows=64)
     bound = Runtime(session, bundle.manifest, "here", buckets=(1, 2, 4, 8, 16, 32, 64))
@@ -121,28 +121,28 @@ def test_memory_bound_to_a_device_is_reused_and_answers_alike(bundle: Bundle) ->
 def test_buckets_are_powers_of_two_up_to_the_largest_batch(
     bundle: Bundle, options: dict[str, Any], on_cpu: bool, buckets: tuple[int, ...]
 ) -> None:
-    """On GPUs unless told otherwise, on the CPU if told so; one bucket for invariance."""
+    """By default on GPUs, on the CPU with the option; a single bucket for invariance."""
     session = Recorder(CpuSession(bundle.path / "model.onnx"))
     session.on_cpu = on_cpu
     assert choose_buckets(session, settings(bundle.path, max_batch=100, **options)) == buckets
 
 
 def test_the_expected_time_follows_the_size(bundle: Bundle) -> None:
-    """Measured sizes as they are, those between in proportion, and so are larger ones."""
+    """Measured sizes have their measured time; others are interpolated, or extrapolated above the largest."""
     runtime = open_runtime(bundle, settings(bundle.path))
     runtime.latency_s = {1: 1.0, 8: 8.0, 64: 64.0, 128: 64.0}
     assert [runtime.expected_s(n) for n in (1, 2, 8, 36, 64, 96, 256)] == [1.0, 2.0, 8.0, 36.0, 64.0, 64.0, 128.0]
 
 
 def test_a_padded_run_takes_as_long_as_its_bucket(bundle: Bundle) -> None:
-    """Whatever it is filled with."""
+    """The expected time is that of the bucket, however few rows are real."""
     runtime = open_runtime(bundle, settings(bundle.path, buckets=True, max_batch=64))
     runtime.latency_s = {1: 1.0, 8: 8.0, 64: 64.0}
     assert [runtime.expected_s(n) for n in (1, 2, 8, 9, 64, 128)] == [1.0, 8.0, 8.0, 64.0, 64.0, 128.0]
 
 
 def bits_among(runtime: Runtime, bundle: Bundle) -> set[bytes]:
-    """One observation's outputs, bit by bit: alone, first, last and in between among others of every number."""
+    """The bytes of one observation's outputs: alone, and at every place among other rows."""
     observation, noise = rows(bundle, 1)
     bits = set()
     for n in SIZES:
@@ -155,7 +155,7 @@ def bits_among(runtime: Runtime, bundle: Bundle) -> set[bytes]:
 
 
 def test_batch_invariant_answers_do_not_depend_on_other_callers(models: Path) -> None:
-    """The same bits whoever else is in the batch; without the option the last digits do differ."""
+    """The bits are equal whatever else is in the batch; without the option the last digits differ."""
     bundle = softplus_policy(models)
     assert len(bits_among(open_runtime(bundle, settings(models)), bundle)) > 1
     assert len(bits_among(open_runtime(bundle, settings(models, batch_invariant=True)), bundle)) == 1
@@ -163,14 +163,14 @@ def test_batch_invariant_answers_do_not_depend_on_other_callers(models: Path) ->
 
 @pytest.mark.parametrize(("quantized", "max_batch"), [(False, 33), (True, 64)], ids=["place", "company"])
 def test_a_policy_that_cannot_be_invariant_is_refused_at_load(models: Path, quantized: bool, max_batch: int) -> None:
-    """Invariance is held against the model: here the last rows are computed otherwise, or all by the largest one."""
+    """Two models that mix rows: one computes the last rows differently, one scales all by the largest."""
     bundle = softplus_policy(models, f"variant-{max_batch}", quantized)
     with pytest.raises(BundleInvalid, match="--batch-invariant"):
         open_runtime(bundle, settings(models, batch_invariant=True, max_batch=max_batch))
 
 
 def test_a_batch_invariant_server_gives_the_same_bytes_alone_and_in_company(models: Path, log: Path) -> None:
-    """Over the wire: one observation alone, and within pipelined batches of several sizes."""
+    """Through the server: one observation alone, and in pipelined batches of several sizes."""
     bundle = softplus_policy(models / "served")
     row, _ = rows(bundle, 1)
     path = f"/v1/policies/{bundle.manifest.policy}/act"
@@ -188,7 +188,7 @@ def test_a_batch_invariant_server_gives_the_same_bytes_alone_and_in_company(mode
 def test_without_a_gpu_the_cpu_serves_and_the_log_says_so_once(
     models: Path, device: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line for any number of policies."""
+    """One line, however many policies."""
     if device in available_devices():
         pytest.skip("this onnxruntime has the device")
     select._missing.clear()
@@ -201,7 +201,7 @@ def test_without_a_gpu_the_cpu_serves_and_the_log_says_so_once(
 
 
 def test_a_device_that_onnxruntime_does_not_find_is_not_pretended(bundle: Bundle) -> None:
-    """onnxruntime's own fall-back to the CPU is not taken for the GPU."""
+    """A session that fell back to the CPU does not count as one on the GPU."""
     if "cuda" in available_devices():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.warns(UserWarning, match="CUDA"), pytest.raises(BundleInvalid, match="CUDAExecutionProvider"):
@@ -209,7 +209,7 @@ def test_a_device_that_onnxruntime_does_not_find_is_not_pretended(bundle: Bundle
 
 
 def test_long_runs_leave_the_event_loop(models: Path) -> None:
-    """What was measured decides, by the rows that are about to run."""
+    """The expected time of the batch decides."""
     small, large = q_network_policy(models, "small"), q_network_policy(models, "large", (2048, 2048, 2048))
     assert open_runtime(small, settings(models)).inline_rows > 100
     assert open_runtime(large, settings(models)).inline_rows == 0
@@ -226,7 +226,7 @@ def test_long_runs_leave_the_event_loop(models: Path) -> None:
     ids=str,
 )
 def test_the_rows_that_stay_are_read_off_the_curve(bundle: Bundle, curve_us: dict[int, int], rows: int) -> None:
-    """Every larger batch is expected to take too long, and this one not."""
+    """This batch is expected to fit on the event loop, and every larger one is not."""
     runtime = open_runtime(bundle, settings(bundle.path))
     runtime.latency_s = {size: us * 1e-6 for size, us in curve_us.items()}
     assert runtime.inline_rows == rows
@@ -247,7 +247,7 @@ def test_the_rows_that_stay_are_read_off_the_curve(bundle: Bundle, curve_us: dic
 def test_batches_stop_growing_where_more_rows_make_none_cheaper(
     bundle: Bundle, curve_us: dict[int, int], rows: int
 ) -> None:
-    """On a CPU: what waits longer than that is better answered."""
+    """On a CPU a larger batch would only delay the answers."""
     runtime = open_runtime(bundle, settings(bundle.path))
     runtime.latency_s = {size: us * 1e-6 for size, us in curve_us.items()}
     assert runtime.enough_rows == rows

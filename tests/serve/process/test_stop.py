@@ -35,7 +35,7 @@ BODY = {"observation": [0, 0, 0, 0]}
 
 @pytest.fixture
 def server(tmp_path: Path, log: Path) -> Iterator[Server]:
-    """To be stopped: one policy that answers at once, and one that computes for a while."""
+    """A server to stop: one policy that answers at once, and one with long runs."""
     linear_policy(tmp_path / "models")
     q_network_policy(tmp_path / "models", "slow", (2048, 2048, 2048))
     with running_server(tmp_path / "models", log, "--queue-capacity", "50000", "--max-rows", "50000") as server:
@@ -44,7 +44,7 @@ def server(tmp_path: Path, log: Path) -> Iterator[Server]:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_ends_at_once(server: Server, how: signal.Signals) -> None:
-    """Exit status 0, kept connections closed, the port free; SIGTERM and Ctrl-C alike."""
+    """Exit status 0, kept connections closed, the port free, with SIGTERM and with Ctrl-C."""
     with server.connect() as kept, server.connect() as silent:
         kept.send(act_request(BODY))
         assert kept.answer().status == 200
@@ -57,7 +57,7 @@ def test_an_idle_server_ends_at_once(server: Server, how: signal.Signals) -> Non
 
 
 def start_and_stop(server: Server, requests: list[bytes]) -> list[list[int]]:
-    """The statuses that connections get which each sent one of `requests`, all waiting when the stop began."""
+    """Stops the server while requests wait; returns the statuses that each connection gets."""
     count = sum(request.count(SLOW.encode()) for request in requests)
     wires = [server.connect() for _ in requests]
     with server.connect() as running:
@@ -83,13 +83,13 @@ def waiting_rows(server: Server) -> float:
 
 
 def test_requests_in_flight_are_answered(server: Server) -> None:
-    """Those that compute and those that wait, by either lane, pipelined or not; meanwhile nobody new is let in."""
+    """Running and waiting requests are answered, by either lane and pipelined; new connections are refused."""
     hot, asgi = (act_request(BODY, path=SLOW, lane=lane) for lane in ("hot", "query"))
     assert start_and_stop(server, [hot, hot * 3, asgi]) == [[200], [200] * 3, [200]]
 
 
 def test_pipelines_in_flight_are_answered_to_their_end(server: Server) -> None:
-    """Also requests that wait for the answer before them on their own connection: hot before ASGI and the reverse."""
+    """So are requests behind another one on their connection, hot before ASGI and the reverse."""
     hot, asgi = (act_request(BODY, path=SLOW, lane=lane) for lane in ("hot", "query"))
     later_hot, later_asgi = (act_request(BODY, path=ACT, lane=lane) for lane in ("hot", "query"))
     pipelines = [hot + get_request("/healthz"), hot + later_asgi, asgi + later_hot]
@@ -99,7 +99,7 @@ def test_pipelines_in_flight_are_answered_to_their_end(server: Server) -> None:
 
 
 def test_a_request_that_was_coming_in_is_told(server: Server) -> None:
-    """A request whose body ends after the stop began is answered 503 rather than dropped, by either lane."""
+    """A request whose body ends after the stop began gets 503 by either lane, and is not dropped."""
     with server.connect() as running, server.connect() as hot, server.connect() as asgi:
         late = [(hot, act_request(BODY, path=ACT)), (asgi, act_request(BODY, path=ACT, lane="query"))]
         for wire, request in late:
@@ -118,7 +118,7 @@ def test_a_request_that_was_coming_in_is_told(server: Server) -> None:
 
 
 def test_a_stop_does_not_wait_forever(tmp_path: Path, log: Path) -> None:
-    """A request that never ends is given up after `--drain-s`; the stop is orderly all the same."""
+    """A request that never ends is dropped after `--drain-s`, and the exit status is 0."""
     linear_policy(tmp_path / "models")
     with running_server(tmp_path / "models", log, "--drain-s", "0.2") as server, server.connect() as stuck:
         stuck.send(act_request(BODY, lane="query")[:-5])
@@ -127,7 +127,7 @@ def test_a_stop_does_not_wait_forever(tmp_path: Path, log: Path) -> None:
 
 
 def test_who_pipelines_without_reading_gets_its_answers(server: Server) -> None:
-    """What the stop leaves unread of a long pipeline does not cost those answers that were written before."""
+    """Requests that the stop leaves unread do not cost the answers written before."""
     packet = act_request(BODY) * 100
     with server.connect() as greedy, ThreadPoolExecutor(1) as pool:
         sending = pool.submit(greedy.send, packet * 300)  # blocks while nothing is read from it
@@ -141,7 +141,7 @@ def test_who_pipelines_without_reading_gets_its_answers(server: Server) -> None:
 
 
 def test_a_stop_does_not_wait_for_bodies_that_are_refused(tmp_path: Path, log: Path) -> None:
-    """Neither for one that passes by nor for one that lingers, however long a body may take and a stop may wait."""
+    """A refused body that is still being sent does not delay the stop, whatever the time-outs."""
     linear_policy(tmp_path / "models")
     options = ["--drain-s", "600", "--body-timeout-s", "600", "--max-body-bytes", "2000"]
     with (

@@ -33,7 +33,7 @@ BODY = {"observation": [1, 0, 0, 0]}
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two workers."""
+    """A server with two workers."""
     models = tmp_path_factory.mktemp("pair") / "models"
     linear_policy(models)
     with running_server(models, models.with_name("log"), "--workers", "2") as server:
@@ -54,7 +54,7 @@ def pid_of(wire: Wire, pids: set[int]) -> int:
 
 
 def connect_to_each(server: Server, pids: set[int]) -> dict[int, Wire]:
-    """A connection to every worker, by its process; the kernel chooses, so it may take some."""
+    """A connection to every worker, by process id; the kernel chooses the worker, so this tries often enough."""
     wires: dict[int, Wire] = {}
     for _ in range(200):
         wire = server.connect()
@@ -71,7 +71,7 @@ def connect_to_each(server: Server, pids: set[int]) -> dict[int, Wire]:
 
 
 def test_all_workers_answer_on_one_port(pair: Server) -> None:
-    """The ready line tells one address, and the kernel spreads connections over the workers."""
+    """The ready line has one address, and the kernel spreads connections over the workers."""
     assert pair.policies == [{"name": "linear", "version": 1}]
     pids = worker_pids(pair)
     assert len(pids) == 2
@@ -80,7 +80,7 @@ def test_all_workers_answer_on_one_port(pair: Server) -> None:
 
 
 def test_metrics_are_those_of_all_workers(pair: Server) -> None:
-    """Whichever worker is asked, the counts are the sum, once each."""
+    """Every worker shows the sum of all counts, and each counts once."""
     before = read_metrics(pair).get(("rlway_requests_total", "linear", "1", "200"), 0)
     wires = connect_to_each(pair, worker_pids(pair))
     after = read_metrics(pair)["rlway_requests_total", "linear", "1", "200"]
@@ -99,7 +99,7 @@ def test_metrics_are_those_of_all_workers(pair: Server) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_the_other_never_notices(pair: Server) -> None:
-    """The other's connections go on, new ones are served, the counts of the dead do not vanish."""
+    """The other worker's connections go on, new ones are served, and the dead worker's counts stay."""
     pids = worker_pids(pair)
     wires = connect_to_each(pair, pids)
     counted = read_metrics(pair)["rlway_requests_total", "linear", "1", "200"]
@@ -120,7 +120,7 @@ def test_a_killed_worker_is_replaced_and_the_other_never_notices(pair: Server) -
 
 @pytest.mark.parametrize("away", ["models", "keys"])
 def test_a_replacement_that_cannot_start_stops_nobody(tmp_path: Path, log: Path, away: str) -> None:
-    """The other worker goes on while the models or the keys are away; once they are back, so is the one that died."""
+    """The other worker goes on while models or keys are missing; once they are back, a replacement starts."""
     linear_policy(tmp_path / "models")
     (tmp_path / "keys").write_text("key\n")
     request = act_request(BODY, headers=["authorization: Bearer key"])
@@ -146,7 +146,7 @@ def test_a_replacement_that_cannot_start_stops_nobody(tmp_path: Path, log: Path,
 
 
 def test_workers_end_with_their_server(tmp_path: Path, log: Path) -> None:
-    """SIGTERM: kept connections are closed, every process ends, status 0."""
+    """On SIGTERM kept connections are closed, every process ends, and the status is 0."""
     linear_policy(tmp_path / "models")
     with running_server(tmp_path / "models", log, "--workers", "2") as server:
         pids = worker_pids(server)
@@ -161,7 +161,7 @@ def test_workers_end_with_their_server(tmp_path: Path, log: Path) -> None:
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, log: Path) -> None:
-    """Without their parent they answer what was asked and end: no port stays taken."""
+    """Workers end when their parent was killed, so that the port becomes free."""
     linear_policy(tmp_path / "models")
     with running_server(tmp_path / "models", log, "--workers", "2") as server:
         workers = [psutil.Process(pid) for pid in worker_pids(server)]
@@ -178,7 +178,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, log: Path) -> No
     ids=" ".join,
 )
 def test_a_worker_that_cannot_start_stops_the_server(tmp_path: Path, options: list[str], words: list[str]) -> None:
-    """With the worker's own sentence and status, once, and no loop."""
+    """The server ends with the worker's sentence and status, printed once."""
     linear_policy(tmp_path / "models")
     command = [str(RLWAY), "serve", str(tmp_path / "models"), "--port", "0", "--workers", "2", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -191,7 +191,7 @@ def test_a_worker_that_cannot_start_stops_the_server(tmp_path: Path, options: li
 def test_a_folder_for_temporary_files_that_will_not_do_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A path that is too long for a socket is one sentence, which says what to set."""
+    """If its path is too long for a socket, one sentence says what to set."""
     linear_policy(tmp_path / "models")
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
@@ -204,7 +204,7 @@ def test_a_folder_for_temporary_files_that_will_not_do_is_named(
 
 
 def test_a_port_in_use_is_not_shared_with_strangers(tmp_path: Path, pair: Server) -> None:
-    """Not even with another server's workers."""
+    """Another server's port is refused, although its workers share it."""
     linear_policy(tmp_path / "models")
     command = [str(RLWAY), "serve", str(tmp_path / "models"), "--port", str(pair.port), "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
@@ -213,7 +213,7 @@ def test_a_port_in_use_is_not_shared_with_strangers(tmp_path: Path, pair: Server
 
 
 def test_a_second_route_reaches_a_worker_too(pair: Server) -> None:
-    """The FastAPI lane is there in every worker."""
+    """Every worker has the FastAPI lane."""
     for wire in connect_to_each(pair, worker_pids(pair)).values():
         wire.send(act_request(BODY, lane="query", path=ACT))
         assert wire.answer().json == {"action": 0, "version": 1}

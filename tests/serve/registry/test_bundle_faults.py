@@ -26,7 +26,7 @@ def test_bundles_of_every_kind_come_and_go_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "version", "mark"), [(500, 1, 1), (200, 2, 1), (200, 1, 2), (200, 2, 3)])
 def test_an_answer_that_cannot_be_right_is_found(tmp_path: Path, status: int, version: int, mark: int) -> None:
-    """Another status, another version than the files say, files of a broken version or of none."""
+    """The checker finds another status, a wrong version, and outputs of a broken or unknown version."""
     (tmp_path / "models" / NAME).mkdir(parents=True)
     folder, findings = ChangingFolder(tmp_path / "models", random.Random(0)), Findings()
     assert folder.publish() == 1

@@ -23,14 +23,14 @@ def models(tmp_path: Path) -> Path:
 
 
 def settle(*folders: Path) -> None:
-    """As if nobody had touched them for a while."""
+    """Dates the files back, so that they count as unchanged."""
     then = time.time() - 10 * SETTLED_S
     for folder in folders:
         os.utime(folder, (then, then))
 
 
 def test_what_has_not_changed_is_not_read_again(models: Path) -> None:
-    """The very same answer for a policy whose folder is as it was, and a new one for its neighbour."""
+    """An unchanged policy folder gives the same object; a changed neighbour gives a new one."""
     (models / "first" / "labels.json").write_text('{"stable": 1}')
     settle(models, models / "first", models / "first" / "labels.json", models / "second")
     folder = ModelsFolder(models)
@@ -42,7 +42,7 @@ def test_what_has_not_changed_is_not_read_again(models: Path) -> None:
 
 
 def test_a_change_within_the_clocks_grain_is_not_missed(models: Path) -> None:
-    """Two versions that come under one modification time are both found."""
+    """Two versions added within one modification time are both found."""
     folder = ModelsFolder(models)
     assert list(folder.scan()["first"].versions) == [2, 1]
     times = (models / "first").stat()
@@ -52,7 +52,7 @@ def test_a_change_within_the_clocks_grain_is_not_missed(models: Path) -> None:
 
 
 def test_a_clock_that_jumps_hides_nothing(models: Path) -> None:
-    """A folder from the future is read every time."""
+    """A folder with a time in the future is read at every look."""
     folder = ModelsFolder(models)
     future = time.time() + 3600
     os.utime(models / "first", (future, future))
@@ -63,7 +63,7 @@ def test_a_clock_that_jumps_hides_nothing(models: Path) -> None:
 
 
 def test_a_version_under_the_same_number_is_another(models: Path) -> None:
-    """Its stamp differs from that of the one before."""
+    """A replaced version has another stamp."""
     folder = ModelsFolder(models)
     before = folder.scan()["first"].versions
     shutil.rmtree(models / "first" / "2")
@@ -74,7 +74,7 @@ def test_a_version_under_the_same_number_is_another(models: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{", '{"stable": 0}', '{"stable": 1.5}', '{"-": 1}', "[]", "\0"])
 def test_faulty_labels_are_told(models: Path, content: str) -> None:
-    """No labels rather than half of them, and a sentence that names the file."""
+    """A faulty file gives no labels at all, and a sentence that names it."""
     (models / "first" / "labels.json").write_text(content)
     found = ModelsFolder(models).scan()["first"]
     assert found.labels is None
@@ -92,7 +92,7 @@ def test_faulty_labels_are_told(models: Path, content: str) -> None:
     ids=["nested", "nested and small enough", "a large number", "too many"],
 )
 def test_labels_that_go_on_and_on_cost_nothing(models: Path, content: str) -> None:
-    """However large or deep the file, it is a fault like any other."""
+    """A huge or deeply nested file is a fault like any other."""
     (models / "first" / "labels.json").write_text(content)
     found = ModelsFolder(models).scan()
     assert found["first"].labels is None
@@ -101,7 +101,7 @@ def test_labels_that_go_on_and_on_cost_nothing(models: Path, content: str) -> No
 
 
 def test_labels_that_are_no_file_are_not_waited_for(models: Path) -> None:
-    """A pipe that nobody writes to, a folder."""
+    """A pipe without a writer, or a folder, is a fault."""
     os.mkfifo(models / "first" / "labels.json")
     (models / "second" / "labels.json").mkdir()
     found = ModelsFolder(models).scan()
@@ -109,7 +109,7 @@ def test_labels_that_are_no_file_are_not_waited_for(models: Path) -> None:
 
 
 def test_a_version_behind_a_link_is_followed(models: Path) -> None:
-    """Wherever it leads, also when the link behind the link is moved, which no time of a folder tells."""
+    """Also when the target is itself a link that is moved, which changes no time of the folder."""
     linear_policy(models.with_name("builds"), "first", version=17)
     linear_policy(models.with_name("builds"), "first", version=18)
     current = models.with_name("current")
@@ -125,7 +125,7 @@ def test_a_version_behind_a_link_is_followed(models: Path) -> None:
 
 
 def test_links_that_lead_nowhere_are_no_versions(models: Path) -> None:
-    """Nor are those that lead in a circle, or to a file."""
+    """Nor are links in a circle, or links to a file."""
     (models / "first" / "3").symlink_to(models / "nowhere")
     (models / "first" / "4").symlink_to(models / "first" / "4")
     (models / "first" / "5").symlink_to(models / "first" / "1" / "model.onnx")
@@ -135,13 +135,13 @@ def test_links_that_lead_nowhere_are_no_versions(models: Path) -> None:
 
 
 def test_numbers_without_end_are_no_versions(models: Path) -> None:
-    """What no client could ask for."""
+    """A name with too many digits is ignored, since no request could name that version."""
     (models / "first" / ("9" * 200)).mkdir()
     assert list(ModelsFolder(models).scan()["first"].versions) == [2, 1]
 
 
 def test_a_folder_that_is_out_of_reach_is_not_taken_for_an_empty_one(models: Path) -> None:
-    """OSError, so that nothing is unloaded; and back again when it is."""
+    """It raises OSError, so that nothing is unloaded, and is read again once it is back."""
     folder = ModelsFolder(models)
     before = folder.scan()
     models.rename(models.with_name("away"))

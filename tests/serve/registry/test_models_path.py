@@ -18,7 +18,7 @@ from tests.servers import running_server
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One of each thing that people give in place of a models folder."""
+    """One of each thing that people give by mistake."""
     folder = tmp_path_factory.mktemp("place")
     bundle = linear_policy(folder / "my models").path
     shutil.copy(bundle / "model.onnx", folder / "policy.onnx")
@@ -57,7 +57,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("path", MISTAKES)
 def test_what_is_no_models_folder_is_told_what_it_is(place: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what to give instead, in one short sentence that begins with what was given."""
+    """One short sentence begins with the path, says what it is, and what to give instead."""
     monkeypatch.chdir(place)
     with pytest.raises(BundleInvalid) as refused:
         check_models_path(Path(path))
@@ -72,7 +72,7 @@ def test_what_is_no_models_folder_is_told_what_it_is(place: Path, path: str, mon
 def test_paths_are_told_as_they_were_given(
     place: Path, within: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Relative to the working folder, or absolute; the models folder itself is none of these mistakes."""
+    """The advised path is absolute only if the given one was; the models folder itself is accepted."""
     monkeypatch.chdir(place / within)
     for given in (Path(path), place / within / path):
         if path == ".":
@@ -87,7 +87,7 @@ def test_paths_are_told_as_they_were_given(
 
 
 def test_folders_that_may_come_to_hold_policies_are_taken(tmp_path: Path) -> None:
-    """Empty ones, one whose policies have numbers for names, and one with something else beside its policies."""
+    """An empty folder, one whose policies are called by numbers, and one with other files."""
     check_models_path(tmp_path)
     linear_policy(tmp_path, "7")
     check_models_path(tmp_path)
@@ -100,7 +100,7 @@ def test_folders_that_may_come_to_hold_policies_are_taken(tmp_path: Path) -> Non
 
 
 def test_the_command_says_it_and_its_advice_works(place: Path, log: Path) -> None:
-    """`rlway serve` with a model file, whether or not it waits for better ones; and as it is told of a bundle."""
+    """`rlway serve` refuses a model file, with polling and without; and the command that it names works."""
     assert "is an ONNX model" in fail_to_serve(place / "policy.onnx", "--poll-s", "1")
     sentence = fail_to_serve(place / "my models" / "linear" / "1", "--poll-s", "1", "--workers", "2")
     [command] = re.findall("`rlway serve (.*)`", sentence)

@@ -28,7 +28,7 @@ Living = tuple[Server, Path]
 
 @pytest.fixture(scope="module")
 def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
-    """A server that looks twenty times a second, and its folder; it starts with nothing in it."""
+    """A server that looks at its folder twenty times a second, and the folder, which is empty at first."""
     models = tmp_path_factory.mktemp("living") / "models"
     models.mkdir()
     with running_server(models, models.with_name("log"), "--poll-s", "0.05") as server:
@@ -38,13 +38,13 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Living]:
 
 
 def act(server: Server, name: str, lane: str = "hot", **body: Any) -> tuple[int, Any]:
-    """Status and answer of a request for one action."""
+    """The status and the answer of a request for one action."""
     answer = server.ask(act_request({"observation": ROW} | body, path=f"/v1/policies/{name}/act", lane=lane))
     return answer.status, answer.json
 
 
 def active(server: Server, name: str) -> int | None:
-    """The version that answers, if any does."""
+    """The active version, if there is one."""
     status, answer = act(server, name)
     return answer["version"] if status == 200 else None
 
@@ -59,12 +59,12 @@ def wait_until_active(server: Server, name: str, version: int | None) -> None:
 
 
 def set_labels(models: Path, name: str, content: str | dict[str, int]) -> None:
-    """As an operator does it, in place."""
+    """Writes labels.json in place, as an operator does."""
     (models / name / "labels.json").write_text(content if isinstance(content, str) else json.dumps(content))
 
 
 def test_a_policy_that_appears_is_served_and_one_that_vanishes_is_not(living: Living) -> None:
-    """By either lane, ready as soon as the first policy is, and `POST /act` means it while it is the only one."""
+    """By either lane. The first policy makes the server ready, and the only one answers `POST /act`."""
     server, models = living
     assert act(server, "comes")[0] == 404
     bundle = linear_policy(models, "comes")
@@ -80,7 +80,7 @@ def test_a_policy_that_appears_is_served_and_one_that_vanishes_is_not(living: Li
 
 
 def test_a_new_version_takes_over_between_two_requests(living: Living) -> None:
-    """No request fails while five versions follow one another, versions never go back, and the swaps are counted."""
+    """While five versions follow one another no request fails, no version comes back, and swaps are counted."""
     server, models = living
     linear_policy(models, "swapped")
     wait_until_active(server, "swapped", 1)
@@ -96,7 +96,7 @@ def test_a_new_version_takes_over_between_two_requests(living: Living) -> None:
                     answers[lane].append((answer.status, answer.json["version"]))
 
     def everybody_has(version: int) -> bool:
-        """Whether both callers' latest answers are of this version; the next one may then follow."""
+        """Whether the latest answers of both callers are of this version, so that the next one may follow."""
         return all(given and given[-1] == (200, version) for given in answers.values())
 
     with ThreadPoolExecutor(2) as callers:
@@ -123,7 +123,7 @@ def test_a_new_version_takes_over_between_two_requests(living: Living) -> None:
 
 
 def test_a_version_that_is_let_go_leaves_nothing_behind(living: Living) -> None:
-    """Its runtime and its counts go with the last request that used it."""
+    """Its runtime and its counts are freed with the last request that used it."""
     server, models = living
     for version in (1, 2, 3):
         linear_policy(models, "forgotten", version=version)
@@ -135,7 +135,7 @@ def test_a_version_that_is_let_go_leaves_nothing_behind(living: Living) -> None:
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
 def test_a_broken_version_never_replaces_a_good_one(living: Living, breakage: str) -> None:
-    """It is told once in the log, counted, and shown; the good one acts on; a sound successor takes over."""
+    """It is logged once, counted and described; the active version stays until a sound one comes."""
     server, models = living
     name = breakage.replace(" ", "-").replace("'", "")
     linear_policy(models, name)
@@ -159,7 +159,7 @@ def test_a_broken_version_never_replaces_a_good_one(living: Living, breakage: st
 
 
 def test_a_version_that_was_copied_in_slowly_is_loaded_once_it_is_whole(living: Living) -> None:
-    """Files that come one by one under the version's own name are a broken version until the last byte is there."""
+    """Until its last byte arrives, a version that is copied under its own name counts as broken."""
     server, models = living
     linear_policy(models, "copied")
     wait_until_active(server, "copied", 1)
@@ -177,7 +177,7 @@ def test_a_version_that_was_copied_in_slowly_is_loaded_once_it_is_whole(living: 
 
 
 def test_however_many_versions_are_broken_each_is_tried_again_when_it_is_mended(living: Living) -> None:
-    """A look at the folder is spent on some of them only, and the next one on others."""
+    """Each look checks only some of them for changes, and the next look checks others."""
     server, models = living
     linear_policy(models, "heap")
     for version in range(2, 101):
@@ -191,7 +191,7 @@ def test_however_many_versions_are_broken_each_is_tried_again_when_it_is_mended(
 
 
 def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living) -> None:
-    """Removing the newest folder is a rollback; publishing its number again, with other contents, is a new version."""
+    """Removing the newest folder is a rollback. The same number with other contents is a new version."""
     server, models = living
     for version in (1, 2):
         linear_policy(models, "withdrawn", version=version)
@@ -206,7 +206,7 @@ def test_a_version_that_is_withdrawn_gives_way_to_the_one_before(living: Living)
 
 
 def test_the_last_version_that_is_removed_goes_on(living: Living) -> None:
-    """Until another comes or the policy's folder goes, too."""
+    """It stays active until another version comes, or the policy's folder is removed."""
     server, models = living
     for version in (1, 2):
         linear_policy(models, "emptied", version=version)
@@ -224,7 +224,7 @@ def test_the_last_version_that_is_removed_goes_on(living: Living) -> None:
 
 
 def test_labels_say_which_version_acts(living: Living) -> None:
-    """`stable` acts in place of the newest; moving it swaps; without it the newest acts again."""
+    """`stable` names the active version; moving it swaps; without it the newest is active."""
     server, models = living
     for version in range(1, 6):
         linear_policy(models, "labelled", version=version)
@@ -241,7 +241,7 @@ def test_labels_say_which_version_acts(living: Living) -> None:
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> None:
-    """Any loaded version answers, whatever its spec; others are 404, and the sentence has what there is."""
+    """Every loaded version answers, whatever its spec. Others are 404, with the list of loaded ones."""
     server, models = living
     name = f"pinned-{lane}"
     linear_policy(models, name, version=3)
@@ -274,7 +274,7 @@ def test_a_request_may_pin_a_version_or_a_label(living: Living, lane: str) -> No
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_refusal_counts_under_the_version_that_was_asked(living: Living, lane: str) -> None:
-    """A body that does not fit a pinned version is not the active one's."""
+    """A body that does not fit a pinned version counts under that version, not under the active one."""
     server, models = living
     name = f"refused-{lane}"
     for version in (1, 2):
@@ -286,7 +286,7 @@ def test_a_refusal_counts_under_the_version_that_was_asked(living: Living, lane:
 
 
 def test_pinned_requests_are_answered_alike_by_both_lanes(living: Living) -> None:
-    """Byte for byte, whether the pin can be met or not."""
+    """The answers are equal byte for byte, whether the version is loaded or not."""
     server, models = living
     linear_policy(models, "alike")
     wait_until_active(server, "alike", 1)
@@ -299,7 +299,7 @@ def test_pinned_requests_are_answered_alike_by_both_lanes(living: Living) -> Non
 
 
 def test_a_stable_version_that_is_broken_is_not_replaced_by_a_newer_one(living: Living) -> None:
-    """What is newer than `stable` was not meant to act: an older sound version stands in."""
+    """A sound version below `stable` becomes active, and never one above it."""
     server, models = living
     for version in (1, 2, 3):
         linear_policy(models.with_name("drafts"), "meant", version=version)
@@ -313,7 +313,7 @@ def test_a_stable_version_that_is_broken_is_not_replaced_by_a_newer_one(living: 
 
 
 def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) -> None:
-    """What acts goes on, newer than `stable` or not, until the label names a sound version or what acts is removed."""
+    """The active version stays until the label names a sound one, or the active version is removed."""
     server, models = living
     for version in (1, 3):
         linear_policy(models, "moved", version=version)
@@ -331,7 +331,7 @@ def test_a_label_that_moves_to_a_broken_version_changes_nothing(living: Living) 
 
 
 def test_labels_that_cannot_be_read_change_nothing(living: Living) -> None:
-    """The last good ones hold, and the fault shows until the file is mended."""
+    """The labels read before stay, and the fault is shown until the file is repaired."""
     server, models = living
     for version in (1, 2):
         linear_policy(models, "mislabelled", version=version)
@@ -347,7 +347,7 @@ def test_labels_that_cannot_be_read_change_nothing(living: Living) -> None:
 
 
 def test_a_policy_without_a_sound_version_is_not_ready(living: Living) -> None:
-    """503 with the reason for it alone, by either lane; the others act."""
+    """It alone answers 503, with the reason, by either lane; the others act."""
     server, models = living
     linear_policy(models, "fine")
     wait_until_active(server, "fine", 1)
@@ -366,7 +366,7 @@ def test_a_policy_without_a_sound_version_is_not_ready(living: Living) -> None:
 
 
 def test_a_slow_load_holds_up_nobody(living: Living) -> None:
-    """While a large model is read and measured, other policies come and act, and its predecessor answers."""
+    """While a large model is loaded, its predecessor answers, and other policies are loaded and act."""
     server, models = living
     linear_policy(models, "large")
     wait_until_active(server, "large", 1)
@@ -378,7 +378,7 @@ def test_a_slow_load_holds_up_nobody(living: Living) -> None:
 
 
 def test_a_load_that_hangs_holds_up_nobody(tmp_path: Path, log: Path) -> None:
-    """A file that never gives its bytes: the version before it acts, others come, and the server still stops."""
+    """While a file never gives its bytes, the version before it is active, others are loaded, and a stop works."""
     models = tmp_path / "models"
     linear_policy(models, "hanging")
     with running_server(models, log, "--poll-s", "0.05") as server:
@@ -394,7 +394,7 @@ def test_a_load_that_hangs_holds_up_nobody(tmp_path: Path, log: Path) -> None:
 
 
 def test_a_default_that_is_not_there_yet_keeps_the_server_unready(tmp_path: Path, log: Path) -> None:
-    """`--default` names who must act before anyone is sent here; `POST /act` is answered from then on."""
+    """Once the policy that `--default` names is there, the server is ready and `POST /act` answers."""
     models = tmp_path / "models"
     linear_policy(models, "other")
     with running_server(models, log, "--poll-s", "0.05", "--default", "awaited") as server:
@@ -408,7 +408,7 @@ def test_a_default_that_is_not_there_yet_keeps_the_server_unready(tmp_path: Path
 
 
 def test_without_polling_the_folder_is_read_once(tmp_path: Path, log: Path) -> None:
-    """`--poll-s 0`: labels count, and what comes later does not."""
+    """With `--poll-s 0`, labels count, and later changes do not."""
     models = tmp_path / "models"
     for version in (1, 2, 3):
         linear_policy(models, version=version)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def fail_to_serve(models: Path, *options: str) -> str:
-    """The sentence with which `rlway serve` ends, told not to wait for better models."""
+    """The sentence with which `rlway serve --poll-s 0` ends."""
     command = [str(RLWAY), "serve", str(models), "--port", "0", "--poll-s", "0", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode in (1, 2), done
@@ -37,7 +37,7 @@ def edit_manifest(bundle: Path, **changes: Any) -> None:
 
 
 def replace_model(bundle: Path, content: bytes) -> None:
-    """A model whose checksum is right."""
+    """Replaces the model and its checksum."""
     (bundle / "model.onnx").write_bytes(content)
     edit_manifest(bundle, files={"model.onnx": sha256(bundle / "model.onnx")})
 
@@ -105,7 +105,7 @@ ONE_SENTENCE = [
 
 @pytest.mark.parametrize("breakage", ONE_SENTENCE)
 def test_a_broken_bundle_is_named_in_one_sentence(tmp_path: Path, breakage: str) -> None:
-    """The sentence has the file and what is wrong with it, on one line of stderr."""
+    """One line on stderr has the file and what is wrong with it."""
     breaking, words = BREAKAGES[breakage]
     breaking(linear_policy(tmp_path / "models").path)
     sentence = fail_to_serve(tmp_path / "models")
@@ -114,17 +114,17 @@ def test_a_broken_bundle_is_named_in_one_sentence(tmp_path: Path, breakage: str)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """Models that are not there."""
+    """The sentence has its path."""
     assert str(tmp_path / "nowhere") in fail_to_serve(tmp_path / "nowhere")
 
 
 def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
-    """A folder without bundles."""
+    """The sentence has the expected layout."""
     assert "<policy>/<version>" in fail_to_serve(tmp_path)
 
 
 def test_an_unknown_default_is_told_the_names(tmp_path: Path) -> None:
-    """`--default` must be one of the policies."""
+    """The sentence lists the policies that `--default` may name."""
     linear_policy(tmp_path / "models")
     sentence = fail_to_serve(tmp_path / "models", "--default", "nobody")
     assert "nobody" in sentence
@@ -132,7 +132,7 @@ def test_an_unknown_default_is_told_the_names(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    """Nobody else's port is shared."""
+    """The sentence has the port; it is not shared with another program."""
     linear_policy(tmp_path / "models")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -183,7 +183,7 @@ def test_the_newest_version_is_served(tmp_path: Path, log: Path) -> None:
 
 
 def test_a_default_answers_act_among_several(tmp_path: Path, log: Path) -> None:
-    """`--default NAME` is who `POST /act` means, by either lane."""
+    """`--default NAME` answers `POST /act`, by either lane."""
     linear_policy(tmp_path / "models")
     gaussian_policy(tmp_path / "models")
     with running_server(tmp_path / "models", log, "--default", "linear") as server:

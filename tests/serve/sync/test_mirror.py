@@ -28,7 +28,7 @@ Opening = Callable[[str], None]
 
 
 class FaultyStore(LocalFileSystem):  # type: ignore[misc]
-    """A local folder behind a network that a test can disturb."""
+    """A local folder that plays a remote store whose failures a test controls."""
 
     protocol = "faulty"
     copying: Copying | None = None  # called with source and destination before each copy
@@ -64,7 +64,7 @@ class FaultyStore(LocalFileSystem):  # type: ignore[misc]
 
 
 class Both:
-    """A store's folder, the folder here, and a mirror between them that tries again at once."""
+    """A store's folder, the local folder, and a mirror between them without delays before retries."""
 
     def __init__(self, folder: Path) -> None:
         self.there, self.here = folder / "there", folder / "here"
@@ -73,7 +73,7 @@ class Both:
         self.mirror = self.begin()
 
     def begin(self) -> Mirror:
-        """As a new process does."""
+        """Makes a new mirror, as a new process does."""
         return Mirror(Store(f"faulty://{self.there}"), self.here, keep_versions=1)
 
     def publish(self, *versions: int) -> None:
@@ -85,7 +85,7 @@ class Both:
 
     @property
     def visible(self) -> list[int]:
-        """The versions here; each is whole."""
+        """The local versions; asserts that each is whole."""
         folder = self.here / "linear"
         versions = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit()) if folder.exists() else []
         for version in versions:
@@ -115,7 +115,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Both:
 
 
 def test_the_newest_the_labelled_and_their_stand_ins_are_copied(both: Both) -> None:
-    """Not all that training ever published; and what is needed no longer goes, after what is needed has come."""
+    """Others are not. A version that is no longer needed is removed after the needed ones have come."""
     both.publish(*range(1, 21))
     both.mirror.follow()
     assert both.visible == [18, 19, 20]
@@ -130,7 +130,7 @@ def test_the_newest_the_labelled_and_their_stand_ins_are_copied(both: Both) -> N
 
 
 def test_what_vanishes_from_the_store_vanishes_here(both: Both) -> None:
-    """A version, then its policy; a label that names nothing is followed."""
+    """First a version, then its policy; a label that names nothing is copied as it is."""
     both.publish(1, 2)
     linear_policy(both.there, "other")
     both.mirror.follow()
@@ -144,7 +144,7 @@ def test_what_vanishes_from_the_store_vanishes_here(both: Both) -> None:
 
 
 def test_a_version_is_not_visible_before_its_last_byte(both: Both) -> None:
-    """Whoever looks while it is copied sees what was there before."""
+    """During the copy a reader sees the state before it."""
     both.publish(1)
     both.mirror.follow()
     seen = []
@@ -155,7 +155,7 @@ def test_a_version_is_not_visible_before_its_last_byte(both: Both) -> None:
 
 
 def test_a_truncated_copy_is_told_once_and_made_again(both: Both, caplog: pytest.LogCaptureFixture) -> None:
-    """However often it fails, one line; and the version comes when whole copies do."""
+    """Repeated failures give one line in the log; the version comes once a copy is whole."""
     both.publish(1)
     FaultyStore.cut_bytes = 1
     for _ in range(3):
@@ -170,7 +170,7 @@ def test_a_truncated_copy_is_told_once_and_made_again(both: Both, caplog: pytest
 
 
 def test_what_fails_again_and_again_is_left_alone_for_longer(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A damaged version is not copied at every look; one whose manifest has changed is, at once."""
+    """A damaged version is not copied at every look, but at once when its manifest changes."""
     monkeypatch.setattr(mirror_module, "FIRST_DELAY_S", 3600.0)
     both.publish(1)
     bundle = both.there / "linear" / "1"
@@ -188,7 +188,7 @@ def test_what_fails_again_and_again_is_left_alone_for_longer(both: Both, monkeyp
 def test_a_growing_upload_is_told_once_and_rests(
     both: Both, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its files differ from look to look, which is no other fault; it is tried ever later, and never forgotten."""
+    """Its files differ at each look, but count as one fault. It is tried at growing intervals, and never forgotten."""
     both.publish(1)
     model = both.there / "linear" / "1" / "model.onnx"
     whole, delays_s = model.read_bytes(), []
@@ -205,7 +205,7 @@ def test_a_growing_upload_is_told_once_and_rests(
 
 
 def test_a_version_that_becomes_what_it_was_is_no_failure(both: Both) -> None:
-    """What is here was refused as something else in between."""
+    """The store has the copied version again, after another one under its number was refused."""
     both.publish(1)
     both.mirror.follow()
     bundle = both.there / "linear" / "1"
@@ -221,7 +221,7 @@ def test_a_version_that_becomes_what_it_was_is_no_failure(both: Both) -> None:
 
 
 def test_a_manifest_that_cannot_be_read_costs_its_own_version(both: Both, caplog: pytest.LogCaptureFixture) -> None:
-    """Whichever it is, alone or not; told once, and what was here of it stays."""
+    """Alone or among others, it is logged once, and an existing copy stays."""
     both.publish(1, 2)
     both.mirror.follow()
     both.publish(3, 4)
@@ -243,7 +243,7 @@ def test_a_manifest_that_cannot_be_read_costs_its_own_version(both: Both, caplog
 
 
 def test_the_only_version_shows_when_its_manifest_cannot_be_read(both: Both) -> None:
-    """Though nothing else could tell whether it is the store's fault."""
+    """It is refused, although the store may be at fault as well."""
     (both.there / "linear" / "1" / "manifest.json").mkdir(parents=True)
     both.mirror.follow()
     assert list(both.refused) == ["1"]
@@ -272,7 +272,7 @@ def test_an_outage_in_the_middle_of_a_look_is_the_fault_of_no_version(
 
 @pytest.mark.parametrize("error", [OSError("connection reset"), TimeoutError(), RuntimeError("of the library's own")])
 def test_a_failing_copy_holds_up_no_other(both: Both, error: Exception) -> None:
-    """One file that cannot be had costs its own version alone."""
+    """A file that cannot be read costs only its own version."""
 
     def fail(source: str, destination: str) -> None:
         if "/3/" in source:
@@ -290,7 +290,7 @@ def test_a_failing_copy_holds_up_no_other(both: Both, error: Exception) -> None:
 
 
 def test_a_version_that_vanishes_while_it_is_copied_leaves_nothing(both: Both) -> None:
-    """Neither half of it here, nor a fault once it is gone."""
+    """No part of it stays here, and the fault disappears with it."""
     both.publish(1, 2)
     FaultyStore.copying = lambda source, _: shutil.rmtree(Path(source).parent) if "/2/" in source else None
     both.mirror.follow()
@@ -301,7 +301,7 @@ def test_a_version_that_vanishes_while_it_is_copied_leaves_nothing(both: Both) -
 
 
 def test_a_version_without_its_manifest_waits_for_it(both: Both) -> None:
-    """Object stores have no rename: files come one by one, the manifest at any time."""
+    """Object stores have no rename: files arrive one by one, and the manifest at any time."""
     both.publish(1)
     for missing in ("manifest.json", "model.onnx"):
         path = both.there / "linear" / "1" / missing
@@ -316,7 +316,7 @@ def test_a_version_without_its_manifest_waits_for_it(both: Both) -> None:
 
 @pytest.mark.parametrize("error", [OSError("unreachable"), FileNotFoundError("bucket"), PermissionError("denied")])
 def test_a_store_that_cannot_be_listed_is_not_an_empty_one(both: Both, error: Exception) -> None:
-    """Nothing is removed, whichever way it fails."""
+    """However listing fails, nothing is removed."""
     both.publish(1)
     both.mirror.follow()
     FaultyStore.unlisted = error
@@ -327,7 +327,7 @@ def test_a_store_that_cannot_be_listed_is_not_an_empty_one(both: Both, error: Ex
 
 @pytest.mark.parametrize("mark", ["..", ".", "", "/etc", "a\\b", "-x", "x" * 65, "a b", "\0"])
 def test_names_from_the_store_stay_in_their_folder(both: Both, mark: str) -> None:
-    """What the store lists is not a path: names that are no policy's or version's are nobody's."""
+    """Listed names that are neither policies nor versions never become part of a path."""
     both.publish(1)
     linear_policy(both.there.parent, "outside")
     FaultyStore.strangers = [mark, f"{mark}/outside", f"{mark}/../outside", f"../{both.here.name}"]
@@ -351,7 +351,7 @@ def test_names_in_a_manifest_stay_in_their_bundle(both: Both, name: str) -> None
 
 
 def test_a_version_that_is_replaced_is_copied_anew(both: Both) -> None:
-    """Under the same number; a damaged successor leaves the one before where it is."""
+    """Another version with the same number replaces the copy; if it is damaged, the old copy stays."""
     both.publish(1)
     both.mirror.follow()
     bundle = both.there / "linear" / "1"
@@ -366,7 +366,7 @@ def test_a_version_that_is_replaced_is_copied_anew(both: Both) -> None:
 
 
 def test_a_label_that_moves_to_what_cannot_be_copied_stays_where_it_was(both: Both) -> None:
-    """Until its version is whole; where nothing is here that could go on, labels are followed all the same."""
+    """The old labels stay until the version is whole. Without any local version the new labels are copied."""
     both.publish(1, 2)
     both.label(stable=1)
     flip_a_byte(both.there / "linear" / "2")
@@ -381,7 +381,7 @@ def test_a_label_that_moves_to_what_cannot_be_copied_stays_where_it_was(both: Bo
 
 
 def test_labels_of_before_keep_what_they_name(both: Both) -> None:
-    """What acted by them stays, however far from the newest, and from where the label would move to."""
+    """A version that the old labels name stays, however old it is, until the new labels are in force."""
     both.publish(*range(1, 21))
     both.label(stable=10)
     both.mirror.follow()
@@ -394,7 +394,7 @@ def test_labels_of_before_keep_what_they_name(both: Both) -> None:
 
 
 def test_labels_that_are_listed_but_not_found_are_not_gone(both: Both) -> None:
-    """The newest version does not act for a look, until the listing says so, too."""
+    """The newest version is not activated until a listing shows that the labels are gone."""
     both.publish(1, 2)
     both.label(stable=1)
     both.mirror.follow()
@@ -409,7 +409,7 @@ def test_labels_that_are_listed_but_not_found_are_not_gone(both: Both) -> None:
 
 
 def test_labels_come_before_what_is_newer(both: Both) -> None:
-    """Two versions and a label for the older one: the newer one is never there without the label."""
+    """With two versions and a label for the older, the newer one is never here without the label."""
     seen = {}
     FaultyStore.copying = lambda source, _: seen.update({Path(source).parent.name: both.labels})
     both.publish(1, 2)
@@ -419,7 +419,7 @@ def test_labels_come_before_what_is_newer(both: Both) -> None:
 
 
 def test_labels_that_cannot_be_read_keep_what_they_named(both: Both) -> None:
-    """The file itself is passed on, so that the server tells its fault; a huge one only as far as that takes."""
+    """A faulty file is copied, so that the server reports it; of a huge one only as much as that needs."""
     both.publish(*range(1, 10))
     both.label(stable=2)
     both.mirror.follow()
@@ -431,7 +431,7 @@ def test_labels_that_cannot_be_read_keep_what_they_named(both: Both) -> None:
 
 
 def test_copies_of_an_earlier_process_are_taken_where_they_are_sound(both: Both) -> None:
-    """What a kept cache holds is verified, not copied; what is damaged is copied again; drafts of a killed one go."""
+    """Copies in a kept cache are verified; damaged ones are copied again, and unfinished ones removed."""
     both.publish(1, 2)
     both.mirror.follow()
     flip_a_byte(both.here / "linear" / "1")
@@ -445,7 +445,7 @@ def test_copies_of_an_earlier_process_are_taken_where_they_are_sound(both: Both)
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_version_goes_back_where_its_successor_did_not_come(both: Both, taken: bool) -> None:
-    """A process that was killed between two renames left it beside its place; also without the store."""
+    """A process killed between two renames leaves it aside; the next one moves it back, also without the store."""
     both.publish(1)
     both.mirror.follow()
     here = both.here / "linear" / "1"
@@ -462,7 +462,7 @@ def test_a_version_goes_back_where_its_successor_did_not_come(both: Both, taken:
 
 
 def test_a_policy_that_cannot_be_read_holds_up_no_other(both: Both) -> None:
-    """Its labels.json is a folder, which is told; its neighbour is copied."""
+    """Its labels.json is a folder, which is an error; its neighbour is copied."""
     (both.there / "broken" / "labels.json" / "x").mkdir(parents=True)
     both.publish(1)
     with pytest.raises(StoreFailed, match="IsADirectoryError"):
@@ -471,7 +471,7 @@ def test_a_policy_that_cannot_be_read_holds_up_no_other(both: Both) -> None:
 
 
 def test_urls_are_told_from_paths() -> None:
-    """Anything that fsspec would take for a URL, and no path that a shell would give."""
+    """Whatever fsspec takes for a URL is one, and no path from a shell is."""
     for url in ("s3://bucket/models", "file:///models", "simplecache::gs://bucket", "s3://b"):
         assert is_url(url)
     for path in ("models", "/models", "./a:b", "models/x::y", ".", "C:models"):
@@ -479,7 +479,7 @@ def test_urls_are_told_from_paths() -> None:
 
 
 def test_what_cannot_be_a_store_is_one_sentence() -> None:
-    """An unknown protocol, a package that is missing."""
+    """An unknown protocol, or a missing package."""
     with pytest.raises(UsageError, match=r"^nosuch://bucket/models: not a URL"):
         Store("nosuch://bucket/models").connect()
     with pytest.raises(RuntimeMissing, match=r"^s3://bucket/models: needs a package that is not installed: .*s3fs"):
@@ -487,7 +487,7 @@ def test_what_cannot_be_a_store_is_one_sentence() -> None:
 
 
 def test_no_sentence_has_a_secret_in_it() -> None:
-    """Neither user nor password nor signature, in the URL's name or in what a library says of it."""
+    """No user, password or signature is shown, neither of the URL nor in the message of a library."""
     store = Store("simplecache::https://me:hush@host.example/models?X-Signature=deadbeef")
     assert store.name == "simplecache::https://host.example/models?…"
     error = OSError("GET https://me:hush@host.example/models?X-Signature=deadbeef failed for hush")
@@ -506,7 +506,7 @@ def test_no_sentence_has_a_secret_in_it() -> None:
     ],
 )
 def test_what_a_library_says_of_secrets_is_left_out(url: str, told: str) -> None:
-    """As they are in the URL or decoded, at the end of what is cut, beside brackets."""
+    """Whether encoded or decoded, at the end of a shortened message, or next to brackets."""
     sentence = Store(url)._told(OSError(told))
     assert sentence.startswith("OSError: ")
     assert "p@ss" not in sentence

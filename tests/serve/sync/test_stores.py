@@ -52,7 +52,7 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where servers put what they make up their minds to keep for a while: a path short enough for a socket in it."""
+    """The servers' folder for temporary files, with a path short enough for sockets."""
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("TMPDIR", folder)
         yield Path(folder)
@@ -60,7 +60,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def served(store: Path, log: Path) -> Iterator[Server]:
-    """A server that was started while the store was not there."""
+    """A server that was started before the store existed."""
     with running_server(f"file://{store}", log, *OFTEN) as server:
         yield server
 
@@ -75,7 +75,7 @@ def wait_until_active(server: Server, version: int) -> None:
 
 
 def copiers(server: Server) -> list[psutil.Process]:
-    """The processes that copy, among all that the server has started."""
+    """The copier processes among the children of the server."""
     children = psutil.Process(server.process.pid).children(recursive=True)
     return [child for child in children if child.is_running() and "rlway_serve.sync.copier" in child.cmdline()]
 
@@ -92,7 +92,7 @@ def fail_to_serve(url: str, *options: str) -> str:
 
 
 def test_a_store_is_followed_and_its_outages_are_outlived(served: Server, store: Path, temporary: Path) -> None:
-    """Unready until it comes; swaps, labels and rollbacks; while it is away all goes on, which is told once."""
+    """Ready with the first policy; then swaps, labels and rollbacks. An outage changes nothing and is logged once."""
     assert served.policies == []
     assert served.ask(get_request("/readyz")).status == 503
     linear_policy(store)
@@ -117,7 +117,7 @@ def test_a_store_is_followed_and_its_outages_are_outlived(served: Server, store:
 
 
 def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server, store: Path) -> None:
-    """With its reason, in the policy's description and in the metrics; it acts once it is whole."""
+    """The description and the metrics have the reason; once it is whole, it is active."""
     draft = linear_policy(store.with_name("draft")).path
     flip_a_byte(draft)
     store.mkdir()
@@ -137,7 +137,7 @@ def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server
 
 
 def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
-    """Killed, it is replaced by one; it ends with them, also when they are killed."""
+    """A killed copier is replaced by one; it ends with the workers, also if they are killed."""
     linear_policy(store)
     with running_server(f"file://{store}", log, *OFTEN, "--workers", "2") as server:
         assert server.policies == [{"name": "linear", "version": 1}]
@@ -152,7 +152,7 @@ def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
 
 
 def test_a_kept_cache_serves_without_the_store(store: Path, tmp_path: Path, log: Path) -> None:
-    """A server that starts while the store is away serves what it had; it belongs to that store alone."""
+    """A server that starts during an outage serves its cache; a cache belongs to one store."""
     linear_policy(store)
     cache, url = tmp_path / "cache", f"file://{store}"
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_a_kept_cache_serves_without_the_store(store: Path, tmp_path: Path, log:
 
 
 def test_a_folder_that_is_no_cache_is_left_alone(store: Path, tmp_path: Path) -> None:
-    """Copying removes what the store has not: nobody's models."""
+    """Copying removes what the store does not have, so it refuses a folder with other contents."""
     linear_policy(store)
     models = linear_policy(tmp_path / "models", "precious").path
     assert "neither empty nor a cache" in fail_to_serve(f"file://{store}", "--cache", str(tmp_path / "models"))
@@ -179,21 +179,21 @@ def test_a_folder_that_is_no_cache_is_left_alone(store: Path, tmp_path: Path) ->
 
 
 def test_a_url_that_will_never_do_stops_the_start() -> None:
-    """In one sentence, before any worker starts."""
+    """One sentence says so before any worker starts."""
     assert "nosuch://bucket/models: not a URL" in fail_to_serve("nosuch://bucket/models", "--workers", "2")
 
 
 def test_nothing_is_imported_from_the_working_directory(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module there could have any name, and would see the store's credentials."""
+    """A module there could replace a library and read the store's credentials."""
     (tmp_path / "fsspec.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
     assert "no such folder" in fail_to_serve(f"file://{store}", "--poll-s", "0")
 
 
 def test_a_library_may_print(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
-    """What it says goes to the log, and is not taken for what the process reports."""
+    """Its output goes to the log, and is not taken for the report of the process."""
     linear_policy(store)
     library = tmp_path / "library"
     (library / "chatty-1.dist-info").mkdir(parents=True)
@@ -208,7 +208,7 @@ def test_a_library_may_print(store: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_process_that_cannot_be_started_is_tried_again(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By the server that waits for it, which holds nothing in between, and says so once."""
+    """The server that waits for the lock tries again, releases the lock in between, and logs it once."""
     monkeypatch.setattr(copier_module, "REPLACE_AFTER_S", 0.01)
     copier = Copier(Settings(models=tmp_path, store=f"file://{store}"))
     with monkeypatch.context() as broken:
@@ -223,7 +223,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(
 
 
 def test_a_look_that_hangs_ends_the_process(tmp_path: Path) -> None:
-    """A store that takes the connection and says nothing, for ever."""
+    """The store accepts the connection and never answers."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -240,7 +240,7 @@ def test_a_look_that_hangs_ends_the_process(tmp_path: Path) -> None:
 
 
 def test_without_polling_the_store_must_be_there(store: Path, log: Path) -> None:
-    """`--poll-s 0` looks once: what is there then is served, and no process stays."""
+    """`--poll-s 0` looks once, serves what is there, and leaves no process running."""
     assert "cannot be read" in fail_to_serve(f"file://{store}", "--poll-s", "0")
     linear_policy(store)
     with running_server(f"file://{store}", log, "--poll-s", "0") as server:
@@ -249,7 +249,7 @@ def test_without_polling_the_store_must_be_there(store: Path, log: Path) -> None
 
 
 def test_credentials_do_not_reach_the_log(log: Path, temporary: Path) -> None:
-    """A store that refuses is told without user and password; the server waits for it."""
+    """The log names a failing store without user and password; the server waits for it."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"ftp://robot:hush-hush@127.0.0.1:{nobody.getsockname()[1]}/models"

@@ -25,7 +25,7 @@ CPU_SHARE = 0.5  # a server that looks for connections without a pause takes all
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Looks at its models often; alone, or several on one port."""
+    """A server that looks at its models often, with one process or several."""
     models = tmp_path_factory.mktemp("descriptors") / "models"
     linear_policy(models)
     options = ["--workers", str(request.param), "--poll-s", "0.05"]
@@ -50,14 +50,14 @@ def act(wire: Wire) -> int:
 
 
 def asked(wire: Wire) -> Wire:
-    """The connection, once it has been taken."""
+    """A connection that the server has accepted."""
     assert act(wire) == 200
     return wire
 
 
 @contextmanager
 def full_table(server: Server, stack: ExitStack, spare: int) -> Iterator[list[socket.socket]]:
-    """Every process of the server is left `spare` files, and a crowd connects."""
+    """Leaves every process of the server `spare` files, and opens more connections than fit."""
     for process in serving_processes(server):
         limit_files(process, process.num_fds() + spare)
     yield [stack.enter_context(socket.create_connection((server.host, server.port), ANSWER_S)) for _ in range(CROWD)]
@@ -69,7 +69,7 @@ def cpu_s(server: Server) -> float:
 
 @pytest.mark.parametrize("spare", [5, -2], ids=["few are left", "not even the server's own"])
 def test_a_crowd_waits_until_there_is_room(server: Server, spare: int) -> None:
-    """Those that are in are answered, the others are neither turned away nor looked for all the time."""
+    """Open connections are answered. The others wait, and the server does not spin trying to accept them."""
     with ExitStack() as stack:
         staying = stack.enter_context(server.connect())
         assert act(staying) == 200
@@ -93,7 +93,7 @@ def test_a_crowd_waits_until_there_is_room(server: Server, spare: int) -> None:
 
 
 def test_a_version_that_came_meanwhile_acts_once_there_is_room(server: Server) -> None:
-    """It is not taken for a broken one; the log says once what is missing."""
+    """It does not count as broken, and the log says once what is missing."""
     with ExitStack() as stack:
         wires = [stack.enter_context(server.connect()) for _ in range(4)]
         assert [act(wire) for wire in wires] == [200] * 4
@@ -117,7 +117,7 @@ def test_a_version_that_came_meanwhile_acts_once_there_is_room(server: Server) -
 
 
 def test_no_more_connections_are_promised_than_the_system_allows(tmp_path: Path, log: Path) -> None:
-    """Room is left for models and keys; one connection too many is told so, rather than cut off."""
+    """Files for models and keys stay free; one connection too many gets an answer, and is not cut off."""
     linear_policy(tmp_path / "models")
     limited = ("sh", "-c", 'ulimit -n 80; exec "$0" "$@"')
     with running_server(tmp_path / "models", log, prefix=limited) as server, ExitStack() as stack:
@@ -135,7 +135,7 @@ def act_version(wire: Wire) -> int:
 
 
 def test_a_failure_for_want_of_files_is_told_from_others() -> None:
-    """Also where it has been wrapped; and while there is no room, whatever fails is taken for one."""
+    """Also if it was wrapped; while no file can be opened, every failure counts as one."""
     assert allow_connections(1) == 1
     wrapped = ValueError("no model")
     wrapped.__cause__ = OSError(24, "Too many open files")

@@ -25,7 +25,7 @@ UNIT_RANGE = {"name": "observation", "rows": 2048, "minimum": [-1, -1, -1, -1], 
 
 
 def manifest_of(spec: TensorSpec, training: AnyArray, whole: bool = False) -> Manifest:
-    """A policy that was trained on these rows of its one input."""
+    """A policy with one input that was trained on these rows."""
     lowest, highest = training.min(axis=None if whole else 0), training.max(axis=None if whole else 0)
     ends = [np.ravel(end).astype(np.float64).tolist() for end in (lowest, highest)]
     minimum, maximum = [end[0] for end in ends] if whole else ends
@@ -48,7 +48,7 @@ def drift_metrics(server: Server) -> dict[tuple[str, ...], float]:
 
 
 def test_values_outside_of_the_training_are_counted_by_feature(tmp_path: Path, log: Path) -> None:
-    """The first batch of a server is always looked at; each input and value has a label of its own."""
+    """The first batch is always checked; each input and feature has a label of its own."""
     edit_manifest(linear_policy(tmp_path / "models").path, observed=[UNIT_RANGE])
     camera = {"name": "camera", "rows": 9, "minimum": 10, "maximum": 200}
     arm = {"name": "joints_arm", "rows": 9, "minimum": [0, 0, 0], "maximum": [1, 1, 1]}
@@ -69,21 +69,21 @@ def test_values_outside_of_the_training_are_counted_by_feature(tmp_path: Path, l
 
 
 def test_a_bundle_that_tells_no_ranges_is_not_watched(linear: Server) -> None:
-    """As those of before ranges were told."""
+    """Older bundles have no ranges."""
     linear.ask(act_request({"observation": [9, 9, 9, 9]}))
     assert drift_metrics(linear) == {}
 
 
 @pytest.fixture
 def pair(tmp_path: Path, log: Path) -> Iterator[Server]:
-    """Two workers that watch."""
+    """A server with two workers that measure drift."""
     edit_manifest(linear_policy(tmp_path / "models").path, observed=[UNIT_RANGE])
     with running_server(tmp_path / "models", log, "--workers", "2") as server:
         yield server
 
 
 def test_workers_add_what_they_have_seen(pair: Server) -> None:
-    """Any worker shows the sum: at least the first observation of each."""
+    """Every worker shows the sum: at least the first observation of each."""
     shown = []
     for wire in connect_to_each(pair, worker_pids(pair)).values():
         wire.send(get_request("/metrics"))
@@ -100,7 +100,7 @@ WRONG: list[dict[str, Any]] = [{"minimum": [0]}, {"minimum": 0}, {"name": "camer
 
 @pytest.mark.parametrize("wrong", WRONG, ids=["too few", "one end", "unknown"])
 def test_ranges_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
-    """In one sentence: whoever wrote them meant something else."""
+    """One sentence says what was expected."""
     rows = np.zeros((2, 4), np.float32)
     manifest = manifest_of(TensorSpec("observation", (4,), "float32"), rows)
     observed = [msgspec.structs.replace(manifest.observed[0], **wrong)]
@@ -109,13 +109,13 @@ def test_ranges_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_a_bundle_whose_ranges_do_not_fit_is_not_served(tmp_path: Path) -> None:
-    """Like one whose model does not."""
+    """It is unsound, like a bundle whose model does not fit."""
     edit_manifest(linear_policy(tmp_path / "models").path, observed=[UNIT_RANGE | {"maximum": [1]}])
     assert "observed['observation']: expected as minimum and as maximum" in fail_to_serve(tmp_path / "models")
 
 
 def test_features_are_bounded_in_number() -> None:
-    """An input of thousands of values has one range, or none."""
+    """An input of thousands of values has one range for all of them, or none."""
     spec, rows = TensorSpec("image", (40, 40), "float32"), np.zeros((2, 40, 40), np.float32)
     assert Drift(manifest_of(spec, rows, whole=True)).ranges[0].features == ("all",)
     with pytest.raises(BundleInvalid, match="one number"):
@@ -125,7 +125,7 @@ def test_features_are_bounded_in_number() -> None:
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "uint64", "float16", "float32", "float64"])
 def test_the_training_itself_lies_inside(dtype: str, whole: bool) -> None:
-    """To the last bit of every dtype; what is beyond by the least lies outside."""
+    """In every dtype the bounds themselves are inside, and the next representable numbers are outside."""
     generator = np.random.default_rng(3)
     limits = (0, 2) if dtype == "bool" else (10, 100)
     real = np.dtype(dtype).kind == "f"
@@ -143,7 +143,7 @@ def test_the_training_itself_lies_inside(dtype: str, whole: bool) -> None:
 
 
 def test_a_batch_too_large_to_be_looked_at_counts_as_a_whole() -> None:
-    """Some of its rows stand for all."""
+    """Some of its rows are checked, and count for all."""
     random.seed(0)
     drift = Drift(manifest_of(TensorSpec("x", (84, 84), "uint8"), np.full((2, 84, 84), 5, np.uint8), whole=True))
     rows = np.full((33, 84, 84), 5, np.uint8)
@@ -155,7 +155,7 @@ def test_a_batch_too_large_to_be_looked_at_counts_as_a_whole() -> None:
 
 
 class Clock:
-    """A time that a test moves."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -165,7 +165,7 @@ class Clock:
 
 
 def test_quiet_and_busy_moments_count_alike_and_looks_are_rare() -> None:
-    """One observation after a pause, then hundreds at once: the first would be all that is seen by whoever waits."""
+    """One observation after a pause, then hundreds at once. Checking by time alone would see only the first."""
     random.seed(1)
     clock, looks = Clock(), 0
     spec, training = TensorSpec("x", (2,), "float32"), np.array([[-1, -1], [1, 1]], np.float32)
@@ -191,7 +191,7 @@ def test_quiet_and_busy_moments_count_alike_and_looks_are_rare() -> None:
 
 
 def test_a_server_that_is_always_busy_is_looked_at_seldom() -> None:
-    """Once per 10 ms on average, after some looks at its start."""
+    """One check per 10 ms on average, after a few at the start."""
     random.seed(2)
     clock, looks = Clock(), 0
     spec, training = TensorSpec("x", (2,), "float32"), np.array([[-1, -1], [1, 1]], np.float32)

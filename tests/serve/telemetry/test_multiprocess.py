@@ -13,7 +13,7 @@ def family(name: str, kind: str, value: float) -> Family:
 
 
 def test_counts_are_added_and_states_are_not() -> None:
-    """Counters and rows that wait are sums; a state that every worker has is not counted once per worker."""
+    """Counters and queues are summed; a state that all workers share is not counted once per worker."""
     families = []
     for value in (1, 2, 4):
         families.append(family("rlway_actions", "counter", value))

@@ -32,7 +32,7 @@ def traceparent(trace: str = TRACE, sampled: bool = True) -> str:
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """One that servers and this process are told of, as the standard has it."""
+    """A collector that servers and this process find through the standard variables."""
     with running_collector() as running:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
@@ -48,7 +48,7 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that find no more of OpenTelemetry than FastAPI brings along."""
+    """Processes that find only the OpenTelemetry packages that FastAPI installs."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Missing:\n"
@@ -61,7 +61,7 @@ def without_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_lane_leaves_a_span_that_tells_how_it_went(collector: Collector, models: Path, log: Path) -> None:
-    """Below the caller's span: policy, version, rows and times, and nothing that was observed. A stop sends all."""
+    """A child of the caller's span with policy, version, rows and times, and no observation. A stop sends all."""
     traces = {lane: f"{i:032x}" for i, lane in enumerate((*LANES, "frame"), 1)}
     with running_server(models, log) as server:
         answers = [server.ask(act_request(BODY, lane=lane, headers=[traceparent(traces[lane])])) for lane in LANES]
@@ -103,7 +103,7 @@ def test_every_lane_leaves_a_span_that_tells_how_it_went(collector: Collector, m
 
 
 def test_refusals_leave_spans_too(collector: Collector, models: Path, log: Path) -> None:
-    """With their status and no run; what is the server's fault is an error. What the caller does not trace is not."""
+    """They have the status and no run; 5xx is an error. A request that the caller does not sample has no span."""
     requests = {
         404: act_request(BODY | {"version": 9}, headers=[traceparent()]),
         422: act_request({"observation": [1]}, headers=["traceparent: nonsense"]),
@@ -123,7 +123,7 @@ def test_refusals_leave_spans_too(collector: Collector, models: Path, log: Path)
 
 
 def test_each_worker_sends_its_own(collector: Collector, models: Path, log: Path) -> None:
-    """However the kernel spreads the connections."""
+    """Every worker has an exporter, however the kernel spreads the connections."""
     with running_server(models, log, "--workers", "2") as server:
         for _ in range(20):
             assert server.ask(act_request(BODY)).status == 200
@@ -132,7 +132,7 @@ def test_each_worker_sends_its_own(collector: Collector, models: Path, log: Path
 
 
 def test_a_collector_that_is_away_changes_no_answer(models: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it keep the server from ending."""
+    """It does not delay the end of the server either."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     with running_server(models, log) as server:
         assert server.ask(act_request(BODY)).status == 200
@@ -142,7 +142,7 @@ def test_a_collector_that_is_away_changes_no_answer(models: Path, log: Path, mon
 
 @pytest.mark.usefixtures("without_extra")
 def test_the_extra_is_named_where_it_is_missing(models: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--otel` does not start without it; variables that some cluster sets in every process are only warned of."""
+    """With `--otel` it is an error; with variables alone, which a cluster may set everywhere, a warning."""
     assert 'pip install "rlway-serve[otel]"' in fail_to_serve(models, "--otel")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     with running_server(models, log) as server:
@@ -169,7 +169,7 @@ def test_the_extra_is_named_where_it_is_missing(models: Path, log: Path, monkeyp
 def test_the_environment_decides_where_nobody_else_does(
     asked: bool | None, variables: dict[str, str], traces: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By OpenTelemetry's own variables, with their own meaning."""
+    """Without a flag, OpenTelemetry's own variables decide."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     tracing = open_tracing(asked)
@@ -188,14 +188,14 @@ def test_the_environment_decides_where_nobody_else_does(
 def test_variables_that_cannot_be_used_are_told(
     variable: str, value: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one sentence, when traces are asked for."""
+    """One sentence, if traces are asked for."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(UsageError, match=word):
         open_tracing(True)
 
 
 def test_a_page_of_another_origin_takes_part_in_its_trace(collector: Collector, models: Path, log: Path) -> None:
-    """What the preflight allows is read: the action's span is a child of the page's."""
+    """The preflight allows the trace headers, and the action's span is a child of the page's."""
     origin = "origin: https://lab.example"
     asked = [
         "access-control-request-method: POST",
