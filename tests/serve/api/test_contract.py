@@ -1,4 +1,4 @@
-"""A few seconds of what `python -m tests.contract` does at length."""
+"""A few seconds of `python -m tests.contract`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the error table: status, problem+json, one sentence that names the place, nothing of the server."""
+"""Every row of the error table: status, problem+json, one sentence that names the place, nothing about the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators, orchestrators and people with a browser see of a server."""
+"""Probes, metrics, descriptions and documentation, as operators and orchestrators see them."""
 
 from __future__ import annotations
 

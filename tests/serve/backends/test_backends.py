@@ -1,4 +1,4 @@
-"""The same policy on every runtime there is here, in runs of any size or of a few: the same answers."""
+"""A policy gives the same answers on every runtime of this machine, with buckets and without."""
 
 from __future__ import annotations
 
@@ -218,10 +218,10 @@ def test_long_runs_leave_the_event_loop(models: Path) -> None:
 @pytest.mark.parametrize(
     ("curve_us", "rows"),
     [
-        ({1: 20, 8: 50, 64: 150, 256: 480, 512: 900}, 268),  # a bit more than a size that was measured
+        ({1: 20, 8: 50, 64: 150, 256: 480, 512: 900}, 268),  # between two measured sizes
         ({1: 20, 8: 50, 64: 700}, 46),
         ({1: 600, 8: 700}, 0),
-        ({1: 10, 8: 45}, 88),  # beyond all sizes, in proportion
+        ({1: 10, 8: 45}, 88),  # extrapolated beyond the largest
     ],
     ids=str,
 )
@@ -237,9 +237,9 @@ def test_the_rows_that_stay_are_read_off_the_curve(bundle: Bundle, curve_us: dic
 @pytest.mark.parametrize(
     ("curve_us", "rows"),
     [
-        ({1: 170, 8: 850, 64: 6900, 512: 60000}, 19),  # eight rows cost the least each, and 2 ms are 19 of them
-        ({1: 5, 8: 6, 64: 10, 512: 50}, 512),  # all of them take less than that
-        ({1: 900, 8: 1200, 64: 3000, 512: 9000}, 424),  # the more, the cheaper
+        ({1: 170, 8: 850, 64: 6900, 512: 60000}, 19),  # eight rows are the cheapest per row; 19 of them take 2 ms
+        ({1: 5, 8: 6, 64: 10, 512: 50}, 512),  # even the largest takes less than 2 ms
+        ({1: 900, 8: 1200, 64: 3000, 512: 9000}, 424),  # the time per row falls with the size
         ({1: 4000, 8: 32000}, 1),
     ],
     ids=str,

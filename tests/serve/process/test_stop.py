@@ -1,4 +1,4 @@
-"""A server that is told to stop answers what it was asked, refuses what comes after, and ends with status 0."""
+"""A stop answers the requests in flight, refuses later ones, and ends with status 0."""
 
 from __future__ import annotations
 

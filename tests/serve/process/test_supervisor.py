@@ -1,4 +1,4 @@
-"""Several workers on one port: one that dies is replaced, and nobody else notices."""
+"""Several workers on one port: one that dies is replaced, and the others go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A models folder is read again only where it may have changed, and never missed where it has."""
+"""A models folder is read again only where it may have changed, and no change is missed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that are no models folder are told what they are, and what to give instead; the advice works."""
+"""The error for a path that is no models folder says what the path is and what to give instead; that works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running server follows its models folder: what is new and sound acts, what is broken changes nothing."""
+"""A running server follows its models folder: a new sound version becomes active, a broken one changes nothing."""
 
 from __future__ import annotations
 

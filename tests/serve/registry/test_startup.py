@@ -1,4 +1,4 @@
-"""Servers that cannot serve say why in one sentence; those that can serve an older version do."""
+"""A server that cannot start says why in one sentence; one that can serve an older version does."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ ONE_SENTENCE = [
     "damaged file",
     "unknown schema",
     "unknown dtype",
-]  # the others fail alike; their words are checked below
+]  # other refusals are tested below
 
 
 @pytest.mark.parametrize("breakage", ONE_SENTENCE)

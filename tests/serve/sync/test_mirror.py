@@ -1,4 +1,4 @@
-"""A store that fails in every way it can: what is visible here is whole, verified, and within its folder."""
+"""However a store fails, the copies in the local folder are whole, verified, and inside that folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FaultyStore(LocalFileSystem):  # type: ignore[misc]
     protocol = "faulty"
     copying: Copying | None = None  # called with source and destination before each copy
     copied: list[str]
-    cut_bytes: int = 0  # that are lost from the end of a copy, without a word
+    cut_bytes: int = 0  # missing at the end of each copy, without an error
     opening: Opening | None = None  # called with the path before each read
     unlisted: Exception | None = None
     strangers: list[str]  # names that the store claims to be in every folder

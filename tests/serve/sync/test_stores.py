@@ -1,4 +1,4 @@
-"""`rlway serve URL`: a real server over a folder that it reaches through fsspec only."""
+"""`rlway serve URL`: a real server whose models it reaches only through fsspec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server does when the system gives it no more files to open."""
+"""A server that has reached its limit of open files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 BODY = {"observation": [1, 0, 0, 0]}
 CROWD = 200
-CPU_SHARE = 0.5  # a server that looks for connections without a pause takes all of a core
+CPU_SHARE = 0.5  # a server that polls without a pause uses a whole core
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two workers"])
@@ -83,7 +83,7 @@ def test_a_crowd_waits_until_there_is_room(server: Server, spare: int) -> None:
                 staying.socket.settimeout(ANSWER_S)
             assert (cpu_s(server) - before_s) / (os.times().elapsed - clock) < CPU_SHARE
             waits = server.log.read_text().count("connections have to wait: Too many open files")
-            assert 1 <= waits <= len(serving_processes(server))  # by each, and once a minute at most
+            assert 1 <= waits <= len(serving_processes(server))  # each process logs it at most once a minute
             for process in serving_processes(server):
                 limit_files(process, 1000)
             for connection in crowd:

@@ -1,4 +1,4 @@
-"""How a server notices that it is asked about other observations than those of the training."""
+"""Drift: counting observed values outside the ranges of the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the counts of several workers become one."""
+"""Sums of the metrics of several workers."""
 
 from __future__ import annotations
 

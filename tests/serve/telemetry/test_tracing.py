@@ -21,7 +21,7 @@ from tests.servers import ACT, ANSWER_S, LANES, act_request, get_request, runnin
 pytestmark = pytest.mark.slow
 
 BODY = {"observation": [1, 0, 0, 0]}
-SERVER, ERROR = 2, 2  # a span's kind, and its status, as the protocol numbers them
+SERVER, ERROR = 2, 2  # a span's kind and its status, by their numbers in OTLP
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
