@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 import typer
 
-from rlway_serve.settings import Flag, Settings
+from rlway_serve.settings import Option, Settings
 
 Command = Callable[..., None]
 
@@ -29,15 +29,15 @@ def _with_flags(command: Command) -> Command:
 
 
 def _flag(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
-    kind, flag = get_args(field.type)
-    assert isinstance(flag, Flag)
-    names = [flag.name] if flag.name else []
-    option = typer.Option(*names, help=flag.help, min=flag.min, max=flag.max)
+    kind, option = get_args(field.type)
+    assert isinstance(option, Option)
+    names = [option.name] if option.name else []
+    flag = typer.Option(*names, help=option.help, min=option.min, max=option.max, hidden=option.hidden)
     default = field.default
-    if kind == tuple[str, ...]:
+    if kind == tuple[str, ...]:  # which typer reads as a list
         kind, default = list[str] | None, None
     return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, flag]
     )
 
 

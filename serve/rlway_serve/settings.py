@@ -1,9 +1,9 @@
 """How a server behaves: every option with its unit, its default, its bounds and its help, in one value.
 
 In:      what `rlway serve` was told.
-Out:     `Settings`; `rlway_serve.cli` makes a flag of every field that has a `Flag`.
+Out:     `Settings`; `rlway_serve.cli` makes a flag of every field that has an `Option`.
 
-A field's name is its flag's, unless the `Flag` says otherwise. Names end with the unit: `_s` seconds, `_bytes` bytes.
+A field's name is its flag's, unless the `Option` says otherwise. Names end with the unit: `_s` seconds, `_bytes` bytes.
 """
 
 from __future__ import annotations
@@ -18,73 +18,76 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 FOLDER_POLL_S, STORE_POLL_S = 1.0, 10.0  # where `--poll-s` is not given
 
 
-class Flag(NamedTuple):
+class Option(NamedTuple):
     """What the command line says of a setting."""
 
     help: str
     min: float | None = None
     max: float | None = None
     name: str | None = None  # where it is not the field's name
+    hidden: bool = False  # from help and documentation
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server is told; a field without a `Flag` comes from the command's one argument."""
+    """What a server is told; a field without an `Option` comes from the command's one argument."""
 
     models: Path  # on this machine
     store: str | None = None  # the URL that `models` is copied from
 
-    host: Annotated[str, Flag("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
-    port: Annotated[int, Flag("Port; 0 takes a free one.", min=0, max=65535)] = 8080
+    host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
+    port: Annotated[int, Option("Port; 0 takes a free one.", min=0, max=65535)] = 8080
     poll_s: Annotated[
         float | None,
-        Flag(
+        Option(
             "How often the folder is looked at for new versions, seconds; 0: once. By default 1, and 10 at a URL.",
             min=0,
         ),
     ] = None
     cache: Annotated[
-        Path | None, Flag("Folder that keeps the copies of what lies at a URL; a temporary one by default.")
+        Path | None, Option("Folder that keeps the copies of what lies at a URL; a temporary one by default.")
     ] = None
-    keep_versions: Annotated[int, Flag("Newest versions that stay loaded, besides those with a label.", min=1)] = 2
-    device: Annotated[Device, Flag("Where policies run; auto measures which is faster.")] = "auto"
-    buckets: Annotated[bool | None, Flag("Pad runs to powers of two; by default on GPUs.")] = None
+    keep_versions: Annotated[int, Option("Newest versions that stay loaded, besides those with a label.", min=1)] = 2
+    device: Annotated[Device, Option("Where policies run; auto measures which is faster.")] = "auto"
+    buckets: Annotated[bool | None, Option("Pad runs to powers of two; by default on GPUs.")] = None
     batch_invariant: Annotated[
-        bool, Flag("Runs of one size: an action's bits never depend on other callers.", name="--batch-invariant")
+        bool, Option("Runs of one size: an action's bits never depend on other callers.", name="--batch-invariant")
     ] = False
-    default_policy: Annotated[str | None, Flag("Policy that answers POST /act.", name="--default")] = None
-    workers: Annotated[int, Flag("Processes that share the port.", min=1, max=256)] = 1
-    max_batch: Annotated[int, Flag("Observations gathered into one run.", min=1)] = 512
-    max_rows: Annotated[int, Flag("Observations of one request.", min=1)] = 4096
-    queue_capacity: Annotated[int, Flag("Observations waiting per policy before 429.", min=1)] = 4096
-    max_in_flight: Annotated[int, Flag("Requests of one connection that may wait for their answers.", min=1)] = 64
-    max_connections: Annotated[int, Flag("Connections of one worker.", min=1)] = 4096
-    max_header_bytes: Annotated[int, Flag("Largest request headers, bytes.", min=1024)] = 32 * 1024
-    max_body_bytes: Annotated[int, Flag("Largest request body, bytes.", min=1)] = 4 * 1024 * 1024
+    default_policy: Annotated[str | None, Option("Policy that answers POST /act.", name="--default")] = None
+    workers: Annotated[int, Option("Processes that share the port.", min=1, max=256)] = 1
+    max_batch: Annotated[int, Option("Observations gathered into one run.", min=1)] = 512
+    max_rows: Annotated[int, Option("Observations of one request.", min=1)] = 4096
+    queue_capacity: Annotated[int, Option("Observations waiting per policy before 429.", min=1)] = 4096
+    max_in_flight: Annotated[int, Option("Requests of one connection that may wait for their answers.", min=1)] = 64
+    max_connections: Annotated[int, Option("Connections of one worker.", min=1)] = 4096
+    max_header_bytes: Annotated[int, Option("Largest request headers, bytes.", min=1024)] = 32 * 1024
+    max_body_bytes: Annotated[int, Option("Largest request body, bytes.", min=1)] = 4 * 1024 * 1024
     # JSON is read on the event loop, which takes about 10 ms per MiB; hence a lower limit than for raw bytes.
-    max_json_bytes: Annotated[int, Flag("Largest JSON body, bytes.", min=1)] = 1024 * 1024
-    max_buffered_bytes: Annotated[int, Flag("Large request bodies of one worker together, bytes.", min=1)] = (
+    max_json_bytes: Annotated[int, Option("Largest JSON body, bytes.", min=1)] = 1024 * 1024
+    max_buffered_bytes: Annotated[int, Option("Large request bodies of one worker together, bytes.", min=1)] = (
         256 * 1024 * 1024
     )
-    header_timeout_s: Annotated[float, Flag("A request's headers must be complete after this, seconds.", min=0.01)] = (
-        10.0
-    )
-    body_timeout_s: Annotated[float, Flag("And its body this long after them, seconds.", min=0.01)] = 30.0
-    max_rate: Annotated[float | None, Flag("Requests per second of one key or address; none by default.", min=1e-6)] = (
-        None
-    )
-    keep_alive_s: Annotated[float, Flag("Idle connections close after this, seconds.", min=0.1)] = 75.0
-    episode_ttl_s: Annotated[float, Flag("Episodes that nobody asks for end after this, seconds.", min=0.01)] = 600.0
-    max_episodes: Annotated[int, Flag("Episodes of one worker; the longest unused ends.", min=1)] = 10_000
-    drain_s: Annotated[float, Flag("How long a stop waits for requests in flight, seconds.", min=0)] = 10.0
-    api_keys: Annotated[Path | None, Flag("File of accepted API keys, one a line; also RLWAY_API_KEYS.")] = None
-    admin_keys: Annotated[Path | None, Flag("File of keys that /metrics asks for; also RLWAY_ADMIN_KEYS.")] = None
-    tls_cert: Annotated[Path | None, Flag("Certificate chain, PEM; makes it HTTPS.")] = None
-    tls_key: Annotated[Path | None, Flag("The certificate's key, PEM.")] = None
+    header_timeout_s: Annotated[
+        float, Option("A request's headers must be complete after this, seconds.", min=0.01)
+    ] = 10.0
+    body_timeout_s: Annotated[float, Option("And its body this long after them, seconds.", min=0.01)] = 30.0
+    max_rate: Annotated[
+        float | None, Option("Requests per second of one key or address; none by default.", min=1e-6)
+    ] = None
+    keep_alive_s: Annotated[float, Option("Idle connections close after this, seconds.", min=0.1)] = 75.0
+    episode_ttl_s: Annotated[float, Option("Episodes that nobody asks for end after this, seconds.", min=0.01)] = 600.0
+    max_episodes: Annotated[int, Option("Episodes of one worker; the longest unused ends.", min=1)] = 10_000
+    drain_s: Annotated[float, Option("How long a stop waits for requests in flight, seconds.", min=0)] = 10.0
+    api_keys: Annotated[Path | None, Option("File of accepted API keys, one a line; also RLWAY_API_KEYS.")] = None
+    admin_keys: Annotated[Path | None, Option("File of keys that /metrics asks for; also RLWAY_ADMIN_KEYS.")] = None
+    tls_cert: Annotated[Path | None, Option("Certificate chain, PEM; makes it HTTPS.")] = None
+    tls_key: Annotated[Path | None, Option("The certificate's key, PEM.")] = None
     cors_origins: Annotated[
-        tuple[str, ...], Flag("Origin whose pages may ask from a browser; may be repeated.", name="--cors-origin")
+        tuple[str, ...], Option("Origin whose pages may ask from a browser; may be repeated.", name="--cors-origin")
     ] = ()
-    access_log: Annotated[str | None, Flag("File for one JSON line per request; - for stdout.")] = None
-    otel: Annotated[bool | None, Flag("Send traces by OTLP/HTTP; by default if OTEL_… variables say so.")] = None
+    access_log: Annotated[str | None, Option("File for one JSON line per request; - for stdout.")] = None
+    otel: Annotated[bool | None, Option("Send traces by OTLP/HTTP; by default if OTEL_… variables say so.")] = None
+
+    express: Annotated[bool, Option("Express calls, which --no-express forbids for tests.", hidden=True)] = True
 
     @property
     def folder_poll_s(self) -> float:

@@ -16,6 +16,7 @@ from rlway_serve.settings import FOLDER_POLL_S, STORE_POLL_S, Settings
 
 SERVING = Path(__file__).parents[2] / "docs" / "serving.md"
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings) if get_origin(field.type) is Annotated}
+SHOWN = {name: field for name, field in FIELDS.items() if not get_args(field.type)[1].hidden}
 UNITS = {"_s": "seconds", "_bytes": "bytes"}  # by the end of a setting's name
 
 
@@ -40,7 +41,7 @@ def flag_of(name: str) -> str:
 
 
 def setting_of(row: Row) -> str:
-    return next(name for name in FIELDS if flag_of(name) == row.options[0])
+    return next(name for name in SHOWN if flag_of(name) == row.options[0])
 
 
 def shown(name: str) -> str | None:
@@ -74,7 +75,7 @@ def test_the_command_has_one_flag_per_setting_with_its_default() -> None:
 
 def test_the_table_has_every_option_once_and_no_other(rows: list[Row]) -> None:
     """Besides an option, a row may name only its negation."""
-    assert sorted(row.options[0] for row in rows) == sorted(map(flag_of, FIELDS))
+    assert sorted(row.options[0] for row in rows) == sorted(map(flag_of, SHOWN))
     for row in rows:
         no = f"--no-{row.options[0].removeprefix('--')}"
         assert row.options[1:] == ([no] if FIELDS[setting_of(row)].default is None and _is_switch(row) else [])
