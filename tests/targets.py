@@ -1,222 +1,92 @@
-"""What may be given any bytes, and what must hold of it whatever they are.
+"""Checks for everything that reads bytes from elsewhere: they must hold for any bytes.
 
 In:      bytes.
-Out:     nothing; AssertionError where something does not hold.
+Out:     nothing; AssertionError where a check fails.
 
-`tests.guided` looks for such bytes by coverage; the tests try those that were found before.
+`tests.guided` looks for such bytes by coverage; the tests try those that it found before.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import gc
 import itertools
-import logging
 import re
-import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
-import uvicorn
-import uvloop
-from uvicorn.server import ServerState
 
 from rlway_client.contract.errors import BundleInvalid, RlwayError
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
 from rlway_client.contract.specs import TensorSpec
-from rlway_serve.api.app import create_app
-from rlway_serve.api.middleware import Middleware
 from rlway_serve.codec.decoder import NOT_READ, ActDecoder
 from rlway_serve.codec.observation import ObservationForm
-from rlway_serve.gateway.api_keys import Keys
-from rlway_serve.gateway.body_budget import BodyBudget
-from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.gateway.episodes import Episodes
 from rlway_serve.messages.call import Call
 from rlway_serve.messages.response import OCTETS
 from rlway_serve.registry.loaded_version import VersionUnsound, load_version
 from rlway_serve.registry.models_folder import read_labels
-from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
-from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
-from rlway_serve.transport.http_connection import HttpConnection
-from rlway_serve.transport.request_heads import HotRoutes
-from rlway_serve.transport.stream_calls import SharedByStreams
-from tests.bundles import linear_policy, summing_policy
+from tests.bundles import linear_policy
 from tests.callers import Receiving
+from tests.in_process import HANDSHAKE, InProcessServer, masked_frame
 from tests.reading import Unclear, read
 from tests.servers import ACT
 
-TURNS = 8  # of the event loop, in which all that can be answered is
-PATIENCE_S = 60.0  # an exchange that takes longer hangs
-HANDSHAKE = (
-    b"GET /v1/policies/%s/stream HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-UNEQUAL = (b"explore", b"deadline", b"\\u")  # drawn anew, or measured, each time; and names that hide these
-TIMES = re.compile(rb"(?i:(?<=\r\n)date: )[^\r]*\r\n|(?<=\"request_id\":\")[0-9a-f]+")
-
-
-class Complaints(logging.Handler):
-    """What was logged as an error."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(logging.Formatter().format(record))
-
-
-class Lanes:
-    """A server's protocols in this process, over socket pairs on a real event loop."""
-
-    def __init__(self, folder: Path) -> None:
-        linear_policy(folder / "models")
-        summing_policy(folder / "models")
-        self._loop = uvloop.new_event_loop()
-        self._loop.set_exception_handler(lambda _, context: self._failures.append(str(context)))
-        self._failures: list[str] = []
-        self._complaints = Complaints()
-        logging.getLogger().addHandler(self._complaints)
-        self._loop.run_until_complete(self._start(Settings(models=folder / "models", default_policy="linear")))
-
-    async def _start(self, settings: Settings) -> None:
-        self._settings = settings
-        metrics = Metrics()
-        repository = Repository(settings, metrics)
-        repository.load()
-        budget = BodyBudget(settings.max_buffered_bytes)
-        self._endpoint = Endpoint(
-            repository, Keys(settings), budget, self._new_episodes(), None, settings.max_json_bytes
-        )
-        self._routes = HotRoutes(self._endpoint, settings, None, SharedByStreams(self._endpoint, settings))
-        app = Middleware(create_app(self._endpoint, MultiprocessMetrics(metrics), settings), None)
-        self._config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
-        self._config.load()
-        self._state = ServerState()
-
-    def _new_connection(self) -> HttpConnection:
-        connection = HttpConnection(self._routes, self._config, self._state, {})
-        self._made.add(connection)
-        return connection
-
-    def count_living(self) -> int:
-        """How many connections of the last exchange are in memory still, though none is open."""
-        gc.collect()
-        return len(self._made)
-
-    def _new_episodes(self) -> Episodes:
-        return Episodes(600.0, 1000)
-
-    def exchange(self, packets: list[bytes]) -> bytes:
-        """All that comes back for these packets and the end of sending."""
-        return self.exchange_all([[(packet, TURNS) for packet in packets]])[0]
-
-    def exchange_all(self, conversations: Sequence[Sequence[tuple[bytes | None, int]]]) -> list[bytes]:
-        """The same on several connections at once; with each packet, how many turns of the loop pass until the next.
-
-        None instead of a packet: the peer goes, and nothing is read of what it may have been sent.
-        """
-        self._endpoint.episodes = self._new_episodes()
-        self._made: WeakSet[HttpConnection] = WeakSet()
-        received = self._loop.run_until_complete(asyncio.wait_for(self._exchange_all(conversations), PATIENCE_S))
-        assert not self._failures, self._failures
-        assert not self._complaints.lines, self._complaints.lines
-        assert not self._state.connections, "a connection was left behind"
-        active = [policy.active for policy in self._endpoint.repository if policy.active]
-        assert not any(version.batcher.queued_rows for version in active), "calls wait for ever"
-        return [TIMES.sub(b"", stream) for stream in received]
-
-    async def _exchange_all(self, conversations: Sequence[Sequence[tuple[bytes | None, int]]]) -> list[bytes]:
-        received = await asyncio.gather(*map(self._exchange, conversations))
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-        while self._state.connections:
-            await asyncio.sleep(0.001)
-        return received
-
-    async def _exchange(self, packets: Sequence[tuple[bytes | None, int]]) -> bytes:
-        ours, theirs = socket.socketpair()
-        with ours:
-            ours.setblocking(False)
-            theirs.setblocking(False)
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            await self._loop.connect_accepted_socket(self._new_connection, theirs)
-            for packet, turns in packets:
-                if packet is None:
-                    return b""
-                try:
-                    await self._loop.sock_sendall(ours, packet)
-                except OSError:
-                    break  # it has had enough
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-            with contextlib.suppress(OSError):
-                ours.shutdown(socket.SHUT_WR)
-            received = b""
-            with contextlib.suppress(ConnectionResetError):
-                while data := await self._loop.sock_recv(ours, 65536):
-                    received += data
-        return received
+UNEQUAL = (b"explore", b"deadline", b"\\u")  # their answers are random or depend on time; \u may spell these names
 
 
 def split(data: bytes, places: bytes) -> list[bytes]:
-    """The data in packets that end where `places` say."""
+    """The data in packets that end at these places, in 256ths of its length."""
     cuts = sorted({0, len(data), *(place * (len(data) + 1) // 256 for place in places)})
     return [data[start:end] for start, end in itertools.pairwise(cuts)]
 
 
-def check_requests(lanes: Lanes, data: bytes) -> None:
-    """Whatever follows an act request's first line is answered alike by either lane, and however it is cut.
+def check_requests(server: InProcessServer, data: bytes) -> None:
+    """Both lanes answer alike whatever follows an act request's first line, and however it is split into packets.
 
-    The first four bytes say where.
+    The first four bytes say where it is split.
     """
     places, rest = data[:4], data[4:]
     if any(word in rest for word in UNEQUAL) or b"/metrics" in rest:
         return
     hot, asgi = (b"POST " + ACT.encode() + query + b" HTTP/1.1\r\n" + rest for query in (b"", b"?x=1"))
-    whole = lanes.exchange([hot])
-    assert lanes.exchange(split(hot, places)).startswith(_certain(whole))
-    assert lanes.exchange([asgi]) == whole
+    whole = server.exchange([hot])
+    assert server.exchange(split(hot, places)).startswith(_certain(whole))
+    assert server.exchange([asgi]) == whole
     assert not re.search(rb"HTTP/1\.1 5(?!04)", whole)
 
 
 def _certain(answers: bytes) -> bytes:
-    """Without the 400 that a broken request ends with: in time, its headers may be answered before it is seen to be."""
+    """Without the final 400 of a broken request: sent in packets, it may be answered before it is seen to be broken."""
     before, _, last = answers.rpartition(b"HTTP/1.1 ")
     return before if last.startswith(b"400 ") and b"\r\nconnection: close\r\n" in last else answers
 
 
-def check_frames(lanes: Lanes, data: bytes) -> None:
-    """Whatever follows a WebSocket's handshake is answered alike however it is cut, as far as the peer has not closed.
+def check_frames(server: InProcessServer, data: bytes) -> None:
+    """Whatever follows a WebSocket's handshake is answered alike however it is split, until the client closes.
 
-    The first byte chooses the policy, the next four say where, the next whether it is frames as it stands or what they
-    hold.
+    The first byte chooses the policy, the next four say where to split, and the next whether the rest is sent as it is
+    or as the payload of frames.
     """
     if len(data) < 6 or any(word in data for word in UNEQUAL):
         return
     policy = (b"linear", b"summing")[data[0] % 2]
     rest = data[6:] if data[5] % 4 == 0 else b"".join(_frames(data[6:]))
     handshake = HANDSHAKE % policy
-    head, end, whole = lanes.exchange([handshake, rest]).partition(b"\r\n\r\n")
+    head, end, whole = server.exchange([handshake, rest]).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
     assert end
     packets = [handshake, *split(rest, data[1:5])] if data[5] % 3 else [handshake + rest]
-    cut = lanes.exchange(packets).partition(b"\r\n\r\n")[2]
+    cut = server.exchange(packets).partition(b"\r\n\r\n")[2]
     few, many = sorted((_received(whole), _received(cut)), key=lambda both: len(both[0]))
     assert many[0][: len(few[0])] == few[0]
     assert few[1] or many[1] or len(few[0]) == len(many[0]), "answers are missing"
 
 
 def _received(stream: bytes) -> tuple[list[bytes], bool]:
-    """The messages in what a WebSocket's peer gets, each with its kind; and whether the server closed."""
+    """The messages that a WebSocket's client gets, each with its kind; and whether the server closed."""
     messages, closed, at = [], False, 0
     while at < len(stream):
         opcode, length, start = stream[at] & 15, stream[at + 1], at + 2
@@ -232,24 +102,14 @@ def _received(stream: bytes) -> tuple[list[bytes], bool]:
 
 
 def _frames(data: bytes) -> Iterator[bytes]:
-    """Masked frames of what lies between line ends; the first byte of each is its opcode and whether it is the last."""
+    """A masked frame for each line; its first byte is the frame's first byte: its opcode and whether it is the last."""
     for part in data.split(b"\n"):
         if len(part) <= 65536:
             yield masked_frame(part[0] if part else 0x81, part[1:])
 
 
-def masked_frame(first_byte: int, payload: bytes) -> bytes:
-    """A client's frame, masked with zeros."""
-    length = len(payload)
-    if length < 126:
-        size = bytes([128 | length])
-    else:
-        size = bytes([254]) + length.to_bytes(2, "big") if length < 65536 else bytes([255]) + length.to_bytes(8, "big")
-    return bytes([first_byte]) + size + bytes(4) + payload
-
-
 class Bodies:
-    """Decoders of several specs."""
+    """Checks the decoders of several specs."""
 
     def __init__(self) -> None:
         self._settings = Settings(models=Path(), max_rows=64, max_json_bytes=4096)
@@ -259,7 +119,7 @@ class Bodies:
         ]
 
     def check(self, data: bytes) -> None:
-        """A body is refused with a status that the documentation has for it, or read as json and numpy read it.
+        """A body is refused with a status that the documentation allows, or read as json and numpy read it.
 
         The first byte chooses the policy, the second the media type.
         """
@@ -297,7 +157,7 @@ class Bodies:
 
 
 def _read_plain(decoder: ActDecoder, media_type: bytes, body: bytes) -> Any:
-    """The observation, where the quick reader takes the body; else None."""
+    """The observation, if the fast reader accepts the body; otherwise None."""
     if media_type == OCTETS or len(body) > decoder.plain_bytes:
         return None
     try:
@@ -343,7 +203,7 @@ def _manifests() -> Iterator[Manifest]:
 
 
 class Bundles:
-    """A bundle whose manifest is replaced again and again, and a labels.json."""
+    """Checks the readers of a bundle's manifest and of labels.json."""
 
     def __init__(self, folder: Path) -> None:
         self._bundle = linear_policy(folder / "models")
@@ -353,11 +213,11 @@ class Bundles:
 
     @property
     def manifest(self) -> bytes:
-        """A sound one, to begin with."""
+        """The valid manifest."""
         return encode_manifest(self._bundle.manifest)
 
     def check_manifest(self, data: bytes) -> None:
-        """Refused in a sentence, or read; what is read is written and read alike, and loads or is refused likewise."""
+        """A manifest is refused in a sentence, or survives writing and reading, and then loads or is refused."""
         try:
             manifest = decode_manifest(data, "manifest.json")
         except BundleInvalid:
@@ -374,7 +234,7 @@ class Bundles:
             self._metrics = Metrics()
 
     def check_labels(self, data: bytes) -> None:
-        """Labels, or a sentence."""
+        """labels.json is read, or refused in a sentence."""
         self._labels.write_bytes(data)
         labels, fault = read_labels(self._labels)
         assert (labels is None) == bool(fault)
@@ -382,12 +242,12 @@ class Bundles:
 
 
 def open_target(name: str) -> tuple[Callable[[bytes], None], list[bytes]]:
-    """A check by its name, and inputs to begin with."""
+    """The check of this name, and inputs to start from."""
     folder = Path(tempfile.mkdtemp(prefix=f"rlway-{name}-"))
     json_head = b"host: a\r\ncontent-type: application/json\r\ncontent-length: "
     body = b'{"observation": [1, 2, 3, 4]}'
     if name == "requests":
-        lanes = Lanes(folder)
+        server = InProcessServer(folder)
         chunked = b"host: a\r\ntransfer-encoding: chunked\r\n\r\n1d\r\n" + body + b"\r\n0\r\n\r\n"
         get = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n"
         sound = json_head + b"29\r\n\r\n" + body
@@ -403,15 +263,15 @@ def open_target(name: str) -> tuple[Callable[[bytes], None], list[bytes]]:
             b"connection: close\r\n" + sound,
         ]
         rests += [sound + get + act, HANDSHAKE % b"linear", b"upgrade: h2c\r\nconnection: upgrade\r\n" + sound]
-        return lambda data: check_requests(lanes, data), [bytes([40, 90, 160, 220]) + rest for rest in rests]
+        return lambda data: check_requests(server, data), [bytes([40, 90, 160, 220]) + rest for rest in rests]
     if name == "frames":
-        lanes = Lanes(folder)
+        server = InProcessServer(folder)
         start = bytes([0, 40, 90, 160, 220, 1])
         row = np.zeros(4, "<f4").tobytes()
         messages = [b"\x81" + body, b"\x82" + row, b"\x01" + body[:9] + b"\n\x80" + body[9:], b"\x89x", b"\x88\x03\xe8"]
         seeds = [start + b"\n".join(messages[:count]) for count in range(1, 6)]
         raw = bytes([1, 9, 9, 9, 9, 0]) + b"".join(_frames(messages[0]))
-        return lambda data: check_frames(lanes, data), [*seeds, raw]
+        return lambda data: check_frames(server, data), [*seeds, raw]
     if name == "bodies":
         bodies = Bodies()
         wire = [body, b'{"observations": [[1, 2], [3, 4]]}', b'{"observation": 1e3, "outputs": ["q_values"]}']

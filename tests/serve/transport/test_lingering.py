@@ -22,11 +22,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.bundles import linear_policy
+from tests.in_process import masked_frame
 from tests.ports import free_port
 from tests.serve.conftest import KEY
 from tests.serve.gateway.test_access import make_certificate
 from tests.servers import ACT, ANSWER_S, PROBLEM, Server, act_request, get_request, running_server, wait_until
-from tests.targets import masked_frame
 
 BODY = {"observation": [1, 0, 0, 0]}
 LARGE = b"0" * 12_000_000  # more than both systems' buffers hold

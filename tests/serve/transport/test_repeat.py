@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.in_process import HANDSHAKE, TURNS, InProcessServer, masked_frame
 from tests.servers import act_request, get_request
-from tests.targets import HANDSHAKE, TURNS, Lanes, masked_frame
 
 SOUND = b'{"observation": [0.5, 0, 0, 0]}'
 OTHER = b'{"observation": [0, 0.5, 0, 0]}'
@@ -48,8 +48,8 @@ conversations = st.lists(st.tuples(packets, st.integers(0, 4)), max_size=6)
 
 
 @pytest.fixture(scope="module")
-def lanes(tmp_path_factory: pytest.TempPathFactory) -> Lanes:
-    return Lanes(tmp_path_factory.mktemp("lanes"))
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> InProcessServer:
+    return InProcessServer(tmp_path_factory.mktemp("lanes"))
 
 
 @given(st.lists(conversations, min_size=1, max_size=4))
@@ -57,7 +57,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Lanes:
 @example([[(ALIKE[0], 0), (UNALIKE[2], 0)], [(ALIKE[5], 0)], [(ALIKE[1], 0)]])
 @settings(max_examples=300, deadline=None)
 def test_every_connection_is_answered_as_if_it_were_alone(
-    lanes: Lanes, drawn: list[list[tuple[bytes | None, int]]]
+    lanes: InProcessServer, drawn: list[list[tuple[bytes | None, int]]]
 ) -> None:
     """In order, with the same bytes, whatever the others ask and whenever the next packet comes."""
     alone = [lanes.exchange_all([[*BEFORE, *((packet, TURNS) for packet, _ in packets)]])[0] for packets in drawn]
@@ -67,7 +67,9 @@ def test_every_connection_is_answered_as_if_it_were_alone(
 @given(st.lists(st.lists(st.tuples(st.sampled_from(FRAMES), st.integers(0, 4)), max_size=6), min_size=1, max_size=4))
 @example([[(FRAMES[0], 1), (FRAMES[1], 0)], [(FRAMES[2], 1), (FRAMES[5], 0)]])
 @settings(max_examples=300, deadline=None)
-def test_each_stream_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[list[tuple[bytes, int]]]) -> None:
+def test_each_stream_is_answered_as_if_it_were_alone(
+    lanes: InProcessServer, drawn: list[list[tuple[bytes, int]]]
+) -> None:
     """Likewise, in binary frames and in text."""
     handshake, end = (HANDSHAKE % b"linear", TURNS), (masked_frame(0x8A, b"still here"), TURNS)
     alone = [lanes.exchange([packet for packet, _ in [handshake, *packets, end]]) for packets in drawn]
@@ -76,7 +78,7 @@ def test_each_stream_is_answered_as_if_it_were_alone(lanes: Lanes, drawn: list[l
 
 @pytest.mark.parametrize("turns", range(5))
 @pytest.mark.parametrize("protocol", ["http", "stream"])
-def test_requests_of_a_connection_take_effect_in_order(lanes: Lanes, protocol: str, turns: int) -> None:
+def test_requests_of_a_connection_take_effect_in_order(lanes: InProcessServer, protocol: str, turns: int) -> None:
     """The second goes on with the episode that the first begins, however soon it comes and whoever asks meanwhile."""
     steps = [
         b'{"observation": [0, 0, 1, 2], "episode": "e", "first": true}',
@@ -95,7 +97,7 @@ def test_requests_of_a_connection_take_effect_in_order(lanes: Lanes, protocol: s
 
 @pytest.mark.parametrize("last", [*ALIKE, None])
 @pytest.mark.parametrize("turns", [0, 1, TURNS])
-def test_nothing_keeps_a_connection_that_has_ended(lanes: Lanes, last: bytes | None, turns: int) -> None:
+def test_nothing_keeps_a_connection_that_has_ended(lanes: InProcessServer, last: bytes | None, turns: int) -> None:
     """Neither what it asked, nor the slot that this took."""
     lanes.exchange_all([[*BEFORE, (ALIKE[0], turns), (last, turns), (ALIKE[1], turns)]] * 4)
     assert lanes.count_living() == 0

@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.bundles import BIAS, WEIGHTS, linear_policy
+from tests.in_process import masked_frame
 from tests.serve.conftest import KEY
 from tests.servers import ANSWER_S, Server, act_request, get_request, read_metrics, running_server, wait_until
-from tests.targets import masked_frame
 
 STREAM = "/v1/policies/linear/stream"
 ROWS = np.random.default_rng(5).normal(size=(300, 4)).astype(np.float32)
