@@ -1,1 +1,1 @@
-"""The documented application: everything but the answering of act requests on a hot connection."""
+"""The FastAPI application: every documented route. Most act requests are answered by `transport` before it."""

@@ -73,9 +73,8 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
 
         `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
         """
-        _check_key(
-            endpoint, request, repository.find(policy)
-        )  # before the policy is looked up, so that a caller without a key learns no policy's name
+        # Before the policy is looked up: the 404 of an unknown policy names the others.
+        _check_key(endpoint, request, repository.find(policy))
         return await _act(repository[policy], request)
 
     @app.post("/act", summary="The same for the default policy")

@@ -63,7 +63,7 @@ class Keys:
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
     def check(self, authorization: bytes | None) -> bytes | None:
-        """Raises unless the header is `Bearer` and one of the keys; returns its digest, or None if none is needed."""
+        """Returns the digest of the key in a `Bearer` header, or None if the API asks for none; raises if it is wrong."""
         return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
@@ -83,9 +83,8 @@ def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
     if scheme.lower() != b"bearer" or not given:
         raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
     digest = sha256(given).digest()
-    if (
-        sum(hmac.compare_digest(digest, key) for key in keys) == 0
-    ):  # `any` would stop at the matching key and reveal its place
+    # `sum`, since `any` would stop at the matching key, and the time would reveal its place.
+    if sum(hmac.compare_digest(digest, key) for key in keys) == 0:
         raise KeyRefused("authorization: this API key is not accepted here.")
     return digest
 

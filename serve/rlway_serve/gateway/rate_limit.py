@@ -30,9 +30,8 @@ class RateLimit:
         self._per_s = per_s
         self._step_s = 1.0 / per_s
         self._clock = clock
-        self._due_s: OrderedDict[Hashable, float] = (
-            OrderedDict()
-        )  # theoretical arrival times; the caller served last comes last
+        # Theoretical arrival times; the caller served last comes last.
+        self._due_s: OrderedDict[Hashable, float] = OrderedDict()
         self._swept_s = -math.inf
 
     @property

@@ -267,9 +267,8 @@ def _report(output: int, fault: str, exit_code: int) -> None:
 
 
 def _end_with_input() -> None:
-    while os.read(
-        sys.stdin.fileno(), 1024
-    ):  # unbuffered: a thread waiting in sys.stdin.buffer would hold its lock at exit
+    # Unbuffered: a thread that waits in sys.stdin.buffer would hold its lock at exit.
+    while os.read(sys.stdin.fileno(), 1024):
         pass
     os._exit(0)
 

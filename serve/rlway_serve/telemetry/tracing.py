@@ -96,9 +96,7 @@ class Tracing:
         except ImportError:
             raise UsageError('--otel: OpenTelemetry is not installed; pip install "rlway-serve[otel]".') from None
         resource = Resource.create()
-        if str(resource.attributes[SERVICE_NAME]).startswith(
-            "unknown_service"
-        ):  # OpenTelemetry's default if no name is set
+        if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # no name is set
             resource = resource.merge(Resource({SERVICE_NAME: "rlway", SERVICE_VERSION: __version__}))
         try:
             self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
