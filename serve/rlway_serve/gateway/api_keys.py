@@ -63,7 +63,7 @@ class Keys:
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
     def check(self, authorization: bytes | None) -> bytes | None:
-        """Returns the digest of the key in a `Bearer` header, or None if the API asks for none; raises if it is wrong."""
+        """The digest of the key in a `Bearer` header, or None if the API asks for none; raises if the key is wrong."""
         return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
