@@ -102,7 +102,7 @@ def server(models: Path) -> Iterator[str]:
 
 
 def stop(process: subprocess.Popen[bytes], ask: bool = True) -> None:
-    """Asks the process to end, unless it has been, and insists after a while."""
+    """Ends a process: asks it to, unless it has been asked, and kills it after `STOP_S`."""
     if ask:
         process.terminate()
     try:

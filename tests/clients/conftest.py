@@ -1,4 +1,4 @@
-"""A server to ask, both clients behind one face, and the command line."""
+"""A server to ask, both clients with one interface, and the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 class Awaited:
-    """An AsyncPolicyClient for tests that wait: the same methods, each run to its end on one event loop."""
+    """An AsyncPolicyClient with the methods of PolicyClient, each of which runs to its end on one event loop."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._runner = asyncio.Runner()
@@ -79,7 +79,7 @@ class Fail(Protocol):
 
 
 class Finished(NamedTuple):
-    """How a command ended."""
+    """The outcome of a command."""
 
     status: object
     stdout: str
@@ -100,7 +100,7 @@ def rlway(capfd: pytest.CaptureFixture[str]) -> Rlway:
 
 @pytest.fixture
 def succeed(rlway: Rlway) -> Succeed:
-    """Gives what a command prints."""
+    """Runs a command that has to succeed, and gives its output."""
 
     def run(*words: str | Path) -> str:
         done = rlway(*words)
@@ -112,7 +112,7 @@ def succeed(rlway: Rlway) -> Succeed:
 
 @pytest.fixture
 def fail(rlway: Rlway) -> Fail:
-    """Gives the sentence with which a command fails."""
+    """Runs a command that has to fail, and gives its sentence."""
 
     def run(*words: str | Path, status: int = FAILED) -> str:
         done = rlway(*words)

@@ -1,4 +1,4 @@
-"""The training that these tests are about is the one that is served while it goes on."""
+"""One training for all tests here, served while it goes on."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SHORT = ["--preset", "cartpole", "--steps", "6000", "--no-films"]
 
 
 class Line(NamedTuple):
-    """What came of a training and a server that were started side by side, over a folder with nothing in it."""
+    """The outcome of a training and a server that were started together, over an empty folder."""
 
     run: Path
     policy: Path  # its published versions
     status_before: int  # of `/readyz`, before the first version
-    answered: list[int]  # by which versions a client was answered, from the first on
-    status_after: int  # of the server, once it was told to end
+    answered: list[int]  # the version of each answer to a client, in order
+    status_after: int  # the exit status of the server
 
 
 @pytest.fixture(scope="session")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    """`rlway serve models` and `rlway train … --publish models/cartpole`, and a client that asks all the time."""
+    """`rlway serve models`, `rlway train … --publish models/cartpole`, and a client that asks all the time."""
     place, done = tmp_path_factory.mktemp("line"), Event()
     models, run = place / "models", place / "run"
     models.mkdir()
@@ -71,5 +71,5 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 
 @pytest.fixture(scope="session")
 def trained_run(line: Line) -> Path:
-    """That training's run. Not to be changed by a test."""
+    """The run of that training. No test may change it."""
     return line.run

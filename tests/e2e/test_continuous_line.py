@@ -25,14 +25,14 @@ def models(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def url(models: Path) -> Iterator[str]:
-    """A server over the exported policy; its end is orderly."""
+    """A server over the exported policy, which exits with 0 in the end."""
     with running_server(models, models.with_name("log")) as server:
         yield server.url
         assert server.stop() == 0
 
 
 def test_remote_environments_and_a_robot_swing_the_pendulum_alike(url: str, models: Path, continuous_run: Path) -> None:
-    """Six episodes from equal seeds return the same over HTTP and in process, far above random actions."""
+    """Six episodes with equal seeds return the same over HTTP and in process, far above random actions."""
     remote = run_json(SERVE, "play", "--url", url, "--policy", "pendulum", "--episodes", 6, "--envs", 3)
     edge = run_json(SERVE, "edge", models / "pendulum", "--episodes", 6)
     # Actions differ in their last digits, and an upright pendulum enlarges that a little.
@@ -41,7 +41,7 @@ def test_remote_environments_and_a_robot_swing_the_pendulum_alike(url: str, mode
 
 
 def test_an_action_is_an_array_of_the_actions_shape(url: str, models: Path, continuous_run: Path) -> None:
-    """float32[1] from the client and from the robot's file, one or many, and equal but for rounding."""
+    """float32[1] from the client and from the robot's file, for one or many, equal but for rounding."""
     observations = np.load(continuous_run / "observations.npz")["observation"][:100]
     edge = EdgePolicy(models / "pendulum")
     with PolicyClient(url, "pendulum") as policy:
@@ -54,7 +54,7 @@ def test_an_action_is_an_array_of_the_actions_shape(url: str, models: Path, cont
 
 
 def test_a_bundle_with_only_a_tflite_file_is_served_alike(url: str, models: Path, tmp_path: Path) -> None:
-    """LiteRT stands in for onnxruntime, for one row or many."""
+    """LiteRT takes the place of onnxruntime, for one row or many."""
     bundle = shutil.copytree(models / "pendulum" / "1", tmp_path / "models" / "pendulum" / "1")
     manifest = json.loads((bundle / "manifest.json").read_text())
     del manifest["files"]["model.onnx"]

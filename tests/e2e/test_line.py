@@ -28,7 +28,7 @@ def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(models: Path) -> Iterator[str]:
-    """A server over the exported policy; its end is orderly."""
+    """A server over the exported policy, which exits with 0 in the end."""
     with running_server(models, models.with_name("log")) as server:
         yield server.url
         assert server.stop() == 0
@@ -37,7 +37,7 @@ def url(models: Path) -> Iterator[str]:
 def test_remote_environments_and_a_robot_see_the_same_policy(url: str, models: Path, trained_run: Path) -> None:
     """Twelve episodes from equal seeds go alike over HTTP and in process, far above random.
 
-    Not to the letter: where two Q-values are closer than float32 can tell, ONNX and TFLite may choose differently.
+    Not exactly: where two Q-values differ by less than float32 can tell, ONNX and TFLite may choose different actions.
     """
     remote = run_json(SERVE, "play", "--url", url, "--policy", "cartpole", "--episodes", 12, "--envs", 3)
     edge = run_json(SERVE, "edge", models / "cartpole", "--episodes", 12)
@@ -50,7 +50,7 @@ def test_remote_environments_and_a_robot_see_the_same_policy(url: str, models: P
 def test_the_server_and_the_tflite_file_agree_on_visited_observations(
     url: str, models: Path, trained_run: Path
 ) -> None:
-    """Greedy and with one seed sampled, 300 observations get the same actions from both."""
+    """Both give the same actions for 300 observations, greedy or sampled with one seed."""
     observations = np.load(trained_run / "observations.npz")["observation"][:300]
     edge = EdgePolicy(models / "cartpole")
     with PolicyClient(url, "cartpole") as policy:
@@ -66,8 +66,8 @@ def test_the_server_and_the_tflite_file_agree_on_visited_observations(
         assert sum(same) >= 49
 
 
-def test_where_pybullet_is_a_policy_is_played_over_http_and_in_process(url: str, models: Path) -> None:
-    """In the training's environment; the other one says so. PyBullet's CartPole gives what the policy observes."""
+def test_a_policy_is_played_in_pybullet_where_it_is_installed(url: str, models: Path) -> None:
+    """Over HTTP and in process in .venv-train; .venv says what is missing. PyBullet's CartPole fits the policy."""
     elsewhere = ("--env", "CartPoleBulletEnv-v1", "--episodes", 1)
     for words in (("play", "--url", url, "--policy", "cartpole"), ("edge", models / "cartpole")):
         assert run_json(TRAIN, *words, *elsewhere)["steps"] > 0
@@ -84,7 +84,7 @@ def test_the_served_manifest_is_that_of_the_bundle(url: str, models: Path) -> No
 
 
 def test_the_readmes_curl_gets_an_action(url: str) -> None:
-    """The very command of the README, but for the port."""
+    """The README's own command, with another port."""
     readme = (ROOT / "README.md").read_text()
     command = next(line for line in readme.splitlines() if line.startswith("curl "))
     done = subprocess.run(
@@ -95,7 +95,7 @@ def test_the_readmes_curl_gets_an_action(url: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_stops_what_it_started(number: signal.Signals, tmp_path: Path) -> None:
-    """Ctrl-C while it trains: the demo and its children have ended, and no half-written run looks finished."""
+    """Interrupted while it trains, the demo ends its children, and no unfinished run looks finished."""
     demo = tmp_path / "demo.py"
     demo.write_bytes((ROOT / "demo.py").read_bytes())
     for environment in (".venv", ".venv-train"):

@@ -1,4 +1,4 @@
-"""Training to serving with no hand on it: one command trains and publishes, another serves what comes."""
+"""Training to serving without a hand on it: one command trains and publishes, another serves each version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.e2e.conftest import Line
 
 
 def test_a_client_goes_from_version_to_version_while_the_policy_is_trained(line: Line) -> None:
-    """A server over an empty folder becomes ready by itself, serves each better policy in turn, and fails nobody."""
+    """A server over an empty folder becomes ready, serves each better policy in turn, and answers every request."""
     newest = bundle_versions(line.policy)[0]
     assert newest >= 2
     assert (line.status_before, line.status_after) == (503, 0)

@@ -1,4 +1,4 @@
-"""What lands in somebody's site-packages, and what the locks say."""
+"""What an installed wheel contains, and what the lock files say."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOCKS = sorted((ROOT / "locks").glob("*.txt"))
 
 @pytest.mark.parametrize("folder", DISTRIBUTIONS)
 def test_a_wheel_holds_its_one_package_and_nothing_else(folder: str, tmp_path: Path) -> None:
-    """Nothing called `train`, `serve` or `tests` ever lands in anyone's site-packages."""
+    """Nobody's site-packages gets a `train`, `serve` or `tests`."""
     command = [
         sys.executable,
         "-m",
@@ -50,7 +50,7 @@ def test_a_wheel_holds_its_one_package_and_nothing_else(folder: str, tmp_path: P
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
 def test_a_lock_pins_every_package_with_hashes_and_no_address(lock: Path) -> None:
-    """`name==version` with sha256 only: plain pip can read it, and it ties nobody to an index."""
+    """`name==version` with sha256: plain pip can read it, and it names no index."""
     text = lock.read_text()
     assert "://" not in text
     entries = re.split(r"\n(?=[a-z])", text.strip())
@@ -61,13 +61,13 @@ def test_a_lock_pins_every_package_with_hashes_and_no_address(lock: Path) -> Non
 
 
 def test_the_serving_lock_has_no_tensorflow() -> None:
-    """A server of policies needs none of what trained them."""
+    """A server needs none of the packages that trained its policies."""
     text = (ROOT / "locks/serve.txt").read_text() + (ROOT / "locks/serve-dev.txt").read_text()
     assert not re.search(r"^(tensorflow|tf-agents|keras|dm-reverb|tf2onnx)", text, re.MULTILINE)
 
 
 def test_each_environment_offers_its_own_commands() -> None:
-    """`rlway --help` lists what is installed; what is not is answered with the package to install."""
+    """`rlway --help` lists the installed commands; another one is answered with the package to install."""
     serving, training = run_command(SERVE, "--help"), run_command(TRAIN, "--help")
     assert serving.status == training.status == 0
 

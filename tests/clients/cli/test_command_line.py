@@ -83,7 +83,7 @@ def test_act_explores_by_a_seed(server: Server, succeed: Succeed) -> None:
 def test_act_says_what_is_wrong_with_an_observation(
     server: Server, observation: str, status: int, word: str, fail: Fail
 ) -> None:
-    """2 when it is no array of numbers, 1 when the policy refuses it; always in one sentence."""
+    """Exits with 2 if it is not an array of numbers, with 1 if the policy refuses it; always in one sentence."""
     assert word in fail("act", "--url", server.url, observation, status=status)
 
 
@@ -98,7 +98,7 @@ def test_a_dead_server_is_named(words: tuple[str, ...], fail: Fail) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(fail: Fail) -> None:
-    """`--timeout-s` holds, and the sentence says how long it was."""
+    """After `--timeout-s`, which the sentence names."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert "0.2 s" in fail("act", "--url", url, "--timeout-s", "0.2", "[0,0,0,0]")
@@ -106,22 +106,22 @@ def test_a_server_that_never_answers_is_given_up(fail: Fail) -> None:
 
 @pytest.mark.parametrize("words", [("act", "[0,0,0,0]"), ("bench",), ("play",)], ids=lambda words: words[0])
 @pytest.mark.parametrize("body", [b"[]", b'{"default": "a"}', b'{"manifest": {"env": 3}, "default": "a"}', b"<html>"])
-def test_what_answers_but_is_no_policy_server_is_told(words: tuple[str, ...], body: bytes, fail: Fail) -> None:
+def test_a_server_of_another_kind_is_an_error(words: tuple[str, ...], body: bytes, fail: Fail) -> None:
     """Another service's port, another service's JSON."""
     with peer(answering(body)) as url:
         assert "policy" in fail(*words, "--url", url)
 
 
 @pytest.mark.parametrize("words", [("act", "[0,0,0,0]"), ("bench",), ("play",)], ids=lambda words: words[0])
-def test_an_unknown_policy_is_told_the_names(server: Server, words: tuple[str, ...], fail: Fail) -> None:
-    """What is served, in one sentence."""
+def test_the_error_for_an_unknown_policy_lists_the_names(server: Server, words: tuple[str, ...], fail: Fail) -> None:
+    """One sentence has the name that was asked for, and those that are served."""
     sentence = fail(*words, "--url", server.url, "--policy", "nobody")
     assert "nobody" in sentence
     assert "linear" in sentence
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://x"])
-def test_a_url_that_is_none_is_misuse(url: str, fail: Fail) -> None:
+def test_a_malformed_url_is_misuse(url: str, fail: Fail) -> None:
     """Exit status 2."""
     assert url in fail("act", "--url", url, "[0,0,0,0]", status=MISUSED)
 
@@ -148,21 +148,21 @@ def test_play_reports_returns(server: Server, succeed: Succeed) -> None:
     assert played[0]["actions_per_s"] > 0
 
 
-def test_an_unknown_environment_is_told_near_names(server: Server, fail: Fail) -> None:
-    """A slip of the key is met with what may have been meant."""
+def test_near_names_are_suggested_for_an_unknown_environment(server: Server, fail: Fail) -> None:
+    """A typing error is answered with the name that may have been meant."""
     words = ["play", "--url", server.url, "--policy", "linear", "--episodes", "1", "--env"]
     assert "CartPole-v1" in fail(*words, "CartPol-v1")
     assert "Linear-v0" in fail(*words[:-1])  # which the manifest names and gymnasium has not
 
 
-def test_an_environment_of_another_shape_is_told(server: Server, fail: Fail) -> None:
-    """The server's fault by path reaches the terminal."""
+def test_an_environment_of_another_shape_is_refused(server: Server, fail: Fail) -> None:
+    """The terminal shows the fault that the server reported, with its path."""
     words = ["play", "--url", server.url, "--policy", "linear", "--env", "MountainCar-v0", "--episodes", "1"]
     assert "observation: expected float32[4], got 2 elements" in fail(*words)
 
 
 def test_inspect_shows_a_bundle(tmp_path: Path, succeed: Succeed) -> None:
-    """For people and, with --json, as the manifest; a policy's folder means its newest version."""
+    """As text or, with --json, as the manifest; a policy's folder stands for its newest version."""
     linear_policy(tmp_path)
     bundle = linear_policy(tmp_path, version=2)
     shown = succeed("inspect", bundle.path)
@@ -172,7 +172,7 @@ def test_inspect_shows_a_bundle(tmp_path: Path, succeed: Succeed) -> None:
 
 
 def test_inspect_finds_damage(tmp_path: Path, fail: Fail) -> None:
-    """A flipped byte is an error with the file's name; so is a folder that is no bundle."""
+    """A flipped byte is an error with the file's name, and a folder that is not a bundle is an error."""
     model = linear_policy(tmp_path).path / "model.onnx"
     content = bytearray(model.read_bytes())
     content[50] ^= 1
@@ -183,7 +183,7 @@ def test_inspect_finds_damage(tmp_path: Path, fail: Fail) -> None:
 
 
 def test_help_lists_the_commands(succeed: Succeed) -> None:
-    """Those that are installed here."""
+    """Those that are installed in this environment."""
     shown = succeed("--help")
     for command in ("inspect", "serve", "act", "play", "edge", "bench"):
         assert command in shown
@@ -200,7 +200,7 @@ def test_every_command_has_help(command: str, succeed: Succeed) -> None:
     ("command", "package"), [("train", "rlway-train"), ("env", "rlway-train"), ("export", "rlway-export")]
 )
 def test_a_command_that_is_not_installed_names_its_package(command: str, package: str, fail: Fail) -> None:
-    """Rather than `no such command`, also when options follow."""
+    """Instead of `no such command`, also when options follow."""
     said = fail(command, "--help", status=MISUSED)
     assert f"install '{package}' with pip or uv, or use rlway of .venv-train" in said
 
@@ -214,8 +214,8 @@ def test_debug_shows_the_traceback() -> None:
 
 
 @needs_world_without_tensorflow
-def test_serving_and_asking_need_no_tensorflow() -> None:
-    """It is not installed here, and importing everything that serves and asks brings no part of it."""
+def test_server_and_client_need_no_tensorflow() -> None:
+    """It is not installed here, and importing the server and the client imports no part of it."""
     assert importlib.util.find_spec("tensorflow") is None
     program = (
         "import sys, rlway_client, rlway_serve.server, rlway_serve.cli, rlway_client.cli.main;"

@@ -12,7 +12,7 @@ from tests.help_pages import WIDTHS, faults, pages
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_help_page_can_be_read_and_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    """No line is wider than the terminal, no column as narrow as a word, and each <placeholder> is there."""
+    """No line is wider than the terminal, no column is as narrow as a word, and each <placeholder> is there."""
     shown = list(pages(monkeypatch, width))
     assert {"rlway", "rlway serve", "rlway edge", "rlway act"} <= {words for words, _, _ in shown}
     assert [fault for words, command, page in shown for fault in faults(words, command, page, width)] == []
@@ -20,7 +20,7 @@ def test_every_help_page_can_be_read_and_leaves_nothing_out(monkeypatch: pytest.
     assert "models/<policy>/<version>, or models/<policy>" in edge
 
 
-def test_what_these_tests_look_for_is_what_typers_own_pages_do(
+def test_the_checks_of_this_file_find_the_faults_of_typers_own_pages(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A page in Markdown swallows the placeholder, and squeezes the text beside a long list of choices."""
@@ -42,7 +42,7 @@ def test_what_these_tests_look_for_is_what_typers_own_pages_do(
 
 
 def test_a_group_without_a_command_shows_its_page(capsys: pytest.CaptureFixture[str]) -> None:
-    """On stdout, as --help does, and not as a refusal in one sentence; the status says that nothing was done."""
+    """On stdout, as --help does; the exit status says that no command ran."""
     with pytest.raises(SystemExit) as ended:
         main([])
     assert ended.value.code == 2

@@ -11,7 +11,7 @@ from rlway_client.contract.bundle import bundle_versions
 
 
 def test_a_folder_appears_whole(tmp_path: Path) -> None:
-    """Nothing is visible before its time; then all is, and nothing else is left."""
+    """Nothing is visible until it is finished; then everything is, and no draft is left."""
     path = tmp_path / "models" / "policy" / "1"
     with folder_that_appears_whole(path) as draft:
         (draft / "file").write_text("content")
@@ -22,7 +22,7 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_whose_making_fails_never_appears(tmp_path: Path) -> None:
-    """Neither it nor the draft nor the parents that were made for it."""
+    """Neither the folder nor its draft nor the parents that were made for it."""
     with (
         pytest.raises(KeyboardInterrupt),
         folder_that_appears_whole(tmp_path / "models" / "policy" / "1") as draft,
@@ -35,7 +35,7 @@ def test_a_folder_whose_making_fails_never_appears(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, "theirs"], ids=["empty", "filled"])
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path, content: str | None, when: str) -> None:
-    """FolderTaken, whenever the other came to be; what it holds stays, and no draft is left."""
+    """FolderTaken, whether it existed before or came meanwhile; its content stays, and no draft is left."""
     path = tmp_path / "1"
 
     def publish() -> None:
@@ -54,7 +54,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, content: str | None,
 
 
 def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
-    """Old or new, never between; nothing is left beside it, and others may read it."""
+    """A reader finds the old or the new content; no draft is left, and other users may read the file."""
     path = tmp_path / "labels.json"
     for content in (b"old", b"new"):
         write_atomically(path, content)

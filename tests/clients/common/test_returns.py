@@ -1,4 +1,4 @@
-"""How returns are written: by how far they spread, and so that what differs reads differently."""
+"""How returns are written: with the digits that their spread asks for, and so that they can be told apart."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_return_has_the_digits_that_its_spread_asks_for(returns: list[float], 
     ],
 )
 def test_a_mean_has_the_digits_that_its_spread_asks_for(mean: float, std: float, shown: str) -> None:
-    """A mean over episodes whose returns lie 80 apart says nothing in its second decimal."""
+    """The second decimal of a mean says nothing if the episodes' returns lie 80 apart."""
     assert show_mean(mean, std) == shown
 
 
@@ -64,19 +64,19 @@ def test_a_mean_has_the_digits_that_its_spread_asks_for(mean: float, std: float,
     ],
 )
 def test_numbers_side_by_side_can_be_told_apart(values: list[float], shown: list[str]) -> None:
-    """474.98 has not reached 475."""
+    """474.98 does not read as 475."""
     assert show_together(values) == shown
 
 
-def test_what_was_played_is_told_by_its_spread(capsys: pytest.CaptureFixture[str]) -> None:
-    """As `rlway play` and `rlway edge` do."""
+def test_the_outcome_of_episodes_is_written_by_its_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `rlway play` and `rlway edge` print it."""
     print_played(Played(0.84, [0.84] * 10, 50, 0.01, 5_000.0), "in process", as_json=False)
     assert capsys.readouterr().out == "in process: mean return 0.84 over 10 episodes (0.84 to 0.84), 5,000 actions/s\n"
 
 
 @given(st.lists(RETURNS, min_size=1, max_size=5))
-def test_what_differs_reads_differently_and_nothing_is_minus_zero(values: list[float]) -> None:
-    """Whatever the numbers are."""
+def test_different_numbers_read_differently_and_none_is_minus_zero(values: list[float]) -> None:
+    """For any list of numbers."""
     shown = show_together(values)
     for i, one in enumerate(values):
         for other, text in zip(values, shown, strict=True):

@@ -1,4 +1,4 @@
-"""Specs that hypothesis makes up, and how thoroughly tests look at them."""
+"""Specs that hypothesis generates, and how many examples it tries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def specs(draw: st.DrawFn, names: st.SearchStrategy[str] = TEXT) -> TensorSpec:
 
 
 def some_specs(kind: str, most: int, least: int = 0) -> st.SearchStrategy[list[TensorSpec]]:
-    """Tensors of different names, at different places."""
+    """Tensors with different names and paths."""
 
     def apart(found: list[TensorSpec]) -> list[TensorSpec]:
         return [replace(spec, name=f"{kind}_{i}{spec.name}", path=(str(i), *spec.path)) for i, spec in enumerate(found)]

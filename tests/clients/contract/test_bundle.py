@@ -31,7 +31,7 @@ def test_a_bundle_is_verified_when_opened(tmp_path: Path) -> None:
 
 
 def test_versions_are_numbers_and_the_newest_is_first(tmp_path: Path) -> None:
-    """Drafts, names and leading zeros do not count."""
+    """Drafts, names and numbers with leading zeros are no versions."""
     for name in ["1", "2", "10", "03", "0", ".11.draft", "latest", "-1", "٣"]:
         (tmp_path / name).mkdir()
     (tmp_path / "12").touch()

@@ -33,15 +33,15 @@ def test_noise_is_finite_and_decided_by_its_generator(explore: Explore, rows: in
 
 
 @pytest.mark.parametrize("explore", [Explore(epsilon=0), Explore(temperature=0), Explore(sigma=0)])
-def test_exploring_by_nothing_is_no_noise(explore: Explore) -> None:
-    """Zero noise is the greedy action."""
+def test_exploring_by_zero_is_zero_noise(explore: Explore) -> None:
+    """Zero noise gives the greedy action."""
     assert not draw_noise(explore, 100, 3, np.random.default_rng(0)).any()
 
 
 @THOROUGH
 @given(rows=st.integers(1, 50), n=st.integers(1, 8), seed=SEEDS)
 def test_epsilon_one_forces_one_action_of_each_row(rows: int, n: int, seed: int) -> None:
-    """One entry of each row lies above any Q-value, the others are zero."""
+    """One entry of each row is above any Q-value, the others are zero."""
     noise = draw_noise(Explore(epsilon=1.0), rows, n, np.random.default_rng(seed))
     assert (np.count_nonzero(noise, axis=1) == 1).all()
     assert noise.max(axis=1).min() > 1e29
@@ -56,7 +56,7 @@ def test_gumbel_noise_samples_the_softmax() -> None:
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-def test_only_what_the_action_space_has_may_be_explored() -> None:
+def test_only_the_exploration_of_the_action_space_is_taken() -> None:
     """Discrete: epsilon or temperature; continuous: sigma; without a noise input nothing."""
     noise = TensorSpec("noise", (2,), "float32")
     discrete, continuous = TensorSpec("action", (), "int64", 0, 1), TensorSpec("action", (2,), "float32", -2, 2)

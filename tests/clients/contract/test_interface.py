@@ -21,16 +21,16 @@ def names(specs: list[TensorSpec]) -> list[str]:
     return [spec.name for spec in specs]
 
 
-def test_a_memory_goes_in_with_reset_and_comes_out_as_the_next_one() -> None:
-    """No two tensors of a file have one name."""
+def test_the_state_goes_in_with_reset_and_comes_out_as_next_state() -> None:
+    """No two tensors of a file have the same name."""
     policy = Interface([VECTOR], CHOICE, NOISE, [CELLS], [Q_VALUES])
     assert names(policy.inputs) == ["observation", "noise", "cells", "reset"]
     assert names(policy.results) == ["action", "q_values", "next_cells"]
     assert policy.results[-1].shape == CELLS.shape
 
 
-def test_without_noise_and_memory_there_are_no_inputs_for_them() -> None:
-    """A stock policy takes its observation and gives its action."""
+def test_without_noise_and_state_there_are_no_inputs_for_them() -> None:
+    """Such a policy takes its observation and gives its action."""
     policy = Interface([VECTOR], CHOICE, None, [], [])
     assert names(policy.inputs) == ["observation"]
     assert names(policy.results) == ["action"]
@@ -39,13 +39,15 @@ def test_without_noise_and_memory_there_are_no_inputs_for_them() -> None:
 @pytest.mark.parametrize(
     ("action", "outputs", "judged"), [(CHOICE, [Q_VALUES], "q_values"), (CHOICE, [], None), (PUSH, [], "action")]
 )
-def test_a_policy_is_judged_by_what_has_digits(action: TensorSpec, outputs: Any, judged: str | None) -> None:
-    """Q-values of a discrete policy that tells them, actions of a continuous one."""
+def test_a_policy_is_judged_by_q_values_or_continuous_actions(
+    action: TensorSpec, outputs: Any, judged: str | None
+) -> None:
+    """A discrete policy without Q-values has no output to be judged by."""
     assert Interface([VECTOR], action, None, [], outputs).judged == judged
 
 
-def test_a_manifest_of_before_memories_is_still_read(tmp_path: Path) -> None:
-    """Its new fields have values of their own."""
+def test_a_manifest_without_the_newer_fields_is_still_read(tmp_path: Path) -> None:
+    """The newer fields have defaults."""
     manifest = linear_policy(tmp_path).manifest
     assert (manifest.notes, manifest.compared_over) == ([], "visited")
     assert names(manifest.interface.inputs) == ["observation", "noise"]

@@ -61,7 +61,7 @@ def test_a_manifest_survives_its_file(manifest: Manifest) -> None:
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, 1.5, True, [1]])
 def test_another_schema_is_refused(tmp_path: Path, version: object) -> None:
-    """By its number, with the place of the file; also when the number is missing."""
+    """With its number and the manifest's place; also when the number is missing."""
     raw = json.loads((linear_policy(tmp_path).path / "manifest.json").read_bytes()) | {"schema_version": version}
     if version is None:
         del raw["schema_version"]
@@ -70,14 +70,14 @@ def test_another_schema_is_refused(tmp_path: Path, version: object) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b"null", b"\xff", b'{"schema_version": 1}'])
-def test_what_is_no_manifest_is_refused(content: bytes) -> None:
-    """In one sentence with the place."""
+def test_anything_else_is_refused(content: bytes) -> None:
+    """In one sentence, with its place."""
     with pytest.raises(BundleInvalid, match="here: "):
         decode_manifest(content, "here")
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "-dash", "a/b", "a b", "é", "a" * 65, "a\n"])
-def test_names_that_would_not_do_as_folders_are_refused(name: str) -> None:
+def test_names_that_are_no_folder_names_are_refused(name: str) -> None:
     """Policy names become paths and URLs."""
     with pytest.raises(UsageError):
         check_policy_name(name)

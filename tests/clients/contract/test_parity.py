@@ -1,4 +1,4 @@
-"""How alike two files must be: by arrays alone, without any file."""
+"""How close the outputs of two files must be, tested with arrays alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEERING = Interface(OBSERVATION, ACTION, None, [], [TensorSpec("scale", (2,), "
 
 
 class Answering:
-    """A file that answers whatever it is asked with the same rows."""
+    """A runner that gives the same outputs for any input."""
 
     batch_sizes = (ROWS,)
 
@@ -36,13 +36,13 @@ def passes(interface: Interface, expected: Arrays, found: Arrays) -> bool:
 
 @pytest.mark.parametrize(("off_by", "passed"), [((1e-5, 1e-3), True), ((1e-4, 0.0), False), ((0.0, 1e-2), False)])
 def test_each_action_is_judged_by_its_own_range(off_by: tuple[float, float], passed: bool) -> None:
-    """A fin that turns by one must be a hundred times as exact as a motor that does a hundred."""
+    """An action with a range of 2 must be a hundred times as exact as one with a range of 200."""
     expected = {"action": np.zeros((ROWS, 2)), "scale": np.ones((ROWS, 2))}
     assert passes(STEERING, expected, expected | {"action": expected["action"] + off_by}) is passed
 
 
-def test_what_is_told_besides_has_to_be_finite() -> None:
-    """A spread that is no number would spoil every sampled action."""
+def test_every_further_output_has_to_be_finite() -> None:
+    """A scale of NaN would spoil every sampled action."""
     expected = {"action": np.zeros((ROWS, 2)), "scale": np.ones((ROWS, 2))}
     assert passes(STEERING, expected, expected)
     assert not passes(STEERING, expected, expected | {"scale": np.full((ROWS, 2), np.nan)})

@@ -84,6 +84,6 @@ def test_a_policy_that_is_awaited_plays_them_too(summing: Server) -> None:
 
 
 def test_a_new_policy_begins_an_episode_without_a_reset(bundle: Bundle, summing: Server) -> None:
-    """The first action is the first of an episode; a policy without state may be reset as often as one likes."""
+    """The first action begins an episode, over HTTP and in process."""
     with PolicyClient(summing.url, "summing", episode="new") as client:
         assert client.act([-1, 0, 0, 0]) == EdgePolicy(bundle.path).act([-1, 0, 0, 0]) == 1

@@ -78,7 +78,7 @@ def test_the_schema_in_docs_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("policy", [linear_policy, gaussian_policy])
 def test_a_manifest_keeps_to_the_schema_and_a_wrong_one_does_not(policy: Any, tmp_path: Path) -> None:
-    """Judged by a validator that knows nothing of RLway; what is missing or mistyped is found."""
+    """A validator that knows nothing of RLway finds missing and mistyped fields."""
     manifest = json.loads((policy(tmp_path).path / "manifest.json").read_text())
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     validator.check_schema(validator.schema)
@@ -88,7 +88,7 @@ def test_a_manifest_keeps_to_the_schema_and_a_wrong_one_does_not(policy: Any, tm
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths to all that is in a JSON value."""
+    """The paths of all parts of a JSON value."""
     parts = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     return [path, *(place for key, part in parts for place in places(part, (*path, key)))]
 
@@ -96,7 +96,7 @@ def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @settings(max_examples=1500, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 def test_the_reader_refuses_what_the_schema_does_and_nothing_else(data: st.DataObject) -> None:
-    """A sound manifest with a field taken away or replaced, as far as its fields do not contradict one another."""
+    """A valid manifest with one field removed or replaced, unless its fields then contradict one another."""
     document = json.loads(json.dumps(MANIFEST))
     *way, last = data.draw(st.sampled_from([place for place in places(document) if place]))
     parent = document
@@ -119,7 +119,7 @@ def test_the_reader_refuses_what_the_schema_does_and_nothing_else(data: st.DataO
 
 
 def test_every_field_without_a_default_is_required_by_both() -> None:
-    """Also `schema_version`, by which later readers tell what they read."""
+    """Also `schema_version`, by which later readers know what they read."""
     for field in ("schema_version", "policy", "version", "algorithm", "env", "observation", "action", "noise"):
         document = {name: value for name, value in MANIFEST.items() if name != field}
         assert not VALIDATOR.is_valid(document)

@@ -33,7 +33,7 @@ def test_bounds_survive_being_compacted(data: st.DataObject) -> None:
 
 
 def test_equal_bounds_are_one_number() -> None:
-    """And the ends of float32, which spaces use for infinity, are None."""
+    """The largest numbers of float32, which spaces use for infinity, are None."""
     assert compact_bound(np.full((2, 3), -2.5)) == -2.5
     assert compact_bound([-1.0, math.inf]) == [-1.0, None]
     assert compact_bound(np.finfo(np.float32).max) is None
@@ -74,8 +74,10 @@ def test_faults_are_found_where_they_are(value: Any, spec: tuple[tuple[int, ...]
     ],
 )
 @pytest.mark.parametrize("value", [[0, 0, 2_000_000], [0, 0, -2_000_000]], ids=["above", "below"])
-def test_what_is_in_no_table_is_told_with_the_table(low: Any, high: Any, expected: str, value: list[int]) -> None:
-    """Lists and arrays alike; where no bound is on that side, any value is looked up."""
+def test_a_value_outside_its_table_is_refused_with_the_table(
+    low: Any, high: Any, expected: str, value: list[int]
+) -> None:
+    """Lists and arrays alike; on a side without a bound, any value is looked up."""
     spec = TensorSpec("x", (3,), "int32", lookup_minimum=low, lookup_maximum=high)
     outside = high is not None if value[2] > 0 else low is not None
     sentence = f"x[2]: expected {expected}, as the policy looks it up in a table, got {value[2]}"
@@ -84,8 +86,8 @@ def test_what_is_in_no_table_is_told_with_the_table(low: Any, high: Any, expecte
     assert [fault.sentence for fault in found] == [sentence] * outside
 
 
-def test_few_of_many_faults_are_enough() -> None:
-    """An image of NaN is not walked to its end."""
+def test_the_faults_are_cut_at_twenty() -> None:
+    """An image of NaN is not read to its end."""
     assert len(find_faults([[NAN] * 84] * 84, TensorSpec("x", (84, 84), "float32"), "x")) == 20
 
 
@@ -99,7 +101,7 @@ def test_few_of_many_faults_are_enough() -> None:
     spec=specs(),
 )
 def test_any_value_either_fits_or_has_faults(value: Any, spec: TensorSpec) -> None:
-    """What has no fault becomes an array of the spec's shape and dtype, finite; nothing raises."""
+    """A value without faults becomes a finite array of the spec's shape and dtype; nothing raises."""
     if not find_faults(value, spec, "x"):
         array = np.array(value, spec.numpy_dtype)
         assert array.shape == spec.shape

@@ -14,8 +14,8 @@ from rlway_client.envs.find import find_environment
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "rlway/GridWorld-v0", "MinitaurBulletEnv-v0"])
-def test_a_registered_environment_needs_no_word(name: str) -> None:
-    """It is installed here, and brings no code along."""
+def test_a_registered_environment_needs_no_consent(name: str) -> None:
+    """It is installed here, and the name brings no code along."""
     assert trained_environment(name) == name
 
 
@@ -23,7 +23,7 @@ def test_a_registered_environment_needs_no_word(name: str) -> None:
     "name", ["os:system", "evil.py:Env", "a folder/$(rm x).py:Env", "my_package:Maze-v0", "evil.py"]
 )
 def test_code_runs_only_if_the_user_names_it(name: str) -> None:
-    """The option that the sentence advises is what the shell must be given to name exactly that."""
+    """The sentence advises an option; given to a shell, that option names exactly this environment."""
     with pytest.raises(UsageError, match="never runs unasked") as refused:
         trained_environment(name)
     advised = shlex.split(str(refused.value))
@@ -35,10 +35,10 @@ def test_code_runs_only_if_the_user_names_it(name: str) -> None:
     "form",
     ["{}.py:Maze", "{}.py:", "{}.py", "./{}.py", "{}:Maze", "{}:", "{}:Maze-v0", "{}", "{}/Maze-v0", ":{}", "{}.pyc"],
 )
-def test_whatever_form_a_name_has_no_file_runs_by_it(
+def test_no_form_of_a_name_runs_a_file_without_consent(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What passes as no code is looked for, and nothing of one's own is imported by that."""
+    """A name that is taken for no code is looked up, and that imports no file of the user's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     Path("evil_maze.py").write_text("open('it ran', 'w')")
@@ -47,7 +47,7 @@ def test_whatever_form_a_name_has_no_file_runs_by_it(
     assert not Path("it ran").exists()
 
 
-def test_what_the_user_names_goes_before_what_the_manifest_says() -> None:
+def test_the_users_name_goes_before_the_manifests() -> None:
     """Whichever of the two is code."""
     assert trained_environment("evil.py:Env", "CartPole-v1") == "CartPole-v1"
     assert trained_environment("CartPole-v1", "own.py:Env") == "own.py:Env"
@@ -56,14 +56,14 @@ def test_what_the_user_names_goes_before_what_the_manifest_says() -> None:
 
 @pytest.mark.parametrize("name", [None, ""])
 def test_an_environment_that_is_not_known_must_be_named(name: str | None) -> None:
-    """The source did not say in which its policy was trained."""
+    """The source did not say in which environment its policy was trained."""
     with pytest.raises(UsageError, match="name one with --env"):
         trained_environment(name)
 
 
 @pytest.mark.parametrize("name", ["x:" + "y" * 5000, "x:\x1b[2J\n" * 30])
-def test_a_name_that_a_terminal_cannot_show_is_told_in_one_short_line(name: str) -> None:
-    """A manifest may hold any text; none of it reaches the terminal as control characters."""
+def test_a_name_that_a_terminal_cannot_show_is_not_shown(name: str) -> None:
+    """A manifest may hold any text; the error is one short line without control characters."""
     with pytest.raises(UsageError) as refused:
         trained_environment(name)
     assert len(str(refused.value)) < 300

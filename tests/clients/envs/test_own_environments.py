@@ -1,4 +1,4 @@
-"""Classes, wrappers and functions of one's own, named where an environment is named; and what is said of all else."""
+"""A user's own classes, wrappers and functions in place of an environment's name, and the refusal of others."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def file(tmp_path: Path) -> Path:
     ("name", "shape"),
     [("Board", (3, 3)), ("Flat", (9,)), ("make", (9,)), ("partial", (5, 5)), ("shorter", (2, 2))],
 )
-def test_whatever_makes_an_environment_without_arguments_is_taken(
+def test_anything_that_makes_an_environment_without_arguments_is_taken(
     name: str, shape: tuple[int, ...], file: Path
 ) -> None:
-    """A class, a wrapper as the advice of training has it, a function, a partial, a lambda."""
+    """A class, a wrapper, a function, a partial, a lambda."""
     assert make_env(f"{file}:{name}").observation_space.shape == shape
     played = play_locally(open_env(f"{file}:{name}"), lambda _: 1, 2, 0, lambda _: None)
     assert played.steps == 2
@@ -82,7 +82,7 @@ def test_whatever_makes_an_environment_without_arguments_is_taken(
 def test_a_function_in_a_module_is_taken(
     file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As a class is; and nothing is printed about either."""
+    """As a class is, and nothing is printed about either."""
     monkeypatch.chdir(file.parent)
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert make_env("boards:make").observation_space.shape == (9,)
@@ -105,8 +105,8 @@ def test_a_function_in_a_module_is_taken(
         ("Path", "expected a class derived from gymnasium.Env or TF-Agents' PyEnvironment", "return Board()"),
     ],
 )
-def test_what_makes_none_is_told_the_way_out_which_works(name: str, says: str, advice: str, file: Path) -> None:
-    """One sentence; what it advises is done, and the environment is there."""
+def test_anything_else_is_refused_with_advice_that_works(name: str, says: str, advice: str, file: Path) -> None:
+    """One sentence; the test follows its advice, and the environment is made."""
     file.write_text(f"from pathlib import Path\n{FILE}\ndef made(): {advice}\n")
     with pytest.raises(EnvironmentFault) as refused:
         make_env(f"{file}:{name}")
@@ -117,15 +117,15 @@ def test_what_makes_none_is_told_the_way_out_which_works(name: str, says: str, a
     make_env(f"{file}:made").reset(seed=0)
 
 
-def test_metadata_that_are_no_dict_are_told(file: Path) -> None:
-    """gymnasium reads a dict there, and would say so of its own kinds."""
+def test_metadata_that_are_no_dict_are_refused(file: Path) -> None:
+    """gymnasium would raise an error of its own kind where it reads them."""
     with pytest.raises(EnvironmentFault, match="metadata: expected a dict, got a NoneType"):
         make_env(f"{file}:Odd")
 
 
 @pytest.mark.parametrize("alone", ["{file}", "{file}:"])
 def test_a_file_alone_is_answered_with_its_classes(alone: str, file: Path) -> None:
-    """Those that can be named: neither gymnasium's own nor hidden ones."""
+    """Without gymnasium's own classes and those whose names begin with an underscore."""
     with pytest.raises(EnvironmentFault) as refused:
         find_environment(alone.format(file=file))
     told = f"{file}: has Board, Flat, Unfilled, Sized, Odd; name one of them, such as {file}:Board."
@@ -135,7 +135,7 @@ def test_a_file_alone_is_answered_with_its_classes(alone: str, file: Path) -> No
 
 
 def test_a_file_without_classes_says_what_to_do(file: Path) -> None:
-    """Which is then done."""
+    """The test then does it."""
     file.write_text("import gymnasium\n")
     with pytest.raises(EnvironmentFault, match=r"write one, or name a function that makes one: .*boards\.py:make\."):
         find_environment(str(file))
@@ -144,8 +144,8 @@ def test_a_file_without_classes_says_what_to_do(file: Path) -> None:
     make_env(f"{other}:make").reset(seed=0)
 
 
-def test_a_file_that_ends_the_program_is_told(file: Path) -> None:
-    """A script without a guard would end the command, with its own exit status and without a word."""
+def test_a_file_that_ends_the_program_is_an_error(file: Path) -> None:
+    """A script without a guard would end the command with an exit status of its own, and without a sentence."""
     file.write_text("import sys\nsys.exit(0)\n")
     with pytest.raises(EnvironmentFault, match="could not be imported: SystemExit: 0"):
         find_environment(f"{file}:Board")
@@ -155,15 +155,15 @@ def test_a_file_that_ends_the_program_is_told(file: Path) -> None:
 @pytest.mark.parametrize("package", ["tensorflow", "tf_agents.environments"])
 @pytest.mark.parametrize("inside", [False, True])
 def test_where_tf_agents_is_missing_one_sentence_says_where_to_play(inside: bool, package: str, tmp_path: Path) -> None:
-    """Be it imported by the file, or by the function in it."""
+    """Whether the file imports it, or the function in it."""
     path = tmp_path / "cards.py"
     path.write_text(f"def make():\n    import {package}\n" if inside else f"import {package}\ndef make(): ...\n")
     with pytest.raises(UsageError, match=rf"needs {package.split('.')[0]}, .*'rlway-train'.*\.venv-train"):
         make_env(f"{path}:make")
 
 
-def test_tensorflow_is_never_imported_for_an_environment_that_does_not(file: Path) -> None:
-    """Nor TF-Agents, wherever they are installed."""
+def test_tensorflow_is_imported_only_by_an_environment_that_needs_it(file: Path) -> None:
+    """Nor is TF-Agents, if they are installed."""
     code = f"import sys; from rlway_client.envs.episodes import make_env; make_env({f'{file}:Flat'!r}); "
     code += "print([name for name in ('tensorflow', 'tf_agents') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -33,8 +33,8 @@ SIZE = 3
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_gymnasium_itself_finds_no_fault(name: str) -> None:
-    """Spaces, seeds, determinism and rendering are as gymnasium's own checker wants them."""
+def test_gymnasiums_checker_finds_no_fault(name: str) -> None:
+    """It checks spaces, seeds, determinism and rendering."""
     # CartPole's picture is gymnasium's own, and its checker wants a display to show it on.
     check_env(make_env(name).unwrapped, skip_render_check=name == POSITIONS)
 
@@ -57,7 +57,7 @@ def test_cartpole_positions_are_cartpole_without_its_velocities() -> None:
 
 
 def test_vectorised_cartpole_positions_are_vectorised_cartpole_without_its_velocities() -> None:
-    """Resets that happen within a step of their own included."""
+    """Also in the steps that reset an environment."""
     whole, positions = (gymnasium.make_vec(name, 4, "vector_entry_point") for name in ("CartPole-v1", POSITIONS))
     assert positions.observation_space.shape == (4, 2)
     (expected, _), (observation, _) = whole.reset(seed=0), positions.reset(seed=0)
@@ -83,7 +83,7 @@ def test_the_short_way_through_the_grid_pays_what_it_should() -> None:
 
 
 def test_wall_and_border_hold_and_the_trap_ends_the_episode() -> None:
-    """Right of the start one passes below the wall, and steps up from the lower right corner into the trap."""
+    """The cells that these moves visit, from the start to the trap."""
     env = GridWorld()
     seen = [env.reset(seed=0)[0], *(env.step(action)[0] for action in (LEFT, DOWN, RIGHT, UP, RIGHT, RIGHT))]
     assert [int(observation.argmax()) for observation in seen] == [8, 8, 8, 9, 9, 10, 11]
@@ -100,7 +100,7 @@ def test_a_random_start_is_any_free_cell_and_follows_from_the_seed() -> None:
 
 
 def test_the_card_game_pays_by_the_distance_to_21() -> None:
-    """Whoever draws four times ends somewhere; the pay follows from the sum that was seen."""
+    """Four draws or fewer; the reward follows from the sum that was observed."""
     env = make_env("rlway/CardGame-v0")
     for seed in range(100):
         sums = [int(env.reset(seed=seed)[0][0])]
@@ -138,7 +138,7 @@ def test_an_environment_of_ones_own_is_found_by_its_class(
         ("math:sin", "cannot be called without x; name a function"),
     ],
 )
-def test_a_name_that_leads_nowhere_is_told_in_one_sentence(
+def test_a_name_that_stands_for_nothing_is_refused_in_one_sentence(
     name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message says which part of the name is wrong."""
@@ -153,58 +153,27 @@ def test_a_name_that_leads_nowhere_is_told_in_one_sentence(
 
 
 def test_bullet_without_pybullet_says_what_to_install() -> None:
-    """Nobody who plays elsewhere needs it, and the robot's environment does not have it."""
+    """Other environments do not need it, and .venv does not have it."""
     with pytest.raises(UsageError, match=r"install 'rlway-client\[pybullet\]' with pip or uv, or use .*\.venv-train"):
         make_env("MinitaurBulletEnv-v0")
 
 
-def test_what_a_muted_block_prints_is_gone_and_what_follows_is_not() -> None:
-    """Python's print, C's printf and its buffer, descriptors 1 and 2; from two threads at once, too."""
-    code = """
-import ctypes, os, sys, threading
-from rlway_client.common.muting import muted
-
-def speak(word):
-    print(word), print(word, file=sys.stderr)
-    ctypes.CDLL(None).printf(word.encode())
-    os.write(1, word.encode()), os.write(2, word.encode())
-
-def mute():
-    for _ in range(200):
-        with muted():
-            speak("noise")
-
-threads = [threading.Thread(target=mute) for _ in range(2)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-try:
-    with muted():
-        raise KeyError
-except KeyError:
-    speak("word")
-"""
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert sorted((done.stdout + done.stderr).replace("\n", "")) == sorted("word" * 5)
-
-
-def test_an_environment_that_cannot_be_made_is_told_why(tmp_path: Path) -> None:
-    """What its constructor raised, on one line."""
+def test_the_error_of_a_constructor_is_reported(tmp_path: Path) -> None:
+    """On one line."""
     file = tmp_path / "needy.py"
     file.write_text("import gymnasium\nclass Needy(gymnasium.Env):\n    def __init__(self): self.grid = [0] * 'x'\n")
     with pytest.raises(EnvironmentFault, match=r"could not be made: TypeError: can't multiply sequence"):
         make_env(f"{file}:Needy")
 
 
-def test_gymnasium_is_imported_for_those_who_play_only() -> None:
+def test_gymnasium_is_imported_only_to_play() -> None:
     """A robot's program does not wait for it."""
     code = "import sys, rlway_client, rlway_client.envs.find; print('gymnasium' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 
 
-def test_the_worlds_are_there_for_gymnasium_alone() -> None:
+def test_gymnasium_finds_the_worlds_without_rlways_commands() -> None:
     """gymnasium's own form of a name imports the module that registers them."""
     env: Any = gymnasium.make("rlway_client.envs.worlds:rlway/GridWorld-v0", render_mode="rgb_array")
     env.reset(seed=0)
@@ -212,7 +181,7 @@ def test_the_worlds_are_there_for_gymnasium_alone() -> None:
     assert np.ptp(env.render()) > 0
 
 
-def test_the_clock_of_the_training_replaces_the_environments_own() -> None:
+def test_the_time_limit_of_the_training_replaces_the_environments_own() -> None:
     """A policy that was trained with shorter episodes is played with them."""
     env = make_env("rlway/GridWorld-v0", max_episode_steps=3)
     env.reset(seed=0)

@@ -1,4 +1,4 @@
-"""A policy in this process: what it takes, what it refuses, and which files it runs."""
+"""A policy in this process: which observations it takes, and which files it runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PIXELS = TensorSpec("observation", (2,), "uint8", 0, 255)
 def test_it_acts_on_what_the_environment_gives(
     specs: list[TensorSpec], observation: Any, action: int, tmp_path: Path
 ) -> None:
-    """The sign of the sum that the policy weighs decides; every value has to be in its place."""
+    """The sign of a weighted sum decides, so every value has to reach its input."""
     assert EdgePolicy(weighing_policy(tmp_path, specs).path).act(observation) == action
 
 
@@ -72,10 +72,10 @@ def test_it_acts_on_what_the_environment_gives(
         ([CARD], (9, -1), "observation[1]"),
     ],
 )
-def test_what_the_policy_cannot_take_is_told_by_its_path(
+def test_an_observation_that_does_not_fit_is_refused_by_its_path(
     specs: list[TensorSpec], observation: Any, path: str, tmp_path: Path
 ) -> None:
-    """Nothing is cut, rounded, or looked up where there is nothing."""
+    """Nothing is cut or rounded, and nothing is looked up outside its table."""
     with pytest.raises(SpecViolated) as refused:
         EdgePolicy(weighing_policy(tmp_path, specs).path).act(observation)
     assert refused.value.faults[0].path == path
@@ -86,8 +86,8 @@ def test_what_the_policy_cannot_take_is_told_by_its_path(
     ("spec", "observation"),
     [(CARD, [9, 3]), (PIXELS, np.array([255.0, 0.0])), (FLAGS, np.array([255, 0], np.uint8)), (FLAGS, [0.5, 0])],
 )
-def test_what_the_policy_can_take_is_taken_in_any_dtype(spec: TensorSpec, observation: Any, tmp_path: Path) -> None:
-    """Whole numbers in floats, bounds inclusive, and whatever is not 0 is true."""
+def test_an_observation_that_fits_is_taken_in_any_dtype(spec: TensorSpec, observation: Any, tmp_path: Path) -> None:
+    """Whole numbers in floats, bounds inclusive, and any number but 0 is true."""
     assert EdgePolicy(weighing_policy(tmp_path, [spec]).path).act(observation) == 0
 
 
@@ -110,7 +110,7 @@ def test_what_the_policy_can_take_is_taken_in_any_dtype(spec: TensorSpec, observ
     ],
 )
 def test_a_file_that_is_not_as_its_manifest_says_is_refused(change: dict[str, Any], says: str, tmp_path: Path) -> None:
-    """Rather than run with a tensor left out, or fail at the first action."""
+    """It would run with a tensor left out, or fail at the first action."""
     bundle = weighing_policy(tmp_path, TWO if change.get("observation", [])[1:] else [VECTOR])
     manifest = msgspec.structs.replace(bundle.manifest, **change)
     (bundle.path / "manifest.json").write_bytes(encode_manifest(manifest))
@@ -121,7 +121,7 @@ def test_a_file_that_is_not_as_its_manifest_says_is_refused(change: dict[str, An
 def test_without_a_runtime_it_says_what_to_install_and_where_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither LiteRT nor TensorFlow."""
+    """With neither LiteRT nor TensorFlow installed."""
     bundle = weighing_policy(tmp_path, [VECTOR])
     for module in ("ai_edge_litert", "ai_edge_litert.interpreter", "tensorflow"):
         monkeypatch.setitem(sys.modules, module, None)

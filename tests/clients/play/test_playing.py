@@ -1,4 +1,4 @@
-"""`rlway play` and `rlway edge` in environments of all kinds: those that fail are named, whatever they raise."""
+"""`rlway play` and `rlway edge` in environments of all kinds; one that fails is named, whatever it raises."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ FAULTS = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy of one array, and two of tuples; all play in their own environments without being told."""
+    """A policy of one array, and two policies of tuples, whose manifests name their environments."""
     models = tmp_path_factory.mktemp("playing") / "models"
     weighing_policy(models, VECTOR, "vector")
     weighing_policy(models, BLACKJACK, "blackjack", env="Blackjack-v1")
@@ -210,7 +210,7 @@ def playing(models: Path) -> Iterator[Server]:
 
 @pytest.fixture(params=["play", "edge"])
 def play(request: pytest.FixtureRequest, models: Path, playing: Server) -> Callable[..., list[str | Path]]:
-    """The words of either command, of a policy by its name."""
+    """The words of either command for a policy."""
 
     def words(policy: str, *more: str) -> list[str | Path]:
         if request.param == "edge":
@@ -232,7 +232,7 @@ Play = Callable[..., list[str | Path]]
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_an_environment_that_fails_is_named_in_one_sentence(name: str, play: Play, faulty: Path, fail: Fail) -> None:
-    """Exit status 1, and no word of RLway having failed."""
+    """Exit status 1, and the sentence does not blame RLway."""
     said = fail(*play("vector", "--env", f"{faulty}:{name}", "--episodes", "3"))
     assert said.startswith(f"rlway: {faulty}:{name}: ")
     assert FAULTS[name] in said
@@ -241,13 +241,13 @@ def test_an_environment_that_fails_is_named_in_one_sentence(name: str, play: Pla
 
 @pytest.mark.parametrize("name", ["Sound", "Paid"])
 def test_an_environment_that_does_not_fail_is_played(name: str, play: Play, faulty: Path, succeed: Succeed) -> None:
-    """Rewards in arrays of one number are numbers, too."""
+    """A reward that is an array of one number is a number, too."""
     played = json.loads(succeed(*play("vector", "--env", f"{faulty}:{name}", "--episodes", "5", "--json")))
     assert (played["returns"], played["steps"]) == ([3.0] * 5, 15)
 
 
 def test_blackjack_is_played_as_gymnasium_gives_it(play: Play, succeed: Succeed) -> None:
-    """A tuple of three numbers, by one who always sticks: its weight is never below zero."""
+    """The policy observes a tuple of three numbers, and always sticks: its weight is never below zero."""
     played = json.loads(succeed(*play("blackjack", "--episodes", "30", "--json")))
     assert played["steps"] == 30
     assert set(played["returns"]) <= {-1.0, 0.0, 1.0, 1.5}
@@ -258,13 +258,13 @@ def test_blackjack_is_played_as_gymnasium_gives_it(play: Play, succeed: Succeed)
 
 
 def test_tuples_and_dicts_reach_the_policy_as_they_are(play: Play, faulty: Path, succeed: Succeed) -> None:
-    """The environment itself says whether the policy acted on what it gave."""
+    """The environment checks that the policy acted on the observation that it gave."""
     played = json.loads(succeed(*play("pair", "--env", f"{faulty}:Pair", "--episodes", "4", "--json")))
     assert played["returns"] == [3.0] * 4
 
 
-def test_a_tuple_is_written_as_json_has_it(playing: Server, models: Path, succeed: Succeed) -> None:
-    """On the command line an array stands for it, or an object; load tests and control loops make their own."""
+def test_a_tuple_is_an_array_or_an_object_in_json(playing: Server, models: Path, succeed: Succeed) -> None:
+    """On the command line; load tests and control loops make their own observations."""
     for policy, observation, action in (
         ("blackjack", "[14, 10, 0]", 0),
         ("blackjack", '{"0": -14, "1": 10, "2": -9}', 1),
@@ -280,7 +280,7 @@ def test_a_tuple_is_written_as_json_has_it(playing: Server, models: Path, succee
 
 
 def test_debug_shows_where_the_environment_failed(play: Play, faulty: Path) -> None:
-    """The traceback of both: the environment's own exception, and what became of it."""
+    """The traceback of the environment's own exception, and of the error that it became."""
     words = play("vector", "--env", f"{faulty}:Raises", "--debug")
     done = subprocess.run([RLWAY, *words], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
@@ -289,7 +289,7 @@ def test_debug_shows_where_the_environment_failed(play: Play, faulty: Path) -> N
 
 
 def test_one_environment_that_fails_ends_the_others(playing: Server, tmp_path: Path, fail: Fail) -> None:
-    """All are closed, and only the failure is told: the second of four fails at its first step."""
+    """All are closed, and only the failure is reported: the second of four fails at its first step."""
     file = tmp_path / "many.py"
     file.write_text(
         FAULTY
@@ -315,8 +315,8 @@ class Many(Sound):
     assert sorted((tmp_path / "closed").read_text().split()) == ["1", "2", "3", "4"]
 
 
-def test_an_environment_that_cannot_take_the_values_of_the_actions_is_told(faulty: Path) -> None:
-    """Of a discretised policy: its actions stand for values of one number."""
+def test_an_environment_that_cannot_take_the_actions_values_is_refused(faulty: Path) -> None:
+    """The actions of a discretised policy stand for values of one number."""
     make_env(f"{faulty}:Lever", [-1.0, 0.0, 1.0]).close()
     for name in ("Sound", "Buttons"):
         with pytest.raises(EnvironmentFault, match=f"{name}: its action_space is .* stand for 3 values"):
@@ -326,7 +326,7 @@ def test_an_environment_that_cannot_take_the_values_of_the_actions_is_told(fault
 def test_no_command_runs_code_because_a_bundle_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, succeed: Succeed, fail: Fail
 ) -> None:
-    """play, edge, act, bench, inspect and serve; the two that play say how to allow it, and then do."""
+    """play, edge, act, bench, inspect and serve; play and edge say how to allow it, and the test then does."""
     mark, file = tmp_path / "it ran", tmp_path / "trap.py"
     file.write_text(f"open({str(mark)!r}, 'w')\n{FAULTY}")
     bundle = weighing_policy(tmp_path / "models", VECTOR, "trapped", env=f"{file}:Sound")

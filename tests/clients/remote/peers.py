@@ -1,9 +1,9 @@
-"""Peers that are no policy server: each does to its callers what networks and strangers do.
+"""Peers that are no policy servers, and behave as broken networks and other programs do.
 
 In:      what to do with a connection.
 Out:     a URL.
 
-None of them waits for ever: after `LAST_S` it closes the connection, which a client tells apart from its own time-out.
+None of them waits for ever: it closes the connection after `LAST_S`, and a client says that instead of its time-out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Behaviour = Callable[[socket.socket, threading.Event], None]
 
 @contextmanager
 def peer(behaviour: Behaviour) -> Iterator[str]:
-    """Listens; every connection gets the behaviour, on a thread of its own, and an event that says when to end."""
+    """Listens; each connection is given to the behaviour on its own thread, with an event that is set at the end."""
     over = threading.Event()
     threads: list[threading.Thread] = []
     connections: list[socket.socket] = []
@@ -79,7 +79,7 @@ def trickle(connection: socket.socket, over: threading.Event) -> None:
 
 
 def slamming(connection: socket.socket, _: threading.Event) -> None:
-    """Accepts, and closes."""
+    """Closes the connection at once."""
     connection.close()
 
 
@@ -95,13 +95,13 @@ def breaking_off(connection: socket.socket, _: threading.Event) -> None:
 
 
 def babbling(connection: socket.socket, over: threading.Event) -> None:
-    """Speaks first, and not HTTP."""
+    """Sends a greeting that is not HTTP."""
     connection.sendall(b"220 mail.example.org ESMTP ready\r\n")
     over.wait(LAST_S)
 
 
 def answering(body: bytes, status: str = "200 OK", media_type: str = "application/json") -> Behaviour:
-    """Answers every request so, over a kept connection."""
+    """Answers every request with this body, over a kept connection."""
 
     def answer(connection: socket.socket, _: threading.Event) -> None:
         head = f"HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -112,7 +112,7 @@ def answering(body: bytes, status: str = "200 OK", media_type: str = "applicatio
 
 
 def answering_once(body: bytes, announce: bool) -> Behaviour:
-    """Answers one request, then closes the kept connection; with or without saying so."""
+    """Answers one request, then closes the connection, which it may announce."""
 
     def answer(connection: socket.socket, _: threading.Event) -> None:
         connection.recv(65536)

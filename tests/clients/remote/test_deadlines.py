@@ -1,4 +1,4 @@
-"""Clients never wait longer than they were told, whatever is at the other end, and say how long they waited.
+"""Clients never wait longer than `timeout_s`, whatever the peer does, and say how long they waited.
 
 No test measures time. A client that gives up by its own clock says so ("no answer within 0.3 s"); when the peer ends
 the wait, it says something else. Where much time has to pass, the test moves the clock.
@@ -28,7 +28,7 @@ ROW = [1, 0, 0, 0]
 
 
 class Clock:
-    """`time.monotonic`, which both clients read, and which a peer can move on."""
+    """A `time.monotonic` for both clients, which a peer can move forward."""
 
     def __init__(self) -> None:
         self._true, self._ahead_s = time.monotonic, 0.0
@@ -48,8 +48,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.parametrize("behaviour", [peers.silent, peers.trickling, peers.trickling_body], ids=lambda b: b.__name__)
-def test_who_never_finishes_is_given_up(connect: Connect, behaviour: Behaviour) -> None:
-    """ServerUnreachable by the client's own clock, also when bytes keep coming; and so each time."""
+def test_a_server_that_never_finishes_is_given_up(connect: Connect, behaviour: Behaviour) -> None:
+    """ServerUnreachable by the client's own clock, also when bytes keep coming, for each request."""
     with peer(behaviour) as url:
         client = connect(url, timeout_s=SHORT_S)
         for ask in (client.describe, lambda: client.act(ROW)):
@@ -60,7 +60,7 @@ def test_who_never_finishes_is_given_up(connect: Connect, behaviour: Behaviour) 
 
 @pytest.mark.parametrize("gone_s", [LONG_S, LONG_S - SHORT_S], ids=["all", "nearly all"])
 def test_a_time_out_is_for_the_whole_exchange(connect: Connect, clock: Clock, gone_s: float) -> None:
-    """A byte that arrives does not prolong the wait: no more than what is left of the time-out is waited for."""
+    """A byte that arrives does not prolong the wait: the client waits only for what is left of the time-out."""
 
     def begin_late(connection: socket.socket, over: threading.Event) -> None:
         connection.recv(65536)
@@ -90,8 +90,8 @@ def test_each_request_has_the_whole_time_out(connect: Connect, clock: Clock) -> 
     [peers.slamming, peers.hanging_up, peers.breaking_off, peers.babbling],
     ids=lambda behaviour: behaviour.__name__,
 )
-def test_who_is_no_server_is_named_without_waiting(connect: Connect, behaviour: Behaviour) -> None:
-    """ServerUnreachable with the address and what happened, which is not that the time was up."""
+def test_a_peer_that_is_no_server_is_named_without_waiting(connect: Connect, behaviour: Behaviour) -> None:
+    """ServerUnreachable with the address and what happened; it is not that the time was up."""
     with peer(behaviour) as url, pytest.raises(ServerUnreachable, match=url) as caught:
         connect(url, timeout_s=LONG_S).act(ROW)
     assert "no policy server answers there" in str(caught.value)
@@ -115,7 +115,7 @@ def test_an_unknown_host_is_named(connect: Connect) -> None:
     "body",
     [b"", b"<html>It works!</html>", b"[]", b"null", b"{}", b'{"action": 1}', b'"text"', b'{"actions": [1]}'],
 )
-def test_http_that_is_no_policy_server_is_told(connect: Connect, body: bytes) -> None:
+def test_http_from_another_server_is_an_error(connect: Connect, body: bytes) -> None:
     """An answer of another shape is an error in a sentence, not a KeyError."""
     with peer(peers.answering(body)) as url, pytest.raises(RlwayError):
         connect(url).act(ROW)
@@ -135,14 +135,14 @@ def test_http_that_is_no_policy_server_is_told(connect: Connect, body: bytes) ->
         ("422 Unprocessable Content", b'{"errors": [{"loc": "x"}], "detail": "another server"}', RlwayError),
     ],
 )
-def test_any_refusal_is_an_error_of_ours(connect: Connect, status: str, body: bytes, kind: type[RlwayError]) -> None:
-    """By its status, even when a proxy wrote the body."""
+def test_any_refusal_is_an_rlway_error(connect: Connect, status: str, body: bytes, kind: type[RlwayError]) -> None:
+    """By its status, even if a proxy wrote the body."""
     with peer(peers.answering(body, status)) as url, pytest.raises(kind):
         connect(url).act(ROW)
 
 
 def test_retry_after_reaches_the_caller(connect: Connect) -> None:
-    """How long a full server asks to wait is what QueueFull carries."""
+    """QueueFull carries how long a full server asks to wait."""
     body = b'{"detail":"full"}'
     with (
         peer(peers.answering(body, "429 Too Many Requests\r\nretry-after: 7")) as url,
@@ -161,7 +161,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(connect: Connect, announc
 
 
 def test_a_server_that_always_hangs_up_is_not_asked_forever(connect: Connect) -> None:
-    """A retry happens once, for a kept connection only."""
+    """A request is repeated once, and only over a kept connection."""
     answers = itertools.chain([True], itertools.repeat(False))
     asked = []
 

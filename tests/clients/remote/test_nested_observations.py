@@ -1,4 +1,4 @@
-"""Observations of several tensors as environments give them: tuples, lists, arrays and dicts, nested anyhow."""
+"""Observations of several tensors as environments give them: tuples, lists, arrays and dicts, in any nesting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.weighing import BLACKJACK, PAIR, ROBOT, weigh, weighing_policy
 
 
 class Pose(NamedTuple):
-    """As some environments name the parts of their tuples."""
+    """A named tuple, as some environments give it."""
 
     arm: Any
     speed: Any
@@ -40,7 +40,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def weight(client: AnyClient, observation: Any) -> float:
-    """What the policy found: which value has gone where."""
+    """The weighted sum that the policy computed, which tells which value has reached which input."""
     return float(client.ask(observation, outputs=("q_values",)).outputs["q_values"][0])
 
 
@@ -56,7 +56,7 @@ ARM = np.array([0.5, -1.0], np.float32)
 def test_a_tuple_of_numbers_is_a_tuple_where_the_policy_observes_one(
     connect: Connect, nested: Server, observation: Any
 ) -> None:
-    """Blackjack's observation, as the environment and as people write it."""
+    """Blackjack's observation, as the environment gives it and as people write it."""
     assert weight(connect(nested.url, "blackjack"), observation) == weigh(BLACKJACK, 14, 10, 1)
 
 
@@ -64,7 +64,7 @@ def test_a_tuple_of_numbers_is_a_tuple_where_the_policy_observes_one(
 def test_a_tuple_of_numbers_is_an_array_where_the_policy_observes_that(
     connect: Connect, nested: Server, observation: Any
 ) -> None:
-    """As it was before tuples meant anything else."""
+    """For a policy of one tensor, a tuple is a list."""
     client = connect(nested.url, "linear")
     np.testing.assert_allclose(client.ask(observation, outputs=("q_values",)).outputs["q_values"], [2.725, -2.375])
     assert client.act_batch((observation, observation)).tolist() == [0, 0]
@@ -82,13 +82,13 @@ def test_a_tuple_of_numbers_is_an_array_where_the_policy_observes_that(
     ids=["tuples", "lists", "named", "objects", "mixed"],
 )
 def test_tuples_in_a_dict_are_taken_as_they_are(connect: Connect, nested: Server, observation: Any) -> None:
-    """Whatever stands for them."""
+    """As tuples, lists, arrays, named tuples or objects."""
     assert weight(connect(nested.url, "robot"), observation) == weigh(ROBOT, CAMERA, 1, ARM, 2)
 
 
 @pytest.mark.parametrize("kind", [tuple, list])
 def test_a_dict_in_a_tuple_is_taken_as_it_is(connect: Connect, nested: Server, kind: Any) -> None:
-    """An observation and its mask, each of a kind of its own."""
+    """The outer one may be a tuple or a list."""
     observation = kind((ARM, {"hit": True, "near": [3.0]}))
     assert weight(connect(nested.url, "pair"), observation) == weigh(PAIR, ARM, 1, 3)
 
@@ -105,7 +105,7 @@ ROWS = [(14, 10, 1), (9, 2, 0), (21, 5, 0)]
 def test_a_batch_of_tuples_is_a_tuple_of_columns_or_a_list_of_rows(
     connect: Connect, nested: Server, observations: Any
 ) -> None:
-    """Never the one for the other, where there are as many rows as columns, too."""
+    """Rows are never taken for columns, even where there are as many of both."""
     reply = connect(nested.url, "blackjack").ask(observations, batched=True, outputs=("q_values",))
     assert reply.outputs["q_values"][:, 0].tolist() == [weigh(BLACKJACK, *row) for row in ROWS]
 
@@ -135,7 +135,7 @@ def test_a_batch_may_nest_as_deep_as_the_observation(connect: Connect, nested: S
         ("linear", ((1, 2), 3), "observation"),
     ],
 )
-def test_what_the_policy_does_not_observe_is_told_by_its_path(
+def test_a_part_that_does_not_fit_is_refused_by_its_path(
     connect: Connect, nested: Server, policy: str, observation: Any, path: str
 ) -> None:
     """Whether the client or the server finds it."""
@@ -145,15 +145,15 @@ def test_what_the_policy_does_not_observe_is_told_by_its_path(
 
 
 @pytest.mark.parametrize("columns", [COLUMNS[:2], (1, 2, 3), (COLUMNS[0], COLUMNS[1], COLUMNS[2][:2])])
-def test_columns_that_are_none_are_refused(connect: Connect, nested: Server, columns: Any) -> None:
-    """Too few of them, single numbers, one that is shorter: in one sentence, and never as rows."""
+def test_columns_that_do_not_fit_are_refused(connect: Connect, nested: Server, columns: Any) -> None:
+    """Too few, single numbers, a shorter one: refused in one sentence, and never taken for rows."""
     with pytest.raises(SpecViolated, match="observations") as refused:
         connect(nested.url, "blackjack").act_batch(columns)
     assert len(str(refused.value)) < 300
 
 
-def test_a_server_that_tells_nothing_of_its_policy_is_given_a_single_tuple_as_an_array(connect: Connect) -> None:
-    """Behind a proxy that lets only act requests through; of a batch, there is no telling rows from columns."""
+def test_a_single_tuple_is_sent_as_an_array_if_the_server_does_not_describe_its_policy(connect: Connect) -> None:
+    """As behind a proxy that passes act requests only. A batch is refused: rows could not be told from columns."""
     with peer(answering(json.dumps({"action": 1, "version": 3}).encode())) as url:
         assert connect(url, "any").act((1.0, 2.0)) == 1
     with peer(answering(b"{}", "404 Not Found")) as url, pytest.raises(NotFound):
@@ -163,7 +163,7 @@ def test_a_server_that_tells_nothing_of_its_policy_is_given_a_single_tuple_as_an
 
 
 def test_what_the_policy_observes_is_asked_once_and_only_for_tuples(connect: Connect) -> None:
-    """And again after a refusal, since another version may observe something else by then."""
+    """And again after a refusal, since another version may be active by then."""
     asked: list[bytes] = []
     manifest = {"observation": [{"name": str(i), "shape": [], "dtype": "int64", "path": [str(i)]} for i in range(2)]}
     errors = [{"path": "observation", "expected": "others", "got": "these"}]
@@ -189,7 +189,7 @@ def test_what_the_policy_observes_is_asked_once_and_only_for_tuples(connect: Con
 
 
 def test_leaves_and_objects_agree() -> None:
-    """What runs here and what is sent are read from an observation alike."""
+    """A policy in this process and a request read an observation alike."""
     observation = {"camera": CAMERA, "flags": [1], "pose": Pose(ARM, 2.0)}
     tree = grow(ROBOT)
     found = {spec.name: (part, where) for spec, part, where in leaves(observation, tree)}

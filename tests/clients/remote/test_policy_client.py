@@ -1,4 +1,4 @@
-"""Both Python clients against a real server: numbers in, numbers out, and the server's errors as their own classes."""
+"""Both Python clients against a real server: numbers in, numbers out, and each of its errors as its class."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_ask_gives_version_and_outputs(connect: Connect, server: Server) -> None
 
 
 def test_a_seed_decides_the_sample(connect: Connect, server: Server) -> None:
-    """`explore` and `seed` reach the server: the same again with the same seed, and all actions with several."""
+    """`explore` and `seed` reach the server: one seed samples one action, several seeds sample all actions."""
     client = connect(server.url, "linear")
     sampled = [client.act([9, 0, 0, 0], explore=Explore(epsilon=1.0), seed=seed) for seed in range(20)]
     assert sampled == [client.act([9, 0, 0, 0], explore=Explore(epsilon=1.0), seed=seed) for seed in range(20)]
@@ -90,7 +90,7 @@ def test_describe_gives_the_manifest(connect: Connect, server: Server) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8080", "http://", "http://127.0.0.1:port", ""])
-def test_a_url_that_is_none_is_told(connect: Connect, url: str) -> None:
+def test_a_malformed_url_is_refused(connect: Connect, url: str) -> None:
     """Before anything is sent."""
     with pytest.raises(UsageError):
         connect(url)
@@ -100,23 +100,25 @@ def test_a_url_that_is_none_is_told(connect: Connect, url: str) -> None:
     ("observation", "path"),
     [([1, 2, float("nan"), 4], "observation[2]"), ([1, float("inf"), 3, 4], "observation[1]"), ("abcd", "observation")],
 )
-def test_what_is_no_finite_number_is_refused_here(connect: Connect, observation: object, path: str) -> None:
-    """SpecViolated with the path, though nobody listens: nothing was sent."""
+def test_a_number_that_is_not_finite_is_refused_before_it_is_sent(
+    connect: Connect, observation: object, path: str
+) -> None:
+    """SpecViolated with the path, though nobody listens."""
     with pytest.raises(SpecViolated) as caught:
         connect("http://127.0.0.1:1").act(observation)
     assert caught.value.faults[0].path == path
 
 
-def test_a_nan_in_a_batch_is_refused_here(connect: Connect) -> None:
-    """With row and element."""
+def test_a_nan_in_a_batch_is_refused_before_it_is_sent(connect: Connect) -> None:
+    """With its row and element."""
     rows = ROWS.copy()
     rows[3, 1] = np.nan
     with pytest.raises(SpecViolated, match=r"observations\[3\]\[1\]"):
         connect("http://127.0.0.1:1").act_batch(rows)
 
 
-def test_rows_of_different_lengths_are_refused_here(connect: Connect) -> None:
-    """SpecViolated as for any misfit, not numpy's ValueError."""
+def test_rows_of_different_lengths_are_refused_before_they_are_sent(connect: Connect) -> None:
+    """As SpecViolated, not as numpy's ValueError."""
     with pytest.raises(SpecViolated, match="observations"):
         connect("http://127.0.0.1:1").act_batch([[1, 2, 3], [1, 2]])
 
@@ -130,8 +132,8 @@ def test_the_servers_faults_arrive_by_path(connect: Connect, server: Server) -> 
     assert client.act([1, 0, 0, 0]) == 0
 
 
-def test_refusals_arrive_as_what_they_are(connect: Connect, server: Server) -> None:
-    """404, 422 and 504 each as its class, and the connection can be used again."""
+def test_each_refusal_has_its_class(connect: Connect, server: Server) -> None:
+    """404, 422 and 504; the connection can be used again."""
     client = connect(server.url, "linear")
     with pytest.raises(NotFound, match="version 9"):
         client.ask([1, 0, 0, 0], version=9)
@@ -147,14 +149,14 @@ def test_refusals_arrive_as_what_they_are(connect: Connect, server: Server) -> N
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "é", "%2e%2e", "a?x=1"])
-def test_any_name_is_only_a_name(connect: Connect, server: Server, name: str) -> None:
-    """A policy's name cannot change the route that is asked."""
+def test_a_policys_name_cannot_change_the_route(connect: Connect, server: Server, name: str) -> None:
+    """It is quoted in the path."""
     with pytest.raises(NotFound):
         connect(server.url, name).act([1, 0, 0, 0])
 
 
-def test_keys_and_limits_arrive_as_what_they_are(connect: Connect, tmp_path: Path) -> None:
-    """401, 403 and 413 each as its class; the right key acts."""
+def test_refusals_of_keys_and_limits_have_their_classes(connect: Connect, tmp_path: Path) -> None:
+    """401, 403 and 413; with the right key the client acts."""
     linear_policy(tmp_path / "models")
     (tmp_path / "keys").write_text("correct-horse\n")
     options = ["--api-keys", str(tmp_path / "keys"), "--max-body-bytes", "2000", "--queue-capacity", "1"]
@@ -174,7 +176,7 @@ def test_keys_and_limits_arrive_as_what_they_are(connect: Connect, tmp_path: Pat
 
 
 def test_a_full_queue_arrives_as_queue_full(tmp_path: Path) -> None:
-    """Of many requests at once some are refused, as QueueFull with a time to wait, and the others answered."""
+    """Of many requests at once some are refused, with a time to wait, and the others are answered."""
     linear_policy(tmp_path / "models")
 
     async def ask_at_once(url: str) -> list[object]:
@@ -213,7 +215,7 @@ def test_concurrent_requests_get_their_own_answers(server: Server) -> None:
 
 
 def test_a_cancelled_request_does_not_poison_the_next(server: Server) -> None:
-    """The answer of a request that was given up is never taken for another's, whenever it was given up."""
+    """The answer of a cancelled request is never taken for another's, whenever it was cancelled."""
 
     async def check() -> None:
         async with AsyncPolicyClient(server.url, "linear") as client:
