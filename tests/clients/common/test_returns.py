@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlway_client.cli.progress import print_played
 from rlway_client.common.returns import show_mean, show_returns, show_together
-from rlway_client.envs.episodes import Played
+from rlway_client.envs.episodes import PlayedEpisodes
 
 RETURNS = st.floats(-1e4, 1e4).map(lambda value: round(value, 4))
 
@@ -70,7 +70,7 @@ def test_numbers_side_by_side_can_be_told_apart(values: list[float], shown: list
 
 def test_the_outcome_of_episodes_is_written_by_its_spread(capsys: pytest.CaptureFixture[str]) -> None:
     """As `rlway play` and `rlway edge` print it."""
-    print_played(Played(0.84, [0.84] * 10, 50, 0.01, 5_000.0), "in process", as_json=False)
+    print_played(PlayedEpisodes(0.84, [0.84] * 10, 50, 0.01, 5_000.0), "in process", as_json=False)
     assert capsys.readouterr().out == "in process: mean return 0.84 over 10 episodes (0.84 to 0.84), 5,000 actions/s\n"
 
 

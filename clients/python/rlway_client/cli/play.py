@@ -11,7 +11,7 @@ from rlway_client.cli.connection import DEFAULT_URL, KeyOption, PolicyOption, Ti
 from rlway_client.cli.progress import TimeLimit, episode_progress, print_played
 from rlway_client.contract.exploration import Explore
 from rlway_client.envs.consent import is_same, trained_environment
-from rlway_client.envs.episodes import Played, open_env
+from rlway_client.envs.episodes import PlayedEpisodes, open_env
 from rlway_client.envs.named import NamedEnv
 from rlway_client.play.remote import play_remotely
 from rlway_client.remote.aio import AsyncPolicyClient
@@ -43,7 +43,7 @@ def play(
     options: dict[str, Any] = {} if explore == Explore() else {"explore": explore}
     environments: list[NamedEnv] = []
 
-    async def run() -> Played:
+    async def run() -> PlayedEpisodes:
         async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
             manifest = read_manifest(await client.describe())
             env_id = trained_environment(manifest.env, env)

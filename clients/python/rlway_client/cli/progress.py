@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rlway_client.common.returns import show_returns
-from rlway_client.envs.episodes import Played
+from rlway_client.envs.episodes import PlayedEpisodes
 
 TimeLimit = Annotated[
     int | None, typer.Option(help="Steps an episode; by default as many as in training, in that environment.", min=1)
@@ -29,7 +29,7 @@ def episode_progress(title: str, episodes: int) -> Iterator[Callable[[float], No
         yield lambda _: progress.advance(task)
 
 
-def print_played(played: Played, where: str, as_json: bool) -> None:
+def print_played(played: PlayedEpisodes, where: str, as_json: bool) -> None:
     """The outcome as one line, or as JSON."""
     if as_json:
         print(msgspec.json.encode(played).decode())

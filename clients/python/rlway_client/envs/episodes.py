@@ -1,7 +1,7 @@
 """Plays episodes in a gymnasium environment, with actions from any policy.
 
 In:      an environment's name, as rlway_client.envs.find takes it; a policy.
-Out:     `Played`: the return of every episode, and how fast they were played.
+Out:     `PlayedEpisodes`: the return of every episode, and how fast they were played.
 Refuses: what rlway_client.envs.find refuses; an environment that cannot be made, or that fails (EnvironmentFault).
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import gymnasium
 
 
-class Played(msgspec.Struct, frozen=True):
+class PlayedEpisodes(msgspec.Struct, frozen=True):
     """The outcome of some episodes. Returns are undiscounted sums of rewards, in the order of the episodes' seeds."""
 
     mean_return: float
@@ -35,10 +35,10 @@ class Played(msgspec.Struct, frozen=True):
     actions_per_s: float
 
 
-def summarize(returns: list[float], steps: int, started_s: float) -> Played:
+def summarize(returns: list[float], steps: int, started_s: float) -> PlayedEpisodes:
     """The outcome of episodes that began at `started_s`, a reading of time.perf_counter()."""
     wall_s = time.perf_counter() - started_s
-    return Played(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
+    return PlayedEpisodes(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
 
 
 def open_env(name: str, action_values: list[float] | None = None, max_episode_steps: int | None = None) -> NamedEnv:
@@ -86,7 +86,7 @@ def play_locally(
     seed: int,
     on_episode: Callable[[float], None],
     begin: Callable[[], None] = lambda: None,
-) -> Played:
+) -> PlayedEpisodes:
     """Plays one episode after the other, and closes the environment; episode i starts from `reset(seed=seed + i)`.
 
     `begin` is called before each episode, for a policy with state. `on_episode` is given each return. Raises

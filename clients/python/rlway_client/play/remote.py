@@ -1,7 +1,7 @@
 """Plays episodes in several environments at once, with a server's actions over HTTP.
 
 In:      a client, environments.
-Out:     `Played`.
+Out:     `PlayedEpisodes`.
 Refuses: what the client refuses; an environment that fails (EnvironmentFault), which also ends the other episodes.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from rlway_client.envs.episodes import Played, observed, summarize
+from rlway_client.envs.episodes import PlayedEpisodes, observed, summarize
 from rlway_client.envs.named import NamedEnv
 from rlway_client.remote.aio import AsyncPolicyClient
 
@@ -27,7 +27,7 @@ async def play_remotely(
     on_episode: Callable[[float], None],
     has_state: bool = False,
     **options: Any,
-) -> Played:
+) -> PlayedEpisodes:
     """Plays until each environment has ended its last episode, and closes them; episode i starts from seed + i.
 
     An environment that has ended an episode takes the next. For a policy that `has_state`, every request names its
