@@ -11,7 +11,7 @@ import pytest
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RlwayError
 from rlway_export.common.quiet import quiet_conversion
-from tests.conftest import export_run
+from tests.conftest import export_run, made_once
 
 with quiet_conversion():
     import tensorflow as tf
@@ -20,10 +20,19 @@ with quiet_conversion():
     )  # imported here, so that no test finds its notices on stderr
 
     import rlway_export
+    from rlway_export.checks import latency
     from rlway_export.formats.registry import FORMATS
     from tests.export import stock
 
 MOST = 300  # characters of a sentence, without the folder of the tests
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_timings() -> Iterator[None]:
+    """Times each exported file for a moment only: that would be half of the time of small exports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "LONGEST_S", 0.05)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +55,17 @@ def _readable_sentences(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 @pytest.fixture(scope="session")
 def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of `cartpole`, exported through the command. Not to be changed by a test."""
-    return export_run(trained_run, tmp_path_factory.mktemp("export") / "models", "cartpole")
+    return made_once(tmp_path_factory, "models", lambda folder: export_run(trained_run, folder, "cartpole"))
 
 
 @pytest.fixture(scope="session")
 def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The same run in all formats, exported from Python. Not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("formats") / "models"
-    return rlway_export.export(trained_run, folder, "cartpole", formats=FORMATS)
+
+    def export(folder: Path) -> None:
+        rlway_export.export(trained_run, folder, "cartpole", formats=FORMATS)
+
+    return Bundle.open(made_once(tmp_path_factory, "every-format", export) / "cartpole/1")
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +76,14 @@ def bundle(models: Path) -> Bundle:
 @pytest.fixture(scope="session")
 def trigger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of PolicySavedModelTrigger with checkpoints 10 and 20. Not to be changed by a test."""
-    folder = tmp_path_factory.mktemp("trigger") / "policies"
-    agent, step = stock.agent("dqn"), tf.Variable(0, dtype=tf.int64)
-    pull = PolicySavedModelTrigger(str(folder), agent, step, interval=1)
-    for number in (10, 20):
-        step.assign(number)
-        for variable in agent.policy.variables():
-            variable.assign_add(tf.ones_like(variable))
-        pull(number, force_trigger=True)
-    return folder
+
+    def save(shared: Path) -> None:
+        agent, step = stock.agent("dqn"), tf.Variable(0, dtype=tf.int64)
+        pull = PolicySavedModelTrigger(str(shared / "policies"), agent, step, interval=1)
+        for number in (10, 20):
+            step.assign(number)
+            for variable in agent.policy.variables():
+                variable.assign_add(tf.ones_like(variable))
+            pull(number, force_trigger=True)
+
+    return made_once(tmp_path_factory, "trigger", save) / "policies"

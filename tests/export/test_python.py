@@ -12,10 +12,11 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RlwayError, UsageError
 
 
-def test_an_export_returns_its_bundle(every_format: Bundle) -> None:
+def test_an_export_returns_its_bundle(trained_run: Path, tmp_path: Path) -> None:
     """The same one that lies in the folder, complete."""
-    assert Bundle.open(every_format.path).manifest == every_format.manifest
-    assert every_format.path.parts[-3:] == ("models", "cartpole", "1")
+    bundle = rlway_export.export(trained_run, tmp_path / "models", "cartpole", formats="onnx")
+    assert bundle.path == tmp_path / "models/cartpole/1"
+    assert Bundle.open(bundle.path).manifest == bundle.manifest
 
 
 @pytest.mark.parametrize(

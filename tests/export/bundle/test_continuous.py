@@ -15,7 +15,7 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.exploration import Explore, draw_noise
 from rlway_client.contract.specs import AnyArray
 from tests.conftest import TRAIN, run_command
-from tests.export.bundle.card_commands import run_commands
+from tests.export.bundle.model_card_commands import run_commands
 
 
 @pytest.fixture(scope="module")

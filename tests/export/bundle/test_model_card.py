@@ -15,7 +15,7 @@ from rlway_export.bundle.writer import write_bundle
 from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.detect import open_source
 from tests.export import stock
-from tests.export.bundle.card_commands import commands_of, run_commands
+from tests.export.bundle.model_card_commands import commands_of, run_commands
 from tests.export.play.test_environment import WORLDS
 
 

@@ -22,7 +22,7 @@ from rlway_export.formats.c.source import write_c
 from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.detect import open_source
 from tests.export import stock
-from tests.export.formats.c.c_policies import draw, manifest, model, node
+from tests.export.formats.c.c_policies import draw, make_manifest, model, node
 
 ROWS = 6
 ARMS = 5
@@ -84,16 +84,16 @@ def test_the_timed_call_acts_on_the_given_row(file: str, policy: Any, bundle: Bu
 def test_a_compiled_loop_gets_the_row_in_c_types(tmp_path: Path) -> None:
     """Pixels are bytes there, and whole numbers have 32 bits."""
     specs = [TensorSpec("pixels", (4,), "uint8"), TensorSpec("gear", (4,), "int64"), TensorSpec("at", (4,), "float32")]
-    facts = manifest(observation=specs, noise=None)
+    manifest = make_manifest(observation=specs, noise=None)
     nodes = [
         node("Cast", "pixels", out="a", to=1),
         node("Cast", "gear", out="b", to=1),
         node("Add", "a", "b", out="c"),
         node("Add", "c", "at"),
     ]
-    write_c(model(nodes, {}, facts), facts, tmp_path)
+    write_c(model(nodes, {}, manifest), manifest, tmp_path)
     row = {spec.name: draw(spec, 1, np.random.default_rng(3)) for spec in specs}
-    made = make_call(tmp_path / "policy.c", facts, row)
+    made = make_call(tmp_path / "policy.c", manifest, row)
     assert made is not None
     parameters: Any = made[0]()
     np.testing.assert_allclose(parameters[-1].view(np.float32)[:4], np.sum(list(row.values()), axis=0)[0], rtol=1e-6)

@@ -26,7 +26,7 @@ from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.tf_agents import SavedModelSource
 from tests.conftest import SERVE, run_command
 from tests.export import stock
-from tests.export.checks.looking_up import Seen, embedding, policy, spec
+from tests.export.checks.table_policies import Seen, embedding, policy, spec
 
 LARGE = (70, 60)  # more elements than are tried separately
 DICT = {"place": spec(0, 9, (2,)), "speed": spec(-1, 1, (1,), tf.float32)}

@@ -15,7 +15,7 @@ from rlway_client.contract.specs import TensorSpec
 from rlway_train.agents.factory import make_learner
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.domain import Domain
-from tests.export.formats.c.c_policies import answers, draw, manifest
+from tests.export.formats.c.c_policies import answers, draw, make_manifest
 
 SMALL: dict[str, Any] = {"hidden": (6,), "block_steps": 64, "xla": False}
 POLICIES = [
@@ -36,7 +36,7 @@ def test_files_answer_in_the_environments_own_shapes_and_numbers(
     """In ONNX and in C: whole numbers counted as in the environment, floats within the bounds of each."""
     domain = Domain("imagined", EnvSpec("Imagined-v0"), [observation], action, discretize=None, action_values=None)
     learner = make_learner(settings, domain, seed=1)
-    facts = manifest(observation=[observation], action=action, noise=learner.noise, outputs=learner.outputs)
+    manifest = make_manifest(observation=[observation], action=action, noise=learner.noise, outputs=learner.outputs)
     signature = [tf.TensorSpec([None, *s.shape], s.dtype, s.name) for s in (observation, learner.noise)]
     act = learner.act()
     made, _ = tf2onnx.convert.from_function(
@@ -44,7 +44,7 @@ def test_files_answer_in_the_environments_own_shapes_and_numbers(
     )
     generator = np.random.default_rng(3)
     rows = {spec.name: draw(spec, 60, generator) for spec in (observation, learner.noise)}
-    expected, found = answers(made, facts, rows, tmp_path)
+    expected, found = answers(made, manifest, rows, tmp_path)
     np.testing.assert_allclose(found["action"], expected["action"], rtol=1e-4, atol=1e-5)
     low, high = action.bounds()
     assert found["action"].shape == (60, *action.shape)

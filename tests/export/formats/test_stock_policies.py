@@ -24,7 +24,7 @@ from rlway_export.checks.observations import Observations
 from rlway_export.formats.registry import FORMATS, parse_formats
 from rlway_export.sources.tf_agents import SavedModelSource
 from tests.export import stock
-from tests.export.bundle.card_commands import run_commands
+from tests.export.bundle.model_card_commands import run_commands
 
 ROWS = 6
 STEPS = 9

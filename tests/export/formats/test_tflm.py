@@ -18,7 +18,7 @@ from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.local.runners import open_runner
 from rlway_client.local.tflm_array import read_array
 from rlway_export.formats.tflm import write_tflm
-from tests.export.formats.c.c_policies import manifest
+from tests.export.formats.c.c_policies import make_manifest
 
 STRICT = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
@@ -84,7 +84,7 @@ def convert(act: Callable[[Any], Any], spec: Any) -> bytes:
 def test_what_tflite_micro_cannot_run_is_refused(act: Any, spec: Any, expected: str, tmp_path: Path) -> None:
     """The operator is named, and nothing is written."""
     with pytest.raises(ExportRefused, match=f"TFLite Micro: .*{expected}"):
-        write_tflm(convert(act, spec), manifest(), "policy_model", tmp_path)
+        write_tflm(convert(act, spec), make_manifest(), "policy_model", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -92,4 +92,4 @@ def test_a_file_without_an_array_is_refused(tmp_path: Path) -> None:
     """Whatever else it is."""
     (tmp_path / "policy_model.cc").write_text("int main() { return 0; }\n")
     with pytest.raises(BundleInvalid, match=r"policy_model\.cc: expected one array of bytes"):
-        open_runner(tmp_path / "policy_model.cc", manifest())
+        open_runner(tmp_path / "policy_model.cc", make_manifest())

@@ -26,7 +26,7 @@ from rlway_export.formats.registry import parse_formats
 from rlway_export.sources.detect import open_source
 from tests.export import stock
 from tests.export.conftest import MOST
-from tests.export.formats.c.c_policies import manifest, model, node
+from tests.export.formats.c.c_policies import make_manifest, model, node
 
 LONG = "layer_" * 60
 layers = tf.keras.layers
@@ -150,14 +150,14 @@ def test_observations_can_be_given_where_samples_fail(tmp_path: Path) -> None:
 )
 def test_a_node_with_a_long_name_is_named_by_its_end(constants: Any, operator: str, tmp_path: Path) -> None:
     """In C: the operator, a constant, a value of another type."""
-    facts = manifest(observation=[TensorSpec("observation", (3 if constants else 4,), "float32")], noise=None)
+    manifest = make_manifest(observation=[TensorSpec("observation", (3 if constants else 4,), "float32")], noise=None)
     nodes = [node(operator, "observation", *constants)]
     if operator == "Neg":
         nodes = [node("Cast", "observation", out=LONG, to=11), node("Cast", LONG, to=1)]
     nodes[0].name = LONG
-    made = model(nodes, constants, facts)
+    made = model(nodes, constants, manifest)
     with pytest.raises(ExportRefused, match="C: "):
-        write_c(made, facts, tmp_path)
+        write_c(made, manifest, tmp_path)
 
 
 def test_arrays_with_long_names_are_named_by_their_ends(tmp_path: Path) -> None:

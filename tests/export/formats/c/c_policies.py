@@ -19,7 +19,7 @@ from rlway_export.formats.c.source import write_c
 NEXT = "next_"
 
 
-def manifest(**fields: Any) -> Manifest:
+def make_manifest(**fields: Any) -> Manifest:
     """A continuous policy from three numbers to four."""
     common: dict[str, Any] = {
         "schema_version": MANIFEST_SCHEMA,
@@ -39,12 +39,12 @@ def node(kind: str, *inputs: str, out: str = "action", **attributes: Any) -> Any
     return helper.make_node(kind, inputs, [out], name=name, **attributes)
 
 
-def model(nodes: list[Any], constants: dict[str, AnyArray], facts: Manifest) -> Any:
+def model(nodes: list[Any], constants: dict[str, AnyArray], manifest: Manifest) -> Any:
     """A graph between the tensors that the manifest names."""
-    reset = [TensorSpec("reset", (), "bool")] if facts.state else []
-    after = [TensorSpec(NEXT + spec.name, spec.shape, spec.dtype) for spec in facts.state]
-    inputs = [*facts.observation, *([facts.noise] if facts.noise else []), *facts.state, *reset]
-    infos = [[_info(spec) for spec in specs] for specs in (inputs, [facts.action, *facts.outputs, *after])]
+    reset = [TensorSpec("reset", (), "bool")] if manifest.state else []
+    after = [TensorSpec(NEXT + spec.name, spec.shape, spec.dtype) for spec in manifest.state]
+    inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else []), *manifest.state, *reset]
+    infos = [[_info(spec) for spec in specs] for specs in (inputs, [manifest.action, *manifest.outputs, *after])]
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "policy", *infos, initializers)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -52,17 +52,17 @@ def model(nodes: list[Any], constants: dict[str, AnyArray], facts: Manifest) -> 
     return made
 
 
-def runners(made: Any, facts: Manifest, folder: Path) -> tuple[OnnxRunner, CRunner]:
+def runners(made: Any, manifest: Manifest, folder: Path) -> tuple[OnnxRunner, CRunner]:
     """The policy in onnxruntime and as a compiled program."""
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(made.SerializeToString())
-    write_c(made, facts, folder)
-    return OnnxRunner(folder / "model.onnx"), CRunner(folder / "policy.c", facts)
+    write_c(made, manifest, folder)
+    return OnnxRunner(folder / "model.onnx"), CRunner(folder / "policy.c", manifest)
 
 
-def answers(made: Any, facts: Manifest, inputs: Arrays, folder: Path) -> tuple[Arrays, Arrays]:
+def answers(made: Any, manifest: Manifest, inputs: Arrays, folder: Path) -> tuple[Arrays, Arrays]:
     """The answers of both to the same rows, one by one."""
-    known, compiled = runners(made, facts, folder)
+    known, compiled = runners(made, manifest, folder)
     rows = [{name: value[i : i + 1] for name, value in inputs.items()} for i in range(len(next(iter(inputs.values()))))]
     found = [[runner.run(row) for row in rows] for runner in (known, compiled)]
     together = [{name: np.concatenate([row[name] for row in part]) for name in part[0]} for part in found]

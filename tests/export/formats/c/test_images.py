@@ -16,7 +16,7 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.formats.c.source import write_c
-from tests.export.formats.c.c_policies import answers, draw, manifest, model, node
+from tests.export.formats.c.c_policies import answers, draw, make_manifest, model, node
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -24,7 +24,7 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 def image_policy(shape: tuple[int, int, int], size: int, dtype: str = "uint8") -> Manifest:
     """From an image to that many numbers."""
     observation = [TensorSpec("camera", shape, dtype, 0, 255)]
-    return manifest(observation=observation, noise=None, action=TensorSpec("action", (size,), "float32"))
+    return make_manifest(observation=observation, noise=None, action=TensorSpec("action", (size,), "float32"))
 
 
 @st.composite
@@ -65,12 +65,12 @@ def test_a_convolution_gives_what_onnxruntime_gives(window: tuple[tuple[int, int
         node("Sub", "sums", "most_of_all"),
     ]
     constants: dict[str, AnyArray] = {"kernel": kernel, "bias": bias, "most": np.array(255.0, np.float32)}
-    facts = image_policy(shape, filters)
-    made = model(nodes, constants | {"pixels": np.array([1, 2])}, facts)
-    images = draw(facts.observation[0], 5, generator)
+    manifest = image_policy(shape, filters)
+    made = model(nodes, constants | {"pixels": np.array([1, 2])}, manifest)
+    images = draw(manifest.observation[0], 5, generator)
     images[0], images[1] = 0, 255
     with tempfile.TemporaryDirectory() as folder:
-        expected, found = answers(made, facts, {"camera": images}, Path(folder))
+        expected, found = answers(made, manifest, {"camera": images}, Path(folder))
     np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-5)
 
 
@@ -78,9 +78,9 @@ def test_an_image_with_its_channels_first_is_reordered(tmp_path: Path) -> None:
     """PyTorch's layout: no Transpose, float32 pixels."""
     kernel = np.random.default_rng(3).standard_normal((4, 2, 3, 3)).astype(np.float32)
     nodes = [node("Conv", "camera", "kernel", out="conv", kernel_shape=[3, 3]), node("Flatten", "conv")]
-    facts = image_policy((2, 5, 4), 4 * 3 * 2, "float32")
-    images = draw(facts.observation[0], 20, np.random.default_rng(4))
-    expected, found = answers(model(nodes, {"kernel": kernel}, facts), facts, {"camera": images}, tmp_path)
+    manifest = image_policy((2, 5, 4), 4 * 3 * 2, "float32")
+    images = draw(manifest.observation[0], 20, np.random.default_rng(4))
+    expected, found = answers(model(nodes, {"kernel": kernel}, manifest), manifest, {"camera": images}, tmp_path)
     np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-5)
 
 
@@ -88,6 +88,6 @@ def test_groups_of_channels_are_refused(tmp_path: Path) -> None:
     """The sentence names a convolution of each channel by itself."""
     kernel = np.ones((2, 1, 3, 3), np.float32)
     nodes = [node("Conv", "camera", "kernel", out="conv", kernel_shape=[3, 3], group=2), node("Flatten", "conv")]
-    facts = image_policy((2, 3, 3), 2, "float32")
+    manifest = image_policy((2, 3, 3), 2, "float32")
     with pytest.raises(ExportRefused, match=r"Conv \(Conv_conv\) with weights of \[2, 1, 3, 3\] in 2 groups"):
-        write_c(model(nodes, {"kernel": kernel}, facts), facts, tmp_path)
+        write_c(model(nodes, {"kernel": kernel}, manifest), manifest, tmp_path)

@@ -25,10 +25,10 @@ from tf_agents.trajectories import TimeStep, time_step_spec
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
-from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
+from rlway_train.agents.factory import make_learner
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
-from tests.export.formats.c.c_policies import NEXT, answers, draw, manifest, runners
+from tests.export.formats.c.c_policies import NEXT, answers, draw, make_manifest, runners
 
 CELLS = 5
 STATE = [TensorSpec(name, (CELLS,), "float32") for name in ("state_h", "state_c")]
@@ -40,18 +40,18 @@ class Converted(NamedTuple):
     """An ONNX model, its manifest and its inputs."""
 
     model: Any
-    facts: Manifest
+    manifest: Manifest
 
 
 def of_ours() -> Converted:
     """The function in a run of `rlway train dqn --lstm`, over any number of rows."""
     domain = Domain("imagined", EnvSpec("Imagined-v0"), [OBSERVATION], DISCRETE, discretize=None, action_values=None)
     settings = DqnSettings(hidden=(6,), lstm=CELLS, sequence_length=4, block_steps=64, xla=False)
-    learner = RecurrentDqnLearner(settings, domain, seed=1)
-    facts = manifest(
+    learner = make_learner(settings, domain, seed=1)
+    manifest = make_manifest(
         observation=[OBSERVATION], noise=learner.noise, state=STATE, action=DISCRETE, outputs=learner.outputs
     )
-    return Converted(_convert(_renamed(learner.act()), facts, None), facts)
+    return Converted(_convert(_renamed(learner.act()), manifest, None), manifest)
 
 
 def of_q_rnn() -> Converted:
@@ -123,13 +123,13 @@ def _greedy(make: Callable[[], Any], action: TensorSpec, state: list[TensorSpec]
         after = zip(state, tf.nest.flatten(done.state), strict=True)
         return {"action": done.action, **{NEXT + spec.name: value for spec, value in after}}
 
-    facts = manifest(observation=[OBSERVATION], noise=None, state=state, action=action)
-    return Converted(_convert(act, facts, 1), facts)
+    manifest = make_manifest(observation=[OBSERVATION], noise=None, state=state, action=action)
+    return Converted(_convert(act, manifest, 1), manifest)
 
 
-def _convert(act: Callable[..., dict[str, Any]], facts: Manifest, batch: int | None) -> Any:
-    specs = [*facts.observation, *([facts.noise] if facts.noise else []), *facts.state]
-    specs += [TensorSpec("reset", (), "bool")] if facts.state else []
+def _convert(act: Callable[..., dict[str, Any]], manifest: Manifest, batch: int | None) -> Any:
+    specs = [*manifest.observation, *([manifest.noise] if manifest.noise else []), *manifest.state]
+    specs += [TensorSpec("reset", (), "bool")] if manifest.state else []
     signature = [tf.TensorSpec([batch, *spec.shape], spec.dtype, spec.name) for spec in specs]
     return tf2onnx.convert.from_function(tf.function(act, input_signature=signature), signature, opset=17)[0]
 
@@ -140,12 +140,15 @@ def test_policy_state_is_the_same_as_in_onnxruntime(make: Callable[[], Converted
     converted = make()
     rnd = np.random.default_rng(8)
     known, compiled = runners(*converted, tmp_path)
-    facts = converted.facts
-    names = [spec.name for spec in facts.state]
+    manifest = converted.manifest
+    names = [spec.name for spec in manifest.state]
     mine: Arrays = {name: np.full((1, CELLS), np.nan, np.float32) for name in names}  # not set yet
     theirs: Arrays = {name: np.zeros((1, CELLS), np.float32) for name in names}
     for step in range(60):
-        given = {spec.name: draw(spec, 1, rnd) for spec in facts.observation + ([facts.noise] if facts.noise else [])}
+        given = {
+            spec.name: draw(spec, 1, rnd)
+            for spec in manifest.observation + ([manifest.noise] if manifest.noise else [])
+        }
         given["reset"] = np.array([step % 25 == 0])
         expected, found = known.run(given | theirs), compiled.run(given | mine)
         for name, value in found.items():
@@ -184,16 +187,16 @@ def test_a_q_network_over_images_gives_the_same(tmp_path: Path) -> None:
 
     signature = [tf.TensorSpec([None, 20, 20, 2], tf.uint8, "camera"), tf.TensorSpec([None, 4], tf.float32, "noise")]
     made, _ = tf2onnx.convert.from_function(tf.function(act, input_signature=signature), signature, opset=17)
-    facts = manifest(
+    manifest = make_manifest(
         observation=[TensorSpec("camera", (20, 20, 2), "uint8", 0, 255)],
         noise=TensorSpec("noise", (4,), "float32"),
         action=TensorSpec("action", (), "int64", 0, 3),
         outputs=[TensorSpec("q_values", (4,), "float32")],
     )
     generator = np.random.default_rng(5)
-    inputs = {"camera": draw(facts.observation[0], 30, generator), "noise": np.zeros((30, 4), np.float32)}
+    inputs = {"camera": draw(manifest.observation[0], 30, generator), "noise": np.zeros((30, 4), np.float32)}
     inputs["noise"][10:, 2] = 1e30
-    expected, found = answers(made, facts, inputs, tmp_path)
+    expected, found = answers(made, manifest, inputs, tmp_path)
     np.testing.assert_allclose(found["q_values"], expected["q_values"], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found["action"], expected["action"])
     assert set(found["action"][10:]) == {2}

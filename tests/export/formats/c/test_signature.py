@@ -12,7 +12,7 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.local.c_program import FLAGS
 from rlway_export.formats.c.source import write_c
-from tests.export.formats.c.c_policies import NEXT, answers, draw, manifest, model, node
+from tests.export.formats.c.c_policies import NEXT, answers, draw, make_manifest, model, node
 
 CELLS = 5
 STATE = [TensorSpec(name, (CELLS,), "float32") for name in ("state_h", "state_c")]
@@ -20,7 +20,7 @@ STATE = [TensorSpec(name, (CELLS,), "float32") for name in ("state_h", "state_c"
 
 def test_states_may_swap(tmp_path: Path) -> None:
     """The new state_h is the old state_c and the other way round; an output shows the previous state."""
-    facts = manifest(noise=None, state=STATE, outputs=[TensorSpec("before", (CELLS,), "float32")])
+    manifest = make_manifest(noise=None, state=STATE, outputs=[TensorSpec("before", (CELLS,), "float32")])
     nodes = [
         node("Cast", "reset", out="unused", to=1),
         node("Identity", "state_h", out=f"{NEXT}state_c"),
@@ -28,10 +28,10 @@ def test_states_may_swap(tmp_path: Path) -> None:
         node("Identity", "state_h", out="before"),
         node("MatMul", "observation", "w"),
     ]
-    made = model(nodes, {"w": np.ones((3, 4), np.float32)}, facts)
+    made = model(nodes, {"w": np.ones((3, 4), np.float32)}, manifest)
     generator = np.random.default_rng(10)
-    inputs = {spec.name: draw(spec, 3, generator) for spec in (*facts.observation, *STATE)}
-    expected, found = answers(made, facts, inputs | {"reset": np.zeros(3, bool)}, tmp_path)
+    inputs = {spec.name: draw(spec, 3, generator) for spec in (*manifest.observation, *STATE)}
+    expected, found = answers(made, manifest, inputs | {"reset": np.zeros(3, bool)}, tmp_path)
     for name in ("before", f"{NEXT}state_h", f"{NEXT}state_c"):
         np.testing.assert_array_equal(found[name], expected[name])
 
@@ -46,7 +46,7 @@ def test_each_observation_of_a_dict_is_an_argument(tmp_path: Path) -> None:
         TensorSpec("reset", (1,), "bool"),
         TensorSpec("i", (1,), "float32"),
     ]
-    facts = manifest(observation=specs, noise=None)
+    manifest = make_manifest(observation=specs, noise=None)
     nodes = [
         node("Cast", "Camera", out="c1", to=1),
         node("Cast", "2.gear", out="gear", to=1),
@@ -56,9 +56,9 @@ def test_each_observation_of_a_dict_is_an_argument(tmp_path: Path) -> None:
         node("MatMul", "all", "w"),
     ]
     weights = np.random.default_rng(11).standard_normal((9, 4)).astype(np.float32)
-    made = model(nodes, {"w": weights, "one": np.array([1])}, facts)
+    made = model(nodes, {"w": weights, "one": np.array([1])}, manifest)
     generator = np.random.default_rng(12)
-    expected, found = answers(made, facts, {spec.name: draw(spec, 50, generator) for spec in specs}, tmp_path)
+    expected, found = answers(made, manifest, {spec.name: draw(spec, 50, generator) for spec in specs}, tmp_path)
     np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-3)
     assert (
         "void RLWAY_ACT(const float *double_, const uint8_t *Camera, const float *camera_, const int32_t *of_2_gear, "
@@ -68,15 +68,15 @@ def test_each_observation_of_a_dict_is_an_argument(tmp_path: Path) -> None:
 
 def test_a_number_of_64_bits_is_refused(tmp_path: Path) -> None:
     """The sentence names the tensor."""
-    facts = manifest(observation=[TensorSpec("far", (3,), "float64")])
+    manifest = make_manifest(observation=[TensorSpec("far", (3,), "float64")])
     nodes = [node("Cast", "far", out="near", to=1), node("MatMul", "near", "w")]
     with pytest.raises(ExportRefused, match=r"C: far: expected one of bool, float32, .*got float64"):
-        write_c(model(nodes, {"w": np.ones((3, 4), np.float32)}, facts), facts, tmp_path)
+        write_c(model(nodes, {"w": np.ones((3, 4), np.float32)}, manifest), manifest, tmp_path)
 
 
 def test_a_cpp_program_keeps_the_state(tmp_path: Path) -> None:
     """The header compiles as C++, and a state that sums its observations starts again at a reset."""
-    facts = manifest(
+    manifest = make_manifest(
         noise=None, state=[TensorSpec("sum", (3,), "float32")], action=TensorSpec("action", (3,), "float32")
     )
     nodes = [
@@ -87,7 +87,7 @@ def test_a_cpp_program_keeps_the_state(tmp_path: Path) -> None:
         node("Add", "before", "observation", out=f"{NEXT}sum"),
         node("Neg", f"{NEXT}sum"),
     ]
-    write_c(model(nodes, {"one": np.array([1])}, facts), facts, tmp_path)
+    write_c(model(nodes, {"one": np.array([1])}, manifest), manifest, tmp_path)
     (tmp_path / "main.cc").write_text(
         '#include "policy.h"\n#include <cstdio>\n'
         "int main()\n{\n"

@@ -19,7 +19,7 @@ from rlway_client.local.c_program import FLAGS, CRunner
 from rlway_export.formats.c.constants import number
 from rlway_export.formats.c.source import write_c
 from rlway_export.formats.registry import parse_formats
-from tests.export.formats.c.c_policies import answers, draw, manifest, model, node
+from tests.export.formats.c.c_policies import answers, draw, make_manifest, model, node
 
 ROWS = 200
 WEIGHTS = np.random.default_rng(1).standard_normal((3, 4)).astype(np.float32)
@@ -27,10 +27,10 @@ Constants = dict[str, AnyArray]
 SPECIAL = [0.0, -0.0, 1e-45, 3.4028235e38, 1 / 3, 1e9, 16777216.0]
 
 
-def rows_of(facts: Manifest) -> Arrays:
+def rows_of(manifest: Manifest) -> Arrays:
     """Random rows, the first of zeros."""
     generator = np.random.default_rng(0)
-    specs = [*facts.observation, *([facts.noise] if facts.noise else [])]
+    specs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
     sampled = {spec.name: draw(spec, ROWS, generator) for spec in specs}
     return {name: np.concatenate([np.zeros_like(rows[:1]), rows]) for name, rows in sampled.items()}
 
@@ -173,9 +173,9 @@ GRAPHS: dict[str, tuple[list[Any], Constants]] = {
 def test_an_operator_gives_what_onnxruntime_gives(graph: str, tmp_path: Path) -> None:
     """To a few parts in a million, over 200 rows; the source compiles without a warning."""
     nodes, constants = GRAPHS[graph]
-    facts = manifest()
-    made = model(nodes, {"w": WEIGHTS, "whole_row": np.array([1, 4])} | constants, facts)
-    expected, found = answers(made, facts, rows_of(facts), tmp_path)
+    manifest = make_manifest()
+    made = model(nodes, {"w": WEIGHTS, "whole_row": np.array([1, 4])} | constants, manifest)
+    expected, found = answers(made, manifest, rows_of(manifest), tmp_path)
     np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-6)
 
 
@@ -183,8 +183,8 @@ def test_a_discrete_action_is_the_first_of_the_largest(tmp_path: Path) -> None:
     """argmax as ONNX has it, ties included: whole numbers in int32."""
     nodes = [node("MatMul", "observation", "w", out="x"), node("ArgMax", "x", axis=1, keepdims=0)]
     twins = np.repeat(WEIGHTS[:, :2], 2, axis=1)  # each column twice, so that every row has a tie
-    facts = manifest(action=TensorSpec("action", (), "int64", 0, 3))
-    expected, found = answers(model(nodes, {"w": twins}, facts), facts, rows_of(facts), tmp_path)
+    manifest = make_manifest(action=TensorSpec("action", (), "int64", 0, 3))
+    expected, found = answers(model(nodes, {"w": twins}, manifest), manifest, rows_of(manifest), tmp_path)
     assert found["action"].dtype == np.int32
     assert set(expected["action"]) == {0, 2}
     np.testing.assert_array_equal(found["action"], expected["action"])
@@ -193,9 +193,9 @@ def test_a_discrete_action_is_the_first_of_the_largest(tmp_path: Path) -> None:
 def test_the_largest_is_found_along_any_axis(tmp_path: Path) -> None:
     """Of a square, along its columns: two whole numbers."""
     nodes = [*SQUARE, node("ArgMax", "y", axis=1, keepdims=0)]
-    facts = manifest(action=TensorSpec("action", (2,), "int64", 0, 1))
-    made = model(nodes, {"w": WEIGHTS, "square": np.array([-1, 2, 2])}, facts)
-    expected, found = answers(made, facts, rows_of(facts), tmp_path)
+    manifest = make_manifest(action=TensorSpec("action", (2,), "int64", 0, 1))
+    made = model(nodes, {"w": WEIGHTS, "square": np.array([-1, 2, 2])}, manifest)
+    expected, found = answers(made, manifest, rows_of(manifest), tmp_path)
     assert {tuple(row) for row in expected["action"]} == {(0, 0), (0, 1), (1, 0), (1, 1)}
     np.testing.assert_array_equal(found["action"], expected["action"])
 
@@ -227,7 +227,7 @@ def test_the_largest_is_found_along_any_axis(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_named(nodes: list[Any], constants: Constants, expected: str, tmp_path: Path) -> None:
     """The sentence has the operator, its name in the graph, and what is wrong; nothing is written."""
     with pytest.raises(ExportRefused, match=expected):
-        write_c(model(nodes, {"w": WEIGHTS} | constants, manifest()), manifest(), tmp_path)
+        write_c(model(nodes, {"w": WEIGHTS} | constants, make_manifest()), make_manifest(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -245,7 +245,7 @@ def test_a_number_reads_back_as_itself() -> None:
 def test_the_compiler_reads_the_weights_that_were_written(tmp_path: Path) -> None:
     """Bit for bit, out of the compiled library."""
     awkward = np.array([[1e-42, -0.0, 1 / 3, 3.4028235e38], [16777217, 1e-7, 0.1, -5e-324], [7, 8, 9, 1e9]], np.float32)
-    write_c(model([node("MatMul", "observation", "w")], {"w": awkward}, manifest()), manifest(), tmp_path)
+    write_c(model([node("MatMul", "observation", "w")], {"w": awkward}, make_manifest()), make_manifest(), tmp_path)
     (tmp_path / "peek.c").write_text('#include "policy.c"\nconst float *peek(void) { return weights_0; }\n')
     library = tmp_path / "peek.so"
     subprocess.run(["cc", *FLAGS, "-shared", "-fPIC", "-o", library, tmp_path / "peek.c", "-lm"], check=True)
@@ -257,13 +257,13 @@ def test_the_compiler_reads_the_weights_that_were_written(tmp_path: Path) -> Non
 
 def test_the_header_says_what_a_caller_must_know(tmp_path: Path) -> None:
     """Name, version, sizes as macros, bounds; a name in it cannot end the comment."""
-    facts = manifest(env="a/*b*/c")
-    write_c(model([node("MatMul", "observation", "w")], {"w": WEIGHTS}, facts), facts, tmp_path)
+    manifest = make_manifest(env="a/*b*/c")
+    write_c(model([node("MatMul", "observation", "w")], {"w": WEIGHTS}, manifest), manifest, tmp_path)
     text = (tmp_path / "policy.h").read_text()
     assert '#define RLWAY_POLICY "by-hand"\n#define RLWAY_VERSION 7\n#define RLWAY_OBSERVATION_SIZE 3\n' in text
     assert "observation  float[3]     -1 to 1; -1 to inf; -1 to 2" in text
     assert text.count("*/") == 1
-    CRunner(tmp_path / "policy.c", facts)
+    CRunner(tmp_path / "policy.c", manifest)
 
 
 def test_a_program_acts_greedily_without_noise_and_with_two_policies(tmp_path: Path) -> None:
@@ -271,7 +271,9 @@ def test_a_program_acts_greedily_without_noise_and_with_two_policies(tmp_path: P
     nodes = [*LAYER, node("Add", "x", "noise")]
     for name, factor in (("first", 1), ("second", 10)):
         (tmp_path / name).mkdir()
-        write_c(model(nodes, {"w": factor * np.ones((3, 4), np.float32)}, manifest()), manifest(), tmp_path / name)
+        write_c(
+            model(nodes, {"w": factor * np.ones((3, 4), np.float32)}, make_manifest()), make_manifest(), tmp_path / name
+        )
         command: list[str | Path] = [
             "cc",
             *FLAGS,
@@ -308,7 +310,7 @@ def test_source_that_does_not_compile_is_refused(tmp_path: Path) -> None:
     """With the compiler's own words."""
     (tmp_path / "policy.c").write_text("nonsense;\n")
     with pytest.raises(BundleInvalid, match=r"policy\.c: does not compile: .*policy\.c:1.*error"):
-        CRunner(tmp_path / "policy.c", manifest())
+        CRunner(tmp_path / "policy.c", make_manifest())
 
 
 def test_without_a_compiler_c_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

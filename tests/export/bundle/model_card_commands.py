@@ -4,8 +4,9 @@ In:      bundles in a folder `models`.
 Out:     the names of the commands, once all have succeeded.
 Refuses: a command that fails (the assertion has its output).
 
-The commands run in the serving environment, in the folder that holds `models`. The server takes a free port, and the
-client learns it from an environment variable.
+The commands run in the serving environment, in the folder that holds `models`: one process has all of them, because
+starting Python takes longer than most. The server takes a free port, and the client learns it from an environment
+variable.
 """
 
 from __future__ import annotations
@@ -16,13 +17,25 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from rlway_client.contract.bundle import Bundle
 from tests.conftest import SERVE
 
-PATIENCE_S = 120.0
+TIME_LIMIT_S = 600.0
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from rlway_client.cli.main import main
+
+for words in json.loads(sys.argv[1]):
+    print(*words, file=sys.stderr)
+    try:
+        main(words)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
 
 
 def commands_of(bundle: Bundle) -> list[list[str]]:
@@ -33,24 +46,24 @@ def commands_of(bundle: Bundle) -> list[list[str]]:
 
 def run_commands(bundles: Iterable[Bundle], log: Path) -> list[list[str]]:
     """Runs the commands of bundles in one folder and returns their names by bundle. All share one server."""
-    environment, done = dict(os.environ), []
-    with ExitStack() as stack:
-        for bundle in bundles:
-            done.append([verb for _, verb, *_ in commands_of(bundle)])
-            place = bundle.path.parents[2]
-            for program, verb, *words in commands_of(bundle):
-                assert program == "rlway"
-                if verb != "serve":
-                    _run(verb, words, place, environment)
-                elif "RLWAY_URL" not in environment:
-                    environment["RLWAY_URL"] = stack.enter_context(_serving(words, place, log))
-    return done
+    cards = [commands_of(bundle) for bundle in bundles]
+    assert {program for card in cards for program, *_ in card} == {"rlway"}
+    (place,) = {bundle.path.parents[2] for bundle in bundles}
+    words = [words for card in cards for _, *words in card]
+    serve = next(line for line in words if line[0] == "serve")
+    with _serving(serve, place, log) as url:
+        others = json.dumps([line for line in words if line[0] != "serve"])
+        command = [str(SERVE.parent / "python"), "-c", ONE_AFTER_THE_OTHER, others]
+        environment = os.environ | {"RLWAY_URL": url}
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, cwd=place, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    return [[verb for _, verb, *_ in card] for card in cards]
 
 
 @contextmanager
 def _serving(words: list[str], place: Path, log: Path) -> Iterator[str]:
     """The server's URL, while it runs."""
-    command = [str(SERVE), "serve", *words, "--port", "0", "--json"]
+    command = [str(SERVE), *words, "--port", "0", "--json"]
     with (
         log.open("wb") as stderr,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, cwd=place) as process,
@@ -62,9 +75,3 @@ def _serving(words: list[str], place: Path, log: Path) -> Iterator[str]:
             yield json.loads(line)["url"]
         finally:
             process.terminate()
-
-
-def _run(verb: str, words: list[str], place: Path, environment: dict[str, str]) -> None:
-    command = [str(SERVE), verb, *words]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, cwd=place, env=environment)
-    assert ran.returncode == 0, f"{shlex.join(command)}: {ran.stderr}"

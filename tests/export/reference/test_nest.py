@@ -38,7 +38,7 @@ from rlway_export.reference.policy import ActPolicy
 from rlway_export.sources.detect import open_source
 from tests.conftest import SERVE, run_command
 from tests.export import stock
-from tests.export.formats.c.c_policies import manifest
+from tests.export.formats.c.c_policies import make_manifest
 
 ROWS = 12
 FILES = ("model.onnx", "model.tflite", "policy.c")
@@ -149,7 +149,7 @@ def test_each_leaf_of_a_nest_has_its_own_path_and_its_own_name(nest: Any) -> Non
     assert len({title.lower() for title in titles}) == len(titles)
     assert all(re.fullmatch(r"observation[A-Za-z0-9_]*", title) for title in titles)
     specs = [TensorSpec(title, (1,), "float32", path=path) for title, (path, _) in zip(titles, found, strict=True)]
-    parameters = CSignature.of(manifest(observation=specs)).observation
+    parameters = CSignature.of(make_manifest(observation=specs)).observation
     assert len({parameter.macro for parameter in parameters}) == len(titles)
 
 

@@ -66,7 +66,7 @@ def test_a_trigger_folder_is_exported_at_any_of_its_checkpoints(trigger: Path, t
 def test_a_saved_model_beside_checkpoints_has_the_latest_weights(
     name: str, trigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own variables are untrained. The latest checkpoint counts, however the path is written; others can be named."""
+    """Its own variables are untrained. The latest checkpoint counts, whatever the path; others can be named."""
     monkeypatch.chdir(trigger / "greedy_policy")
     folder = Path(name) if name == "." else trigger / name
     bundle = baked(folder, tmp_path)
