@@ -18,6 +18,8 @@ from rlway_export.sources.run import RunSource
 from tests.conftest import TRAIN, run_command
 from tests.export.conftest import MOST
 
+pytestmark = pytest.mark.slow
+
 
 def edit_run(folder: Path, **fields: object) -> None:
     path = folder / "run.json"

@@ -11,6 +11,8 @@ import rlway_export
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RlwayError, UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_export_returns_its_bundle(trained_run: Path, tmp_path: Path) -> None:
     """The same one that lies in the folder, complete."""

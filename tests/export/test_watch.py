@@ -26,6 +26,8 @@ from rlway_export.sources.run import RunSource
 from rlway_export.watch import WEIGHTS, Watch
 from tests.conftest import TRAIN
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--time-limit", "500", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
 OFTEN = ["--steps", "6000", "--eval-every", "640", "--eval-episodes", "4", "--confirm-episodes", "2"]
 OFTEN += ["--save-every", "1500", "--final-episodes", "4", "--no-films"]

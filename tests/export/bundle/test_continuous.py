@@ -17,6 +17,8 @@ from rlway_client.contract.specs import AnyArray
 from tests.conftest import TRAIN, run_command
 from tests.export.bundle.model_card_commands import run_commands
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pendulum(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:

@@ -18,6 +18,8 @@ from tests.export import stock
 from tests.export.bundle.model_card_commands import commands_of, run_commands
 from tests.export.play.test_environment import WORLDS
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_commands_of_the_card_of_a_run_work(bundle: Bundle, tmp_path: Path) -> None:
     """For a DQN on CartPole, exported through the command."""

@@ -16,6 +16,8 @@ from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.bundle.triton import OURS, publish_config, triton_config
 
+pytestmark = pytest.mark.slow
+
 
 def parse(text: str) -> Any:
     return text_format.Parse(text, model_config_pb2.ModelConfig())

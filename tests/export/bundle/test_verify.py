@@ -22,6 +22,8 @@ from rlway_client.local.onnx_metadata import read_manifest
 from rlway_client.local.verification import verify_bundle
 from tests.conftest import SERVE, TRAIN, run_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(every_format: Bundle, tmp_path: Path) -> Path:

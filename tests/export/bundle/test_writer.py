@@ -27,6 +27,8 @@ from rlway_export.formats.registry import FORMATS
 from rlway_export.sources.run import RunSource
 from tests.conftest import TRAIN, run_command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def observations(trained_run: Path) -> AnyArray:

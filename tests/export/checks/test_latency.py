@@ -24,6 +24,8 @@ from rlway_export.sources.detect import open_source
 from tests.export import stock
 from tests.export.formats.c.c_policies import draw, make_manifest, model, node
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6
 ARMS = 5
 

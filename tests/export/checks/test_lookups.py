@@ -28,6 +28,8 @@ from tests.conftest import SERVE, run_command
 from tests.export import stock
 from tests.export.checks.table_policies import Seen, embedding, policy, spec
 
+pytestmark = pytest.mark.slow
+
 LARGE = (70, 60)  # more elements than are tried separately
 DICT = {"place": spec(0, 9, (2,)), "speed": spec(-1, 1, (1,), tf.float32)}
 BEHIND = {"place": embedding(), "speed": tf.keras.layers.Flatten()}

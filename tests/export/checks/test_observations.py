@@ -13,6 +13,8 @@ from rlway_client.contract.parity import Arrays
 from rlway_client.local.onnx_metadata import read_manifest
 from rlway_export.checks.observations import MOST_RANGES, Observations, Origin
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_range_of_every_visited_value_is_in_the_manifest(trained_run: Path, bundle: Bundle) -> None:
     """Over all that the run has recorded, to the bit; the copy in the ONNX file has the same."""

@@ -29,6 +29,8 @@ from rlway_export.formats.registry import FLOAT32, FORMATS, parse_formats
 from rlway_export.reference.policy import ActPolicy
 from rlway_export.sources.run import RunSource
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def policy(trained_run: Path, bundle: Bundle) -> ActPolicy:

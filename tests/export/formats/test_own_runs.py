@@ -30,6 +30,8 @@ from rlway_train.envs.domain import Domain
 from tests.conftest import SERVE, run_command
 from tests.export.bundle.model_card_commands import commands_of, run_commands
 
+pytestmark = pytest.mark.slow
+
 ROOMS = [
     TensorSpec("observation_body_at", (2,), "float32", 0, 9, ("body", "at")),
     TensorSpec("observation_body_turn", (), "int64", 0, 3, ("body", "turn")),

@@ -17,6 +17,8 @@ from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettin
 from rlway_train.envs.domain import Domain
 from tests.export.formats.c.c_policies import answers, draw, make_manifest
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"hidden": (6,), "block_steps": 64, "xla": False}
 POLICIES = [
     (TensorSpec("observation", (3, 3), "float32"), TensorSpec("action", (1,), "int64", 5, 7), DqnSettings(**SMALL)),

@@ -31,6 +31,8 @@ from rlway_export.formats.registry import FORMATS, parse_formats
 from rlway_export.reference.policy import ActPolicy
 from rlway_export.sources.run import RunSource
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "model.onnx",
     "model.fp16.onnx",

@@ -26,6 +26,8 @@ from rlway_export.sources.tf_agents import SavedModelSource
 from tests.export import stock
 from tests.export.bundle.model_card_commands import run_commands
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6
 STEPS = 9
 # Operations on shapes: none that is left depends on the observation.

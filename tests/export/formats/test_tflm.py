@@ -20,6 +20,8 @@ from rlway_client.local.tflm_array import read_array
 from rlway_export.formats.tflm import write_tflm
 from tests.export.formats.c.c_policies import make_manifest
 
+pytestmark = pytest.mark.slow
+
 STRICT = ["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 

@@ -21,6 +21,8 @@ from rlway_export.watch import Watch
 from tests.conftest import TRAIN, run_command
 from tests.export import stock
 
+pytestmark = pytest.mark.slow
+
 WORLDS = """
 import gymnasium
 import numpy as np

@@ -19,6 +19,8 @@ from rlway_export.reference.loops import MOST_ROUNDS
 from rlway_export.sources.detect import open_source
 from tests.export import stock
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 MEMORY: dict[str, Any] = {"return_state": True, "return_sequences": True}
 LISTS = {"GRU", "Gather", "LSTM", "Loop", "RNN", "SequenceAt"}

@@ -40,6 +40,8 @@ from tests.conftest import SERVE, run_command
 from tests.export import stock
 from tests.export.formats.c.c_policies import make_manifest
 
+pytestmark = pytest.mark.slow
+
 ROWS = 12
 FILES = ("model.onnx", "model.tflite", "policy.c")
 PATHS = {

@@ -12,6 +12,8 @@ import pytest
 from rlway_client.cli.main import main
 from rlway_client.contract.manifest import decode_manifest
 
+pytestmark = pytest.mark.slow
+
 FAILED, MISUSED = 1, 2
 TRAP = """
 open({mark!r}, "w")

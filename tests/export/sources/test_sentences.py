@@ -28,6 +28,8 @@ from tests.export import stock
 from tests.export.conftest import MOST
 from tests.export.formats.c.c_policies import make_manifest, model, node
 
+pytestmark = pytest.mark.slow
+
 LONG = "layer_" * 60
 layers = tf.keras.layers
 

@@ -32,6 +32,8 @@ from rlway_export.sources.tf_agents import SavedModelSource
 from tests.conftest import TRAIN, run_command
 from tests.export import stock
 
+pytestmark = pytest.mark.slow
+
 
 def exported(folder: Path, models: Path, checkpoint: str = "best") -> Bundle:
     return write_bundle(open_source(folder, checkpoint), models, "p", [FORMATS["onnx"]], lambda _: None)

@@ -21,6 +21,8 @@ from rlway_export.sources.tf_agents import SavedModelSource
 from rlway_export.watch import Watch
 from tests.conftest import TRAIN, run_command
 
+pytestmark = pytest.mark.slow
+
 GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, or a SavedModel of PolicySaver"
 LONGEST = 300  # characters of a sentence, without the folder of the tests
 

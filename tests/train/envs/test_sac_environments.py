@@ -9,6 +9,8 @@ import pytest
 
 from rlway_client.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 DRIFT = """
 import gymnasium
 import numpy as np

@@ -16,6 +16,8 @@ from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.reports.comparison import read_groups
 from tests.train.conftest import Finished
 
+pytestmark = pytest.mark.slow
+
 
 def lay_out(folder: Path, run: TrainingRun, evaluations: Sequence[tuple[int, float]], **changes: Any) -> Path:
     """A run folder with these evaluations and a real run.json, changed."""

@@ -21,6 +21,8 @@ from rlway_train.envs.domain import find_domain
 from rlway_train.policies.numpy import GreedyPolicy
 from tests.train.conftest import Finished
 
+pytestmark = pytest.mark.slow
+
 
 def observations(finished: Finished) -> Any:
     return np.load(finished.folder / "observations.npz")["observation"]

@@ -16,6 +16,8 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.run import read_run
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = ROOT / "examples/cartpole.ipynb"
 
 

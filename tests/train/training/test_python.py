@@ -20,6 +20,8 @@ from rlway_train.training.loss_log import LOSS, RATE
 from tests.train.conftest import Counting
 from tests.train.summaries import read_scalars
 
+pytestmark = pytest.mark.slow
+
 RANDOM_STEPS = 1_200
 SMALL: dict[str, Any] = {
     "envs": 2, "block_steps": 16, "block_iterations": 8, "batch_size": 4, "hidden": (8,), "xla": False,

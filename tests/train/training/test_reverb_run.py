@@ -11,6 +11,8 @@ from rlway_client.contract.run import read_run
 from tests.train.conftest import RLWAY
 from tests.train.summaries import read_scalars
 
+pytestmark = pytest.mark.slow
+
 DQN = "dqn --env CartPole-v1 --hidden 32 --selector prioritized --limiter ratio"
 SAC = "sac --env Pendulum-v1 --hidden 32 --batch-size 32 --strategy mirrored"
 

@@ -14,6 +14,8 @@ from rlway_client.contract.run import TrainingRun, read_run
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from tests.train.summaries import read_scalars
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def run(continuous_run: Path) -> TrainingRun:
