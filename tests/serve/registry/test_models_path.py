@@ -99,6 +99,7 @@ def test_folders_that_may_come_to_hold_policies_are_taken(tmp_path: Path) -> Non
     check_models_path(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_and_its_advice_works(place: Path, log: Path) -> None:
     """`rlway serve` refuses a model file, with polling and without; and the command that it names works."""
     assert "is an ONNX model" in fail_to_serve(place / "policy.onnx", "--poll-s", "1")

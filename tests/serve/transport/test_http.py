@@ -277,6 +277,7 @@ def test_a_connection_that_never_asks_is_closed(impatient: Server) -> None:
         assert wire.rest() == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "request_bytes",
     [act_request({"observations": [LEFT] * 4000}), get_request("/v1/policies/linear") * 50],

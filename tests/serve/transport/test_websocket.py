@@ -185,6 +185,7 @@ def test_what_is_no_frame_ends_the_stream(linear: Server) -> None:
     assert linear.ask(get_request("/healthz")).status == 200
 
 
+@pytest.mark.slow
 def test_a_stop_answers_what_was_asked_and_goes_away(tmp_path: Path, log: Path) -> None:
     """SIGTERM: the frames asked are answered, then 1001, and the server ends well."""
     linear_policy(tmp_path / "models")
