@@ -31,7 +31,9 @@ OBSERVED, ACTIONS, BLOCK = 28, 8, 64
 
 def make_learner(xla: bool) -> tuple[Any, FloatArray]:
     """A learner whose replay holds 10,000 random rows, and the next block of them."""
+    from rlway_train.agents.factory import make_replay
     from rlway_train.agents.sac import SacLearner
+    from rlway_train.collect.transition import TransitionColumns
     from rlway_train.envs.domain import Domain
 
     domain = Domain(
@@ -42,11 +44,14 @@ def make_learner(xla: bool) -> tuple[Any, FloatArray]:
         discretize=None,
         action_values=None,
     )
-    learner = SacLearner(SacSettings(xla=xla, block_steps=BLOCK, block_iterations=BLOCK), domain, seed=0)
-    rows = np.random.default_rng(0).standard_normal((10_000, 2 * OBSERVED + ACTIONS + 2), np.float32)
-    taken = slice(OBSERVED, OBSERVED + ACTIONS)
-    rows[:, taken] = np.tanh(rows[:, taken])
-    rows[:, OBSERVED + ACTIONS + 1] = 1.0  # the discount
+    settings, columns = (
+        SacSettings(xla=xla, block_steps=BLOCK, block_iterations=BLOCK),
+        TransitionColumns(OBSERVED, ACTIONS),
+    )
+    learner = SacLearner(settings, domain, 0, make_replay(settings, columns.width))
+    rows = np.random.default_rng(0).standard_normal((10_000, columns.width), np.float32)
+    rows[:, columns.action] = np.tanh(rows[:, columns.action])
+    rows[:, columns.discount] = 1.0
     learner.replay.write(rows)
     return learner, rows[:BLOCK]
 

@@ -32,19 +32,21 @@ def train(
 ) -> Trained:
     """Trains a policy into a run folder, as `rlway train dqn` and `rlway train sac` do.
 
-    env, preset   what to train in: at least one of them. An id that this process has registered in gymnasium will do.
-    algorithm     "dqn" or "sac"; the preset's if not given, or else DQN.
-    run, seed     the folder to write, runs/PRESET-SEED or runs/ENV-SEED if not given; everything random follows from
-                  the seed, which is 0 if not given.
-    resume        goes on with the run in that folder, by its own settings.
-    publish       models/NAME: exports each better checkpoint while it trains.
-    log           is called with each line of progress, from another thread, too; they go to stderr if not given.
-    settings      what the command has as flags, with underscores: steps=20_000, hidden=(64, 64), learning_rate=1e-3.
+    env, preset   the environment, or a preset that names one. Ids that this process has registered in gymnasium work.
+    algorithm     "dqn" or "sac". Without it, the preset's, or DQN.
+    run, seed     the folder to write, by default runs/PRESET-SEED or runs/ENV-SEED; the seed of everything random, by
+                  default 0.
+    resume        goes on with the run in that folder, with its own settings.
+    publish       models/NAME: exports each better checkpoint during the training.
+    log           is called with each line of progress, also from another thread. Without it, lines go to stderr.
+    settings      the command's flags, with underscores: steps=20_000, hidden=(64, 64), learning_rate=1e-3.
 
-    Raises rlway_client.RlwayError, whose text is the sentence that the command would print. Ctrl-C, or the interruption
-    of a notebook's kernel, saves first; `resume=True` then goes on.
+    Raises rlway_client.RlwayError, whose text is the sentence that the command would print. On Ctrl-C, or when a
+    notebook's kernel is interrupted, it saves first. `resume=True` then goes on.
     """
-    from rlway_train.training import session  # which takes a moment, and every process of a training imports this
+    from rlway_train.training import (
+        session,
+    )  # importing it takes a moment, and every process of a training imports this package
 
     return session.train(
         env,

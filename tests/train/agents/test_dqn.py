@@ -8,13 +8,15 @@ from gymnasium.envs.registration import EnvSpec
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.dqn import DqnLearner
+from rlway_train.agents.factory import make_replay
 from rlway_train.agents.learner import TrainingDiverged
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
 
 SETTINGS = DqnSettings(hidden=(16,), block_steps=32, block_iterations=20, batch_size=32, learning_rate=1e-2)
 REWARD, GAMMA = 1.0, 0.5
-
+COLUMNS = TransitionColumns(obs_dim=2, action_dim=1)
 
 DOMAIN = Domain(
     env="two states",
@@ -28,16 +30,13 @@ DOMAIN = Domain(
 
 def learner(**changes: object) -> DqnLearner:
     settings = DqnSettings(**({name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | changes))
-    return DqnLearner(settings, DOMAIN, seed=1)
+    return DqnLearner(settings, DOMAIN, 1, make_replay(settings, COLUMNS.width))
 
 
 def transitions(discount: float) -> FloatArray:
-    """A state that leads to itself and pays 1, whatever one does."""
-    state = np.ones((32, 2), np.float32)
-    action = (np.arange(32) % 2)[:, None]
-    return np.concatenate(
-        [state, action, np.full((32, 1), REWARD), np.full((32, 1), discount), state], axis=1, dtype=np.float32
-    )
+    """A state that leads to itself and pays 1, whatever the action."""
+    state, rewards, discounts = np.ones((32, 2)), np.full(32, REWARD), np.full(32, discount)
+    return COLUMNS.join(state, np.arange(32) % 2, rewards, discounts, state).astype(np.float32)
 
 
 @pytest.mark.parametrize(("discount", "worth"), [(0.0, REWARD), (1.0, REWARD / (1 - GAMMA))])

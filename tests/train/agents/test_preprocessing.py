@@ -22,11 +22,13 @@ from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
 from rlway_train.agents.preprocessing import Preprocessing
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.collector import LocalCollector
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.domain import find_domain
 from rlway_train.policies.numpy import GreedyPolicy as DenseGreedyPolicy
 from rlway_train.runs.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.slow
 
 SMALL: dict[str, Any] = {"hidden": (8,), "block_steps": 32, "block_iterations": 2, "batch_size": 8, "xla": False}
 
@@ -93,7 +95,7 @@ def learned(env: str, settings: TrainingSettings) -> tuple[Learner[Any], FloatAr
     """A learner after some updates, and the observations that it learned from."""
     domain = find_domain(env, continuous=isinstance(settings, SacSettings))
     learner = make_learner(settings, domain, seed=0)
-    collector = Collector(domain.make_many(4), 0)
+    collector = LocalCollector(domain.make_many(4), 0)
     rows = collector.collect(learner.random, 32)
     learner.write(rows)
     for _ in range(3):

@@ -16,12 +16,13 @@ from tf_agents.trajectories import StepType, TimeStep, Transition
 
 from rlway_client.contract.run import read_run
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
-from rlway_train.agents.factory import make_learner
+from rlway_train.agents.factory import make_learner, make_replay
 from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
-from rlway_train.collect.adders.base import make_adder
-from rlway_train.collect.adders.sequence import FIRST, LAST, SequenceAdder, frame_width
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.adders.factory import make_adder
+from rlway_train.collect.adders.sequence import FIRST, LAST, SequenceAdder
+from rlway_train.collect.collector import LocalCollector
 from rlway_train.collect.evaluator import Evaluator
+from rlway_train.collect.transition import SequenceColumns
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain, find_domain
 from rlway_train.envs.vector import Environments
@@ -29,6 +30,8 @@ from rlway_train.policies.numpy import PolicyState, reset_state
 from tests.conftest import TRAIN, run_command
 from tests.policies import Always
 from tests.train.summaries import read_scalars
+
+pytestmark = pytest.mark.slow
 
 COUNTING = "rlway-tests/Counting-v0"  # three steps that pay 2, 3 and 4; even episodes are truncated, odd ones terminate
 LENGTH, BURN_IN, BATCH = 5, 2, 16
@@ -44,11 +47,13 @@ DOMAIN = Domain(
     discretize=None,
     action_values=None,
 )
-OBSERVATION, ACTION, REWARD, DISCOUNT = slice(1, 3), 3, 4, 5  # columns of a frame of DOMAIN
+COLUMNS = SequenceColumns(LENGTH, obs_dim=2, action_dim=1)
+OBSERVATION, ACTION, REWARD, DISCOUNT = COLUMNS.observation, COLUMNS.action.start, COLUMNS.reward, COLUMNS.discount
 
 
 def learner(**changes: Any) -> RecurrentDqnLearner:
-    return RecurrentDqnLearner(DqnSettings(**(SETTINGS | changes)), DOMAIN, seed=1)
+    settings = DqnSettings(**(SETTINGS | changes))
+    return RecurrentDqnLearner(settings, DOMAIN, 1, make_replay(settings, COLUMNS.width))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ def learning() -> RecurrentDqnLearner:
 def stretches(seed: int, n: int = BATCH) -> AnyArray:  # -> [n, LENGTH + 1, frame]
     """Random steps within episodes that go on."""
     rng = np.random.default_rng(seed)
-    frames = rng.normal(size=(n, LENGTH + 1, frame_width(2, 1))).astype(np.float32)
+    frames = rng.normal(size=(n, LENGTH + 1, COLUMNS.frame_width)).astype(np.float32)
     frames[..., 0], frames[..., ACTION], frames[..., DISCOUNT] = StepType.MID, rng.integers(0, 2, (n, LENGTH + 1)), 1.0
     return frames
 
@@ -77,7 +82,9 @@ def flat(frames: AnyArray) -> FloatArray:
 
 def collected(mode: AutoresetMode, length: int, n: int) -> AnyArray:  # -> [n, length + 1, frame]
     vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * 2, autoreset_mode=mode)
-    collector = Collector(Environments(COUNTING, vector), 0, SequenceAdder(length, 2, 2, 1))
+    collector = LocalCollector(
+        Environments(COUNTING, vector), 0, SequenceAdder(2, SequenceColumns(length, obs_dim=2, action_dim=1))
+    )
     return collector.collect(Always(1), n).reshape(n, length + 1, -1)
 
 
@@ -237,7 +244,10 @@ def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
     settings = DqnSettings(**(SETTINGS | {"normalize": True}))
     frames = stretches(0)
     frames[..., OBSERVATION] = frames[..., OBSERVATION] * [1.0, 100.0] + [0.0, 1000.0]
-    vectors, dicts = (RecurrentDqnLearner(settings, replace(DOMAIN, leaves=of), 1) for of in (DOMAIN.leaves, leaves))
+    replay = make_replay(settings, COLUMNS.width)
+    vectors, dicts = (
+        RecurrentDqnLearner(settings, replace(DOMAIN, leaves=of), 1, replay) for of in (DOMAIN.leaves, leaves)
+    )
     for one, other in zip(vectors._network.trainable_variables, dicts._network.trainable_variables, strict=True):
         other.assign(one)
     losses = []
@@ -280,7 +290,7 @@ def learned(lstm: int) -> float:
     changes = {"hidden": (16,), "lstm": lstm, "block_steps": 32, "block_iterations": 16, "epsilon_steps": 1_500}
     settings = DqnSettings(**(SETTINGS | changes | {"target_period": 20, "loss": "squared"}))
     learning = make_learner(settings, domain, seed=1)
-    collector = Collector(domain.make_many(4), 0, make_adder(settings, domain, 4))
+    collector = LocalCollector(domain.make_many(4), 0, make_adder(settings, domain, 4))
     learning.replay.write(collector.collect(learning.random, 200))
     for block in range(80):
         learning.learn(collector.collect(learning.exploring(block * 32), 32), 0.0)

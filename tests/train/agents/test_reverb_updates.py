@@ -16,13 +16,18 @@ from gymnasium.envs.registration import EnvSpec
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.dqn import DqnLearner
+from rlway_train.agents.factory import make_replay
 from rlway_train.agents.learner import TrainingDiverged
 from rlway_train.agents.sac import SacLearner
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.envs.domain import Domain
 from rlway_train.replay.reverb import ROWS, ReverbReplay
 
+pytestmark = pytest.mark.slow
+
 REWARD, GAMMA = 1.0, 0.5
+COLUMNS = TransitionColumns(obs_dim=2, action_dim=1)
 
 
 def domain(action: TensorSpec) -> Domain:
@@ -50,7 +55,7 @@ def dqn(tmp_path: Path) -> Iterator[Any]:
     def making(**changes: Any) -> DqnLearner:
         usual = {"hidden": (16,), "block_steps": 32, "block_iterations": 20, "batch_size": 32, "learning_rate": 1e-2}
         settings = DqnSettings(replay="reverb", initial_steps=0, gamma=GAMMA, **usual | changes)  # type: ignore[arg-type]
-        made.append(DqnLearner(settings, DISCRETE, seed=1))
+        made.append(DqnLearner(settings, DISCRETE, 1, make_replay(settings, COLUMNS.width)))
         made[-1].begin(tmp_path, [])
         return made[-1]
 
@@ -60,12 +65,9 @@ def dqn(tmp_path: Path) -> Iterator[Any]:
 
 
 def transitions(discount: float, reward: float = REWARD, n: int = 32) -> FloatArray:
-    """A state that leads to itself and pays the reward, whatever one does."""
-    state = np.ones((n, 2), np.float32)
-    action = (np.arange(n) % 2)[:, None]
-    return np.concatenate(
-        [state, action, np.full((n, 1), reward), np.full((n, 1), discount), state], axis=1, dtype=np.float32
-    )
+    """A state that leads to itself and pays the reward, whatever the action."""
+    state, rewards, discounts = np.ones((n, 2)), np.full(n, reward), np.full(n, discount)
+    return COLUMNS.join(state, np.arange(n) % 2, rewards, discounts, state).astype(np.float32)
 
 
 @pytest.mark.parametrize("selector", ["uniform", "prioritized"])
@@ -94,11 +96,11 @@ def test_the_loss_of_a_block_is_the_mean_of_its_updates(dqn: Any) -> None:
 def test_rows_are_drawn_by_how_much_they_surprise(dqn: Any) -> None:
     """After a block each row's priority is its TD error; the one row that pays more than all others has the largest."""
     rows = transitions(0.0)
-    rows[0, 3] = 100.0
+    rows[0, COLUMNS.reward] = 100.0
     learner = dqn(selector="prioritized", learning_rate=1e-12, block_iterations=40, loss="squared")
     learner.learn(rows, 0.0)
     q_values = learner.policy().q_values(np.ones((1, 2), np.float32))[0]
-    expected = np.abs(rows[:, 3] - q_values[rows[:, 2].astype(int)])
+    expected = np.abs(rows[:, COLUMNS.reward] - q_values[rows[:, COLUMNS.action.start].astype(int)])
     assert isinstance(learner.replay, ReverbReplay)
     for sample in reverb.Client(learner.replay.address).sample(ROWS, 200, emit_timesteps=False):
         row = np.flatnonzero((rows == sample.data[0]).all(axis=1))[0]
@@ -119,12 +121,12 @@ def test_sac_learns_from_reverb(tmp_path: Path) -> None:
         initial_steps=500,
         initial_alpha=0.01,
     )
-    learner = SacLearner(settings, CONTINUOUS, seed=1)
+    learner = SacLearner(settings, CONTINUOUS, 1, make_replay(settings, COLUMNS.width))
     learner.begin(tmp_path, [])
     rng = np.random.default_rng(0)
     action = rng.uniform(-1, 1, (700, 1))
     state = np.ones((700, 2))
-    rows = np.concatenate([state, action, action, np.zeros((700, 1)), state], axis=1, dtype=np.float32)
+    rows = COLUMNS.join(state, action, action[:, 0], np.zeros(700), state).astype(np.float32)
     learner.replay.write(rows[:500])
     for first in range(500, 700, 20):
         learner.learn(rows[first : first + 20], 0.0)
@@ -163,8 +165,9 @@ import numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
-from tests.train.agents.test_reverb_updates import CONTINUOUS, DISCRETE, transitions
+from tests.train.agents.test_reverb_updates import COLUMNS, DISCRETE, transitions
 from rlway_train.agents.dqn import DqnLearner
+from rlway_train.agents.factory import make_replay
 from rlway_train.config.settings import DqnSettings
 settings = DqnSettings(
     replay="reverb", selector="prioritized", hidden=(16,), block_steps=32, block_iterations=20, batch_size=32,
@@ -172,7 +175,7 @@ settings = DqnSettings(
 )
 strategy = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 with strategy.scope():
-    learner = DqnLearner(settings, DISCRETE, seed=1)
+    learner = DqnLearner(settings, DISCRETE, 1, make_replay(settings, COLUMNS.width))
 learner.begin(Path(tempfile.mkdtemp()), [])
 for _ in range(20):
     learner.learn(transitions(1.0), 0.0)

@@ -12,10 +12,14 @@ from tf_agents.policies.greedy_policy import GreedyPolicy
 from tf_agents.trajectories import TimeStep
 
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
+from rlway_train.agents.factory import make_replay
 from rlway_train.agents.learner import TrainingDiverged
 from rlway_train.agents.sac import SacLearner
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.settings import SacSettings
 from rlway_train.envs.domain import Domain
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = SacSettings(hidden=(16, 8), block_steps=64, block_iterations=40, batch_size=32, learning_rate=1e-2)
 LOW, HIGH = np.array([-1.0, -2.0], np.float32), np.array([3.0, 0.0], np.float32)
@@ -29,19 +33,20 @@ DOMAIN = Domain(
 )
 OBSERVATIONS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 BEST = np.array([2.0, -1.5], np.float32)
+COLUMNS = TransitionColumns(obs_dim=3, action_dim=2)
 
 
 def learner(seed: int = 1, **changes: object) -> SacLearner:
     settings = SacSettings(**({name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | changes))
-    return SacLearner(settings, DOMAIN, seed)
+    return SacLearner(settings, DOMAIN, seed, make_replay(settings, COLUMNS.width))
 
 
 def bandit(rng: np.random.Generator) -> FloatArray:
     """Steps that end at once and pay the less, the farther their action is from `BEST`."""
     action = rng.uniform(LOW, HIGH, (64, 2))
-    reward = -10 * np.square(action - BEST).sum(axis=1, keepdims=True)
+    reward = -10 * np.square(action - BEST).sum(axis=1)
     state = np.ones((64, 3))
-    return np.concatenate([state, action, reward, np.zeros((64, 1)), state], axis=1, dtype=np.float32)
+    return COLUMNS.join(state, action, reward, np.zeros(64), state).astype(np.float32)
 
 
 def time_steps(observations: AnyArray) -> TimeStep:

@@ -8,7 +8,8 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlway_client.contract.specs import AnyArray, FloatArray
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.collector import LocalCollector
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.envs.domain import find_domain
 from rlway_train.envs.vector import Environments
 from rlway_train.policies.numpy import UniformPolicy
@@ -18,14 +19,15 @@ COUNTING = "rlway-tests/Counting-v0"
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP]
 
 
-def counting(mode: AutoresetMode, n: int) -> Collector:
+def counting(mode: AutoresetMode, n: int) -> LocalCollector:
     vector = SyncVectorEnv([lambda: gymnasium.make(COUNTING)] * n, autoreset_mode=mode)
-    return Collector(Environments(COUNTING, vector), seed=0)
+    return LocalCollector(Environments(COUNTING, vector), seed=0)
 
 
 def columns(rows: FloatArray) -> tuple[AnyArray, ...]:
     """Observation, action, reward, discount, successor."""
-    return rows[:, :2], rows[:, 2], rows[:, 3], rows[:, 4], rows[:, 5:]
+    of = TransitionColumns(obs_dim=2, action_dim=1)
+    return tuple(rows[:, of_it] for of_it in (of.observation, of.action.start, of.reward, of.discount, of.successor))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -69,9 +71,10 @@ def test_the_returns_of_finished_episodes_are_known() -> None:
 
 def test_the_vectorised_cartpole_starts_anew_without_a_false_step() -> None:
     """Its resets happen within a step of their own; none of them is a transition."""
-    collector = Collector(find_domain("CartPole-v1").make_many(8), seed=3)
+    collector = LocalCollector(find_domain("CartPole-v1").make_many(8), seed=3)
     rows = collector.collect(Always(1), 400)
-    observation, successor, discount = rows[:, :4], rows[:, 7:], rows[:, 6]
+    of = TransitionColumns(obs_dim=4, action_dim=1)
+    observation, successor, discount = rows[:, of.observation], rows[:, of.successor], rows[:, of.discount]
     moved = observation[:, 0] + 0.02 * observation[:, 1]  # CartPole's own step of the cart's position
     np.testing.assert_allclose(successor[:, 0], moved, atol=1e-5)
     fell = (np.abs(successor[:, 2]) > 12 * np.pi / 180) | (np.abs(successor[:, 0]) > 2.4)
@@ -83,10 +86,11 @@ def test_a_continuous_action_is_recorded_as_it_was_taken() -> None:
     """Every number of the action has its column, and the environment got exactly those numbers."""
     domain = find_domain("rlway-tests/Echo-v0", continuous=True)
     low, high = (bound.astype(np.float32) for bound in domain.action.bounds())
-    collector = Collector(domain.make_many(3), seed=0)
+    collector = LocalCollector(domain.make_many(3), seed=0)
     rows = collector.collect(UniformPolicy(low, high, np.random.default_rng(0)), 90)
-    assert rows.shape == (90, 2 + 2 + 2 + 2)
-    taken, successor = rows[:, 2:4], rows[:, 6:]
+    of = TransitionColumns(obs_dim=2, action_dim=2)
+    assert rows.shape == (90, of.width)
+    taken, successor = rows[:, of.action], rows[:, of.successor]
     np.testing.assert_array_equal(taken, successor)
     assert (taken.min(axis=0) < low + 0.1 * (high - low)).all()
     assert (taken.max(axis=0) > high - 0.1 * (high - low)).all()

@@ -18,12 +18,15 @@ from rlway_client.cli.main import main
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.run import read_run
 from rlway_train.collect.adders.n_step import NStepAdder
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.collector import LocalCollector
 from rlway_train.collect.collector_process import CollectorProcess, WorkerLost
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.envs.domain import find_domain
 from rlway_train.policies.numpy import GaussianPolicy, UniformPolicy
 from tests.conftest import ROOT
 from tests.policies import Always
+
+pytestmark = pytest.mark.slow
 
 COUNTING = "tests.train.conftest:Counting"
 FILE = """
@@ -101,8 +104,8 @@ def test_a_worker_collects_what_a_collector_would() -> None:
     domain = find_domain("Pendulum-v1", time_limit=20, continuous=True)
     ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
     low, high = -np.ones(1, np.float32), np.ones(1, np.float32)
-    two_steps = (2, 0.9, 3, domain.obs_dim, 1)
-    here = Collector(domain.make_many(3), 7, NStepAdder(*two_steps))
+    two_steps = (2, 0.9, 3, TransitionColumns(domain.obs_dim, 1))
+    here = LocalCollector(domain.make_many(3), 7, NStepAdder(*two_steps))
     with closing(CollectorProcess(domain, 3, 7, NStepAdder(*two_steps))) as there:
         for n in (50, 7, 64):
             for make in (gaussian, lambda rng: UniformPolicy(low, high, rng)):
@@ -206,6 +209,7 @@ def test_a_worker_does_not_outlive_its_trainer(file: Path, busy: bool) -> None:
     """Not even one that is killed: the pipe ends with it. stdout ends once every process that has it is gone."""
     code = f"""
 import sys
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.envs.domain import find_domain
 from rlway_train.collect.collector_process import CollectorProcess
 from tests.policies import Always

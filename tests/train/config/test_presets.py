@@ -11,10 +11,14 @@ import pytest
 
 from rlway_client.cli.main import main
 from rlway_train.agents.dqn import DqnLearner
+from rlway_train.agents.factory import make_replay
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.config.validation import checked
 from rlway_train.envs.domain import find_domain
+
+pytestmark = pytest.mark.slow
 
 
 def run(*words: str) -> object:
@@ -71,14 +75,16 @@ def test_episodes_that_end_before_anything_is_learned_are_refused(
 
 def test_online_learning_uses_each_step_once_in_order() -> None:
     """With plain gradient descent, a block of two updates is two blocks of one."""
-    rows = np.random.default_rng(0).normal(size=(2, 7)).astype(np.float32)
-    rows[:, 2], rows[:, 4] = [0, 1], 1.0
+    columns = TransitionColumns(obs_dim=2, action_dim=1)
+    rows = np.random.default_rng(0).normal(size=(2, columns.width)).astype(np.float32)
+    rows[:, columns.action.start], rows[:, columns.discount] = [0, 1], 1.0
     settings = {"hidden": (8,), "double": False, "loss": "squared", "optimizer": "sgd", "online": True, "xla": False}
     settings |= {"learning_rate": 0.01, "batch_size": 1, "target_period": 1, "gradient_clip": None}
     weights = []
     for size in (2, 1):
         made = DqnSettings(**settings, block_steps=size, block_iterations=size)  # type: ignore[arg-type]
-        learner = DqnLearner(made, find_domain("rlway-tests/Counting-v0"), seed=1)
+        domain = find_domain("rlway-tests/Counting-v0")
+        learner = DqnLearner(made, domain, 1, make_replay(made, columns.width))
         for first in range(0, 2, size):
             learner.learn(rows[first : first + size], 0.0)
         weights.append(learner.policy().layers)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rlway_client.contract.errors import ServerUnreachable, UsageError
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.common.deadline import watched, within
 from rlway_train.config.settings import DqnSettings
 from rlway_train.distributed.actor import Actor
@@ -20,7 +21,8 @@ from tests.ports import free_port, wait_for
 
 SETTINGS = DqnSettings(envs=2, block_steps=16, hidden=(8,))
 JOB = ActorJob.of(SETTINGS, "CartPole-v1", seed=0)
-WIDTH = 2 * 4 + 1 + 2
+COLUMNS = TransitionColumns(obs_dim=4, action_dim=1)
+WIDTH, ACTION = COLUMNS.width, COLUMNS.action.start
 
 
 @pytest.fixture
@@ -42,19 +44,19 @@ def weights() -> list[Weights]:
 def test_the_latest_policy_is_the_one_that_is_read(channel: Channel, server: LocalServer) -> None:
     """Whoever comes late reads no older one, and reads it as it was written."""
     assert channel.job() is None
-    assert channel.acting() is None
+    assert channel.active_policy() is None
     channel.announce(JOB)
     for step in (1, 2, 3):
         channel.publish(ActivePolicy(step, weights()))
     late = Channel(server.address)
     assert late.job() == JOB
-    acting = late.acting()
-    assert acting is not None
-    assert acting.step == 3
-    assert acting.weights is not None
-    np.testing.assert_array_equal(acting.weights[0].array, np.full((4, 8), 0.1, np.float32))
+    active = late.active_policy()
+    assert active is not None
+    assert active.step == 3
+    assert active.weights is not None
+    np.testing.assert_array_equal(active.weights[0].array, np.full((4, 8), 0.1, np.float32))
     channel.publish(ActivePolicy(4, over=True))
-    assert late.acting() == ActivePolicy(4, over=True)
+    assert late.active_policy() == ActivePolicy(4, over=True)
 
 
 def test_returns_are_read_once_and_in_order(channel: Channel) -> None:
@@ -82,12 +84,12 @@ def test_an_actor_acts_at_random_then_by_the_policy_and_ends_with_the_training(
         return array
 
     wait_for(lambda: channel.rows().inserted > 200, "rows enough for either action")
-    assert set(drawn(200)[:, 4]) == {0.0, 1.0}
+    assert set(drawn(200)[:, ACTION]) == {0.0, 1.0}
     always = [np.zeros((4, 8)), np.zeros(8), np.zeros((8, 2)), np.array([0.0, 1.0])]
     channel.publish(ActivePolicy(10**9, [Weights.of(array.astype(np.float32)) for array in always]))
     enough = channel.rows().inserted + 20_000  # the table holds 5,000: those at random will have left it
     wait_for(lambda: channel.rows().inserted > enough, "20,000 more rows")
-    assert drawn(500)[:, 4].mean() > 0.9  # epsilon ends at 0.05
+    assert drawn(500)[:, ACTION].mean() > 0.9  # epsilon ends at 0.05
     channel.publish(ActivePolicy(10**9, over=True))
     running.join(30.0)
     assert not running.is_alive()
@@ -138,7 +140,7 @@ def test_what_a_replay_server_holds_survives_it(tmp_path: Path) -> None:
         assert second.size == 50
         assert channel.rows().inserted == 80
         assert channel.job() == JOB
-        assert channel.acting() == ActivePolicy(80, weights())
+        assert channel.active_policy() == ActivePolicy(80, weights())
         (sample,) = ReverbRows(f"localhost:{port}", WIDTH, 5.0).dataset(200).take(1)
         assert sample.data.numpy()[:, 0].min() >= 30 * WIDTH
 

@@ -17,6 +17,8 @@ from rlway_train.runs.checkpoint import Checkpoints
 from tests.conftest import TRAIN
 from tests.ports import free_port, wait_for
 
+pytestmark = pytest.mark.slow
+
 SMALL = "--env CartPole-v1 --no-films --hidden 16 --envs 4 --initial-steps 200 --block-steps 32 --block-iterations 4 "
 OFTEN = "--eval-every 640 --eval-episodes 2 --confirm-episodes 0 --final-episodes 2 "
 FAILED, INTERRUPTED = 1, 130
@@ -162,7 +164,7 @@ def test_one_command_starts_actors_and_takes_them_with_it(start: Start, by: sign
     """Interrupted or killed, it leaves no process behind."""
     training = start(f"dqn --actors 2 --run {tmp_path / 'run'} --steps 1000000 " + SMALL + OFTEN)
     hear(training, EVALUATED)
-    actors = [pid for pid in children(training.pid) if b"actor_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    actors = [pid for pid in children(training.pid) if b"actor_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert len(actors) == 2
     os.kill(training.pid, by)
     status, _ = ended(training)

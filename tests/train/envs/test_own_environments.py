@@ -21,7 +21,7 @@ from rlway_client.contract.run import checkpoint_name, read_run
 from rlway_client.envs.episodes import open_env, play_locally
 from rlway_client.envs.find import find_environment
 from rlway_train.agents.factory import make_learner
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.collector import LocalCollector
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.domain import Domain, find_domain
 from tests.train.games import GYMNASIUM, PY, checked, run, steps
@@ -117,7 +117,7 @@ def test_environments_that_draw_globally_do_not_draw_from_each_other(py: Path) -
 def learnt(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
     """A learner after some updates, and observations as vectors."""
     learner = make_learner(settings, domain, seed=0)
-    collector = Collector(domain.make_many(2), 0)
+    collector = LocalCollector(domain.make_many(2), 0)
     learner.write(collector.collect(learner.random, 32))
     rows = collector.collect(learner.exploring(0), 32)
     learner.learn(rows, 0.0)

@@ -25,6 +25,8 @@ from rlway_train.runs.run_folder import RunFolder
 from rlway_train.training.plan import TrainingRequest, make_plan
 from tests.conftest import TRAIN
 
+pytestmark = pytest.mark.slow
+
 DQN = ["train", "dqn", "--env", "CartPole-v1", "--hidden", "16", "--envs", "4", "--initial-steps", "200", "--no-xla"]
 OFTEN = [
     "--eval-every",
@@ -284,7 +286,7 @@ LEARNERS = [
 def learner(env: str, settings: TrainingSettings, folder: Path) -> tuple[Learner[Any], Any]:
     domain = find_domain(env, continuous=isinstance(settings, SacSettings))
     learning = make_learner(settings, domain, seed=0)
-    rows = np.random.default_rng(0).random((32, learning.width), np.float32)
+    rows = np.random.default_rng(0).random((32, learning.columns.width), np.float32)
     if isinstance(settings, DqnSettings):  # its actions are whole numbers, and so are the step types of sequences
         rows = rows.round()
     if settings.replay == "reverb":  # draws anew each time; of equal rows the draw is always the same

@@ -54,7 +54,7 @@ def test_nothing_is_told_twice_and_nothing_of_nothing(told: Told) -> None:
     written: dict[str, Any] = {"write": lambda step, values: told.append((step, values)), "rate": False}
     log = LossLog(10, 0, **written)
     log.add(1, 10, 1.0, 0.5)
-    log.tell(1)
+    log.flush(1)
     log.add(2, 5, 2.0, 0.5)
-    log.tell(2)
+    log.flush(2)
     assert told == [(1, {LOSS: 1.0}), (2, {LOSS: 2.0})]

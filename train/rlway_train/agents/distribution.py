@@ -1,8 +1,8 @@
-"""Over which devices an update is spread.
+"""The devices that share an update.
 
 In:      the settings.
-Out:     a TensorFlow distribution strategy, within whose scope the learner is made.
-Refuses: UsageError for batches that its devices cannot share evenly.
+Out:     a TensorFlow distribution strategy. The learner is made within its scope.
+Refuses: UsageError for a batch size that its devices cannot share evenly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rlway_train.config.settings import TrainingSettings
 
 
 def make_strategy(settings: TrainingSettings) -> Any:
-    """No strategy, or a copy of the agent on each GPU; without any GPU, that is one copy on the CPU."""
+    """No strategy, or a copy of the agent on each GPU. Without a GPU that is one copy on the CPU."""
     strategy = strategy_utils.get_strategy(tpu=False, use_gpu=settings.strategy == "mirrored")
     replicas = strategy.num_replicas_in_sync
     if settings.batch_size % replicas:

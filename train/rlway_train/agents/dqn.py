@@ -1,16 +1,17 @@
 """TF-Agents' DQN as a learner.
 
-In:      transition rows, the action's number in one column.
-Out:     the Q-network's weights as numpy; `act`: argmax(q_values + noise), counted as the environment counts.
+In:      transitions, with the action's number in one column.
+Out:     the Q-network's weights in numpy; `act`: argmax(q_values + noise), counted as the environment counts.
 
-The whole block of updates is one XLA program: at these sizes TensorFlow spends its time on starting operations, not on
-arithmetic, and a block compiled as one runs several times faster than the same block op by op.
+A block of updates is one XLA program. Networks of this size take less time to compute than TensorFlow takes to start
+each operation, so a compiled block is several times faster than the same block op by op.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import tensorflow as tf
 from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
@@ -21,26 +22,25 @@ from tf_agents.utils import common
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
 from rlway_train.policies.exploration import DqnExploration, ExplorationLevel
 from rlway_train.policies.numpy import GreedyPolicy
-
-if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Channel
+from rlway_train.replay.base import Replay
 
 NEVER = 1 << 31  # iterations
 
 
 class QLearner(Learner[DqnSettings]):
-    """A DQN agent with its replay, whatever its network is like."""
+    """A DQN agent with its replay. A subclass makes the Q-network."""
 
     algorithm = "dqn"
     plain_agent: ClassVar[type[Any]] = DqnAgent
     double_agent: ClassVar[type[Any]] = DdqnAgent
 
-    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, channel: Channel | None = None) -> None:
-        super().__init__(settings, domain, seed, channel)
+    def __init__(self, settings: DqnSettings, domain: Domain, seed: int, replay: Replay) -> None:
+        super().__init__(settings, domain, seed, replay)
         self.n_actions = domain.n_actions
         self._target_copies = 0
         observation = self.preprocessing.spec
@@ -53,7 +53,7 @@ class QLearner(Learner[DqnSettings]):
 
     @abstractmethod
     def _make_network(self, observation: Any, action: Any) -> Any:
-        """From an observation, as a vector, to the Q-value of each action."""
+        """A network from an observation, as a vector, to the Q-value of each action."""
 
     def _make_agent(self, observation: Any, action: Any) -> DqnAgent:
         settings = self.settings
@@ -67,7 +67,7 @@ class QLearner(Learner[DqnSettings]):
             time_step_spec(observation),
             action,
             q_network=self._network,
-            # A version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
+            # A version 1 optimizer updates a variable in one fused operation; a Keras optimizer takes a dozen.
             optimizer=optimizers[settings.optimizer](self._learning_rate),
             epsilon_greedy=settings.epsilon_end,
             target_update_tau=settings.target_tau,
@@ -91,9 +91,9 @@ class QLearner(Learner[DqnSettings]):
         return ExplorationLevel("ε", "epsilon", self.exploration.epsilon(step))
 
     def choose(self, scores: Any) -> Any:  # [n, n_actions] -> [n, …]
-        """The best action, as the environment takes it."""
+        """The action with the highest score, as the environment takes it."""
         best, action = tf.argmax(scores, axis=-1, output_type=tf.int64), self._domain.action
-        # Most environments count from 0 and take a number by itself, and then there is nothing to do.
+        # Most environments count from 0 and take a plain number: then this adds nothing to the graph.
         if self._domain.first_action:
             best += self._domain.first_action
         return tf.reshape(best, [-1, *action.shape]) if action.shape else best
@@ -105,12 +105,16 @@ class QLearner(Learner[DqnSettings]):
             self._target_copies = n // every
 
     def copy_target(self) -> None:
-        """The target network becomes the network of this moment, whatever the period."""
+        """Copies the network to the target network, whatever the period."""
         common.soft_variables_update(self._network.variables, self.agent._target_q_network.variables, tau=1.0)
 
 
 class DqnLearner(QLearner):
     """Learns a network of dense layers from transitions."""
+
+    @cached_property
+    def columns(self) -> TransitionColumns:
+        return TransitionColumns(self.obs_dim, self.action_dim)
 
     def _make_network(self, observation: Any, action: Any) -> QNetwork:
         return QNetwork(observation, action, fc_layer_params=self.settings.hidden)
@@ -125,14 +129,14 @@ class DqnLearner(QLearner):
         return super()._write_and_update(rows, seed)
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
-        d = self.obs_dim
-        # A row is one step within an episode. DQN reads how the step ended from the discount alone.
+        columns = self.columns
+        # A row is one step within an episode. DQN reads from the discount alone whether the task terminated.
         middle = tf.fill([rows.shape[0]], StepType.MID)
-        reward, discount = rows[:, d + 1], rows[:, d + 2]
+        reward, discount = rows[:, columns.reward], rows[:, columns.discount]
         return Transition(
-            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, :d])),
-            PolicyStep(tf.cast(rows[:, d], tf.int64), (), ()),
-            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, d + 3 :])),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, columns.observation])),
+            PolicyStep(tf.cast(rows[:, columns.action.start], tf.int64), (), ()),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, columns.successor])),
         )
 
     def act(self) -> Any:

@@ -1,14 +1,14 @@
-"""What a policy makes of an observation before its network sees it, within the policy's own graph.
+"""Preprocessing of observations, within the policy's own graph: packing into one vector, and normalising.
 
-In:      an observation as the environment gives it: an array of any shape, or a dict of them. A tuple is a dict with
+In:      an observation as the environment gives it: an array of any shape, or a dict of arrays. A tuple is a dict with
          the keys 0, 1, ….
-Out:     one vector float32[…, obs_dim]; normalised, if wished, by the mean and spread of what has been observed.
+Out:     one vector float32[…, obs_dim]; with `normalize`, normalised by the mean and variance of all observations.
 
     seen = clip((observation − mean) / √(variance + ε), −10, 10)
 
 Mean and variance run over every step that was collected (Chan, Golub & LeVeque, "Updating formulae and a pairwise
-algorithm for computing sample variances", 1979). They are variables of the policy, so that every copy of it, exported
-ones included, sees as it did.
+algorithm for computing sample variances", 1979). They are variables of the policy, so every copy of it, exported ones
+included, normalises in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE
 
 
 class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
-    """Packs, and normalises."""
+    """Packs, and perhaps normalises."""
 
     def __init__(self, specs: list[TensorSpec], normalize: bool) -> None:
         super().__init__(name="perception")
@@ -40,24 +40,24 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
 
     @property
     def is_plain(self) -> bool:
-        """Whether the network sees just what the environment shows."""
+        """Whether observations stay as they are."""
         return not self.normalize and not self._packs
 
     @property
     def spec(self) -> Any:
-        """The observation as TensorFlow specs: one, or dicts of them."""
+        """The observation as TensorFlow specs: one spec, or a dict of them."""
         return self._nest([tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in self._specs])
 
     def batched_spec(self) -> Any:
-        """The same over any number of rows."""
+        """The same for any number of rows."""
         return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name), self.spec)
 
     def weights(self) -> list[FloatArray]:
-        """Mean and variance, for acting in numpy; nothing where it does not normalise."""
+        """Mean and variance, for policies in numpy; empty where nothing is normalised."""
         return [self._mean.numpy(), self._variance.numpy()] if self.normalize else []
 
     def observe(self, observations: FloatArray) -> None:  # [n, obs_dim]
-        """Takes more observations into mean and variance, of a perception that normalises."""
+        """Updates mean and variance. Only for preprocessing that normalises."""
         n = len(observations)
         if not n:
             return
@@ -71,7 +71,7 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
         self._count.assign(total)
 
     def unpack(self, vectors: Any) -> Any:  # [n, (length,) obs_dim] -> the observation, with arrays [n, (length,) …]
-        """The observation that a vector was packed from."""
+        """The observation that was packed into a vector."""
         if not self._packs:
             return vectors
         parts = tf.split(vectors, [spec.size for spec in self._specs], axis=-1)
@@ -93,7 +93,7 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
         return tf.clip_by_value(seen, -FURTHEST, FURTHEST)
 
     def _nest(self, parts: list[Any]) -> Any:
-        """The parts by their paths."""
+        """The tensors in a dict, by their paths."""
         if not self._specs[0].path:
             return parts[0]
         root: dict[str, Any] = {}
@@ -106,18 +106,19 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
 
 
 class PreprocessedNetwork(Network):  # type: ignore[misc]
-    """A network behind a perception, which it shares with all its copies."""
+    """A network behind the preprocessing, which all copies of the network share."""
 
     def __init__(
         self, make: Callable[[], Any], preprocessing: Preprocessing, input_tensor_spec: Any, name: str | None = None
     ) -> None:
-        """`make` makes the network: once for this one, and once more for each of its copies."""
+        """`make` makes the network. It is called once for this network and once for each copy."""
         inner = make()
         super().__init__(input_tensor_spec=input_tensor_spec, state_spec=inner.state_spec, name=name)
         self._inner = inner
         self._preprocessing = preprocessing
 
     def call(self, inputs: Any, step_type: Any = (), network_state: Any = (), training: bool = False) -> Any:
-        see, critic = self._preprocessing, isinstance(inputs, tuple)  # a critic looks at observation and action
-        seen = (see(inputs[0]), *inputs[1:]) if critic else see(inputs)
-        return self._inner(seen, step_type=step_type, network_state=network_state, training=training)
+        preprocess = self._preprocessing
+        is_critic = isinstance(inputs, tuple)  # of observation and action
+        prepared = (preprocess(inputs[0]), *inputs[1:]) if is_critic else preprocess(inputs)
+        return self._inner(prepared, step_type=step_type, network_state=network_state, training=training)

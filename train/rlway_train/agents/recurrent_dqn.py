@@ -1,14 +1,16 @@
-"""TF-Agents' DQN over sequences: a learner whose policy remembers.
+"""TF-Agents' DQN over sequences, for a recurrent policy.
 
-In:      rows of `sequence_length` steps, see sequences.
-Out:     the Q-network's weights as numpy; `act`: argmax(q_values + noise), with the LSTM's state in and out.
+In:      rows of `sequence_length` steps, see rlway_train.collect.adders.sequence.
+Out:     the Q-network's weights in numpy; `act`: argmax(q_values + noise), with the LSTM's state in and out.
 
-The networks are TF-Agents' QRnnNetwork: the hidden layers, one LSTM, the Q-values. A sequence begins without memory, as
-an episode does, but mostly in the midst of one; its first `burn_in` steps fill the memory, and are not learnt from.
+The network is TF-Agents' QRnnNetwork: hidden layers, one LSTM, Q-values. Each sequence begins with a state of zeros, as
+an episode does, but most sequences begin in the middle of one. Their first `burn_in` steps build up the state and are
+not learned from.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -18,13 +20,14 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.dqn import QLearner
+from rlway_train.collect.transition import SequenceColumns
 from rlway_train.policies.lstm import HEAD, LSTM, GreedyLstmPolicy
 
 
 class FullSequenceTargets:
-    """Values what a step leads to with the memory of all that came before it.
+    """Computes the next Q-values with a state built up from the first frame of the sequence.
 
-    TF-Agents' agents would unroll the target network from the second frame on, without what the first one showed.
+    TF-Agents' agents would unroll the target network from the second frame on, and so miss the first one.
     """
 
     def _compute_next_q_values(self, next_time_steps: TimeStep, info: Any) -> Any:  # -> [batch, transitions]
@@ -45,6 +48,10 @@ class RecurrentDqnLearner(QLearner):
 
     plain_agent, double_agent = SequenceDqnAgent, SequenceDdqnAgent
 
+    @cached_property
+    def columns(self) -> SequenceColumns:
+        return SequenceColumns(self.settings.sequence_length, self.obs_dim, self.action_dim)
+
     def _make_network(self, observation: Any, action: Any) -> QRnnNetwork:
         settings = self.settings
         return QRnnNetwork(
@@ -63,11 +70,11 @@ class RecurrentDqnLearner(QLearner):
         return GreedyLstmPolicy(self.weights() if weights is None else weights)
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
-        d, length = self.obs_dim, self.settings.sequence_length
-        frames = tf.reshape(rows, (rows.shape[0], length + 1, -1))
-        types, observations = tf.cast(frames[..., 0], tf.int32), frames[..., 1 : d + 1]
+        columns = self.columns
+        frames = tf.reshape(rows, (rows.shape[0], columns.frames, columns.frame_width))
+        types, observations = tf.cast(frames[..., columns.step_type], tf.int32), frames[..., columns.observation]
         actions, reward, discount, crosses = self._n_steps(frames, types)
-        learnt = length + 1 - self.settings.n_step  # steps of which all that is summed is known
+        learnt = columns.frames - self.settings.n_step  # steps whose n rewards are all in the sequence
         skipped, unpack = self._skipped(types[:, :learnt], crosses), self.preprocessing.unpack
         return Transition(
             TimeStep(skipped, reward, discount, unpack(observations[:, :learnt])),
@@ -76,12 +83,12 @@ class RecurrentDqnLearner(QLearner):
         )
 
     def _n_steps(self, frames: Any, types: Any) -> tuple[Any, Any, Any, Any]:  # [batch, length + 1 − n] each
-        """Actions; rewards and discounts over n steps; and whether these lead across the end of an episode.
+        """Actions; rewards and discounts over n steps; and whether the n steps lead across the end of an episode.
 
-        They do not where the task terminated: its discount of 0 ends the sum.
+        They do not where the task terminated: the discount of 0 ends the sum.
         """
-        n, gamma = self.settings.n_step, self.settings.gamma
-        learnt = frames.shape[1] - n
+        columns, n, gamma = self.columns, self.settings.n_step, self.settings.gamma
+        learnt = columns.frames - n
         reward, crosses = tf.zeros_like(frames[:, :learnt, 0]), tf.zeros_like(types[:, :learnt], tf.bool)
         discount = tf.ones_like(reward)
         for k in range(n):
@@ -89,32 +96,29 @@ class RecurrentDqnLearner(QLearner):
             if k:
                 crosses |= (types[:, k : k + learnt] == StepType.LAST) & (discount > 0)
                 discount *= gamma
-            reward += discount * ahead[..., -2]
-            discount *= ahead[..., -1]
-        return tf.cast(frames[:, :learnt, self.obs_dim + 1], tf.int64), reward, discount, crosses
+            reward += discount * ahead[..., columns.reward]
+            discount *= ahead[..., columns.discount]
+        return tf.cast(frames[:, :learnt, columns.action.start], tf.int64), reward, discount, crosses
 
     def _skipped(self, types: Any, crosses: Any) -> Any:  # [batch, length + 1 − n]
-        """The step types, LAST where there is nothing to learn: TF-Agents' loss skips it, and its LSTM resets at FIRST.
+        """The step types, with LAST where nothing is to be learned: the loss skips LAST, the LSTM resets at FIRST.
 
-        A stretch begins without memory. What follows a FIRST has the memory that it has when acting; the first steps of
-        another episode have not. Where `crosses` hides a FIRST, it hides the rest of its episode, too.
+        A sequence begins with a state of zeros. Steps after a FIRST have the same state as when the policy acted; the
+        burn-in steps of an episode that had begun before have not. Where `crosses` replaces a FIRST, the LSTM is not
+        reset, but then `crosses` replaces the rest of that episode, too.
         """
-        remembers = tf.cumsum(tf.cast(types == StepType.FIRST, tf.int32), axis=1) > 0
-        burns_in = (tf.range(types.shape[1]) < self.settings.burn_in) & ~remembers
+        began = tf.cumsum(tf.cast(types == StepType.FIRST, tf.int32), axis=1) > 0
+        burns_in = (tf.range(types.shape[1]) < self.settings.burn_in) & ~began
         return tf.where(burns_in | crosses, StepType.LAST, types)
-
-    def _observations(self, rows: FloatArray) -> FloatArray:
-        frames = rows.reshape(len(rows), self.settings.sequence_length + 1, -1)
-        return frames[..., 1 : self.obs_dim + 1].reshape(-1, self.obs_dim)
 
     def act(self) -> Any:
         variables = self._network.trainable_variables
         split = len(variables) - LSTM - HEAD
-        perceive = self.preprocessing
+        preprocess = self.preprocessing
 
-        # By hand, since a Keras layer for sequences would put a loop and its lists into the graph.
+        # Written out, because a Keras layer for sequences would put a loop with tensor lists into the graph.
         def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:
-            flow = perceive(observation)
+            flow = preprocess(observation)
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
             begins = reset[:, None]

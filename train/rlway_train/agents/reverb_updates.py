@@ -1,18 +1,18 @@
 """Updates from Reverb, run by TF-Agents' Learner.
 
-In:      a learner with its agent, the replay, the run's folder.
-Out:     the mean loss of a block of updates; with a prioritised table, each row's TD error as its new priority.
+In:      an agent, the function that makes its transitions from rows, the strategy; the replay, the run's folder.
+Out:     the mean loss of a block of updates. With a prioritized table, each row's TD error becomes its priority.
 Refuses: ReplayStalled when the replay gives no rows.
 
-TF-Agents' Learner runs the whole block in one TensorFlow call, draws the batches inside it, spreads them over the
-devices of the strategy, and pulls its triggers after the block.
+TF-Agents' Learner runs the whole block in one TensorFlow call. Within it, it samples the batches and spreads them over
+the strategy's devices. After the block it calls its triggers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 from reverb import TFClient
@@ -21,31 +21,40 @@ from tf_agents.train.triggers import StepPerSecondLogTrigger
 
 from rlway_client.contract.specs import FloatArray
 from rlway_train.common.quiet import native_stderr_muted
-from rlway_train.config.settings import DqnSettings
+from rlway_train.config.settings import DqnSettings, TrainingSettings
 from rlway_train.replay.reverb import ROWS, ReplayStalled, ReverbRows
 
-if TYPE_CHECKING:
-    from rlway_train.agents.learner import Learner, Trigger
+Trigger = Callable[..., None]  # of TF-Agents: takes the number of iterations
 
-SMALLEST_PRIORITY = 1e-3  # a row that once was no surprise may become one
+SMALLEST_PRIORITY = 1e-3  # a row without a TD error now may have one later
 
 
 class ReverbUpdates:
-    """Draws rows from a replay that holds some already, and trains on them."""
+    """Samples rows from a replay that already holds some, and trains the agent on them."""
 
-    def __init__(self, learner: Learner[Any], replay: ReverbRows, folder: Path, triggers: Sequence[Trigger]) -> None:
-        self._learner, self._replay, self._folder, self._triggers = learner, replay, folder, triggers
-        self._batch_size = learner.settings.batch_size // learner.strategy.num_replicas_in_sync
-        self._prioritized = learner.settings.selector == "prioritized"
+    def __init__(
+        self,
+        agent: Any,
+        transition: Callable[[Any], Any],
+        strategy: Any,
+        settings: TrainingSettings,
+        replay: ReverbRows,
+        folder: Path,
+        triggers: Sequence[Trigger],
+    ) -> None:
+        self._agent, self._transition, self._strategy, self._settings = agent, transition, strategy, settings
+        self._replay, self._folder, self._triggers = replay, folder, triggers
+        self._batch_size = settings.batch_size // strategy.num_replicas_in_sync
+        self._prioritized = settings.selector == "prioritized"
         self._updating: Any = None
-        with learner.strategy.scope():
+        with strategy.scope():
             self._loss = _over_replicas(0.0, tf.VariableAggregation.SUM)
             self._largest = _over_replicas(replay.priority, tf.VariableAggregation.MEAN)
 
-    def __call__(self, rows: FloatArray, seed: Any) -> float:  # noqa: ARG002  Reverb draws by seeds of its own
-        """Writes the rows, then runs a block of updates. The mean loss."""
+    def __call__(self, rows: FloatArray, seed: Any) -> float:  # noqa: ARG002  Reverb has its own seeds
+        """Writes the rows, then runs a block of updates. Returns the mean loss."""
         self._replay.write(rows)
-        iterations = self._learner.settings.block_iterations
+        iterations = self._settings.block_iterations
         self._loss.assign(0.0)
         self._start()
         try:
@@ -60,54 +69,53 @@ class ReverbUpdates:
         return float(self._loss.numpy() / iterations)
 
     def get_concrete_function(self) -> None:
-        """As that of a TensorFlow function: traces an update, and so makes the optimizer's variables."""
+        """Traces an update, which makes the optimizer's variables. Named as a TensorFlow function's method."""
         self._start()
-        learner, replicas = self._learner, self._learner.strategy
 
         def update(rows: Any) -> Any:
-            return replicas.run(learner.agent.train, args=(learner._transition(rows),))
+            return self._strategy.run(self._agent.train, args=(self._transition(rows),))
 
-        tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, learner.width], tf.float32))
+        tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, self._replay.width], tf.float32))
 
     def _start(self) -> None:
-        """Not before there are rows: what begins to draw earlier holds copies of the first few."""
+        """Begins to sample. There must be rows by now: samples fetched earlier would be copies of the first few."""
         if self._updating is not None:
             return
-        learner = self._learner
+        train_step = self._agent.train_step_counter
         if self._prioritized:
             self._client = TFClient(self._replay.address)
-        log_every = learner.settings.log_every
-        with native_stderr_muted():  # Reverb says that it draws without a network
+        log_every = self._settings.log_every
+        with native_stderr_muted():  # Reverb logs that it samples without a network
             self._updating = TfAgentsLearner(
                 str(self._folder),
-                learner.train_step,
-                learner.agent,
+                train_step,
+                self._agent,
                 self._batches,
                 self._after_update,
-                triggers=[*self._triggers, StepPerSecondLogTrigger(learner.train_step, log_every)],
-                checkpoint_interval=-1,  # a run folder has its own
+                triggers=[*self._triggers, StepPerSecondLogTrigger(train_step, log_every)],
+                checkpoint_interval=-1,  # a run folder has its own checkpoints
                 summary_interval=log_every,
                 use_kwargs_in_agent_train=self._prioritized,
-                # It would trace with the specs of one batch as the only keyword argument.
+                # It would trace with the specs of a batch as its only keyword argument.
                 run_optimizer_variable_init=not self._prioritized,
-                strategy=learner.strategy,
+                strategy=self._strategy,
             )
 
     def _batches(self) -> Any:
         return self._replay.dataset(self._batch_size, self._weighted if self._prioritized else self._plain)
 
     def _plain(self, sample: Any) -> Any:
-        return self._learner._transition(sample.data), sample.info
+        return self._transition(sample.data), sample.info
 
     def _weighted(self, sample: Any) -> Any:
-        """What is drawn more often than others counts less each time, relative to the rarest of its batch."""
-        settings = self._learner.settings
+        """Weights each row by how rarely it is sampled. The most rarely sampled row of a batch has the weight 1."""
+        settings = self._settings
         assert isinstance(settings, DqnSettings)
         info = sample.info
         expected = tf.cast(info.probability * tf.cast(info.table_size, tf.float64), tf.float32)
         weights = tf.pow(tf.maximum(expected, 1e-9), -settings.importance_exponent)
         experience = {
-            "experience": self._learner._transition(sample.data),
+            "experience": self._transition(sample.data),
             "weights": weights / tf.reduce_max(weights),
         }
         return experience, info
@@ -124,6 +132,6 @@ class ReverbUpdates:
 
 
 def _over_replicas(value: float, aggregation: Any) -> Any:
-    """A variable that each replica has for itself, until it is read."""
+    """A variable of each replica. Reading it aggregates them."""
     on_read = tf.VariableSynchronization.ON_READ
     return tf.Variable(value, trainable=False, synchronization=on_read, aggregation=aggregation)

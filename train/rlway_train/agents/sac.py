@@ -1,14 +1,15 @@
 """TF-Agents' SAC as a learner.
 
-In:      transition rows, the action in as many columns as it has dimensions.
-Out:     the actor's weights as numpy; `act`: mean + magnitude · tanh(loc + scale · noise).
+In:      transitions, with one column for each dimension of the action.
+Out:     the actor's weights in numpy; `act`: mean + magnitude · tanh(loc + scale · noise).
 
-Actor, critics, losses and the temperature's adjustment are TF-Agents' own, as its SAC tutorial puts them together.
+Actor, critics, losses and the adjustment of the temperature are TF-Agents' own, put together as in its SAC tutorial.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,13 +22,12 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, t
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.settings import SacSettings
 from rlway_train.envs.domain import Domain
 from rlway_train.policies.exploration import ExplorationLevel
 from rlway_train.policies.numpy import LARGEST_SCALE, GaussianPolicy
-
-if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Channel
+from rlway_train.replay.base import Replay
 
 
 class SacLearner(Learner[SacSettings]):
@@ -35,8 +35,8 @@ class SacLearner(Learner[SacSettings]):
 
     algorithm = "sac"
 
-    def __init__(self, settings: SacSettings, domain: Domain, seed: int, channel: Channel | None = None) -> None:
-        super().__init__(settings, domain, seed, channel)
+    def __init__(self, settings: SacSettings, domain: Domain, seed: int, replay: Replay) -> None:
+        super().__init__(settings, domain, seed, replay)
         self._low, self._high = (bound.astype(np.float32).ravel() for bound in domain.action.bounds())
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
         action = BoundedTensorSpec([self.action_dim], tf.float32, self._low, self._high, "action")
@@ -44,6 +44,10 @@ class SacLearner(Learner[SacSettings]):
         self.agent = self._make_agent(vector, action)
         self.agent.initialize()
         self._compile()
+
+    @cached_property
+    def columns(self) -> TransitionColumns:
+        return TransitionColumns(self.obs_dim, self.action_dim)
 
     def _make_actor(self, vector: Any, action: Any) -> ActorDistributionNetwork:
         return ActorDistributionNetwork(
@@ -64,7 +68,7 @@ class SacLearner(Learner[SacSettings]):
     def _make_agent(self, vector: Any, action: Any) -> SacAgent:
         settings, observation = self.settings, self.preprocessing.spec
         critic = self._preprocessed(lambda: self._make_critic(vector, action), (observation, action))
-        # The version 1 optimizer applies a whole variable in one fused operation; Keras' takes a dozen.
+        # A version 1 optimizer updates a variable in one fused operation; a Keras optimizer takes a dozen.
         optimizers = {
             f"{name}_optimizer": tf.compat.v1.train.AdamOptimizer(self._learning_rate)
             for name in ("actor", "critic", "alpha")
@@ -109,14 +113,14 @@ class SacLearner(Learner[SacSettings]):
         return ExplorationLevel("α", "alpha", float(np.exp(self.agent._log_alpha.numpy())))
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
-        d, end = self.obs_dim, self.obs_dim + self.action_dim
-        # A row is one step within an episode. SAC reads how the step ended from the discount alone.
+        columns = self.columns
+        # A row is one step within an episode. SAC reads from the discount alone whether the task terminated.
         middle = tf.fill([rows.shape[0]], StepType.MID)
-        reward, discount = rows[:, end], rows[:, end + 1]
+        reward, discount = rows[:, columns.reward], rows[:, columns.discount]
         return Transition(
-            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, :d])),
-            PolicyStep(rows[:, d:end], (), ()),
-            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, end + 2 :])),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, columns.observation])),
+            PolicyStep(rows[:, columns.action], (), ()),
+            TimeStep(middle, reward, discount, self.preprocessing.unpack(rows[:, columns.successor])),
         )
 
     def act(self) -> Any:
@@ -127,7 +131,7 @@ class SacLearner(Learner[SacSettings]):
             normal = squashed.input_distribution.parameters
             loc, scale = normal["loc"], tf.minimum(normal["scale_diag"], LARGEST_SCALE)
             action = magnitude * tf.tanh(loc + scale * noise)
-            # Most actions range symmetrically, and then there is nothing to add.
+            # Most ranges are symmetric: then this adds nothing to the graph.
             action = action + mean if mean.any() else action
             shaped = action if len(shape) == 1 else tf.reshape(action, [-1, *shape])
             return {"action": shaped, "loc": loc, "scale": scale}

@@ -1,4 +1,9 @@
-"""`rlway train compare`: several runs beside one another."""
+"""`rlway train compare`: compares runs.
+
+In:      run folders.
+Out:     a table or JSON on stdout; the learning curves as a picture.
+Refuses: UsageError for a picture that is not a PNG file or cannot be written.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +75,6 @@ def _facts(group: Group) -> dict[str, Any]:
 
 
 def _shown(values: list[float | None]) -> list[str]:
-    """With enough digits to tell them apart; a dash where there is none."""
+    """The values with enough digits to tell them apart. None is a dash."""
     texts = iter(show_together([value for value in values if value is not None]))
     return ["–" if value is None else next(texts) for value in values]

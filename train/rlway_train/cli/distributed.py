@@ -1,7 +1,7 @@
-"""`rlway train replay`, `learner` and `actor`: one training as several processes around a Reverb server.
+"""`rlway train replay`, `learner` and `actor`: one training in several processes around a Reverb server.
 
 In:      flags; the replay's address.
-Out:     a server; a run folder; experience. Each tells on stderr what it waits for.
+Out:     a server, a run folder, or rows in the replay. Each command says on stderr what it waits for.
 """
 
 from __future__ import annotations
@@ -16,25 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlway_client.contract.errors import UsageError
-from rlway_train.cli.flags import settings_as_flags
+from rlway_train.cli.flags import PUBLISH, settings_as_flags
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.training.plan import TrainingRequest, make_plan
-from rlway_train.training.publisher import PUBLISH, Publisher
+from rlway_train.training.session import note, run_command
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel
 
-# What the server decides, and what the command calls otherwise.
+# The server decides these, or the command has another name for them.
 ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process")
 
 REPLAY = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where `rlway train replay` runs.")]
 PATIENCE = Annotated[float, typer.Option(min=1, help="Seconds without any answer until it gives up.")]
-
-
-def note(text: str) -> None:
-    """Tells whoever watches."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def replay(
@@ -112,16 +107,12 @@ def learner(
     foreign = [name for name, value in flags.items() if value is not None and name not in kind.__struct_fields__]
     if foreign:
         raise UsageError(f"--{foreign[0].replace('_', '-')}: is no setting of {kind.algorithm}; leave it out.")
-    from rlway_train.cli.train import carry_out, report
-
     request = TrainingRequest(env, preset, run, seed, resume)
     channel = reach(replay, patience)
     given = flags | {"replay": "reverb"}
     if kind is DqnSettings:
         given["selector"] = "prioritized" if channel.rows().prioritized else "uniform"
-    plan = make_plan(kind, request, given)
-    with Publisher(request.folder, publish, plan.env):
-        report(carry_out(plan, channel=channel), request.folder, as_json)
+    run_command(make_plan(kind, request, given), publish, as_json, channel=channel)
 
 
 def actor(
@@ -136,18 +127,18 @@ def actor(
     from rlway_train.distributed.actor import Actor
 
     number = int.from_bytes(os.urandom(3), "little")
-    acting = Actor(channel, number, env, note)
+    started = Actor(channel, number, env, note)
     try:
-        acting.run()
+        started.run()
     except KeyboardInterrupt:
-        note(f"interrupted after {acting.steps:,} steps.")
+        note(f"interrupted after {started.steps:,} steps.")
         _leave(130)
-    print(f"replay at {channel.address}: the training is over; {acting.steps:,} steps")
+    print(f"replay at {channel.address}: the training is over; {started.steps:,} steps")
     _leave(0)
 
 
 def reach(address: str, patience_s: float) -> Channel:
-    """The exchange at this address, which answers."""
+    """The channel to this address, once the server there has answered."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
         raise UsageError(f"--replay: expected HOST:PORT such as localhost:8181, got {address!r}")
@@ -163,7 +154,7 @@ def reach(address: str, patience_s: float) -> Channel:
 
 
 def _leave(status: int) -> None:
-    """Without waiting for threads that wait for a server."""
+    """Exits without waiting for threads that wait for a server."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,7 +1,7 @@
-"""`rlway env`: what there is to know of an environment before a policy is trained in it.
+"""`rlway env`: checks an environment before a policy is trained in it.
 
 In:      an environment's name.
-Out:     its specs, and what random episodes in it are like; or one sentence on where it breaks its own word.
+Out:     its specs and statistics of random episodes, or one sentence on where it breaks its specs.
 """
 
 from __future__ import annotations

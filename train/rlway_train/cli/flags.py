@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
@@ -15,6 +16,14 @@ import typer
 from rlway_train.config.settings import Flag, TrainingSettings
 
 Command = Callable[..., None]
+
+PUBLISH = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODELS/NAME",
+        help="Export each better checkpoint as the next version of this policy while it trains; needs rlway-export.",
+    ),
+]
 
 
 def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] = ()) -> Callable[[Command], Command]:

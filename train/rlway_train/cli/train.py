@@ -1,38 +1,29 @@
 """`rlway train`: the command line of training.
 
 In:      a preset or an environment, and flags.
-Out:     a run folder; what it achieved, in one line or as JSON.
+Out:     a run folder; the result, in one line or as JSON.
 
 TensorFlow takes seconds to import, so nothing here imports it before every flag has been checked.
 """
 
 from __future__ import annotations
 
-import shlex
 import shutil
-import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from rlway_client.cli.help_page import WIDEST, HelpPage, new_group
-from rlway_client.common.returns import show_together
-from rlway_client.contract.errors import RlwayError, UsageError
-from rlway_client.contract.run import TrainingRun
+from rlway_client.contract.errors import UsageError
 from rlway_train.cli.compare import compare
-from rlway_train.cli.distributed import actor, learner, note, replay
-from rlway_train.cli.flags import settings_as_flags
+from rlway_train.cli.distributed import actor, learner, replay
+from rlway_train.cli.flags import PUBLISH, settings_as_flags
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
-from rlway_train.training import session
-from rlway_train.training.plan import Plan, TrainingRequest, make_plan
-from rlway_train.training.publisher import PUBLISH, Publisher
-
-if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Channel
+from rlway_train.training.plan import TrainingRequest, make_plan
+from rlway_train.training.session import run_command
 
 train = new_group(no_args_is_help=True)
 
@@ -48,7 +39,7 @@ def _train(
 
 
 def presets_in_words(width: int) -> str:
-    """A line of facts for each, and below it what it is."""
+    """Each preset with its command, environment and steps, and its summary below."""
     facts = [
         (name, f"rlway train {preset.algorithm}", preset.env, f"{preset.settings.steps:,} steps")
         for name, preset in PRESETS.items()
@@ -97,9 +88,7 @@ def dqn(
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
     request = TrainingRequest(env, preset, run, seed, resume)
-    plan = make_plan(DqnSettings, request, with_actors(flags, actors))
-    with Publisher(request.folder, publish, plan.env):
-        report(carry_out(plan, actors), request.folder, as_json)
+    run_command(make_plan(DqnSettings, request, with_actors(flags, actors)), publish, as_json, actors)
 
 
 @train.command(cls=HelpPage)
@@ -120,9 +109,7 @@ def sac(
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
     request = TrainingRequest(env, preset, run, seed, resume)
-    plan = make_plan(SacSettings, request, with_actors(flags, actors))
-    with Publisher(request.folder, publish, plan.env):
-        report(carry_out(plan, actors), request.folder, as_json)
+    run_command(make_plan(SacSettings, request, with_actors(flags, actors)), publish, as_json, actors)
 
 
 for other in (replay, learner, actor, compare):
@@ -130,7 +117,7 @@ for other in (replay, learner, actor, compare):
 
 
 def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:
-    """The flags, of which --actors implies one."""
+    """The flags, with --replay reverb if there are actors."""
     if not actors:
         return flags
     if flags["replay"] == "tf":
@@ -138,31 +125,3 @@ def with_actors(flags: dict[str, Any], actors: int) -> dict[str, Any]:
     if flags["collect_process"]:
         raise UsageError("--collect-process: actors have processes of their own, got --actors; leave one of them out.")
     return flags | {"replay": "reverb"}
-
-
-def report(done: TrainingRun, folder: Path, as_json: bool) -> None:
-    """Prints what a training has achieved."""
-    if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(done), indent=2).decode() + "\n")
-        return
-    earned, at_random = show_together([done.final_return, done.random_return])
-    print(
-        f"{folder}: return {earned} over {done.final_episodes} episodes (random: {at_random}), {done.steps:,} steps, "
-        f"{done.iterations_per_s:,.0f} iterations/s, {done.wall_s:.0f} s"
-    )
-
-
-def carry_out(plan: Plan[Any], actors: int = 0, channel: Channel | None = None) -> TrainingRun:
-    """Trains; what ends it early is told with the way to go on."""
-    try:
-        return session.carry_out(plan, actors=actors, channel=channel)
-    except (RlwayError, KeyboardInterrupt) as error:
-        if plan.folder.exists():
-            command = plan.settings.algorithm if channel is None else f"learner --replay {channel.address}"
-            command += f" --actors {actors}" * bool(actors)
-            where = shlex.quote(str(plan.folder))
-            note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")
-        if isinstance(error, KeyboardInterrupt):
-            note("rlway: interrupted.")
-            raise typer.Exit(130) from None
-        raise

@@ -1,1 +1,1 @@
-"""Environment steps as transitions, and evaluation."""
+"""From environment steps to transitions, and the evaluation of policies."""

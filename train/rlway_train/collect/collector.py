@@ -1,58 +1,77 @@
-"""Steps the environments and gathers transitions for replay.
+"""Collects transitions: what every collector does, and the one that steps its environments in this process.
 
 In:      a policy.
-Out:     transitions float32[n, width], exactly as many as asked for.
+Out:     rows float32[n, width] for the replay, exactly as many as asked for; the returns of the episodes that ended.
 
-A row is observation, action, reward, discount, successor. The discount is 0 where the task terminated, and 1 where it
-went on or the clock ended it: a truncated episode's last state keeps its value. What replay holds may be more than one
-step each: see nstep and sequences.
+The other two collectors are rlway_train.collect.collector_process and rlway_train.distributed.remote_collector.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Protocol
 
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray
 from rlway_train.collect.adders.base import Adder, TransitionAdder
+from rlway_train.collect.transition import TransitionColumns
 from rlway_train.envs.vector import Environments
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 
-class Collector:
-    """Goes on where it stopped, episode after episode."""
+class Collector(Protocol):
+    """Collects block after block. A block continues the episodes of the block before."""
+
+    taken: int  # environment steps that the latest block stands for
+    returns: list[float]  # of the episodes that ended, in order
+
+    def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
+        """The next `n` rows."""
+
+    def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
+        """The next rows. A collector that works beside the learner begins the block after them."""
+
+    def end(self) -> None:
+        """Called when the training is over."""
+
+    def close(self) -> None:
+        """Closes the environments."""
+
+
+class LocalCollector:
+    """Steps its environments in this process."""
 
     def __init__(self, environments: Environments, seed: int, adder: Adder | None = None) -> None:
         self._environments = environments
         self._observation = environments.reset(seed)
-        self._adder = adder or TransitionAdder(self._observation.shape[1], environments.action_dim)
+        self._columns = TransitionColumns(self._observation.shape[1], environments.action_dim)
+        self._adder = adder or TransitionAdder(self._columns)
         self._spare: list[FloatArray] = []
         self._state: PolicyState = ()
-        self._running = np.zeros(environments.n)
-        self.taken = 0  # environment steps that the latest block stands for
-        self.returns: list[float] = []  # of the episodes that ended, in order
+        self._running = np.zeros(environments.n)  # returns of the unfinished episodes
+        self.taken = 0
+        self.returns: list[float] = []
 
     def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
-        rows, gathered = self._spare, sum(map(len, self._spare))
-        while gathered < n:
+        rows, collected = self._spare, sum(map(len, self._spare))
+        while collected < n:
             rows.append(self._step(policy))
-            gathered += len(rows[-1])
-        together: FloatArray = np.concatenate([np.empty((0, self._adder.width), np.float32), *rows])
-        # Parallel environments may gather a few more than asked for: they are the first of the next block.
+            collected += len(rows[-1])
+        together: FloatArray = np.concatenate([np.empty((0, self._adder.columns.width), np.float32), *rows])
+        # Several environments may give a few rows more than asked for. The next block begins with those.
         self._spare = [together[n:]]
         self.taken = n
         return together[:n]
 
     def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
-        """The same; rlway_train.collect.collector_process begins the next block meanwhile."""
         return self.collect(policy, n)
 
     def end(self) -> None:
-        """The training is over."""
+        pass
 
     def close(self) -> None:
-        with suppress(Exception):  # what has been collected is not worth less for how an environment ends
+        with suppress(Exception):  # the rows are good even if an environment fails to close
             self._environments.close()
 
     def _step(self, policy: BatchPolicy) -> FloatArray:  # -> [m, width]
@@ -64,13 +83,7 @@ class Collector:
         for i in np.flatnonzero(ended & step.real):
             self.returns.append(float(self._running[i]))
             self._running[i] = 0.0
-        columns = (
-            self._observation,
-            actions.reshape(len(actions), -1).astype(np.float32),
-            step.reward[:, None],
-            1.0 - step.terminated[:, None].astype(np.float32),
-            step.successor,
-        )
-        rows: FloatArray = np.concatenate(columns, axis=1)
+        discount = 1.0 - step.terminated.astype(np.float32)
+        rows = self._columns.join(self._observation, actions, step.reward, discount, step.successor)
         self._observation = step.observation
-        return self._adder.push(rows, ended, step.real)
+        return self._adder.add(rows, ended, step.real)

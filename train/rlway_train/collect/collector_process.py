@@ -1,14 +1,14 @@
-"""Collects in a process of its own, so that the environments and the learner each have a core.
+"""A collector in a process of its own, so that the environments and the learner each have a core.
 
 In:      a policy, sent with every block.
-Out:     the rows and returns of a Collector, bit for bit; with `collect_ahead`, one block after they were asked for.
-Refuses: what the environments refuse, raised here as itself; WorkerLost once the process is gone.
+Out:     the same rows and returns as a LocalCollector's, bit for bit; with `collect_ahead`, one block later.
+Refuses: what the environments refuse, raised here as the same exception; WorkerLost once the process has ended.
 
     trainer   ── policy 1 ──▶  learns from block 0  ◀── block 1 ── policy 2 ──▶  learns from block 1  ◀── …
     worker                     steps block 1                                     steps block 2
 
-The worker finds the environment anew by its name: a class in a file does not travel. It imports no TensorFlow, unless
-the environment does.
+The worker looks the environment up by its name, because a class from a file cannot be pickled. It does not import
+TensorFlow, unless the environment does.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.specs import FloatArray
 from rlway_client.envs.find import sentence
 from rlway_train.collect.adders.base import Adder
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.collector import LocalCollector
 from rlway_train.common.quiet import quiet_libraries
 from rlway_train.envs.domain import Domain, find_domain
 from rlway_train.policies.numpy import BatchPolicy
 
-ENDING_S = 2.0  # for the environments to close; then the process is ended
+ENDING_S = 2.0  # for the environments to close; then the process is killed
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Generators = list[np.random.Generator]
 
 
 class WorkerLost(RlwayError):
-    """The process that collects has ended by itself."""
+    """The worker has ended before it was told to."""
 
 
 @dataclass(frozen=True)
 class CollectorJob:
-    """What the worker has to know; what Collector takes."""
+    """What the worker needs to make its collector."""
 
     env: str
     discretize: int | None
@@ -58,13 +58,13 @@ class CollectorJob:
     seed: int
     adder: Adder | None
 
-    def collector(self) -> Collector:
+    def collector(self) -> LocalCollector:
         domain = find_domain(self.env, self.discretize, self.time_limit, self.continuous)
-        return Collector(domain.make_many(self.envs), self.seed, self.adder)
+        return LocalCollector(domain.make_many(self.envs), self.seed, self.adder)
 
 
 class CollectorProcess:
-    """A Collector in another process."""
+    """A LocalCollector in another process."""
 
     def __init__(self, domain: Domain, envs: int, seed: int, adder: Adder | None = None) -> None:
         continuous = np.dtype(domain.action.dtype).kind == "f"
@@ -73,16 +73,16 @@ class CollectorProcess:
         self._env = domain.env
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, work), name="rlway-collector", daemon=True)
-        with _single_threaded(), _deaf_to_interrupts():
+        with _single_threaded(), _interrupts_blocked():
             self._process.start()
         theirs.close()  # or the pipe would not end with the worker
-        self._lent: Generators | None = None  # of the policy that the worker acts with now
+        self._lent: Generators | None = None  # of the policy that the worker has now
         self._ahead: FloatArray | None = None
-        self.taken = 0  # environment steps that the latest block stands for
-        self.returns: list[float] = []  # of the episodes that ended, in order
+        self.taken = 0
+        self.returns: list[float] = []
 
     def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
-        """The next `n` rows, which are waited for."""
+        """The next `n` rows, with this policy."""
         if self._lent is not None:
             self._ahead = self._receive()
         self._begin(policy, n)
@@ -90,7 +90,7 @@ class CollectorProcess:
         return self._receive()
 
     def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
-        """The rows of the block begun by the call before; begins the next one, which nobody waits for yet."""
+        """The block that the call before began. Begins the next one, and does not wait for it."""
         rows, self._ahead = self._ahead, None
         if rows is None:
             rows = self.collect(policy, n) if self._lent is None else self._receive()
@@ -99,10 +99,10 @@ class CollectorProcess:
         return rows
 
     def end(self) -> None:
-        """The training is over."""
+        pass
 
     def close(self) -> None:
-        """Ends the worker, in the midst of a block if need be."""
+        """Ends the worker, even in the middle of a block."""
         self._connection.close()
         self._process.join(ENDING_S)
         self._process.kill()
@@ -110,7 +110,7 @@ class CollectorProcess:
 
     def _begin(self, policy: BatchPolicy, n: int) -> None:
         request, self._lent = _packed(policy, n)
-        # A worker that refused or ended is reported by `_receive`, which reads what it may have said before.
+        # If the worker has ended, `_receive` reports it: the worker may have sent its error before.
         with suppress(OSError):
             self._connection.send_bytes(request)
 
@@ -122,7 +122,7 @@ class CollectorProcess:
         if isinstance(answer, BaseException):
             raise answer
         rows, returns, states = answer
-        assert self._lent is not None  # every answer has been asked for
+        assert self._lent is not None  # each answer follows a request
         for generator, state in zip(self._lent, states, strict=True):
             generator.bit_generator.state = state
         self._lent = None
@@ -141,10 +141,10 @@ class CollectorProcess:
 
 
 def _serve(connection: Connection, work: CollectorJob) -> None:
-    """The worker's whole life: until the pipe ends, or an environment fails."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the trainer decides
+    """Runs in the worker until the pipe ends, or an environment fails."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the trainer ends us
     quiet_libraries()
-    with suppress(OSError):  # the trainer is gone, and nobody reads what is sent
+    with suppress(OSError):  # raised by `send` once the trainer is gone
         try:
             with closing(work.collector()) as collector:
                 for request in _requests(connection):
@@ -157,7 +157,7 @@ def _serve(connection: Connection, work: CollectorJob) -> None:
 
 
 def _requests(connection: Connection) -> Iterator[bytes]:
-    """Until the trainer closes the pipe, or ends however it may: the kernel closes it then."""
+    """Until the trainer closes the pipe. If it is killed, the kernel closes the pipe."""
     with suppress(EOFError, ConnectionResetError):
         while True:
             yield connection.recv_bytes()
@@ -174,7 +174,7 @@ def _portable(error: BaseException) -> BaseException:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves a policy's random generators out, and notes them: their states come back with the block."""
+    """Pickles a policy without its random generators and lists them. Their new states come back with the block."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
@@ -218,7 +218,7 @@ def _unpacked(request: bytes) -> tuple[BatchPolicy, int, Generators]:
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """What starts meanwhile multiplies its matrices on one core: they are small, and the learner needs the others."""
+    """Processes started within use one thread for their small matrix products: the learner needs the cores."""
     kept = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:
@@ -232,9 +232,9 @@ def _single_threaded() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """What starts meanwhile is never interrupted, even before it can say so itself; we are, as soon as this ends."""
-    resource_tracker.ensure_running()  # which would otherwise be started within, and undo the block
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes started within never receive SIGINT, not even before they can ignore it. We do, after the block."""
+    resource_tracker.ensure_running()  # starting it within would unblock the signal
     kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,7 +1,7 @@
-"""Whole episodes of a policy, for their returns and the observations that it visits.
+"""Plays whole episodes of a policy, for their returns and the observations that it visits.
 
 In:      a policy, a number of episodes, a seed.
-Out:     `Evaluation`; float32[N, obs_dim] of visited observations.
+Out:     `EvaluationResult`; float32[N, obs_dim] of visited observations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rlway_train.envs.vector import Environments
 
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
-LONGEST_EPISODE = 10_000  # steps; an environment without a clock may never end one
+LONGEST_EPISODE = 10_000  # steps; without a time limit an episode may never end
 
 
 @dataclass(frozen=True)
@@ -49,37 +49,37 @@ class EvaluationResult:
 
 
 class Evaluator:
-    """Runs one episode in each of its environments, as many rounds as it takes."""
+    """Plays rounds of one episode in each of its environments."""
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
-        self._seen: list[FloatArray] = []  # by the latest rounds, one array each
+        self._seen: list[FloatArray] = []  # in the latest rounds, one array each
 
-    def evaluate(self, policy: BatchPolicy, episodes: int, seed: int, remember: bool = True) -> EvaluationResult:
-        """Without `remember`, what the policy observed is not among what `recall` gives."""
+    def evaluate(self, policy: BatchPolicy, episodes: int, seed: int, keep: bool = True) -> EvaluationResult:
+        """Plays the episodes. Without `keep`, their observations are not among those that `visited` returns."""
         rounds = -(-episodes // self._environments.n)
         done = []
         for turn in range(rounds):
             evaluation, visited = self._round(policy, seed + turn * self._environments.n)
             done.append(evaluation)
-            if remember:
-                self._remember(visited)
+            if keep:
+                self._keep(visited)
         whole = sum(done[1:], done[0])
         return EvaluationResult(whole.returns[:episodes], whole.lengths[:episodes])
 
-    def recall(self) -> FloatArray:  # -> [N, obs_dim]
-        """Observations that the policies evaluated last acted on: `VISITED_ROWS`, or fewer while there are no more."""
+    def visited(self) -> FloatArray:  # -> [N, obs_dim]
+        """The observations visited in the latest evaluations: `VISITED_ROWS`, or all while there are fewer."""
         together = np.concatenate(self._seen)
         return _spread(together, min(VISITED_ROWS, len(together)))
 
-    def _remember(self, visited: list[FloatArray]) -> None:
+    def _keep(self, visited: list[FloatArray]) -> None:
         together = np.concatenate(visited)
         self._seen.append(_spread(together, min(VISITED_ROWS, len(together))))
         while sum(map(len, self._seen[1:])) >= VISITED_ROWS:
             del self._seen[0]
 
     def visit(self, policy: BatchPolicy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
-        """Observations that the policy acted on, spread evenly over the episodes they come from."""
+        """Observations that the policy acted on, spread evenly over its episodes."""
         visited: list[FloatArray] = []
         turn = 0
         while sum(map(len, visited)) < rows:

@@ -1,1 +1,1 @@
-"""What every room may use: seeds, signals, locks, deadlines."""
+"""Small things that every room may use: seeds, signals, locks, deadlines, quiet libraries."""

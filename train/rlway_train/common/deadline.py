@@ -1,8 +1,8 @@
-"""Calls that may never return, with an end to the waiting.
+"""Deadlines for calls that may never return.
 
 In:      a call, and how long it may take.
-Out:     what it returns or raises.
-Refuses: ServerUnreachable, saying what was waited for and how long.
+Out:     what the call returns or raises.
+Refuses: ServerUnreachable, with what was waited for and how long.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Returned = TypeVar("Returned")
 
 
 class BackgroundCall(threading.Thread):
-    """One call in a thread of its own, which ends with the process should the call never end."""
+    """A call in a daemon thread, which does not keep the process alive."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -29,7 +29,7 @@ class BackgroundCall(threading.Thread):
     def run(self) -> None:
         try:
             self._returned = self._call()
-        except BaseException as error:  # raised where the result is asked for
+        except BaseException as error:  # raised by `result`
             self._raised = error
 
     @property
@@ -40,7 +40,7 @@ class BackgroundCall(threading.Thread):
 
 
 def within(timeout_s: float, what: str, call: Callable[[], Returned]) -> Returned:
-    """The result of the call; `what` is the subject of the sentence should there be none."""
+    """The result of the call. `what` is the subject of the error sentence."""
     running = BackgroundCall(call)
     running.join(timeout_s)
     if running.is_alive():
@@ -50,7 +50,7 @@ def within(timeout_s: float, what: str, call: Callable[[], Returned]) -> Returne
 
 
 def watched(call: Callable[[], Returned], look: Callable[[], Any], every_s: float = 1.0) -> Returned:
-    """The result of a call that may take long; meanwhile `look` is called, which raises when there is no hope."""
+    """The result of a call of any length. Meanwhile `look` is called, and raises if waiting is useless."""
     running = BackgroundCall(call)
     while running.is_alive():
         running.join(every_s)

@@ -1,7 +1,7 @@
-"""One training at a time in a run folder.
+"""A lock on a run folder: one training at a time.
 
 In:      a folder.
-Out:     a lock, which the operating system gives back when the process ends, however it ends.
+Out:     a lock, which the operating system releases when the process ends, even if it is killed.
 Refuses: UsageError while another process holds it.
 """
 
@@ -18,7 +18,7 @@ from rlway_client.contract.errors import UsageError
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder, which must exist."""
+    """Locks the folder, which must exist."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

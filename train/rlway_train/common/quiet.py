@@ -1,7 +1,7 @@
-"""Keeps libraries quiet, so that what a terminal shows is only ours.
+"""Keeps libraries quiet, so that a terminal shows only our own lines.
 
-In:      nothing; call `silence` before the first import of TensorFlow, and `silence_compiler` after it.
-Out:     TensorFlow's, TF-Agents', absl's and gymnasium's notices are off; errors still show. Rendering is headless.
+In:      nothing. Call `quiet_libraries` before the first import of TensorFlow, and `quiet_compiler` after it.
+Out:     no notices of TensorFlow, TF-Agents, absl and gymnasium. Errors still show. Rendering is headless.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib import import_module
 
 
 def quiet_libraries() -> None:
-    """Quiets what speaks through environment variables, warnings and loggers."""
+    """Turns off notices through environment variables, warnings and loggers."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
@@ -29,22 +29,22 @@ def quiet_libraries() -> None:
 
     absl.logging.set_verbosity(absl.logging.ERROR)
     gymnasium.logger.min_level = gymnasium.logger.ERROR
-    with suppress(ImportError):  # TF-Agents imports the old gym, which prints these when it is imported
+    with suppress(ImportError):  # TF-Agents imports the old gym, which prints these at import
         import_module("gym_notices.notices").notices.clear()
 
 
 def quiet_compiler() -> None:
-    """Has XLA write its notice, which it does once a process and past every setting, where nobody sees it."""
+    """Makes XLA write its notice while stderr is muted. It writes it once a process, and no setting prevents it."""
     import tensorflow as tf
 
-    # In a notebook, TensorFlow has set this to INFO while it was imported.
+    # In a notebook, TensorFlow sets this to INFO at import.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with native_stderr_muted():
         tf.function(lambda x: x + 1.0, jit_compile=True)(tf.constant(0.0))
 
 
 def mute_native_stderr() -> None:
-    """Sends what C++ writes to stderr nowhere, for good: Reverb tells of every hundred rows that it restores."""
+    """Discards what C++ writes to stderr from now on: Reverb logs every hundred rows that it restores."""
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -54,7 +54,7 @@ def mute_native_stderr() -> None:
 
 @contextmanager
 def native_stderr_muted() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere: C++ does not write through `sys.stderr`."""
+    """Discards what C++ writes to file descriptor 2. It does not write through `sys.stderr`."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -1,8 +1,8 @@
-"""Every seed of a training, from one root.
+"""All seeds of a training, derived from the run's seed.
 
 In:      the run's seed.
-Out:     31-bit seeds, one per purpose and turn; the ranges of two purposes never meet, so the episodes of the final
-         evaluation are not among those that chose the checkpoint.
+Out:     31-bit seeds, one for each purpose and turn. The ranges of two purposes never overlap, so the final evaluation
+         plays other episodes than those that chose the checkpoint.
 """
 
 from __future__ import annotations

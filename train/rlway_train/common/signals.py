@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM, kept from falling between two things that belong together.
+"""Holds SIGINT and SIGTERM back while a block of code runs.
 
-In:      a block of code that must run whole.
+In:      a block that must run to its end.
 Out:     the signal, once the block has ended.
 """
 
@@ -18,8 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Holds both signals back. Whoever sends a second one has waited long enough: that one is not held."""
-    if threading.current_thread() is not threading.main_thread():  # where Python never runs handlers
+    """Holds both signals back until the block ends. A second signal is delivered at once."""
+    if threading.current_thread() is not threading.main_thread():  # Python runs handlers only there
         yield
         return
     came: list[tuple[int, FrameType | None]] = []

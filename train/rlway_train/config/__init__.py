@@ -1,1 +1,1 @@
-"""Settings of a training, and the presets."""
+"""The settings of a training, their validation, and the presets."""

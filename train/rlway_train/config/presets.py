@@ -1,4 +1,4 @@
-"""Trainings that are known to work, by name.
+"""Presets: trainings that are known to work, by name.
 
 In:      a preset's name.
 Out:     its environment and settings.
@@ -16,7 +16,7 @@ from rlway_train.config.settings import ALGORITHMS, Chosen, DqnSettings, SacSett
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
-    """An environment with the settings that solve it; their kind is the algorithm's."""
+    """An environment with settings that solve it. The class of the settings says which algorithm."""
 
     env: str
     summary: str
@@ -24,7 +24,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def algorithm(self) -> str:
-        """The command that takes it."""
+        """The command that takes the preset."""
         return self.settings.algorithm
 
 
@@ -32,8 +32,8 @@ PRESETS = {
     "cartpole": Preset(
         env="CartPole-v1",
         summary="CartPole-v1 to its full return of 500, in well under a minute on two cores",
-        # Squared loss and a horizon of 50 steps lead out of the plateau near 100 sooner than Huber and 0.99 do. DQN
-        # forgets what it can already do; a rate that falls tenfold settles the seeds that have not ended by then.
+        # With squared loss and a horizon of 50 steps, training leaves the plateau near 100 sooner than with Huber loss
+        # and 0.99. DQN can unlearn a good policy; with a rate that falls tenfold, late seeds settle.
         settings=DqnSettings(
             loss="squared",
             gamma=0.98,
@@ -47,8 +47,8 @@ PRESETS = {
     "cartpole-rnn": Preset(
         env="rlway/CartPolePositions-v0",
         summary="CartPole-v1 without its velocities, which an LSTM makes up for by remembering",
-        # A velocity is the small difference of two small numbers: at a rate of 1e-3 the network had hardly found it
-        # after 40,000 steps. With one reward at a time, some seeds went on balancing on a cart that drifts off.
+        # A velocity is the small difference of two small numbers. At a rate of 1e-3 the network had hardly learned it
+        # after 40,000 steps. With n_step=1, some seeds balanced the pole but let the cart drift away.
         settings=DqnSettings(
             steps=40_000,
             hidden=(64,),
@@ -82,7 +82,7 @@ PRESETS = {
             epsilon_end=0.1,
             epsilon_steps=0,
             initial_steps=100,
-            # In blocks of 64, one seed in five stayed at 164; of these, the policy that collects is renewed more often.
+            # With blocks of 64, one seed in five stayed at 164. Smaller blocks update the collecting policy more often.
             block_steps=16,
             block_iterations=16,
             eval_every=1_000,
@@ -92,8 +92,8 @@ PRESETS = {
     "pendulum-sac": Preset(
         env="Pendulum-v1",
         summary="Pendulum-v1 swung up and held, in 20,000 steps with one update a step",
-        # Networks of 64 units are enough here, and an update of them takes a quarter of the usual 256's. At a constant
-        # rate a policy that had been good was lost for a while in one run; at a falling one in none of ten.
+        # 64 units are enough here, and an update takes a quarter of the time that the usual 256 take. At a constant
+        # rate, one run lost a good policy for a while; at a falling rate, none of ten did.
         settings=SacSettings(
             steps=20_000,
             hidden=(64, 64),
@@ -107,7 +107,7 @@ PRESETS = {
     "minitaur-sac": Preset(
         env="MinitaurBulletEnv-v0",
         summary="TF-Agents' SAC tutorial: PyBullet's Minitaur walks, 100,000 updates, replay in Reverb; half an hour",
-        # In the tutorial a step follows an update; here 50 steps are taken beside the 50 updates of the block before.
+        # The tutorial alternates steps and updates. Here 50 steps run beside the 50 updates of the block before.
         settings=SacSettings(
             steps=110_000,
             envs=1,
@@ -222,12 +222,12 @@ PRESETS = {
 
 
 def presets_of(kind: type[Chosen]) -> dict[str, Preset]:
-    """Those of one algorithm."""
+    """The presets of one algorithm."""
     return {name: preset for name, preset in PRESETS.items() if isinstance(preset.settings, kind)}
 
 
 def find_preset(name: str, kind: type[Chosen]) -> tuple[str, Chosen]:
-    """The environment and the settings of this preset, of the algorithm that `kind` sets."""
+    """The environment and the settings of this preset. Its algorithm must be that of `kind`."""
     if name not in PRESETS:
         own = presets_of(kind)
         near = difflib.get_close_matches(name, own, n=3, cutoff=0.4) or sorted(own)
@@ -239,7 +239,7 @@ def find_preset(name: str, kind: type[Chosen]) -> tuple[str, Chosen]:
 
 
 def kind_of(algorithm: str | None, preset: str | None) -> type[TrainingSettings]:
-    """The settings of the algorithm that is named, or else the preset's, or else DQN's."""
+    """The settings class of the algorithm. Without an algorithm, the preset's; without a preset, DQN's."""
     if algorithm is None:
         algorithm = PRESETS[preset].algorithm if preset in PRESETS else "dqn"
     if algorithm not in ALGORITHMS:

@@ -1,4 +1,4 @@
-"""Settings as somebody gave them, checked.
+"""Validation of settings.
 
 In:      settings, and the values that were given in place of theirs.
 Out:     the same settings with those values.

@@ -1,1 +1,1 @@
-"""One training as several processes: a learner, actors and a replay server."""
+"""One training in several processes: a learner, actors and a replay server."""

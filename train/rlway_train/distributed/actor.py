@@ -1,10 +1,10 @@
-"""An actor: steps environments in a process of its own, and adds what happens to the replay.
+"""An actor: steps environments in a process of its own, and writes the rows to the replay.
 
-In:      the exchange, which tells the job and the latest policy.
-Out:     replay rows, and the returns of episodes, until the learner says that the training is over.
-Refuses: UsageError for an environment that is code, unless it was named here as well; ServerUnreachable.
+In:      a channel, from which it reads the job and the latest policy.
+Out:     replay rows and returns of episodes, until the learner says that the training is over.
+Refuses: UsageError for an environment that is code, unless the actor's own command named it, too; ServerUnreachable.
 
-It may come and go at any time. While there is no learner it waits: for a job, or for the table's limiter.
+An actor may start and stop at any time. Without a learner it waits: for a job, or for the table's limiter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 
 from rlway_client.contract.errors import UsageError
 from rlway_client.envs.consent import trained_environment
-from rlway_train.collect.adders.base import make_adder
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.adders.factory import make_adder
+from rlway_train.collect.collector import Collector, LocalCollector
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.config.settings import ALGORITHMS, TrainingSettings
 from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel
@@ -28,9 +28,9 @@ from rlway_train.policies.exploration import Exploration, make_exploration
 from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.replay.reverb import ReverbRows
 
-LOOK_EVERY_S = 0.2  # while there is no job
+LOOK_EVERY_S = 0.2  # for a job
 REFRESH_S = 0.1  # between two policies; reading one takes a few milliseconds
-SAY_SO_AFTER_S = 60.0
+NOTE_AFTER_S = 60.0  # of waiting
 
 
 class TrainingOver(Exception):
@@ -38,52 +38,52 @@ class TrainingOver(Exception):
 
 
 class JobReplaced(Exception):
-    """The learner trains something else now."""
+    """The learner has another job now."""
 
 
 class Actor:
-    """Acts for whatever training the server is busy with."""
+    """Collects for the training that the server belongs to."""
 
     def __init__(self, channel: Channel, number: int, env: str | None, note: Callable[[str], None]) -> None:
-        """`number` tells this actor's randomness from that of others."""
+        """`number` makes this actor's random numbers differ from those of other actors."""
         self._channel, self._number, self._env, self._note = channel, number, env, note
         self.steps = 0
 
     def run(self) -> None:
-        """Until a training is over."""
+        """Collects until a training is over."""
         while True:
             job = self._wait_for_job()
             try:
-                self._act(job)
+                self._carry_out(job)
             except TrainingOver:
                 return
             except JobReplaced:
                 continue
 
     def _wait_for_job(self) -> ActorJob:
-        said = False
+        noted = False
         while (job := self._channel.job()) is None:
-            if not said:
+            if not noted:
                 self._note(f"replay at {self._channel.address}: nothing to do yet; waiting for `rlway train learner`.")
-                said = True
+                noted = True
             time.sleep(LOOK_EVERY_S)
         return job
 
-    def _act(self, job: ActorJob) -> None:
+    def _carry_out(self, job: ActorJob) -> None:
         settings = _settings_of(job)
-        env = trained_environment(job.env, self._env)  # a server may name one that is installed, and no code
+        env = trained_environment(job.env, self._env)  # the server may name an installed one, but no code
         domain = domain_of(env, settings)
         exploration = make_exploration(
             settings, domain, np.random.default_rng(seed_for(job.seed, Purpose.EXPLORATION, self._number))
         )
         adder = make_adder(settings, domain, settings.envs)
-        rows = ReverbRows(self._channel.address, adder.width, patience_s=float("inf"))
+        rows = ReverbRows(self._channel.address, adder.columns.width, patience_s=float("inf"))
         seed = seed_for(job.seed, Purpose.COLLECTION, self._number)
         self._note(f"acting in {env}, {settings.envs} at a time, for the learner of {job.algorithm}.")
-        with closing(Collector(domain.make_many(settings.envs), seed, adder)) as collector:
-            self._gather(job, settings, exploration, collector, rows)
+        with closing(LocalCollector(domain.make_many(settings.envs), seed, adder)) as collector:
+            self._collect(job, settings, exploration, collector, rows)
 
-    def _gather(
+    def _collect(
         self,
         job: ActorJob,
         settings: TrainingSettings,
@@ -96,12 +96,12 @@ class Actor:
         refreshed_s = -np.inf
         while True:
             if time.monotonic() - refreshed_s > REFRESH_S:
-                acting = waiting.latest()
-                if acting.weights is None:
+                active = waiting.latest()
+                if active.weights is None:
                     policy = exploration.random
                 else:
-                    policy = exploration.exploring([weights.array for weights in acting.weights], acting.step)
-                rows.priority = acting.priority
+                    policy = exploration.exploring([weights.array for weights in active.weights], active.step)
+                rows.priority = active.priority
                 refreshed_s = time.monotonic()
             block = collector.collect(policy, settings.block_steps)
             rows.write(block, waiting)
@@ -111,25 +111,25 @@ class Actor:
 
 
 class _Waiting:
-    """Called while the table takes no rows: looks whether it still should."""
+    """Called while the table takes no rows. Checks that the training still wants them."""
 
     def __init__(self, channel: Channel, job: ActorJob, note: Callable[[str], None]) -> None:
         self._channel, self._job, self._note = channel, job, note
-        self._said_s = time.monotonic()
+        self._noted_s = time.monotonic()
 
     def latest(self) -> ActivePolicy:
-        """The latest policy, if this training goes on."""
+        """The latest policy. Raises if the training is over, or another one has begun."""
         if self._channel.job() != self._job:
             raise JobReplaced
-        acting = self._channel.acting()
-        if acting is not None and acting.over:
+        active = self._channel.active_policy()
+        if active is not None and active.over:
             raise TrainingOver
-        return acting or ActivePolicy(step=0)
+        return active or ActivePolicy(step=0)
 
     def __call__(self) -> None:
         self.latest()
-        if time.monotonic() - self._said_s > SAY_SO_AFTER_S:
-            self._said_s = time.monotonic()
+        if time.monotonic() - self._noted_s > NOTE_AFTER_S:
+            self._noted_s = time.monotonic()
             self._note(f"replay at {self._channel.address}: full until the learner has drawn more; waiting.")
 
 

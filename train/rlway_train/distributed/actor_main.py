@@ -1,7 +1,7 @@
-"""What an actor is as a child of `rlway train … --actors N`.
+"""The process of an actor that `rlway train … --actors N` started.
 
-In:      the replay's address, the environment, the actor's number; a standard input that ends with the parent.
-Out:     an exit status, and on stderr one sentence if it failed.
+In:      the replay's address, the environment, the actor's number; a standard input that ends when the parent does.
+Out:     an exit status; if the actor failed, one sentence on stderr.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     except RlwayError as error:
         print(f"rlway: {error}", file=sys.stderr, flush=True)
         status = error.exit_code
-    # Threads that still wait for a server would be waited for.
+    # A normal exit would wait for threads that still wait for the server.
     os._exit(status)
 
 

@@ -1,10 +1,10 @@
-"""What the processes of one training tell each other, through the Reverb server between them.
+"""The channel between the processes of one training: messages through the Reverb server that they share.
 
-In:      from the learner: the job once, the acting policy after each block. From actors: the returns of episodes.
-Out:     to actors: the job, and the latest policy. To the learner: returns, and how many rows there ever were.
+In:      from the learner: the job, once; the active policy, after each block. From actors: the returns of episodes.
+Out:     to actors: the job and the latest policy. To the learner: returns, and how many rows were ever written.
 Refuses: ServerUnreachable when nothing answers for `patience_s`.
 
-Each message is one item, msgpack in a tensor of bytes. The tables of the job and of the policy hold one item each.
+Each message is one item: msgpack in a tensor of bytes. The tables of the job and of the policy hold one item each.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from rlway_train.config.settings import TrainingSettings
 from rlway_train.replay.reverb import ROWS
 
 JOB, POLICY, EPISODES = "job", "policy", "episodes"
-UNREAD_EPISODES = 10_000  # messages; the oldest are forgotten when no learner reads them
+UNREAD_EPISODES = 10_000  # messages; the oldest are dropped when no learner reads them
 UNLIMITED = 1e300  # samples
-ATTEMPTS = 5  # for a call whose connection breaks
-AGAIN_S = 0.1  # a port where nobody listens refuses at once
-SOON_S = 2  # an answer takes well under a millisecond
+ATTEMPTS = 5  # at a call whose connection breaks
+RETRY_S = 0.1  # a port without a listener refuses at once
+ANSWER_S = 2  # usually an answer takes well under a millisecond
 Message = TypeVar("Message")
 
 
 class ActorJob(msgspec.Struct, frozen=True):
-    """What is trained, for actors to act alike."""
+    """What is trained. Actors make their environments and policies from it."""
 
     algorithm: str
     env: str
     seed: int
-    settings: dict[str, Any]  # as JSON has them
+    settings: dict[str, Any]  # as in JSON
 
     @classmethod
     def of(cls, settings: TrainingSettings, env: str, seed: int) -> ActorJob:
@@ -61,19 +61,19 @@ class Weights(msgspec.Struct, frozen=True):
 
 
 class ActivePolicy(msgspec.Struct, frozen=True):
-    """The policy of the moment."""
+    """The policy that actors use now."""
 
-    step: int  # environment steps until now
-    weights: list[Weights] | None = None  # None acts at random
+    step: int  # environment steps so far
+    weights: list[Weights] | None = None  # None is the random policy
     priority: float = 1.0  # of new rows
-    over: bool = False  # the training has ended: no more rows are wanted
+    over: bool = False  # the training is over: no more rows are wanted
 
 
 class TableStatus(NamedTuple):
-    """Where the rows' table stands. Its limiter keeps inserted · samples_per_insert − drawn between two bounds."""
+    """The status of the rows' table. Its limiter keeps inserted · samples_per_insert − sampled between two bounds."""
 
     inserted: int  # ever
-    drawn: int  # ever
+    sampled: int  # ever
     size: int
     min_size: int
     samples_per_insert: float
@@ -83,21 +83,22 @@ class TableStatus(NamedTuple):
 
     @property
     def limited(self) -> bool:
-        """Whether those who write may have to wait."""
+        """Whether writers may have to wait."""
         return self.slack < UNLIMITED
 
     @property
     def slack(self) -> float:
-        """Samples between the moment when drawing waits and the moment when writing waits."""
+        """Samples between the bound where sampling waits and the bound where writing waits."""
         return self.max_diff - self.min_diff
 
-    def lets_draw(self, n: int) -> bool:
-        """Whether so many more could be drawn now."""
-        return self.size >= self.min_size and self.inserted * self.samples_per_insert - self.drawn - n >= self.min_diff
+    def allows_samples(self, n: int) -> bool:
+        """Whether `n` more rows can be sampled now."""
+        left = self.inserted * self.samples_per_insert - self.sampled - n
+        return self.size >= self.min_size and left >= self.min_diff
 
 
 def message_tables() -> list[reverb.Table]:
-    """The tables that a server has besides that of the rows."""
+    """The server's tables besides the table of rows."""
 
     def table(name: str, size: int, times: int) -> reverb.Table:
         oldest, always = reverb.selectors.Fifo, reverb.rate_limiters.MinSize(1)
@@ -107,7 +108,7 @@ def message_tables() -> list[reverb.Table]:
 
 
 class Channel:
-    """The server's messages, read and written from any process."""
+    """Reads and writes the messages on the server, from any process."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class Channel:
         note: Callable[[str], None] = lambda _: None,
         look: Callable[[], None] = lambda: None,
     ) -> None:
-        """`look` is called whenever the server is looked at, and raises when there is no use in going on."""
+        """`look` is called before each call to the server. It raises if the training cannot go on."""
         self.address, self.patience_s, self._look = address, patience_s, look
         self._subject = f"replay at {address}"
         self._note = note
@@ -124,10 +125,10 @@ class Channel:
         self._known: dict[str, tuple[int, Any]] = {}
 
     def reach(self) -> dict[str, Any]:  # name -> reverb's TableInfo
-        """The state of the tables, as soon as the server answers."""
+        """The info of all tables. Waits up to `patience_s` for the server."""
         self._look()
         start_s = time.monotonic()
-        tables = self._answer(SOON_S)
+        tables = self._answer(ANSWER_S)
         if tables is None:
             self._note(f"{self._subject}: no answer; waiting {self.patience_s:g} s for it.")
             while tables is None:
@@ -136,8 +137,8 @@ class Channel:
                         f"{self._subject}: no answer within {self.patience_s:g} s; is `rlway train replay` running "
                         f"there?"
                     )
-                time.sleep(AGAIN_S)
-                tables = self._answer(SOON_S)
+                time.sleep(RETRY_S)
+                tables = self._answer(ANSWER_S)
             self._note(f"{self._subject}: is back after {time.monotonic() - start_s:.0f} s.")
         if ROWS not in tables or JOB not in tables:
             raise ServerUnreachable(
@@ -152,12 +153,12 @@ class Channel:
             return None
 
     def rows(self) -> TableStatus:
-        """The state of the rows' table."""
+        """The status of the rows' table."""
         table = self.reach()[ROWS]
         limiter = table.rate_limiter_info
         return TableStatus(
             inserted=limiter.insert_stats.completed,
-            drawn=limiter.sample_stats.completed,
+            sampled=limiter.sample_stats.completed,
             size=table.current_size,
             min_size=limiter.min_size_to_sample,
             samples_per_insert=limiter.samples_per_insert,
@@ -167,36 +168,36 @@ class Channel:
         )
 
     def job(self) -> ActorJob | None:
-        """What is trained, once a learner has said so."""
+        """The job, once a learner has announced it."""
         return self._latest(JOB, ActorJob)
 
     def announce(self, job: ActorJob) -> None:
-        """Says what is trained."""
+        """Announces the job to actors."""
         self._write(JOB, job)
 
-    def acting(self) -> ActivePolicy | None:
+    def active_policy(self) -> ActivePolicy | None:
         """The latest policy."""
         return self._latest(POLICY, ActivePolicy)
 
-    def publish(self, acting: ActivePolicy) -> None:
-        """Has actors go by this policy."""
-        self._write(POLICY, acting)
+    def publish(self, policy: ActivePolicy) -> None:
+        """Makes actors use this policy."""
+        self._write(POLICY, policy)
 
     def report(self, returns: list[float]) -> None:
-        """Adds returns of episodes that ended."""
+        """Sends returns of episodes that ended."""
         if returns:
             self._write(EPISODES, returns)
 
     def take_returns(self) -> list[float]:
-        """Those that were reported since the last time."""
+        """The returns that actors reported since the last call."""
         waiting = self.reach()[EPISODES].current_size
         return [value for message in self._sample(EPISODES, waiting, list[float]) for value in message]
 
     def save(self) -> None:
-        """Has the server write a checkpoint."""
+        """Makes the server write a checkpoint."""
         self._do(self._client.checkpoint)
 
-    def reset_state(self) -> None:
+    def clear(self) -> None:
         """Empties every table, for another training."""
 
         def reset() -> None:
@@ -206,11 +207,11 @@ class Channel:
         self._do(reset)
 
     def _latest(self, table: str, kind: type[Message]) -> Message | None:
-        """The table's one message, which is read only if it is another since the last time."""
-        state = self.reach()[table]
-        written = int(state.rate_limiter_info.insert_stats.completed)
+        """The table's one message. It is read only if it has changed since the last call."""
+        info = self.reach()[table]
+        written = int(info.rate_limiter_info.insert_stats.completed)
         if table not in self._known or self._known[table][0] != written:
-            found = self._sample(table, min(1, state.current_size), kind)
+            found = self._sample(table, min(1, info.current_size), kind)
             self._known[table] = (written, found[0] if found else None)
         message: Message | None = self._known[table][1]
         return message
@@ -229,7 +230,7 @@ class Channel:
         self._do(lambda: self._client.insert(content, {table: 1.0}))
 
     def _do(self, call: Callable[[], Message]) -> Message:
-        """What the call returns. A connection that breaks in the midst of it is taken up again."""
+        """What the call returns. If the connection breaks, the call is made again."""
         for _ in range(ATTEMPTS):
             self.reach()
             try:

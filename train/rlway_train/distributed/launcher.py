@@ -1,8 +1,8 @@
-"""Actors as children of this process, for a training on one machine.
+"""Launches actors as children of this process, for a training on one machine.
 
-In:      how many, and the address of the replay.
-Out:     so many processes, which end with this one however it ends.
-Refuses: ActorLost once one of them has ended by itself.
+In:      the number of actors, the address of the replay, the environment.
+Out:     so many processes. They end when this process ends, even if it is killed.
+Refuses: ActorLost once an actor has ended by itself.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ActorLauncher:
             stack.callback(self._end)
             for number in range(1, self._n + 1):
                 said = tempfile.NamedTemporaryFile()
-                # They end when their standard input does: the kernel closes it even if we are killed. In a session of
-                # their own, Ctrl-C reaches them through us alone.
+                # Actors end when their standard input does, and the kernel closes it even if we are killed. They have
+                # their own session, so that Ctrl-C reaches only us.
                 started = subprocess.Popen(
                     [*command, str(number)],
                     stdin=subprocess.PIPE,
@@ -51,7 +51,7 @@ class ActorLauncher:
         self._end()
 
     def check(self) -> None:
-        """Raises when one is gone."""
+        """Raises ActorLost if an actor has ended."""
         for number, (started, said) in enumerate(self._started, start=1):
             status = started.poll()
             if status is not None:

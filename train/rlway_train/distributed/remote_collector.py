@@ -1,10 +1,10 @@
-"""Experience that comes from actors in other processes, in place of collecting it here.
+"""A collector whose steps are taken by actors in other processes.
 
-In:      the learner, whose weights actors shall act by; the exchange with them.
-Out:     how many environment steps they have added to the replay, block after block; the returns of their episodes.
-Refuses: UsageError for a server that is busy with another training, or whose limiter would never let a block pass.
+In:      the learner, whose weights the actors use; the channel to the actors.
+Out:     how many environment steps the actors have added, block after block; the returns of their episodes.
+Refuses: UsageError for a server that serves another training, or whose limiter would never allow a block.
 
-It stands where a Collector stands, but its blocks have no rows: these went to the server by themselves.
+Its blocks have no rows: actors write these to the server.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel, Tab
 from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.replay.reverb import ReverbRows
 
-LOOK_EVERY_S = 0.01  # a look at the server costs it some 50 µs
-SAY_SO_AFTER_S = 60.0
+LOOK_EVERY_S = 0.01  # each look costs the server some 50 µs
+NOTE_AFTER_S = 60.0  # of waiting
 
 
 class RemoteCollector:
-    """What actors have added since the training began."""
+    """Counts what actors have added since the training began."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class RemoteCollector:
         note: Callable[[str], None] = lambda _: None,
         arrived: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`step` environment steps are behind us; `arrived` is told how many there are, while more are waited for."""
+        """`step` is where the training stands. While it waits, it calls `arrived` with the number of steps so far."""
         self._channel, self._learner, self._note, self._arrived = channel, learner, note, arrived
         settings = learner.settings
         if settings.normalize:
             raise UsageError("--normalize: what actors observe does not pass by the learner; train in one process.")
         job = ActorJob.of(settings, env, seed)
         if _is_free(channel, job, fixed_settings(type(settings)), step):
-            channel.reset_state()
+            channel.clear()
         channel.announce(job)
         self._samples = settings.block_iterations * settings.batch_size
         rows = channel.rows()
@@ -56,51 +56,51 @@ class RemoteCollector:
                 f"--replay {channel.address}: its limiter has a slack of {rows.slack:,.0f} samples, and a block of "
                 f"updates draws {self._samples:,} at once; start the replay with a larger --ahead."
             )
-        # A server that was restored from its checkpoint has fewer rows than there once were.
+        # A server restored from its checkpoint counts fewer rows than it had before.
         self._seen = min(step, rows.inserted)
         self._step = step
-        self.taken = 0  # environment steps that the latest block stands for
-        self.returns: list[float] = []  # of the episodes that ended, in order
+        self.taken = 0
+        self.returns: list[float] = []
 
     def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
-        """Waits for `n` steps of actors that act at random, or for as many as the replay takes before any is drawn."""
+        """Waits for `n` random steps, or for as many as the replay takes before the first sample."""
         self._channel.publish(ActivePolicy(step=0))
         return self._wait(lambda rows: rows.inserted >= (min(n, rows.min_size) if rows.limited else n))
 
     def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
-        """Waits until a block's batches may be drawn; from now on actors go by the weights of this moment."""
+        """Gives actors the present weights, then waits until the batches of a block can be sampled."""
         assert isinstance(self._learner.replay, ReverbRows)
         weights = [Weights.of(array) for array in self._learner.weights()]
         self._channel.publish(ActivePolicy(self._step, weights, self._learner.replay.priority))
-        return self._wait(lambda rows: rows.lets_draw(self._samples))
+        return self._wait(lambda rows: rows.allows_samples(self._samples))
 
     def end(self) -> None:
-        """The training is over, and actors may go."""
+        """Tells actors that the training is over."""
         self._channel.publish(ActivePolicy(self._step, over=True))
 
     def close(self) -> None:
         pass
 
     def _wait(self, enough: Callable[[TableStatus], bool]) -> FloatArray:
-        said_s = time.monotonic()
+        noted_s = time.monotonic()
         while not enough(rows := self._channel.rows()):
             self._arrived(self._step + max(0, rows.inserted - self._seen))
-            if time.monotonic() - said_s > SAY_SO_AFTER_S:
+            if time.monotonic() - noted_s > NOTE_AFTER_S:
                 self._note(f"replay at {self._channel.address}: no new experience; is `rlway train actor` running?")
-                said_s = time.monotonic()
+                noted_s = time.monotonic()
             time.sleep(LOOK_EVERY_S)
-        self._seen = min(self._seen, rows.inserted)  # fewer than before, after the server was restored
+        self._seen = min(self._seen, rows.inserted)  # a restored server has fewer rows than before
         self.taken = rows.inserted - self._seen
         self._seen += self.taken
         self._step += self.taken
         self.returns += self._channel.take_returns()
-        return np.empty((0, self._learner.width), np.float32)
+        return np.empty((0, self._learner.columns.width), np.float32)
 
 
 def _is_free(channel: Channel, job: ActorJob, fixed: list[str], step: int) -> bool:
-    """Whether the server holds nothing, or what a training has left that is over."""
-    other, acting = channel.job(), channel.acting()
-    if other is None or (acting is not None and acting.over and step == 0):
+    """Whether the server has no job, or one that is over."""
+    other, active = channel.job(), channel.active_policy()
+    if other is None or (active is not None and active.over and step == 0):
         return True
     same = (other.algorithm, other.env) == (job.algorithm, job.env)
     if not same or any(other.settings.get(name) != job.settings[name] for name in fixed):

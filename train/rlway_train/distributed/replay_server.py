@@ -1,10 +1,10 @@
-"""The replay as a process of its own: a Reverb server with the rows, the job, the policy and the episodes.
+"""The replay in a process of its own: a Reverb server with the rows, the job, the policy and the episodes.
 
 In:      the table's options, a port, perhaps a folder for checkpoints.
-Out:     a server until it is told to end; what it held, when it is started with the same folder again.
+Out:     a server, until it is told to end. With the same folder, it starts with the rows that it saved last.
 Refuses: UsageError for a port in use, and for checkpoints of another kind of table.
 
-It knows nothing of environments or algorithms: rows are rows.
+It knows nothing of environments and algorithms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rlway_train.replay.reverb import TableOptions
 
 
 class ReplayServer:
-    """Use it in `with`. With a folder, its last act is a checkpoint."""
+    """Use it in `with`. With a folder, it saves a checkpoint at the end."""
 
     def __init__(self, table: TableOptions, port: int, checkpoints: Path | None) -> None:
         _check_port(port)
@@ -44,16 +44,16 @@ class ReplayServer:
 
     @property
     def size(self) -> int:
-        """Rows that are kept."""
+        """How many rows are kept."""
         return self._channel.rows().size
 
     def save(self) -> None:
-        """Writes a checkpoint. Once it is whole, Reverb removes the one before."""
+        """Writes a checkpoint. Once it is complete, Reverb removes the one before."""
         if self._folder is not None:
             self._channel.save()
 
     def run(self, ending: threading.Event, save_every_s: float, note: Callable[[str], None]) -> None:
-        """Saves now and then, until the event is set."""
+        """Saves every `save_every_s` seconds, until the event is set."""
         while not ending.wait(save_every_s if self._folder is not None else None):
             try:
                 self.save()
@@ -69,7 +69,7 @@ def _checkpointer(folder: Path | None) -> Any:
 
 
 def _check_port(port: int) -> None:
-    # Reverb would share the port with whoever has it already, and each would get half of the calls.
+    # Reverb would share the port with another server, and each would get half of the calls.
     with socket.socket() as probe:
         probe.settimeout(1.0)
         if probe.connect_ex(("localhost", port)) == 0:

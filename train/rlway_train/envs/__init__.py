@@ -1,1 +1,1 @@
-"""Environments: what they observe and take, checked and in vectors."""
+"""Environments: their specs, checks and wrappers, one at a time or several together."""

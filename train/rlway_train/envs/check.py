@@ -1,12 +1,12 @@
-"""Does an environment keep to what it says of itself?
+"""Checks an environment against its own specs.
 
 In:      an environment, a number of episodes to play at random.
-Out:     `Checked`: its specs, and what the episodes were like.
+Out:     `Checked`: its specs, and statistics of the episodes.
 Refuses: EnvironmentFault, with the step and the value, for an observation outside of its own space (structure, shape,
-         dtype, bounds, not finite), a reward that is no finite number, a reset() or step() that raises or returns
-         something else than gymnasium's API says, two resets of one seed that differ.
+         dtype, bounds, not finite), a reward that is not a finite number, a reset() or step() that raises or returns
+         something other than gymnasium's API says, and two resets of one seed that differ.
 
-It is TF-Agents' validate_py_environment, with the place of the fault and without TensorFlow's start.
+It does the same as TF-Agents' validate_py_environment, but says where the fault is, and does not start TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST_EPISODE = 10_000  # steps
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What the check found, of an environment that passed it. Returns are of uniformly random actions."""
+    """The specs of an environment that passed, and statistics of episodes with uniformly random actions."""
 
     env: str
     observation: list[TensorSpec]
@@ -44,11 +44,11 @@ class Checked(msgspec.Struct, frozen=True):
     mean_return: float
     mean_length: float
     terminated: int  # episodes that the task ended
-    truncated: int  # episodes that the clock ended
+    truncated: int  # episodes that the time limit ended
 
 
 def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Checked:
-    """Plays `episodes` at random, and compares everything with the environment's spaces."""
+    """Plays `episodes` at random, and compares all values with the environment's spaces."""
     check = _Check(name, env)
     for space, what in ((env.observation_space, "observation_space"), (env.action_space, "action_space")):
         if not isinstance(space, gymnasium.Space):
@@ -75,7 +75,7 @@ def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, se
 
 
 class _Check:
-    """Counts the steps, so that every complaint can say where it arose."""
+    """Plays, and counts the steps, so that each error can say where it happened."""
 
     def __init__(self, name: str, env: gymnasium.Env[Any, Any]) -> None:
         self._name, self._env = name, env
@@ -92,7 +92,7 @@ class _Check:
         self._refuse(f"an episode did not end within {LONGEST_EPISODE:,} steps; set --time-limit")
 
     def repeat(self, seed: int) -> None:
-        """Two resets of one seed begin alike, where an environment can be told a seed."""
+        """Resets twice with one seed, if the environment takes seeds. Both observations must be equal."""
         inner, remedy = self._env.unwrapped, "draw from self.np_random"
         if isinstance(inner, Adapted):
             if not inner.seedable:
@@ -144,7 +144,7 @@ class _Check:
 
 
 def _faults(value: Any, space: Any, path: str) -> Iterator[str]:
-    """Where a value does not fit its space: one sentence each, without a full stop."""
+    """One sentence for each place where a value does not fit its space, without a full stop."""
     if isinstance(space, Dict):
         if not isinstance(value, dict) or set(value) != set(space.spaces):
             got = f"a dict of {', '.join(map(str, value))}" if isinstance(value, dict) else _shown(value)

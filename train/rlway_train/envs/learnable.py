@@ -1,9 +1,9 @@
-"""What of an environment can be learned, and what to do where it cannot.
+"""Whether an environment can be learned, and what to do if it cannot.
 
 In:      an environment; its spaces.
 Out:     the observation's tensors, the action's spec.
-Refuses: EnvironmentFault: for observations that are not arrays of numbers, or are pictures; for actions that the
-         algorithm cannot choose. Each message says what to put around the environment, gymnasium's or TF-Agents'.
+Refuses: EnvironmentFault for observations that are not arrays of numbers or are pictures, and for actions that the
+         algorithm cannot choose. Each sentence names the wrapper that helps, gymnasium's or TF-Agents'.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from rlway_client.envs.named import clipped
 from rlway_client.envs.py_environment import Adapted
 from rlway_train.envs.spaces import leaves, short
 
-MOST_ACTIONS = 10_000  # that DQN chooses among: one output of its network each
+MOST_ACTIONS = 10_000  # of DQN, whose network has one output for each
 SAVED_KEY = re.compile(r"[A-Za-z0-9_.\-/]+")
-PICTURE = 255  # the largest number of a picture's
+PICTURE = 255  # the largest value in a picture
 PY_WRAPPER = "a PyEnvironmentBaseWrapper (tf_agents.environments.wrappers)"
 
 
 def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSpec]:
-    """The observation's tensors in TensorFlow's order: by their paths. All are float32 but those of bits."""
+    """The observation's tensors in TensorFlow's order, that of their paths. Bits are bool, all others float32."""
     space = env.observation_space
     strange = next((part for part in _parts(space) if not isinstance(part, Box | MultiBinary)), None)
     if strange is not None:
@@ -57,13 +57,13 @@ def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSp
             f"{name}: expected keys of letters, digits, '_', '.', '-' and '/', which TF-Agents can save, got "
             f"{clipped(repr(unsaved))}; put {wrapper} around it that renames it."
         )
-    # A tuple's tenth element comes before its second, as the keys of a dict do.
+    # Paths are compared as text: a tuple's tenth element comes before its second.
     ordered = sorted(found, key=lambda leaf: leaf.path)
     return [leaf if leaf.dtype == "bool" else msgspec.structs.replace(leaf, dtype="float32") for leaf in ordered]
 
 
 def discrete_action(name: str, env: gymnasium.Env[Any, Any]) -> TensorSpec:
-    """Of DQN: the environment's own numbers, which need not begin at 0, in the shape that it takes."""
+    """The action of DQN: the environment's own numbers, which need not begin at 0, in its own shape."""
     space = env.action_space
     if isinstance(space, Box) and _is_float(space):
         raise EnvironmentFault(
@@ -88,7 +88,7 @@ def discrete_action(name: str, env: gymnasium.Env[Any, Any]) -> TensorSpec:
 
 
 def continuous_action(name: str, env: gymnasium.Env[Any, Any]) -> TensorSpec:
-    """Of SAC: numbers with bounds, in the shape that the environment takes."""
+    """The action of SAC: numbers with bounds, in the environment's own shape."""
     space = env.action_space
     if isinstance(space, Discrete):
         raise EnvironmentFault(
@@ -109,7 +109,7 @@ def continuous_action(name: str, env: gymnasium.Env[Any, Any]) -> TensorSpec:
 
 
 def _parts(space: Any) -> list[Any]:
-    """What is in its dicts and tuples."""
+    """The spaces within its dicts and tuples."""
     if isinstance(space, Dict | Tuple):
         inner = space.spaces.values() if isinstance(space, Dict) else space.spaces
         return [part for sub in inner for part in _parts(sub)]
@@ -129,7 +129,7 @@ def _is_picture(space: Box) -> bool:
 
 
 def _way_out_of_observations(space: Any) -> str:
-    """gymnasium's spaces alone: what TF-Agents' environments observe is arrays."""
+    """For gymnasium's spaces only: observations of TF-Agents' environments are always arrays."""
     if getattr(space, "is_np_flattenable", False):
         return "put gymnasium.wrappers.FlattenObservation around the environment"
     return "put a gymnasium.ObservationWrapper around the environment whose observation_space is a Box"

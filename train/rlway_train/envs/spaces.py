@@ -1,7 +1,7 @@
-"""Gymnasium's spaces as the contract's specs, and arrays of any shape as the one vector that collecting works on.
+"""Converts gymnasium's spaces to the contract's specs, and observations of any structure to one vector.
 
 In:      a space; observations of it.
-Out:     its tensors, each a `TensorSpec` with its path; float32 vectors, tensor after tensor in that order.
+Out:     its tensors, each a `TensorSpec` with its path; float32 vectors, with the tensors in that order.
 Refuses: spaces that are not made of tensors (EnvironmentFault).
 """
 
@@ -18,7 +18,7 @@ from rlway_client.contract.specs import FloatArray, TensorSpec, make_spec
 
 
 def leaves(name: str, space: Any, label: str = "observation", path: tuple[str, ...] = ()) -> list[TensorSpec]:
-    """The space's tensors; those of a dict by their keys in order, as TensorFlow has them."""
+    """The space's tensors. Those of a dict are in the order of their keys, as in TensorFlow."""
     try:
         return _leaves(name, space, label, path)
     except ValueError as error:  # of TensorSpec
@@ -48,7 +48,7 @@ def _leaves(name: str, space: Any, label: str, path: tuple[str, ...]) -> list[Te
 
 
 def short(space: Any) -> str:
-    """A space in a few words: gymnasium writes the bounds of each number."""
+    """A space in a few words. gymnasium's own text has the bounds of every number."""
     match space:
         case Box():
             ends = [
@@ -66,12 +66,12 @@ def short(space: Any) -> str:
 
 
 def is_one_vector(specs: list[TensorSpec]) -> bool:
-    """Whether it is one vector of numbers, and not in a dict or a tuple."""
+    """Whether the observation is one vector of numbers, not in a dict or a tuple."""
     return not specs[0].path and len(specs[0].shape) == 1 and specs[0].dtype != "bool"
 
 
 def one_vector(specs: list[TensorSpec]) -> TensorSpec:
-    """All of them, one after the other; a vector by itself stays as it is."""
+    """The spec of all tensors in one vector. A single vector keeps its spec."""
     if is_one_vector(specs):
         return specs[0]
     bounds = [[bound.ravel() for bound in spec.bounds()] for spec in specs]
@@ -80,14 +80,14 @@ def one_vector(specs: list[TensorSpec]) -> TensorSpec:
 
 
 def unpack(vectors: FloatArray, specs: list[TensorSpec]) -> dict[str, FloatArray]:  # [N, obs_dim] -> [N, …] by name
-    """The tensors that vectors were made of."""
+    """The tensors that were joined into vectors."""
     ends = np.cumsum([spec.size for spec in specs])
     parts = np.split(vectors, ends[:-1], axis=1)
     return {spec.name: part.reshape(-1, *spec.shape) for spec, part in zip(specs, parts, strict=True)}
 
 
 class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
-    """Shows arrays of any shape, in dicts and tuples however deep, as one vector."""
+    """Observes one vector in place of arrays of any shape, in dicts and tuples of any depth."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], specs: list[TensorSpec]) -> None:
         super().__init__(env)

@@ -1,7 +1,7 @@
-"""What is put around an environment.
+"""Wrappers around environments.
 
 In:      a gymnasium environment.
-Out:     one that takes actions as agents give them, or rests after an episode.
+Out:     one that takes actions as agents give them, or stops after an episode.
 Refuses: EnvironmentFault for an action that cannot be made discrete.
 """
 
@@ -34,7 +34,7 @@ class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
                 f"--discretize: expected a bounded continuous action of one number, got {short(space)}; leave it out, "
                 f"or put a wrapper around the environment that has Discrete actions."
             )
-        self.values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, …] as the environment takes them
+        self.values = np.linspace(space.low, space.high, n, dtype=space.dtype)  # [n, …] in the environment's own shape
         self.action_space = Discrete(n)
 
     def action(self, action: Any) -> Any:
@@ -42,7 +42,7 @@ class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
 
 
 class FromZero(gymnasium.ActionWrapper[Any, Any, Any]):
-    """Counts discrete actions from 0, as agents do, and gives the environment its own number, in its own shape."""
+    """Takes discrete actions counted from 0, and passes the environment's own number on, in its own shape."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], spec: TensorSpec) -> None:
         """`spec` is the environment's own action: one whole number."""
@@ -53,14 +53,14 @@ class FromZero(gymnasium.ActionWrapper[Any, Any, Any]):
 
     def action(self, action: Any) -> Any:
         number = self._first + action
-        # gymnasium's Discrete takes a number, and its other spaces an array.
+        # gymnasium's Discrete takes a number, other spaces an array.
         if isinstance(self._space, Discrete):
             return number
         return np.full(self._space.shape or (), number, self._space.dtype)
 
 
 class FlatActions(gymnasium.ActionWrapper[Any, Any, Any]):
-    """Takes a vector, as agents give it, of an environment whose continuous action has another shape."""
+    """Takes a vector, as agents give it, and reshapes it to the environment's continuous action."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -75,25 +75,26 @@ class FlatActions(gymnasium.ActionWrapper[Any, Any, Any]):
 
 
 class OneEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Plays the episode of a seed, then rests until the next seed, so that others' longer episodes cost no more steps.
+    """Plays one episode for each seed, and takes no steps between the episode's end and the next seed.
 
-    A vector of environments begins ended ones anew by itself, without a seed; here it is shown the last observation.
+    A vector of environments resets ended ones without a seed. Such a reset returns the last observation here, so the
+    steps for longer episodes of other environments cost nothing.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
         self._last: Any = None
-        self._rests = False
+        self._stopped = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._rests = seed is None
-        if self._rests:
+        self._stopped = seed is None
+        if self._stopped:
             return self._last, {}
         self._last, infos = self.env.reset(seed=seed, options=options)
         return self._last, infos
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        if self._rests:
+        if self._stopped:
             return self._last, 0.0, False, False, {}
         answer = self.env.step(action)
         self._last = answer[0]

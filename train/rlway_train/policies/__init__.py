@@ -1,1 +1,1 @@
-"""Policies in numpy: what acts while experience is collected and evaluated."""
+"""Policies in numpy, for collecting and evaluating."""

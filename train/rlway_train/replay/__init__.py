@@ -1,1 +1,1 @@
-"""Where transitions wait to be sampled: in this process, or on a Reverb server."""
+"""Where rows wait to be sampled: in TensorFlow's graph, or on a Reverb server."""

@@ -1,11 +1,11 @@
-"""Replay on a Reverb server: the table of rows, what is written to it, and the batches that are drawn from it.
+"""Replay on a Reverb server: its table of rows, writing to it, and sampling from it.
 
-In:      transition rows float32[n, width], see collector; the address of a server.
-Out:     a dataset of batches: rows float32[batch, width], and of each row its key and its probability.
-Refuses: ReplayStalled where the table takes no row for `patience_s`; the dataset then ends.
+In:      rows float32[n, width], see rlway_train.collect.transition; the address of a server.
+Out:     a dataset of batches: rows float32[batch, width], with the key and the probability of each row.
+Refuses: ReplayStalled where the table takes no row for `patience_s`. Where it gives none, the dataset ends.
 
-A row is one item of one step and one column, in a chunk of its own. To draw a row, Reverb takes its whole chunk apart:
-rows that share a chunk cost less to write and more to draw, and every row is drawn many times.
+Each row is one item, in a chunk of its own. To sample a row, Reverb decodes its whole chunk. Rows that share a chunk
+would cost less to write and more to sample, and every row is sampled many times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import reverb
@@ -23,22 +23,18 @@ import tensorflow as tf
 
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, UsageError
 from rlway_client.contract.specs import FloatArray
-from rlway_train.common.deadline import watched
 from rlway_train.common.quiet import native_stderr_muted
 from rlway_train.config.settings import DqnSettings, Selector, TrainingSettings
-from rlway_train.replay.uniform import ROWS_FILE, RecentRows, Replay
-
-if TYPE_CHECKING:
-    from rlway_train.distributed.channel import Channel
+from rlway_train.replay.base import ROWS_FILE, Replay
 
 ROWS = "rows"  # the table's name
-UNCONFIRMED_ROWS = 32  # of some sixty that the server has not confirmed yet, Reverb warns
-ATTEMPTS = 5  # to write the same rows, of which the server says that something is wrong
-LOOK_UP_S = 2.0  # while nothing is taken
-# Samples on their way, in batches. Reverb's own default of a few samples, with a worker per core, costs three times the
-# CPU: one worker that always fetches many at once takes the table's lock rarely and the cores from nobody.
+UNCONFIRMED_ROWS = 32  # Reverb warns of some sixty rows that the server has not confirmed
+ATTEMPTS = 5  # to write rows that the server refuses with an error
+CONFIRM_S = 2.0  # between two calls of `waiting`
+# Samples in flight, in batches. One worker that fetches many samples at once takes the table's lock rarely. Reverb's
+# default, a few samples for each of as many workers as there are cores, costs three times the CPU.
 BATCHES_IN_FLIGHT = 2
-BATCHES_READY = 1  # put together while an update runs
+BATCHES_READY = 1  # assembled while an update runs
 
 
 class ReplayStalled(RlwayError):
@@ -47,18 +43,18 @@ class ReplayStalled(RlwayError):
 
 @dataclass(frozen=True)
 class TableOptions:
-    """How the table keeps rows, draws them, and keeps writers and learners in step."""
+    """How the table keeps and samples rows, and how it paces writers and learners."""
 
     capacity: int
-    min_size: int = 1  # rows, before the first is drawn
+    min_size: int = 1  # rows before the first sample
     selector: Selector = "uniform"
     priority_exponent: float = 0.6
     samples_per_insert: float | None = None  # None: writers and learners never wait for each other
-    ahead: int = 1_000  # rows by which either may be ahead of that ratio before it waits
+    ahead: int = 1_000  # rows by which either side may be ahead of that ratio before it waits
 
     @classmethod
     def of(cls, settings: TrainingSettings, writers: int = 1) -> TableOptions:
-        """What these settings mean for their table, with so many processes that write blocks to it."""
+        """The table that these settings need, with so many processes that write blocks to it."""
         per_insert = settings.batch_size * settings.block_iterations / settings.block_steps
         in_flight = math.ceil((BATCHES_IN_FLIGHT + BATCHES_READY + 1) * settings.batch_size / per_insert)
         return cls(
@@ -67,17 +63,17 @@ class TableOptions:
             selector=settings.selector,
             priority_exponent=settings.priority_exponent if isinstance(settings, DqnSettings) else 0.0,
             samples_per_insert=per_insert if settings.limiter == "ratio" else None,
-            # A block is written before it is learnt from, and drawing runs ahead of the learning.
+            # A block is written before the learner samples from it, and samples are fetched ahead of the updates.
             ahead=(1 + writers) * settings.block_steps + in_flight,
         )
 
     def make(self) -> reverb.Table:
-        drawn = (
+        sampler = (
             reverb.selectors.Prioritized(self.priority_exponent)
             if self.selector == "prioritized"
             else reverb.selectors.Uniform()
         )
-        return reverb.Table(ROWS, drawn, reverb.selectors.Fifo(), self.capacity, self._limiter())
+        return reverb.Table(ROWS, sampler, reverb.selectors.Fifo(), self.capacity, self._limiter())
 
     def _limiter(self) -> Any:
         if self.samples_per_insert is None:
@@ -87,10 +83,10 @@ class TableOptions:
 
 
 class LocalServer:
-    """A server within this process, which then draws without a network. Close it."""
+    """A server within this process, which samples from it without a network. Close it."""
 
     def __init__(self, table: TableOptions, others: Sequence[reverb.Table] = ()) -> None:
-        with native_stderr_muted():  # Reverb's notices know no level
+        with native_stderr_muted():  # Reverb's notices cannot be turned off
             self._server = reverb.Server([table.make(), *others])
         self.address = f"localhost:{self._server.port}"
 
@@ -100,22 +96,22 @@ class LocalServer:
 
 
 class ReverbRows:
-    """The rows on a server that is somewhere."""
+    """The rows on a server, wherever it runs."""
 
     def __init__(self, address: str, width: int, patience_s: float) -> None:
-        self.address, self._width, self.patience_s = address, width, patience_s
-        self.priority = 1.0  # of new rows: that of the most surprising one so far, so that each is soon drawn once
+        self.address, self.width, self.patience_s = address, width, patience_s
+        self.priority = 1.0  # of new rows: the highest priority so far, so that each new row is soon sampled
         self._client = reverb.Client(address)
         self._writer = self._new_writer()
 
     @property
     def size(self) -> int:
-        """Rows that are kept."""
+        """How many rows are kept."""
         return int(self._info.current_size)
 
     @property
     def inserted(self) -> int:
-        """Rows that were ever written."""
+        """How many rows were ever written."""
         return int(self._info.rate_limiter_info.insert_stats.completed)
 
     @property
@@ -123,7 +119,7 @@ class ReverbRows:
         return self._client.server_info()[ROWS]
 
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
-        """Returns once the server has them all; `waiting` is called now and then while it does not take them."""
+        """Returns once the server has all rows. `waiting` is called every few seconds while it does not take them."""
         for start in range(0, len(rows), UNCONFIRMED_ROWS):
             few = rows[start : start + UNCONFIRMED_ROWS]
             for attempt in range(ATTEMPTS):
@@ -134,7 +130,7 @@ class ReverbRows:
                     if attempt == ATTEMPTS - 1:
                         reason = str(error).splitlines()[0]
                         raise ServerUnreachable(f"replay at {self.address}: took no rows: {reason}.") from error
-                    # A server that was restored knows nothing of what the writer has sent: begin anew.
+                    # A restored server has lost what this writer sent: begin with a new writer.
                     self._writer = self._new_writer()
                     waiting()
 
@@ -153,12 +149,12 @@ class ReverbRows:
                     f"replay at {self.address}: took no rows for {self.patience_s:g} s, for its limiter waits until "
                     f"more are drawn; is a learner running?"
                 )
-        # The writer would remember every row until the end of an episode.
+        # The writer keeps every row in memory until the end of an episode.
         self._writer.end_episode()
 
     def _flushed(self) -> bool:
         try:
-            self._writer.flush(timeout_ms=int(min(LOOK_UP_S, self.patience_s) * 1e3))
+            self._writer.flush(timeout_ms=int(min(CONFIRM_S, self.patience_s) * 1e3))
         except reverb.errors.DeadlineExceededError:
             return False
         return True
@@ -168,19 +164,19 @@ class ReverbRows:
         return int(self.patience_s * 1e3)
 
     def guard(self, call: Callable[[], Any]) -> Any:
-        """The result of a call that draws, unless the server is lost."""
+        """The result of a call that samples."""
         return call()
 
     def dataset(self, batch_size: int, prepare: Callable[[Any], Any] = lambda sample: sample) -> Any:
-        """Batches as `prepare` makes them of a `ReplaySample`: `data` [batch, width], `info` [batch] each.
+        """Batches that `prepare` makes from a `ReplaySample`: `data` [batch, width], and `info` of [batch] each.
 
-        Ends when no rows come.
+        It ends when the server gives no rows for `patience_s`.
         """
-        drawn = reverb.TimestepDataset(
+        samples = reverb.TimestepDataset(
             self.address,
             ROWS,
             tf.float32,
-            tf.TensorShape([self._width]),
+            tf.TensorShape([self.width]),
             max_in_flight_samples_per_worker=BATCHES_IN_FLIGHT * batch_size,
             num_workers_per_iterator=1,
             rate_limiter_timeout_ms=self._limiter_timeout_ms,
@@ -188,42 +184,32 @@ class ReverbRows:
         options = tf.data.Options()
         options.autotune.enabled = False
         options.threading.private_threadpool_size = 1
-        batches = drawn.batch(batch_size, drop_remainder=True).map(prepare).prefetch(BATCHES_READY)
+        batches = samples.batch(batch_size, drop_remainder=True).map(prepare).prefetch(BATCHES_READY)
         return batches.with_options(options)
 
 
-class RemoteReplay(ReverbRows, Replay):
-    """The rows on the server of an exchange, which saves them itself, and outlives this process."""
+class RecentRows:
+    """A copy of the last `capacity` rows, for checkpoints."""
 
-    def __init__(self, channel: Channel, width: int) -> None:
-        super().__init__(channel.address, width, channel.patience_s)
-        self._channel = channel
+    def __init__(self, capacity: int, width: int) -> None:
+        self._rows = np.zeros((capacity, width), np.float32)
+        self._written = 0
 
-    @property
-    def _limiter_timeout_ms(self) -> int:
-        return -1  # actors may be away for as long as they like
+    def write(self, rows: FloatArray) -> None:  # [n, width]
+        capacity = len(self._rows)
+        latest = rows[-capacity:]
+        self._written += len(rows)
+        self._rows[np.arange(self._written - len(latest), self._written) % capacity] = latest
 
-    def guard(self, call: Callable[[], Any]) -> Any:
-        try:
-            return watched(call, self._channel.reach)
-        except (tf.errors.UnavailableError, tf.errors.CancelledError, tf.errors.NotFoundError) as error:
-            raise ServerUnreachable(
-                f"replay at {self.address}: gave no rows: {error.message.splitlines()[0]}; --resume goes on from the "
-                f"last checkpoint."
-            ) from error
-
-    def save(self, folder: Path) -> None:
-        pass
-
-    def restore(self, folder: Path) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def rows(self) -> FloatArray:  # -> [size, width], oldest first
+        capacity = len(self._rows)
+        if self._written <= capacity:
+            return self._rows[: self._written].copy()
+        return np.roll(self._rows, -(self._written % capacity), axis=0)
 
 
 class ReverbReplay(ReverbRows, Replay):
-    """A server within this process, and the rows on it."""
+    """The rows on a server within this process."""
 
     def __init__(self, table: TableOptions, width: int, patience_s: float = 60.0) -> None:
         self._table, self._latest = table, RecentRows(table.capacity, width)
@@ -231,12 +217,12 @@ class ReverbReplay(ReverbRows, Replay):
         super().__init__(self._server.address, width, patience_s)
 
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
-        # The limiter would wait for ever for someone to draw from rows that only make room for others.
+        # Rows beyond the capacity would be replaced at once, but the limiter would wait until they had been sampled.
         super().write(rows[-self._table.capacity :], waiting)
         self._latest.write(rows)
 
     def save(self, folder: Path) -> None:
-        # Not Reverb's own checkpoint: a limiter and a capacity come back with it, and settings may have changed.
+        # Reverb's own checkpoint would restore the limiter and the capacity, too, and the settings may have changed.
         np.save(folder / ROWS_FILE, self._latest.rows())
 
     def restore(self, folder: Path) -> None:
@@ -247,10 +233,10 @@ class ReverbReplay(ReverbRows, Replay):
             )
         rows = np.load(folder / ROWS_FILE, allow_pickle=False)[-self._table.capacity :]
         self._server.close()
-        # A limiter counts from the first rows on, and these are the first.
+        # The new server's limiter counts from its first rows, which are these.
         table = replace(self._table, min_size=max(1, len(rows)))
         self._server = LocalServer(table)
-        ReverbRows.__init__(self, self._server.address, self._width, self.patience_s)
+        ReverbRows.__init__(self, self._server.address, self.width, self.patience_s)
         self.write(rows)
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""What people look at: curves, comparisons, pictures, films."""
+"""Curves, comparisons, pictures and films for people to look at."""

@@ -1,7 +1,7 @@
-"""Several runs beside one another: their learning curves, by mean and spread over seeds.
+"""Compares runs: their learning curves, by mean and spread over seeds.
 
 In:      run folders, finished or not.
-Out:     `Group`s of runs that differ in their seeds alone; a table, and a picture.
+Out:     `Group`s of runs that differ only in their seeds, for a table and a picture.
 Refuses: a folder without evaluations (RunInvalid).
 """
 
@@ -21,7 +21,7 @@ from rlway_client.contract.specs import AnyArray
 from rlway_train.config.settings import ALGORITHMS
 from rlway_train.runs.checkpoint import Checkpoints
 
-POINTS = 200  # where the curves of different seeds, evaluated at different steps, are read off
+POINTS = 200  # where curves with evaluations at different steps are interpolated
 
 
 class Curve(NamedTuple):
@@ -36,13 +36,13 @@ class Curve(NamedTuple):
 
     @property
     def best(self) -> float:
-        """The highest mean return of what has learned something, or else of what has not."""
+        """The highest mean return after the first update, or before it if there is no other."""
         learned = self.returns[self.steps > 0]
         return float((learned if len(learned) else self.returns).max())
 
 
 class Band(NamedTuple):
-    """The mean over seeds and the spread around it, up to where the shortest of the runs ends."""
+    """Mean and spread over seeds, up to the end of the shortest run."""
 
     steps: AnyArray  # [POINTS]
     mean: AnyArray
@@ -71,7 +71,7 @@ class Group(NamedTuple):
 
 
 def read_groups(folders: Sequence[Path]) -> list[Group]:
-    """The runs, grouped; every group is labelled by what tells it from the others."""
+    """The runs in groups. A group's label has the settings in which the groups differ."""
     described = [(folder, *_describe(folder)) for folder in folders]
     labels = _labels([facts for _, facts, _, _ in described])
     curves = [
@@ -82,7 +82,7 @@ def read_groups(folders: Sequence[Path]) -> list[Group]:
 
 
 def _describe(folder: Path) -> tuple[dict[str, Any], int, TrainingRun | None]:
-    """What the run is but for its seed, the seed, and the finished run."""
+    """The run's settings without its seed, the seed, and the run if it is finished."""
     if (folder / "run.json").is_file():
         run = read_run(folder)
         return _facts(run.algorithm, run.env, run.hyperparameters), run.seed, run
@@ -93,13 +93,13 @@ def _describe(folder: Path) -> tuple[dict[str, Any], int, TrainingRun | None]:
 
 
 def _facts(algorithm: str, env: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """With what its program did not know yet as the usual value of now, which is how it trained."""
+    """The run's settings. A setting that did not exist when it was trained has its usual value."""
     usual = msgspec.to_builtins(ALGORITHMS[algorithm]()) if algorithm in ALGORITHMS else {}
     return {"algorithm": algorithm, "env": env, **usual, **settings}
 
 
 def _labels(facts: list[dict[str, Any]]) -> list[str]:
-    """Algorithm and environment, and those settings in which not all runs agree."""
+    """Algorithm and environment, and the settings in which the runs differ."""
     names = [
         name
         for name in dict.fromkeys(name for one in facts for name in one)

@@ -1,7 +1,7 @@
-"""How a training went, as pictures.
+"""Curves of one training or of several, as pictures.
 
-In:      the rows of evaluations.csv, and what to compare them with; the training's own episodes and losses.
-Out:     learning_curve.png; training_curve.png; one picture of many runs.
+In:      the rows of evaluations.csv, with returns to compare them with; training episodes and losses; groups of runs.
+Out:     learning_curve.png; training_curve.png; one picture of all groups.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def plot_learning_curve(
 
 
 def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequence[tuple[int, float]]) -> None:
-    """The return of every training episode, exploration included, and the mean loss while it ran.
+    """The return of every training episode, and the mean loss while it ran.
 
-    `blocks` has, per block of updates, how many episodes had ended and the mean loss.
+    `blocks` has for each block of updates the number of episodes that had ended, and the mean loss.
     """
     ended, losses = np.array([block[0] for block in blocks]), np.array([block[1] for block in blocks])
     episodes, first = np.unique(ended, return_index=True)
@@ -85,7 +85,7 @@ def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequ
 
 
 def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
-    """The mean return of every group over its seeds, with a band of one standard deviation; thin lines are seeds."""
+    """Each group's mean return over its seeds, with a band of one standard deviation. Thin lines are single seeds."""
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
     for group, colour in zip(groups, cycle(COLOURS), strict=False):
         band, seeds = group.band(), len(group.curves)
@@ -98,7 +98,7 @@ def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
 
 
 def _finish_returns(figure: Any, axes: Any, title: str, path: Path, legend_columns: int) -> None:
-    """What every picture of returns over steps has besides its lines; writes it."""
+    """Adds titles, axes and legend to a picture of returns over steps, and writes it."""
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return per episode")
@@ -107,7 +107,7 @@ def _finish_returns(figure: Any, axes: Any, title: str, path: Path, legend_colum
     axes.grid(axis="y", color="#e5e7eb")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    # Below the axes: inside them a curve that wanders finds every corner.
+    # Below the axes, because a curve may pass through any corner inside them.
     figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)

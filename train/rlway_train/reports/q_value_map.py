@@ -1,7 +1,7 @@
-"""What a policy thinks of the grid world: Q per cell and action, and the way it would go.
+"""A map of the Q-values in the grid world: each cell's Q per action, and the greedy way.
 
 In:      the greedy policy.
-Out:     q_values.png: every cell in four triangles, one an action, and an arrow where the greedy one leads.
+Out:     q_values.png: each cell in four triangles, one for each action, with an arrow for the greedy action.
 """
 
 from __future__ import annotations

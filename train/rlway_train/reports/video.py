@@ -1,7 +1,7 @@
-"""Episodes as a short film.
+"""A short film of episodes.
 
 In:      an environment that renders, a policy.
-Out:     an mp4 file: whole episodes up to a few seconds, fewer of an environment that takes long to draw itself.
+Out:     an mp4 file of a few seconds; shorter if the environment renders slowly.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from rlway_client.contract.specs import AnyArray
 from rlway_train.envs.domain import Domain
 from rlway_train.policies.numpy import BatchPolicy, PolicyState
 
-SHORTEST_S = 2.0  # a random policy's episode may last a blink: film several
+SHORTEST_S = 2.0  # several episodes, if they are short
 LONGEST_S = 10.0
 MAX_FPS = 30.0
-FILMING_S = 20.0  # a picture by PyBullet's software renderer can take half a second
+FILMING_S = 20.0  # PyBullet's software renderer can take half a second for a picture
 
 
 def film(domain: Domain, policy: BatchPolicy, seed: int, path: Path, filming_s: float = FILMING_S) -> None:
-    """Writes the film; raises whatever the environment's renderer raises. After `filming_s` it ends where it is."""
+    """Writes the film. Raises what the environment's renderer raises. It ends after `filming_s` at the latest."""
     end_s = time.perf_counter() + filming_s
-    plain = domain.make()  # an environment that does not render need not know the argument that asks for it
+    plain = domain.make()  # an environment without a renderer may not have the argument
     modes = plain.metadata.get("render_modes") or []
     plain.close()
     if "rgb_array" not in modes:
@@ -59,6 +59,6 @@ def film(domain: Domain, policy: BatchPolicy, seed: int, path: Path, filming_s: 
 
 
 def _frame(image: object) -> AnyArray:
-    """The picture with even sides, which the codec needs."""
+    """The picture with an even width and height, which the codec needs."""
     frame = np.asarray(image)
     return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]

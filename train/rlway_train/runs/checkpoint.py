@@ -1,8 +1,8 @@
-"""Checkpoints of a training, for going on after an interruption. Those of its policies are another matter: see record.
+"""Checkpoints of a training, to resume it from. Checkpoints of its policies are in rlway_train.runs.run_folder.
 
-In:      a learner, and what the training has been through.
-Out:     `runs/<name>/train/checkpoints/<number>/`, whole or not at all; the last one, read back.
-Refuses: a checkpoint that is damaged, or of a training of another kind (RunInvalid, UsageError).
+In:      a learner, and the history of the training.
+Out:     `runs/<name>/train/checkpoints/<number>/`, complete or not at all; the last one, read back.
+Refuses: a checkpoint that is damaged, or does not fit the environment (RunInvalid, UsageError).
 
       training.json   the job and its history
       best.npz        the weights of the best policy so far
@@ -46,7 +46,7 @@ class SavedTraining(msgspec.Struct, kw_only=True):
 
 
 class Checkpoints:
-    """The checkpoints of one run folder; only the last one is kept."""
+    """The checkpoints of one run folder. Only the last one is kept."""
 
     def __init__(self, run: Path) -> None:
         self._folder = run / FOLDER
@@ -57,7 +57,7 @@ class Checkpoints:
         return self._folder / str(numbers[-1]) if numbers else None
 
     def save(self, saved: SavedTraining, learner: Learner[Any], best: list[FloatArray]) -> None:
-        """Writes the next checkpoint, then removes those before it. Until it is whole, the last one stays."""
+        """Writes the next checkpoint, then removes those before it. The last one stays until the next is complete."""
         earlier = self._numbers()
         with folder_that_appears_whole(self._folder / str(earlier[-1] + 1 if earlier else 1)) as draft:
             (draft / "training.json").write_bytes(msgspec.json.encode(saved))
@@ -67,7 +67,7 @@ class Checkpoints:
             shutil.rmtree(self._folder / str(number))
 
     def read(self) -> SavedTraining | None:
-        """The job and history of the last checkpoint; None where there is none."""
+        """The job and history of the last checkpoint, or None if there is none."""
         last = self.last
         if last is None:
             return None
@@ -75,7 +75,7 @@ class Checkpoints:
         try:
             saved = msgspec.json.decode(path.read_bytes(), type=SavedTraining)
         except FileNotFoundError:
-            if self.last != last:  # a training that goes on has written the next one meanwhile
+            if self.last != last:  # the training, which is still running, has written the next one
                 return self.read()
             raise RunInvalid(f"{path}: missing; train anew into another folder.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -85,21 +85,21 @@ class Checkpoints:
         return saved
 
     def restore(self, learner: Learner[Any]) -> list[FloatArray]:
-        """Gives the learner its weights and replay back; returns the best policy's weights."""
+        """Restores the learner's weights and replay. Returns the best policy's weights."""
         last = self.last
         assert last is not None
         try:
             learner.restore(last)
             with np.load(last / "best.npz", allow_pickle=False) as arrays:
                 return [arrays[name] for name in arrays.files]
-        except RlwayError:  # says by itself what is wrong
+        except RlwayError:  # its sentence already says what is wrong
             raise
-        except Exception as error:  # TensorFlow has no one kind for "this is damaged"
+        except Exception as error:  # TensorFlow raises many kinds of errors for damaged files
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunInvalid(f"{last}: cannot be read: {reason}; train anew into another folder.") from error
 
-    def forget_drafts(self) -> None:
-        """Removes what was being written when a training was killed."""
+    def remove_drafts(self) -> None:
+        """Removes the drafts of a training that was killed while it wrote."""
         for draft in self._folder.glob(".*"):
             shutil.rmtree(draft)
 
@@ -110,7 +110,7 @@ class Checkpoints:
 
 
 def check_same_specs(saved: SavedTraining, observation: list[TensorSpec], action: TensorSpec) -> None:
-    """Raises UsageError when the environment has become another since."""
+    """Raises UsageError if the environment has changed since."""
     now = _in_words([*observation, action])
     was = _in_words([*saved.observation, saved.action])
     if was != now:

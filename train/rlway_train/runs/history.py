@@ -1,7 +1,7 @@
-"""What a training has been through: with the weights and the replay, all that it needs to go on.
+"""The history of a training. With the weights and the replay, it is all that a resumed training needs.
 
-In:      nothing at first; then blocks, evaluations and checkpoints, as they happen.
-Out:     `History`, which JSON can hold.
+In:      blocks, evaluations and checkpoints, as they happen.
+Out:     `History`, which can be written as JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class BestCheckpoint(msgspec.Struct, frozen=True):
     """The checkpoint with the highest evaluation so far."""
 
     iteration: int
-    returns: list[float]  # of the episodes that it was chosen by
+    returns: list[float]  # of the episodes that it was evaluated with
     lengths: list[int]
 
     @property
@@ -25,15 +25,15 @@ class BestCheckpoint(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct):
-    """Counters go on over an interruption, as if there had been none."""
+    """Its counters continue when a training is resumed."""
 
     step: int = 0  # environment steps
     next_evaluation: int = 0  # step
-    evaluations: int = 0  # rounds of episodes that were played; each has a seed of its own
-    saved_step: int = 0  # when a checkpoint was kept, see Settings.save_every
+    evaluations: int = 0  # rounds of episodes, each with its own seed
+    saved_step: int = 0  # of the latest checkpoint by TrainingSettings.save_every
     wall_s: float = 0.0
     timed_iterations: int = 0
-    timed_s: float = 0.0  # that those took, evaluations and start-up excluded
+    timed_s: float = 0.0  # of these iterations, without evaluations and start-up
     resumptions: int = 0
     rows: list[dict[str, int | float]] = []  # of evaluations.csv
     checkpoints: list[int] = []  # iterations

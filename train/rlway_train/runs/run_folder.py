@@ -1,9 +1,9 @@
 """The run folder while it is being written.
 
-In:      the job, the learner, evaluations, and in the end everything that a `TrainingRun` says.
+In:      the job, the learner, evaluations; at the end, the `TrainingRun`.
 Out:     `runs/<name>/`, laid out as rlway_client.contract.run documents it; `job.json` first, `run.json` last.
 Refuses: UsageError for a folder that holds something else, or that another training is writing; RunInvalid when the
-         disk is full: what was saved before stays.
+         disk is full. What was saved before stays.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ COLUMNS = {
     "episodes.csv": ["episode", "return"],
 }
 DRAFTED = (*COLUMNS, "job.json", "observations.npz", "run.json")
-# What a training leaves that was killed before it saved anything.
+# A training leaves these if it is killed before it has saved anything.
 UNFINISHED = {"policies", "train", *DRAFTED} - {"run.json"}
 
 
 class RunFolder:
-    """Use it in `with`: a run that fails before it saved anything leaves nothing behind."""
+    """Use it in `with`. A run that fails before it has saved anything leaves nothing behind."""
 
     def __init__(self, folder: Path, resume: bool = False) -> None:
         self.folder = folder
@@ -74,12 +74,12 @@ class RunFolder:
 
     def _begin(self) -> None:
         if self._resume:
-            self._forget_drafts()
+            self._remove_drafts()
         saved = self._checkpoints.read() if self._resume else None
         if saved is not None:
             self.history = saved.history
             self.history.resumptions += 1
-            self._forget_what_came_later()
+            self._remove_later_checkpoints()
         elif self._resume and {path.name for path in self.folder.iterdir()} <= UNFINISHED:
             self._empty()
         elif any(self.folder.iterdir()):
@@ -98,15 +98,15 @@ class RunFolder:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _forget_drafts(self) -> None:
-        """What rlway_client.common.files was writing when the training was killed, and nothing else that is hidden."""
+    def _remove_drafts(self) -> None:
+        """Removes the drafts of rlway_client.common.files that a killed training left, and no other hidden files."""
         for name in DRAFTED:
             for draft in self.folder.glob(f".{name}.*"):
                 draft.unlink()
-        self._checkpoints.forget_drafts()
+        self._checkpoints.remove_drafts()
 
-    def _forget_what_came_later(self) -> None:
-        """After the last checkpoint the killed training went on for a while; that will be trained anew."""
+    def _remove_later_checkpoints(self) -> None:
+        """Removes evaluations and policies from after the last checkpoint: that part is trained again."""
         self._write_evaluations()
         kept = {self.folder / checkpoint_name(iteration) for iteration in self.history.checkpoints}
         for path in (self.folder / "policies/checkpoints").glob("*"):
@@ -114,25 +114,25 @@ class RunFolder:
                 shutil.rmtree(path)
 
     def save(self, saved: SavedTraining, learner: Learner[Any], best: list[FloatArray]) -> None:
-        """Writes what a resumed training needs."""
+        """Writes the checkpoint that a resumed training starts from."""
         with self.written("the training's checkpoint"):
             self._checkpoints.save(saved, learner, best)
 
     def restore(self, learner: Learner[Any]) -> list[FloatArray]:
-        """The learner as it was saved last; returns the best policy's weights."""
+        """Restores the learner from the last checkpoint. Returns the best policy's weights."""
         weights = self._checkpoints.restore(learner)
-        # A finished run that goes on is unfinished, and its run.json would soon tell of another one.
+        # If a finished run is resumed, it is no longer finished, and its run.json no longer true.
         (self.folder / "run.json").unlink(missing_ok=True)
         return weights
 
     def begin(self, job: TrainingJob) -> None:
-        """Says what is being trained, to whoever follows."""
+        """Writes job.json, for readers that follow the training."""
         with self.written("job.json"):
             self._write_json("job.json", job)
 
     @contextmanager
     def written(self, what: str) -> Iterator[None]:
-        """A block that writes into the folder, and may find the disk full."""
+        """Wraps a block that writes into the folder. A full disk becomes a RunInvalid."""
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
@@ -143,19 +143,19 @@ class RunFolder:
             raise RunInvalid(f"{self.folder}: {what} could not be written: {reason}; {kept}.") from error
 
     def save_policies(self, learner: Learner[Any]) -> None:
-        """Writes the three SavedModels, with the weights of this moment; checkpoints then follow."""
+        """Writes the three SavedModels, with the present weights. Checkpoints follow."""
         with self.written("the policies"):
             self._trigger = PolicySavedModelTrigger(
                 str(self.folder / "policies"),
                 learner.agent,
                 learner.train_step,
-                interval=NEVER,  # by itself; `save_checkpoint` pulls it
+                interval=NEVER,  # `save_checkpoint` calls it with force
                 extra_concrete_functions=[("act", learner.act())],
             )
         learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int, wall_s: float) -> None:
-        """Keeps the policy as it is now. TensorFlow writes it piece by piece; checkpoint.json says that it is whole."""
+        """Writes a checkpoint of the policy. checkpoint.json comes last and says that it is complete."""
         if iteration in self.history.checkpoints:
             return
         with self.written("the policy's checkpoint"):
@@ -183,7 +183,7 @@ class RunFolder:
         self.summarize(step, {f"Metrics/{name}": value for name, value in means.items()})
 
     def keep_run_stats(self, step: int, returns: list[float], envs: int) -> None:
-        """What TF-Agents' RunStats wrapper counts, and the return of every training episode so far."""
+        """Writes what TF-Agents' RunStats wrapper counts, and the return of every training episode so far."""
         with self.written("episodes.csv"):
             self._write_rows("episodes.csv", [{"episode": i, "return": value} for i, value in enumerate(returns, 1)])
         ended = len(returns)
@@ -206,7 +206,7 @@ class RunFolder:
                 tf.summary.scalar(name, value)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """The same for what is told often: all in one write, which costs a fifth of that."""
+        """The same for frequent values: in one write, at a fifth of the cost."""
         summary = tf.compat.v1.Summary()
         for name, value in values.items():
             summary.value.add(tag=name, simple_value=value)

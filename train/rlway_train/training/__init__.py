@@ -1,1 +1,1 @@
-"""One training from its settings to its run folder."""
+"""One training from plan to run folder: plan, session, loop, evaluations, progress."""

@@ -1,8 +1,8 @@
 """The loop of a training, whatever the algorithm: steps, updates, evaluations, checkpoints.
 
-In:      `Plan`, the run folder's record.
-Out:     the learner, its best weights, and what the training has been through.
-Refuses: what the environment, the learner and the folder refuse. What has been learned until then is saved.
+In:      a plan, a learner, the run folder.
+Out:     the trained learner, its best weights, and the history of the training.
+Refuses: what the environment, the learner and the folder refuse. What has been learned so far is saved.
 """
 
 from __future__ import annotations
@@ -14,34 +14,30 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.errors import RlwayError, UsageError
-from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.learner import Learner, TrainingDiverged
-from rlway_train.collect.adders.base import make_adder
-from rlway_train.collect.collector import Collector
+from rlway_train.collect.adders.factory import make_adder
+from rlway_train.collect.collector import Collector, LocalCollector
 from rlway_train.collect.collector_process import CollectorProcess
-from rlway_train.collect.evaluator import EvaluationResult, Evaluator
+from rlway_train.collect.evaluator import EvaluationResult
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.common.signals import signals_held
 from rlway_train.envs.domain import Domain
-from rlway_train.envs.spaces import unpack
-from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.runs.checkpoint import SavedTraining
-from rlway_train.runs.history import BestCheckpoint
 from rlway_train.runs.run_folder import RunFolder
+from rlway_train.training.evaluations import Evaluations
 from rlway_train.training.loss_log import LossLog
 from rlway_train.training.plan import Plan
 from rlway_train.training.progress import TRAINING, Reporter, TrainingStatus
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel
-    from rlway_train.distributed.remote_collector import RemoteCollector
 
-SAVE_AFTER_S = 60.0  # evaluations may be further apart than anyone wants to lose
-RANDOM_STEPS = 500  # at a time, so that there is something to tell
+SAVE_AFTER_S = 60.0  # also between evaluations, which may be far apart
+RANDOM_STEPS = 500  # at a time, so that progress is shown
 
 
 class TrainingLoop:
-    """The loop: collect a block of steps, run a block of updates, now and then evaluate."""
+    """Collects a block of steps, runs a block of updates, evaluates when it is due, and begins again."""
 
     def __init__(
         self,
@@ -53,23 +49,22 @@ class TrainingLoop:
         channel: Channel | None = None,
     ) -> None:
         self._plan, self._domain, self._run_folder, self._reporter = plan, domain, run_folder, reporter
-        settings, history = plan.settings, run_folder.history
+        history = run_folder.history
         self.history = history
         self._start_s = time.perf_counter() - history.wall_s
         self._saved_s = self._start_s
         self.learner = learner
+        self.evaluations = Evaluations(plan, domain, learner, run_folder)
         self._collects_here = channel is None
-        self.evaluator = Evaluator(domain.make_many(settings.eval_episodes, one_episode=True))
         self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), channel)
         self._earlier_returns = history.returns
-        self.state = TrainingStatus(history.step)
+        self.status = TrainingStatus(history.step)
         if history.rows:
-            self.state.mean_return, self.state.std_return = (
+            self.status.mean_return, self.status.std_return = (
                 history.rows[-1][of] for of in ("mean_return", "std_return")
             )
-        self._best_weights: list[FloatArray] = []
 
-    def _make_collector(self, seed: int, channel: Channel | None) -> Collector | CollectorProcess | RemoteCollector:
+    def _make_collector(self, seed: int, channel: Channel | None) -> Collector:
         settings = self._plan.settings
         if channel is not None:
             from rlway_train.distributed.remote_collector import RemoteCollector
@@ -79,42 +74,32 @@ class TrainingLoop:
         adder = make_adder(settings, self._domain, settings.envs)
         if settings.collect_process:
             return CollectorProcess(self._domain, settings.envs, seed, adder)
-        return Collector(self._domain.make_many(settings.envs), seed, adder)
+        return LocalCollector(self._domain.make_many(settings.envs), seed, adder)
 
     def close(self) -> None:
-        """Ends the collecting; evaluations and films may follow."""
+        """Ends the collecting. Evaluations and films may follow."""
         self._collector.close()
 
     def run(self) -> None:
+        """Trains until the steps, the episodes or the return of the settings are reached."""
         settings, learner, history = self._plan.settings, self.learner, self.history
         self._run_folder.save_policies(learner)
         if history.step:
-            learner.episodes_ended(len(history.returns))
-            self._best_weights = self._run_folder.restore(learner)
-            # Evaluations may be further apart, or closer, than they were.
-            evaluated = int(history.rows[-1]["step"]) if history.rows else 0
-            history.next_evaluation = self._evaluation_after(max(evaluated, settings.initial_steps))
-        self.state.episodes = self._episodes_ended
-        self._reporter.begin(self.state)
+            self._resume()
+        self.status.episodes = self._episodes_ended
+        self._reporter.begin(self.status)
         if not history.step:
-            self._evaluate_untrained()
-            self._collect_at_random()
-            history.next_evaluation = self._evaluation_after(history.step)
-            if self._enough:
-                raise UsageError(
-                    f"--episodes: expected more than end within the {history.step} random steps at first, got "
-                    f"{settings.episodes}; lower --initial-steps."
-                )
+            self._begin()
         self._log = LossLog(settings.log_every, learner.iterations, self._run_folder.log, rate=settings.replay == "tf")
         self._reporter.stage("compiling")
         try:
             traced = False
             while not self._ended():
                 self._block(timed=traced)
-                if not traced:  # what compiling took says nothing of how long the rest will take
-                    self._reporter.begin(self.state)
+                if not traced:  # the time left is not estimated from the block that compiles
+                    self._reporter.begin(self.status)
                 traced = True
-        except TrainingDiverged:  # these weights are not worth keeping
+        except TrainingDiverged:  # these weights are not worth saving
             raise
         except (RlwayError, KeyboardInterrupt, SystemExit):
             if learner.iterations > 0:
@@ -125,28 +110,39 @@ class TrainingLoop:
         self._collector.end()
 
     @property
-    def best(self) -> BestCheckpoint:
-        assert self.history.best is not None  # the last block is always evaluated
-        return self.history.best
-
-    @property
-    def best_policy(self) -> BatchPolicy:
-        return self.learner.policy(self._best_weights)
-
-    @property
     def training_returns(self) -> list[float]:
-        """Of the episodes that collecting ended, in order."""
+        """The returns of the episodes that were collected, in order."""
         return self._earlier_returns + self._collector.returns
 
     @property
     def wall_s(self) -> float:
         return time.perf_counter() - self._start_s
 
+    def _resume(self) -> None:
+        learner, history = self.learner, self.history
+        learner.episodes_ended(len(history.returns))
+        self.evaluations.best_weights = self._run_folder.restore(learner)
+        # The resumed training may evaluate more or less often than before.
+        evaluated = int(history.rows[-1]["step"]) if history.rows else 0
+        history.next_evaluation = self.evaluations.due_after(max(evaluated, self._plan.settings.initial_steps))
+
+    def _begin(self) -> None:
+        history, settings = self.history, self._plan.settings
+        self._reporter.stage("evaluating")
+        self._show_evaluation(self.evaluations.untrained(self.wall_s), "untrained")
+        self._collect_at_random()
+        history.next_evaluation = self.evaluations.due_after(history.step)
+        if self._enough_episodes:
+            raise UsageError(
+                f"--episodes: expected more than end within the {history.step} random steps at first, got "
+                f"{settings.episodes}; lower --initial-steps."
+            )
+
     def _collect_at_random(self) -> None:
         """Fills the replay before the first update."""
         learner, wanted, history = self.learner, self._plan.settings.initial_steps, self.history
         self._reporter.stage("random steps")
-        # What actors send arrives by itself; how much of it there is, `_arrived` is told.
+        # What actors collect arrives in one call, which reports its progress through `_arrived`.
         part = RANDOM_STEPS if self._collects_here else wanted
         rows = []
         for start in range(0, max(wanted, 1), max(part, 1)):
@@ -156,12 +152,12 @@ class TrainingLoop:
         learner.write(np.concatenate(rows))
 
     def _arrived(self, step: int) -> None:
-        """So many environment steps have been taken, which nothing has been learned from yet."""
-        self.state.step = step
-        self._reporter.update(self.state)
+        """Shows how many environment steps have been collected."""
+        self.status.step = step
+        self._reporter.update(self.status)
 
     def _block(self, timed: bool) -> None:
-        """The first block of a process traces and compiles: it is no measure of the rate."""
+        """One block of steps and updates. The first block of a process compiles, so its time is not counted."""
         settings, learner, history = self._plan.settings, self.learner, self.history
         start_s = time.perf_counter()
         rows = self._collector.collect_ahead(learner.exploring(history.step), settings.block_steps)
@@ -188,100 +184,53 @@ class TrainingLoop:
         return len(self._earlier_returns) + len(self._collector.returns)
 
     @property
-    def _enough(self) -> bool:
-        """Whether as many training episodes have ended as there shall be."""
+    def _enough_episodes(self) -> bool:
+        """Whether as many training episodes have ended as the settings ask for."""
         episodes: int | None = self._plan.settings.episodes
         return episodes is not None and self._episodes_ended >= episodes
 
     def _ended(self) -> bool:
-        """Whether the training is over; evaluates where that is due."""
+        """Whether the training is over. Evaluates if an evaluation is due."""
         settings, history = self._plan.settings, self.history
-        over = history.step >= settings.steps or self._enough
+        over = history.step >= settings.steps or self._enough_episodes
         evaluated = bool(history.rows) and history.rows[-1]["step"] == history.step
         if history.step >= history.next_evaluation or (over and not evaluated):
             self._evaluate(over)
-        return over or self._reached()
-
-    def _reached(self) -> bool:
-        """Whether the latest evaluation is the best, and good enough to end with."""
-        goal, best = self._plan.settings.stop_return, self.history.best
-        return (
-            goal is not None
-            and best is not None
-            and best.iteration == self.learner.iterations
-            and best.evaluation.mean_return >= goal
-        )
-
-    def _evaluation_after(self, step: int) -> int:
-        every: int = self._plan.settings.eval_every
-        return (step // every + 1) * every
-
-    def _show(self) -> None:
-        state, history = self.state, self.history
-        state.step, (state.episodes, state.loss) = history.step, history.blocks[-1]
-        state.exploration_level = self.learner.exploration_level(history.step)
-        state.iterations_per_s = history.iterations_per_s
-        self._reporter.stage(TRAINING)
-        self._reporter.update(state)
-
-    def _evaluate_untrained(self) -> None:
-        """Where the curve begins. These weights are not kept, and never the best; what they see is not recorded."""
-        learner, episodes = self.learner, self._plan.settings.eval_episodes
-        self._reporter.stage("evaluating")
-        evaluation = self._episodes(learner.weights(), episodes, turn=0)  # those of training begin with turn 1
-        self._run_folder.add_evaluation(0, learner.iterations, self.wall_s, evaluation)
-        self._tell(evaluation, "untrained")
-
-    def _tell(self, evaluation: EvaluationResult, mark: str = "", over: bool = False) -> None:
-        self.state.mean_return, self.state.std_return = evaluation.mean_return, evaluation.std_return
-        self._reporter.evaluated(self.state, mark, over)
+        return over or self.evaluations.reached_goal
 
     def _evaluate(self, over: bool) -> None:
-        """Evaluates, and keeps the checkpoint if it is the best."""
-        settings, learner, history = self._plan.settings, self.learner, self.history
         self._reporter.stage("evaluating")
-        weights = learner.weights()
-        turn = history.evaluations
-        evaluation = self._episodes(weights, settings.eval_episodes, turn + 1)
-        best = history.best.evaluation.mean_return if history.best else -np.inf
-        confirm = settings.confirm_episodes > 0 and evaluation.mean_return >= best
-        if confirm:
-            # The best of many noisy means is a lucky one; more episodes tell luck from skill.
-            evaluation += self._episodes(weights, settings.confirm_episodes, turn + 2)
+        played = self.evaluations.play()
         with signals_held():
-            history.evaluations += 1 + confirm
-            self._keep(evaluation, weights, evaluation.mean_return >= best)
-            self._tell(evaluation, "best" * (evaluation.mean_return >= best), over or self._reached())
+            self.evaluations.keep(played, self.wall_s)
+            self._summarize()
+            self._show_evaluation(played.result, "best" * played.is_best, over or self.evaluations.reached_goal)
             self._save()
         self._reporter.stage(TRAINING)
 
-    def _keep(self, evaluation: EvaluationResult, weights: list[FloatArray], is_best: bool) -> None:
-        learner, history = self.learner, self.history
-        iteration, step = learner.iterations, history.step
-        history.next_evaluation = self._evaluation_after(step)
-        if is_best:
-            self._run_folder.save_observations(unpack(self.evaluator.recall(), self._domain.leaves))
-            self._run_folder.save_checkpoint(iteration, self.wall_s)
-            history.best = BestCheckpoint(iteration, evaluation.returns.tolist(), evaluation.lengths.tolist())
-            self._best_weights = weights
-        self._run_folder.add_evaluation(step, iteration, self.wall_s, evaluation)
-        explored, returns = learner.exploration_level(step), self.training_returns
-        self._log.tell(step)
-        self._run_folder.summarize(
-            step,
-            {
-                f"training/{explored.name}": explored.value,
-                "training/iterations_per_s": history.iterations_per_s,
-            }
-            | ({"training/return": float(np.mean(returns[-100:]))} if returns else {}),
-        )
-        settings = self._plan.settings
+    def _summarize(self) -> None:
+        """Writes what TensorBoard shows besides the evaluation."""
+        settings, history, step = self._plan.settings, self.history, self.history.step
+        level, returns = self.learner.exploration_level(step), self.training_returns
+        self._log.flush(step)
+        values = {f"training/{level.name}": level.value, "training/iterations_per_s": history.iterations_per_s}
+        if returns:
+            values["training/return"] = float(np.mean(returns[-100:]))
+        self._run_folder.summarize(step, values)
         if settings.run_stats:
             self._run_folder.keep_run_stats(step, returns, settings.envs)
 
-    def _episodes(self, weights: list[FloatArray], episodes: int, turn: int) -> EvaluationResult:
-        seed = seed_for(self._plan.seed, Purpose.EVALUATION, turn)
-        return self.evaluator.evaluate(self.learner.policy(weights), episodes, seed, remember=turn > 0)
+    def _show(self) -> None:
+        status, history = self.status, self.history
+        status.step, (status.episodes, status.loss) = history.step, history.blocks[-1]
+        status.exploration_level = self.learner.exploration_level(history.step)
+        status.iterations_per_s = history.iterations_per_s
+        self._reporter.stage(TRAINING)
+        self._reporter.update(status)
+
+    def _show_evaluation(self, result: EvaluationResult, mark: str = "", over: bool = False) -> None:
+        self.status.mean_return, self.status.std_return = result.mean_return, result.std_return
+        self._reporter.evaluated(self.status, mark, over)
 
     def _save(self) -> None:
         """Writes the checkpoint that a resumed training begins with."""
@@ -299,5 +248,5 @@ class TrainingLoop:
             history=history,
         )
         with signals_held():
-            self._run_folder.save(saved, self.learner, self._best_weights)
+            self._run_folder.save(saved, self.learner, self.evaluations.best_weights)
         self._saved_s = time.perf_counter()

@@ -1,9 +1,9 @@
-"""The loss and the speed between evaluations, for TensorBoard.
+"""Logs loss and speed between evaluations, for TensorBoard.
 
-In:      the mean loss of each block of updates, which the learner returns anyway.
-Out:     their mean, and updates per second, at the first block's end after every `every` updates.
+In:      the mean loss of each block of updates, as the learner returns it.
+Out:     the mean of those losses, and updates per second, at the end of the first block after every `every` updates.
 
-Updates run many at a time in one TensorFlow call: nothing here makes it return sooner, or computes anything in it.
+It costs the learner nothing: a block stays one TensorFlow call.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ RATE = "RunTime/train_steps_per_sec"  # as TF-Agents' StepPerSecondLogTrigger ca
 
 
 class LossLog:
-    """The losses that have not been told yet."""
+    """The losses that have not been written yet."""
 
     def __init__(self, every: int, iteration: int, write: Write, rate: bool = True) -> None:
-        """`iteration` updates are behind us; without `rate`, somebody else tells the speed."""
+        """The training stands at `iteration`. Without `rate`, the speed is not written."""
         self._every, self._write, self._rate = every, write, rate
-        self._told = iteration
+        self._written = iteration
         self._begin()
 
     def _begin(self) -> None:
         self._sum, self._iterations, self._timed_iterations, self._took_s = 0.0, 0, 0, 0.0
 
     def add(self, step: int, iterations: int, loss: float, took_s: float | None) -> None:
-        """A block of so many updates, which ended at this environment step; None is no measure of its time."""
+        """Adds a block of `iterations` updates that ended at this environment step. Its time may be unknown."""
         self._sum += loss * iterations
         self._iterations += iterations
         if took_s is not None:
             self._timed_iterations += iterations
             self._took_s += took_s
-        if (self._told + self._iterations) // self._every > self._told // self._every:
-            self.tell(step)
+        if (self._written + self._iterations) // self._every > self._written // self._every:
+            self.flush(step)
 
-    def tell(self, step: int) -> None:
-        """Writes what there is, if there is anything."""
+    def flush(self, step: int) -> None:
+        """Writes the losses that have not been written yet."""
         if not self._iterations:
             return
         values = {LOSS: self._sum / self._iterations}
         if self._rate and self._took_s:
             values[RATE] = self._timed_iterations / self._took_s
         self._write(step, values)
-        self._told += self._iterations
+        self._written += self._iterations
         self._begin()

@@ -1,9 +1,9 @@
-"""What a training shall be, from what the command was given.
+"""The plan of a training, made from the arguments of a command or of Python.
 
 In:      a preset or an environment, flags that override its settings, a run folder; perhaps a run to resume.
-Out:     `Plan`, every value checked.
-Refuses: UsageError for flags that make no sense, a folder that holds something else, and a resumed run that is to
-         become another.
+Out:     `Plan`, with every value checked.
+Refuses: UsageError for flags that make no sense, a folder that holds something else, and flags that a resumed run
+         cannot change.
 
 TensorFlow takes seconds to import, so nothing here needs it.
 """
@@ -26,7 +26,7 @@ from rlway_train.runs.checkpoint import Checkpoints, SavedTraining
 
 
 class TrainingRequest(NamedTuple):
-    """What the command was given besides the settings; None was not given."""
+    """The arguments of a training, except for its settings. None was not given."""
 
     env: str | None
     preset: str | None
@@ -46,7 +46,7 @@ class TrainingRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan(Generic[Chosen]):
-    """What to train, and where to."""
+    """What is trained, and into which folder."""
 
     env: str
     preset: str | None
@@ -54,11 +54,11 @@ class Plan(Generic[Chosen]):
     settings: Chosen
     folder: Path
     resume: bool
-    saved: SavedTraining | None  # the checkpoint that a resumed training goes on from
+    saved: SavedTraining | None  # the checkpoint that a resumed training starts from
 
 
 def make_plan(kind: type[Chosen], request: TrainingRequest, flags: dict[str, Any]) -> Plan[Chosen]:
-    """`kind` are the algorithm's settings; of the flags those count that were given."""
+    """`kind` is the class of the algorithm's settings. Flags that are None were not given."""
     folder = request.folder
     known_env, known = find_preset(request.preset, kind) if request.preset is not None else (None, kind())
     saved = _look_into(folder, request.resume)
@@ -78,7 +78,7 @@ def _look_into(folder: Path, resume: bool) -> SavedTraining | None:
         return None
     if not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name another folder with --run.")
-    with locked(folder):  # refused now rather than in a few seconds
+    with locked(folder):  # a locked folder is refused now rather than in a few seconds
         if not resume and any(folder.iterdir()):
             raise UsageError(
                 f"{folder}: already holds something; --resume goes on with a run, --run names another folder."
@@ -93,7 +93,7 @@ def _settings_of(saved: SavedTraining, kind: type[Chosen], folder: Path) -> Chos
 
 
 def _check_same(saved: SavedTraining, request: TrainingRequest, settings: Chosen) -> None:
-    """Raises UsageError when what is asked for could not go on from what was saved."""
+    """Raises UsageError if the request differs from the saved training in anything that cannot change."""
     asked = (
         ("--env", saved.env, request.env),
         ("--preset", saved.preset, request.preset),

@@ -1,8 +1,8 @@
-"""What a person sees while a training runs, on stderr.
+"""The progress of a training, on stderr.
 
-In:      what the training does now, and where it stands; evaluations; notes.
-Out:     a line that renews itself on a terminal. Elsewhere plain lines: one per evaluation, which alone tell a return,
-         and one whenever there has been none for some seconds, whatever the training is busy with.
+In:      the stage and the status of the training; evaluations; notes.
+Out:     on a terminal, one line that is redrawn. Elsewhere plain lines: one for each evaluation, and one whenever there
+         has been none for some seconds. Only the lines of evaluations have a return.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rlway_client.common.returns import show_mean
 from rlway_train.policies.exploration import ExplorationLevel
 
-DRAWN_S = 0.1  # drawing every block would cost more than the block
-LINE_S = 5.0  # where lines stay, as in a log
-LOOK_S = 1.0  # whether a line is due, while nobody tells anything
+DRAW_S = 0.1  # drawing costs more than a block
+LINE_S = 5.0  # between two plain lines
+LOOK_S = 1.0  # between two looks whether a line is due
 TRAINING = "training"
 
 
 class Length(NamedTuple):
-    """What will end a training: whichever comes first."""
+    """What ends a training: whichever comes first."""
 
     steps: int
     episodes: int | None = None
-    by_return: bool = False  # a good one ends it, and nobody knows when it comes
+    by_return: bool = False  # a good return ends it, at a step that is not known before
 
     @property
     def is_bound(self) -> bool:
-        """Whether it may end before all its steps are taken."""
+        """Whether the training may end before all its steps are taken."""
         return self.episodes is not None or self.by_return
 
 
 @dataclass
 class TrainingStatus:
-    """Where the training stands."""
+    """The status of a training."""
 
     step: int = 0
-    episodes: int = 0  # of the training, that have ended
+    episodes: int = 0  # training episodes that have ended
     iterations_per_s: float = 0.0
     loss: float = math.nan
     mean_return: float = math.nan  # of the latest evaluation
@@ -55,7 +55,7 @@ class TrainingStatus:
 
     @property
     def words(self) -> str:
-        """How fast it learns, how wrong it is, how much it explores: as far as that is known."""
+        """Speed, loss and exploration level, as far as they are known."""
         rate = [f"{self.iterations_per_s:,.0f} it/s"] if self.iterations_per_s else []
         loss = [] if math.isnan(self.loss) else [f"loss {self.loss:.4f}"]
         level = self.exploration_level
@@ -70,10 +70,10 @@ class TrainingStatus:
 
 
 class Reporter:
-    """Use it in `with`. Whoever trains tells it from one thread; another one sees that something is said."""
+    """Use it in `with`. The training calls it from one thread; a second thread writes a line when one is due."""
 
     def __init__(self, length: Length, write: Callable[[str], None] | None = None) -> None:
-        """Lines go to `write` rather than to stderr, if it is given."""
+        """Lines go to `write`, or to stderr if it is not given."""
         self._length, self._state, self._stage = length, TrainingStatus(), "starting"
         self._start_s = self._stage_s = self._shown_s = time.monotonic()
         self._from = TrainingStatus()
@@ -107,24 +107,24 @@ class Reporter:
         self._bar.stop()
 
     def stage(self, name: str) -> None:
-        """What goes on now."""
+        """Sets the name of the present stage."""
         if name != self._stage:
             self._stage, self._stage_s = name, time.monotonic()
             self._bar.update(self._task, stage=name)
 
     def begin(self, state: TrainingStatus) -> None:
-        """The training goes on from here, and what came before says nothing of how fast."""
+        """Starts to estimate the time left, from this status on."""
         self._start_s, self._from, self._state = time.monotonic(), TrainingStatus(state.step, state.episodes), state
         self._bar.update(self._task, completed=self._done(state))
 
     def update(self, state: TrainingStatus) -> None:
-        """Where the training stands now."""
+        """Sets the present status."""
         self._state = state
         if self._bar.disable:
             self.tick()
             return
         now_s = time.monotonic()
-        if now_s - self._shown_s >= DRAWN_S:
+        if now_s - self._shown_s >= DRAW_S:
             self._shown_s = now_s
             words = "  ".join(filter(None, (f"{state.step:,} steps", state.words, state.earned, self._left(state))))
             self._bar.update(self._task, completed=self._done(state), words=words)
@@ -138,14 +138,14 @@ class Reporter:
                 self._line(self._state, *self._doing(now_s))
 
     def evaluated(self, state: TrainingStatus, mark: str = "", over: bool = False) -> None:
-        """An evaluation, with what to say of it; perhaps the last one."""
+        """Shows an evaluation, with a remark. `over` if it is the last one."""
         if self._bar.disable:
             with self._writing:
                 self._shown_s = time.monotonic()
                 self._line(state, state.words, state.earned, "done" if over else self._left(state), mark)
 
     def note(self, text: str) -> None:
-        """A line of its own."""
+        """Writes a line of its own."""
         if self._bar.disable:
             self._write(text)
         else:
@@ -168,12 +168,12 @@ class Reporter:
         self.note("  ".join(filter(None, (where, *words))))
 
     def _done(self, state: TrainingStatus) -> float:
-        """How much of the training is over, by whichever will end it."""
+        """The share of the training that is done."""
         by_episodes = state.episodes / self._length.episodes if self._length.episodes else 0.0
         return max(state.step / self._length.steps, by_episodes)
 
     def _left(self, state: TrainingStatus) -> str:
-        """How long it still takes at the present rate; nothing is said before there is one."""
+        """The time left at the present rate; empty while there is no rate."""
         done, since = self._done(state), self._done(self._from)
         if done <= since:
             return ""
@@ -184,5 +184,5 @@ class Reporter:
 
 
 def _to_stderr(text: str) -> None:
-    sys.stderr.write(f"{text}\n")  # at once: an exporter may speak, too
+    sys.stderr.write(f"{text}\n")  # in one write: an exporter may write, too
     sys.stderr.flush()

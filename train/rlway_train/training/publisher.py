@@ -1,11 +1,11 @@
 """The exporter beside a training: `rlway export --watch`, as a child of this process.
 
-In:      the run folder, `models/NAME`, the environment that the user had trained in.
-Out:     a version for each better checkpoint, while the training goes on; once it has ended, until all are published.
-Refuses: UsageError before the training where the exporter is not installed or the name is none; PublishingFailed after
-         it, when something could not be published.
+In:      the run folder, `models/NAME`, the environment that the user named.
+Out:     a version for each better checkpoint. After the training it waits until all of them are published.
+Refuses: UsageError before the training, if the exporter is not installed or the name is not valid; PublishingFailed
+         after it, if a version could not be published.
 
-The exporter reads files and nothing else: the training does not notice when it dies, and does not wait for it.
+The exporter only reads files. If it dies, the training goes on, and it never waits for the exporter.
 """
 
 from __future__ import annotations
@@ -18,28 +18,18 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
-
-import typer
 
 from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.contract.manifest import check_policy_name
 from rlway_client.envs.consent import is_code
 
 COMMAND = [sys.executable, "-c", "from rlway_client.cli.main import main; main()", "export"]
-PUBLISH = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="MODELS/NAME",
-        help="Export each better checkpoint as the next version of this policy while it trains; needs rlway-export.",
-    ),
-]
-LESS_URGENT = 10  # niceness: the training goes first
-ENDING_S = 10.0  # for an exporter that has been told to end at once
+NICENESS = 10  # the training has priority
+ENDING_S = 10.0  # for an exporter that was told to end
 
 
 class PublishingFailed(RlwayError):
-    """The run is complete, its bundles are not."""
+    """The run is complete, but not all of its bundles are."""
 
 
 class Publisher:
@@ -71,7 +61,7 @@ class Publisher:
             self._finish()
 
     def _finish(self) -> None:
-        """Waits until all that the training has kept is published; where the exporter was killed, by another one."""
+        """Waits until every kept checkpoint is published. If the exporter was killed, a new one goes on."""
         assert self._process is not None
         if self._process.poll() is not None:
             self._start()
@@ -93,7 +83,7 @@ class Publisher:
     def _words(self) -> list[str]:
         assert self._destination is not None
         models, policy = str(self._destination.parent), self._destination.name
-        # What the run names by itself, the exporter makes only if that brings no code.
+        # The exporter makes the environment that the run names, unless it is code: that the user has to name.
         named = ["--env", self._env] if self._env is not None and is_code(self._env) else []
         return [str(self._run), "--watch", "--models", models, "--policy", policy, *named]
 
@@ -104,7 +94,7 @@ class Publisher:
     def _start(self) -> None:
         if self._destination is None:
             return
-        # In a session of its own, Ctrl-C reaches it through us alone. A GPU is the training's.
+        # It has its own session, so that Ctrl-C reaches only us. The GPU belongs to the training.
         self._process = subprocess.Popen(
             [*COMMAND, *self._words, "--until-stdin-ends"],
             stdin=subprocess.PIPE,
@@ -114,7 +104,7 @@ class Publisher:
             start_new_session=True,
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
         )
-        os.setpriority(os.PRIO_PROCESS, self._process.pid, LESS_URGENT)
+        os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
         self._reading = threading.Thread(target=self._tell, args=(self._process,), daemon=True)
         self._reading.start()
 
@@ -122,7 +112,7 @@ class Publisher:
         assert process.stdout is not None
         for line in process.stdout:
             self._said.append(line.strip())
-            sys.stderr.write(line)  # at once, or the training's own lines could come between it and its end
+            sys.stderr.write(line)  # in one write, so that no line of the training comes between
             sys.stderr.flush()
 
     def _wait(self) -> int:
@@ -134,7 +124,7 @@ class Publisher:
         return status
 
     def _end(self) -> None:
-        """At once: what it is writing vanishes."""
+        """Ends the exporter at once. It removes what it was writing."""
         assert self._process is not None
         self._process.terminate()
         try:

@@ -1,8 +1,8 @@
-"""One training in this process: TensorFlow is set up, the environment looked up, the run folder filled.
+"""One training in this process, started from Python or by a command.
 
-In:      a plan, or from Python what a plan is made of; where the lines of progress go.
-Out:     `TrainingRun`, and the folder that it describes.
-Refuses: what the plan, the environment, the learner and the folder refuse. What has been learned until then is saved.
+In:      a plan, or the arguments that make one; where the lines of progress go.
+Out:     `TrainingRun`, and the run folder that it describes. A command prints the result.
+Refuses: what the plan, the environment, the learner and the folder refuse. What has been learned so far is saved.
 
 TensorFlow takes seconds to import, so nothing here imports it before every setting has been checked.
 """
@@ -10,6 +10,8 @@ TensorFlow takes seconds to import, so nothing here imports it before every sett
 from __future__ import annotations
 
 import difflib
+import shlex
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 import numpy as np
 
-from rlway_client.contract.errors import UsageError
+from rlway_client.common.returns import show_together
+from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.contract.run import TrainingRun, read_run
 from rlway_client.envs.named import clipped
 from rlway_train.config.presets import kind_of
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
 
 Write = Callable[[str], None]
 
+INTERRUPTED = 130  # exit status
+
 
 class Trained(NamedTuple):
-    """What a training has left."""
+    """A finished training."""
 
-    folder: Path  # with learning_curve.png, trained.mp4 and all the rest
-    run: TrainingRun  # what run.json says
+    folder: Path  # with learning_curve.png, trained.mp4 and the other files of a run
+    run: TrainingRun  # the content of run.json
 
 
 def train(
@@ -55,7 +60,7 @@ def train(
     log: Write | None = None,
     **settings: Any,
 ) -> Trained:
-    """See rlway_train.train, which is this."""
+    """See rlway_train.train, which calls this."""
     request = TrainingRequest(env, preset, None if run is None else Path(run), seed, resume)
     saved = Checkpoints(request.folder).read() if resume and algorithm is None else None
     kind = kind_of(saved.algorithm if saved else algorithm, preset)
@@ -65,10 +70,47 @@ def train(
     return Trained(request.folder, read_run(request.folder))
 
 
+def run_command(
+    plan: Plan[Any], publish: Path | None, as_json: bool, actors: int = 0, channel: Channel | None = None
+) -> None:
+    """Trains as a command does: prints the result, or how to go on if the training ends early."""
+    with Publisher(plan.folder, publish, plan.env):
+        try:
+            run = carry_out(plan, actors=actors, channel=channel)
+        except (RlwayError, KeyboardInterrupt) as error:
+            if plan.folder.exists():
+                command = plan.settings.algorithm if channel is None else f"learner --replay {channel.address}"
+                command += f" --actors {actors}" * bool(actors)
+                where = shlex.quote(str(plan.folder))
+                note(f"{plan.folder}: unfinished; go on with: rlway train {command} --resume --run {where}")
+            if isinstance(error, KeyboardInterrupt):
+                note("rlway: interrupted.")
+                raise SystemExit(INTERRUPTED) from None
+            raise
+        report(run, plan.folder, as_json)
+
+
+def report(run: TrainingRun, folder: Path, as_json: bool) -> None:
+    """Prints the result of a training."""
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(run), indent=2).decode() + "\n")
+        return
+    earned, at_random = show_together([run.final_return, run.random_return])
+    print(
+        f"{folder}: return {earned} over {run.final_episodes} episodes (random: {at_random}), {run.steps:,} steps, "
+        f"{run.iterations_per_s:,.0f} iterations/s, {run.wall_s:.0f} s"
+    )
+
+
+def note(text: str) -> None:
+    """Prints a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def carry_out(
     plan: Plan[Any], log: Write | None = None, actors: int = 0, channel: Channel | None = None
 ) -> TrainingRun:
-    """Trains; with actors or an exchange, from what other processes do. Without `log`, progress goes to stderr."""
+    """Trains. With actors or a channel, other processes collect. Without `log`, progress goes to stderr."""
     from rlway_train.common.quiet import mute_native_stderr, quiet_compiler, quiet_libraries
 
     quiet_libraries()
@@ -87,7 +129,7 @@ def carry_out(
 
         from rlway_train.training.train import train
 
-        with suppress(RuntimeError):  # where TensorFlow runs already, it keeps the threads that it has
+        with suppress(RuntimeError):  # once TensorFlow runs, its threads can no longer be changed
             tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)
         quiet_compiler()
         if settings.deterministic:
@@ -98,19 +140,19 @@ def carry_out(
 
 
 def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter) -> TrainingRun:
-    """The server is here, where the learner draws from it without a network; the actors are children."""
+    """The replay server is in this process, where the learner samples without a network. The actors are children."""
     from rlway_train.distributed.channel import Channel, message_tables
     from rlway_train.distributed.launcher import ActorLauncher
     from rlway_train.replay.reverb import LocalServer, TableOptions
     from rlway_train.training.train import train
 
     with closing(LocalServer(TableOptions.of(plan.settings, writers=actors), message_tables())) as server:  # noqa: SIM117
-        with ActorLauncher(actors, server.address, plan.env) as acting:
-            return train(plan, domain, reporter, Channel(server.address, note=reporter.note, look=acting.check))
+        with ActorLauncher(actors, server.address, plan.env) as launched:
+            return train(plan, domain, reporter, Channel(server.address, note=reporter.note, look=launched.check))
 
 
 def _checked(kind: type[TrainingSettings], given: dict[str, Any]) -> dict[str, Any]:
-    """The settings as their types have them: a command line has looked at those that it was given, Python has not."""
+    """The settings, converted to their types: unlike those of a command line, arguments from Python may be anything."""
     hints = get_type_hints(kind)
     checked = {}
     for name, value in given.items():
@@ -120,7 +162,7 @@ def _checked(kind: type[TrainingSettings], given: dict[str, Any]) -> dict[str, A
             near = difflib.get_close_matches(name, kind.__struct_fields__, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; `rlway train {kind.algorithm} --help` shows them."
             raise UsageError(f"{name}: is no setting of {kind.algorithm}{hint}")
-        # One of a few words is checked with the others, and layer sizes may be a text as on the command line.
+        # One of a few words is checked later. Layer sizes may be text, as on the command line.
         is_text = get_origin(hints[name]) is Literal or (name == "hidden" and isinstance(value, str))
         if isinstance(value, np.generic):
             value = value.item()

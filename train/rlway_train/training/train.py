@@ -1,9 +1,8 @@
-"""The training of a policy, from an environment to a finished run folder, whatever the algorithm.
+"""Trains a policy, from an environment to a finished run folder, whatever the algorithm.
 
 In:      `Plan`.
-Out:     `TrainingRun`, and the folder that it describes: what the loop leaves, and in the end films, pictures and
-         `run.json`.
-Refuses: what the environment, the learner and the folder refuse. What has been learned until then is saved.
+Out:     `TrainingRun`, and the folder that it describes: the files of the loop, then films, pictures and `run.json`.
+Refuses: what the environment, the learner and the folder refuse. What has been learned so far is saved.
 """
 
 from __future__ import annotations
@@ -18,10 +17,12 @@ from rlway_client.contract.run import TrainingJob, TrainingRun
 from rlway_train.agents.factory import make_learner
 from rlway_train.agents.learner import Learner
 from rlway_train.collect.evaluator import VISITED_ROWS
+from rlway_train.collect.transition import make_columns
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.envs.domain import Domain
 from rlway_train.envs.spaces import unpack
 from rlway_train.policies.numpy import BatchPolicy, GreedyPolicy
+from rlway_train.replay.base import Replay
 from rlway_train.reports.curves import plot_learning_curve, plot_training
 from rlway_train.reports.q_value_map import GRID_WORLD, plot_q_values
 from rlway_train.reports.video import film
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 
 
 def train(plan: Plan[Any], domain: Domain, reporter: Reporter, channel: Channel | None = None) -> TrainingRun:
-    """Trains, evaluates and writes the whole run folder; with an exchange, from what its actors do."""
+    """Trains, evaluates and writes the whole run folder. With a channel, the channel's actors collect."""
     with (
         RunFolder(plan.folder, plan.resume) as run_folder,
-        closing(make_learner(plan.settings, domain, plan.seed, channel)) as learner,
+        closing(make_learner(plan.settings, domain, plan.seed, _remote_replay(plan, domain, channel))) as learner,
     ):
         job = _job(plan, domain, learner)
         run_folder.begin(job)
@@ -47,6 +48,15 @@ def train(plan: Plan[Any], domain: Domain, reporter: Reporter, channel: Channel 
         reporter.stage("finishing")
         with run_folder.written("what the training achieved"):
             return _finish(job, plan, domain, run_folder, reporter, training)
+
+
+def _remote_replay(plan: Plan[Any], domain: Domain, channel: Channel | None) -> Replay | None:
+    """The replay on the channel's server. Without a channel, the settings say where the replay is."""
+    if channel is None:
+        return None
+    from rlway_train.distributed.remote_replay import RemoteReplay
+
+    return RemoteReplay(channel, make_columns(plan.settings, domain).width)
 
 
 def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
@@ -70,8 +80,12 @@ def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
 def _finish(
     job: TrainingJob, plan: Plan[Any], domain: Domain, run_folder: RunFolder, reporter: Reporter, training: TrainingLoop
 ) -> TrainingRun:
-    settings, learner, evaluator = plan.settings, training.learner, training.evaluator
-    history, best, policy = training.history, training.best, training.best_policy
+    settings, learner, history = plan.settings, training.learner, training.history
+    evaluator, best, policy = (
+        training.evaluations.evaluator,
+        training.evaluations.best,
+        training.evaluations.best_policy,
+    )
     final = evaluator.evaluate(policy, settings.final_episodes, seed_for(plan.seed, Purpose.FINAL))
     random = evaluator.evaluate(learner.random, settings.final_episodes, seed_for(plan.seed, Purpose.RANDOM))
     visited = evaluator.visit(policy, VISITED_ROWS, seed_for(plan.seed, Purpose.OBSERVATIONS))
@@ -122,5 +136,5 @@ def _film(
     for name, policy in policies.items():
         try:
             film(domain, policy, seed, run_folder.folder / f"{name}.mp4")
-        except Exception as error:  # a missing renderer must not cost the training
+        except Exception as error:  # a training must not fail for want of a renderer
             reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")

@@ -1,1 +1,1 @@
-"""From single steps to what replay stores: transitions over n steps, sequences."""
+"""Adders: from single steps to the rows of the replay."""

@@ -1,7 +1,7 @@
-"""What replay keeps of the steps that are taken: each by itself, several summed up, or stretches of them.
+"""What an adder does: it makes the rows that replay keeps from the single steps of E environments.
 
-In:      settings, and what the environment takes and gives; then the single steps of E environments.
-Out:     the rows that replay holds, as soon as they are complete.
+In:      transitions float32[E, width], one of each environment; how each step ended.
+Out:     the rows that are complete now, of the kind that the settings learn from.
 """
 
 from __future__ import annotations
@@ -9,44 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from rlway_client.contract.specs import AnyArray, FloatArray
-from rlway_train.collect.adders.n_step import NStepAdder
-from rlway_train.collect.adders.sequence import SequenceAdder
-from rlway_train.config.settings import DqnSettings, TrainingSettings
+from rlway_train.collect.transition import Columns, TransitionColumns
 
 if TYPE_CHECKING:
-    from rlway_train.envs.domain import Domain
-
-
-def row_width(obs_dim: int, action_dim: int) -> int:
-    """The columns of a transition row."""
-    return 2 * obs_dim + action_dim + 2
+    from rlway_train.envs.vector import BoolArray
 
 
 class Adder(Protocol):
-    """Makes the rows that replay holds from the single steps of E environments."""
+    """Makes rows for the replay."""
 
-    width: int
+    @property
+    def columns(self) -> Columns:
+        """The columns of the rows that it makes."""
 
-    def push(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # [E, …] -> [m, width]
+    def add(self, rows: FloatArray, ended: BoolArray, real: BoolArray) -> FloatArray:  # [E, …] -> [m, width]
         """The rows that are complete now. Where `real` is False the environment took no step."""
 
 
 class TransitionAdder:
-    """Each step by itself."""
+    """Each step is a row by itself."""
 
-    def __init__(self, obs_dim: int, action_dim: int) -> None:
-        self.width = row_width(obs_dim, action_dim)
+    def __init__(self, columns: TransitionColumns) -> None:
+        self.columns = columns
 
-    def push(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # noqa: ARG002
+    def add(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # noqa: ARG002
         return rows if real.all() else rows[real]
-
-
-def make_adder(settings: TrainingSettings, domain: Domain, envs: int) -> Adder:
-    """What these settings want kept of the steps of so many environments."""
-    obs_dim, action_dim = domain.obs_dim, domain.action.size
-    if isinstance(settings, DqnSettings):
-        if settings.lstm:
-            return SequenceAdder(settings.sequence_length, envs, obs_dim, action_dim)
-        if settings.n_step > 1:
-            return NStepAdder(settings.n_step, settings.gamma, envs, obs_dim, action_dim)
-    return TransitionAdder(obs_dim, action_dim)
