@@ -1,4 +1,4 @@
-"""Environments that do one thing each, and one finished run that many tests look at."""
+"""Small environments, and one finished run that many tests use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ quiet_libraries()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What TensorFlow's and TF-Agents' own files warn of is theirs to mend."""
+    """Ignores warnings from TensorFlow's and TF-Agents' own files."""
     for kind in ("distutils:DeprecationWarning", ".*with a literal:SyntaxWarning", ".*randrange:DeprecationWarning"):
         config.addinivalue_line("filterwarnings", f"ignore:{kind}")
 
@@ -79,7 +79,7 @@ class Interrupted(Counting):
 
 
 class Echo(Counting):
-    """Takes two numbers, between 0 and 1 and between −2 and 4; observes those that it took last."""
+    """Takes two numbers, from 0 to 1 and from −2 to 4, and observes the last ones."""
 
     action_space = Box(np.array([0, -2], np.float32), np.array([1, 4], np.float32))
 
@@ -102,7 +102,7 @@ class Switches(Counting):
 
 
 class Recall(gymnasium.Env[Observation, int]):
-    """Shows −1 or 1 at first, and zeros from then on; the action after three pays 1 if it names what was shown."""
+    """Shows −1 or 1, then zeros. The action three steps later pays 1 if it names what was shown."""
 
     observation_space: Any = Box(-1, 1, (1,), np.float32)
     action_space: Any = Discrete(2)

@@ -1,4 +1,4 @@
-"""Environments as people write them, as the text of a file; a test adds its own to it.
+"""Environments as users write them, as the text of a file. A test adds its own.
 
 `PY` are TF-Agents', around the card game of its guide to environments; `GYMNASIUM` is one of gymnasium's.
 """

@@ -1,4 +1,4 @@
-"""What a run has told TensorBoard, read back."""
+"""Reads what a run has written for TensorBoard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def read_scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
-    """By tag: the steps and the values, in the order in which they were written."""
+    """The steps and values of each tag, in the order in which they were written."""
     scalars = defaultdict(list)
     for file in sorted((run / "train").glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(file)):

@@ -1,4 +1,4 @@
-"""What a block of updates does to the Q-network."""
+"""DQN's learner: what a block of updates does to the Q-network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def transitions(discount: float) -> FloatArray:
 
 @pytest.mark.parametrize(("discount", "worth"), [(0.0, REWARD), (1.0, REWARD / (1 - GAMMA))])
 def test_a_discount_of_zero_ends_the_sum_of_rewards(discount: float, worth: float) -> None:
-    """A terminal step is worth its reward; a state that goes on for ever is worth the whole geometric sum."""
+    """A terminal step is worth its reward; an endless state is worth the geometric sum."""
     learning = learner(gamma=GAMMA, target_period=1, target_tau=0.1)
     for _ in range(20):
         learning.learn(transitions(discount), fraction=0.0)
@@ -59,7 +59,7 @@ def test_compiled_updates_are_the_uncompiled_ones() -> None:
 
 
 def test_the_numpy_policy_is_the_network() -> None:
-    """The weights that act are those that are exported."""
+    """The weights of the numpy policy are those that are exported."""
     learning = learner(hidden=(16, 8))
     observations = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
     exported = learning.act()(observations, np.zeros((50, 2), np.float32))
@@ -68,6 +68,6 @@ def test_the_numpy_policy_is_the_network() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
-    """Weights that are lost are not trained on, and the message says what to change."""
+    """The training stops with a sentence that says what to change."""
     with pytest.raises(TrainingDiverged, match="learning-rate"):
         learner(gradient_clip=None, loss="squared").learn(transitions(1.0) * 1e30, 0.0)

@@ -1,4 +1,4 @@
-"""What a policy makes of dicts, and of numbers of any size, before its network sees them."""
+"""Preprocessing of dicts, and of numbers of any size."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def deployed(folder: Path, destination: Path) -> Any:
 
 
 def test_mean_and_variance_are_those_of_all_that_was_observed() -> None:
-    """However it came in."""
+    """Whatever the sizes of the parts in which they came."""
     domain = find_domain("CartPole-v1")
     preprocessing = Preprocessing(domain.leaves, normalize=True)
     rows = (np.random.default_rng(0).standard_normal((1000, 4)) * [1, 10, 0.1, 5] + [0, 100, -3, 5]).astype(np.float32)
@@ -142,8 +142,8 @@ def test_all_three_forms_of_a_policy_act_alike(env: str, settings: TrainingSetti
 
 
 @pytest.mark.parametrize(("env", "settings"), [LEARNERS[1], LEARNERS[3]])
-def test_every_network_of_the_agent_sees_alike(env: str, settings: TrainingSettings) -> None:
-    """Mean and variance are one pair of variables, which targets share rather than follow."""
+def test_all_networks_of_the_agent_share_mean_and_variance(env: str, settings: TrainingSettings) -> None:
+    """Mean and variance are one pair of variables, which the target networks share."""
     learner, _ = learned(env, settings)
     normalizers = {v.ref() for v in learner.agent.variables if "observation_mean" in v.name}
     assert len(normalizers) == 1
@@ -152,7 +152,7 @@ def test_every_network_of_the_agent_sees_alike(env: str, settings: TrainingSetti
 
 
 def test_a_normalised_network_sees_small_numbers() -> None:
-    """Speeds of half a million, and numbers that never change, are all within ten of zero."""
+    """Speeds of half a million and numbers that never change are all between −10 and 10."""
     learner, vectors = learned(*LEARNERS[1])
     seen = learner.preprocessing(learner.preprocessing.unpack(tf.constant(vectors))).numpy()
     assert np.abs(seen).max() <= 10
@@ -175,7 +175,7 @@ def test_a_dict_of_anything_but_boxes_is_refused() -> None:
         find_domain("rlway-tests/Mixed-v0")
 
 
-def test_a_run_with_dicts_says_so_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_dicts_names_every_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """run.json, the visited observations, and the SavedModel's functions have every array by its name."""
     folder = tmp_path / "run"
     words = "--env rlway-tests/DiscreteRooms-v0 --normalize --envs 2 --steps 96 --initial-steps 32 --no-xla"

@@ -1,4 +1,4 @@
-"""DQN whose policy remembers: its memory, what it learns from, and what it is exported as."""
+"""Recurrent DQN: its policy state, the sequences it learns from, and the exported function."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def learner(**changes: Any) -> RecurrentDqnLearner:
 
 @pytest.fixture(scope="module")
 def learning() -> RecurrentDqnLearner:
-    """One that nobody trains, with weights that are not as small as the first ones."""
+    """An untrained learner with larger weights than initial ones."""
     made = learner()
     rng = np.random.default_rng(0)
     for variable in made.agent.policy.variables():
@@ -67,8 +67,8 @@ def learning() -> RecurrentDqnLearner:
     return made
 
 
-def stretches(seed: int, n: int = BATCH) -> AnyArray:  # -> [n, LENGTH + 1, frame]
-    """Random steps within episodes that go on."""
+def sequences(seed: int, n: int = BATCH) -> AnyArray:  # -> [n, LENGTH + 1, frame]
+    """Random sequences within episodes."""
     rng = np.random.default_rng(seed)
     frames = rng.normal(size=(n, LENGTH + 1, COLUMNS.frame_width)).astype(np.float32)
     frames[..., 0], frames[..., ACTION], frames[..., DISCOUNT] = StepType.MID, rng.integers(0, 2, (n, LENGTH + 1)), 1.0
@@ -89,8 +89,8 @@ def collected(mode: AutoresetMode, length: int, n: int) -> AnyArray:  # -> [n, l
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_a_stretch_is_what_happened_frame_after_frame(mode: AutoresetMode) -> None:
-    """Episodes of three steps have four frames, the last of which leads to the next episode's first."""
+def test_a_sequence_is_what_happened_frame_after_frame(mode: AutoresetMode) -> None:
+    """An episode of three steps has four frames, and the next frame is the next episode's first."""
     for frames in collected(mode, length=6, n=60):
         episode, step = frames[:, OBSERVATION].T
         np.testing.assert_array_equal(np.diff(4 * episode + step), 1)
@@ -103,18 +103,18 @@ def test_a_stretch_is_what_happened_frame_after_frame(mode: AutoresetMode) -> No
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-def test_every_step_ends_one_stretch(mode: AutoresetMode) -> None:
-    """But for the first of an environment, before which there are too few."""
+def test_every_step_ends_one_sequence(mode: AutoresetMode) -> None:
+    """The first steps of an environment are exceptions: too few steps come before them."""
     ends = [tuple(frames[-1, OBSERVATION]) for frames in collected(mode, length=4, n=80)]
     steps, counts = np.unique(ends, axis=0, return_counts=True)
     whole = counts[steps[:, 0] < 10]
-    assert tuple(steps[0]) == (1, 1)  # two frames from the first episode's end, where a stretch of four steps begins
+    assert tuple(steps[0]) == (1, 1)  # two frames from the first episode's end, where a sequence of four steps begins
     np.testing.assert_array_equal(whole, 2)  # two environments
     assert set(steps[:, 1]) == {1, 2, 3}
 
 
 def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
-    """What a numpy policy sees and does in three environments: observations, where they begin, actions, memories."""
+    """Observations, where episodes begin, actions and states of a numpy policy in three environments."""
     environments = find_domain("rlway/CartPolePositions-v0").make_many(3)
     observation, begins = environments.reset(5), np.ones(3, np.bool_)
     state: PolicyState = ()
@@ -129,7 +129,7 @@ def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, Any
 
 
 def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(learning: RecurrentDqnLearner) -> None:
-    """Over whole episodes in three environments, each of which begins anew at its own time."""
+    """In three environments whose episodes begin at different times."""
     observations, begun, chosen, states = episodes(learning.policy(), 120)
     assert (begun[1:].any(axis=0)).all()
     assert (begun.sum(axis=1) == 1).any()
@@ -170,7 +170,7 @@ def test_one_exported_step_has_no_loop(learning: RecurrentDqnLearner) -> None:
 
 
 def loss(learning: RecurrentDqnLearner, frames: AnyArray) -> float:
-    """As an update over these stretches has it."""
+    """The loss of an update over these sequences."""
     return float(learning.agent.loss(transition(learning, frames)).loss)
 
 
@@ -179,32 +179,32 @@ def transition(learning: RecurrentDqnLearner, frames: AnyArray) -> Transition:
 
 
 def pay(frames: AnyArray, step: int) -> AnyArray:
-    """The same stretches with a large reward for one of their steps."""
+    """The same sequences with a large reward at one step."""
     paid = frames.copy()
     paid[:, step, REWARD] = 50.0
     return paid
 
 
 @pytest.mark.parametrize("step", range(LENGTH))
-def test_steps_that_fill_the_memory_are_not_learnt_from(step: int, learning: RecurrentDqnLearner) -> None:
-    """What they pay is nowhere in the loss; what the others pay is."""
-    frames = stretches(0)
+def test_burn_in_steps_are_not_learned_from(step: int, learning: RecurrentDqnLearner) -> None:
+    """Their rewards do not change the loss; those of other steps do."""
+    frames = sequences(0)
     assert (loss(learning, pay(frames, step)) == loss(learning, frames)) == (step < BURN_IN)
 
 
-def test_an_episode_that_begins_within_a_stretch_is_learnt_from_its_first_step_on(
+def test_an_episode_that_begins_within_a_sequence_is_learned_from_its_first_step_on(
     learning: RecurrentDqnLearner,
 ) -> None:
-    """Its memory is then all that the policy has when it acts. The boundary itself pays nothing."""
-    frames = stretches(0)
+    """Its state is then the same as when the policy acts. The boundary itself pays nothing."""
+    frames = sequences(0)
     frames[:, 0, 0], frames[:, 1, 0] = LAST, FIRST
     assert loss(learning, pay(frames, 0)) == loss(learning, frames)
     assert loss(learning, pay(frames, 1)) > loss(learning, frames)
 
 
-def test_an_episode_that_begins_a_stretch_is_learnt_from_its_first_step_on(learning: RecurrentDqnLearner) -> None:
-    """The target network has then seen that step, too: another first observation is worth another second one."""
-    frames = stretches(0)
+def test_an_episode_that_begins_a_sequence_is_learned_from_its_first_step_on(learning: RecurrentDqnLearner) -> None:
+    """The target network has then observed that step, too: the first observation changes the value of the second."""
+    frames = sequences(0)
     frames[:, 0, 0] = FIRST
     assert loss(learning, pay(frames, 0)) > loss(learning, frames)
     frames[:, 0, REWARD], frames[:, 2:, 0] = 0.0, LAST  # but for the first step nothing is learnt from
@@ -217,8 +217,8 @@ def test_an_episode_that_begins_a_stretch_is_learnt_from_its_first_step_on(learn
 
 
 @pytest.mark.parametrize("n", [2, 3])
-def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_the_clock_cut_it_short(n: int) -> None:
-    """By step of an episode whose three steps pay 2, 3 and 4: the sum, and the discount that is left."""
+def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_it_was_truncated(n: int) -> None:
+    """The sum and the discount at each step of an episode whose three steps pay 2, 3 and 4."""
     gamma, length = 0.5, 7
     learning = learner(n_step=n, gamma=gamma, sequence_length=length, burn_in=0, batch_size=60)
     frames = collected(AutoresetMode.NEXT_STEP, length, 60)
@@ -238,11 +238,11 @@ def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_the_clo
             assert discount[row, at] == (0.0 if terminates and step + n >= 3 else gamma ** (n - 1))
 
 
-def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
-    """The loss over stretches of either is the same, and so is what the exported function makes of one step."""
+def test_dicts_and_normalised_numbers_are_learned_from_as_vectors_are() -> None:
+    """Both have the same loss over the same sequences, and the exported function returns the same."""
     leaves = [TensorSpec(f"observation_{key}", (1,), "float32", path=(key,)) for key in ("angle", "cart")]
     settings = DqnSettings(**(SETTINGS | {"normalize": True}))
-    frames = stretches(0)
+    frames = sequences(0)
     frames[..., OBSERVATION] = frames[..., OBSERVATION] * [1.0, 100.0] + [0.0, 1000.0]
     replay = make_replay(settings, COLUMNS.width)
     vectors, dicts = (
@@ -263,9 +263,9 @@ def test_dicts_and_normalised_numbers_are_learnt_from_as_vectors_are() -> None:
     np.testing.assert_allclose(out["q_values"], dicts.policy().q_values(rows)[0], atol=1e-5)
 
 
-def test_what_came_before_an_episode_does_not_reach_into_it(learning: RecurrentDqnLearner) -> None:
-    """Other observations in the episode before leave the loss as it is; within one they do not."""
-    within, across = stretches(0), stretches(0)
+def test_an_episode_does_not_depend_on_the_one_before(learning: RecurrentDqnLearner) -> None:
+    """Other observations in the episode before do not change the loss; within the episode they do."""
+    within, across = sequences(0), sequences(0)
     across[:, 1, 0], across[:, 2, 0] = LAST, FIRST
     for frames, same in ((across, True), (within, False)):
         changed = frames.copy()
@@ -276,7 +276,7 @@ def test_what_came_before_an_episode_does_not_reach_into_it(learning: RecurrentD
 def test_compiled_updates_over_sequences_are_the_uncompiled_ones() -> None:
     """XLA changes the speed of a block, not what it learns."""
     compiled, plain = learner(xla=True), learner(xla=False)
-    frames = stretches(0)
+    frames = sequences(0)
     frames[::3, 2, 0], frames[::3, 3, 0] = LAST, FIRST
     losses = [[agent.learn(flat(frames), 0.0) for _ in range(2)] for agent in (compiled, plain)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
@@ -285,7 +285,7 @@ def test_compiled_updates_over_sequences_are_the_uncompiled_ones() -> None:
 
 
 def learned(lstm: int) -> float:
-    """The mean return of what a few seconds of training make of the game of recalling."""
+    """The mean return in the recall game after a few seconds of training."""
     domain = find_domain("rlway-tests/Recall-v0")
     changes = {"hidden": (16,), "lstm": lstm, "block_steps": 32, "block_iterations": 16, "epsilon_steps": 1_500}
     settings = DqnSettings(**(SETTINGS | changes | {"target_period": 20, "loss": "squared"}))
@@ -297,16 +297,16 @@ def learned(lstm: int) -> float:
     return Evaluator(domain.make_many(20)).evaluate(learning.policy(), 200, seed=0).mean_return
 
 
-def test_what_was_seen_once_is_remembered_until_it_counts() -> None:
-    """A policy that sees only the present is right half of the time."""
+def test_a_recurrent_policy_uses_what_it_observed_three_steps_ago() -> None:
+    """A policy without state is right half of the time."""
     assert learned(lstm=8) > 0.95
     assert 0.35 < learned(lstm=0) < 0.65
 
 
 @pytest.fixture(scope="module")
-def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short training of a policy with a memory."""
-    folder = tmp_path_factory.mktemp("runs") / "remembering"
+def recurrent_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training of a recurrent policy."""
+    folder = tmp_path_factory.mktemp("runs") / "recurrent_run"
     words = [
         "--preset",
         "cartpole-rnn",
@@ -327,26 +327,26 @@ def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_run_of_a_policy_with_a_memory_has_every_file_and_says_what_it_remembers(remembering: Path) -> None:
-    """Nothing that a policy without memory leaves behind is missing."""
-    run = read_run(remembering)
+def test_the_run_of_a_recurrent_policy_has_every_file_and_names_its_state(recurrent_run: Path) -> None:
+    """No file of another run is missing."""
+    run = read_run(recurrent_run)
     assert [(spec.name, spec.label) for spec in run.state] == [("state_h", "float32[8]"), ("state_c", "float32[8]")]
     assert run.hyperparameters["lstm"] == 8
-    assert {path.name for path in remembering.iterdir()} == {
+    assert {path.name for path in recurrent_run.iterdir()} == {
         "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
         "trained.mp4", "random.mp4", "observations.npz",
     }  # fmt: skip
 
 
-def test_the_loss_of_a_policy_with_a_memory_is_told_as_any_other(remembering: Path) -> None:
-    """Blocks of 4 updates after 64 steps each: every other block."""
-    told = {step for step, _ in read_scalars(remembering)["training/loss"]}
+def test_the_loss_of_a_recurrent_policy_is_logged_as_any_other(recurrent_run: Path) -> None:
+    """Blocks have 4 updates and 64 steps: every other block is logged."""
+    told = {step for step, _ in read_scalars(recurrent_run)["training/loss"]}
     assert {1_000 + 64 * block for block in (2, 4, 6, 8)} <= told
 
 
-def test_the_saved_policy_takes_and_returns_its_memory(remembering: Path) -> None:
-    """What was remembered changes the Q-values; where an episode begins it does not."""
-    saved = tf.saved_model.load(str(remembering / "policies/greedy_policy"))
+def test_the_saved_policy_takes_and_returns_its_state(recurrent_run: Path) -> None:
+    """The state changes the Q-values, except where an episode begins."""
+    saved = tf.saved_model.load(str(recurrent_run / "policies/greedy_policy"))
     observation, noise = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
     state = [np.zeros((2, 8), np.float32)] * 2
     first = saved.act(observation, noise, *state, np.zeros(2, np.bool_))

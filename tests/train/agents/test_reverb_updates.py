@@ -1,4 +1,4 @@
-"""What updates from Reverb do to the agent and to the table they draw from."""
+"""Updates from Reverb: their effects on the agent and on the table."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def transitions(discount: float, reward: float = REWARD, n: int = 32) -> FloatAr
 @pytest.mark.parametrize("selector", ["uniform", "prioritized"])
 @pytest.mark.parametrize(("discount", "worth"), [(0.0, REWARD), (1.0, REWARD / (1 - GAMMA))])
 def test_values_are_learned_from_reverb(dqn: Any, selector: str, discount: float, worth: float) -> None:
-    """A terminal step is worth its reward; a state that goes on for ever is worth the whole geometric sum."""
+    """A terminal step is worth its reward; an endless state is worth the geometric sum."""
     learning = dqn(selector=selector, target_period=1, target_tau=0.1)
     for _ in range(20):
         learning.learn(transitions(discount), fraction=0.0)
@@ -83,17 +83,17 @@ def test_values_are_learned_from_reverb(dqn: Any, selector: str, discount: float
 
 
 def test_the_loss_of_a_block_is_the_mean_of_its_updates(dqn: Any) -> None:
-    """With a rate of almost nothing every update has the same loss, however many there are."""
+    """At a learning rate of almost 0 every update has the same loss, whatever their number."""
     rows = transitions(0.0)
     losses = [dqn(block_iterations=n, learning_rate=1e-12, loss="squared").learn(rows, 0.0) for n in (1, 7)]
     learner = dqn(learning_rate=1e-12)
     q_values = learner.policy().q_values(np.ones((1, 2), np.float32))[0]
-    # Half of the rows take each action, but a batch of 32 draws some more of the one than of the other.
+    # Half of the rows take each action, but a batch of 32 may have more of one than of the other.
     low, high = sorted((REWARD - q_values) ** 2)
     assert all(low - 1e-5 <= loss <= high + 1e-5 for loss in losses)
 
 
-def test_rows_are_drawn_by_how_much_they_surprise(dqn: Any) -> None:
+def test_priorities_are_td_errors(dqn: Any) -> None:
     """After a block each row's priority is its TD error; the one row that pays more than all others has the largest."""
     rows = transitions(0.0)
     rows[0, COLUMNS.reward] = 100.0
@@ -109,7 +109,7 @@ def test_rows_are_drawn_by_how_much_they_surprise(dqn: Any) -> None:
 
 
 def test_sac_learns_from_reverb(tmp_path: Path) -> None:
-    """Where the reward is the action itself, the policy comes to take the largest."""
+    """Where the reward is the action itself, the policy learns to take the largest."""
     settings = SacSettings(
         replay="reverb",
         hidden=(32,),
@@ -136,12 +136,12 @@ def test_sac_learns_from_reverb(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(dqn: Any) -> None:
-    """As it does with the replay in the graph."""
+    """The same as with the replay in the graph."""
     with pytest.raises(TrainingDiverged, match="learning-rate"):
         dqn(gradient_clip=None, loss="squared").learn(transitions(1.0, reward=1e30), 0.0)
 
 
-def test_tensorboard_is_told_the_updates_per_second(dqn: Any, tmp_path: Path) -> None:
+def test_tensorboard_has_the_updates_per_second(dqn: Any, tmp_path: Path) -> None:
     """TF-Agents' own trigger writes it beside the losses."""
     learning = dqn(block_iterations=600)
     for _ in range(2):
@@ -188,7 +188,7 @@ learner.close()
 
 
 def test_two_devices_share_each_batch_and_agree() -> None:
-    """Mirrored over two devices, an update counts once, both copies stay alike, and the values are the same."""
+    """On two mirrored devices an update counts once, both copies stay equal, and the values are the same."""
     command = [sys.executable, "-c", MIRRORED]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

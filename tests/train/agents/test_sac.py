@@ -1,4 +1,4 @@
-"""What SAC's learner learns, and that its policy is one and the same in TensorFlow, in numpy and as `act`."""
+"""SAC's learner: what it learns, and that its policy is the same in TensorFlow, in numpy and as `act`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def learner(seed: int = 1, **changes: object) -> SacLearner:
 
 
 def bandit(rng: np.random.Generator) -> FloatArray:
-    """Steps that end at once and pay the less, the farther their action is from `BEST`."""
+    """Steps that end at once. The farther their action is from `BEST`, the less they pay."""
     action = rng.uniform(LOW, HIGH, (64, 2))
     reward = -10 * np.square(action - BEST).sum(axis=1)
     state = np.ones((64, 3))
@@ -55,7 +55,7 @@ def time_steps(observations: AnyArray) -> TimeStep:
 
 
 def test_the_actor_finds_the_action_that_pays_most() -> None:
-    """Every column of a row is read as what it is: the greedy action is the best one, within its bounds."""
+    """The greedy action is the best one, so every column of a row is read as what it is."""
     learning, rng = learner(), np.random.default_rng(0)
     for _ in range(40):
         learning.learn(bandit(rng), fraction=0.0)
@@ -82,7 +82,7 @@ def test_zero_noise_is_the_greedy_action() -> None:
 
 
 def test_an_observation_from_far_away_still_has_an_action() -> None:
-    """Where the scale overflows, the greedy action is a number all the same, in both forms, and so is a sample."""
+    """Where the scale overflows, the greedy action is still finite in both forms, and so is a sample."""
     learning, far = learner(), OBSERVATIONS * np.float32(1e6)
     acted = {name: value.numpy() for name, value in learning.act()(far, np.zeros((50, 2), np.float32)).items()}
     assert (acted["scale"] == np.float32(1e9)).any()
@@ -93,7 +93,7 @@ def test_an_observation_from_far_away_still_has_an_action() -> None:
 
 @pytest.mark.parametrize("source", ["act", "numpy"])
 def test_normal_noise_samples_the_collect_policy(source: str) -> None:
-    """Actions from standard normal noise, and those that collect experience, are spread as TF-Agents' own samples."""
+    """Actions from standard normal noise, and collected ones, have the distribution of TF-Agents' own samples."""
     n = 40_000
     learning, one = learner(), np.repeat(OBSERVATIONS[:1], n, axis=0)
     tf.random.set_seed(3)
@@ -107,7 +107,7 @@ def test_normal_noise_samples_the_collect_policy(source: str) -> None:
 
 
 def test_the_same_seed_learns_the_same_policy() -> None:
-    """The samples that SAC draws while it learns follow from the seed, too."""
+    """The random numbers that SAC uses in its updates follow from the seed, too."""
     trained = []
     for seed in (1, 1, 2):
         learning, rng = learner(seed), np.random.default_rng(0)
@@ -119,6 +119,6 @@ def test_the_same_seed_learns_the_same_policy() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
-    """Also where TF-Agents itself stops first: one sentence, which says what to change."""
+    """Where TF-Agents itself stops first, it is the same sentence, which says what to change."""
     with pytest.raises(TrainingDiverged, match="learning-rate"):
         learner().learn(bandit(np.random.default_rng(0)) * np.float32(1e30), 0.0)

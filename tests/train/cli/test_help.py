@@ -18,7 +18,7 @@ def test_every_help_page_can_be_read_and_leaves_nothing_out(monkeypatch: pytest.
 
 
 def test_settings_stand_under_their_headings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than fifty flags in one list would be hard to find anything in."""
+    """More than fifty flags in one list would be hard to search."""
     (page,) = (page for words, _, page in pages(monkeypatch, 80) if words == "rlway train dqn")
     at = [page.index(f"\n{text}") for text in ("Training:", "Network and loss:", "  --gamma", "Exploring:")]
     assert at == sorted(at)

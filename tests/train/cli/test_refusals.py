@@ -68,7 +68,7 @@ FAILING = [
 
 
 def run(arguments: str, folder: Path, algorithm: str = "dqn") -> object:
-    """The exit status of a training that is to write `folder`."""
+    """The exit status of a training into `folder`."""
     with pytest.raises(SystemExit) as ended:
         main(["train", algorithm, "--run", str(folder), *arguments.split()])
     return ended.value.code
@@ -96,7 +96,7 @@ def test_bad_input_is_refused_before_anything_is_written(
 def test_a_failure_before_the_first_checkpoint_leaves_nothing_behind(
     name: str, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An environment that breaks, and an interruption, end in one sentence and take the empty folder with them."""
+    """A failing environment and an interruption end in one sentence, and the empty folder is removed."""
     arguments = f"--env rlway-tests/{name}-v0 --initial-steps 100 --envs 2 --no-xla"
     assert run(arguments, tmp_path / "new" / "run") == status
     printed = capsys.readouterr()
@@ -105,9 +105,7 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_keeps_the_checkpoints_that_there_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interruption_keeps_the_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Once something has been learned it is kept, without the run.json of a finished run."""
     arguments = "--env rlway-tests/Interrupted-v0 --envs 2 --initial-steps 4 --block-steps 4 --block-iterations 1"
     arguments += " --batch-size 2 --eval-every 4 --eval-episodes 2 --confirm-episodes 0 --no-xla"
@@ -118,14 +116,16 @@ def test_an_interruption_keeps_the_checkpoints_that_there_are(
 
 
 def test_a_folder_that_holds_something_is_never_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An earlier run is worth more than a typing error."""
+    """A typing error must not cost an earlier run."""
     (tmp_path / "run.json").write_text("{}")
     assert run("--preset cartpole", tmp_path) == MISUSED
     assert "already holds something" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Here a file stands where its parent should be."""
     (tmp_path / "file").write_text("")
     assert run("--env CartPole-v1 --no-xla", tmp_path / "file" / "run") == MISUSED

@@ -1,4 +1,4 @@
-"""What collected transitions say of how a step ended."""
+"""Collected transitions: how steps end, and what follows them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def columns(rows: FloatArray) -> tuple[AnyArray, ...]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_only_termination_takes_the_value_of_what_follows(mode: AutoresetMode) -> None:
+def test_only_termination_removes_the_value_of_the_successor(mode: AutoresetMode) -> None:
     """The discount is 0 after a terminated step, and 1 after any other, a truncated one included."""
     observation, _, _, discount, successor = columns(counting(mode, 2).collect(Always(1), 60))
     terminated = (observation[:, 0] % 2 == 1) & (successor[:, 1] == 3)
@@ -69,8 +69,8 @@ def test_the_returns_of_finished_episodes_are_known() -> None:
     assert set(collector.returns) == {9.0}
 
 
-def test_the_vectorised_cartpole_starts_anew_without_a_false_step() -> None:
-    """Its resets happen within a step of their own; none of them is a transition."""
+def test_resets_of_the_vectorised_cartpole_are_no_transitions() -> None:
+    """A reset is a step of its own, and no transition."""
     collector = LocalCollector(find_domain("CartPole-v1").make_many(8), seed=3)
     rows = collector.collect(Always(1), 400)
     of = TransitionColumns(obs_dim=4, action_dim=1)
@@ -83,7 +83,7 @@ def test_the_vectorised_cartpole_starts_anew_without_a_false_step() -> None:
 
 
 def test_a_continuous_action_is_recorded_as_it_was_taken() -> None:
-    """Every number of the action has its column, and the environment got exactly those numbers."""
+    """Every number of the action has its column, and the environment got the same numbers."""
     domain = find_domain("rlway-tests/Echo-v0", continuous=True)
     low, high = (bound.astype(np.float32) for bound in domain.action.bounds())
     collector = LocalCollector(domain.make_many(3), seed=0)
@@ -97,8 +97,8 @@ def test_a_continuous_action_is_recorded_as_it_was_taken() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_policy_remembers_its_own_episode_and_no_other(mode: AutoresetMode) -> None:
-    """What it remembers goes on from step to step, from block to block, and is gone when an episode begins."""
+def test_the_policy_state_follows_one_episode(mode: AutoresetMode) -> None:
+    """It continues from step to step and from block to block, and is reset when an episode begins."""
     policy, collector = Counting(), counting(mode, 3)
     for _ in range(6):
         collector.collect(policy, 10)

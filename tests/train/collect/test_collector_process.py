@@ -1,4 +1,4 @@
-"""Collecting in a process of its own: what it gives, and what becomes of it."""
+"""The collector in a process of its own: its rows, and how it ends."""
 
 from __future__ import annotations
 
@@ -87,20 +87,20 @@ def file(tmp_path: Path) -> Path:
 
 
 def pid() -> int:
-    """Of the one worker that there is."""
+    """The process id of the only worker."""
     (process,) = multiprocessing.active_children()
     assert process.pid is not None
     return process.pid
 
 
 def gaussian(rng: np.random.Generator) -> GaussianPolicy:
-    """Another in each block, with the same generator, as a learner gives them."""
+    """Another policy in each block, with the same generator, as from a learner."""
     kernel = rng.standard_normal((3, 2)).astype(np.float32)
     return GaussianPolicy([kernel, np.zeros(2, np.float32)], np.zeros(1, np.float32), np.ones(1, np.float32), rng)
 
 
 def test_a_worker_collects_what_a_collector_would() -> None:
-    """The same rows and returns to the last bit, for policies that draw from one generator, and that goes on here."""
+    """The same rows and returns to the last bit, for policies with one generator, whose state comes back."""
     domain = find_domain("Pendulum-v1", time_limit=20, continuous=True)
     ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
     low, high = -np.ones(1, np.float32), np.ones(1, np.float32)
@@ -116,7 +116,7 @@ def test_a_worker_collects_what_a_collector_would() -> None:
 
 
 def test_collecting_ahead_is_one_block_behind_and_loses_nothing() -> None:
-    """The first call waits for its block; each later one returns what the policy before it did."""
+    """The first call waits for its block. Each later one returns the block of the policy before."""
     with worker(COUNTING) as process:
         blocks = [process.collect(Always(0), 5)]
         blocks += [process.collect_ahead(Always(action), 4) for action in (1, 0, 1, 0)]
@@ -130,10 +130,8 @@ def test_collecting_ahead_is_one_block_behind_and_loses_nothing() -> None:
     assert set(process.returns) == {9.0}
 
 
-def test_the_worker_steps_while_the_trainer_goes_on(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second block cannot end before something that happens here after the first has been returned."""
+def test_the_worker_steps_while_the_learner_runs(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second block ends only after something that happens here once the first has been returned."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     monkeypatch.setenv("RLWAY_TEST_GATE", str(gate))
@@ -144,7 +142,7 @@ def test_the_worker_steps_while_the_trainer_goes_on(
 
 
 def test_a_worker_is_another_process_without_tensorflow_on_one_thread(file: Path) -> None:
-    """And it leaves Ctrl-C to the trainer, from its very beginning."""
+    """And it ignores Ctrl-C from its start."""
     with worker(f"{file}:Witness") as process:
         os.kill(pid(), signal.SIGINT)
         rows = process.collect(Always(0), 4)
@@ -156,8 +154,8 @@ def test_a_worker_is_another_process_without_tensorflow_on_one_thread(file: Path
 
 
 @pytest.mark.parametrize("method", ["collect", "collect_ahead"])
-def test_an_environments_fault_arrives_as_itself(file: Path, method: str) -> None:
-    """The sentence is the one of an environment in this process, and afterwards nothing hangs."""
+def test_an_environments_fault_arrives_as_the_same_exception(file: Path, method: str) -> None:
+    """The sentence is the same as for an environment in this process, and nothing hangs afterwards."""
     with worker(f"{file}:Fails") as process:
         assert len(getattr(process, method)(Always(0), 4)) == 4
         with pytest.raises(EnvironmentFault, match=r":Fails: its step\(\) raised ZeroDivisionError: .* at step 5"):
@@ -166,13 +164,13 @@ def test_an_environments_fault_arrives_as_itself(file: Path, method: str) -> Non
             process.collect(Always(0), 4)
 
 
-def test_a_crash_within_the_environment_is_told_in_a_sentence(file: Path) -> None:
-    """Nobody waits for rows that never come."""
+def test_a_crash_within_the_environment_is_reported_in_a_sentence(file: Path) -> None:
+    """The trainer does not wait for rows that never come."""
     with worker(f"{file}:Crashes") as process, pytest.raises(WorkerLost, match=r":Crashes: .*signal 11, Segmentation"):
         process.collect(Always(0), 8)
 
 
-def test_a_worker_that_was_killed_is_told_in_a_sentence(file: Path) -> None:
+def test_a_killed_worker_is_reported_in_a_sentence(file: Path) -> None:
     """Between two blocks, and before the first."""
     with worker(f"{file}:Witness") as process:
         process.collect(Always(0), 4)
@@ -185,17 +183,17 @@ def test_a_worker_that_was_killed_is_told_in_a_sentence(file: Path) -> None:
             process.collect(Always(0), 4)
 
 
-def test_what_cannot_be_made_in_the_worker_is_refused_here(file: Path) -> None:
-    """An environment may be fine in one process and not in another; the worker's refusal is what counts."""
+def test_an_environment_that_the_worker_cannot_make_is_refused(file: Path) -> None:
+    """An environment may work in one process and not in another. The worker's refusal counts."""
     with worker(f"{file}:Outside") as process, pytest.raises(EnvironmentFault, match="could not be made: OSError: not"):
         process.collect(Always(0), 4)
 
 
 @pytest.mark.parametrize("kind", ["Witness", "Waits", "Fails"])
-def test_a_closed_worker_has_ended_whatever_it_did(
+def test_closing_ends_the_worker_in_every_state(
     kind: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At rest, in the midst of a block that never ends, and where its environment has failed."""
+    """Idle, in the middle of a block that never ends, and after its environment has failed."""
     os.mkfifo(tmp_path / "gate")
     monkeypatch.setenv("RLWAY_TEST_GATE", str(tmp_path / "gate"))
     with worker(f"{file}:{kind}") as process:
@@ -206,7 +204,7 @@ def test_a_closed_worker_has_ended_whatever_it_did(
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_worker_does_not_outlive_its_trainer(file: Path, busy: bool) -> None:
-    """Not even one that is killed: the pipe ends with it. stdout ends once every process that has it is gone."""
+    """Even if the trainer is killed, since the pipe ends. stdout ends once every process that has it is gone."""
     code = f"""
 import sys
 from rlway_train.collect.transition import TransitionColumns
@@ -240,7 +238,7 @@ def train(folder: Path, env: str) -> object:
 
 
 def test_a_training_with_a_worker_writes_a_whole_run(tmp_path: Path) -> None:
-    """As many steps and updates as any other; and the worker is gone when it has ended."""
+    """It has as many steps and updates as any other, and the worker ends with it."""
     assert train(tmp_path / "run", COUNTING) == 0
     run = read_run(tmp_path / "run")
     assert (run.steps, run.iterations, run.final_return) == (64, 15, 9.0)
@@ -251,7 +249,7 @@ def test_a_training_with_a_worker_writes_a_whole_run(tmp_path: Path) -> None:
 def test_a_lost_worker_ends_a_training_in_one_sentence(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What has been learned by then is kept, and can be resumed."""
+    """What has been learned is kept, and the training can be resumed."""
     assert train(tmp_path / "run", f"{file}:Crashes") == 1
     printed = capsys.readouterr()
     assert ":Crashes: the process that collects in it has ended (signal 11, Segmentation fault)" in printed.err

@@ -1,4 +1,4 @@
-"""What an evaluation counts, and that no two purposes share its episodes."""
+"""Evaluations: what they count, and that no two purposes share episodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.policies import Always, Counting
 
 @pytest.mark.parametrize("episodes", [1, 4, 10])
 def test_every_episode_counts_once_and_whole(episodes: int) -> None:
-    """Each episode of three steps that pay 2, 3 and 4 returns 9, however many run at once."""
+    """Each episode of three steps that pay 2, 3 and 4 returns 9, whatever the number of environments."""
     evaluator = Evaluator(find_domain("rlway-tests/Counting-v0").make_many(4))
     evaluation = evaluator.evaluate(Always(0), episodes, seed=0)
     assert evaluation.returns.tolist() == [9.0] * episodes
@@ -37,8 +37,8 @@ def test_the_same_seed_plays_the_same_episodes() -> None:
     assert (first.returns != other.returns).any()
 
 
-def test_an_environment_rests_once_its_episode_has_ended() -> None:
-    """An evaluation takes its episodes' steps and no more, and finds what one finds whose environments go on."""
+def test_an_environment_takes_no_steps_after_its_episode() -> None:
+    """An evaluation takes no steps beyond its episodes, and has the same result as with environments that go on."""
     game, steps = find_domain("rlway/CardGame-v0"), []
 
     class Noted(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -56,14 +56,14 @@ def test_an_environment_rests_once_its_episode_has_ended() -> None:
 
 
 def test_an_observation_that_ended_an_episode_was_not_acted_on() -> None:
-    """Visited observations are those that the policy was asked about, spread over their episodes."""
+    """Visited observations are those that the policy acted on, spread over their episodes."""
     visited = Evaluator(find_domain("rlway-tests/Counting-v0").make_many(4)).visit(Always(0), 500, seed=0)
     assert visited.shape == (500, 2)
     assert set(visited[:, 1]) == {0.0, 1.0, 2.0}
 
 
-def test_the_seeds_of_two_purposes_never_meet() -> None:
-    """The final evaluation's episodes are none of those that chose the checkpoint."""
+def test_the_seeds_of_two_purposes_never_overlap() -> None:
+    """The final evaluation plays other episodes than those that chose the checkpoint."""
     for root in range(50):
         for purpose in Purpose:
             seed = seed_for(root, purpose, turn=root)
@@ -89,8 +89,8 @@ def test_a_discretised_action_spans_the_whole_range() -> None:
     env.close()
 
 
-def test_a_policy_remembers_its_own_episode_while_it_is_evaluated() -> None:
-    """Each of an evaluation's episodes begins with nothing remembered, also in its second round."""
+def test_the_policy_state_of_an_evaluation_begins_with_each_episode() -> None:
+    """Each episode of an evaluation begins with an empty state, also in the second round."""
     policy = Counting()
     Evaluator(find_domain("rlway-tests/Counting-v0").make_many(2)).evaluate(policy, 4, seed=0)
     assert [steps.tolist() for _, steps in policy.seen] == [[0, 0], [1, 1], [2, 2]] * 2

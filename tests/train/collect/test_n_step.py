@@ -1,4 +1,4 @@
-"""What a transition over several steps says."""
+"""Transitions over n steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def collected(n_step: int, mode: AutoresetMode) -> FloatArray:
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_rewards_are_summed_up_to_n_steps_and_never_past_an_end(mode: AutoresetMode) -> None:
-    """By step of the episode: its reward, how far it looks, and the discount that is left."""
+    """The reward, the reach and the discount at each step of an episode."""
     expected = {0: (2 + GAMMA * 3, 2, GAMMA), 1: (3 + GAMMA * 4, 3, GAMMA), 2: (4, 3, 1.0)}
     for row in collected(2, mode):
         reward, discount = row[COLUMNS.reward], row[COLUMNS.discount]
@@ -39,7 +39,7 @@ def test_rewards_are_summed_up_to_n_steps_and_never_past_an_end(mode: AutoresetM
 
 
 def test_each_step_begins_one_transition() -> None:
-    """However far they look, the rows begin where single steps begin, in whole episodes."""
+    """Whatever n, the rows begin at the same steps as single-step rows."""
     single, several = (collected(n, AutoresetMode.NEXT_STEP) for n in (1, 3))
     whole = single[:, 0] < 8
     starts = [sorted(map(tuple, rows[rows[:, 0] < 8][:, :2])) for rows in (single, several)]

@@ -1,4 +1,4 @@
-"""The reference trainings."""
+"""The presets, and the settings that they and flags may have."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_every_preset_has_valid_settings_for_its_environment() -> None:
         assert domain.action.dtype == ("float32" if continuous else "int64")
 
 
-def test_the_grid_world_is_learnt_in_seconds_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The greedy policy takes the shortest way, and the Q-values are a picture."""
+def test_the_grid_world_is_learned_in_seconds_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The greedy policy takes the shortest way, and there is a picture of the Q-values."""
     folder = tmp_path / "grid"
     assert (
         run(
@@ -55,7 +55,7 @@ def test_the_grid_world_is_learnt_in_seconds_and_shown(tmp_path: Path, capsys: p
 
 
 def test_training_ends_after_so_many_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Before the steps are used up; the last block is evaluated and the target network was copied on the way."""
+    """It ends before its steps are used up. The last block is evaluated; target copies happened in between."""
     words = ["--preset", "cartpole-book", "--episodes", "12", "--target-episodes", "5", "--run", str(tmp_path / "run")]
     assert run("train", "dqn", *words, "--no-xla", "--no-films", "--json") == 0
     done = json.loads(capsys.readouterr().out)
@@ -66,7 +66,7 @@ def test_training_ends_after_so_many_episodes(tmp_path: Path, capsys: pytest.Cap
 def test_episodes_that_end_before_anything_is_learned_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three hundred random steps are a dozen episodes of CartPole; nothing untrained is left behind."""
+    """Three hundred random steps are a dozen episodes of CartPole. No folder is left behind."""
     words = "--env CartPole-v1 --episodes 2 --envs 2 --initial-steps 300 --no-xla --eval-episodes 2"
     assert run("train", "dqn", *words.split(), "--run", str(tmp_path / "run")) == 2
     assert "lower --initial-steps" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_online_learning_uses_each_step_once_in_order() -> None:
         ("--target-episodes 0", "--target-episodes"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(
+def test_invalid_settings_are_refused(
     words: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the flag's name, before anything is imported or written."""

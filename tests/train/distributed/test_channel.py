@@ -1,4 +1,4 @@
-"""What actors and learner tell each other, with the server and the actor in this process."""
+"""Messages between actors and learner, with server and actor in this process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def weights() -> list[Weights]:
 
 
 def test_the_latest_policy_is_the_one_that_is_read(channel: Channel, server: LocalServer) -> None:
-    """Whoever comes late reads no older one, and reads it as it was written."""
+    """A late reader gets the latest message, as it was written."""
     assert channel.job() is None
     assert channel.active_policy() is None
     channel.announce(JOB)
@@ -68,10 +68,10 @@ def test_returns_are_read_once_and_in_order(channel: Channel) -> None:
     assert channel.take_returns() == []
 
 
-def test_an_actor_acts_at_random_then_by_the_policy_and_ends_with_the_training(
+def test_an_actor_takes_random_steps_then_follows_the_policy_and_ends_with_the_training(
     channel: Channel, server: LocalServer
 ) -> None:
-    """Its rows and returns arrive, with a policy that always pushes right once there is one, and it goes when told."""
+    """Its rows and returns arrive. Once there is a policy, which always pushes right, it follows it."""
     actor = Actor(Channel(server.address), number=1, env=None, note=lambda _: None)
     running = threading.Thread(target=actor.run)
     running.start()
@@ -107,7 +107,7 @@ def test_an_actor_runs_no_code_that_only_the_server_names(channel: Channel) -> N
 
 
 def test_a_server_that_is_not_there_is_named_with_the_time_it_was_waited_for() -> None:
-    """And with what should be running there."""
+    """The sentence also says what should be running there."""
     said: list[str] = []
     with pytest.raises(ServerUnreachable, match=r"no answer within 1 s; is `rlway train replay` running there"):
         Channel(f"localhost:{free_port()}", patience_s=1.0, note=said.append).reach()
@@ -116,15 +116,15 @@ def test_a_server_that_is_not_there_is_named_with_the_time_it_was_waited_for() -
 
 
 def test_a_server_with_other_tables_is_no_replay_of_ours() -> None:
-    """Its tables are told."""
+    """The sentence has the names of its tables."""
     plain = LocalServer(TableOptions(capacity=10))
     with pytest.raises(ServerUnreachable, match="expected the tables of `rlway train replay`, got rows"):
         Channel(plain.address).reach()
     plain.close()
 
 
-def test_what_a_replay_server_holds_survives_it(tmp_path: Path) -> None:
-    """Rows, how many there ever were, the job and the policy, in the folder of its checkpoints."""
+def test_a_restarted_replay_server_has_what_it_saved(tmp_path: Path) -> None:
+    """Rows, their count, the job and the policy are in the folder of its checkpoints."""
     folder, port = tmp_path, free_port()
     table = TableOptions(capacity=50, min_size=1, samples_per_insert=8.0, ahead=1_000)
     with ReplayServer(table, port, folder) as first:
@@ -155,8 +155,8 @@ def test_a_port_in_use_is_refused() -> None:
         ReplayServer(TableOptions(capacity=10), port, None)
 
 
-def test_a_call_that_never_returns_is_given_up() -> None:
-    """In one sentence with the time; or as soon as a look elsewhere says that there is no hope."""
+def test_a_call_that_never_returns_is_abandoned() -> None:
+    """After the time-out, with one sentence; or as soon as `look` raises."""
     never = threading.Event()
     with pytest.raises(ServerUnreachable, match=r"^replay at there: no answer within 0\.1 s\.$"):
         within(0.1, "replay at there", never.wait)

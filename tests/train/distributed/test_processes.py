@@ -1,4 +1,4 @@
-"""One training as several processes, any of which may die. Everything here is a real command on a port of its own."""
+"""One training in several processes, any of which may die. All are real commands, on their own port."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 SMALL = "--env CartPole-v1 --no-films --hidden 16 --envs 4 --initial-steps 200 --block-steps 32 --block-iterations 4 "
 OFTEN = "--eval-every 640 --eval-episodes 2 --confirm-episodes 0 --final-episodes 2 "
 FAILED, INTERRUPTED = 1, 130
-EVALUATED = r"^step +[1-9].* return "  # which is then saved; what has learned nothing yet is not
+EVALUATED = r"^step +[1-9].* return "  # of a trained policy: this is then saved
 PATIENCE_S = 300.0  # for a process to end; on a busy machine TensorFlow takes a minute to start
 
 Start = Callable[[str], subprocess.Popen[str]]
@@ -30,7 +30,7 @@ Start = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts `rlway train` with these words; whatever is left in the end is killed."""
+    """Starts `rlway train` with these words. Processes that are left at the end are killed."""
     started: list[subprocess.Popen[str]] = []
 
     def starting(words: str) -> subprocess.Popen[str]:
@@ -46,7 +46,7 @@ def start() -> Iterator[Start]:
 
 
 def hear(process: subprocess.Popen[str], words: str) -> str:
-    """Reads what the process says until it says this; the line."""
+    """Reads stderr up to a line with these words, and returns the line."""
     assert process.stderr is not None
     heard = []
     for line in process.stderr:
@@ -57,7 +57,7 @@ def hear(process: subprocess.Popen[str], words: str) -> str:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """The exit status, and the last line of what it said."""
+    """The exit status, and the last line on stderr."""
     _, said = process.communicate(timeout=PATIENCE_S)
     return process.returncode, (said.strip().splitlines() or [""])[-1]
 
@@ -69,7 +69,7 @@ def start_replay(start: Start, port: int, more: str = "") -> subprocess.Popen[st
 
 
 def test_actors_come_and_go_and_a_killed_learner_resumes(start: Start, tmp_path: Path) -> None:
-    """What the survivors have is enough; the learner goes on from its last checkpoint, and its end is everyone's."""
+    """The others carry on. The learner resumes from its last checkpoint, and all end with it."""
     port = free_port()
     start_replay(start, port)
     first = start(f"actor --replay localhost:{port}")
@@ -96,7 +96,7 @@ def test_actors_come_and_go_and_a_killed_learner_resumes(start: Start, tmp_path:
 
 
 def test_a_killed_replay_comes_back_with_what_it_had(start: Start, tmp_path: Path) -> None:
-    """Learner and actor wait for it, say so, and go on."""
+    """Learner and actor say that they wait, and then go on."""
     port, folder, checkpoints = free_port(), tmp_path / "run", tmp_path / "checkpoints"
     kept = f"--checkpoints {checkpoints} --checkpoint-every 1"
     replay = start_replay(start, port, kept)
@@ -122,7 +122,7 @@ def test_a_killed_replay_comes_back_with_what_it_had(start: Start, tmp_path: Pat
 
 @pytest.mark.parametrize("who", ["actor", "learner --env CartPole-v1"])
 def test_a_replay_that_is_not_there_is_named(start: Start, who: str, tmp_path: Path) -> None:
-    """In one sentence, with the time that was waited."""
+    """In one sentence, with the time-out."""
     port = free_port()
     run = f"--run {tmp_path / 'run'}" if who.startswith("learner") else ""
     status, said = ended(start(f"{who} --replay localhost:{port} --patience 1 {run}"))
@@ -131,8 +131,8 @@ def test_a_replay_that_is_not_there_is_named(start: Start, who: str, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_replay_that_hangs_ends_the_waiting_and_keeps_what_was_learned(start: Start, tmp_path: Path) -> None:
-    """It is stopped in the midst of a training: the learner saves, and says what it waited for and how long."""
+def test_a_hanging_replay_ends_the_training_which_saves_first(start: Start, tmp_path: Path) -> None:
+    """The replay is stopped in the middle of a training. The learner saves, and says what it waited for."""
     port, folder = free_port(), tmp_path / "run"
     replay = start_replay(start, port)
     acting = start(f"actor --replay localhost:{port} --patience 2")
@@ -161,7 +161,7 @@ def is_gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_one_command_starts_actors_and_takes_them_with_it(start: Start, by: signal.Signals, tmp_path: Path) -> None:
-    """Interrupted or killed, it leaves no process behind."""
+    """Interrupted or killed, it leaves no process."""
     training = start(f"dqn --actors 2 --run {tmp_path / 'run'} --steps 1000000 " + SMALL + OFTEN)
     hear(training, EVALUATED)
     actors = [pid for pid in children(training.pid) if b"actor_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -190,7 +190,7 @@ class Breaking(CartPoleEnv):
 
 
 def test_an_actor_whose_environment_fails_ends_the_training(start: Start, tmp_path: Path) -> None:
-    """With the actor's own sentence, and not silently with fewer actors."""
+    """With the actor's own sentence. The training does not go on with fewer actors."""
     (tmp_path / "breaking.py").write_text(BREAKING)
     words = SMALL.replace("CartPole-v1", f"{tmp_path}/breaking.py:Breaking")
     training = start(f"dqn --actors 2 --run {tmp_path / 'run'} --steps 1000000 --time-limit 500 " + words + OFTEN)

@@ -1,4 +1,4 @@
-"""What training refuses of environments, what it says, and what somebody does who takes its advice."""
+"""Environments that training refuses, with the sentence it prints and the code that follows its advice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Refused(NamedTuple):
-    """A refusal, and its own advice followed."""
+    """A refusal, and code that follows its advice."""
 
     name: str
     says: str

@@ -1,4 +1,4 @@
-"""Whether the advice works that is given on environments which do not fit, and the documentation's examples."""
+"""The advice in refusals of environments works, and so do the documentation's examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_SENTENCE = 300
 
 
 def followed(case: Refused, path: Path, continuous: bool) -> None:
-    """Refused in one sentence that is not too long; what it advises works."""
+    """The refusal is one short sentence, and its advice works."""
     name = f"{path}:{case.name}"
     with pytest.raises(EnvironmentFault) as refused:
         find_domain(name, time_limit=20, continuous=continuous)
@@ -38,7 +38,7 @@ def followed(case: Refused, path: Path, continuous: bool) -> None:
 
 @pytest.mark.parametrize("case", BY_DQN, ids=lambda case: f"{case.name}-{case.then}")
 def test_advice_on_tf_agents_environments_works(case: Refused, tmp_path: Path) -> None:
-    """What a refusal says to do is done, and the environment is learned from."""
+    """With the advice followed, the environment can be learned."""
     path = tmp_path / f"py_{case.name}{case.then.strip('{}')}.py"
     path.write_text(PY + case.code)
     followed(case, path, continuous=False)
@@ -55,7 +55,7 @@ def test_advice_on_gymnasiums_environments_works(case: Refused, continuous: bool
 
 
 def test_advice_on_seeds_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An environment of TF-Agents has no np_random of gymnasium's; it has either of two ways."""
+    """An environment of TF-Agents has no np_random; there are two other ways."""
     path = tmp_path / "seeded.py"
     path.write_text(
         PY
@@ -79,7 +79,7 @@ class Seeded(Bare):
 
 
 def test_the_examples_of_the_documentation_are_learned_from(tmp_path: Path) -> None:
-    """The wrappers that docs/training.md shows, as they stand there."""
+    """The wrappers are taken from docs/training.md."""
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     for name, obs_dim, n in (("CardGame", 1, 2), ("Lake", 16, 4), ("TicTacToe", 9, 9)):
         (code,) = [block for block in blocks if f"class {name}(" in block]

@@ -32,7 +32,7 @@ def minitaur() -> Iterator[gymnasium.Env[Any, Any]]:
 
 
 def walk(env: gymnasium.Env[Any, Any], seed: int, steps: int = 30) -> AnyArray:  # -> [steps + 1, obs_dim]
-    """What the environment shows from this seed on, under the same random actions each time."""
+    """The observations from this seed on, under the same random actions each time."""
     env.action_space.seed(0)
     seen = [env.reset(seed=seed)[0]]
     for _ in range(steps):
@@ -51,7 +51,7 @@ def test_minitaur_is_what_its_package_says_it_is() -> None:
 
 
 def test_a_seed_reproduces_an_episode_whatever_ran_before_it(minitaur: gymnasium.Env[Any, Any]) -> None:
-    """Masses and frictions, which Minitaur draws anew at each reset, follow from the seed alone."""
+    """Masses and frictions, which Minitaur draws at each reset, follow from the seed alone."""
     first, other = walk(minitaur, seed=1), walk(minitaur, seed=2)
     random.seed(5)
     np.random.seed(5)
@@ -60,7 +60,7 @@ def test_a_seed_reproduces_an_episode_whatever_ran_before_it(minitaur: gymnasium
 
 
 def test_episodes_differ_where_no_seed_is_given(minitaur: gymnasium.Env[Any, Any]) -> None:
-    """The second episode of a seed is another one than its first, and follows from it as well."""
+    """The second episode of a seed differs from the first, and follows from the seed, too."""
     seconds = []
     for _ in range(2):
         first, _ = minitaur.reset(seed=3)
@@ -70,7 +70,7 @@ def test_episodes_differ_where_no_seed_is_given(minitaur: gymnasium.Env[Any, Any
 
 
 def test_a_reset_leaves_the_global_generators_alone(minitaur: gymnasium.Env[Any, Any]) -> None:
-    """Whoever draws from them elsewhere in the process draws what would have been drawn anyway."""
+    """Other code in the process draws the same numbers as without the reset."""
     random.seed(7)
     np.random.seed(7)
     expected = (random.random(), np.random.random())
@@ -90,8 +90,8 @@ def test_a_picture_is_small_enough_to_film(minitaur: gymnasium.Env[Any, Any]) ->
     assert minitaur.metadata["render_fps"] == 50
 
 
-def test_an_end_by_the_clock_is_no_end_of_the_task() -> None:
-    """HalfCheetah never ends by itself; a pole that fell is the task's own end, on whatever step."""
+def test_a_time_limit_truncates_and_does_not_terminate() -> None:
+    """HalfCheetah never ends by itself; a fallen pole ends the task at any step."""
     cheetah = find_domain(HALF_CHEETAH, time_limit=3, continuous=True).make()
     cheetah.reset(seed=0)
     assert [cheetah.step(cheetah.action_space.sample())[2:4] for _ in range(3)] == [(False, False)] * 2 + [
@@ -125,15 +125,15 @@ def test_many_of_them_step_together() -> None:
         ("bullet", "PyBullet has AntBulletEnv-v0, "),
     ],
 )
-def test_an_unknown_id_is_told_its_neighbours(name: str, says: str) -> None:
-    """Only PyBullet's own are meant."""
+def test_an_unknown_id_is_answered_with_similar_ones(name: str, says: str) -> None:
+    """Only PyBullet's own ids are suggested."""
     with pytest.raises(EnvironmentFault) as refused:
         find_environment(name)
     assert f"there is no environment {name!r}; {says}" in str(refused.value)
 
 
-def test_nothing_of_what_pybullet_and_gym_print_is_seen(tmp_path: Path) -> None:
-    """stdout is one JSON document and stderr is empty, though PyBullet prints from C, and after a buffer's delay."""
+def test_what_pybullet_and_gym_print_is_not_shown(tmp_path: Path) -> None:
+    """stdout is one JSON document and stderr is empty, although PyBullet prints from C, through a buffer."""
     command = [str(RLWAY), "env", "check", HALF_CHEETAH, "--episodes", "1", "--time-limit", "5", "--json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -141,7 +141,7 @@ def test_nothing_of_what_pybullet_and_gym_print_is_seen(tmp_path: Path) -> None:
 
 
 def test_the_importers_own_folders_stay_first() -> None:
-    """pybullet_envs puts site-packages before them, and a module of one's own would be another's."""
+    """pybullet_envs puts site-packages first, which could shadow a user's module."""
     code = "import sys; from rlway_train.envs.domain import find_domain; before = [*sys.path]; "
     code += f"find_domain({CARTPOLE!r}).make(); print(sys.path == before)"
     done = subprocess.run([RLWAY.with_name("python"), "-c", code], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""`rlway env check`, and what training does with environments of one's own."""
+"""`rlway env check`, and training in users' own environments."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def run(*words: str) -> object:
 
 
 def test_a_sound_environment_is_described(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Specs with shapes, dtypes and bounds, and what random episodes are like."""
+    """Specs with shapes, dtypes and bounds, and statistics of random episodes."""
     assert run("env", "check", f"{file}:Sound", "--episodes", "3", "--json") == 0
     checked = json.loads(capsys.readouterr().out)
     expected = {"name": "observation", "shape": [2], "dtype": "float32", "minimum": -1.0, "maximum": 1.0, "path": []}
@@ -159,15 +159,15 @@ def test_a_nested_observation_is_described_leaf_by_leaf(file: Path, capsys: pyte
     assert "observation[gripper]" in table
 
 
-def test_a_time_limit_ends_what_does_not_end(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The clock's ends are counted apart from the task's."""
+def test_a_time_limit_ends_an_endless_episode(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Truncated episodes are counted apart from terminated ones."""
     assert run("env", "check", f"{file}:Endless", "--time-limit", "7", "--episodes", "2", "--json") == 0
     checked = json.loads(capsys.readouterr().out)
     assert (checked["max_episode_steps"], checked["steps"], checked["truncated"]) == (7, 14, 2)
 
 
 @pytest.mark.parametrize(("name", "says"), BREAKS)
-def test_an_environment_that_breaks_its_word_is_told_where(
+def test_an_environment_that_breaks_its_specs_is_told_where(
     name: str, says: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One sentence with the step and the value, and exit status 1."""
@@ -198,7 +198,7 @@ def test_training_stops_at_the_step_that_breaks(
 
 
 def test_a_tf_agents_environment_can_be_trained_on(tmp_path: Path) -> None:
-    """Its last step with discount 0 terminated, with discount 1 was cut short; its specs keep their bounds."""
+    """A last step with discount 0 is terminated, with discount 1 truncated. Its specs keep their bounds."""
     path = tmp_path / "counting.py"
     path.write_text(PY_ENVIRONMENT)
     domain = find_domain(f"{path}:Count")
@@ -213,7 +213,7 @@ def test_a_tf_agents_environment_can_be_trained_on(tmp_path: Path) -> None:
 
 
 def test_bytes_without_bounds_go_from_0_to_255(tmp_path: Path) -> None:
-    """What a dtype can hold need not lie evenly around zero."""
+    """The range of a dtype need not be symmetric."""
     path = tmp_path / "bytes.py"
     path.write_text(PY_ENVIRONMENT)
     observation = find_domain(f"{path}:Bytes").observation
@@ -221,7 +221,7 @@ def test_bytes_without_bounds_go_from_0_to_255(tmp_path: Path) -> None:
 
 
 def test_a_time_limit_replaces_the_environments_own() -> None:
-    """In the vectorised form as in the single one."""
+    """In the vectorised form, too."""
     domain = find_domain("CartPole-v1", time_limit=5)
     assert domain.max_episode_steps == 5
     many = domain.make_many(2)
@@ -231,7 +231,7 @@ def test_a_time_limit_replaces_the_environments_own() -> None:
 
 
 def test_the_checker_has_nothing_against_what_gymnasium_ships(capsys: pytest.CaptureFixture[str]) -> None:
-    """Classic control and the toy texts pass, whatever their spaces are."""
+    """Classic control and toy text pass, whatever their spaces."""
     for name in ("CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "Blackjack-v1", "FrozenLake-v1"):
         assert run("env", "check", name, "--episodes", "2") == 0
         assert name in capsys.readouterr().out
@@ -239,7 +239,7 @@ def test_the_checker_has_nothing_against_what_gymnasium_ships(capsys: pytest.Cap
 
 
 def test_a_tf_agents_environment_may_observe_a_dict(tmp_path: Path) -> None:
-    """However deep, and with numbers without a dimension."""
+    """Of any depth, and with scalars."""
     path = tmp_path / "nested.py"
     path.write_text(PY_ENVIRONMENT)
     domain = find_domain(f"{path}:Nested")

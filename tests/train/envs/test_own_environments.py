@@ -1,4 +1,4 @@
-"""Environments that people bring: whose interface they have, and in which shapes they observe and act."""
+"""Users' own environments: gymnasium's and TF-Agents' interfaces, and all shapes of observations and actions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_tf_agents_environments_are_taken_in_every_form(
 
 
 def test_a_registered_environment_may_be_tf_agents_too(py: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the arguments that it was registered with; and a wrapper, which gymnasium itself does not make."""
+    """With the arguments that it was registered with. It may be a wrapper, which gymnasium itself does not make."""
     find_environment(f"{py}:CardGame")
     games = sys.modules["rlway_environment_games"]
     gymnasium.register("own/Native-v0", entry_point=games.Native, kwargs={"batch_size": 1}, max_episode_steps=2)
@@ -84,7 +84,7 @@ def test_an_environment_is_checked_with_its_own_nests(py: Path, capsys: pytest.C
 
 
 def test_a_file_alone_is_answered_with_its_environments(py: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In one sentence, whichever command is asked."""
+    """In one sentence, from each command."""
     for words in (["env", "check", str(py)], ["train", "dqn", "--env", str(py)]):
         assert run(*words) == 1
         printed = capsys.readouterr().err
@@ -100,7 +100,7 @@ def always(action: Any) -> Callable[[Any], Any]:
 
 
 def test_environments_that_draw_globally_do_not_draw_from_each_other(py: Path) -> None:
-    """An episode follows from its seed, whatever is played beside it, and whatever else draws."""
+    """An episode follows from its seed, whatever else uses the global generators."""
     alone, beside, other = (find_domain(f"{py}:CardGame").make() for _ in range(3))
 
     def sums(*played: Any) -> list[list[int]]:
@@ -127,7 +127,7 @@ def learnt(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", ["Pair", "InAList", "Hands"])
 def test_a_policy_takes_and_gives_the_environments_own_shapes(name: str, py: Path) -> None:
-    """Observations are flattened within its graph; whole numbers count as the environment does."""
+    """Observations are flattened within its graph. Whole numbers are counted as the environment counts."""
     continuous = name == "Hands"
     settings: TrainingSettings = SacSettings(**SMALL) if continuous else DqnSettings(**SMALL)
     domain = find_domain(f"{py}:{name}", time_limit=20, continuous=continuous)
@@ -179,7 +179,7 @@ def test_what_was_trained_in_an_environment_of_tf_agents_plays_there(
 
 
 def test_whole_numbers_may_begin_anywhere_and_lie_in_an_array(tmp_path: Path) -> None:
-    """Agents count from 0, and the environment is given its own."""
+    """Agents count from 0, and the environment gets its own number."""
     path = tmp_path / "own.py"
     path.write_text(
         GYMNASIUM
@@ -213,7 +213,7 @@ class Turned(Plain):
 
 
 def test_elements_of_a_tuple_are_in_tensorflows_order(tmp_path: Path) -> None:
-    """It sorts the keys of a dict as text: the eleventh comes before the third."""
+    """TensorFlow sorts the keys of a dict as text: the eleventh comes before the third."""
     path = tmp_path / "own.py"
     path.write_text(
         GYMNASIUM + "class Long(Plain):\n    observation_space = Tuple([Box(i, i + 1, (1,)) for i in range(12)])"
@@ -225,8 +225,8 @@ def test_elements_of_a_tuple_are_in_tensorflows_order(tmp_path: Path) -> None:
     assert [str(int(value)) for value in seen] == keys
 
 
-def test_metadata_that_are_no_dict_are_told(tmp_path: Path) -> None:
-    """gymnasium reads a dict there."""
+def test_metadata_that_are_not_a_dict_are_refused(tmp_path: Path) -> None:
+    """gymnasium expects a dict."""
     path = tmp_path / "own.py"
     path.write_text(GYMNASIUM + "class Odd(Plain):\n    metadata = ['human']\n")
     with pytest.raises(EnvironmentFault, match="metadata: expected a dict, got a list"):

@@ -1,4 +1,4 @@
-"""SAC on an environment of one's own, with the limits that both algorithms have."""
+"""SAC on a user's own environment, with the limits that both algorithms have."""
 
 from __future__ import annotations
 

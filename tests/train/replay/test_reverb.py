@@ -1,4 +1,4 @@
-"""What a table on a Reverb server keeps, draws and refuses."""
+"""The replay on a Reverb server: what it keeps, samples and refuses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def numbers(rows: FloatArray) -> AnyArray:
     return rows[:, 0].astype(np.int64)
 
 
-def test_only_what_was_written_is_drawn(replay: Open) -> None:
+def test_only_written_rows_are_sampled(replay: Open) -> None:
     """Every row comes back whole, and no other does."""
     one = replay(capacity=1_000)
     one.write(rows(1, 100))
@@ -52,7 +52,7 @@ def test_only_what_was_written_is_drawn(replay: Open) -> None:
 
 
 def test_every_row_is_as_likely_as_any_other(replay: Open) -> None:
-    """Of 20,000 draws each of 50 rows gets its share, within five standard deviations."""
+    """Of 20,000 samples each of 50 rows gets its share, within five standard deviations."""
     one = replay(capacity=50)
     one.write(rows(1, 50))
     counts = np.bincount(numbers(drawn(one, 400)), minlength=51)[1:]
@@ -60,7 +60,7 @@ def test_every_row_is_as_likely_as_any_other(replay: Open) -> None:
 
 
 def test_the_oldest_rows_make_room_for_new_ones(replay: Open) -> None:
-    """Past its capacity the table holds the latest rows, and still knows how many there ever were."""
+    """Past its capacity the table holds the latest rows, and still knows how many were ever written."""
     one = replay(capacity=10)
     for first in range(1, 62, 4):
         one.write(rows(first, first + 3))
@@ -69,15 +69,15 @@ def test_the_oldest_rows_make_room_for_new_ones(replay: Open) -> None:
 
 
 def test_of_more_rows_than_fit_the_latest_are_written(replay: Open) -> None:
-    """Nobody draws from the others, and the limiter would wait for that."""
+    """The others would be replaced at once, but the limiter would wait until they were sampled."""
     one = replay(patience_s=0.5, capacity=20, min_size=20, samples_per_insert=4.0, ahead=5)
     one.write(rows(1, 100))
     assert (one.size, one.inserted) == (20, 20)
     assert set(numbers(drawn(one, 2, batch_size=10))) <= set(range(81, 101))
 
 
-def test_a_prioritized_table_draws_by_priority_to_the_power_of_its_exponent(replay: Open) -> None:
-    """With an exponent of 0.5, sixteen times the priority is drawn four times as often."""
+def test_a_prioritized_table_samples_by_priority_to_the_power_of_its_exponent(replay: Open) -> None:
+    """With an exponent of 0.5, rows with sixteen times the priority are sampled four times as often."""
     one = replay(capacity=100, selector="prioritized", priority_exponent=0.5)
     one.write(rows(1, 10))
     one.priority = 16.0
@@ -86,8 +86,8 @@ def test_a_prioritized_table_draws_by_priority_to_the_power_of_its_exponent(repl
     assert often == pytest.approx(0.8, abs=0.03)
 
 
-def test_nothing_is_drawn_before_the_initial_rows_are_there(replay: Open) -> None:
-    """Fewer rows than that, and the dataset ends when its patience does."""
+def test_nothing_is_sampled_before_the_initial_rows_are_there(replay: Open) -> None:
+    """With fewer rows the dataset ends after `patience_s`."""
     one = replay(patience_s=0.5, capacity=100, min_size=20)
     one.write(rows(1, 19))
     assert len(list(one.dataset(5).take(1))) == 0
@@ -96,7 +96,7 @@ def test_nothing_is_drawn_before_the_initial_rows_are_there(replay: Open) -> Non
 
 
 def test_a_ratio_keeps_writers_from_running_ahead(replay: Open) -> None:
-    """Rows that nobody draws are taken up to the slack, and then refused in one sentence that says how long it took."""
+    """Rows that are not sampled are taken up to the slack, then refused in a sentence that says how long it waited."""
     one = replay(patience_s=0.5, capacity=1_000, min_size=10, samples_per_insert=4.0, ahead=20)
     one.write(rows(1, 30))
     with pytest.raises(ReplayStalled, match=r"took no rows for 0.5 s, .*; is a learner running\?$"):
@@ -104,7 +104,7 @@ def test_a_ratio_keeps_writers_from_running_ahead(replay: Open) -> None:
 
 
 def test_blocks_of_any_size_fit_the_ratio_that_follows_from_the_settings(replay: Open) -> None:
-    """Whoever writes a block and then draws its share never waits, block after block."""
+    """Writing a block and then sampling its share never waits, block after block."""
     settings = DqnSettings(
         replay="reverb", limiter="ratio", block_steps=7, block_iterations=3, batch_size=50, initial_steps=5
     )

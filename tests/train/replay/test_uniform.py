@@ -1,4 +1,4 @@
-"""What the replay ring keeps and draws."""
+"""The replay in TensorFlow's graph: what it keeps and samples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def drawn(ring: Ring, seed: int = 0) -> set[int]:
     return {int(number) for number in ring.sample((40, 20), [seed, 1]).numpy()[..., 0].ravel()}
 
 
-def test_only_what_was_written_is_drawn() -> None:
-    """A ring that is not full never draws its empty places."""
+def test_only_written_rows_are_sampled() -> None:
+    """A ring that is not full never samples its empty places."""
     ring = Ring(100, 3)
     ring.write(rows(1, 5))
     assert ring.size == 5
@@ -35,13 +35,13 @@ def test_the_oldest_rows_make_room_for_new_ones() -> None:
 
 
 def test_of_more_rows_than_fit_the_latest_are_kept() -> None:
-    """One write that is larger than the ring fills it with the end of what was written."""
+    """A write that is larger than the ring fills it with its last rows."""
     ring = Ring(10, 3)
     ring.write(rows(1, 27))
     assert drawn(ring) == set(range(18, 28))
 
 
-def test_the_same_seed_draws_the_same_rows() -> None:
+def test_the_same_seed_samples_the_same_rows() -> None:
     """Sampling follows from its seed alone."""
     ring = Ring(1_000, 3)
     ring.write(rows(1, 1_000))

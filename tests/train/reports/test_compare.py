@@ -1,4 +1,4 @@
-"""What `rlway train compare` says of runs."""
+"""`rlway train compare`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def runs(tmp_path: Path, finished: Finished) -> list[Path]:
 
 
 def test_runs_that_differ_in_their_seeds_alone_are_one_group(runs: list[Path]) -> None:
-    """A label names just the settings in which the groups differ."""
+    """A label names only the settings in which the groups differ."""
     one, other = read_groups(runs)
     assert [curve.seed for curve in one.curves] == [0, 1]
     assert [curve.seed for curve in other.curves] == [0]
@@ -53,7 +53,7 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_group(runs: list[Path]) -
 def test_a_run_from_before_there_was_a_setting_is_grouped_by_its_usual_value(
     tmp_path: Path, finished: Finished
 ) -> None:
-    """A new flag of the program does not part the runs that were trained without it from those of now."""
+    """A new flag does not separate older runs from present ones."""
     new = lay_out(tmp_path / "new", finished.run, [(100, 1.0)], seed=0)
     old = lay_out(tmp_path / "old", finished.run, [(100, 1.0)], seed=1)
     facts = json.loads((old / "run.json").read_text())
@@ -63,14 +63,14 @@ def test_a_run_from_before_there_was_a_setting_is_grouped_by_its_usual_value(
     assert [curve.seed for curve in group.curves] == [0, 1]
 
 
-def test_the_best_evaluation_is_of_what_has_learned_something(tmp_path: Path, finished: Finished) -> None:
-    """At step 0 the curve begins, with whatever nothing earns."""
+def test_the_best_evaluation_is_not_that_of_the_untrained_policy(tmp_path: Path, finished: Finished) -> None:
+    """The curve begins at step 0 with the untrained policy's return."""
     (group,) = read_groups([lay_out(tmp_path / "run", finished.run, [(0, 99.0), (100, 10.0), (200, 20.0)])])
     assert [curve.best for curve in group.curves] == [20.0]
 
 
 def test_the_band_is_where_all_seeds_have_been_evaluated(runs: list[Path]) -> None:
-    """From 50 to 150 steps: there one run rises from 5 to 15, the other from 20 to 40."""
+    """That is from 50 to 150 steps. There one run rises from 5 to 15, the other from 20 to 40."""
     band = read_groups(runs)[0].band()
     assert (band.steps[0], band.steps[-1]) == (50, 150)
     assert (band.mean[0], band.mean[-1]) == pytest.approx((12.5, 27.5))

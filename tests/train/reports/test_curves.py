@@ -1,4 +1,4 @@
-"""What the pictures say in words."""
+"""The words in the pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training that was interrupted, however it was, goes on as if it had not been."""
+"""An interrupted training resumes as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def start(folder: Path, *words: str, limit_kib: int | None = None) -> subprocess
 
 
 def wait_for(training: subprocess.Popen[str], words: str) -> None:
-    """Reads what the training says until it says this."""
+    """Reads stderr up to a line with these words."""
     assert training.stderr is not None
     for line in training.stderr:
         if re.search(words, line):
@@ -89,8 +89,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_killed_training_goes_on_without_gap_or_repetition(tmp_path: Path) -> None:
-    """SIGKILL leaves no time to save: what came after the last evaluation is trained anew, once."""
+def test_a_killed_training_resumes_without_gap_or_repetition(tmp_path: Path) -> None:
+    """SIGKILL leaves no time to save: the part after the last evaluation is trained again, once."""
     folder = tmp_path / "run"
     training = start(folder, "--steps", "4000")
     wait_for(training, "step +1,9.* return ")
@@ -116,7 +116,7 @@ def test_a_killed_training_goes_on_without_gap_or_repetition(tmp_path: Path) -> 
 
 
 def test_an_interrupted_training_keeps_every_block(tmp_path: Path) -> None:
-    """Ctrl-C saves at once, not only what the last evaluation saw."""
+    """Ctrl-C saves at once, including the blocks after the last evaluation."""
     folder = tmp_path / "run"
     words = "--env rlway-tests/Interrupted-v0 --envs 2 --initial-steps 4 --block-steps 4 --block-iterations 1 --no-xla"
     words += " --batch-size 2 --eval-every 16 --eval-episodes 2 --confirm-episodes 0"
@@ -128,7 +128,7 @@ def test_an_interrupted_training_keeps_every_block(tmp_path: Path) -> None:
 
 
 def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
-    """More steps are a reason to go on; the run is then that of all of them."""
+    """With more steps it is resumed, and the run then covers all of them."""
     folder = tmp_path / "run"
     first = start(folder, "--steps", "1000")
     first.communicate(timeout=120)
@@ -158,7 +158,7 @@ def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
 def test_a_resumed_training_cannot_become_another(
     interrupted: Path, words: str, was: str, now: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The refusal names what was and what was asked for; the run stays as it is."""
+    """The refusal names the old and the new value. The run stays as it is."""
     before = evaluated_steps(interrupted)
     assert status(*words.split(), "--resume", "--run", str(interrupted)) == MISUSED
     says = capsys.readouterr().err
@@ -167,14 +167,14 @@ def test_a_resumed_training_cannot_become_another(
     assert evaluated_steps(interrupted) == before
 
 
-def test_flags_are_checked_beside_the_settings_of_the_run_and_not_the_usual_ones(interrupted: Path) -> None:
+def test_flags_are_checked_with_the_settings_of_the_run(interrupted: Path) -> None:
     """900 steps are fewer than the random ones that a training usually begins with, and more than this one's 200."""
     plan = make_plan(DqnSettings, TrainingRequest(None, None, interrupted, None, resume=True), {"steps": 900})
     assert (plan.settings.steps, plan.settings.initial_steps, plan.env) == (900, 200, "CartPole-v1")
 
 
-def test_what_a_killed_training_was_writing_is_removed(interrupted: Path, tmp_path: Path) -> None:
-    """Half a replay can be large. Other hidden files are somebody's own."""
+def test_the_drafts_of_a_killed_training_are_removed(interrupted: Path, tmp_path: Path) -> None:
+    """A draft with half a replay can be large. Other hidden files stay."""
     folder = tmp_path / "copy"
     shutil.copytree(interrupted, folder)
     (draft := folder / "train/checkpoints/.99.abcdefgh").mkdir()
@@ -187,7 +187,7 @@ def test_what_a_killed_training_was_writing_is_removed(interrupted: Path, tmp_pa
         assert [path for path in folder.rglob("*") if "abcdefgh" in str(path)] == []
 
 
-def test_a_training_that_was_killed_while_it_first_wrote_can_be_begun_anew(tmp_path: Path) -> None:
+def test_a_training_killed_before_its_first_checkpoint_can_start_again(tmp_path: Path) -> None:
     """It left half a file and no checkpoint."""
     (tmp_path / ".evaluations.csv.abcdefgh").write_text("half")
     (tmp_path / "policies").mkdir()
@@ -196,10 +196,10 @@ def test_a_training_that_was_killed_while_it_first_wrote_can_be_begun_anew(tmp_p
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
-def test_results_that_cannot_be_written_are_told_in_a_sentence(
+def test_results_that_cannot_be_written_are_reported_in_a_sentence(
     interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The training itself has ended and is saved; what stands in the way here is a folder."""
+    """The training itself is saved. Here a folder is in the way of a file."""
     folder = tmp_path / "copy"
     shutil.copytree(interrupted, folder)
     (folder / "observations.npz").unlink()
@@ -211,7 +211,7 @@ def test_results_that_cannot_be_written_are_told_in_a_sentence(
 
 
 def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two trainings in one folder would spoil both."""
+    """Two trainings in one folder would destroy both."""
     folder = tmp_path / "run"
     training = start(folder, "--steps", "1000000")
     try:
@@ -224,8 +224,8 @@ def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, capsys: pytes
         training.communicate(timeout=60)
 
 
-def test_resume_begins_where_there_is_nothing_yet(tmp_path: Path) -> None:
-    """So that one command line serves the first start and every further one."""
+def test_resume_starts_a_training_where_there_is_none(tmp_path: Path) -> None:
+    """One command line serves the first start and every later one."""
     done = start(tmp_path / "run", "--resume", "--steps", "300")
     done.communicate(timeout=120)
     assert done.returncode == 0
@@ -259,7 +259,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_named(interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not a traceback from deep within TensorFlow."""
+    """There is no traceback from TensorFlow."""
     folder = tmp_path / "copy"
     shutil.copytree(interrupted, folder)
     last = Checkpoints(folder).last
@@ -295,9 +295,9 @@ def learner(env: str, settings: TrainingSettings, folder: Path) -> tuple[Learner
     return learning, rows
 
 
-@pytest.mark.parametrize(("env", "settings"), LEARNERS, ids=["dqn", "dqn with memory", "sac", "reverb"])
+@pytest.mark.parametrize(("env", "settings"), LEARNERS, ids=["dqn", "recurrent dqn", "sac", "reverb"])
 def test_everything_that_learning_changes_is_restored(env: str, settings: TrainingSettings, tmp_path: Path) -> None:
-    """Weights, targets, what the optimizers remember, the temperature, the replay and the iteration."""
+    """Weights, targets, the optimizers' variables, the temperature, the replay and the iteration."""
     learned, rows = learner(env, settings, tmp_path)
     for _ in range(3):
         learned.learn(rows, 0.0)
@@ -313,7 +313,7 @@ def test_everything_that_learning_changes_is_restored(env: str, settings: Traini
     assert len(variables) >= 8
     for (name, was), now in zip(variables, fresh.agent.variables, strict=True):
         np.testing.assert_array_equal(now.numpy(), was, err_msg=name)
-    if isinstance(settings, DqnSettings):  # Adam's memory shows in the next update; SAC's draws its own noise
+    if isinstance(settings, DqnSettings):  # Adam's variables show in the next update; SAC's update draws its own noise
         learned.learn(rows, 0.0)
         fresh.learn(rows, 0.0)
         for was, now in zip(learned.weights(), fresh.weights(), strict=True):
@@ -323,7 +323,7 @@ def test_everything_that_learning_changes_is_restored(env: str, settings: Traini
 
 
 def test_a_replay_that_actors_filled_is_not_called_damaged(tmp_path: Path) -> None:
-    """It is on their server; the way to go on is named, not a training anew."""
+    """The replay is on the actors' server. The sentence says how to go on, not to train anew."""
     env, settings = LEARNERS[-1]
     (folder := tmp_path / FOLDER / "1").mkdir(parents=True)
     fresh, _ = learner(env, settings, folder)

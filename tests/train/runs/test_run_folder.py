@@ -1,4 +1,4 @@
-"""What `rlway train dqn` leaves behind."""
+"""The run folder of `rlway train dqn`."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_run_json_reads_back_as_it_was_printed(finished: Finished) -> None:
     assert (run.observation[0].shape, run.action.maximum, run.noise.shape) == ((4,), 1, (2,))
 
 
-def test_who_follows_a_training_is_told_what_is_trained_and_which_checkpoints_are_whole(finished: Finished) -> None:
-    """job.json is the beginning of run.json; every checkpoint says of itself when it was kept."""
+def test_a_running_training_says_what_it_trains_and_which_checkpoints_are_complete(finished: Finished) -> None:
+    """job.json is the first part of run.json. Every checkpoint says when it was kept."""
     job = read_job(finished.folder)
     assert job is not None
     assert msgspec.structs.asdict(job).items() <= msgspec.structs.asdict(finished.run).items()
@@ -83,8 +83,8 @@ def test_who_follows_a_training_is_told_what_is_trained_and_which_checkpoints_ar
     assert (kept[-1].step, 0 < kept[-1].wall_s <= finished.run.wall_s) == (finished.run.steps, True)
 
 
-def test_only_our_own_words_are_printed(finished: Finished) -> None:
-    """Away from a terminal there is a line per evaluation on stderr, some between, and no library's notices."""
+def test_only_our_own_lines_are_printed(finished: Finished) -> None:
+    """Without a terminal, stderr has a line for each evaluation and some between, and no notices of libraries."""
     lines = finished.stderr.splitlines()
     assert lines
     assert [line for line in lines if not line.startswith("step ")] == []
@@ -184,7 +184,7 @@ def test_a_checkpoint_changes_what_the_saved_model_does(finished: Finished, depl
 
 
 def test_the_deployed_policy_earns_the_return_that_run_json_claims(finished: Finished, deployed: Any) -> None:
-    """Loaded from disk and played in the environment, it returns what it was said to return."""
+    """Loaded from disk and played in the environment, it returns about as much."""
     layers = [variable.numpy() for variable in deployed.model_variables[:6]]
     evaluator = Evaluator(find_domain("CartPole-v1").make_many(40))
     played = evaluator.evaluate(GreedyPolicy(layers), 40, seed=99)

@@ -1,4 +1,4 @@
-"""When the loss is told, and what of it."""
+"""When the loss is written, and which mean."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def told() -> Told:
     return []
 
 
-def test_the_loss_is_told_at_the_first_blocks_end_after_so_many_updates(told: Told) -> None:
-    """Blocks of 64, every 200: after 256, 448 and 640 updates, the mean of what has not been told yet."""
+def test_the_loss_is_written_at_the_end_of_the_first_block_after_so_many_updates(told: Told) -> None:
+    """Blocks of 64, every 200: after 256, 448 and 640 updates, the mean since the last one."""
     log = LossLog(200, 0, lambda step, values: told.append((step, values)))
     for block in range(1, 11):
         log.add(1_000 + 64 * block, 64, float(block), None)
     assert told == [(1_256, {LOSS: 2.5}), (1_448, {LOSS: 6.0}), (1_640, {LOSS: 9.0})]
 
 
-def test_each_block_is_told_where_blocks_are_longer(told: Told) -> None:
-    """There is nothing in between: the updates of a block are one call."""
+def test_longer_blocks_are_written_one_by_one(told: Told) -> None:
+    """There is no value in between: the updates of a block are one call."""
     log = LossLog(10, 0, lambda step, values: told.append((step, values)))
     for block in (1, 2):
         log.add(64 * block, 64, float(block), None)
     assert told == [(64, {LOSS: 1.0}), (128, {LOSS: 2.0})]
 
 
-def test_a_resumed_training_goes_on_counting(told: Told) -> None:
+def test_a_resumed_training_continues_to_count(told: Told) -> None:
     """It was interrupted 10 updates before the next value was due."""
     log = LossLog(100, 190, lambda step, values: told.append((step, values)))
     log.add(1, 8, 1.0, None)
@@ -42,15 +42,15 @@ def test_a_resumed_training_goes_on_counting(told: Told) -> None:
 
 
 def test_the_speed_is_that_of_the_blocks_that_were_timed(told: Told) -> None:
-    """The first one compiles; what happens between blocks is no update."""
+    """The first block compiles, so it is not timed."""
     log = LossLog(30, 0, lambda step, values: told.append((step, values)))
     for took_s in (None, 0.5, 0.75):
         log.add(1, 10, 1.0, took_s)
     assert told == [(1, {LOSS: 1.0, RATE: 16.0})]
 
 
-def test_nothing_is_told_twice_and_nothing_of_nothing(told: Told) -> None:
-    """An evaluation tells what there is, perhaps just after it was told; TF-Agents tells the speed with Reverb."""
+def test_no_loss_is_written_twice(told: Told) -> None:
+    """An evaluation flushes the log, perhaps just after a value. With Reverb, TF-Agents writes the speed."""
     written: dict[str, Any] = {"write": lambda step, values: told.append((step, values)), "rate": False}
     log = LossLog(10, 0, **written)
     log.add(1, 10, 1.0, 0.5)

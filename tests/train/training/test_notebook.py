@@ -43,7 +43,7 @@ def complaints(notebook: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the notebook runs, and leaves what it makes."""
+    """The folder that the notebook runs in and writes to."""
     return tmp_path_factory.mktemp("notebook")
 
 
@@ -60,7 +60,7 @@ def ran(folder: Path) -> Any:
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
-    """They are large, differ from run to run, and would be somebody's numbers."""
+    """Outputs are large and differ from run to run."""
     notebook = read(NOTEBOOK)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -69,7 +69,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
 
 
 def test_the_notebook_trains_and_shows_the_curve_and_the_film(ran: Any, folder: Path) -> None:
-    """Both inline: they stay in the notebook when the run folder is gone."""
+    """Both are inline, so they stay in the notebook when the run folder is removed."""
     run = read_run(folder / "runs/notebook")
     assert (run.preset, run.steps >= 1_500) == ("cartpole", True)
     (curve,) = outputs(ran, "image/png")
@@ -81,8 +81,8 @@ def test_the_notebook_trains_and_shows_the_curve_and_the_film(ran: Any, folder: 
     assert len(list(imageio.get_reader(folder / "embedded.mp4").iter_data())) > 1
 
 
-def test_the_notebook_tells_how_it_goes_and_complains_of_nothing(ran: Any) -> None:
-    """Progress as the command has it, and no library's notices."""
+def test_the_notebook_shows_progress_and_no_warnings(ran: Any) -> None:
+    """Progress is that of the command, and there are no notices of libraries."""
     assert re.search(r"^step       0 of .* return .*  untrained$", printed(ran), re.MULTILINE)
     assert re.search(r"^step   1,5\d\d of .* return .*  done", printed(ran), re.MULTILINE)
     assert complaints(ran) == []

@@ -1,4 +1,4 @@
-"""What a person is told while a training runs."""
+"""The progress of a training, as a person sees it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlway_train.training.progress import LINE_S, TRAINING, Length, Reporter, Tr
 
 
 class Clock:
-    """A clock that goes only when it is told to, in place of the reporter's."""
+    """A clock that goes only when a test moves it, in place of the reporter's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1_000.0
@@ -43,7 +43,7 @@ def reporter(clock: Clock, lines: list[str]) -> Callable[[Length], Reporter]:  #
 def test_the_time_left_of_a_resumed_training_follows_from_its_own_steps(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ten steps a second since it goes on, whatever was done before: another hundred take ten seconds."""
+    """At ten steps a second since it was resumed, another hundred take ten seconds."""
     telling = Reporter(Length(1_000))
     clock.go(50)  # TensorFlow starts
     telling.begin(TrainingStatus(800))
@@ -55,7 +55,7 @@ def test_the_time_left_of_a_resumed_training_follows_from_its_own_steps(
 def test_a_training_that_ends_by_its_episodes_is_measured_by_them(
     reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
 ) -> None:
-    """Three quarters of the episodes in 30 s: the rest takes 10 s, though hardly a step of the bound is used up."""
+    """Three quarters of the episodes took 30 s, so the rest takes 10 s, although few of the steps are used up."""
     telling = reporter(Length(100_000, episodes=1_000))
     telling.begin(TrainingStatus())
     clock.go(30)
@@ -70,7 +70,7 @@ def test_a_training_that_ends_by_its_episodes_is_measured_by_them(
 def test_steps_end_a_training_whose_episodes_are_long(
     reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
 ) -> None:
-    """Half of the steps are taken, a tenth of the episodes have ended: the other half of the steps is what is left."""
+    """Half of the steps are taken and a tenth of the episodes have ended, so half of the steps are left."""
     telling = reporter(Length(1_000, episodes=100))
     telling.begin(TrainingStatus())
     clock.go(60)
@@ -78,10 +78,10 @@ def test_steps_end_a_training_whose_episodes_are_long(
     assert lines[0].endswith("ETA 60 s")
 
 
-def test_a_training_that_a_good_return_may_end_takes_so_long_at_most(
+def test_with_a_goal_the_time_left_is_an_upper_bound(
     reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
 ) -> None:
-    """Nobody knows when it comes; when it has come, nothing is left."""
+    """The goal may be reached at any time. Once it is reached, no time is left."""
     telling = reporter(Length(100_000, by_return=True))
     telling.begin(TrainingStatus())
     clock.go(60)
@@ -93,7 +93,7 @@ def test_a_training_that_a_good_return_may_end_takes_so_long_at_most(
     ]
 
 
-def test_something_is_said_every_few_seconds_whatever_goes_on(
+def test_a_line_is_written_every_few_seconds_in_every_stage(
     reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
 ) -> None:
     """While TensorFlow starts, while random steps fill the replay, while an evaluation takes its time."""
@@ -116,10 +116,10 @@ def test_something_is_said_every_few_seconds_whatever_goes_on(
     ]
 
 
-def test_a_terminal_shows_the_share_of_what_ends_the_training(
+def test_a_terminal_shows_the_share_that_is_done(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three quarters of the episodes are three quarters of the bar, however many steps they took."""
+    """Three quarters of the episodes are three quarters of the bar, whatever their steps."""
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
     monkeypatch.setenv("COLUMNS", "120")
     with Reporter(Length(100_000, episodes=1_000)) as telling:
@@ -131,10 +131,10 @@ def test_a_terminal_shows_the_share_of_what_ends_the_training(
     assert re.search(r"training .* 75% 4,800 steps  return 0.84  ETA 10 s", shown)
 
 
-def test_between_evaluations_speed_loss_and_exploration_are_told(
+def test_between_evaluations_speed_loss_and_exploration_are_shown(
     reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
 ) -> None:
-    """Not the return of an evaluation that is long past."""
+    """The return of an earlier evaluation is not shown."""
     telling = reporter(Length(10_000))
     telling.begin(TrainingStatus())
     telling.stage(TRAINING)
@@ -147,12 +147,12 @@ def test_between_evaluations_speed_loss_and_exploration_are_told(
 
 
 def threads() -> int:
-    """How many of reporters there are."""
+    """The number of reporters' threads."""
     return [thread.name for thread in threading.enumerate()].count("rlway-progress")
 
 
-def test_a_call_that_takes_long_is_told_of_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing calls the reporter here but its own thread, and only until it is closed."""
+def test_lines_are_written_while_a_long_call_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the reporter's own thread writes here, and only until it is closed."""
     monkeypatch.setattr(progress, "LINE_S", 0.0)
     monkeypatch.setattr(progress, "LOOK_S", 0.001)
     said = threading.Event()

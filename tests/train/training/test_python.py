@@ -1,4 +1,4 @@
-"""Training from Python, as a notebook does; and what there is to watch meanwhile."""
+"""Training from Python, as a notebook does, and its progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
 
 
 class Souring(Counting):
-    """Pays less in each episode than in the one before, whoever acts: what has not learned yet earns the most."""
+    """Pays less in each episode than in the one before, so the untrained policy earns the most."""
 
     begun = 0
 
@@ -47,7 +47,7 @@ gymnasium.register("rlway-tests/Souring-v0", entry_point=Souring)
 
 
 class Watched(NamedTuple):
-    """A training, and the lines that it told."""
+    """A training, and its lines of progress."""
 
     folder: Path
     run: TrainingRun
@@ -61,7 +61,7 @@ class Watched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    """A few blocks after 1,200 random steps, in an environment of this module, with a line for whatever happens."""
+    """A few blocks after 1,200 random steps, in an environment of this module, with a line for every event."""
     folder, lines = tmp_path_factory.mktemp("runs") / "souring", list[str]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "LINE_S", 0.0)
@@ -79,14 +79,14 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
 
 
 def test_python_gets_what_the_folder_holds(watched: Watched) -> None:
-    """Settings are given as Python has them, and an environment of this very process will do."""
+    """Settings are Python values, and the environment may be registered in this process."""
     assert watched.run == read_run(watched.folder)
     assert (watched.run.env, watched.run.seed) == ("rlway-tests/Souring-v0", 3)
     assert watched.run.hyperparameters["hidden"] == [8]
 
 
-def test_the_curve_begins_before_anything_was_learned(watched: Watched) -> None:
-    """Step 0 is evaluated before the random steps are taken, and told like any other evaluation."""
+def test_the_curve_begins_with_the_untrained_policy(watched: Watched) -> None:
+    """Step 0 is evaluated before the random steps, and shown like any other evaluation."""
     first, *others = watched.evaluations
     assert (first["step"], first["iteration"], first["episodes"]) == (0, 0, 2)
     assert [row["step"] for row in others] == [1216, 1280, 1344, 1360]
@@ -96,8 +96,8 @@ def test_the_curve_begins_before_anything_was_learned(watched: Watched) -> None:
     assert returns[-1].split("  ")[-1] == "done"
 
 
-def test_what_has_learned_nothing_is_never_the_best(watched: Watched) -> None:
-    """It earns the most here; kept, exported and published is the best of what has learned something."""
+def test_the_untrained_policy_is_never_the_best(watched: Watched) -> None:
+    """It earns the most here, but only trained policies are kept, exported and published."""
     first, second, *others = watched.evaluations
     assert first["mean_return"] > second["mean_return"] > max(row["mean_return"] for row in others)
     assert watched.run.best_checkpoint == second["iteration"]
@@ -105,16 +105,16 @@ def test_what_has_learned_nothing_is_never_the_best(watched: Watched) -> None:
     assert better_than_before(watched.folder) == {8}
 
 
-def test_something_is_told_of_everything_that_takes_a_while(watched: Watched) -> None:
-    """Random steps among them, which fill the replay part by part."""
+def test_every_stage_that_takes_a_while_shows_progress(watched: Watched) -> None:
+    """The random steps do, too, which fill the replay in parts."""
     told = "\n".join(watched.lines)
     for part in ("500", "1,000", "1,200"):
         assert f" {part} of 1,360  random steps, " in told
     assert re.search(r"step   1,2\d\d of 1,360  [\d,]+ it/s  loss \d", told)
 
 
-def test_the_loss_is_told_every_so_many_updates(watched: Watched) -> None:
-    """Blocks of 8 updates after 16 steps each, every 16: the mean of two blocks, and what is left at an evaluation."""
+def test_the_loss_is_logged_every_so_many_updates(watched: Watched) -> None:
+    """Every 16 updates, which are two blocks, their mean; and the rest at an evaluation."""
     saved = Checkpoints(watched.folder).read()
     assert saved is not None
     losses = [loss for _, loss in saved.history.blocks]
@@ -131,8 +131,8 @@ def test_the_loss_is_told_every_so_many_updates(watched: Watched) -> None:
     assert told["Metrics/AverageReturn"][0][0] == 0
 
 
-def test_python_goes_on_with_a_run(watched: Watched) -> None:
-    """With what was saved deciding on the algorithm; the curve goes on, and does not begin again."""
+def test_python_resumes_a_run(watched: Watched) -> None:
+    """The saved run decides on the algorithm. The curve continues and does not begin again."""
     before = watched.evaluations
     longer = rlway_train.train(run=watched.folder, resume=True, steps=RANDOM_STEPS + 320, log=lambda _: None)
     assert longer.run.steps == RANDOM_STEPS + 320
@@ -158,8 +158,8 @@ def test_python_goes_on_with_a_run(watched: Watched) -> None:
         ({"env": "Cartpol-v1"}, "did you mean CartPole-v1"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(words: dict[str, Any], says: str, tmp_path: Path) -> None:
-    """As an exception, before anything is written."""
+def test_invalid_arguments_are_refused_in_a_sentence(words: dict[str, Any], says: str, tmp_path: Path) -> None:
+    """They raise before anything is written."""
     with pytest.raises(RlwayError) as refused:
         rlway_train.train(run=tmp_path / "new" / "run", **words)
     assert says in str(refused.value)

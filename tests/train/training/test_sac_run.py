@@ -1,4 +1,4 @@
-"""What `rlway train sac` leaves behind, where it differs from a DQN run."""
+"""The run folder of `rlway train sac`, where it differs from a DQN run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deployed(continuous_run: Path, run: TrainingRun, tmp_path_factory: pytest.Te
 
 
 def test_a_few_seconds_of_training_swing_the_pendulum_up(run: TrainingRun) -> None:
-    """Random actions return some −1,200; a pendulum that is soon upright returns several times less of it."""
+    """Random actions return some −1,200; a pendulum that is soon upright loses several times less."""
     assert -1_500 < run.random_return < -900
     assert run.final_return > run.random_return / 3
 
@@ -54,17 +54,17 @@ def test_run_json_says_what_is_continuous(run: TrainingRun) -> None:
 
 
 def test_the_folder_holds_every_file_that_a_run_has(continuous_run: Path) -> None:
-    """The same layout as any other run's; there are no films without --films."""
+    """The layout is that of any run. With --no-films there are no films."""
     assert {path.name for path in continuous_run.iterdir()} == {
         "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
         "observations.npz",
     }  # fmt: skip
 
 
-def test_the_curve_begins_at_step_0_and_the_loss_is_told_every_200_updates(
+def test_the_curve_begins_at_step_0_and_the_loss_is_logged_every_200_updates(
     continuous_run: Path, run: TrainingRun
 ) -> None:
-    """Blocks are of 20 updates, after one step each."""
+    """Blocks have 20 updates and 20 steps."""
     told = read_scalars(continuous_run)
     assert [told[f"Metrics/{name}"][0][0] for name in ("AverageReturn", "AverageEpisodeLength")] == [0, 0]
     updates = {step - run.hyperparameters["initial_steps"] for step, _ in told["training/loss"]}
