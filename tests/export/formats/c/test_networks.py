@@ -30,6 +30,8 @@ from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
 from tests.export.formats.c.c_policies import NEXT, answers, draw, make_manifest, runners
 
+pytestmark = pytest.mark.slow
+
 CELLS = 5
 STATE = [TensorSpec(name, (CELLS,), "float32") for name in ("state_h", "state_c")]
 OBSERVATION = TensorSpec("observation", (4,), "float32")
