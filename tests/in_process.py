@@ -13,8 +13,10 @@ import gc
 import logging
 import re
 import socket
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import uvicorn
@@ -57,9 +59,12 @@ class ErrorLog(logging.Handler):
 
 
 class InProcessServer:
-    """The policies `linear` and `summing` behind the server's connections."""
+    """The policies `linear` and `summing` behind the server's connections.
 
-    def __init__(self, folder: Path) -> None:
+    `app` takes the place of the server's own application. Without `express` every request takes the ordinary way.
+    """
+
+    def __init__(self, folder: Path, app: Any = None, express: bool = True) -> None:
         linear_policy(folder / "models")
         summing_policy(folder / "models")
         self._loop = uvloop.new_event_loop()
@@ -67,9 +72,10 @@ class InProcessServer:
         self._failures: list[str] = []
         self._errors = ErrorLog()
         logging.getLogger().addHandler(self._errors)
-        self._loop.run_until_complete(self._start(Settings(models=folder / "models", default_policy="linear")))
+        settings = Settings(models=folder / "models", default_policy="linear", express=express)
+        self._loop.run_until_complete(self._start(settings, app))
 
-    async def _start(self, settings: Settings) -> None:
+    async def _start(self, settings: Settings, app: Any) -> None:
         self._settings = settings
         metrics = Metrics()
         repository = Repository(settings, metrics)
@@ -79,7 +85,7 @@ class InProcessServer:
             repository, Keys(settings), budget, self._new_episodes(), None, settings.max_json_bytes
         )
         self._routes = HotRoutes(self._endpoint, settings, None, SharedByStreams(self._endpoint, settings))
-        app = Middleware(create_app(self._endpoint, MultiprocessMetrics(metrics), settings), None)
+        app = app or Middleware(create_app(self._endpoint, MultiprocessMetrics(metrics), settings), None)
         self._config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
         self._config.load()
         self._state = ServerState()
@@ -115,6 +121,27 @@ class InProcessServer:
         active = [policy.active for policy in self._endpoint.repository if policy.active]
         assert not any(version.batcher.queued_rows for version in active), "calls wait for ever"
         return [TIMES.sub(b"", stream) for stream in received]
+
+    def reset(self, data: bytes) -> None:
+        """A client sends this over TCP, and resets its connection once the server has had time to begin with it."""
+        self._made = WeakSet()
+        self._loop.run_until_complete(asyncio.wait_for(self._reset(data), PATIENCE_S))
+        assert not self._failures, self._failures
+        assert not self._errors.lines, self._errors.lines
+
+    async def _reset(self, data: bytes) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+        with ours:
+            theirs.setblocking(False)
+            await self._loop.connect_accepted_socket(self._new_connection, theirs)
+            ours.sendall(data)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        while self._state.connections or self._state.tasks:
+            await asyncio.sleep(0.001)
 
     async def _exchange_all(self, conversations: Sequence[Sequence[tuple[bytes | None, int]]]) -> list[bytes]:
         received = await asyncio.gather(*map(self._exchange, conversations))

@@ -46,6 +46,15 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def without_express(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """As `linear`, but every request takes the ordinary way through endpoint and queue."""
+    models = tmp_path_factory.mktemp("without_express") / "models"
+    linear_policy(models)
+    with running_server(models, models.with_name("log"), "--no-express") as server:
+        yield server
+
+
 @pytest.fixture
 def key() -> str:
     """The header with which `strict` serves."""

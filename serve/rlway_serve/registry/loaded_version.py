@@ -65,6 +65,7 @@ class LoadedVersion:
             metrics.drifts.add(bundle.manifest),
             max_batch=settings.max_batch,
             capacity=settings.queue_capacity,
+            express=settings.express,
         )
         metrics.watch_queue(self.metrics, self.batcher)
 

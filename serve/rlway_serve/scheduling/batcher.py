@@ -49,7 +49,7 @@ class Batcher:
         *,
         max_batch: int,
         capacity: int,
-        express: bool = True,
+        express: bool,
     ) -> None:
         self._name = manifest.policy
         self._runtime = runtime

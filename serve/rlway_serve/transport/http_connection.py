@@ -31,32 +31,16 @@ BRIEFLY_S = 1.0  # longer than the answer is under way
 
 
 class HttpConnection(Repeating, asyncio.Protocol):
-    """uvicorn calls it as it calls its own protocols. Thousands may be open: each is kept small."""
+    """uvicorn calls it as it calls its own protocols. Thousands may be open: each is kept small.
+
+    It is the `Host` of the application's requests, and the `Connection` of its parser and reader.
+    """
 
     __slots__ = (
-        "__weakref__",
-        "_app_state",
-        "_config",
-        "_half_closed",
-        "_linger_s",
-        "_parser",
-        "_parting",
-        "_reader",
-        "_routes",
-        "_server_state",
-        "_slots",
-        "_successor",
-        "_unsent_bytes",
-        "answers",
-        "app",
-        "client",
-        "closing",
-        "flow",
-        "repeated",
-        "scheme",
-        "timeouts",
-        "transport",
-    )
+        "__weakref__", "_app_state", "_config", "_half_closed", "_linger_s", "_parser", "_parting", "_reader",
+        "_routes", "_server_state", "_slots", "_successor", "_unsent_bytes", "answers", "app", "client", "closing",
+        "flow", "repeated", "scheme", "timeouts", "transport",
+    )  # fmt: skip
 
     def __init__(self, routes: HotRoutes, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         super().__init__()
@@ -133,25 +117,21 @@ class HttpConnection(Repeating, asyncio.Protocol):
         return slot
 
     def end_repeating(self) -> None:
-        """Anything may come from now on."""
         self.end_express()
         self.repeated = None
 
     # Requests of the application.
 
     def open_app(self) -> AppRequests:
-        """The application's requests; made for the first of them."""
         if self.app is None:
             limit = self._routes.settings.max_body_bytes
             self.app = AppRequests(self, self._config, self._server_state, self._app_state, limit)
         return self.app
 
     def may_start(self) -> bool:
-        """Whether the answers before the application's next request are sent."""
         return not self._slots
 
     def on_app_answer(self, last: bool) -> None:
-        """The application has answered a request; `last` if its answer says that the connection closes."""
         self.timeouts.active_s = time.perf_counter()
         if self._reader.held:
             self._reader.go_on_soon()

@@ -29,11 +29,10 @@ from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.lingering import linger
 from rlway_serve.transport.repeat import Repeating
 from rlway_serve.transport.stream_calls import FrameCall, LoggedFrameCall, SharedByStreams
-from rlway_serve.transport.timeouts import GRACE_S
 from rlway_serve.transport.websocket_frames import MESSAGES, FrameReader, write_frame
 from rlway_serve.transport.websocket_handshake import answer_handshake
+from rlway_serve.transport.websocket_pings import PingTimer
 
-PING_S = 20.0  # a peer that was silent for so long is sent a ping, and has as long again to answer
 CLOSE_S = 5.0  # for the peer to close, once it is asked to
 OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to look up, and to hash
 
@@ -72,13 +71,10 @@ class WebSocket(Repeating, asyncio.Protocol):
         endpoint = shared.endpoint
         looked_at = endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None
         self._quick = not looked_at and shared.access_log is None  # whether messages may be express calls
-        self._write_paused = False
-        self._read_paused = False
+        self._pings = PingTimer(self._loop, self._ping, transport.abort)
         self._closing = False  # once nothing is due
         self._open = False  # whether messages may be sent, and are expected
-        self._heard = True  # since the last check
-        self._pinged = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
 
     def open(self, url: bytes) -> None:
         """Answers the handshake."""
@@ -98,7 +94,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         if answer.status_code != 101:
             return  # `_flush` has ended it
         self.transport.resume_reading()
-        self._timer = self._loop.call_later(PING_S, self._check_alive)
+        self._pings.start()
 
     def log(self, method: str, status: int, asked_bytes: int | None, sent_bytes: int, began_s: float) -> None:
         """Writes to the access log, if there is one. A frame has the request id of its connection's handshake."""
@@ -110,7 +106,7 @@ class WebSocket(Repeating, asyncio.Protocol):
     # Frames.
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self._pings.heard = True
         if self.waits:
             self.end_express()
         if self._open and not (self._due or self._waiting or self._closing):
@@ -123,13 +119,9 @@ class WebSocket(Repeating, asyncio.Protocol):
         for kind, message in self._reader.read(data):
             if kind is None:
                 self._take_in(message)
-            elif self._may_ask:
+            elif self._open and not self._closing:
                 self._waiting.append((kind, message))
         self._ask_waiting()
-
-    @property
-    def _may_ask(self) -> bool:
-        return self._open and not self._closing
 
     def _take_in(self, frame: bytes) -> None:
         """Gives the protocol what is not a whole message: parts of messages, pings, the close, and mistakes."""
@@ -152,12 +144,12 @@ class WebSocket(Repeating, asyncio.Protocol):
     def _ask_waiting(self) -> None:
         """Asks what may be asked now; stops reading while more is there."""
         limit = self._shared.settings.max_in_flight
-        while self._waiting and not self._write_paused and len(self._due) < limit:
+        while self._waiting and not self._pings.write_paused and len(self._due) < limit:
             kind, message = self._waiting.popleft()
             self._ask(kind, message)
-        pause = bool(self._waiting) or self._write_paused
-        if pause != self._read_paused and not self.transport.is_closing():
-            self._read_paused = pause
+        pause = bool(self._waiting) or self._pings.write_paused
+        if pause != self._pings.read_paused and not self.transport.is_closing():
+            self._pings.read_paused = pause
             if pause:
                 self.transport.pause_reading()
             else:
@@ -211,9 +203,6 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._due.append(call)
         return call
 
-    def send_at_once(self, response: Response) -> None:
-        self._send(response)
-
     # Answers.
 
     def send_ready(self) -> None:
@@ -221,13 +210,13 @@ class WebSocket(Repeating, asyncio.Protocol):
         due = self._due
         while due and (response := due[0].response) is not None:
             due.popleft()
-            self._send(response)
-        if self._waiting and not self._write_paused and len(due) <= self._shared.settings.max_in_flight // 2:
+            self.send_at_once(response)
+        if self._waiting and not self._pings.write_paused and len(due) <= self._shared.settings.max_in_flight // 2:
             self._loop.call_soon(self._ask_waiting)
         if self._closing and not due and not self._waiting:
             self._close()
 
-    def _send(self, response: Response) -> None:
+    def send_at_once(self, response: Response) -> None:
         if not response.framed:
             kind = BINARY if response.media_type == OCTETS else Opcode.TEXT
             response.framed = write_frame(kind, response.body)
@@ -269,8 +258,7 @@ class WebSocket(Repeating, asyncio.Protocol):
 
     def _end(self) -> None:
         """Nothing more is sent. The connection lingers where the peer may still be sending."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timers()
         if self._protocol.close_rcvd is not None:
             self.transport.close()
             return
@@ -278,31 +266,24 @@ class WebSocket(Repeating, asyncio.Protocol):
         linger(self, self.transport, live, limit_s, self._shared.endpoint.draining)
 
     def _wait_for_end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(CLOSE_S, self.transport.close)
+        self._stop_timers()
+        self._close_timer = self._loop.call_later(CLOSE_S, self.transport.close)
 
-    def _check_alive(self, waited: bool = False) -> None:
-        """Pings a silent peer, and ends the connection of one that does not answer."""
-        if not self._heard and (self._pinged or self._write_paused):
-            if waited:
-                self.transport.abort()
-            else:  # after a pause of the whole process, what came meanwhile is read first
-                self._timer = self._loop.call_later(GRACE_S, self._check_alive, True)
-            return
-        self._pinged = not self._heard and not self._read_paused
-        if self._pinged:
-            self._protocol.send_ping(b"")
-            self._flush()
-        self._heard = self._read_paused and not self._write_paused
-        self._timer = self._loop.call_later(PING_S, self._check_alive)
+    def _stop_timers(self) -> None:
+        self._pings.stop()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+
+    def _ping(self) -> None:
+        self._protocol.send_ping(b"")
+        self._flush()
 
     def pause_writing(self) -> None:
-        self._write_paused = True
+        self._pings.write_paused = True
         self._ask_waiting()
 
     def resume_writing(self) -> None:
-        self._write_paused = False
+        self._pings.write_paused = False
         self._ask_waiting()
 
     def eof_received(self) -> bool:
@@ -311,8 +292,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timers()
         self._waiting.clear()
         self._server_state.connections.discard(self)
         self._shared.counts.open[self._policy] -= 1

@@ -75,6 +75,13 @@ def case_name(case: Case) -> str:
     return case.name
 
 
+@pytest.fixture(params=["linear", "without_express"])
+def open_server(request: pytest.FixtureRequest) -> Server:
+    """A server that lets everybody in, with express calls and without."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
 def check_same(server: Server, case: Case, lane: str) -> None:
     answers = [
         server.ask(act_request(case.body, lane=way, path=case.path, media_type=case.media_type, headers=case.headers))
@@ -86,9 +93,24 @@ def check_same(server: Server, case: Case, lane: str) -> None:
 
 @pytest.mark.parametrize("lane", LANES[1:])
 @pytest.mark.parametrize("case", CASES, ids=case_name)
-def test_lanes_answer_alike(linear: Server, case: Case, lane: str) -> None:
+def test_lanes_answer_alike(open_server: Server, case: Case, lane: str) -> None:
     """FastAPI sends what the hot lane sends, byte for byte."""
-    check_same(linear, case, lane)
+    check_same(open_server, case, lane)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.headers], ids=case_name)
+def test_a_request_in_between_changes_nothing(open_server: Server, case: Case) -> None:
+    """A connection that repeats one request is answered alike each time, also behind another request."""
+    asked = act_request(case.body, path=case.path, media_type=case.media_type)
+    sound = act_request({"observation": ROW})
+    with open_server.connect() as wire:
+        answers = []
+        for request in (asked, asked, asked, sound, sound, asked, sound, asked):
+            wire.send(request)
+            answers.append(wire.answer())
+    expected, usual = answers[0], answers[3]
+    assert (expected.status, usual.status) == (case.status, 200)
+    assert answers == [expected, expected, expected, usual, usual, expected, usual, expected]
 
 
 @pytest.mark.parametrize("lane", LANES[1:])
@@ -98,11 +120,11 @@ def test_lanes_guard_alike(strict: Server, case: Case, lane: str) -> None:
     check_same(strict, case, lane)
 
 
-def test_both_lanes_take_the_same_one_of_two_media_types(linear: Server) -> None:
+def test_both_lanes_take_the_same_one_of_two_media_types(open_server: Server) -> None:
     """A repeated `content-type` is read alike: neither lane picks the first where the other picks the last."""
     repeated = ["content-type: text/plain"]
     hot, asgi = (
-        linear.ask(act_request({"observation": ROW}, lane=lane, headers=repeated)) for lane in ("hot", "query")
+        open_server.ask(act_request({"observation": ROW}, lane=lane, headers=repeated)) for lane in ("hot", "query")
     )
     assert asgi == hot
 
@@ -115,19 +137,19 @@ def test_both_lanes_take_the_same_one_of_two_keys(strict: Server) -> None:
     assert asgi == hot
 
 
-def test_lanes_pass_the_deadline_alike(linear: Server) -> None:
+def test_lanes_pass_the_deadline_alike(open_server: Server) -> None:
     """A request that cannot be met is answered 504 alike, but for the milliseconds that it waited."""
     request = {"observation": ROW, "deadline_ms": 0.001}
-    answers = [linear.ask(act_request(request, lane=lane)) for lane in LANES]
+    answers = [open_server.ask(act_request(request, lane=lane)) for lane in LANES]
     assert [answer.status for answer in answers] == [504] * len(LANES)
     assert {tuple(sorted(answer.json)) for answer in answers} == {("detail", "status", "title", "type")}
     assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_a_json_answer_is_compact_and_its_length_true(linear: Server, lane: str) -> None:
+def test_a_json_answer_is_compact_and_its_length_true(open_server: Server, lane: str) -> None:
     """`content-length` counts the bytes that follow, and the connection goes on after them."""
-    with linear.connect() as wire:
+    with open_server.connect() as wire:
         for _ in range(3):
             wire.send(act_request({"observation": ROW}, lane=lane))
             answer = wire.answer()

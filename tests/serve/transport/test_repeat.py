@@ -47,9 +47,9 @@ packets = st.sampled_from(ALIKE) | st.sampled_from(ALIKE[:2]) | st.sampled_from(
 conversations = st.lists(st.tuples(packets, st.integers(0, 4)), max_size=6)
 
 
-@pytest.fixture(scope="module")
-def lanes(tmp_path_factory: pytest.TempPathFactory) -> InProcessServer:
-    return InProcessServer(tmp_path_factory.mktemp("lanes"))
+@pytest.fixture(scope="module", params=[True, False], ids=["express", "ordinary"])
+def lanes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> InProcessServer:
+    return InProcessServer(tmp_path_factory.mktemp("lanes"), express=request.param)
 
 
 @given(st.lists(conversations, min_size=1, max_size=4))
@@ -95,6 +95,7 @@ def test_requests_of_a_connection_take_effect_in_order(lanes: InProcessServer, p
     assert b'"status":' not in answers[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [*ALIKE, None])
 @pytest.mark.parametrize("turns", [0, 1, TURNS])
 def test_nothing_keeps_a_connection_that_has_ended(lanes: InProcessServer, last: bytes | None, turns: int) -> None:
