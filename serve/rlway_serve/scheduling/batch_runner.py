@@ -126,7 +126,7 @@ class BatchRunner:
         return responses
 
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
-        """Some observation is not sound, or some memory does not fit."""
+        """Some observation is not sound, or some policy state does not fit."""
         faults = [
             (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._misfit(call)
             for call, odd in zip(batch, unsound, strict=True)
