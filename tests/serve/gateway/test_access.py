@@ -21,6 +21,8 @@ from websockets.sync.client import connect
 from tests.bundles import linear_policy
 from tests.servers import ACT, ANSWER_S, LANES, Server, act_request, get_request, running_server, wait_until
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 
 

@@ -28,6 +28,8 @@ from tests.serve.conftest import KEY
 from tests.serve.gateway.test_access import make_certificate
 from tests.servers import ACT, ANSWER_S, PROBLEM, Server, act_request, get_request, running_server, wait_until
 
+pytestmark = pytest.mark.slow
+
 BODY = {"observation": [1, 0, 0, 0]}
 LARGE = b"0" * 12_000_000  # more than both systems' buffers hold
 STREAM = "/v1/policies/linear/stream"

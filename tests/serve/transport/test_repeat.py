@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tests.in_process import HANDSHAKE, TURNS, InProcessServer, masked_frame
 from tests.servers import act_request, get_request
 
+pytestmark = pytest.mark.slow
+
 SOUND = b'{"observation": [0.5, 0, 0, 0]}'
 OTHER = b'{"observation": [0, 0.5, 0, 0]}'
 BODIES = [
@@ -95,7 +97,6 @@ def test_requests_of_a_connection_take_effect_in_order(lanes: InProcessServer, p
     assert b'"status":' not in answers[2]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("last", [*ALIKE, None])
 @pytest.mark.parametrize("turns", [0, 1, TURNS])
 def test_nothing_keeps_a_connection_that_has_ended(lanes: InProcessServer, last: bytes | None, turns: int) -> None:

@@ -92,6 +92,7 @@ def test_bad_input_is_refused_before_anything_is_written(
         assert len(printed.err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "status", "says"), FAILING)
 def test_a_failure_before_the_first_checkpoint_leaves_nothing_behind(
     name: str, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -105,6 +106,7 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_the_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Once something has been learned it is kept, without the run.json of a finished run."""
     arguments = "--env rlway-tests/Interrupted-v0 --envs 2 --initial-steps 4 --block-steps 4 --block-iterations 1"

@@ -68,6 +68,7 @@ def test_returns_are_read_once_and_in_order(channel: Channel) -> None:
     assert channel.take_returns() == []
 
 
+@pytest.mark.slow
 def test_an_actor_takes_random_steps_then_follows_the_policy_and_ends_with_the_training(
     channel: Channel, server: LocalServer
 ) -> None:

@@ -178,6 +178,7 @@ def test_an_environment_that_breaks_its_specs_is_told_where(
     assert printed.out == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "says"),
     [

@@ -125,6 +125,7 @@ def learnt(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
     return learner, rows[:, : domain.obs_dim]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Pair", "InAList", "Hands"])
 def test_a_policy_takes_and_gives_the_environments_own_shapes(name: str, py: Path) -> None:
     """Observations are flattened within its graph. Whole numbers are counted as the environment counts."""
@@ -150,6 +151,7 @@ def test_a_policy_takes_and_gives_the_environments_own_shapes(name: str, py: Pat
     assert shown == expected[name]
 
 
+@pytest.mark.slow
 def test_what_was_trained_in_an_environment_of_tf_agents_plays_there(
     py: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
