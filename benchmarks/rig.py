@@ -126,8 +126,8 @@ def running(
             process.wait()
 
 
-def rlway_command(models: Path, port: int, *options: str) -> list[str]:
-    return [str(RLWAY), "serve", str(models), "--port", str(port), *options]
+def rlway_command(models: Path, port: int, *options: str, rlway: Path = RLWAY) -> list[str]:
+    return [str(rlway), "serve", str(models), "--port", str(port), *options]
 
 
 def nginx_command(folder: Path, port: int, connections: int = 1024) -> list[str] | None:

@@ -4,7 +4,7 @@ In:      the network of the default DQN, 4→128→128→2, and those of sizes.p
 Out:     tables of medians, and of ratios per round, because a shared machine's speed drifts.
 
 The peers are nginx that returns a constant, an upper bound for any HTTP server, and the same ONNX file behind a plain
-FastAPI route. The server has one core, and wrk another. Networks of several sizes are measured with one core for the
+FastAPI route. `--before` adds the server of an earlier checkout, so that a change is measured against it in one run. The server has one core, and wrk another. Networks of several sizes are measured with one core for the
 server, and then with two, of which wrk shares the second.
 """
 
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32, 128])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--sizes-only", action="store_true", help="leave out the peers")
+    parser.add_argument("--before", type=Path, help="the command `rlway` of an earlier checkout, as one more peer")
     options = parser.parse_args()
     require("wrk")
     if not options.sizes_only:
@@ -108,6 +109,9 @@ def measure_peers(options: argparse.Namespace) -> None:
         bundle = q_network_policy(Path(folder) / "models", "cartpole", DEFAULT)
         costs = measure_costs(bundle)
         ports = {"rlway": free_port(), "fastapi": free_port(), "nginx": free_port()}
+        if options.before is not None:
+            ports["before"] = free_port()
+            stack.enter_context(running(rlway_command(bundle.path.parents[1], ports["before"], rlway=options.before)))
         stack.enter_context(running(rlway_command(bundle.path.parents[1], ports["rlway"])))
         stack.enter_context(running(fastapi_command(ports["fastapi"]), {"RLWAY_ONNX": str(bundle.path / "model.onnx")}))
         nginx = nginx_command(Path(folder), ports["nginx"])
