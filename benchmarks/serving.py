@@ -4,8 +4,9 @@ In:      the network of the default DQN, 4→128→128→2, and those of sizes.p
 Out:     tables of medians, and of ratios per round, because a shared machine's speed drifts.
 
 The peers are nginx that returns a constant, an upper bound for any HTTP server, and the same ONNX file behind a plain
-FastAPI route. `--before` adds the server of an earlier checkout, so that a change is measured against it in one run. The server has one core, and wrk another. Networks of several sizes are measured with one core for the
-server, and then with two, of which wrk shares the second.
+FastAPI route. `--before` adds the server of an earlier checkout, so that a change is measured against it in one run.
+The server has one core, and wrk another. Networks of several sizes are measured with one core for the server, and then
+with two, of which wrk shares the second.
 """
 
 from __future__ import annotations
