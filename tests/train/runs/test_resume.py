@@ -7,8 +7,10 @@ import re
 import shutil
 import signal
 import subprocess
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -76,17 +78,33 @@ def status(*words: str) -> object:
     return ended.value.code
 
 
+class Interrupted(NamedTuple):
+    """A training that got SIGINT after its second evaluation, and what a second training in its folder was told."""
+
+    folder: Path
+    refusals: list[tuple[object, str]]  # exit status and stderr, while the first one ran
+
+
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training that got SIGINT after its second evaluation."""
-    folder = tmp_path_factory.mktemp("runs") / "interrupted"
+def interruption(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    folder, refusals = tmp_path_factory.mktemp("runs") / "interrupted", []
     training = start(folder, "--steps", "1000000")
+    wait_for(training, "step +0 .* return ")
+    for words in ([], ["--resume"]):
+        with redirect_stderr(StringIO()) as said:
+            refusals.append((status(*DQN, "--run", str(folder), *words), said.getvalue()))
     wait_for(training, "step +1,.* return ")
     training.send_signal(signal.SIGINT)
     _, says = training.communicate(timeout=60)
     assert training.returncode == INTERRUPTED
     assert f"--resume --run {folder}" in says
-    return folder
+    return Interrupted(folder, refusals)
+
+
+@pytest.fixture(scope="module")
+def interrupted(interruption: Interrupted) -> Path:
+    """The folder of the interrupted training. Not to be changed by a test."""
+    return interruption.folder
 
 
 def test_a_killed_training_resumes_without_gap_or_repetition(tmp_path: Path) -> None:
@@ -127,11 +145,12 @@ def test_an_interrupted_training_keeps_every_block(tmp_path: Path) -> None:
     assert evaluated_steps(folder) == [row["step"] for row in saved.history.rows]
 
 
-def test_a_finished_training_can_be_made_longer(tmp_path: Path) -> None:
-    """With more steps it is resumed, and the run then covers all of them."""
+def test_resume_starts_a_training_and_makes_a_finished_one_longer(tmp_path: Path) -> None:
+    """One command line serves the first start and every later one. With more steps the run covers all of them."""
     folder = tmp_path / "run"
-    first = start(folder, "--steps", "1000")
+    first = start(folder, "--resume", "--steps", "1000")
     first.communicate(timeout=120)
+    assert read_run(folder).steps == whole(1000)[-1]
     longer = start(folder, "--resume", "--steps", "2000", "--run-stats")
     wait_for(longer, "step .* return ")
     assert not (folder / "run.json").exists()  # what says that a run is complete
@@ -210,25 +229,12 @@ def test_results_that_cannot_be_written_are_reported_in_a_sentence(
     assert Checkpoints(folder).read() is not None
 
 
-def test_a_folder_that_is_being_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_being_written_is_refused(interruption: Interrupted) -> None:
     """Two trainings in one folder would destroy both."""
-    folder = tmp_path / "run"
-    training = start(folder, "--steps", "1000000")
-    try:
-        wait_for(training, "step +0 .* return ")
-        for words in ([], ["--resume"]):
-            assert status(*DQN, "--run", str(folder), *words) == MISUSED
-            assert "another training is writing it" in capsys.readouterr().err
-    finally:
-        training.kill()
-        training.communicate(timeout=60)
-
-
-def test_resume_starts_a_training_where_there_is_none(tmp_path: Path) -> None:
-    """One command line serves the first start and every later one."""
-    done = start(tmp_path / "run", "--resume", "--steps", "300")
-    done.communicate(timeout=120)
-    assert done.returncode == 0
+    assert len(interruption.refusals) == 2
+    for refused, says in interruption.refusals:
+        assert refused == MISUSED
+        assert "another training is writing it" in says
 
 
 def test_resume_never_empties_a_folder_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
