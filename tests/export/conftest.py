@@ -55,7 +55,11 @@ def _readable_sentences(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
 @pytest.fixture(scope="session")
 def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of `cartpole`, exported through the command. Not to be changed by a test."""
-    return made_once(tmp_path_factory, "models", lambda folder: export_run(trained_run, folder, "cartpole"))
+
+    def export(folder: Path) -> None:
+        export_run(trained_run, folder, "cartpole")
+
+    return made_once(tmp_path_factory, "models", export)
 
 
 @pytest.fixture(scope="session")

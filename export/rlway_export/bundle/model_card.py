@@ -142,7 +142,7 @@ def _parity(manifest: Manifest) -> str:
 
 
 def _measured(manifest: Manifest, folder: Path) -> str:
-    """The SavedModel comes first: the speed of the others is told relative to it."""
+    """The SavedModel comes first: the speed of the others is relative to it."""
     first = manifest.measured[0]
     played = first.episodes > 0
     lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]

@@ -122,7 +122,7 @@ class TableSearch:
         )
 
     def _chunks(self, array: AnyArray) -> Iterator[AnyArray]:
-        """As many rows as are run at once."""
+        """Parts, each of as many rows as are run at once."""
         row_bytes = sum(array.nbytes for array in self._base.values()) + 9 * len(self._sizes)
         step = max(1, CHUNK_BYTES // row_bytes)
         return (array[start : start + step] for start in range(0, len(array), step))

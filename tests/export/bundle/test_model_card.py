@@ -32,8 +32,8 @@ def test_a_saved_model_exported_with_an_environment_can_be_played(tmp_path: Path
     folder.mkdir()
     (folder / "worlds.py").write_text(WORLDS)
     source = open_source(stock.save(stock.greedy("dqn"), tmp_path / "saved"), "best")
-    targets, env = parse_formats("tflite-fp16"), f"{folder}/worlds.py:Line"
-    bundle = write_bundle(source, tmp_path / "models", "theirs", targets, lambda _: None, 0, None, env)
+    formats, env = parse_formats("tflite-fp16"), f"{folder}/worlds.py:Line"
+    bundle = write_bundle(source, tmp_path / "models", "theirs", formats, lambda _: None, 0, None, env)
     assert run_commands([bundle], tmp_path / "log") == [["serve", "play", "edge", "verify"]]
     edge = commands_of(bundle)[2]
     assert edge[edge.index("--file") + 1] == "model.fp16.tflite"

@@ -269,8 +269,8 @@ def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
 def test_episodes_are_played_with_every_file_from_equal_seeds(trained_run: Path, tmp_path: Path) -> None:
     """The float32 file earns the SavedModel's returns, episode by episode except for near ties; the card has them."""
     source = RunSource.open(trained_run, "best")
-    targets = [FORMATS["onnx"], FORMATS["tflite"]]
-    bundle = write_bundle(source, tmp_path / "models", "cartpole", targets, lambda _: None, episodes=4)
+    formats = [FORMATS["onnx"], FORMATS["tflite"]]
+    bundle = write_bundle(source, tmp_path / "models", "cartpole", formats, lambda _: None, episodes=4)
     assert [(m.file, m.episodes) for m in bundle.manifest.measured] == [
         ("saved_model.pb", 4),
         ("model.onnx", 4),

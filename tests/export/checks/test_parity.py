@@ -78,16 +78,16 @@ def test_an_untouched_file_passes_at_every_batch_size(policy: ActPolicy, bundle:
 
 def test_an_export_whose_file_fails_the_gate_publishes_nothing(trained_run: Path, tmp_path: Path) -> None:
     """The error names the file and the difference; neither a version nor a draft is left."""
-    target = FORMATS["onnx"]
+    one = FORMATS["onnx"]
 
-    def write_wrongly(draft: Context) -> None:
-        target.write(draft)
-        model = onnx.load(draft.folder / "model.onnx")
+    def write_wrongly(context: Context) -> None:
+        one.write(context)
+        model = onnx.load(context.folder / "model.onnx")
         for tensor in model.graph.initializer:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.5), tensor.name))
-        onnx.save(model, draft.folder / "model.onnx")
+        onnx.save(model, context.folder / "model.onnx")
 
-    wrong = target._replace(write=write_wrongly)
+    wrong = one._replace(write=write_wrongly)
     expected = r"^model\.onnx does not act as the SavedModel does: expected .*, got .*; leave onnx out of --formats"
     with pytest.raises(ExportRefused, match=expected):
         write_bundle(RunSource.open(trained_run, "best"), tmp_path / "models", "cartpole", [wrong], lambda _: None)
@@ -125,9 +125,9 @@ def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: A
     trained = Provenance("sac", None, None, None, {})
     rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
     manifest = describe(trained, gaussian, Observations(rows, "given"), [], "gaussian", 1)
-    draft = Context(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
-    for target in parse_formats("onnx,tflite"):
-        target.write(draft)
-        found = summarize(judge(gaussian, target.open(draft), rows))
+    context = Context(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
+    for one in parse_formats("onnx,tflite"):
+        one.write(context)
+        found = summarize(judge(gaussian, one.open(context), rows))
         assert found.passed, found
         assert found.observations == 2048

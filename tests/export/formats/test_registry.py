@@ -98,7 +98,7 @@ def normalizing(trained_run: Path, tmp_path: Path) -> ActPolicy:
 
 def test_every_format_is_published_with_its_parity(every_format: Bundle) -> None:
     """Each file of each format is listed, and each that can run has passed over 2,000 observations."""
-    files = {file for target in FORMATS.values() for file in target.files}
+    files = {file for one in FORMATS.values() for file in one.files}
     assert files == FILES | {"policy.h", "policy_model.h", "policy_model_int8.h"}
     assert files <= set(every_format.manifest.files)
     assert {row.file for row in every_format.manifest.parity} == FILES
@@ -235,19 +235,19 @@ def test_the_onnx_runner_names_a_file_that_it_cannot_load(tmp_path: Path) -> Non
 
 def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tmp_path: Path) -> None:
     """A SAC run passes the gate in all formats, and each gives nearly the SavedModel's actions."""
-    targets = list(FORMATS.values())
+    formats = list(FORMATS.values())
     source = RunSource.open(continuous_run, "best")
-    bundle = write_bundle(source, tmp_path / "models", "pendulum", targets, lambda _: None)
+    bundle = write_bundle(source, tmp_path / "models", "pendulum", formats, lambda _: None)
     rows: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:100]
     noise = draw_noise(Explore(sigma=1.0), len(rows), 1, np.random.default_rng(3))
     noise[::2] = 0.0
     saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold only weak references to its variables
     expected = saved_model.act(rows, noise)["action"].numpy()
-    for target in targets:
-        runner = open_runner(bundle.path / target.files[-1], bundle.manifest)
+    for one in formats:
+        runner = open_runner(bundle.path / one.files[-1], bundle.manifest)
         singles = [runner.run({"observation": rows[i : i + 1], "noise": noise[i : i + 1]}) for i in range(len(rows))]
         found = np.concatenate([single["action"] for single in singles])
-        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * target.tolerance.relative, err_msg=target.name)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * one.tolerance.relative, err_msg=one.name)
 
 
 def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy, tmp_path: Path) -> None:
@@ -258,9 +258,9 @@ def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy
     trained = Provenance("dqn", None, None, None, {})
     manifest = describe(trained, normalizing, observations, [], "normalizing", 1)
     evidence = parity.gather(normalizing, {"observation": rows})
-    draft = Context(tmp_path, normalizing, manifest, evidence)
-    for target in FORMATS.values():
-        target.write(draft)
-        path = tmp_path / target.files[-1]
-        found = summarize(parity.judge(evidence, manifest.interface, path, target.open(draft), target.tolerance))
-        assert found.passed, (target.name, found)
+    context = Context(tmp_path, normalizing, manifest, evidence)
+    for one in FORMATS.values():
+        one.write(context)
+        path = tmp_path / one.files[-1]
+        found = summarize(parity.judge(evidence, manifest.interface, path, one.open(context), one.tolerance))
+        assert found.passed, (one.name, found)

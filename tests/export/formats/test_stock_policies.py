@@ -55,8 +55,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         if name not in made:
             policy = stock.greedy(name)
             source = SavedModelSource.open(stock.save(policy, folder / name), "best")
-            targets = parse_formats("onnx,tflite")
-            made[name] = policy, write_bundle(source, folder / "models", name, targets, lambda _: None)
+            formats = parse_formats("onnx,tflite")
+            made[name] = policy, write_bundle(source, folder / "models", name, formats, lambda _: None)
         return made[name]
 
     return export

@@ -320,4 +320,4 @@ def test_without_a_compiler_c_is_refused_at_once(monkeypatch: pytest.MonkeyPatch
         RuntimeMissing, match=r"--formats c: .*expected one of cc, gcc, clang on PATH.*cannot be proven"
     ):
         parse_formats("onnx,c")
-    assert [target.name for target in parse_formats("tflite,onnx")] == ["onnx", "tflite"]
+    assert [one.name for one in parse_formats("tflite,onnx")] == ["onnx", "tflite"]
