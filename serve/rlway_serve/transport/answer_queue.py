@@ -1,6 +1,6 @@
 """The answers that are due on one HTTP connection, in the order of its requests.
 
-In:      a `Slot` for each act request, when it is asked; their responses, in any order.
+In:      a `Slot` for each act request, in the order of the requests; their responses, in any order.
 Out:     bytes on the transport. A finished answer waits for those before it.
 """
 
@@ -19,14 +19,14 @@ from rlway_serve.transport.request_heads import Head, HotRoutes
 
 
 class Extras:
-    """What few requests have: an id, a line in the access log, a large body, trace headers."""
+    """Data of a request with an id, a large body or trace headers; of every request if there is an access log."""
 
     __slots__ = ("began_s", "body_bytes", "head", "reserved_bytes")
 
     def __init__(self, head: Head, body_bytes: int, reserved_bytes: int) -> None:
         self.head = head
         self.body_bytes = body_bytes
-        self.reserved_bytes = reserved_bytes
+        self.reserved_bytes = reserved_bytes  # of the body budget; released with the answer
         self.began_s = time.perf_counter()
 
 
@@ -51,6 +51,7 @@ class Slot(PlainCall, gc=False, eq=False):
             and response.written_with is answers.server_state.default_headers
             and not transport.is_closing()
         ):
+            # The only answer that is due, and its bytes are cached: this saves the calls below.
             slots.clear()
             transport.write(response.written)
         else:
@@ -59,7 +60,7 @@ class Slot(PlainCall, gc=False, eq=False):
 
 
 class AnswerQueue:
-    """One connection's."""
+    """The answers that are due on one connection."""
 
     __slots__ = ("_on_sent", "_routes", "client", "server_state", "slots", "transport")
 
@@ -87,28 +88,28 @@ class AnswerQueue:
                 self._close_extras(slot.extras, response)
                 self.send(response, slot.keep_alive, slot.extras.head.request_id)
             elif slot.keep_alive and response.written_with is default_headers and not self.transport.is_closing():
-                # `send`, where it only has to send what was sent before: saves a call for nearly every request.
+                # What `send` does with cached bytes. Written here, it saves a call for nearly every request.
                 self.transport.write(response.written)
             else:
                 self.send(response, slot.keep_alive)
         self._on_sent()
 
     def send(self, response: Response, keep_alive: bool, request_id: bytes = b"") -> None:
-        """Writes one answer; the connection ends behind it unless `keep_alive`."""
+        """Writes one answer; without `keep_alive`, its headers say that the connection closes."""
         transport, default_headers = self.transport, self.server_state.default_headers
         if transport.is_closing():
             return
         if request_id or not keep_alive:
             transport.write(write_response(response, default_headers, keep_alive, request_id))
             return
-        # An answer that is given again and again is written once, until uvicorn renews its `date`, once a second.
+        # The bytes are cached in the response until uvicorn renews the `date` header, once a second.
         if response.written_with is not default_headers:
             response.written = write_response(response, default_headers, keep_alive)
             response.written_with = default_headers
         transport.write(response.written)
 
     def send_last(self, response: Response) -> None:
-        """The answer to what could not be read as a request."""
+        """Writes the refusal that ends the connection; it has no request, so the access log shows no method or path."""
         if self._routes.access_log is not None:
             sizes = (response.status, None, len(response.body))
             self._routes.access_log.write(self.client, "-", b"", *sizes, time.perf_counter(), b"")

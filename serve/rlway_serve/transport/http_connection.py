@@ -1,11 +1,11 @@
-"""One HTTP/1.1 connection, from accepting it to its end: it ties reader, answers and application together.
+"""One HTTP/1.1 connection, from its start to its end: it connects reader, answers and application.
 
 In:      bytes from a socket; time-outs; a stop of the server.
 Out:     answers, in the order in which they were asked for.
 Refuses: RequestTimeout for a request that arrives too slowly, TooManyConnections, and what its reader refuses.
 
 A request may be answered before its body has arrived. A body of up to `max_body_bytes` is then read and discarded, and
-the connection is kept. The connection lingers and closes if more comes, or may come.
+the connection is kept. If the peer sends more than that, or may do so, the connection lingers and closes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from rlway_serve.transport.request_parser import RequestParser
 from rlway_serve.transport.timeouts import ConnectionTimeouts
 from rlway_serve.transport.websocket import WebSocket
 
-BRIEFLY_S = 1.0  # longer than the answer is under way
+BRIEFLY_S = 1.0  # long enough for the answer to reach the peer
 
 
 class HttpConnection(Repeating, asyncio.Protocol):
-    """uvicorn calls it as it calls its own protocols. Thousands may be open: each is kept small.
+    """It has the interface of uvicorn's own protocols. Thousands may be open, so each is kept small.
 
-    It is the `Host` of the application's requests, and the `Connection` of its parser and reader.
+    It implements `Host` for `AppRequests`, and `Connection` for its parser and reader.
     """
 
     __slots__ = (
@@ -48,15 +48,15 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
-        # The head of the last request, while the connection only repeats it: nothing is half read or held, the
-        # application has no request, and no request is the last.
+        # The head of the last request, while the peer repeats it. Then no request is partly read, no bytes are held,
+        # the application has no request, and the connection takes further requests.
         self.repeated: Head | None = None
         self.app: AppRequests | None = None  # most connections never need it
-        self.closing = False  # closes once nothing is due
-        self._parting: Response | None = None  # sent behind all answers, before the connection closes
+        self.closing = False  # whether the connection closes once no answer is due
+        self._parting: Response | None = None  # a refusal, sent after all answers, before the connection closes
         self._half_closed = False  # by the peer
-        self._linger_s = 0.0  # how long the peer may go on sending at the end; 0 where it has nothing more to send
-        self._successor: asyncio.Protocol | None = None  # which reads what follows
+        self._linger_s = 0.0  # how long to read on after the last answer; 0 if the peer sends nothing more
+        self._successor: asyncio.Protocol | None = None  # reads all further bytes: a WebSocket or a `Lingering`
         self._unsent_bytes = 0  # at the last check for idleness
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # for sockets it is one
@@ -85,7 +85,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
             and head.quick
             and (version := head.policy.active) is not None
         ):
-            # The same request as before, whole, with another observation: nearly every packet is.
+            # Nearly every packet is one whole request with the same head as before and another observation.
             self.timeouts.active_s = now_s = time.perf_counter()
             if self.ask_express(version.batcher.express, data[head.body_start :], now_s):
                 return
@@ -97,7 +97,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.timeouts.active_s = time.perf_counter()
         self._reader.receive(data)
 
-    # Requests that repeat themselves.
+    # Repeated requests (`Repeating`).
 
     def send_at_once(self, response: Response) -> None:
         if response.written_with is self._server_state.default_headers and not self.transport.is_closing():
@@ -120,7 +120,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.end_express()
         self.repeated = None
 
-    # Requests of the application.
+    # Requests for the application (`Host`).
 
     def open_app(self) -> AppRequests:
         if self.app is None:
@@ -145,7 +145,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.closing = True
         self.close_if_asked()
 
-    # Its end.
+    # The end of the connection.
 
     def _on_sent(self) -> None:
         if self.app is not None and not self._slots:
@@ -161,26 +161,26 @@ class HttpConnection(Repeating, asyncio.Protocol):
             return
         answered = self.app is not None and self.app.answered_early
         self.leave_the_rest()
-        if isinstance(error, RequestTimeout | TooManyConnections):  # who has had its time, or has no place
+        if isinstance(error, RequestTimeout | TooManyConnections):  # the peer has used up its time, or gets no place
             self._linger_s = BRIEFLY_S
         self._parting = None if answered else problem_response(error)
         self.close_if_asked()
 
     def leave_the_rest(self) -> None:
-        """Reads nothing more: neither the rest of the request being read nor what else the peer may be sending."""
+        """Takes no further bytes of this or a later request; the connection closes once no answer is due."""
         self._parser.give_up()
         self._parser.last = self.closing = True
         self._linger_s = self._routes.settings.body_timeout_s
 
     def pass_on(self, data: bytes) -> None:
-        """Bytes behind the last request that is taken: for what has taken over the connection, or to be discarded."""
+        """Gives bytes after the last accepted request to the protocol that took over, or discards them."""
         if self._successor is not None:
             self._successor.data_received(data)
         elif data:
             self._linger_s = self._linger_s or self._routes.settings.body_timeout_s
 
     def close_if_asked(self) -> None:
-        """Closes if that was asked for and nothing is due."""
+        """Closes if the connection is marked to close and no answer is due."""
         if not self.closing or self._slots or self._parser.reading or (self.app is not None and self.app.open):
             return
         parting, self._parting = self._parting, None
@@ -199,7 +199,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self._successor = linger(self, self.transport, live, limit_s, stopping)
 
     def become_stream(self, policy: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Hands the connection over to a WebSocket, which reads what comes next."""
+        """Hands the connection over to a WebSocket, which reads all further bytes."""
         self.timeouts.end()
         self._server_state.connections.discard(self)
         stream = WebSocket(self._routes.streams, policy, self.transport, self._server_state, headers)
@@ -207,19 +207,18 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self._successor = stream
 
     def eof_received(self) -> bool:
-        """The peer has said all that it will: it gets the answers that are due, then the connection closes."""
+        """The peer sends nothing more: it gets the answers that are due, then the connection closes."""
         self.end_repeating()
-        # Closing half of a TLS connection is not possible, and without answers that are due nobody waits for one.
-        if self.scheme != "http":
+        if self.scheme != "http":  # TLS connections cannot be half closed
             return False
         self._half_closed = True
         if self._reader.held:
             return True
         self._end_reading()
-        return bool(self._slots or (self.app is not None and self.app.open))
+        return bool(self._slots or (self.app is not None and self.app.open))  # true keeps the connection open
 
     def on_held_read(self) -> None:
-        """What was held has been read."""
+        """Called when all held bytes have been read."""
         if self._half_closed:
             self._end_reading()
             self.close_if_asked()
@@ -239,18 +238,18 @@ class HttpConnection(Repeating, asyncio.Protocol):
         if exc is None:
             self.transport.close()
         self.end_repeating()
-        self.flow.read_paused = False  # a request of the application would resume reading from what has gone
+        self.flow.read_paused = False  # otherwise a request of the application would resume reading on a lost transport
         self._parser.give_up()
         self._reader.held = b""
         self.timeouts.end()
 
     def shutdown(self) -> None:
-        """The server stops: answers what was asked, and what is being asked at this moment, then closes."""
+        """The server stops: answers the requests that have arrived and the one being read, then closes."""
         self.end_repeating()
         self.closing = True
         parser, app = self._parser, self.app
         if app is not None and app.answered_early:
-            self.leave_the_rest()  # of a body that passes by
+            self.leave_the_rest()  # of a body whose request is answered already
         parser.last = not parser.reading
         app_open = app is not None and app.open
         if self._slots and not app_open and not parser.reading:
@@ -272,7 +271,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
             self.flow.resume_reading()
 
     def _close_if_idle(self) -> bool:
-        """Closes, unless answers are due and the peer reads them; whether to ask again later."""
+        """Closes, unless answers are due and the peer reads them; returns whether to check again later."""
         self.end_repeating()
         unsent_bytes, unsent_before = self.transport.get_write_buffer_size(), self._unsent_bytes
         self._unsent_bytes = unsent_bytes

@@ -1,16 +1,17 @@
 """Bytes to requests, on one HTTP/1.1 connection.
 
-In:      what the connection receives.
-Out:     act requests whose first line and headers have come before, asked at the endpoint; all else, for the parser.
+In:      the bytes that the connection receives.
+Out:     act requests with a known head (first line and headers), submitted to the endpoint; all other bytes, for the
+         parser.
 Refuses: what its parser refuses.
 
-A plain `POST` with a content-length to an act route takes the hot lane; whatever else comes goes to FastAPI. Answers
-have the order of the requests, also when a client pipelines and mixes both lanes:
+A plain `POST` with a content-length to an act route takes the hot lane, past FastAPI; every other request goes to
+FastAPI. Answers leave in the order of the requests, also when a client pipelines requests of both kinds:
   - hot after hot: each request has a `Slot`, and finished answers wait for those before them;
   - FastAPI after hot: the application starts once the slots are empty;
   - hot after FastAPI: while the application has a request, every further one goes there, too.
 
-Once `max_in_flight` requests wait for their answers, what comes behind them is held as bytes, and reading pauses.
+Once `max_in_flight` requests wait for their answers, further bytes are held, and reading pauses.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from rlway_serve.transport.answer_queue import Extras, Slot
 from rlway_serve.transport.request_heads import HotRoutes
 from rlway_serve.transport.request_parser import Connection, RequestParser
 
-PIECE_BYTES = 4096  # given to the parser at once: what it has begun cannot be held back any more
+PIECE_BYTES = 4096  # given to the parser at once: a request that it has begun to read cannot be held back
 
 
 class HttpReader:
-    """One connection's."""
+    """The reader of one connection."""
 
     __slots__ = ("_connection", "_going_on", "_parser", "_routes", "held")
 
@@ -33,11 +34,11 @@ class HttpReader:
         self._connection = connection
         self._parser = parser
         self._routes = routes
-        self.held = b""  # what came while as many answers were due as may be
-        self._going_on = False  # with what is held, in the loop's next turn
+        self.held = b""  # bytes that arrived while `max_in_flight` answers were due
+        self._going_on = False  # whether `_go_on` will run in the loop's next turn
 
     def receive(self, data: bytes) -> None:
-        """Reads what came; keeps it where as many answers are due as may be."""
+        """Reads new bytes; holds them while `max_in_flight` answers are due."""
         if self.held:
             self.held += data
             self._connection.flow.pause_reading()
@@ -47,7 +48,7 @@ class HttpReader:
             self._take_in(data)
 
     def _take_in(self, data: bytes) -> None:
-        """Reads requests until the data ends or as many answers are due as may be."""
+        """Gives the data to the parser, until it ends or `max_in_flight` answers are due."""
         connection, parser = self._connection, self._parser
         connection.end_repeating()
         while data and not parser.last:
@@ -68,7 +69,7 @@ class HttpReader:
             connection.timeouts.wait_no_more()
 
     def _ask_known(self, data: bytes) -> bytes:
-        """Asks for the whole requests at the start of `data` whose headers have been read before; returns the rest."""
+        """Submits the whole requests with known heads at the start of `data`; returns the rest."""
         connection, parser, routes = self._connection, self._parser, self._routes
         if parser.reading or parser.last or (connection.app is not None and connection.app.open):
             return data
@@ -78,7 +79,7 @@ class HttpReader:
             start = data.find(b"\r\n\r\n", begin) + 4
             head = routes.known_heads.get(data[begin:start])
             if head is None:
-                # For the parser, which begins with a request here: what it will make of these bytes is remembered.
+                # The parser reads this head next, and remembers what it says under these bytes.
                 parser.raw_head = data[begin:start] if data.startswith(b"POST ", begin) else b""
                 break
             end = start + head.body_bytes
@@ -96,12 +97,12 @@ class HttpReader:
 
     @property
     def _due(self) -> int:
-        """How many answers are due to whole requests."""
+        """How many whole requests have no answer yet."""
         app, due = self._connection.app, len(self._connection.answers.slots)
         return due if app is None else due + app.open - (app.reading and not app.answered_early)
 
     def go_on_soon(self) -> None:
-        """Reads what is held in the loop's next turn, if few enough answers are due."""
+        """Reads the held bytes in the loop's next turn, if at most half of `max_in_flight` answers are due."""
         flow = self._connection.flow
         if not self._going_on and not flow.write_paused and self._due <= self._routes.max_in_flight // 2:
             self._going_on = True

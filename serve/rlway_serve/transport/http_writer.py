@@ -1,6 +1,6 @@
 """Writes answers as HTTP/1.1.
 
-In:      a `Response`, the server's default headers (`date`), whether the connection goes on.
+In:      a `Response`, the server's default headers (`date`), whether the connection is kept.
 Out:     the bytes of the answer, as uvicorn would write them.
 """
 
@@ -29,7 +29,7 @@ def write_response(
 
 
 class Prefixes:
-    """The bytes before the length, for each status and media type, until uvicorn renews the default headers."""
+    """Caches an answer's bytes up to the value of `content-length`, until uvicorn renews the default headers."""
 
     def __init__(self) -> None:
         self._default_headers: DefaultHeaders = []

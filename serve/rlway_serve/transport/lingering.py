@@ -28,11 +28,11 @@ class Lingering(asyncio.Protocol):
         self._live = live
         self._loop = asyncio.get_running_loop()
         self._limit_s = limit_s
-        self._taken_s = self._loop.time()  # when the peer last read of its answers
+        self._taken_s = self._loop.time()  # when the peer last read from its answers
         self._until_s = self._taken_s + limit_s
         self._spare_bytes = MAX_BYTES
         self._unsent_bytes = transport.get_write_buffer_size()
-        self._heard = False  # since the last check
+        self._heard = False  # whether the peer has sent anything since the last check
         self._timer = self._loop.call_later(min(QUIET_S, limit_s), self._check)
         live.discard(before)
         live.add(self)
@@ -68,8 +68,11 @@ class Lingering(asyncio.Protocol):
 def linger(
     before: asyncio.BaseProtocol, transport: asyncio.Transport, live: set[Any], limit_s: float, stopping: bool
 ) -> Lingering | None:
-    """Ends the connection of `before`, which is among the server's `live` ones; its last answer is written."""
-    if not transport.can_write_eof():  # TLS: closed, it does all this by itself, for as long as the listener says
+    """Takes over the connection of `before`, whose last answer is written. `live` holds the server's connections.
+
+    Returns None for TLS, whose transport lingers by itself.
+    """
+    if not transport.can_write_eof():  # TLS: its close waits for the peer, up to the listener's shutdown time-out
         transport.close()
         return None
     lingering = Lingering(before, transport, live, limit_s)

@@ -1,11 +1,12 @@
 """Accepts connections from a listening socket, also when the system runs out of open files.
 
-In:      a socket that listens, what makes a connection's protocol, TLS.
+In:      a listening socket, a function that makes a connection's protocol, TLS.
 Out:     connections on the event loop.
 Refuses: nothing. While the table of open files is full, or the server holds as many connections as it may, further
-         ones wait in the kernel's backlog until there is room. The log says so, once a minute at most.
+         ones wait in the kernel's backlog until there is room. The log reports a full table, once a minute at most.
 
-uvloop's own server would close them, and once its reserve descriptor is used up, poll for them without a pause.
+uvloop's own server would close such connections. Once its reserve descriptor is used up, it would poll for them without
+a pause.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ from rlway_serve.transport.http_connection import HttpConnection
 AT_ONCE = 64  # connections taken before others are read from
 PAUSE_S = 0.1
 REPORT_S = 60.0  # between two lines in the log
-SPARE = 64  # held beyond `most`, to be told that they are too many
+SPARE = 64  # connections accepted beyond `most`, to be refused with TooManyConnections
 NO_ROOM = (*EXHAUSTED, errno.ENOBUFS, errno.ENOMEM)
 
 log = logging.getLogger(__name__)
 
 
 class Listener:
-    """One listening socket's; has what uvicorn asks of a server. `served` are the connections that are open."""
+    """Accepts from one listening socket, and has the methods that uvicorn calls on a server.
+
+    `served` holds the open connections; `most` is how many of them may be served.
+    """
 
     def __init__(
         self,
@@ -51,13 +55,13 @@ class Listener:
         self._served = served
         self._most = most
         self._options: dict[str, Any] = {}
-        if tls is not None:  # closed, a connection tells its peer so, and reads on until that has said the same
+        if tls is not None:  # on close, a connection sends close_notify, and reads until the peer has sent its own
             self._options = {"ssl": tls, "ssl_handshake_timeout": handshake_timeout_s}
             self._options["ssl_shutdown_timeout"] = shutdown_timeout_s
-        self._entering: set[asyncio.Task[None]] = set()  # most of all TLS handshakes
+        self._entering: set[asyncio.Task[None]] = set()  # of accepted connections; they mostly wait for TLS handshakes
         self._closed = False
         self._pause: asyncio.TimerHandle | None = None
-        self._reported_s = -math.inf  # that the table is full
+        self._reported_s = -math.inf  # when the log last reported a full table; loop time
         listener.setblocking(False)
         self._loop.add_reader(listener, self._accept)
 
@@ -94,11 +98,11 @@ class Listener:
 
     async def _enter(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        with suppress(OSError, TimeoutError):  # gone, or no TLS
+        with suppress(OSError, TimeoutError):  # the peer has gone, or its TLS handshake failed
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _, protocol = await self._loop.connect_accepted_socket(self._make_protocol, connection, **self._options)
             if self._closed:
-                protocol.shutdown()  # which the server has told the others already
+                protocol.shutdown()  # the server has called it on all other connections already
             return
         connection.close()
 

@@ -1,11 +1,12 @@
-"""Connections that ask the same again and again, each time with another observation.
+"""Connections that repeat a request, each time with another observation.
 
 In:      a request that may be plain, on a connection that waits for no other answer.
 Out:     its answer; no object is made for the request, since the connection itself is queued as an `ExpressCall`.
-Refuses: nothing. What turns out not to be plain is asked for in the ordinary way, with a place among the answers.
+Refuses: nothing. A request that turns out not to be plain is submitted in the ordinary way, with a place among the
+         answers.
 
 HTTP and WebSocket connections share this. An express call has no place among the answers that are due. It gets one as
-soon as anything else comes on the connection, so that answers stay in order.
+soon as the connection receives anything else, so that answers stay in order.
 """
 
 from __future__ import annotations
@@ -24,30 +25,30 @@ class Repeating(ExpressCall):
     __slots__ = ("_express", "_place", "arrived_s", "deadline_s", "observations", "raw", "waits")
 
     def __init__(self) -> None:
-        self.waits = False  # for the answer to an express call
-        self.raw = False
+        self.waits = False  # whether an express call has neither an answer nor a place yet
+        self.raw = False  # whether its body is octets
         self.observations: Any = None
-        self._express: ExpressQueue | None = None  # in which the call waits
-        self._place: PlainCall | None = None  # of the call, where it got one after the batcher had decoded it
+        self._express: ExpressQueue | None = None  # the queue that holds the call
+        self._place: PlainCall | None = None  # the place of a call that got one after the batcher had decoded it
 
-    # What a connection does.
+    # Each kind of connection implements these.
 
     @abstractmethod
     def send_at_once(self, response: Response) -> None:
-        """Sends an answer before which none is due."""
+        """Sends an answer; no other one is due before it."""
 
     @abstractmethod
     def ask_in_turn(self, body: Any) -> None:
-        """Asks in the ordinary way, with a place among the answers."""
+        """Submits the request in the ordinary way, with a place among the answers."""
 
     @abstractmethod
     def new_place(self) -> PlainCall:
-        """A place behind the answers that are due."""
+        """A place after the answers that are due."""
 
-    # What they share.
+    # All connections share these.
 
     def ask_express(self, express: ExpressQueue, body: Any, arrived_s: float, raw: bool = False) -> bool:
-        """Queues the connection, if the body may be plain and there is room. Whether it did."""
+        """Queues the connection if the body may be plain and there is room; returns whether it did."""
         self.arrived_s = arrived_s
         self.raw = raw
         if not (express.submit_octets(self, len(body)) if raw else express.submit(self, len(body))):
@@ -72,11 +73,11 @@ class Repeating(ExpressCall):
         self.ask_in_turn(body)
 
     def end_express(self) -> None:
-        """Other requests may follow, or none: the express call, if there is one, takes a place among the answers."""
+        """Gives a waiting express call a place among the answers: before other bytes are read, and before the end."""
         if not self.waits:
             return
         if self._express is not None and self._express.withdraw(self):
-            self.ask_again()  # nobody has decoded it, and it may matter to what comes now: an episode may begin with it
+            self.ask_again()  # it is not decoded yet, and may begin the episode that the next request continues
         else:
             self.waits, self._express = False, None
             self._place = self.new_place()

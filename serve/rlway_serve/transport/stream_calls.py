@@ -36,10 +36,10 @@ class FrameCall(PlainCall, gc=False, eq=False):
 
 
 class LoggedFrameCall(FrameCall, gc=False, eq=False):
-    """The same where there is an access log."""
+    """A `FrameCall` that also writes a line to the access log."""
 
-    method: str = ""
-    asked_bytes: int = 0
+    method: str = ""  # the kind of frame: TEXT or BINARY
+    asked_bytes: int = 0  # of the frame's payload
 
     def answer(self, response: Response) -> None:
         self.connection.log(self.method, response.status, self.asked_bytes, len(response.body), self.arrived_s)

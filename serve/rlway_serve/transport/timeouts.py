@@ -1,11 +1,11 @@
 """The time-outs of one connection: how long it may be idle, and how long a request may take to arrive.
 
-In:      when bytes came, and whether a request is unfinished.
-Out:     `on_slow` is called when a request's headers or body took too long, `on_idle` when nothing came for a while.
+In:      when bytes arrived, and whether a request is unfinished.
+Out:     `on_slow` is called when a request's headers or body take too long, `on_idle` after `keep_alive_s` of silence.
 
-A whole request needs no timer: one timer for idleness runs out every `keep_alive_s`, and the other is set only when a
-packet ends within a request. After a pause of the whole process, timers are due before the bytes that came meanwhile
-are read; therefore each gets `GRACE_S` more.
+A request that arrives in one packet sets no timer. The idle timer checks `active_s` when it expires, and is set again.
+The timer for slow requests is set only when a packet ends within a request. After a pause of the whole process, expired
+timers run before the bytes that arrived during the pause are read. So each timer waits `GRACE_S` more before it acts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GRACE_S = 0.1
 
 
 class ConnectionTimeouts:
-    """Made with the connection, ended with it."""
+    """The two timers of one connection: the idle timer always runs, the other while a request is unfinished."""
 
     __slots__ = ("_awaited", "_idle", "_loop", "_on_idle", "_on_slow", "_settings", "_slow", "active_s")
 
@@ -34,15 +34,15 @@ class ConnectionTimeouts:
     ) -> None:
         self._loop = loop
         self._settings = settings
-        self._on_idle = on_idle  # returns whether to ask again later
+        self._on_idle = on_idle  # returns whether to check again later
         self._on_slow = on_slow
-        self.active_s = time.perf_counter()
+        self.active_s = time.perf_counter()  # of the last activity; the connection sets it
         self._idle = loop.call_later(settings.keep_alive_s, self._check_idle)
         self._slow: asyncio.TimerHandle | None = None
-        self._awaited: tuple[int, bool] | None = None
+        self._awaited: tuple[int, bool] | None = None  # the unfinished request: its number, and whether in its headers
 
     def wait_for(self, request: int, in_headers: bool) -> None:
-        """The connection's request of this number is unfinished."""
+        """Starts the timer for the unfinished request with this number, unless it runs for the same part already."""
         if self._awaited == (request, in_headers):
             return
         self.wait_no_more()
@@ -51,7 +51,7 @@ class ConnectionTimeouts:
         self._slow = self._loop.call_later(limit_s, self._look_again, "headers" if in_headers else "body", limit_s)
 
     def wait_no_more(self) -> None:
-        """Nothing is unfinished."""
+        """Cancels the timer for slow requests: no request is unfinished."""
         if self._slow is not None:
             self._slow.cancel()
             self._slow = self._awaited = None
