@@ -1,12 +1,12 @@
-"""Environment steps a second that reach a Reverb server: four actors beside one, in processes of their own.
+"""Environment steps a second that reach a Reverb server: four actors compared with one, each in its own process.
 
 In:      nothing but this machine: .venv-train/bin/python benchmarks/actors.py
-Out:     a table: steps a second that arrive at the server, from each number of actors, and the CPU time they take.
+Out:     a table: steps a second that arrive at the server, and the CPU time, for each number of actors.
 
 Server and actors are the commands that people run: `rlway train replay` and `rlway train actor`, on CartPole-v1, 8
 environments each. In place of a learner this program announces the job and a policy, a Q-network of 128-128 with
-random weights. So nothing draws from the replay, and its limiter never makes anyone wait: what is measured is acting,
-writing and taking in. Starting up is left out.
+random weights. Nothing samples from the replay, and its limiter never blocks, so this measures stepping, writing and
+receiving. Start-up is left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HIDDEN = 128
 
 
 class Measured(NamedTuple):
-    """Of one number of actors."""
+    """The rates for one number of actors."""
 
     steps_per_s: float
     actors_cpu: float  # cores
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
 
 
 def announce(address: str) -> None:
-    """Does what a learner does once at its beginning, with weights that nothing has taught."""
+    """Announces a job and an untrained policy, as a learner does at its start."""
     from rlway_train.config.settings import DqnSettings
     from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel, Weights
 
@@ -56,7 +56,7 @@ def announce(address: str) -> None:
 
 
 def measure(actors: int, seconds: float) -> Measured:
-    """The rate over so many seconds, once every actor acts."""
+    """The rates over so many seconds, once every actor collects."""
     from rlway_train.distributed.channel import Channel
 
     with socket.socket() as probe:
@@ -67,24 +67,24 @@ def measure(actors: int, seconds: float) -> Measured:
         server = stack.enter_context(running("replay", "--port", str(port), "--limiter", "min-size"))
         hear(server, "on port")
         announce(address)
-        acting = [stack.enter_context(running("actor", "--replay", address)) for _ in range(actors)]
-        for actor in acting:
+        started = [stack.enter_context(running("actor", "--replay", address)) for _ in range(actors)]
+        for actor in started:
             hear(actor, "acting in CartPole")
         channel = Channel(address)
-        before, cpu, server_cpu = channel.rows().inserted, sum(map(cpu_s, acting)), cpu_s(server)
+        before, cpu, server_cpu = channel.rows().inserted, sum(map(cpu_s, started)), cpu_s(server)
         start_s = time.perf_counter()
         time.sleep(seconds)
         took_s = time.perf_counter() - start_s
         return Measured(
             (channel.rows().inserted - before) / took_s,
-            (sum(map(cpu_s, acting)) - cpu) / took_s,
+            (sum(map(cpu_s, started)) - cpu) / took_s,
             (cpu_s(server) - server_cpu) / took_s,
         )
 
 
 @contextmanager
 def running(*words: str) -> Iterator[Process]:
-    """The command, until the end of the block."""
+    """Runs the command until the end of the block."""
     process = subprocess.Popen([str(RLWAY), "train", *words], stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -94,14 +94,14 @@ def running(*words: str) -> Iterator[Process]:
 
 
 def hear(process: Process, words: str) -> None:
-    """Waits until it says this."""
+    """Reads stderr up to a line with these words."""
     assert process.stderr is not None
     if not any(words in line for line in process.stderr):
         raise RuntimeError(f"{process.args!r}: ended without saying {words!r}")
 
 
 def cpu_s(process: Process) -> float:
-    """The CPU time that a process has taken."""
+    """The CPU time that a process has used."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

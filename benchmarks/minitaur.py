@@ -1,7 +1,7 @@
 """Training rate of SAC on PyBullet's Minitaur, side by side: TF-Agents' tutorial loop, then `rlway train sac`.
 
 In:      nothing but this machine: .venv-train/bin/python benchmarks/minitaur.py
-Out:     one table row: iterations per second of both and how many times faster ours is, the medians of some rounds.
+Out:     one table row: iterations per second of both and their ratio, the medians of some rounds.
 
 Both train TF-Agents' `SacAgent` with actor and critics of 256-256, Adam at 3e-4, batches of 256 drawn uniformly from
 10,000 transitions in a Reverb server, one update per environment step. The tutorial alternates one step and one update;
@@ -104,7 +104,7 @@ def tutorial_rate(iterations: int, folder: str) -> float:
 
 
 def tutorial_process_rate(iterations: int) -> float:
-    """The same in a process of its own: its server's and input pipeline's threads must be gone when ours runs."""
+    """The same in its own process: the threads of its server and input pipeline must have ended before ours runs."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, __file__, "--tutorial-iterations", str(iterations), "--tutorial-only", scratch]
         quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -138,7 +138,7 @@ def main() -> None:
     if options.tutorial_only:
         print(tutorial_rate(options.tutorial_iterations, options.tutorial_only))
         return
-    # In turn, so that what else the machine does meets both alike.
+    # In turn, so that other load on the machine affects both.
     rates = [
         (tutorial_process_rate(options.tutorial_iterations), rlway_rate(options.rlway_iterations))
         for _ in range(options.rounds)

@@ -1,12 +1,12 @@
-"""What one SAC update costs, three ways: as TF-Agents' tutorial calls it, as bare maths in one graph, and as ours.
+"""The cost of one SAC update: as TF-Agents' tutorial calls it, as bare computation in one graph, and in RLway.
 
 In:      nothing but this machine: .venv-train/bin/python benchmarks/sac_learner.py
 Out:     milliseconds an update and updates a second, with and without XLA.
 
 All of them train TF-Agents' `SacAgent` at the size of its Minitaur tutorial: 28 observed numbers, 8 actions, actor and
-critics of 256-256, batches of 256. "One call an update" wraps `agent.train` in `common.function` and hands it a batch
-that is already there: the replay and the environment of the tutorial come on top. "Bare, fused" runs 64 updates on one
-constant batch within one graph. "rlway" writes 64 rows to the replay, samples 64 batches from it and runs 64 updates.
+critics of 256-256, batches of 256. "One call an update" wraps `agent.train` in `common.function` and passes it a
+constant batch: the tutorial's replay and environment come on top. "Bare, fused" runs 64 updates on one constant batch
+within one graph. "rlway" writes 64 rows to the replay, samples 64 batches from it and runs 64 updates.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def make_learner(xla: bool) -> tuple[Any, FloatArray]:
 
 
 def measure(rounds: int) -> dict[str, float]:
-    """The median milliseconds of one update, by way of running it; the first calls, which trace, are left out."""
+    """The median milliseconds of one update, for each way to run it. The first calls, which trace, are left out."""
     import tensorflow as tf
     from tf_agents.utils import common
 
@@ -83,7 +83,7 @@ def measure(rounds: int) -> dict[str, float]:
         "rlway --xla": lambda: compiled.learn(block, 0.0),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds + 1):  # in turn, so that what else the machine does meets all of them alike
+    for turn in range(rounds + 1):  # in turn, so that other load on the machine affects all of them
         for name, run in ways.items():
             start_s = time.perf_counter()
             run()

@@ -1,7 +1,7 @@
 """Wall time of the whole command `rlway train dqn` until CartPole-v0 counts as solved, seed by seed.
 
 In:      nothing but this machine: .venv-train/bin/python benchmarks/solving.py
-Out:     seconds per seed and their median, beside the time that the same command needs to learn nothing.
+Out:     seconds per seed and their median, and the time that the same command needs without learning.
 
 The preset `cartpole-dqn` ends once an evaluation over 50 episodes reaches 195 of 200. The time is that of the process:
 TensorFlow's start, the saved policies, the evaluations, the films and the plots are all in it.

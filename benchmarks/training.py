@@ -1,7 +1,7 @@
 """Training rate of DQN, side by side: TF-Agents' tutorial loop, then `rlway train dqn`, one after the other.
 
 In:      nothing but this machine: .venv-train/bin/python benchmarks/training.py
-Out:     one table row: iterations per second of both, and how many times faster ours is.
+Out:     one table row: iterations per second of both, and their ratio.
 
 Both train TF-Agents' `DqnAgent` on CartPole-v0: a network of one hidden layer of 100, Adam at 1e-3, batches of 64 from
 a replay of 100,000, squared loss, one update per environment step. Start-up and the first, tracing call are left out
@@ -99,7 +99,7 @@ def main() -> None:
     if options.tutorial_only:
         print(tutorial_rate(options.tutorial_iterations))
         return
-    # A process of its own: its input pipeline's threads must be gone when ours runs.
+    # In a process of its own: the threads of its input pipeline must have ended before ours runs.
     command = [sys.executable, __file__, "--tutorial-only", "--tutorial-iterations", str(options.tutorial_iterations)]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     tutorial = float(subprocess.run(command, check=True, capture_output=True, text=True, env=quiet).stdout.split()[-1])

@@ -33,11 +33,11 @@ from rlway_train.runs.checkpoint import Checkpoints, SavedTraining
 from rlway_train.runs.history import History
 
 NEVER = 1 << 62  # iterations
-COLUMNS = {
+CSV_COLUMNS = {
     "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
     "episodes.csv": ["episode", "return"],
 }
-DRAFTED = (*COLUMNS, "job.json", "observations.npz", "run.json")
+DRAFTED = (*CSV_COLUMNS, "job.json", "observations.npz", "run.json")
 # A training leaves these if it is killed before it has saved anything.
 UNFINISHED = {"policies", "train", *DRAFTED} - {"run.json"}
 
@@ -195,7 +195,7 @@ class RunFolder:
 
     def _write_rows(self, name: str, rows: Sequence[Mapping[str, float]]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS[name], lineterminator="\n")
+        writer = csv.DictWriter(text, CSV_COLUMNS[name], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.folder / name, text.getvalue().encode())

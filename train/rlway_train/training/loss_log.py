@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Write = Callable[[int, dict[str, float]], None]  # environment steps, values by their tags
+WriteScalars = Callable[[int, dict[str, float]], None]  # environment steps, values by their tags
 
 LOSS = "training/loss"
 RATE = "RunTime/train_steps_per_sec"  # as TF-Agents' StepPerSecondLogTrigger calls it
@@ -19,7 +19,7 @@ RATE = "RunTime/train_steps_per_sec"  # as TF-Agents' StepPerSecondLogTrigger ca
 class LossLog:
     """The losses that have not been written yet."""
 
-    def __init__(self, every: int, iteration: int, write: Write, rate: bool = True) -> None:
+    def __init__(self, every: int, iteration: int, write: WriteScalars, rate: bool = True) -> None:
         """The training stands at `iteration`. Without `rate`, the speed is not written."""
         self._every, self._write, self._rate = every, write, rate
         self._written = iteration

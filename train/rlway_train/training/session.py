@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rlway_train.envs.domain import Domain
     from rlway_train.training.progress import Reporter
 
-Write = Callable[[str], None]
+Log = Callable[[str], None]  # takes a line of progress
 
 INTERRUPTED = 130  # exit status
 
@@ -57,7 +57,7 @@ def train(
     seed: int | None = None,
     resume: bool = False,
     publish: str | Path | None = None,
-    log: Write | None = None,
+    log: Log | None = None,
     **settings: Any,
 ) -> Trained:
     """See rlway_train.train, which calls this."""
@@ -107,9 +107,7 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def carry_out(
-    plan: Plan[Any], log: Write | None = None, actors: int = 0, channel: Channel | None = None
-) -> TrainingRun:
+def carry_out(plan: Plan[Any], log: Log | None = None, actors: int = 0, channel: Channel | None = None) -> TrainingRun:
     """Trains. With actors or a channel, other processes collect. Without `log`, progress goes to stderr."""
     from rlway_train.common.quiet import mute_native_stderr, quiet_compiler, quiet_libraries
 
