@@ -1,9 +1,9 @@
-"""Every name that is taken from uvicorn's insides, and the one place that uses them.
+"""Every internal name of uvicorn that the server uses; no other module uses any.
 
 In:      requests of a connection that the FastAPI application answers.
 Out:     their answers on the connection's transport, one after the other.
 
-uvicorn documents none of these names. `tests/serve/transport/test_uvicorn.py` holds that they exist and do what is
+uvicorn documents none of these names. `tests/serve/transport/test_uvicorn.py` checks that they exist and do what is
 needed here, and pyproject.toml bounds uvicorn's version.
 """
 
@@ -50,7 +50,7 @@ class AppHead(NamedTuple):
 
 
 class Host(Protocol):
-    """What the application's requests need of their connection."""
+    """What the application's requests need from their connection."""
 
     transport: asyncio.Transport
     flow: HoldingFlow
@@ -58,7 +58,7 @@ class Host(Protocol):
     scheme: str
 
     def may_start(self) -> bool:
-        """Whether the answers before the next request of the application are sent."""
+        """Whether all answers before that to the application's next request are sent."""
 
     def on_app_answer(self, last: bool) -> None:
         """The application has answered a request; `last` if its answer says that the connection closes."""
@@ -98,10 +98,10 @@ class AppRequests:
         self._newest: RequestResponseCycle | None = None
         self._running: RequestResponseCycle | None = None
         self._waiting: deque[RequestResponseCycle] = deque()  # until those before them are answered
-        self._body_began = False  # of the newest
-        self._body_bytes = 0  # of it that came
-        self.open = 0  # requests that are not answered yet
-        self.reading = False  # whether the newest is not whole yet
+        self._body_began = False  # whether any of the newest request's body has arrived
+        self._body_bytes = 0  # how much of that body has arrived
+        self.open = 0  # the number of requests that are not answered yet
+        self.reading = False  # whether the newest request is still being read
 
     @property
     def answered_early(self) -> bool:
@@ -110,11 +110,11 @@ class AppRequests:
 
     @property
     def surplus(self) -> bool:
-        """Whether more has come of a request that is answered already than a body may have."""
+        """Whether the request being read is answered already, and its body is larger than a body may be."""
         return self._body_bytes > self._max_body_bytes and self.answered_early
 
     def enter(self, head: AppHead) -> None:
-        """Queues a request whose body is to follow. Raises what httptools raises of a URL that cannot be parsed."""
+        """Queues a request whose body is to follow. Raises httptools' error for a URL that cannot be parsed."""
         scope = self._new_scope(head)
         cycle = RequestResponseCycle(
             scope=scope,  # type: ignore[arg-type]  # a dict here, a TypedDict there
@@ -178,17 +178,17 @@ class AppRequests:
         await self._config.loaded_app(scope, receive, send_or_close)
 
     def _may_have_more(self, scope: Any) -> bool:
-        """Whether a request is about to be answered while more of its body may come than passes by."""
+        """Whether the request of `scope` is answered before its end, and its body may be too large to be discarded."""
         if not self.reading or self._newest is None or self._head is None or self._newest.scope is not scope:
             return False
         if self._head.expects_continue and not self._body_began:
-            return True  # what comes next may be the body or not
+            return True  # the client may now send the body, or leave it out
         length = next((value.lstrip(b"0") for name, value in self._head.headers if name == b"content-length"), b"")
         size = self._body_bytes if not length else int(length) if len(length) < 19 else sys.maxsize
         return size > self._max_body_bytes
 
     def add_body(self, body: bytes) -> None:
-        """More of the body of the newest request."""
+        """Adds bytes to the body of the newest request."""
         assert self._newest is not None
         self._body_began = True
         self._body_bytes += len(body)
@@ -200,7 +200,7 @@ class AppRequests:
         self._newest.message_event.set()
 
     def end_body(self) -> bool:
-        """The newest request is whole; whether another may follow it on this connection."""
+        """Ends the body of the newest request; returns whether another request may follow on this connection."""
         assert self._newest is not None
         self.reading = False
         if not self._newest.response_complete:
@@ -219,12 +219,12 @@ class AppRequests:
         self._host.on_app_answer(last=cycle is self._newest and self.answered_early and not cycle.keep_alive)
 
     def close_behind_newest(self) -> None:
-        """The answer to the newest request says that the connection closes."""
+        """Makes the answer to the newest request say that the connection closes."""
         if self._newest is not None:
             self._newest.keep_alive = False
 
     def give_up_reading(self) -> None:
-        """The newest request will never be whole."""
+        """Drops the request being read: it will never be whole."""
         if self.reading and self._newest is not None and not self._newest.response_complete:
             _disconnect(self._newest)
             if self._newest in self._waiting:
@@ -233,11 +233,11 @@ class AppRequests:
         self.reading = False
 
     def disconnect(self) -> None:
-        """The connection is lost: the request that runs hears so, and no further one starts."""
+        """Tells the running request that the connection is lost; no further one starts."""
         self._waiting.clear()
         if self._running is not None:
             _disconnect(self._running)
-        self._host.flow.resume_writing()  # what waits to write goes on, and finds that it is disconnected
+        self._host.flow.resume_writing()  # wakes a request that waits to write, so that it finds itself disconnected
 
 
 def _disconnect(cycle: RequestResponseCycle) -> None:
@@ -246,7 +246,7 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 
 
 class CycleTransport(asyncio.Transport):
-    """What uvicorn writes an answer to. Where uvicorn would close behind it, the connection decides when."""
+    """The transport that uvicorn writes an answer to. When uvicorn closes it, the connection decides when to close."""
 
     def __init__(self, host: Host, cycle: RequestResponseCycle) -> None:
         self._host = host

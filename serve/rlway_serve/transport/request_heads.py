@@ -19,7 +19,7 @@ from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
 from rlway_serve.transport.stream_calls import SharedByStreams
 
-SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))
+SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))  # FastAPI answers requests with these
 MAX_KNOWN_HEADS = 1024
 MAX_KNOWN_HEAD_BYTES = 2048
 
@@ -35,14 +35,14 @@ class Head(msgspec.Struct):
     path: bytes
     request_id: bytes
     trace_headers: tuple[tuple[bytes, bytes], ...] = ()
-    raw: bytes = b""  # as they came, of a head that is remembered
-    body_start: int = 0  # behind them
-    request_bytes: int = 0  # with the body
+    raw: bytes = b""  # the first line and headers as received; this and the next three only of a remembered head
+    body_start: int = 0  # the length of `raw`
+    request_bytes: int = 0  # the length of `raw` and the body
     quick: bool = False  # whether a request with it may be an express call
 
 
 class HotRoutes:
-    """What all hot connections of a server share."""
+    """What all HTTP connections of a server share: the hot lane's routes, and the heads that it remembers."""
 
     def __init__(
         self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None, streams: SharedByStreams
@@ -72,13 +72,13 @@ class HotRoutes:
     def forget_heads(self) -> None:
         """From now on every head is parsed and checked anew."""
         for head in self.known_heads.values():
-            head.quick = False  # connections that repeat it have kept it
+            head.quick = False  # connections that repeat this head still hold it
         self.known_heads.clear()
 
     def remember(self, raw: bytes, head: Head) -> None:
-        """Keeps what parsed header bytes say: a client sends the same ones again and again."""
-        small = len(raw) <= MAX_KNOWN_HEAD_BYTES and head.body_bytes <= SMALL_BYTES  # larger bodies are reserved for
-        known = raw in self.known_heads  # whose object is the one that `forget_heads` changes
+        """Remembers what parsed header bytes say, since a client sends the same ones with every request."""
+        small = len(raw) <= MAX_KNOWN_HEAD_BYTES and head.body_bytes <= SMALL_BYTES  # larger bodies need a reservation
+        known = raw in self.known_heads  # the known object stays: `forget_heads` has to reach it
         if small and not known and head.keep_alive and not (head.request_id or head.trace_headers):
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.forget_heads()

@@ -1,7 +1,7 @@
-"""Requests, as httptools reads them out of the bytes of one HTTP/1.1 connection.
+"""Parses the requests of one HTTP/1.1 connection with httptools.
 
-In:      pieces of what the connection receives, from the start of a request on.
-Out:     act requests, asked at the endpoint with a `Slot` for their answer; every other request, for the application.
+In:      the connection's bytes, in pieces; the first piece begins with a request.
+Out:     act requests, submitted to the endpoint with a `Slot` for their answer; all others, for the application.
 Refuses: bytes that are not HTTP (RequestMalformed), HeadersTooLarge.
 """
 
@@ -22,7 +22,7 @@ FIRST_LINE_BYTES = len(b"  HTTP/1.1\r\n\r\n")  # without method and URL
 
 
 class Connection(Protocol):
-    """What parser and reader need of the connection whose bytes they read."""
+    """What parser and reader need from the connection whose bytes they read."""
 
     answers: AnswerQueue
     app: AppRequests | None
@@ -32,32 +32,32 @@ class Connection(Protocol):
     repeated: Head | None
 
     def open_app(self) -> AppRequests:
-        """The application's requests; made for the first of them."""
+        """The application's requests; the first call makes the object."""
 
     def end_repeating(self) -> None:
-        """Anything may come from now on."""
+        """Called before bytes that may be anything else than a repeated request."""
 
     def refuse(self, error: RlwayError) -> None:
-        """Answers what is being read with `error`, after the answers that are due, and closes."""
+        """Answers the request being read with `error`, after the answers that are due, and closes."""
 
     def leave_the_rest(self) -> None:
-        """Reads nothing more, and closes once nothing is due."""
+        """Takes no further bytes of this or a later request; the connection closes once no answer is due."""
 
     def close_if_asked(self) -> None:
-        """Closes if that was asked for and nothing is due."""
+        """Closes if the connection is marked to close and no answer is due."""
 
     def become_stream(self, policy: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        """Hands the connection over to a WebSocket, which reads what comes next."""
+        """Hands the connection over to a WebSocket, which reads all further bytes."""
 
     def on_held_read(self) -> None:
-        """What was held has been read."""
+        """Called when all held bytes have been read."""
 
     def pass_on(self, data: bytes) -> None:
-        """Bytes behind the last request that is taken."""
+        """Takes bytes after the last accepted request."""
 
 
 class RequestParser:
-    """One connection's. httptools calls the methods `on_…`, in this order, for every request."""
+    """The parser of one connection. For every request, httptools calls the methods `on_…` in this order."""
 
     __slots__ = (
         "_chunks",
@@ -83,22 +83,22 @@ class RequestParser:
     def __init__(self, connection: Connection, routes: HotRoutes) -> None:
         self._connection = connection
         self._routes = routes
-        self.last = False  # no request is taken any more
+        self.last = False  # whether no further request is accepted
         # The request being read.
         self.reading = False
-        self.number = 0  # of it, on this connection
+        self.number = 0  # of the request, on this connection
         self.in_headers = False
-        self.body_left = 0  # of a body on the hot lane
+        self.body_left = 0  # bytes of its body that are still to come; on the hot lane only
         self.raw_head = b""  # the bytes of its first line and headers, when they came in one piece
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._expects_continue = False
-        self._head_bytes = 0  # of its first line and headers, as they are usually written
-        self._unfinished_bytes = 0  # of headers that are not whole: all behind the piece in which they began
-        self._head: Head | None = None  # on the hot lane
+        self._head_bytes = 0  # the size of its first line and headers, with the usual spaces
+        self._unfinished_bytes = 0  # of unfinished headers: the pieces after the one in which they began
+        self._head: Head | None = None  # set for a request on the hot lane
         self._chunks: list[bytes] = []
         self._reserved_bytes = 0
-        self._refusal: RlwayError | None = None  # its answer, once its body has passed by
+        self._refusal: RlwayError | None = None  # its answer, given once its body has been read and discarded
         self._parser = self._new_parser()
 
     def _new_parser(self) -> httptools.HttpRequestParser:
@@ -107,7 +107,7 @@ class RequestParser:
         return parser
 
     def feed(self, piece: bytes, rest: bytes) -> bytes:
-        """Gives a piece to the parser; returns what is to be read next."""
+        """Gives a piece to httptools; returns the bytes to read next: `rest`, unless an upgrade is offered."""
         headers = self._headers
         try:
             self._parser.feed_data(piece)
@@ -119,7 +119,7 @@ class RequestParser:
             else:
                 self._connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))
         else:
-            unfinished = self.in_headers and self._headers is headers  # of one request, before and after this piece
+            unfinished = self.in_headers and self._headers is headers  # the same headers before and after this piece
             self._unfinished_bytes = self._unfinished_bytes + len(piece) if unfinished else 0
             try:
                 self._check_head(self._unfinished_bytes)
@@ -134,7 +134,7 @@ class RequestParser:
             raise HeadersTooLarge(f"headers: expected at most {limit} bytes, got more.")
 
     def give_up(self) -> None:
-        """The request being read will never be whole."""
+        """Drops the request being read: it will never be whole."""
         if self._connection.app is not None:
             self._connection.app.give_up_reading()
         self.reading = False
@@ -174,11 +174,11 @@ class RequestParser:
         parser, routes, app = self._parser, self._routes, self._connection.app
         self.in_headers = False
         self._check_head(self._head_bytes + len(parser.get_method()))
-        # What follows a `connection: close` is not a request any more; an offer to upgrade will be read again.
+        # Bytes after `connection: close` are no request. `_decide_upgrade` handles a request that offers an upgrade.
         if self.last or parser.should_upgrade():
             return
         if parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self._headers) != 1:
-            raise RequestMalformed("host: expected once.")  # which the parser makes an error of its own
+            raise RequestMalformed("host: expected once.")  # httptools turns it into an error of its own
         policy = routes.by_url.get(self._url)
         if policy is not None and (app is None or not app.open):
             self._head = routes.read_head(policy, self._url, self._headers, parser)
@@ -188,11 +188,11 @@ class RequestParser:
         self._chunks.clear()
         self.body_left = self._head.body_bytes
         try:
-            routes.endpoint.keys.check(self._head.authorization)  # first: a stranger's body takes up no room
+            routes.endpoint.keys.check(self._head.authorization)  # first: nothing is reserved for a wrong key
             self._reserved_bytes = routes.endpoint.bodies.reserve(self._head.body_bytes)
         except RlwayError as error:
             self._refusal = error
-        # Only where every line was one header: a folded one would make the count differ.
+        # Only if every line is one header: a folded header would make the counts differ.
         if raw.count(b"\r\n") == len(self._headers) + 2:
             routes.remember(raw, self._head)
 
@@ -231,14 +231,14 @@ class RequestParser:
         self._connection.open_app().enter(head)
 
     def _ask(self, head: Head, body: bytes) -> None:
-        """Asks for what the parser has read, or refuses it as was decided at its headers."""
+        """Submits the whole request, or answers it with the refusal that was decided at its headers."""
         connection = self._connection
         slot = Slot(connection, connection.timeouts.active_s)
         if head.request_id or head.trace_headers or self._reserved_bytes or self._routes.access_log is not None:
             slot.extras = Extras(head, len(body), self._reserved_bytes)
             self._reserved_bytes = 0
         refusal, self._refusal = self._refusal, None
-        # A stop that began while the request was read still answers it.
+        # A request that was being read when the server began to stop is still answered.
         slot.keep_alive = head.keep_alive and not connection.closing
         if not slot.keep_alive:
             self.last = connection.closing = True
@@ -252,9 +252,9 @@ class RequestParser:
     # Offers of another protocol.
 
     def _decide_upgrade(self, rest: bytes) -> bytes:
-        """What to read instead of a request that offers HTTP/2 or WebSocket: the same without the offer, and `rest`.
+        """The bytes to read instead of a request that offers an upgrade: the same without the offer, and `rest`.
 
-        On a stream's route the offer of WebSocket is taken, unless answers are due.
+        On a stream's route, an offer of WebSocket is accepted unless answers are due. Then only `rest` is returned.
         """
         connection, method = self._connection, self._parser.get_method()
         policy = self._routes.streams_by_url.get(self._url)

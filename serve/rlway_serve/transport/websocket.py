@@ -1,11 +1,11 @@
-"""A WebSocket on which a policy is asked again and again: `/v1/policies/{policy}/stream`.
+"""A WebSocket that carries act requests to one policy: `/v1/policies/{policy}/stream`.
 
 In:      text frames, each the JSON body of an act request; binary frames, each of raw rows.
 Out:     a frame for each, in their order: JSON or raw actions; a refusal is a text frame with its problem.
 Refuses: what the handshake refuses; messages over `max_body_bytes` (close code 1009).
 
 A refused frame does not end the connection. Reading pauses once `max_in_flight` frames wait for their answers, or the
-peer does not read its answers. A stop of the server closes with 1001, after the answers to all frames that have come.
+peer does not read its answers. When the server stops, it answers all frames that have arrived, then closes with 1001.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from rlway_serve.transport.websocket_frames import MESSAGES, FrameReader, write_
 from rlway_serve.transport.websocket_handshake import answer_handshake
 from rlway_serve.transport.websocket_pings import PingTimer
 
-CLOSE_S = 5.0  # for the peer to close, once it is asked to
+CLOSE_S = 5.0  # how long to wait for the peer to close
 OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to look up, and to hash
 
 
 class WebSocket(Repeating, asyncio.Protocol):
-    """One connection. It takes over from an HTTP connection on which the handshake has been read."""
+    """One connection. It takes over from an HTTP connection, which has read the handshake."""
 
     def __init__(
         self,
@@ -64,16 +64,16 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._reader = FrameReader(shared.settings.max_body_bytes)
         self._episode = ConnectionEpisode()
         self._pieces: list[bytes] = []  # of the message being read
-        self._kind = Opcode.TEXT  # of it
+        self._kind = Opcode.TEXT  # the kind of that message
         self._text_label, self._binary_label = (policy, "text"), (policy, "binary")
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages beyond `max_in_flight`
-        self._due: deque[FrameCall] = deque()
+        self._due: deque[FrameCall] = deque()  # calls whose answers are not sent yet, in order
         endpoint = shared.endpoint
         looked_at = endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None
         self._quick = not looked_at and shared.access_log is None  # whether messages may be express calls
         self._pings = PingTimer(self._loop, self._ping, transport.abort)
-        self._closing = False  # once nothing is due
-        self._open = False  # whether messages may be sent, and are expected
+        self._closing = False  # whether the connection closes once no answer is due
+        self._open = False  # between the handshake and the close: messages may be sent and received
         self._close_timer: asyncio.TimerHandle | None = None
 
     def open(self, url: bytes) -> None:
@@ -124,7 +124,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._ask_waiting()
 
     def _take_in(self, frame: bytes) -> None:
-        """Gives the protocol what is not a whole message: parts of messages, pings, the close, and mistakes."""
+        """Gives the protocol all other frames: parts of messages, pings, the close, and invalid ones."""
         self._protocol.receive_data(frame)
         for event in self._protocol.events_received():
             assert isinstance(event, Frame)
@@ -142,7 +142,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._flush()
 
     def _ask_waiting(self) -> None:
-        """Asks what may be asked now; stops reading while more is there."""
+        """Submits waiting messages while few enough answers are due; pauses reading while any are left."""
         limit = self._shared.settings.max_in_flight
         while self._waiting and not self._pings.write_paused and len(self._due) < limit:
             kind, message = self._waiting.popleft()
@@ -166,7 +166,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         endpoint = self._shared.endpoint
         try:
             policy = endpoint.repository[self._policy]
-        except RlwayError as error:  # its folder has gone meanwhile
+        except RlwayError as error:  # the policy has been removed
             call.answer(problem_response(error))
             return
         media_type = OCTETS if kind is BINARY else b""
@@ -178,7 +178,7 @@ class WebSocket(Repeating, asyncio.Protocol):
     # Express calls.
 
     def _ask_quickly(self, kind: Opcode, message: bytes) -> bool:
-        """Asks with an express call, if the message may be plain. Whether it did."""
+        """Submits an express call if the message may be plain; returns whether it did."""
         endpoint = self._shared.endpoint
         policy = endpoint.repository.find(self._policy)
         if policy is None or policy.active is None or endpoint.draining or self._episode.episode is not None:
@@ -240,7 +240,7 @@ class WebSocket(Repeating, asyncio.Protocol):
     # The connection.
 
     def shutdown(self) -> None:
-        """The server stops: answers what was asked, then says that it goes away."""
+        """The server stops: answers all frames that have arrived, then closes with 1001."""
         self.end_express()
         self._closing = True
         if not self._due and not self._waiting:
@@ -257,7 +257,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._flush()
 
     def _end(self) -> None:
-        """Nothing more is sent. The connection lingers where the peer may still be sending."""
+        """Ends the connection after the last answer. It lingers if the peer may still be sending."""
         self._stop_timers()
         if self._protocol.close_rcvd is not None:
             self.transport.close()

@@ -1,8 +1,8 @@
-"""RFC 6455's frames as nearly all of them come: one unfragmented, masked message each.
+"""Reads and writes the frames of RFC 6455; fast for the usual ones, which are one whole masked message each.
 
 In:      bytes of a WebSocket, as they arrive.
-Out:     messages; the bytes of every other frame, whole, for a protocol that knows them all; answers as frames.
-Refuses: nothing by itself: frames without a mask or of too many bytes are for that protocol, too.
+Out:     messages; the bytes of every other frame, for the protocol of `websockets`; answers as frames.
+Refuses: nothing. Frames without a mask or with too many bytes go to that protocol as well, which refuses them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from websockets.frames import Opcode, apply_mask  # type: ignore[attr-defined]  # there, the one written in C
 
-LONGEST_SHORT = 125  # a length up to this stands in the second byte; 126 and 127 say that it follows
+LONGEST_SHORT = 125  # the second byte holds a length up to this; 126 and 127 say that the length follows
 MASKED, FINAL = 0x80, 0x80
 MASK_BYTES = 4
 SHORT_HEAD_BYTES = 2 + MASK_BYTES
@@ -26,10 +26,10 @@ class FrameReader:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._longest_short = min(LONGEST_SHORT, max_bytes)
-        self._rest = bytearray()  # of a frame that is not whole
-        self._whole_bytes = 0  # what it has to become first
-        self._lost = False  # whether nobody knows where the next frame begins
-        self.within_message = False  # whether all frames are to be given as they are: some are parts
+        self._rest = bytearray()  # the bytes of an unfinished frame
+        self._whole_bytes = 0  # how many bytes it needs before it is read again
+        self._lost = False  # after an invalid frame: where the next one begins is unknown
+        self.within_message = False  # inside a fragmented message: every frame is passed on as its bytes
 
     def read_short(self, data: bytes) -> bytes | None:
         """The payload, if these bytes are exactly one short message, as most packets are."""
@@ -66,9 +66,9 @@ class FrameReader:
             begin = end
 
     def _measure(self, data: bytes, begin: int) -> tuple[int, int]:
-        """Where the payload of the frame at `begin` starts and ends; while that is unknown, what to read first.
+        """Where the payload of the frame at `begin` starts and ends; the end of its header while that is unfinished.
 
-        A frame that must not be is not read to its end.
+        An invalid frame sets `_lost`.
         """
         start, size = begin + SHORT_HEAD_BYTES, len(data)
         second = data[begin + 1] if size > begin + 1 else MASKED
@@ -82,7 +82,7 @@ class FrameReader:
 
 
 def write_frame(kind: Opcode, payload: bytes) -> bytes:
-    """One unfragmented message of a server."""
+    """A server's message as one frame, without a mask."""
     length = len(payload)
     if length <= LONGEST_SHORT:
         head = bytes((FINAL | kind, length))

@@ -1,4 +1,4 @@
-"""The handshake of a WebSocket (RFC 6455), and who is let in.
+"""Answers the handshake of a WebSocket (RFC 6455): accepts or refuses the caller.
 
 In:      the first line and the headers of a request that offers WebSocket, as the HTTP parser read them.
 Out:     an answer: 101, or the problem that refuses it.
@@ -27,7 +27,7 @@ def answer_handshake(
     cors_origins: tuple[str, ...],
     default_headers: DefaultHeaders,
 ) -> Any:
-    """The answer, handed to `protocol` to be sent; None for what it does not take for a request."""
+    """The answer, which is given to `protocol` to send; None if `protocol` cannot read the request."""
     lines = [b"GET " + url + b" HTTP/1.1", *(name + b": " + value for name, value in headers), b"", b""]
     protocol.receive_data(b"\r\n".join(lines))
     request = next(iter(protocol.events_received()), None)
@@ -60,7 +60,7 @@ def _refuse(protocol: ServerProtocol, response: Response) -> Any:
 def check_origin(headers: Headers, allowed: tuple[str, ...]) -> None:
     """Raises for pages of other origins than this server's and the allowed ones.
 
-    Browsers let the scripts of any page open a WebSocket; they only say which page it is.
+    Browsers let any page open a WebSocket to any server; only the `Origin` header says which page it is.
     """
     origins = headers.get_all("origin")
     host = headers.get("host", "")

@@ -1,7 +1,7 @@
 """Pings to a silent WebSocket peer, and the end of one that does not answer.
 
-In:      what was heard, and whether the connection reads and writes at all at this time.
-Out:     `ping` is called when nothing was heard for PING_S; `abort` when nothing was heard for as long again.
+In:      whether the peer has sent anything, and whether reading or writing is paused.
+Out:     `ping` is called when the peer has sent nothing for PING_S; `abort` after another PING_S of silence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PING_S = 20.0
 
 
 class PingTimer:
-    """One connection's. A peer whose frames are not read at this time is not expected to be heard."""
+    """The pings of one connection. While only reading is paused, the peer counts as heard."""
 
     __slots__ = ("_abort", "_loop", "_ping", "_pinged", "_timer", "heard", "read_paused", "write_paused")
 
@@ -23,18 +23,18 @@ class PingTimer:
         self._loop = loop
         self._ping = ping
         self._abort = abort
-        self.heard = True  # since the last check
+        self.heard = True  # whether the peer has sent anything since the last check
         self.read_paused = False
         self.write_paused = False  # the peer does not read its answers
         self._pinged = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """The connection is open."""
+        """Begins the checks, when the connection is open."""
         self._timer = self._loop.call_later(PING_S, self._check)
 
     def stop(self) -> None:
-        """Nothing more is expected of the peer."""
+        """Ends the checks: nothing more is expected of the peer."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -42,7 +42,7 @@ class PingTimer:
         if not self.heard and (self._pinged or self.write_paused):
             if waited:
                 self._abort()
-            else:  # after a pause of the whole process, what came meanwhile is read first
+            else:  # after a pause of the whole process, bytes that arrived during the pause are read first
                 self._timer = self._loop.call_later(GRACE_S, self._check, True)
             return
         self._pinged = not self.heard and not self.read_paused
