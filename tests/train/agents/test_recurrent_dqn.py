@@ -207,7 +207,7 @@ def test_an_episode_that_begins_a_sequence_is_learned_from_its_first_step_on(lea
     frames = sequences(0)
     frames[:, 0, 0] = FIRST
     assert loss(learning, pay(frames, 0)) > loss(learning, frames)
-    frames[:, 0, REWARD], frames[:, 2:, 0] = 0.0, LAST  # but for the first step nothing is learnt from
+    frames[:, 0, REWARD], frames[:, 2:, 0] = 0.0, LAST  # but for the first step nothing is learned from
     changed = frames.copy()
     changed[:, 0, OBSERVATION] += 1.0
     values = [
@@ -223,16 +223,16 @@ def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_it_was_
     learning = learner(n_step=n, gamma=gamma, sequence_length=length, burn_in=0, batch_size=60)
     frames = collected(AutoresetMode.NEXT_STEP, length, 60)
     made = transition(learning, frames)
-    learnt, reward, discount = (
+    learned, reward, discount = (
         part.numpy()
         for part in (made.time_step.step_type != StepType.LAST, made.time_step.reward, made.time_step.discount)
     )
-    assert learnt.shape == (60, length + 1 - n)
-    for row, at in np.ndindex(*learnt.shape):
+    assert learned.shape == (60, length + 1 - n)
+    for row, at in np.ndindex(*learned.shape):
         episode, step = frames[row, at, OBSERVATION].astype(int)
         ends, terminates = step + n > 3, episode % 2 == 1
-        assert learnt[row, at] == (step < 3 and (terminates or not ends))
-        if learnt[row, at]:
+        assert learned[row, at] == (step < 3 and (terminates or not ends))
+        if learned[row, at]:
             pays = [2 + ahead for ahead in range(step, min(step + n, 3))]
             assert reward[row, at] == pytest.approx(sum(gamma**k * pay for k, pay in enumerate(pays)))
             assert discount[row, at] == (0.0 if terminates and step + n >= 3 else gamma ** (n - 1))

@@ -114,7 +114,7 @@ def test_environments_that_draw_globally_do_not_draw_from_each_other(py: Path) -
     assert np.random.random() == np.random.RandomState(0).random()
 
 
-def learnt(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
+def learned(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
     """A learner after some updates, and observations as vectors."""
     learner = make_learner(settings, domain, seed=0)
     collector = LocalCollector(domain.make_many(2), 0)
@@ -132,7 +132,7 @@ def test_a_policy_takes_and_gives_the_environments_own_shapes(name: str, py: Pat
     continuous = name == "Hands"
     settings: TrainingSettings = SacSettings(**SMALL) if continuous else DqnSettings(**SMALL)
     domain = find_domain(f"{py}:{name}", time_limit=20, continuous=continuous)
-    learner, vectors = learnt(domain, settings)
+    learner, vectors = learned(domain, settings)
     observation = learner.preprocessing.unpack(tf.constant(vectors))
     noise = np.zeros((len(vectors), *learner.noise.shape), np.float32)
     actions = learner.act()(observation, noise)["action"].numpy()

@@ -119,16 +119,16 @@ def test_the_loss_is_logged_every_so_many_updates(watched: Watched) -> None:
     assert saved is not None
     losses = [loss for _, loss in saved.history.blocks]
     assert len(losses) == 10
-    told = read_scalars(watched.folder)
+    scalars = read_scalars(watched.folder)
     expected = [
         (RANDOM_STEPS + 16 * last, sum(losses[first:last]) / (last - first))
         for first, last in ((0, 1), (1, 2), (2, 4), (4, 5), (5, 6), (6, 8), (8, 9), (9, 10))
     ]
-    assert [step for step, _ in told[LOSS]] == [step for step, _ in expected]
-    assert [loss for _, loss in told[LOSS]] == pytest.approx([loss for _, loss in expected], rel=1e-5)
-    assert [step for step, _ in told[RATE]] == [step for step, _ in expected[1:]]  # the first block is not timed
-    assert min(rate for _, rate in told[RATE]) > 0
-    assert told["Metrics/AverageReturn"][0][0] == 0
+    assert [step for step, _ in scalars[LOSS]] == [step for step, _ in expected]
+    assert [loss for _, loss in scalars[LOSS]] == pytest.approx([loss for _, loss in expected], rel=1e-5)
+    assert [step for step, _ in scalars[RATE]] == [step for step, _ in expected[1:]]  # the first block is not timed
+    assert min(rate for _, rate in scalars[RATE]) > 0
+    assert scalars["Metrics/AverageReturn"][0][0] == 0
 
 
 def test_python_resumes_a_run(watched: Watched) -> None:

@@ -44,8 +44,8 @@ def test_a_training_from_reverb_leaves_a_whole_run_and_no_notices(arguments: str
     run = read_run(folder)
     assert run.iterations == run.steps - 300
     assert run.hyperparameters["replay"] == "reverb"
-    told = read_scalars(folder)
-    assert told["Metrics/AverageReturn"][0][0] == 0
-    assert told["training/loss"][0][0] < 300 + 2 * 200
-    assert told["RunTime/train_steps_per_sec"][0][0] < 2 * 200  # by TF-Agents' own trigger
+    scalars = read_scalars(folder)
+    assert scalars["Metrics/AverageReturn"][0][0] == 0
+    assert scalars["training/loss"][0][0] < 300 + 2 * 200
+    assert scalars["RunTime/train_steps_per_sec"][0][0] < 2 * 200  # by TF-Agents' own trigger
     assert (folder / "policies" / "checkpoints" / f"policy_checkpoint_{run.best_checkpoint:010d}").is_dir()

@@ -65,11 +65,11 @@ def test_the_curve_begins_at_step_0_and_the_loss_is_logged_every_200_updates(
     continuous_run: Path, run: TrainingRun
 ) -> None:
     """Blocks have 20 updates and 20 steps."""
-    told = read_scalars(continuous_run)
-    assert [told[f"Metrics/{name}"][0][0] for name in ("AverageReturn", "AverageEpisodeLength")] == [0, 0]
-    updates = {step - run.hyperparameters["initial_steps"] for step, _ in told["training/loss"]}
+    scalars = read_scalars(continuous_run)
+    assert [scalars[f"Metrics/{name}"][0][0] for name in ("AverageReturn", "AverageEpisodeLength")] == [0, 0]
+    updates = {step - run.hyperparameters["initial_steps"] for step, _ in scalars["training/loss"]}
     assert set(range(200, run.iterations + 1, 200)) <= updates
-    assert np.isfinite([loss for _, loss in told["training/loss"]]).all()
+    assert np.isfinite([loss for _, loss in scalars["training/loss"]]).all()
 
 
 def test_zero_noise_is_the_action_of_the_greedy_saved_model(deployed: Any, visited: AnyArray) -> None:

@@ -74,10 +74,10 @@ class RecurrentDqnLearner(QLearner):
         frames = tf.reshape(rows, (rows.shape[0], columns.frames, columns.frame_width))
         types, observations = tf.cast(frames[..., columns.step_type], tf.int32), frames[..., columns.observation]
         actions, reward, discount, crosses = self._n_steps(frames, types)
-        learnt = columns.frames - self.settings.n_step  # steps whose n rewards are all in the sequence
-        skipped, unpack = self._skipped(types[:, :learnt], crosses), self.preprocessing.unpack
+        learned = columns.frames - self.settings.n_step  # steps whose n rewards are all in the sequence
+        skipped, unpack = self._skipped(types[:, :learned], crosses), self.preprocessing.unpack
         return Transition(
-            TimeStep(skipped, reward, discount, unpack(observations[:, :learnt])),
+            TimeStep(skipped, reward, discount, unpack(observations[:, :learned])),
             PolicyStep(actions, (), ()),
             TimeStep(types, reward, discount, unpack(observations)),
         )
@@ -88,17 +88,17 @@ class RecurrentDqnLearner(QLearner):
         They do not where the task terminated: the discount of 0 ends the sum.
         """
         columns, n, gamma = self.columns, self.settings.n_step, self.settings.gamma
-        learnt = columns.frames - n
-        reward, crosses = tf.zeros_like(frames[:, :learnt, 0]), tf.zeros_like(types[:, :learnt], tf.bool)
+        learned = columns.frames - n
+        reward, crosses = tf.zeros_like(frames[:, :learned, 0]), tf.zeros_like(types[:, :learned], tf.bool)
         discount = tf.ones_like(reward)
         for k in range(n):
-            ahead = frames[:, k : k + learnt]
+            ahead = frames[:, k : k + learned]
             if k:
-                crosses |= (types[:, k : k + learnt] == StepType.LAST) & (discount > 0)
+                crosses |= (types[:, k : k + learned] == StepType.LAST) & (discount > 0)
                 discount *= gamma
             reward += discount * ahead[..., columns.reward]
             discount *= ahead[..., columns.discount]
-        return tf.cast(frames[:, :learnt, columns.action.start], tf.int64), reward, discount, crosses
+        return tf.cast(frames[:, :learned, columns.action.start], tf.int64), reward, discount, crosses
 
     def _skipped(self, types: Any, crosses: Any) -> Any:  # [batch, length + 1 − n]
         """The step types, with LAST where nothing is to be learned: the loss skips LAST, the LSTM resets at FIRST.
