@@ -1,7 +1,7 @@
 """One request for actions on its way through the server.
 
-In:      observations that fit the spec, how to explore, until when.
-Out:     a `Response`, given to whoever waits for it exactly once.
+In:      observations that fit the spec, options of exploration, a deadline.
+Out:     a `Response`, given to the caller exactly once.
 
 Nearly every request asks for the action to one observation and nothing else. Such a `PlainCall` costs little to make,
 and a batch of them little to run. An `ExpressCall` costs nothing to make: it is the connection itself. A `Call` is any
@@ -31,22 +31,22 @@ class Receiver(Protocol):
 
     @property
     def connection(self) -> object:
-        """Connections take turns when the policy is busy."""
+        """The connection of the request; connections take turns when the policy is busy."""
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the client has gone, so that the answer is no longer needed."""
 
     def answer(self, response: Response) -> None:
         """Called exactly once, from the event loop."""
 
 
 class Caller(Receiver, Protocol):
-    """Whoever sent a request, and waits for its answer."""
+    """The sender of one request, who waits for its answer."""
 
     @property
     def peer(self) -> str | None:
-        """The address that `--max-rate` counts."""
+        """The client's address, by which `--max-rate` counts callers without a key; None if it is not known."""
 
     @property
     def trace_headers(self) -> TraceHeaders:
@@ -67,13 +67,13 @@ class PolicyState:
 
 
 class Plain:
-    """One observation whose greedy action is asked of a policy without a state."""
+    """A request for the greedy action to one observation, to a policy without state."""
 
     __slots__ = ()
 
     arrived_s: float  # of `time.perf_counter()`
     observations: Any
-    deadline_s: float | None  # as `arrived_s`
+    deadline_s: float | None  # on the same clock
 
     rows: ClassVar[int] = 1
     batched: ClassVar[bool] = False
@@ -93,7 +93,7 @@ class Plain:
 class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
     """A plain request as an object of its own; `observations` is nested lists or octets.
 
-    Subclasses are the `Caller`: the place of the answer among those of their connection.
+    Subclasses are also its `Caller`: they keep the answer's place among those of their connection.
     """
 
     connection: Any  # has a `transport` and a `client`
@@ -123,8 +123,8 @@ class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
 class ExpressCall(Plain):
     """A connection that has asked for one action and waits: it is queued itself, so the request allocates nothing.
 
-    `observations` is octets, or the body of JSON until the batcher decodes it together with those of others. When more
-    comes on the connection before that, the call is withdrawn and asked for again with a `PlainCall`.
+    `observations` is octets, or a JSON body until the batcher decodes it together with others. If the connection
+    receives anything else before that, the call is withdrawn and submitted again as a `PlainCall`.
     """
 
     __slots__ = ()
@@ -142,11 +142,11 @@ class ExpressCall(Plain):
 
     @abstractmethod
     def ask_again(self) -> None:
-        """Asks with a `PlainCall`: the body is not plain. Called instead of `answer`."""
+        """Submits the request again as a `PlainCall`. Called instead of `answer` if the body is not plain."""
 
     @abstractmethod
     def answer(self, response: Response) -> None:
-        """Called once for each time that it was queued."""
+        """Called once for each time that the connection was queued."""
 
 
 class Call:
@@ -185,13 +185,13 @@ class Call:
         self.observations = observations
         self.rows = rows
         self.caller = caller
-        self.batched = batched  # answered with `actions`, as it was asked with `observations`
+        self.batched = batched  # whether the request had `observations`, and is answered with `actions`
         self.raw = raw  # answered as octets
         self.explore = explore
         self.seed = seed
         self.outputs = outputs
         self.state: PolicyState | None = None  # of the episode that the call is a step of
-        self.first = False  # whether the episode begins with it
+        self.first = False  # whether that episode begins with this call
         self.arrived_s = time.perf_counter()
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000
 

@@ -1,4 +1,4 @@
-"""An HTTP answer as a value, so that both lanes send the same bytes."""
+"""An HTTP answer as a value, so that the hot lane and FastAPI send the same bytes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_request_id(value: bytes) -> bytes:
 
 
 def response_headers(response: Response) -> list[tuple[bytes, bytes]]:
-    """The headers that both lanes send, in their order."""
+    """The headers that the hot lane and FastAPI both send, in order."""
     return [
         (b"content-type", response.media_type),
         (b"content-length", str(len(response.body)).encode()),

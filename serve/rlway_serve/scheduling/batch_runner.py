@@ -2,11 +2,11 @@
 
 In:      a batch of calls that fit the spec. What is cheaper to check for all of them at once is checked here.
 Out:     their responses, in the same order.
-Refuses: SpecViolated for the calls whose observations or actions are not finite, whose values are outside of a table
-         that the policy looks them up in, whose policy state has another number of rows, or on whose observations the
-         model fails; the others are answered. InternalError for all, when the model fails on any observations.
+Refuses: SpecViolated for each call with an observation or action that is not finite, a value outside its lookup table,
+         a policy state with another number of rows, or an observation on which the model fails. The other calls are
+         answered. InternalError for all calls, if the model fails even on neutral observations.
 
-It uses nothing of the event loop, and so may run on a thread.
+It uses nothing of the event loop, so it may run on a thread.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rlway_serve.telemetry.drift import Drift
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY_S = 60.0
+TELL_EVERY_S = 60.0  # between two log lines about observations on which the model fails
 UNSOUND = Fault("observation", "values that the policy's model takes", "some on which it fails")
 
 
@@ -53,7 +53,7 @@ class BatchRunner:
         self._encoder = ActEncoder(manifest)
         self._name = manifest.policy
         self._generator = np.random.default_rng()
-        self._tell_from_s = 0.0  # when the log may next tell of an observation on which the model failed
+        self._log_from_s = 0.0  # when the log may next report an observation on which the model failed
 
     def run(self, batch: Sequence[AnyCall]) -> list[Response]:
         """The answer to each call. Raises RunFailed, and nothing else, where the model fails."""
@@ -65,9 +65,9 @@ class BatchRunner:
             return self._failed(len(batch), error)
 
     def run_apart(self, batch: Sequence[AnyCall]) -> list[Response]:
-        """The same where the model fails on some observation: its caller hears so, and nobody else. Never raises.
+        """As `run`, after the model has failed: refuses only the calls on which it fails. Never raises.
 
-        It takes some thirty runs to find one observation among 512.
+        To find one observation among 512 takes about thirty runs.
         """
         try:
             calls = [self._as_call(call) for call in batch]
@@ -79,11 +79,11 @@ class BatchRunner:
             return self._failed(len(batch), error)
 
     def run_plain(self, batch: Sequence[PlainCall | ExpressCall]) -> list[Response]:
-        """As `run`, for nothing but plain calls, which all are raw or none is."""
+        """As `run`, for a batch of plain calls that are all raw or all JSON."""
         return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
 
     def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
-        """The answers to plain calls with these observations; None if any needs a closer look, or the run fails."""
+        """The answers to plain calls with these observations; None if any row is not sound, or the run fails."""
         try:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
             inputs: Arrays = {self._observation: rows}
@@ -117,16 +117,16 @@ class BatchRunner:
         if len(results["action"]) != rows_of(inputs):
             raise RunFailed(f"it gave {len(results['action'])} actions for {rows_of(inputs)} observations")
         if not all_finite(results["action"]):
-            self._runtime.forget_padding()  # of which a row that spoils others may have become a part
+            self._runtime.forget_padding()  # it may now hold a row that spoils the actions of others
             return self._run_without_culprits(batch, _any_of_each(batch, rows_not_finite(results["action"])))
         self._drift.look(inputs)
         responses = self._encode(batch, results)
         if self._state:
-            self._keep(batch, results)  # last: a run that failed may be repeated
+            self._keep(batch, results)  # last, since a failed run may be repeated
         return responses
 
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
-        """Some observation is not sound, or some policy state does not fit."""
+        """Refuses the calls whose observations are not sound or whose policy state does not fit; runs the others."""
         faults = [
             (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._misfit(call)
             for call, odd in zip(batch, unsound, strict=True)
@@ -136,9 +136,9 @@ class BatchRunner:
         return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
 
     def _run_without_culprits(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
-        """Some action is not finite, which no motor should be told: its caller hears so, and nobody else.
+        """Refuses the calls whose action is not finite, since no motor may get it; runs the others once more.
 
-        The others run once more: where a model scales by all of its rows, one of them may have spoilt all.
+        If a model scales by all rows of its batch, one row may have spoilt the actions of the others.
         """
         if all(unsound) and len(batch) > 1:
             half = len(batch) // 2
@@ -148,7 +148,7 @@ class BatchRunner:
         return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
 
     def _by_halves(self, batch: list[AnyCall], failed: RunFailed) -> list[Response]:
-        """The model fails on these calls together, and not on all observations."""
+        """Runs each half of a batch on which the model failed, down to the single calls on which it fails."""
         if len(batch) == 1:
             return [self._refuse_failing(batch[0], failed)]
         responses: list[Response] = []
@@ -161,8 +161,8 @@ class BatchRunner:
 
     def _refuse_failing(self, call: AnyCall, failed: RunFailed) -> Response:
         now_s = time.monotonic()
-        if now_s >= self._tell_from_s:  # one caller must not fill the log
-            self._tell_from_s = now_s + TELL_EVERY_S
+        if now_s >= self._log_from_s:  # one caller must not fill the log
+            self._log_from_s = now_s + TELL_EVERY_S
             reason = " ".join(str(failed)[:1000].split())[:300]
             log.warning("policy %s: the model fails on an observation (%s)", self._name, reason)
         place = "observations" if call.batched else "observation"
@@ -172,7 +172,7 @@ class BatchRunner:
         return problem_response(SpecViolated([Fault(place, UNSOUND.expected, UNSOUND.got)]))
 
     def _find_failing(self, call: AnyCall) -> int | None:
-        """The first row on which the model fails, found by halves; None where it takes several to make it fail."""
+        """The first row on which the model fails, found by bisection; None if it fails only on several together."""
         inputs = self._form.stack([call.observations])
         if self._noise_size:
             inputs["noise"] = self._noise([call])
@@ -210,7 +210,7 @@ class BatchRunner:
         return responses
 
     def _misfit(self, call: AnyCall) -> list[Fault]:
-        """Why a step cannot continue from the state of its episode."""
+        """Why a step cannot continue from the state of its episode; empty if it can."""
         before = self._state_before(call)
         if before is None or rows_of(before) == call.rows:
             return []
@@ -220,7 +220,7 @@ class BatchRunner:
         return None if call.first or call.state is None or not self._state else call.state.arrays
 
     def _add_state(self, batch: list[AnyCall], inputs: Arrays) -> None:
-        """Adds the episodes' states to the inputs, zeros where an episode begins, and where that is."""
+        """Adds the policy states to the inputs, zeros where an episode begins, and `reset`, which marks those rows."""
         states = [self._state_before(call) for call in batch]
         for spec in self._state:
             inputs[spec.name] = np.concatenate(
@@ -251,7 +251,7 @@ class BatchRunner:
 
 
 def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:
-    """Whether any of each call's rows is one of these."""
+    """For each call, whether the mask `rows` is true for any of its rows."""
     starts = np.cumsum([0, *(call.rows for call in batch[:-1])])
     found: list[bool] = np.logical_or.reduceat(rows, starts).tolist()
     return found

@@ -5,8 +5,8 @@ Out:     a response to each, in order of arrival.
 Refuses: what the fair queue refuses (QueueFull); DeadlineExceeded before running, never after; NotReady once closed.
 
 Batching is natural: whatever has arrived by the time the runtime is free is one batch, and nothing waits on a timer.
-A short run happens on the event loop; a long one on a thread, while the next batch gathers. Which one it is follows
-from its rows and from the run times measured when the policy was loaded.
+A short run happens on the event loop, a long one on a thread while the next batch gathers. The number of rows and the
+run times measured when the policy was loaded decide which.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LATE = DeadlineExceeded("deadline_ms: cannot be met.")
 
 
 class Batcher:
-    """What stands in front of one policy version's runtime. It lives on one event loop."""
+    """Queues the calls for one policy version, and runs them in batches. Used on one event loop."""
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class Batcher:
             on_answers=self._answer_express,
         )
         self._scheduled = False  # whether `_next_batch` is about to run, or a batch is on the thread
-        self._on_thread = False  # whether a batch is there
+        self._on_thread = False  # whether a batch is on the thread
         self._thread = RunThread(f"rlway-{self._name}")
         self._late = problem_response(LATE)
-        self._lingered = False  # for one turn of the loop
+        self._lingered = False  # whether the next batch has waited one more turn of the loop for further calls
         self._closed = False
 
     @property
@@ -99,13 +99,13 @@ class Batcher:
         self._wake()
 
     def close(self) -> None:
-        """Refuses what comes from now on, and waits for the batch that runs."""
+        """Refuses all further calls, and waits for the batch that runs."""
         self._closed = True
-        self._queue.ample_rows = 0  # so that every call is looked at
+        self._queue.ample_rows = 0  # so that every call passes through `_make_room`, which refuses it
         self._thread.close()
 
     def _make_room(self, call: AnyCall) -> None:
-        """Raises unless the call may wait, too."""
+        """Raises QueueFull or NotReady unless the call may wait. Express calls move into the fair queue first."""
         self._check_open()
         self._queue.check_room(call.rows)
         if self.express.calls:
@@ -126,7 +126,10 @@ class Batcher:
         asyncio.get_running_loop().call_soon(self._next_batch)
 
     def _run_early(self) -> None:
-        """Enough express calls wait: does not wait for what else may come in this turn of the loop."""
+        """Runs express calls now, since enough wait, and not after this turn of the loop.
+
+        Moves them into the fair queue if a batch is on the thread, or if they cannot run by themselves.
+        """
         if self.express.alone and (self._on_thread or not self.express.run()):
             self.express.mix()
 
@@ -134,7 +137,7 @@ class Batcher:
         queue = self._queue
         waiting = len(queue.calls) + len(self.express.calls)
         if 1 < waiting < self._max_batch and not queue.turns and not self._lingered:
-            # Callers are many: those who arrived while the others were read join this batch, too.
+            # Several callers wait: one more turn of the loop lets calls join that arrived while these were read.
             self._lingered = True
             self._schedule()
             return
@@ -142,7 +145,7 @@ class Batcher:
         try:
             batch, plain = self._gather()
         except Exception:
-            self._schedule_next()  # whatever went wrong, the others go on
+            self._schedule_next()  # whatever failed, the other calls have to go on
             raise
         if not batch:
             self._schedule_next()
@@ -160,7 +163,7 @@ class Batcher:
             self._answer(batch, plain, responses, began_s)
 
     def _start_on_thread(self, batch: list[AnyCall], plain: bool, run: RunCalls, began_s: float) -> None:
-        def run_whatever() -> list[Response]:
+        def run_or_isolate() -> list[Response]:
             try:
                 return run(batch)
             except RunFailed:
@@ -171,10 +174,10 @@ class Batcher:
             self._answer(batch, plain, responses, began_s)
 
         self._on_thread = True
-        self._thread.start(run_whatever, answer)
+        self._thread.start(run_or_isolate, answer)
 
     def _gather(self) -> tuple[list[AnyCall], bool]:
-        """The next batch, and whether it is plain; none if it was one of express calls, which are answered."""
+        """The next batch, and whether it is plain; empty after a batch of express calls, which is answered here."""
         if self.express.calls:
             if self.express.alone and self.express.run():
                 return [], True

@@ -1,9 +1,10 @@
-"""Express calls: connections that wait for one action each, queued themselves, decoded and run as one.
+"""The queue of express calls: connections that wait for one action each, whose bodies are decoded and run together.
 
-In:      connections, each with a body that may be plain; bodies of JSON are not decoded until they run.
-Out:     their answers, if all bodies are plain, in time and sound. Else they are mixed into the fair queue; those whose
-         body is not plain are asked for again in the ordinary way.
-Refuses: bodies that cannot be plain by their size, and all bodies once the queue is half full.
+In:      connections, each with a body that may be plain; JSON is decoded only when it runs.
+Out:     their answers, if all bodies are plain, in time and sound. Otherwise the calls move into the fair queue, and
+         those whose body is not plain are submitted again in the ordinary way.
+Refuses: bodies whose size shows that they are not plain; octets while JSON waits, and JSON while octets wait; all
+         bodies once the queue is half full. The connection then submits them in the ordinary way.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from rlway_serve.scheduling.fair_queue import FairQueue, drop_abandoned
 
 log = logging.getLogger(__name__)
 
-ENOUGH = 256  # calls in a run: with more, sockets have left the processor's cache before they are answered
+ENOUGH = 256  # calls in a run: with more, their sockets have left the processor's cache when they are answered
 
 
 class ExpressQueue:
-    """One policy version's. Their rows count in the fair queue's `rows`."""
+    """The express calls of one policy version. They count in the `rows` of its fair queue."""
 
     def __init__(
         self,
@@ -56,10 +57,10 @@ class ExpressQueue:
         self._run_early = run_early  # called when enough wait
         self._on_answers = on_answers
         self.calls: list[ExpressCall] = []  # in order of arrival; all octets, or none
-        self._octets = 0  # how many of them are
+        self._octets = 0  # how many calls are octets
 
     def submit(self, call: ExpressCall, body_bytes: int) -> bool:
-        """Queues a call with so many bytes of JSON, if they may be plain and there is ample room. Whether it did."""
+        """Queues a call with `body_bytes` of JSON, if they may be plain and there is room; returns whether it did."""
         queue = self._queue
         if queue.rows >= queue.ample_rows or body_bytes > self._plain_bytes or self._octets:
             return False
@@ -72,7 +73,7 @@ class ExpressQueue:
         return True
 
     def submit_octets(self, call: ExpressCall, size: int) -> bool:
-        """The same for so many octets."""
+        """As `submit`, for a body of `size` octets."""
         queue = self._queue
         if queue.rows >= queue.ample_rows or size != self._plain_octets or self._octets < len(self.calls):
             return False
@@ -86,7 +87,7 @@ class ExpressQueue:
         return True
 
     def withdraw(self, call: ExpressCall) -> bool:
-        """Forgets a call, unless it has left the queue. Whether it did."""
+        """Removes a call, unless it has left the queue already; returns whether it did."""
         try:
             self.calls.remove(call)
         except ValueError:
@@ -97,15 +98,15 @@ class ExpressQueue:
 
     @property
     def alone(self) -> bool:
-        """Whether nothing but express calls waits."""
+        """Whether only express calls wait."""
         return len(self.calls) == self._queue.rows and not self._queue.large_rows
 
     def run(self) -> bool:
-        """Runs and answers a batch on the loop, if all of it is plain, in time and sound. Whether it did."""
+        """Runs and answers a batch on the loop, if all of it is plain, in time and sound; returns whether it did."""
         calls, later = self.calls[: self._max_batch], self.calls[self._max_batch :]
         if len(calls) > self._inline_rows:
             return False
-        if later:  # as everybody waits with one, turns are taken in order of arrival
+        if later:  # each connection waits with one call, so the order of arrival is fair
             calls = [call for call in calls if not drop_abandoned(call)]
             self._keep(calls + later)
         bodies = [call.observations for call in calls]
@@ -136,7 +137,7 @@ class ExpressQueue:
         self._queue.rows = len(calls)
 
     def mix(self) -> None:
-        """Moves all into the fair queue, behind what waits there."""
+        """Moves all calls into the fair queue, after those that wait there; submits those that are not plain again."""
         calls, self.calls, self._octets = self.calls, [], 0
         not_plain = []
         for call in calls:
@@ -144,7 +145,7 @@ class ExpressQueue:
                 call.deadline_s = None  # type: ignore[misc]  # a slot of subclasses
                 if not call.raw:
                     call.take(self._decode(call.observations))
-            except Exception:  # whatever it is, the endpoint will say it
+            except Exception:  # whatever is wrong, the endpoint says it in its refusal
                 not_plain.append(call)
                 continue
             self._queue.add_counted(call)

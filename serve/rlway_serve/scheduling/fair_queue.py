@@ -6,8 +6,8 @@ Refuses: QueueFull once `capacity` rows wait. Large calls, of more than `max_bat
          so that they never keep small ones out. Once half of the capacity is taken, also a call whose connection has
          its share of that half already.
 
-While everything that waits fits into one batch, calls leave in order of arrival. Beyond that, connections take turns,
-so that nobody gains by asking for much at once.
+While all waiting calls fit into one batch, they leave in order of arrival. Beyond that, connections take turns, so that
+none gains by sending many calls at once.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from rlway_client.contract.errors import QueueFull
 from rlway_serve.messages.call import AnyCall, PlainCall
 from rlway_serve.messages.response import JSON, Response
 
-JSON_CALLS, RAW_CALLS, OTHER_CALLS, TIMED_CALLS = 1, 2, 4, 8  # the first two are plain, and any may be timed, too
-ABANDONED = Response(499, JSON, b"")  # nobody reads it
+JSON_CALLS, RAW_CALLS, OTHER_CALLS, TIMED_CALLS = 1, 2, 4, 8  # flags: the first two are plain; the last joins any
+ABANDONED = Response(499, JSON, b"")  # for a connection that has gone; it is never sent
 
 
 class FairQueue:
-    """One policy version's."""
+    """The calls that wait for one policy version."""
 
     def __init__(self, policy: str, max_batch: int, capacity: int, stateful: bool) -> None:
         self._policy = policy
         self._max_batch = max_batch
         self._capacity = capacity
         self._stateful = stateful  # steps of one episode have to run one after the other
-        self.ample_rows = max(1, capacity // 2)  # so many may wait, whoever they belong to
-        self.rows = 0  # waiting, here and as express calls, without those of large calls
+        self.ample_rows = max(1, capacity // 2)  # while fewer wait, a connection's share is not checked
+        self.rows = 0  # waiting, here and as express calls; large calls do not count
         self.large_rows = 0  # waiting in large calls
         self.calls: list[AnyCall] = []  # in order of arrival
         self.turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
-        self._kinds = 0  # of what waits, and perhaps of what waited: a union of those above
+        self._kinds = 0  # flags of the calls that wait, and perhaps of calls that have left
 
     def add_plain(self, call: PlainCall) -> None:
-        """Queues a call for which there is room."""
+        """Queues a plain call; the batcher has checked that there is room."""
         self.rows += 1
         self.calls.append(call)
         self._kinds |= RAW_CALLS if call.raw else JSON_CALLS
@@ -88,7 +88,7 @@ class FairQueue:
             taken, self.calls = self.calls, []
             self.rows = self._kinds = 0
         elif plain and not self.turns and len({call.connection for call in self.calls}) == len(self.calls):
-            # Everybody waits with one call of one row: turns are taken in order of arrival.
+            # Each connection waits with one call of one row, so the order of arrival is fair.
             taken = self.calls[:max_batch]
             del self.calls[:max_batch]
             self.rows -= len(taken)
@@ -110,7 +110,7 @@ class FairQueue:
         self.calls.clear()
 
     def _take_in_turn(self) -> list[AnyCall]:
-        """One call of each connection after the other; those of connections that have gone are dropped."""
+        """The next batch, one call of each connection in turn; calls of connections that have gone are dropped."""
         self._sort_into_turns()
         turns, max_batch = self.turns, self._max_batch
         taken: list[AnyCall] = []
@@ -140,7 +140,7 @@ class FairQueue:
             self.rows += sign * call.rows
 
     def _one_step_per_episode(self, taken: list[AnyCall], kinds: int) -> list[AnyCall]:
-        """A step needs the state that the step before it leaves: further steps of an episode wait for the next run."""
+        """Keeps one step of each episode; later steps need its state, so they return to the queue."""
         batch: list[AnyCall] = []
         later: list[AnyCall] = []
         playing: set[object] = set()
@@ -158,7 +158,7 @@ class FairQueue:
 
 
 def drop_abandoned(call: AnyCall) -> bool:
-    """Whether nobody waits for the call any more: then it is answered."""
+    """Answers a call whose connection has gone; returns whether it had."""
     abandoned = call.abandoned
     if abandoned:
         call.answer(ABANDONED)

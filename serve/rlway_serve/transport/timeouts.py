@@ -48,7 +48,7 @@ class ConnectionTimeouts:
         self.wait_no_more()
         self._awaited = (request, in_headers)
         limit_s = self._settings.header_timeout_s if in_headers else self._settings.body_timeout_s
-        self._slow = self._loop.call_later(limit_s, self._look_again, "headers" if in_headers else "body", limit_s)
+        self._slow = self._loop.call_later(limit_s, self._allow_grace, "headers" if in_headers else "body", limit_s)
 
     def wait_no_more(self) -> None:
         """Cancels the timer for slow requests: no request is unfinished."""
@@ -60,7 +60,7 @@ class ConnectionTimeouts:
         self._idle.cancel()
         self.wait_no_more()
 
-    def _look_again(self, part: str, limit_s: float) -> None:
+    def _allow_grace(self, part: str, limit_s: float) -> None:
         self._slow = self._loop.call_later(GRACE_S, self._give_up, part, limit_s)
 
     def _give_up(self, part: str, limit_s: float) -> None:
