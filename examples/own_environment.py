@@ -1,8 +1,8 @@
-"""An environment of one's own: written, trained, exported, evaluated. This file is all there is to it.
+"""A custom environment: written, trained in, exported and evaluated, all in this file.
 
     .venv-train/bin/python examples/own_environment.py
 
-It leaves a run in runs/docking and a version in models/docking, and prints what the policy achieves.
+It writes a run to runs/docking and a version to models/docking, and prints what the policy achieves.
 """
 
 from __future__ import annotations
@@ -43,22 +43,20 @@ class Docking(gymnasium.Env[Any, Any]):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Trains, exports and evaluates a policy in an environment of one's own."
-    )
+    parser = argparse.ArgumentParser(description="Trains, exports and evaluates a policy in a custom environment.")
     parser.add_argument("--run", type=Path, default=Path("runs/docking"))
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("--steps", type=int, default=10_000)
     options = parser.parse_args()
     name = f"{__file__}:Docking"  # as for `rlway train dqn --env examples/own_environment.py:Docking`
 
-    # The class never ends an episode, so the time limit does; it cannot draw itself, so there are no films.
+    # The class never ends an episode, so a time limit is needed. It cannot render itself, so there are no films.
     settings = {"steps": options.steps, "time_limit": 50, "hidden": (64, 64), "films": False}
     trained = rlway_train.train(name, run=options.run, **settings)
     print(f"random actions: mean return {trained.run.random_return:.1f}")
     print(f"trained:        mean return {trained.run.final_return:.1f}")
 
-    # The exporter plays in an environment of one's own only if it is named here: it is code.
+    # A custom environment is code, so the exporter plays in it only if it is named here.
     bundle = rlway_export.export(trained.folder, options.models, "docking", env=name, evaluate=5)
     for compared in bundle.manifest.parity:
         print(f"{compared.file}: {compared.argmax_flips} of {compared.observations} actions differ from TensorFlow's")

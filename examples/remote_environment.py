@@ -1,4 +1,4 @@
-"""An environment on this machine asks a server for its actions.
+"""Plays an environment on this machine with actions from a policy server.
 
     .venv/bin/rlway serve models &
     .venv/bin/python examples/remote_environment.py --policy cartpole
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def play(env: gymnasium.Env[Any, Any], act: Callable[[Any], Any], episodes: int) -> None:
-    """Plays episodes. The only thing that it knows of the policy is `act`."""
+    """Plays episodes. It needs nothing from the policy but `act`."""
     for episode in range(episodes):
         observation, _ = env.reset(seed=1000 + episode)
         earned, ended = 0.0, False
@@ -52,7 +52,7 @@ def play(env: gymnasium.Env[Any, Any], act: Callable[[Any], Any], episodes: int)
 
 
 def plain_act(url: str, policy: str) -> Callable[[Any], Any]:
-    """POST {"observation": […]}, answered by {"action": …, "version": …}. It opens a connection for each request."""
+    """Posts {"observation": […]} and reads {"action": …, "version": …}. It opens a connection for each request."""
 
     def act(observation: Any) -> Any:
         body = json.dumps({"observation": observation.tolist()}).encode()

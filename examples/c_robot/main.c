@@ -1,11 +1,12 @@
 /*
  * A cart that balances a pole, with the exported policy as C99: no interpreter, no heap, no library but math.h.
  *
- *     .venv-train/bin/rlway export runs/demo-1 --models models --policy cartpole --formats c
- *     make -C examples/c_robot POLICY=$PWD/models/cartpole/1
+ *     .venv-train/bin/rlway export runs/demo-1 --models models --policy cartpole --formats onnx,tflite,c
+ *     make -C examples/c_robot POLICY=$PWD/models/cartpole/2
  *     examples/c_robot/robot
  *
- * On a robot, `move` is the hardware: read the sensors, call `rlway_act`, drive the motors.
+ * The export prints the version that it wrote; after one `make demo` it is 2. On a robot, replace `move` with the
+ * hardware: read the sensors, call `rlway_act`, drive the motors.
  */
 #include <math.h>
 #include <stdio.h>
@@ -39,7 +40,7 @@ int main(void)
     int step = 0;
 
     while (step < STEPS && fabsf(state[0]) < 2.4f && fabsf(state[2]) < 0.2095f) {
-        rlway_act(state, NULL, &action, NULL); /* NULL: no noise, so the action is greedy; and no Q-values wanted */
+        rlway_act(state, NULL, &action, NULL); /* no noise, so the action is greedy; no Q-values */
         move(state, action);
         ++step;
     }
