@@ -2,7 +2,7 @@
 
 In:      a folder or a URL, and one flag for each option of `Settings`.
 Out:     a server until SIGTERM or Ctrl-C; one line on stdout when it is ready.
-Refuses: UsageError for options that make no sense together.
+Refuses: UsageError for options that contradict each other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a server behaves: every option with its unit, its default, its bounds and its help, in one value.
 
-In:      what `rlway serve` was told.
+In:      the options of `rlway serve`.
 Out:     `Settings`; `rlway_serve.cli` makes a flag of every field that has an `Option`.
 
 A field's name is its flag's, unless the `Option` says otherwise. Names end with the unit: `_s` seconds, `_bytes` bytes.
@@ -19,7 +19,7 @@ FOLDER_POLL_S, STORE_POLL_S = 1.0, 10.0  # where `--poll-s` is not given
 
 
 class Option(NamedTuple):
-    """What the command line says of a setting."""
+    """How a setting appears on the command line."""
 
     help: str
     min: float | None = None
@@ -29,7 +29,7 @@ class Option(NamedTuple):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server is told; a field without an `Option` comes from the command's one argument."""
+    """All options of a server. A field without an `Option` comes from the command's one argument."""
 
     models: Path  # on this machine
     store: str | None = None  # the URL that `models` is copied from
@@ -91,12 +91,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def folder_poll_s(self) -> float:
-        """How often the models folder on this machine is looked at; 0 reads it once."""
+        """Seconds between two scans of the models folder on this machine; 0 scans it once."""
         if self.poll_s is None:
             return FOLDER_POLL_S
         return min(FOLDER_POLL_S, self.poll_s) if self.store else self.poll_s
 
     @property
     def store_poll_s(self) -> float:
-        """How often the store is looked at; 0 copies once."""
+        """Seconds between two passes over the store; 0 copies once."""
         return STORE_POLL_S if self.poll_s is None else self.poll_s

@@ -141,7 +141,7 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
 
 
 class FutureCaller:
-    """A request of this lane that waits for its answer."""
+    """A request that FastAPI handles, and that waits for its answer."""
 
     def __init__(self, request: Request) -> None:
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -150,7 +150,7 @@ class FutureCaller:
 
     @property
     def connection(self) -> FutureCaller:
-        """Itself: each request of this lane takes its own turn."""
+        """Itself: each request that FastAPI handles takes its own turn."""
         return self
 
     @property

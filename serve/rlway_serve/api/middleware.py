@@ -14,7 +14,7 @@ from rlway_serve.telemetry.access_log import AccessLog
 
 
 class Middleware:
-    """Wraps the whole application, so that answers of its error handlers are covered as well."""
+    """Wraps the whole application, so that it also sees the answers of the error handlers."""
 
     def __init__(self, app: Any, access_log: AccessLog | None) -> None:
         self._app = app

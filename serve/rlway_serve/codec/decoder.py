@@ -5,8 +5,8 @@ Out:     a `Call`.
 Refuses: RequestMalformed (not JSON, not the protocol's shape), SpecViolated (every fault by its path),
          MediaTypeUnsupported, BodyTooLarge (too many rows, too much JSON).
 
-Two readers: msgspec checks shape and types in C while it parses, which is all that a good request meets. What it
-refuses is read again by `SlowReader`, to say exactly what is wrong and where.
+There are two readers. msgspec checks shape and types in C while it parses; most valid requests need nothing else. What
+it refuses is read again by `SlowReader`, which says exactly what is wrong and where.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from rlway_serve.messages.call import AnyCall, Call, Caller
 from rlway_serve.messages.request import NO_PIN, ActOptions, DeadlineMs, Pin
 from rlway_serve.settings import Settings
 
-COUNTED_FROM_BYTES = 16 * 1024
-NOT_READ = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises of a body
+COUNTED_FROM_BYTES = 16 * 1024  # in a larger body, commas are counted before it is parsed
+NOT_READ = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body
 
-
+# A body without any of these has no pin. A backslash may begin an escape that stands for one of their letters.
 PIN_WORDS = (b"version", b"label", b"episode", b"first", b"\\")
 _pin_decoder = msgspec.json.Decoder(Pin)
 
@@ -63,7 +63,7 @@ class ActDecoder:
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
         self._form = ObservationForm(manifest.observation)
-        # One comma behind every value, and some in the options: counted before a large body is read at all.
+        # A body has about one comma per value, and some in its options.
         self._max_commas = settings.max_rows * self._form.values + 1000
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row: Any = self._form.row_type
@@ -85,14 +85,14 @@ class ActDecoder:
             [("observation", finite_row), ("deadline_ms", DeadlineMs | None, None)],
             forbid_unknown_fields=True,
         )
-        # Nearly every body holds one observation, and at most a deadline. What reads these raises, of others, NOT_READ.
+        # Nearly every body holds one observation and at most a deadline. For others, `decode_plain` raises NOT_READ.
         may_be_plain = self._form.plain and not manifest.state
         self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
         self.plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
-        self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # of a raw observation
+        self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # the size of a raw observation
 
     def decode(self, media_type: bytes, body: bytes, caller: Caller) -> Call:
-        """The request as a call whose observations fit the spec, but for what `faults` finds."""
+        """The request as a call. Its observations fit the spec, except for values that only `faults` checks."""
         if is_octets(media_type):
             return self._decode_octets(body, caller)
         base = media_type.partition(b";")[0].strip().lower()

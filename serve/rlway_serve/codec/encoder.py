@@ -27,7 +27,7 @@ class ActEncoder:
         self._version = manifest.version
         self._version_header = ((b"rlway-version", str(manifest.version).encode()),)
         self._dtype = manifest.action.numpy_dtype
-        # Every possible answer of a small discrete policy, written once.
+        # Every possible answer of a small discrete policy, encoded once.
         few = _few_actions(manifest.action)
         self._prepared = {action: self._json(action) for action in few}
         self._prepared_raw = {action: self._raw(np.array(action, self._dtype).tobytes()) for action in few}

@@ -45,25 +45,28 @@ def pick_leaves(value: Any, tree: Any) -> Iterator[Any]:
 
 
 def _with_keys(value: Any, tree: dict[str, Any]) -> Any:
-    """A tuple is an object with the keys "0", "1", …; an array in its place gets these keys."""
+    """Turns an array that stands for a tuple into an object with the keys "0", "1", …"""
     if isinstance(value, list) and len(value) == len(tree) and is_tuple(tree):
         return {str(i): part for i, part in enumerate(value)}
     return value
 
 
 def label(tree: TensorSpec | dict[str, Any]) -> str:
+    """For error sentences: `float32[4]`, or `{"camera": uint8[8, 8, 3], "speed": float32}`."""
     if isinstance(tree, TensorSpec):
         return tree.label
     return "{" + ", ".join(f"{json.dumps(key)}: {label(branch)}" for key, branch in tree.items()) + "}"
 
 
 def example(tree: TensorSpec | dict[str, Any]) -> Any:
+    """An observation for JSON: zeros, or the allowed values nearest to zero."""
     if isinstance(tree, TensorSpec):
         return tree.neutral(1)[0].tolist()
     return {key: example(branch) for key, branch in tree.items()}
 
 
 def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> list[Fault]:
+    """The faults of one observation as Python's json reads it; `where` is its path."""
     if isinstance(tree, TensorSpec):
         return find_faults(value, tree, where)
     value = _with_keys(value, tree)
@@ -80,10 +83,12 @@ def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> li
 
 
 def in_brackets(path: Sequence[str]) -> str:
+    """The keys of a path as error sentences show them: `["camera"]["left"]`."""
     return "".join(f"[{json.dumps(key, ensure_ascii=False)}]" for key in path)
 
 
 def are_plain_keys(tree: Any) -> bool:
+    """Whether JSON has to escape no key of the tree."""
     return isinstance(tree, TensorSpec) or all(
         not UNPLAIN_KEY.search(key) and are_plain_keys(branch) for key, branch in tree.items()
     )
@@ -99,7 +104,7 @@ def object_type(tree: Any, name: str = "Observation") -> Any:
 
 
 def getters(tree: Tree, prefix: str) -> Iterator[Callable[[Any], Any]]:
-    """Functions that take the leaves out of such a struct, in the order of the tree; none for a single tensor."""
+    """Functions that read each tensor from a struct of `object_type`, in the tree's order; none for a single tensor."""
     for i, branch in enumerate(tree.values() if isinstance(tree, dict) else ()):
         if isinstance(branch, TensorSpec):
             yield attrgetter(f"{prefix}f{i}")

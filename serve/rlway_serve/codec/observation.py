@@ -31,7 +31,7 @@ class ObservationForm:
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
         self.specs = tuple(specs)
         self.plain = len(self.specs) == 1 and not self.specs[0].path
-        self.values = sum(max(1, spec.size) for spec in self.specs)
+        self.values = sum(max(1, spec.size) for spec in self.specs)  # in one row
         self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
         self._dtype, self._shape = self.specs[0].numpy_dtype, tuple(self.specs[0].shape)
         self._tables = [(spec.name, *table_ends(spec)) for spec in self.specs if spec.is_lookup]
@@ -48,7 +48,7 @@ class ObservationForm:
 
     @property
     def label(self) -> str:
-        """For error sentences: `float32[4]`, or `{"camera": uint8[8, 8, 3], "speed": float32}`."""
+        """The form in error sentences: `float32[4]`, or `{"camera": uint8[8, 8, 3], "speed": float32}`."""
         return nesting.label(self._tree)
 
     @property

@@ -94,6 +94,7 @@ def check_rows(rows: int, most: int) -> None:
 
 
 def too_many(got: str, most: int) -> BodyTooLarge:
+    """The error for a request with too many rows."""
     return BodyTooLarge(f"observations: expected at most {most}, got {got}; send several requests.")
 
 

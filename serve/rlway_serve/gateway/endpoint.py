@@ -1,10 +1,10 @@
-"""Admits act requests, chooses the version that answers, and queues the call, whichever lane it came by.
+"""Admits act requests, chooses the version that answers, and queues the call: for the hot lane, FastAPI, WebSockets.
 
-In:      the headers that matter, a body, the caller.
+In:      media type, authorization, a body, the caller.
 Out:     a `Response` to the caller: at once for a refusal, else when the policy has run.
 
-Only express calls do not pass here: `transport/repeat.py` queues them directly, and only where nothing is to be
-admitted.
+Only express calls bypass it. `transport/repeat.py` queues them directly, and only if the server needs no keys, limits
+no rate and sends no traces.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    sees_all: ClassVar[bool] = False  # whether there are no express calls: every request passes here
+    sees_all: ClassVar[bool] = False  # whether every request has to pass here, so that none is an express call
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Endpoint:
         self.episodes = episodes
         self.rates = rates
         self._max_json_bytes = max_json_bytes
-        self.draining = False
+        self.draining = False  # whether the server is stopping
 
     @property
     def ready(self) -> bool:

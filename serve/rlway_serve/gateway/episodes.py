@@ -47,7 +47,7 @@ class ConnectionEpisode:
 
 
 class Episodes:
-    """One per process; a Prometheus collector."""
+    """All episodes of one process, at most `most` environments in all; a Prometheus collector."""
 
     def __init__(self, ttl_s: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
@@ -56,11 +56,11 @@ class Episodes:
         self._known: OrderedDict[tuple[str, str], Episode] = OrderedDict()  # the least recently used first
         self._begun: Counter[str] = Counter()  # by policy
         self._ended: Counter[tuple[str, str]] = Counter()  # by policy and reason
-        self._rows = 0  # of all of them
-        self._looking = False
+        self._rows = 0  # environments, over all known episodes
+        self._timer_is_set = False  # whether `_expire_by_timer` will run
 
     def find(self, policy: str, pin: Pin, own: ConnectionEpisode | None) -> Episode | None:
-        """The episode that a request goes on with; None where it begins one, or has none."""
+        """The episode that a request continues; None if it begins one, or names none."""
         if pin.first:
             return None
         if pin.episode is not None:
@@ -92,9 +92,9 @@ class Episodes:
         episode.used_s = self._clock()
         self._known[policy, name] = episode
         self._begun[policy] += 1
-        if not self._looking:
-            self._looking = True
-            asyncio.get_running_loop().call_later(self._ttl_s, self._look)
+        if not self._timer_is_set:
+            self._timer_is_set = True
+            asyncio.get_running_loop().call_later(self._ttl_s, self._expire_by_timer)
         return episode
 
     def expire(self) -> None:
@@ -108,14 +108,14 @@ class Episodes:
             self._rows -= episode.rows
             self._ended[key[0], "expired"] += 1
 
-    def _look(self) -> None:
+    def _expire_by_timer(self) -> None:
         """Expires episodes without waiting for a request, since each keeps its version loaded."""
         self.expire()
-        self._looking = bool(self._known)
-        if self._looking:
+        self._timer_is_set = bool(self._known)
+        if self._timer_is_set:
             oldest = next(iter(self._known.values()))
             due_s = max(0.01, oldest.used_s + self._ttl_s - self._clock())
-            asyncio.get_running_loop().call_later(due_s, self._look)
+            asyncio.get_running_loop().call_later(due_s, self._expire_by_timer)
 
     def collect(self) -> Iterator[Any]:
         """Called at each scrape."""

@@ -1,4 +1,4 @@
-"""An endpoint whose requests leave spans: it takes the place of `Endpoint` where traces are sent."""
+"""An endpoint that records a span for each request: it replaces `Endpoint` if the server sends traces."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Loaded(NamedTuple, Generic[T]):
 
 
 class LoadQueue(Generic[T]):
-    """Set `notify`: each load's thread calls it at its end."""
+    """The loads that wait, run, or have ended. Each load's thread calls `notify` at its end."""
 
     def __init__(self) -> None:
         self.notify: Callable[[], object] = lambda: None

@@ -48,7 +48,7 @@ class VersionUnsound(BundleInvalid):
 
 
 class LoadedVersion:
-    """`stamp` is that of its manifest; it tells this version from a later one with the same number."""
+    """A version that can answer. The `stamp` of its manifest tells it from a later version with the same number."""
 
     def __init__(self, bundle: Bundle, stamp: Stamp, settings: Settings, metrics: Metrics) -> None:
         self.manifest = bundle.manifest

@@ -1,4 +1,4 @@
-"""Reads a models folder again and again; while nothing changes, a look costs a few `stat` calls.
+"""Scans a models folder repeatedly; while nothing changes, a scan costs a few `stat` calls.
 
 In:      `models/<policy>/<version>/` and `models/<policy>/labels.json`.
 Out:     `Found` by policy: its versions, each with a stamp that changes with its files, and its labels.
@@ -33,7 +33,7 @@ LabelMap = dict[Annotated[str, Meta(pattern=rf"^{POLICY_NAME.pattern}$")], Annot
 
 
 class Found(NamedTuple):
-    """One policy's folder."""
+    """What a scan finds in one policy's folder."""
 
     versions: dict[int, Stamp]  # newest first
     labels: dict[str, int] | None  # None when the file cannot be read

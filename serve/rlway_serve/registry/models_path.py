@@ -1,4 +1,4 @@
-"""Checks that a path can be a models folder; if not, says what it is and what to give instead.
+"""Checks that a path can be a models folder; if not, the error says what it is and what to give instead.
 
 In:      the path given to `rlway serve`.
 Out:     nothing.

@@ -1,13 +1,12 @@
 """Follows a models folder: policies and versions that are added, changed and removed.
 
-In:      `models/<policy>/<version>/` and labels.json, looked at every `folder_poll_s`.
+In:      `models/<policy>/<version>/` and labels.json, scanned every `folder_poll_s`.
 Out:     policies by name, each with its versions loaded, verified and warmed up.
-Refuses: a path that cannot be a models folder. Without polling no later change could help, so then also an empty
-         folder, a policy without a sound version, and a default that is not among the policies.
+Refuses: a path that cannot be a models folder. Without polling it also refuses an empty folder, a policy without a
+         sound version, and a default that is not among the policies, since no later change could help.
 
-One thread looks at the folder, other threads load new versions, and only the event loop decides which version is
-active. So a version takes over between two requests. A version that cannot be loaded is reported once, and changes
-nothing.
+One thread scans the folder, other threads load new versions, and only the event loop decides which version is active.
+So a version takes over between two requests. A version that cannot be loaded is reported once, and changes nothing.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ log = logging.getLogger(__name__)
 
 URGENT, LATER = 0, 1  # ranks of loads: the version to become active, and those that requests may name
 START_CHECK_S = 0.2
-REPAIRS_AT_ONCE = 64  # unsound versions that one look checks for changes
+REPAIRS_AT_ONCE = 64  # unsound versions that one scan checks for changes
 
 
 class Seen(NamedTuple):
-    """What is in the folder, and the unsound versions whose files have changed."""
+    """The result of a scan: what is in the folder, and the unsound versions whose files have changed."""
 
     policies: dict[str, Found]
     repaired: frozenset[Key]
@@ -63,7 +62,7 @@ class Repository:
         self._watchers: list[Callable[[], object]] = []
         self._watching = False
         self._ending = threading.Event()
-        self._next_failure = 0  # the unsound version that the next look checks first
+        self._next_failure = 0  # the unsound version that the next scan checks first
         self._reported: dict[str, str] = {}  # last fault by policy, <policy>/<version>, or "" for the folder
         metrics.watch(RepositoryMetrics(self))
 
@@ -133,16 +132,16 @@ class Repository:
             threading.Thread(target=self._poll, args=(call,), name="rlway-poll", daemon=True).start()
 
     def close(self) -> None:
-        """Refuses new batches; those that run come to their end."""
+        """Refuses new calls, and waits for the batches that run."""
         self._ending.set()
         for policy in self:
             for version in policy.loaded.values():
                 version.batcher.close()
 
     def _poll(self, call_on_loop: Callable[..., None]) -> None:
-        """The thread that looks at the folder."""
+        """Scans the folder again and again, on a thread."""
         known: Seen | None = None
-        failed_s = -math.inf  # when the last look failed
+        failed_s = -math.inf  # when the last failed scan was
         while not self._ending.wait(self._settings.folder_poll_s):
             self._loads.make_room()
             if are_exhausted():
@@ -174,7 +173,7 @@ class Repository:
         )
 
     def _update(self, seen: Seen) -> None:
-        """Applies what a look has found."""
+        """Applies the result of a scan."""
         before = set(self._policies)
         # An active version goes on after its policy's last version is removed, as long as the folder is there.
         active = {name for name, policy in self._policies.items() if policy.ready}
@@ -238,7 +237,7 @@ class Repository:
             if fault is not None and fault.stamp:
                 log.error("%s Not served.", fault)
             else:
-                self._report(f"{name}/{version}", f"{fault} Not served." if fault else "")  # tried again, so told once
+                self._report(f"{name}/{version}", f"{fault} Not served." if fault else "")  # retried, so logged once
 
     def _adopt(self, loaded: Loaded[LoadedVersion]) -> VersionUnsound | None:
         """Adds a loaded version to its policy; returns the fault if it could not be loaded."""
@@ -261,7 +260,7 @@ class Repository:
         return fault
 
     def _check_complete(self) -> None:
-        """Raises what stops a server that never looks again."""
+        """Raises what a server without polling cannot recover from."""
         models, default = self._settings.models, self._settings.default_policy
         if not self._policies:
             raise BundleInvalid(

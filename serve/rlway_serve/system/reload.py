@@ -26,7 +26,7 @@ class Watched(NamedTuple):
 
 
 class Reloader:
-    """Looks at the files once a second.
+    """Checks the files once a second.
 
     A file that is read while it is being written changes once more, and so is read again. While the process can open
     no file, nothing is reloaded.
@@ -37,18 +37,18 @@ class Reloader:
         self._watched = [(files, reload, _signature(files)) for files, reload in watched if files]
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins to watch."""
+        """Begins to watch the files, and to handle SIGHUP."""
         with suppress(ValueError, RuntimeError):  # only the main thread can handle SIGHUP
             loop.add_signal_handler(signal.SIGHUP, self._reload_all)
         if self._watched:
-            loop.call_later(POLL_S, self._look, loop)
+            loop.call_later(POLL_S, self._poll, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
         for i, (files, reload, before) in enumerate([] if are_exhausted() else self._watched):
             if (now := _signature(files)) != before:
                 self._watched[i] = (files, reload, now)
                 reload()
-        loop.call_later(POLL_S, self._look, loop)
+        loop.call_later(POLL_S, self._poll, loop)
 
     def _reload_all(self) -> None:
         for reload in (*(reload for _, reload, _ in self._watched), *self._on_hangup):
@@ -56,11 +56,13 @@ class Reloader:
 
 
 def _signature(files: list[Path]) -> tuple[tuple[int, int, int] | None, ...]:
-    def look(path: Path) -> tuple[int, int, int] | None:
+    """Modification time, size and inode of each file; None for one that cannot be reached."""
+
+    def stat_of(path: Path) -> tuple[int, int, int] | None:
         try:
             stat = path.stat()
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
-    return tuple(look(path) for path in files)
+    return tuple(stat_of(path) for path in files)
