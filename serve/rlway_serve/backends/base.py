@@ -52,7 +52,7 @@ class Session(Protocol):
 
 
 class Runtime:
-    """A policy in a session, measured. Used by one thread at a time."""
+    """A policy's model, measured at load. Used by one thread at a time; `where` is its file, for error messages."""
 
     def __init__(
         self, session: Session, manifest: Manifest, where: str, buckets: tuple[int, ...] = (), max_batch: int = 512

@@ -63,7 +63,7 @@ class Link:
         self._send(Report(error=str(error), exit_code=error.exit_code))
 
     def _send(self, report: Report) -> None:
-        with contextlib.suppress(OSError):  # the parent is gone, which the worker notices elsewhere
+        with contextlib.suppress(OSError):  # the parent is gone; the worker notices that by the socket's end
             self.socket.sendall(msgspec.json.encode(report) + b"\n")
 
 
@@ -145,7 +145,7 @@ class Supervisor:
         self._workers[pid] = Worker(number, pid, ours)
 
     def _be_worker(self, link: Link, unblocked: set[int | signal.Signals]) -> int:
-        """What the child does; the caller then ends the process, so that it never runs the parent's code."""
+        """Runs the worker in the child; the caller then ends the process, so that it never runs the parent's code."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)

@@ -1,14 +1,15 @@
-"""The copier: a process that copies bundles from a store into a folder, which servers then follow.
+"""Copies bundles from a store into a folder that servers follow, in a process of its own: the copier.
 
 In:      settings with a store's URL.
 Out:     settings whose models are on this machine while the context lasts; a process that keeps them up to date.
 Refuses: a URL that cannot be used, a missing package, a cache folder with other contents (UsageError). A store that
          does not answer is tried again; with `--poll-s 0` it is an error (StoreFailed).
 
-It is a separate process because libraries of object stores are large, start threads, and would take processor time
-from answers. One copier serves all workers and servers that share a cache: it holds a lock on the cache. Every other
-server waits for that lock in a thread. When the copier has ended, the server that gets the lock starts the next one. A
-copier ends with the server that started it, when its stdin closes.
+A look is one pass over the store: it finds what has changed, and copies it. The copier is a separate process because
+libraries of object stores are large, start threads, and would take processor time from answers. One copier serves all
+workers and servers that share a cache: it holds a lock on the cache. Every other server waits for that lock in a
+thread. When the copier has ended, the server that gets the lock starts the next one. A copier ends with the server that
+started it, when its stdin closes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from rlway_serve.system.logging import log_to_stderr
 
 LOCK = ".lock"
 MARK = ".rlway-cache.json"
-FIRST_LOOK_S = 10.0  # how long a server waits for the first look before it starts with the copies it has
+FIRST_LOOK_S = 10.0  # how long a server waits for the first look before it starts with the copies that are there
 REPLACE_AFTER_S = 1.0
 END_WITHIN_S = 5.0
 
@@ -45,7 +46,7 @@ log = logging.getLogger("rlway_serve.sync.copier")  # the same name when run as 
 
 
 class CopyTask(msgspec.Struct):
-    """What the process is to do: the one line of its input."""
+    """The copier's task: the one line of its input."""
 
     url: str
     folder: str
@@ -54,7 +55,7 @@ class CopyTask(msgspec.Struct):
 
 
 class FirstLook(msgspec.Struct):
-    """How its first look at the store went: the one line of its output."""
+    """The result of the copier's first look at the store: the one line of its output."""
 
     error: str = ""
     exit_code: int = 0
@@ -67,7 +68,7 @@ class Mark(msgspec.Struct):
 
 
 class Copier:
-    """Starts and stops the process."""
+    """Starts, replaces and stops the process."""
 
     def __init__(self, settings: Settings) -> None:
         assert settings.store is not None
@@ -112,16 +113,16 @@ class Copier:
             self._process.wait()
 
     def _stand_by(self) -> None:
-        told = ""
+        logged = ""
         while not self._stopping:
             try:
                 self._replace()
-                told = ""
+                logged = ""
             except (OSError, subprocess.SubprocessError) as error:  # such as too many open files
                 fault = f"the process that copies bundles cannot be replaced: {error}. It is tried again."
-                if fault != told:
+                if fault != logged:
                     log.error("%s", fault)
-                told = fault
+                logged = fault
             time.sleep(REPLACE_AFTER_S)
 
     def _replace(self) -> None:
@@ -218,7 +219,7 @@ def _read_mark(path: Path) -> Mark | None:
 
 
 def main() -> None:
-    """What the process does."""
+    """The copier's process: looks at the store again and again until its stdin closes."""
     from rlway_serve.sync.mirror import DRAFT, Mirror
     from rlway_serve.sync.watchdog import Watchdog
 
@@ -233,7 +234,7 @@ def main() -> None:
     store = Store(task.url)
     mirror: Mirror | None = None
     watchdog = Watchdog(store, Path(task.folder, DRAFT))
-    told, first = "", True
+    logged, first = "", True
     while first or task.poll_s:
         error = None
         try:
@@ -247,11 +248,11 @@ def main() -> None:
             _report(output, fault, error.exit_code if isinstance(error, RlwayError) else int(error is not None))
             if isinstance(error, UsageError):
                 sys.exit(error.exit_code)
-        if fault and fault != told and task.poll_s:
+        if fault and fault != logged and task.poll_s:
             log.error("%s What has been copied goes on.", fault)
-        elif told and not fault:
+        elif logged and not fault:
             log.info("%s: can be read again.", store.name)
-        told, first = fault, False
+        logged, first = fault, False
         time.sleep(task.poll_s)
 
 

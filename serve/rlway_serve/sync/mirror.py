@@ -7,9 +7,9 @@ Out:     `<folder>/<policy>/<version>/`, renamed into place once every file has 
 Refuses: a store that cannot be read (StoreFailed); what could not be looked at stays as it is. If only one file cannot
          be read, its version is refused and the others are copied.
 
-Of each policy it copies the newest versions, the labelled ones, and the newest ones below `stable`, which replace it if
-it is unsound. It copies labelled versions first, then labels.json, then newer versions. So the server always activates
-a version that either the old labels or the new ones allow.
+Of each policy it copies the newest versions, the labelled ones, and the newest ones below `stable`, one of which is
+active if `stable` is unsound. It copies labelled versions first, then labels.json, then newer versions. So the server
+always activates a version that either the old labels or the new ones allow.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Refused(NamedTuple):
 
 
 class Mirror:
-    """The copies in one folder. Only one process at a time may have a mirror there."""
+    """The copies of a store in one folder. Only one process at a time may have a mirror there."""
 
     def __init__(self, store: Store, folder: Path, keep_versions: int) -> None:
         self._store = store
         self._folder = folder
-        self._count = keep_versions + SPARE
+        self._count = keep_versions + SPARE  # versions of each kind to copy
         self._sound: dict[Key, bytes] = {}  # manifests of verified copies
         self._refused: dict[Key, Refused] = {}
         self._labels: dict[str, dict[str, int]] = {}  # as last read without a fault
@@ -111,18 +111,18 @@ class Mirror:
         here = self._folder / policy
         here.mkdir(exist_ok=True)
         content = self._read_labels(policy) if any(entry.name == LABELS_FILE for entry in entries) else None
-        hold = cache(partial(self._hold, policy))  # so that each version is looked at once
-        wished = (decode_labels(content)[0] if content is not None else None) or {}
-        held = [hold(version) for version in wished.values() if version in there]
-        # If a labelled version cannot be copied, the old labels stay, unless there is no version here to go on with.
-        if all(held) or not bundle_versions(here):
+        has_copy = cache(partial(self._ensure_copy, policy))  # so that each version is checked once
+        wanted = (decode_labels(content)[0] if content is not None else None) or {}
+        copied = [has_copy(version) for version in wanted.values() if version in there]
+        # If a labelled version cannot be copied, the old labels stay, unless no version at all is here.
+        if all(copied) or not bundle_versions(here):
             _write(here / LABELS_FILE, content)
         labels = self._labels_in_force(policy)
-        kept = {version for version in (*wished.values(), *labels.values()) if version in there and hold(version)}
-        kept |= set(islice(filter(hold, there), self._count))
+        kept = {version for version in (*wanted.values(), *labels.values()) if version in there and has_copy(version)}
+        kept |= set(islice(filter(has_copy, there), self._count))
         if STABLE in labels:
             allowed = [version for version in there if version <= labels[STABLE]]
-            kept |= set(islice(filter(hold, allowed), self._count))
+            kept |= set(islice(filter(has_copy, allowed), self._count))
         for version in set(bundle_versions(here)) - kept:
             if version not in there or len(kept) >= self._count:
                 self._sound.pop((policy, version), None)
@@ -130,7 +130,7 @@ class Mirror:
         self._refused = {k: refused for k, refused in self._refused.items() if k[0] != policy or k in self._asked}
         self._write_refused(policy)
 
-    def _hold(self, policy: str, version: int) -> bool:
+    def _ensure_copy(self, policy: str, version: int) -> bool:
         """Whether a copy of the version is here; copies it first if it is new or has changed."""
         key, here = (policy, version), self._folder / policy / str(version)
         self._asked.add(key)

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from rlway_client.contract.errors import RlwayError, RuntimeMissing, UsageError
 
-MAX_TOLD = 300  # characters that are quoted of a library's error message
+MAX_TOLD = 300  # quoted characters of a library's error message
 
 
 class StoreFailed(RlwayError):
@@ -46,7 +46,7 @@ class Store:
     """Connects at the first use. One thread at a time."""
 
     def __init__(self, url: str) -> None:
-        self.asked = 0  # requests so far, by which the watchdog sees progress
+        self.asked = 0  # the number of requests so far; the watchdog sees progress by it
         self._url = url
         self._root = ""
         self._files: Any = None  # an fsspec filesystem
@@ -68,9 +68,9 @@ class Store:
         try:
             files, path = url_to_fs(self._url)
         except ImportError as error:
-            raise RuntimeMissing(f"{self.name}: needs a package that is not installed: {self._told(error)}.") from None
+            raise RuntimeMissing(f"{self.name}: needs a package that is not installed: {self._quote(error)}.") from None
         except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"{self.name}: not a URL of a folder of bundles: {self._told(error)}.") from None
+            raise UsageError(f"{self.name}: not a URL of a folder of bundles: {self._quote(error)}.") from None
         except Exception as error:
             raise self._failed(error) from error
         self._files, self._root = files, str(path).rstrip("/")
@@ -78,18 +78,18 @@ class Store:
     def entries(self, *folder: str) -> list[Entry]:
         """The entries of a folder, by bare name. Raises if any of them cannot be listed."""
         with self._failures():
-            listed = self._files.ls(self._ask_for(folder), detail=True)
+            listed = self._files.ls(self._count_path(folder), detail=True)
             return [Entry(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "file") for entry in listed]
 
     def read(self, *file: str, limit: int) -> bytes:
         """The file's first `limit` bytes."""
-        with self._failures(), self._files.open(self._ask_for(file), "rb") as content:
+        with self._failures(), self._files.open(self._count_path(file), "rb") as content:
             return bytes(content.read(limit))
 
     def copy(self, *file: str, to: Path) -> None:
         """Copies a whole file. The caller verifies the copy."""
         with self._failures():
-            self._files.get_file(self._ask_for(file), str(to))
+            self._files.get_file(self._count_path(file), str(to))
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -101,14 +101,16 @@ class Store:
         except Exception as error:
             raise self._failed(error) from error
 
-    def _ask_for(self, parts: tuple[str, ...]) -> str:
+    def _count_path(self, parts: tuple[str, ...]) -> str:
+        """Counts a request, and returns the path that it is for."""
         self.asked += 1
         return "/".join((self._root, *parts))
 
     def _failed(self, error: Exception) -> StoreFailed:
-        return StoreFailed(self.name, self._told(error))
+        return StoreFailed(self.name, self._quote(error))
 
-    def _told(self, error: Exception) -> str:
+    def _quote(self, error: Exception) -> str:
+        """A library's error on one short line, without secrets."""
         line = self._safe((str(error).splitlines() or [""])[0])[:MAX_TOLD].rstrip(". ")
         return f"{type(error).__name__}: {line}" if line else type(error).__name__
 

@@ -1,6 +1,6 @@
 """Kills the copier when a look at the store has made no progress for `STUCK_S`; a server then starts another copier.
 
-In:      the begin and end of each look, the store that it reads, and the folder in which its copies grow.
+In:      the beginning and end of each look, the store that it reads, and the folder in which its copies grow.
 Out:     one line in the log and exit status 1.
 
 A slow look is not stuck: it sends further requests, uses processor time, or a file grows. The watchdog is needed

@@ -33,7 +33,7 @@ def allow_connections(count: int) -> int:
 
 
 def are_exhausted() -> bool:
-    """Whether the process can open no further file. What fails for that reason may be tried again."""
+    """Whether the process can open no further file. What fails for that reason can be tried again later."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:

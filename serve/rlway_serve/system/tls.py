@@ -38,7 +38,7 @@ def watched_tls(settings: Settings, context: ssl.SSLContext | None) -> Watched:
     def reload() -> None:
         assert context is not None
         try:
-            _context(files)  # first into a context of its own, so that a half-written pair never reaches the one in use
+            _context(files)  # first into a new context, so that a half-written pair never reaches the one in use
             _load(context, files)
         except OSError as error:
             log.error("%s: %s; the certificate before it stays.", files[0], _reason(error))

@@ -75,8 +75,8 @@ class Drift:
         self._first = manifest.observation[0].name  # all inputs have the same number of rows
         self._most_rows = max(1, MOST_VALUES // max(1, size))
         self._halvings = 0.0
-        self._rows_left = 1  # until the row that was drawn, whose batch is checked
-        self._drawn_s = 0.0  # when it was drawn
+        self._rows_left = 1  # rows up to the drawn one, whose batch is checked
+        self._drawn_s = 0.0  # when that row was drawn
 
     def look(self, inputs: Arrays) -> None:
         """Counts the batch if it is part of the sample."""
@@ -104,7 +104,7 @@ class Drift:
     def _draw(self, now_s: float, looks: int = 0) -> None:
         """Draws the next row to check, with the present `p`.
 
-        The draw has no memory, so it may replace one that was not reached.
+        Draws do not depend on earlier ones, so a new one may replace a row that was not reached.
         """
         recovered = (now_s - self._drawn_s) / LOOK_EVERY_S
         self._halvings = min(RAREST, max(0.0, self._halvings - recovered) + looks)

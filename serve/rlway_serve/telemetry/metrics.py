@@ -112,7 +112,7 @@ class Metrics:
     """All policies' counts as one Prometheus collector."""
 
     def __init__(self, counts: type[PolicyMetrics] = PolicyMetrics) -> None:
-        self._counts = counts
+        self._counts = counts  # the class that counts for one version
         # Weak: a version's counts are shown until it is unloaded and has answered its last requests.
         self._policies: WeakValueDictionary[tuple[str, int], PolicyMetrics] = WeakValueDictionary()
         self._queues: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()

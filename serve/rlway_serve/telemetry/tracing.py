@@ -128,7 +128,7 @@ class Tracing:
 
 
 class TracedPolicyMetrics(PolicyMetrics):
-    """Counts, and tells each traced request of its run."""
+    """Counts, and notes in each traced request which run it was part of."""
 
     def count_batch(self, batch: Sequence[AnyCall], rows: int, began_s: float, now_s: float) -> None:
         super().count_batch(batch, rows, began_s, now_s)

@@ -507,7 +507,7 @@ def test_no_sentence_has_a_secret_in_it() -> None:
 )
 def test_what_a_library_says_of_secrets_is_left_out(url: str, told: str) -> None:
     """Whether encoded or decoded, at the end of a shortened message, or next to brackets."""
-    sentence = Store(url)._told(OSError(told))
+    sentence = Store(url)._quote(OSError(told))
     assert sentence.startswith("OSError: ")
     assert "p@ss" not in sentence
     assert "p%40ss" not in sentence
