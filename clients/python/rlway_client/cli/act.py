@@ -53,7 +53,7 @@ def act(
 
 
 def parse_observation(text: str) -> Any:
-    """A JSON array, object or number; UsageError for anything else. The policy's spec judges the values, also NaN."""
+    """Reads a JSON array, object or number. Raises UsageError for anything else; the server checks the values."""
     content = typer.get_text_stream("stdin").read() if text == "-" else text
     try:
         value = json.loads(content)

@@ -1,9 +1,9 @@
-"""Writes returns for people: with as many digits as it takes to tell them apart, and never as minus zero.
+"""Writes returns for people: with as many digits as their differences need, and never as minus zero.
 
 In:      the returns of some episodes, a mean and its standard deviation, or numbers that stand side by side.
 Out:     text.
 
-The size of a return does not tell how many of its digits matter: 0.8 may be one step short of 0.84.
+The size of a return does not show how many of its digits matter: 0.8 may be one step short of 0.84.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which known names somebody may have meant.
+"""Suggests known names in place of an unknown one.
 
 In:      a name that is not known, and those that are.
 Out:     up to three known names that look like it, the most alike first.

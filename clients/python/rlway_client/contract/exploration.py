@@ -1,6 +1,6 @@
-"""Turns a wish to explore into the noise that a policy's graph takes; zero noise gives the greedy action.
+"""Turns exploration options into the noise that a policy's graph takes; zero noise gives the greedy action.
 
-In:      how to explore, a random generator.
+In:      one of epsilon, temperature and sigma; a random generator.
 Out:     noise float32[rows, n], the second argument of `act(observation, noise)`.
 Refuses: a kind of exploration that does not fit the policy's action (SpecViolated).
 

@@ -4,7 +4,7 @@ In:      JSON bytes.
 Out:     `Manifest`.
 Refuses: another schema version, missing or mistyped fields, fields that contradict one another (BundleInvalid).
 
-docs/manifest.schema.json is generated from the types; `check_promises` holds what no schema can express.
+docs/manifest.schema.json is generated from the types; `check_promises` checks what no schema can express.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def nest(arrays: Arrays, tree: Tree) -> Any:
 
 
 def arrange(observation: Any, tree: Tree | None) -> Any:
-    """One observation with dicts in place of tuples. A part that does not fit is left for the server to name."""
+    """One observation with dicts in place of tuples. A part that does not fit stays, and the server refuses it."""
     parts = _parts(observation, tree) if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or parts is None:
         return observation

@@ -1,7 +1,7 @@
 """What a training leaves: the run folder and its `run.json`.
 
 In:      `runs/<name>/`, written by `rlway train`.
-Out:     `TrainingRun`, what exporter and people read of a finished run; `TrainingJob`, what is known before its end.
+Out:     `TrainingRun`, the record of a finished run; `TrainingJob`, what is known before its end.
 Refuses: a folder without `run.json` (the training did not end), a damaged or newer one (RunInvalid).
 
     runs/<name>/
@@ -89,7 +89,7 @@ def read_run(folder: Path) -> TrainingRun:
 
 
 def read_job(folder: Path) -> TrainingJob | None:
-    """What `job.json` says, of a run that may still be going on; None if none has begun. Raises RunInvalid."""
+    """What `job.json` says; its run may still be going on. None if no run has begun. Raises RunInvalid."""
     path = folder / "job.json"
     return _read(path, TrainingJob) if path.is_file() else None
 

@@ -149,7 +149,7 @@ def make_spec(
 
 
 def compact_bound(bound: Any) -> float | list[float | None] | None:
-    """One number when all elements share it, else one per element; None stands for infinity, which JSON has not."""
+    """One number when all elements share it, else one per element; None stands for infinity, which JSON lacks."""
     flat = np.asarray(bound, np.float64).ravel()
     # A float32 space often has its largest number as the bound where it means infinity.
     values = [None if not math.isfinite(v) or abs(v) >= float(np.finfo(np.float32).max) else float(v) for v in flat]
@@ -202,7 +202,7 @@ def find_lookup_faults(row: AnyArray, spec: TensorSpec, where: str) -> list[Faul
 
 
 def describe_range(low: float, high: float) -> str:
-    """Whole numbers, inclusive and infinite where there is no bound: `0 to 9`, `at most 9`, `any`."""
+    """A range of whole numbers in words, bounds included: `0 to 9`, `at most 9`, `any`. Infinity means no bound."""
     if math.isinf(low):
         return "any" if math.isinf(high) else f"at most {high:.0f}"
     return f"at least {low:.0f}" if math.isinf(high) else f"{low:.0f} to {high:.0f}"

@@ -1,4 +1,4 @@
-"""Which environment a command makes: the one that its user names, or the trained one if it is no code.
+"""Chooses the environment that a command makes: the one that its user names, or the trained one if that is no code.
 
 In:      the environment that a manifest or a run names; what `--env` says.
 Out:     the name of the environment to make.
@@ -16,7 +16,7 @@ LONGEST_NAME = 120  # characters of a name that is shown; a manifest may hold an
 
 
 def trained_environment(name: str | None, given: str | None = None) -> str:
-    """What the user has `given`, or else `name`, the environment of the training: UsageError if that is code."""
+    """`given`, if the user named one, or else `name`, the trained environment. Raises UsageError if that is code."""
     if given is not None:
         return given
     if not name:

@@ -112,7 +112,7 @@ def play_locally(
 
 @contextmanager
 def observed(env: NamedEnv) -> Iterator[None]:
-    """A block in which a policy acts on an observation; if that does not fit, the error names the environment."""
+    """A block in which a policy acts on an observation; if the observation does not fit, the error names `env`."""
     try:
         yield
     except SpecViolated as error:

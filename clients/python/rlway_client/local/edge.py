@@ -1,9 +1,9 @@
-"""A policy in this process, from its TFLite file, as on a robot: without a server, and with LiteRT without TensorFlow.
+"""Runs a policy's TFLite file in this process, as on a robot: without a server, and in LiteRT without TensorFlow.
 
 In:      one observation, as the environment gives it.
 Out:     one action.
-Refuses: a bundle without the file, or with another one than its manifest says (BundleInvalid); an observation that does
-         not fit (SpecViolated); a machine without LiteRT and TensorFlow (RuntimeMissing).
+Refuses: a bundle without the file, or with a file that its manifest does not describe (BundleInvalid); an observation
+         that does not fit (SpecViolated); a machine without LiteRT and TensorFlow (RuntimeMissing).
 
     policy = EdgePolicy("models/cartpole/1")
     action = policy.act(observation)

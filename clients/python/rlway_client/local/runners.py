@@ -76,7 +76,7 @@ class TFLiteRunner:
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         """`content` is the model, if `path` is a file of another kind that contains it."""
-        with muted():  # its delegate prints a line
+        with muted():  # LiteRT's delegate prints a line
             _, self._act = open_tflite(path, content)
 
     def run(self, inputs: Arrays) -> Arrays:

@@ -47,7 +47,7 @@ class AsyncPolicyClient:
         self._first = True
         self._tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
-        self._idle: deque[KeptConnection] = deque()
+        self._idle: deque[KeptConnection] = deque()  # the one used last is at the end
 
     async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
         """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
@@ -102,7 +102,7 @@ class AsyncPolicyClient:
         await self.close()
 
     async def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
-        """The request's body. Whether a tuple is one array or several tensors, the server is asked once."""
+        """The request's body. A tuple may be one array or several tensors; the server is asked once which it is."""
         if self._tree is None and holds_tuple(observations):
             try:
                 await self.describe()

@@ -111,7 +111,7 @@ class PolicyClient:
         self.close()
 
     def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
-        """The request's body. Whether a tuple is one array or several tensors, the server is asked once."""
+        """The request's body. A tuple may be one array or several tensors; the server is asked once which it is."""
         if self._tree is None and holds_tuple(observations):
             try:
                 self.describe()
@@ -197,9 +197,9 @@ def default_policy(listing: Any) -> str:
 
 
 def must_know(error: RlwayError, batched: bool) -> bool:
-    """Whether a tuple cannot be sent after this error, with which `describe` failed.
+    """Whether a tuple cannot be sent after `describe` failed with this error.
 
-    A server that answers at all can tell what one tuple is. Of a batch, it would take columns for rows.
+    A server that answers knows what a single tuple is. In a batch, it would mistake columns for rows.
     """
     return batched or isinstance(error, ServerUnreachable)
 

@@ -39,7 +39,7 @@ class Reply(NamedTuple):
 
 
 class Uneven(SpecViolated):
-    """Parts of different shapes or kinds: no array, but a policy of several tensors may observe them."""
+    """Parts of different shapes or kinds. They form no array, but a policy may observe them as several tensors."""
 
 
 def encode_act(

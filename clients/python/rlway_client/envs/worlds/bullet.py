@@ -29,7 +29,7 @@ from rlway_client.common.suggest import near
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.contract.specs import AnyArray
 
-# The software renderer takes time by the pixel: at 960 × 720, a film of some environments would take a minute.
+# The software renderer's time grows with the pixels: at 960 × 720, a film of some environments would take a minute.
 FILM_PIXELS = {"RENDER_WIDTH": 480, "RENDER_HEIGHT": 360}
 
 
