@@ -116,12 +116,12 @@ def _greedy(make: Callable[[], Any], action: TensorSpec, state: list[TensorSpec]
     tf.random.set_seed(7)
     make()  # keeps its variables alive
 
-    def act(observation: Any, *state: Any) -> dict[str, Any]:
+    def act(observation: Any, *given: Any) -> dict[str, Any]:
         policy = GreedyPolicy(make())  # inside the function, so that its constants belong to the graph
         rows = observation.shape[0]
-        step_type = tf.where(state[-1], 0, 1) if state else tf.ones([rows], tf.int32)
+        step_type = tf.where(given[-1], 0, 1) if given else tf.ones([rows], tf.int32)
         step = TimeStep(step_type, tf.zeros([rows]), tf.ones([rows]), observation)
-        done = policy.action(step, tf.nest.pack_sequence_as(policy.policy_state_spec, state[:-1]))
+        done = policy.action(step, tf.nest.pack_sequence_as(policy.policy_state_spec, given[:-1]))
         after = zip(state, tf.nest.flatten(done.state), strict=True)
         return {"action": done.action, **{NEXT + spec.name: value for spec, value in after}}
 
