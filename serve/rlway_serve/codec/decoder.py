@@ -92,7 +92,10 @@ class ActDecoder:
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # the size of a raw observation
 
     def decode(self, media_type: bytes, body: bytes, caller: Caller) -> Call:
-        """The request as a call. Its observations fit the spec, except for values that only `faults` checks."""
+        """The request as a call. Its observations fit the spec, except for values that only `faults` checks.
+
+        Raises RequestMalformed, SpecViolated, MediaTypeUnsupported or BodyTooLarge.
+        """
         if is_octets(media_type):
             return self._decode_octets(body, caller)
         base = media_type.partition(b";")[0].strip().lower()

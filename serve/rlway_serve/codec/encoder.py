@@ -43,7 +43,7 @@ class ActEncoder:
         return [self._json(action) for action in values]
 
     def encode_raw(self, actions: AnyArray) -> list[Response]:
-        """The same for raw calls."""
+        """As `encode_plain`, for raw calls."""
         if self._prepared_raw:
             try:
                 return list(map(self._prepared_raw.__getitem__, actions.tolist()))

@@ -129,7 +129,7 @@ def row_type(spec: TensorSpec, finite: bool = False) -> Any:
 
 
 def loose_row_type(spec: TensorSpec) -> Any:
-    """The same for values read by Python's json: integers may be written as floats."""
+    """As `row_type`, for values read by Python's json: integers may be written as floats."""
     kinds: dict[str, Any] = {"f": float, "b": bool}
     return _nested(kinds.get(spec.numpy_dtype.kind, int | float), spec.shape)
 

@@ -97,19 +97,19 @@ class ObservationForm:
             columns[name] = _as_bool(columns[name])
         return columns[self.specs[0].name] if self.plain else columns
 
-    def join(self, parts: Sequence[bytes]) -> AnyArray:
+    def join(self, parts: Sequence[bytes]) -> AnyArray:  # -> [rows, *shape]
         """Joins raw rows, one of each call, for a policy with one input."""
         rows = np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), *self._shape)
         return _as_bool(rows) if self._bools else rows
 
-    def stack_plain(self, rows: Sequence[Any]) -> AnyArray:
+    def stack_plain(self, rows: Sequence[Any]) -> AnyArray:  # -> [rows, *shape]
         """Stacks rows of `finite_row_type`, for a policy with one input."""
         shape = (len(rows), *self._shape)
         if len(shape) != 2:
             return np.array(rows, self._dtype)
         return np.fromiter(chain.from_iterable(rows), self._dtype, shape[0] * shape[1]).reshape(shape)
 
-    def stack(self, parts: Sequence[Any]) -> Arrays:
+    def stack(self, parts: Sequence[Any]) -> Arrays:  # -> [rows of all parts, *shape] by input name
         """Several calls' observations as the model's inputs. Values too large for a dtype become infinite."""
         with np.errstate(over="ignore"):
             return {spec.name: self._stack(spec, parts) for spec in self.specs}

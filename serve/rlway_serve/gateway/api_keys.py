@@ -63,11 +63,11 @@ class Keys:
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
     def check(self, authorization: bytes | None) -> bytes | None:
-        """The digest of the key in a `Bearer` header, or None if the API asks for none; raises if the key is wrong."""
+        """The digest of the key in a `Bearer` header; None if the API needs no key. Raises KeyMissing, KeyRefused."""
         return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
-        """The same for the admin scope."""
+        """As `check`, for the admin scope."""
         if self._admin:
             _check(authorization, self._admin)
 

@@ -26,7 +26,7 @@ class BodyBudget:
     def reserve(self, size: int) -> int:
         """Reserves a body's bytes. Returns how many to release later: `size`, or 0 for a small body.
 
-        While no other large body is held, a body may have any size.
+        While no other large body is held, a body may have any size. Otherwise raises QueueFull beyond the limit.
         """
         if size <= SMALL_BYTES:
             return 0

@@ -80,7 +80,7 @@ class Endpoint:
         call: PlainCall,
         own: ConnectionEpisode | None = None,
     ) -> None:
-        """The same where the caller is a plain call, which is queued itself if the request is plain."""
+        """As `act`, for a caller that is a plain call: it is queued itself if the request is plain."""
         try:
             if self.keys.needed or self.rates is not None or self.draining:
                 self._admit(authorization, call)
@@ -97,7 +97,7 @@ class Endpoint:
         call: PlainCall,
         own: ConnectionEpisode | None = None,
     ) -> None:
-        """The same for a caller who has been admitted."""
+        """As `act_plain`, for a caller that is admitted already."""
         try:
             version = policy.active
             if version is not None and (own is None or own.episode is None):

@@ -60,7 +60,10 @@ class Episodes:
         self._timer_is_set = False  # whether `_expire_by_timer` will run
 
     def find(self, policy: str, pin: Pin, own: ConnectionEpisode | None) -> Episode | None:
-        """The episode that a request continues; None if it begins one, or names none."""
+        """The episode that a request continues; None if it begins one, or names none.
+
+        Raises NotFound for an unknown id, RequestMalformed for another version than the episode's.
+        """
         if pin.first:
             return None
         if pin.episode is not None:

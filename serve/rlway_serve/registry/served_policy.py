@@ -68,7 +68,7 @@ class ServedPolicy:
         return self._unserved
 
     def choose(self, pin: Pin) -> LoadedVersion:
-        """The version that a request names, or the active one."""
+        """The version that a request names, or the active one. Raises NotFound, NotReady or RequestMalformed."""
         if pin.version is not None and pin.label is not None:
             raise RequestMalformed("body: expected either `version` or `label`, got both.")
         if pin.version is not None:

@@ -89,7 +89,7 @@ class Batcher:
         self._wake()
 
     def submit(self, call: AnyCall) -> None:
-        """The same for any call."""
+        """As `submit_plain`, for any call."""
         if call.rows > self._max_batch:
             self._check_open()
             self._queue.check_large(call.rows)

@@ -46,13 +46,13 @@ class FairQueue:
             self._kinds |= TIMED_CALLS
 
     def add(self, call: AnyCall) -> None:
-        """The same for any call."""
+        """As `add_plain`, for any call."""
         self._count_rows(call, 1)
         self.calls.append(call)
         self._kinds |= OTHER_CALLS if call.deadline_s is None else OTHER_CALLS | TIMED_CALLS
 
     def add_counted(self, call: AnyCall) -> None:
-        """The same for a plain call whose row is counted already: it was an express call."""
+        """As `add_plain`, for a call that was an express call: its row is counted already."""
         self.calls.append(call)
         kind = RAW_CALLS if call.raw else JSON_CALLS
         self._kinds |= kind if call.deadline_s is None else kind | TIMED_CALLS
