@@ -36,6 +36,7 @@ class BodyBudget:
         return size
 
     def release(self, size: int) -> None:
+        """Gives back the bytes that `reserve` returned."""
         self._held_bytes -= size
 
 

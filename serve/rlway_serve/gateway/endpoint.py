@@ -53,6 +53,7 @@ class Endpoint:
 
     @property
     def ready(self) -> bool:
+        """Whether `/readyz` answers with 200."""
         return self.repository.ready and not self.draining
 
     def act(

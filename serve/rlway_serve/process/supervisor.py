@@ -57,9 +57,11 @@ class Link:
         self.socket = end
 
     def report_ready(self, ready: object) -> None:
+        """Reports that this worker answers requests; `ready` is sent as JSON."""
         self._send(Report(ready=msgspec.Raw(msgspec.json.encode(ready))))
 
     def report_error(self, error: RlwayError) -> None:
+        """Reports why this worker cannot start."""
         self._send(Report(error=str(error), exit_code=error.exit_code))
 
     def _send(self, report: Report) -> None:

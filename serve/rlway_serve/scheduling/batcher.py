@@ -79,6 +79,7 @@ class Batcher:
 
     @property
     def queued_rows(self) -> int:
+        """The observations that wait for a run, for `/metrics`."""
         return self._queue.rows + self._queue.large_rows
 
     def submit_plain(self, call: PlainCall) -> None:

@@ -36,6 +36,7 @@ class Histogram:
         self.total = 0.0
 
     def add(self, values: FloatArray) -> None:
+        """Counts each of these values."""
         self._counts += np.bincount(self._edges.searchsorted(values), minlength=len(self._counts))
         self.total += float(values.sum())
 

@@ -32,6 +32,8 @@ WAIT_S = 1.0  # for a busy worker; after that its previous counts are used
 
 
 class WrittenSample(msgspec.Struct, array_like=True):
+    """One value of a family, with its labels."""
+
     name: str
     labels: dict[str, str]
     value: float
@@ -67,6 +69,7 @@ class MultiprocessMetrics:
                 ) from None
 
     async def text(self) -> bytes:
+        """The counts of all workers in Prometheus's text format."""
         if self._folder is None:
             return self._metrics.text()
         self._write(self._folder)

@@ -31,15 +31,18 @@ class Interface(NamedTuple):
 
     @property
     def inputs(self) -> list[TensorSpec]:
+        """The inputs of every exported file, in order."""
         state = [*self.state, RESET] if self.state else []
         return [*self.observation, *([self.noise] if self.noise else []), *state]
 
     @property
     def results(self) -> list[TensorSpec]:
+        """The outputs of every exported file, in order."""
         return [self.action, *self.outputs, *self.next_state]
 
     @property
     def next_state(self) -> list[TensorSpec]:
+        """The outputs that hold the policy state after the step."""
         return [TensorSpec(NEXT + spec.name, spec.shape, spec.dtype) for spec in self.state]
 
     @property

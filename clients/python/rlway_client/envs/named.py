@@ -57,6 +57,7 @@ class NamedEnv:
         return observation, self._number(reward), self._call("step()", lambda: bool(terminated or truncated))
 
     def close(self) -> None:
+        """Closes the environment. Raises EnvironmentFault."""
         self._call("close()", self._env.close)
 
     def _number(self, reward: Any) -> float:
