@@ -129,7 +129,7 @@ class ExpressCall(Plain):
 
     __slots__ = ()
 
-    raw: bool = False
+    raw: bool  # octets, and answered as such
     transport: asyncio.Transport
 
     @property

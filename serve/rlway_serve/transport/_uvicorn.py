@@ -1,4 +1,4 @@
-"""Every internal name of uvicorn that the server uses; no other module uses any.
+"""Everything that is imported from uvicorn's submodules. `server.py` also overrides methods of `uvicorn.Server`.
 
 In:      requests of a connection that the FastAPI application answers.
 Out:     their answers on the connection's transport, one after the other.
@@ -49,7 +49,7 @@ class AppHead(NamedTuple):
     keep_alive: bool
 
 
-class Host(Protocol):
+class AppHost(Protocol):
     """What the application's requests need from their connection."""
 
     transport: asyncio.Transport
@@ -64,7 +64,7 @@ class Host(Protocol):
         """The application has answered a request; `last` if its answer says that the connection closes."""
 
     def close_when_done(self) -> None:
-        """The answer that has just been written is the last."""
+        """An answer says that the connection closes: no further request begins, and it closes once nothing is due."""
 
 
 class AppRequests:
@@ -87,7 +87,7 @@ class AppRequests:
     )
 
     def __init__(
-        self, host: Host, config: Config, server_state: ServerState, app_state: dict[str, Any], max_body_bytes: int
+        self, host: AppHost, config: Config, server_state: ServerState, app_state: dict[str, Any], max_body_bytes: int
     ) -> None:
         self._host = host
         self._config = config
@@ -211,6 +211,7 @@ class AppRequests:
     def _on_response(self) -> None:
         cycle, self._running = self._running, None
         assert cycle is not None
+        cycle.body = bytearray()  # an idle connection keeps nothing of a body that the application did not read
         self._server_state.total_requests += 1
         self.open -= 1
         if not self._host.transport.is_closing():
@@ -248,7 +249,7 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
 class CycleTransport(asyncio.Transport):
     """The transport that uvicorn writes an answer to. When uvicorn closes it, the connection decides when to close."""
 
-    def __init__(self, host: Host, cycle: RequestResponseCycle) -> None:
+    def __init__(self, host: AppHost, cycle: RequestResponseCycle) -> None:
         self._host = host
         self._cycle = cycle
 

@@ -62,7 +62,7 @@ class Slot(PlainCall, gc=False, eq=False):
 class AnswerQueue:
     """The answers that are due on one connection."""
 
-    __slots__ = ("_on_sent", "_routes", "client", "server_state", "slots", "transport")
+    __slots__ = ("_on_ready", "_routes", "client", "server_state", "slots", "transport")
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class AnswerQueue:
         client: tuple[str, int] | None,
         routes: HotRoutes,
         server_state: ServerState,
-        on_sent: Callable[[], None],
+        on_ready: Callable[[], None],
     ) -> None:
         self.slots: deque[Slot] = deque()
         self.transport = transport
         self.client = client
         self.server_state = server_state
         self._routes = routes
-        self._on_sent = on_sent  # called after answers were sent
+        self._on_ready = on_ready  # called when an answer is ready, after those whose turn it is were sent
 
     def send_ready(self) -> None:
         """Sends the answers whose turn it is."""
@@ -92,7 +92,7 @@ class AnswerQueue:
                 self.transport.write(response.written)
             else:
                 self.send(response, slot.keep_alive)
-        self._on_sent()
+        self._on_ready()
 
     def send(self, response: Response, keep_alive: bool, request_id: bytes = b"") -> None:
         """Writes one answer; without `keep_alive`, its headers say that the connection closes."""

@@ -6,6 +6,9 @@ Refuses: RequestTimeout for a request that arrives too slowly, TooManyConnection
 
 A request may be answered before its body has arrived. A body of up to `max_body_bytes` is then read and discarded, and
 the connection is kept. If the peer sends more than that, or may do so, the connection lingers and closes.
+
+A request goes from the reader to the endpoint, the batcher and the runner. Its answer comes back through `Slot.answer`.
+A repeated request goes through `Repeating.ask_express` to the express queue, and comes back through `Repeating.answer`.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ BRIEFLY_S = 1.0  # long enough for the answer to reach the peer
 class HttpConnection(Repeating, asyncio.Protocol):
     """It has the interface of uvicorn's own protocols. Thousands may be open, so each is kept small.
 
-    It implements `Host` for `AppRequests`, and `Connection` for its parser and reader.
+    It implements `AppHost` for `AppRequests`, and `ReaderHost` for its parser and reader.
     """
 
     __slots__ = (
-        "__weakref__", "_app_state", "_config", "_half_closed", "_linger_s", "_parser", "_parting", "_reader",
+        "__weakref__",  # for tests that count living connections
+        "_app_state", "_config", "_half_closed", "_linger_s", "_parser", "_parting", "_reader",
         "_routes", "_server_state", "_slots", "_successor", "_unsent_bytes", "answers", "app", "client", "closing",
         "flow", "repeated", "scheme", "timeouts", "transport",
     )  # fmt: skip
@@ -64,7 +68,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
         self.flow = HoldingFlow(transport)
-        self.answers = AnswerQueue(transport, self.client, self._routes, self._server_state, self._on_sent)
+        self.answers = AnswerQueue(transport, self.client, self._routes, self._server_state, self._on_ready)
         self._slots = self.answers.slots
         self._parser = RequestParser(self, self._routes)
         self._reader = HttpReader(self, self._parser, self._routes)
@@ -140,14 +144,14 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.close_if_asked()
 
     def close_when_done(self) -> None:
-        """The answer that has just been written is the last."""
+        """An answer says that the connection closes: no further request begins, and it closes once nothing is due."""
         self._parser.last = self._parser.last or not self._parser.reading
         self.closing = True
         self.close_if_asked()
 
     # The end of the connection.
 
-    def _on_sent(self) -> None:
+    def _on_ready(self) -> None:
         if self.app is not None and not self._slots:
             self.app.start_next()
         if self._reader.held:
@@ -252,7 +256,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
             self.leave_the_rest()  # of a body whose request is answered already
         parser.last = not parser.reading
         app_open = app is not None and app.open
-        if self._slots and not app_open and not parser.reading:
+        if self._slots and not app_open and not parser.reading and self._parting is None:
             self._slots[-1].keep_alive = False
         elif app is not None and app_open:
             app.close_behind_newest()

@@ -20,7 +20,7 @@ import asyncio
 
 from rlway_serve.transport.answer_queue import Extras, Slot
 from rlway_serve.transport.request_heads import HotRoutes
-from rlway_serve.transport.request_parser import Connection, RequestParser
+from rlway_serve.transport.request_parser import ReaderHost, RequestParser
 
 PIECE_BYTES = 4096  # given to the parser at once: a request that it has begun to read cannot be held back
 
@@ -30,7 +30,7 @@ class HttpReader:
 
     __slots__ = ("_connection", "_going_on", "_parser", "_routes", "held")
 
-    def __init__(self, connection: Connection, parser: RequestParser, routes: HotRoutes) -> None:
+    def __init__(self, connection: ReaderHost, parser: RequestParser, routes: HotRoutes) -> None:
         self._connection = connection
         self._parser = parser
         self._routes = routes

@@ -21,7 +21,7 @@ from rlway_serve.transport.timeouts import ConnectionTimeouts
 FIRST_LINE_BYTES = len(b"  HTTP/1.1\r\n\r\n")  # without method and URL
 
 
-class Connection(Protocol):
+class ReaderHost(Protocol):
     """What parser and reader need from the connection whose bytes they read."""
 
     answers: AnswerQueue
@@ -80,7 +80,7 @@ class RequestParser:
         "reading",
     )
 
-    def __init__(self, connection: Connection, routes: HotRoutes) -> None:
+    def __init__(self, connection: ReaderHost, routes: HotRoutes) -> None:
         self._connection = connection
         self._routes = routes
         self.last = False  # whether no further request is accepted
@@ -218,7 +218,9 @@ class RequestParser:
             return
         head, self._head = self._head, None
         if head is not None:
-            self._ask(head, b"".join(self._chunks))
+            body = b"".join(self._chunks)
+            self._chunks.clear()  # an idle connection keeps nothing of a large body
+            self._ask(head, body)
         elif app is not None:
             self.last = not app.end_body() or connection.closing
             connection.close_if_asked()
@@ -267,7 +269,7 @@ class RequestParser:
                 return rest
         if method == b"CONNECT" or self.last:
             connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))
-            return b""
+            return rest
         kept = [header for header in self._headers if header[0] not in (b"connection", b"upgrade")]
         lines = [method + b" " + self._url + b" HTTP/1.1", *(b"%s: %s" % header for header in kept), b"", b""]
         self._parser = self._new_parser()

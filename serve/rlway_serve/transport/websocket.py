@@ -294,5 +294,7 @@ class WebSocket(Repeating, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._stop_timers()
         self._waiting.clear()
+        self._pieces.clear()
+        self._reader.clear()
         self._server_state.connections.discard(self)
         self._shared.counts.open[self._policy] -= 1

@@ -31,6 +31,10 @@ class FrameReader:
         self._lost = False  # after an invalid frame: where the next one begins is unknown
         self.within_message = False  # inside a fragmented message: every frame is passed on as its bytes
 
+    def clear(self) -> None:
+        """Forgets what has come of a frame."""
+        self._rest.clear()
+
     def read_short(self, data: bytes) -> bytes | None:
         """The payload, if these bytes are exactly one short message, as most packets are."""
         size = len(data) - SHORT_HEAD_BYTES

@@ -37,6 +37,7 @@ class PingTimer:
         """Ends the checks: nothing more is expected of the peer."""
         if self._timer is not None:
             self._timer.cancel()
+        self._ping = self._abort = _nothing  # no longer refers to the connection, which can then be freed at once
 
     def _check(self, waited: bool = False) -> None:
         if not self.heard and (self._pinged or self.write_paused):
@@ -50,3 +51,7 @@ class PingTimer:
             self._ping()
         self.heard = self.read_paused and not self.write_paused
         self._timer = self._loop.call_later(PING_S, self._check)
+
+
+def _nothing() -> None:
+    """What a stopped timer calls."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,31 @@ def drip(wire: Wire, data: bytes) -> None:
             return
         if threading.Event().wait(0.02):
             return
+
+
+@pytest.mark.parametrize(
+    ("connections", "request_", "status", "most_mb"),
+    [
+        (40, act_request(bytes(2_000_001), media_type=OCTETS), 422, 40),
+        (100, act_request(bytes(200_000), path="/nowhere", media_type=OCTETS), 404, 10),
+    ],
+    ids=["hot", "not read by the application"],
+)
+def test_an_idle_connection_keeps_nothing_of_its_last_body(
+    linear: Server, connections: int, request_: bytes, status: int, most_mb: int
+) -> None:
+    """The memory of bodies is given back with their answers, not when connections close."""
+    memory = psutil.Process(linear.process.pid).memory_info
+    with ExitStack() as stack:
+        wires = [stack.enter_context(linear.connect()) for _ in range(connections + 3)]
+        for wire in wires[:3]:
+            wire.send(request_)
+            assert wire.answer().status == status
+        before = memory().rss
+        for wire in wires[3:]:
+            wire.send(request_)
+            assert wire.answer().status == status
+        assert memory().rss - before < most_mb * 1e6  # kept, they would take more than twice as much
 
 
 @pytest.mark.parametrize("lane", LANES)

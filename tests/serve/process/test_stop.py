@@ -88,6 +88,13 @@ def test_requests_in_flight_are_answered(server: Server) -> None:
     assert start_and_stop(server, [hot, hot * 3, asgi]) == [[200], [200] * 3, [200]]
 
 
+def test_a_refusal_behind_them_is_not_lost(server: Server) -> None:
+    """What was malformed is told so, behind the answers that are due when the server stops."""
+    broken = act_request(BODY, path=SLOW) + b"nonsense\r\n\r\n"
+    assert start_and_stop(server, [broken]) == [[200, 400]]
+    assert "lost" not in server.log.read_text()
+
+
 def test_pipelines_in_flight_are_answered_to_their_end(server: Server) -> None:
     """So are requests behind another one on their connection, hot before ASGI and the reverse."""
     hot, asgi = (act_request(BODY, path=SLOW, lane=lane) for lane in ("hot", "query"))
