@@ -124,7 +124,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.end_express()
         self.repeated = None
 
-    # Requests for the application (`Host`).
+    # Requests for the application (`AppHost`).
 
     def open_app(self) -> AppRequests:
         if self.app is None:
