@@ -51,9 +51,7 @@ def _convert(policy: SavedPolicy) -> Any:
     frozen = policy.frozen()
     inputs, outputs = [tensor.name for tensor in frozen.inputs], [tensor.name for tensor in frozen.outputs]
     given = [spec.name for spec in policy.interface.inputs]
-    returned = sorted(
-        spec.name for spec in policy.interface.results
-    )  # the order in which TensorFlow returns a dict's values
+    returned = sorted(spec.name for spec in policy.interface.results)  # TensorFlow's order of a dict's values
     try:
         model, _ = tf2onnx.convert.from_graph_def(
             frozen.graph.as_graph_def(),
