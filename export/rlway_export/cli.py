@@ -28,61 +28,66 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[
-        Path, typer.Argument(help="Run of `rlway train`, folder of PolicySavedModelTrigger, or SavedModel.")
+        Path, typer.Argument(help="Run folder of `rlway train`, folder of a PolicySavedModelTrigger, or SavedModel.")
     ],
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
     policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="best, latest, a checkpoint's number, or initial: a trigger's untrained weights; best if not given."
+            help="best, latest, a checkpoint's number, or initial (a trigger's untrained weights); best if not given."
         ),
     ] = None,
     formats: Annotated[
-        str, typer.Option(help=f"Comma-separated, of {', '.join(FORMATS)}. The SavedModel is always there.")
+        str, typer.Option(help=f"Comma-separated list of {', '.join(FORMATS)}. The SavedModel is always included.")
     ] = DEFAULT_FORMATS,
     observations: Annotated[
         Path | None,
-        typer.Option(help="NPZ file of observations to compare over, an array by the name of each tensor, rows first."),
+        typer.Option(
+            help="NPZ file of observations to compare the files on: an array per tensor, one row per observation."
+        ),
     ] = None,
     imports: Annotated[
         list[str] | None,
-        typer.Option("--import", help="Module to import first, which defines types that a SavedModel refers to."),
+        typer.Option(
+            "--import", help="Module to import first, because a SavedModel uses types from it; may be repeated."
+        ),
     ] = None,
     evaluate: Annotated[
-        int, typer.Option(help="Play so many episodes with every file and with the SavedModel, greedily.", min=0)
+        int, typer.Option(help="Play so many episodes, greedily, with every file and with the SavedModel.", min=0)
     ] = 0,
     env: Annotated[
         str | None,
         typer.Option(
-            help="Gymnasium id, module:Class or file.py:Class to play in: for --evaluate, and for observations to "
-            "compare over where there are none; by default the one of the run."
+            help="Gymnasium id, module:Class or file.py:Class to play in, for --evaluate and, where none are saved, "
+            "for observations to compare the files on; by default the run's own."
         ),
     ] = None,
     time_limit: TimeLimit = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Follow the run while it trains: a version per checkpoint, until it ends.")
+        bool, typer.Option("--watch", help="Follow the run until it ends, and publish a version per checkpoint.")
     ] = False,
     each: Annotated[
         Each | None,
         typer.Option(
-            help="With --watch: each better checkpoint than all before, or each new one; better if not given."
+            help="With --watch: publish each checkpoint better than all before, or each new one; better if not given."
         ),
     ] = None,
     poll_s: Annotated[
         float | None,
-        typer.Option(help="With --watch: look so often for checkpoints, seconds; 1 if not given.", min=0.01),
+        typer.Option(help="With --watch: seconds between two looks for checkpoints; 1 if not given.", min=0.01),
     ] = None,
     until_stdin_ends: Annotated[bool, typer.Option("--until-stdin-ends", hidden=True)] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print bundle, version and parity as JSON; with --watch a line per version.")
+        bool,
+        typer.Option("--json", help="Print bundle, version and parity as JSON; with --watch, one line per version."),
     ] = False,
 ) -> None:
     """Convert a trained policy to other formats, prove that they act alike, and publish the bundle.
 
-    Exits with 1 and publishes nothing when a file differs from the SavedModel by more than its threshold. With --watch
-    it tells of such a checkpoint, goes on with the next, and exits with 1 in the end; what is published already is not
-    published again.
+    Exits with 1 and publishes nothing if a file differs from the SavedModel by more than its threshold. With --watch,
+    it reports such a checkpoint, continues with the next, and exits with 1 at the end. It never publishes a checkpoint
+    twice.
     """
     chosen = check_options(policy, formats, evaluate, env, time_limit)
     if watch:

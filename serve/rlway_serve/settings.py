@@ -39,53 +39,71 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_s: Annotated[
         float | None,
         Option(
-            "How often the folder is looked at for new versions, seconds; 0: once. By default 1, and 10 at a URL.",
+            "Seconds between two looks for new versions; 0 looks once. By default 1, and 10 at a URL.",
             min=0,
         ),
     ] = None
     cache: Annotated[
-        Path | None, Option("Folder that keeps the copies of what lies at a URL; a temporary one by default.")
+        Path | None, Option("With a URL: folder for the copies of its bundles; a temporary one by default.")
     ] = None
-    keep_versions: Annotated[int, Option("Newest versions that stay loaded, besides those with a label.", min=1)] = 2
-    device: Annotated[Device, Option("Where policies run; auto measures which is faster.")] = "auto"
-    buckets: Annotated[bool | None, Option("Pad runs to powers of two; by default on GPUs.")] = None
+    keep_versions: Annotated[
+        int, Option("How many of the newest versions stay loaded, besides those with a label.", min=1)
+    ] = 2
+    device: Annotated[Device, Option("Where policies run; auto measures which device is fastest.")] = "auto"
+    buckets: Annotated[bool | None, Option("Pad batches to powers of two; by default on GPUs only.")] = None
     batch_invariant: Annotated[
-        bool, Option("Runs of one size: an action's bits never depend on other callers.", name="--batch-invariant")
+        bool,
+        Option(
+            "Run all batches at one size, so that other callers never change an action's bits.",
+            name="--batch-invariant",
+        ),
     ] = False
-    default_policy: Annotated[str | None, Option("Policy that answers POST /act.", name="--default")] = None
+    default_policy: Annotated[
+        str | None, Option("Policy that answers POST /act, which names none.", name="--default")
+    ] = None
     workers: Annotated[int, Option("Processes that share the port.", min=1, max=256)] = 1
-    max_batch: Annotated[int, Option("Observations gathered into one run.", min=1)] = 512
-    max_rows: Annotated[int, Option("Observations of one request.", min=1)] = 4096
-    queue_capacity: Annotated[int, Option("Observations waiting per policy before 429.", min=1)] = 4096
-    max_in_flight: Annotated[int, Option("Requests of one connection that may wait for their answers.", min=1)] = 64
-    max_connections: Annotated[int, Option("Connections of one worker.", min=1)] = 4096
+    max_batch: Annotated[int, Option("The most observations gathered into one batch.", min=1)] = 512
+    max_rows: Annotated[int, Option("The most observations in one request.", min=1)] = 4096
+    queue_capacity: Annotated[
+        int, Option("The most observations that may wait per policy; further ones get 429.", min=1)
+    ] = 4096
+    max_in_flight: Annotated[
+        int, Option("The most requests of one connection that may wait for their answers.", min=1)
+    ] = 64
+    max_connections: Annotated[int, Option("The most connections of one worker.", min=1)] = 4096
     max_header_bytes: Annotated[int, Option("Largest request headers, bytes.", min=1024)] = 32 * 1024
     max_body_bytes: Annotated[int, Option("Largest request body, bytes.", min=1)] = 4 * 1024 * 1024
     # JSON is read on the event loop, which takes about 10 ms per MiB; hence a lower limit than for raw bytes.
     max_json_bytes: Annotated[int, Option("Largest JSON body, bytes.", min=1)] = 1024 * 1024
-    max_buffered_bytes: Annotated[int, Option("Large request bodies of one worker together, bytes.", min=1)] = (
-        256 * 1024 * 1024
-    )
+    max_buffered_bytes: Annotated[
+        int, Option("The most that the large request bodies of one worker hold together, bytes.", min=1)
+    ] = 256 * 1024 * 1024
     header_timeout_s: Annotated[
-        float, Option("A request's headers must be complete after this, seconds.", min=0.01)
+        float, Option("How long a request's headers may take to arrive, seconds.", min=0.01)
     ] = 10.0
-    body_timeout_s: Annotated[float, Option("And its body this long after them, seconds.", min=0.01)] = 30.0
+    body_timeout_s: Annotated[
+        float, Option("How long a request's body may take after its headers, seconds.", min=0.01)
+    ] = 30.0
     max_rate: Annotated[
-        float | None, Option("Requests per second of one key or address; none by default.", min=1e-6)
+        float | None, Option("The most requests per second from one key or address; no limit by default.", min=1e-6)
     ] = None
-    keep_alive_s: Annotated[float, Option("Idle connections close after this, seconds.", min=0.1)] = 75.0
-    episode_ttl_s: Annotated[float, Option("Episodes that nobody asks for end after this, seconds.", min=0.01)] = 600.0
-    max_episodes: Annotated[int, Option("Episodes of one worker; the longest unused ends.", min=1)] = 10_000
-    drain_s: Annotated[float, Option("How long a stop waits for requests in flight, seconds.", min=0)] = 10.0
+    keep_alive_s: Annotated[float, Option("Close connections that have been idle this long, seconds.", min=0.1)] = 75.0
+    episode_ttl_s: Annotated[float, Option("End episodes that have been unused this long, seconds.", min=0.01)] = 600.0
+    max_episodes: Annotated[
+        int, Option("The most episodes of one worker; beyond that, the one unused longest ends.", min=1)
+    ] = 10_000
+    drain_s: Annotated[float, Option("How long a shutdown waits for requests in flight, seconds.", min=0)] = 10.0
     api_keys: Annotated[Path | None, Option("File of accepted API keys, one a line; also RLWAY_API_KEYS.")] = None
-    admin_keys: Annotated[Path | None, Option("File of keys that /metrics asks for; also RLWAY_ADMIN_KEYS.")] = None
-    tls_cert: Annotated[Path | None, Option("Certificate chain, PEM; makes it HTTPS.")] = None
+    admin_keys: Annotated[Path | None, Option("File of the keys that /metrics accepts; also RLWAY_ADMIN_KEYS.")] = None
+    tls_cert: Annotated[Path | None, Option("Certificate chain, PEM; turns on HTTPS.")] = None
     tls_key: Annotated[Path | None, Option("The certificate's key, PEM.")] = None
     cors_origins: Annotated[
-        tuple[str, ...], Option("Origin whose pages may ask from a browser; may be repeated.", name="--cors-origin")
+        tuple[str, ...], Option("Origin whose web pages may call the server; may be repeated.", name="--cors-origin")
     ] = ()
     access_log: Annotated[str | None, Option("File for one JSON line per request; - for stdout.")] = None
-    otel: Annotated[bool | None, Option("Send traces by OTLP/HTTP; by default if OTEL_… variables say so.")] = None
+    otel: Annotated[
+        bool | None, Option("Send traces by OTLP/HTTP; on by default where OTEL_… variables ask for them.")
+    ] = None
 
     express: Annotated[bool, Option("Express calls, which --no-express forbids for tests.", hidden=True)] = True
 

@@ -23,14 +23,14 @@ from rlway_train.reports.comparison import Group, read_groups
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders; those that differ in their seeds alone are one group.")
+        list[Path], typer.Argument(help="Run folders; those that differ only in their seeds form a group.")
     ],
-    picture: Annotated[Path, typer.Option(help="Where to draw the learning curves, as PNG.")] = Path("comparison.png"),
+    picture: Annotated[Path, typer.Option(help="PNG file to draw the learning curves in.")] = Path("comparison.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the groups as JSON.")] = False,
 ) -> None:
-    """Compares runs: mean and spread of their learning curves over seeds, and their final returns.
+    """Compare runs: mean and spread of their learning curves over seeds, and their final returns.
 
-    Runs that are still training take part with what they have evaluated.
+    A run that is still training counts with its evaluations so far.
     """
     if picture.suffix.lower() != ".png":
         raise UsageError(f"--picture: expected a file that ends in .png, got {picture}")

@@ -28,31 +28,35 @@ if TYPE_CHECKING:
 # The server decides these, or the command has another name for them.
 ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process")
 
-REPLAY = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where `rlway train replay` runs.")]
-PATIENCE = Annotated[float, typer.Option(min=1, help="Seconds without any answer until it gives up.")]
+REPLAY = Annotated[str, typer.Option(metavar="HOST:PORT", help="Address of `rlway train replay`.")]
+PATIENCE = Annotated[float, typer.Option(min=1, help="Give up after so many seconds without an answer.")]
 
 
 def replay(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on, on every interface.")] = 8181,
     capacity: Annotated[int, typer.Option(min=1, help="Transitions kept; new ones replace the oldest.")] = 100_000,
-    min_size: Annotated[int, typer.Option(min=1, help="Transitions before the first is drawn.")] = 1_000,
-    selector: Annotated[str, typer.Option(help="How transitions are drawn: uniform or prioritized.")] = "uniform",
-    priority_exponent: Annotated[float, typer.Option(min=0, help="With prioritized: power of the priority.")] = 0.6,
+    min_size: Annotated[int, typer.Option(min=1, help="Transitions needed before the first is sampled.")] = 1_000,
+    selector: Annotated[str, typer.Option(help="How transitions are sampled: uniform or prioritized.")] = "uniform",
+    priority_exponent: Annotated[
+        float, typer.Option(min=0, help="With --selector prioritized: a transition's priority is raised to this power.")
+    ] = 0.6,
     limiter: Annotated[
         str, typer.Option(help="ratio: actors and learner wait for each other; min-size: each as fast as it can.")
     ] = "ratio",
     samples_per_insert: Annotated[
-        float, typer.Option(min=0.001, help="With ratio: how often each transition is drawn, on average.")
+        float, typer.Option(min=0.001, help="With --limiter ratio: how often each transition is sampled, on average.")
     ] = 64.0,
-    ahead: Annotated[int, typer.Option(min=1, help="With ratio: transitions by which either may be ahead.")] = 1_000,
+    ahead: Annotated[
+        int, typer.Option(min=1, help="With --limiter ratio: the most transitions by which either side may be ahead.")
+    ] = 1_000,
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder to save everything in, and to begin with what was saved last.")
+        Path | None, typer.Option(help="Folder for checkpoints of the replay; it starts from the newest.")
     ] = None,
-    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds between two of them.")] = 60.0,
+    checkpoint_every: Annotated[float, typer.Option(min=1, help="Seconds between two checkpoints.")] = 60.0,
 ) -> None:
-    """Serves the replay to a learner and its actors, until it is interrupted.
+    """Serve the replay to a learner and its actors, until it is interrupted.
 
-    One update of a batch of 64 per step draws each transition 64 times: --samples-per-insert 64.
+    With one update per step and batches of 64, each transition is sampled 64 times: --samples-per-insert 64.
     """
     for flag, value, known in (
         ("selector", selector, ("uniform", "prioritized")),
@@ -90,19 +94,24 @@ def replay(
 def learner(
     replay: REPLAY,
     algorithm: Annotated[str | None, typer.Option(help="dqn or sac; a preset names its own.")] = None,
-    env: Annotated[str | None, typer.Option(help="As of `rlway train dqn`.")] = None,
-    preset: Annotated[str | None, typer.Option(help="As of `rlway train dqn`.")] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder to write; runs/PRESET-SEED or runs/ENV-SEED.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="0 if not given.")] = None,
+    env: Annotated[str | None, typer.Option(help="As for `rlway train dqn`.")] = None,
+    preset: Annotated[str | None, typer.Option(help="As for `rlway train dqn`.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder to write; runs/PRESET-SEED or runs/ENV-SEED if not given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random; 0 if not given.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in this folder; begin it if there is none.")
+        bool, typer.Option("--resume", help="Continue the run in this folder; start it if there is none.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print run.json in the end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json at the end.")] = False,
     patience: PATIENCE = 60.0,
     publish: PUBLISH = None,
     **flags: Any,
 ) -> None:
-    """Trains from what actors add to the replay, and tells them how to act. Any number of actors may come and go."""
+    """Train on what actors add to the replay, and send them new weights.
+
+    Any number of actors may join or leave at any time.
+    """
     kind = kind_of(algorithm, preset)
     foreign = [name for name, value in flags.items() if value is not None and name not in kind.__struct_fields__]
     if foreign:
@@ -118,11 +127,12 @@ def learner(
 def actor(
     replay: REPLAY,
     env: Annotated[
-        str | None, typer.Option(help="The environment to act in, where the learner's is code: a file or a module.")
+        str | None,
+        typer.Option(help="The learner's environment on this machine, if it is code: a file or a module."),
     ] = None,
     patience: PATIENCE = 60.0,
 ) -> None:
-    """Acts in environments for the learner that the replay belongs to, until its training is over."""
+    """Act in environments and add to the replay, until the learner's training is over."""
     channel = reach(replay, patience)
     from rlway_train.distributed.actor import Actor
 

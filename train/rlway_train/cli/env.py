@@ -21,7 +21,7 @@ env = new_group(no_args_is_help=True)
 
 @env.callback()
 def _env() -> None:
-    """Looks at environments."""
+    """Check environments."""
 
 
 @env.command(cls=HelpPage)
@@ -30,7 +30,7 @@ def check(
         str,
         typer.Argument(
             metavar="ID",
-            help="Gymnasium id, module:Class or path/to/file.py:Class; a file alone is answered with its classes.",
+            help="Gymnasium id, module:Class or path/to/file.py:Class; for a file alone, its classes are named.",
             show_default=False,
         ),
     ],
@@ -40,13 +40,13 @@ def check(
         int | None, typer.Option(help="Steps an episode, in place of the environment's own limit.", min=1)
     ] = None,
     discretize: Annotated[
-        int | None, typer.Option(help="Offer N values of a continuous action, of one dimension.", min=2)
+        int | None, typer.Option(help="Replace a continuous action of one dimension by N values of it.", min=2)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Plays random episodes, holds every observation and reward against the environment's own specs, and prints them.
+    """Play random episodes, check observations and rewards against the environment's own specs, and print the specs.
 
-    Exits 1 with one sentence, the step and the value, for an environment that breaks its specs, raises or returns NaN.
+    Exits with 1 if the environment breaks its specs, raises or returns NaN; one sentence names the step and the value.
     """
     from rlway_train.common.quiet import quiet_libraries
 

@@ -30,9 +30,11 @@ train = new_group(no_args_is_help=True)
 
 @train.callback(invoke_without_command=True)
 def _train(
-    list_presets: Annotated[bool, typer.Option("--list-presets", help="Show the known-good settings by name.")] = False,
+    list_presets: Annotated[
+        bool, typer.Option("--list-presets", help="Show the presets: settings known to work, by name.")
+    ] = False,
 ) -> None:
-    """Trains a policy into a run folder."""
+    """Train a policy into a run folder."""
     if list_presets:
         print(presets_in_words(shutil.get_terminal_size().columns))
         raise typer.Exit
@@ -55,19 +57,20 @@ def presets_in_words(width: int) -> str:
 _ENV = Annotated[
     str | None, typer.Option(help="Gymnasium id, module:Class or path/to/file.py:Class; a preset names its own.")
 ]
-_PRESET = Annotated[str | None, typer.Option(help="Known-good settings; `rlway train --list-presets` shows them.")]
+_PRESET = Annotated[str | None, typer.Option(help="Settings known to work; `rlway train --list-presets` shows them.")]
 _RUN = Annotated[Path | None, typer.Option(help="Folder to write; runs/PRESET-SEED or runs/ENV-SEED if not given.")]
-_SEED = Annotated[int | None, typer.Option(min=0, help="Everything random follows from it; 0 if not given.")]
+_SEED = Annotated[int | None, typer.Option(min=0, help="Seed of everything random; 0 if not given.")]
 _RESUME = Annotated[
     bool,
-    typer.Option(
-        "--resume", help="Go on with the run in this folder, with its own settings; begin it if there is none."
-    ),
+    typer.Option("--resume", help="Continue the run in this folder, with its own settings; start it if there is none."),
 ]
 _ACTORS = Annotated[
-    int, typer.Option(min=0, help="Processes that act for the learner, around a Reverb server; 0 acts in this one.")
+    int,
+    typer.Option(
+        min=0, help="Processes that collect experience, through a Reverb server; 0: the training process itself."
+    ),
 ]
-_JSON = Annotated[bool, typer.Option("--json", help="Print run.json in the end.")]
+_JSON = Annotated[bool, typer.Option("--json", help="Print run.json at the end.")]
 
 
 @train.command(cls=HelpPage)
@@ -83,7 +86,7 @@ def dqn(
     publish: PUBLISH = None,
     **flags: Any,
 ) -> None:
-    """Trains a DQN policy on an environment with discrete actions.
+    """Train a DQN policy on an environment with discrete actions.
 
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """
@@ -104,7 +107,7 @@ def sac(
     publish: PUBLISH = None,
     **flags: Any,
 ) -> None:
-    """Trains a SAC policy on an environment with continuous actions.
+    """Train a SAC policy on an environment with continuous actions.
 
     Any flag overrides the preset. Progress goes to stderr, the result to stdout.
     """

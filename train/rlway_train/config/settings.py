@@ -37,8 +37,8 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     algorithm: ClassVar[str]
 
-    steps: Annotated[int, Flag("Environment steps in all, over parallel environments.", TRAINING)] = 100_000
-    episodes: Annotated[int | None, Flag("End after so many training episodes at the latest.", TRAINING)] = None
+    steps: Annotated[int, Flag("Environment steps in total, over all parallel environments.", TRAINING)] = 100_000
+    episodes: Annotated[int | None, Flag("End after at most so many training episodes.", TRAINING)] = None
     time_limit: Annotated[
         int | None, Flag("Steps per episode, in place of the environment's own limit.", TRAINING, fixed=True)
     ] = None
@@ -46,55 +46,64 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     block_steps: Annotated[int, Flag("Environment steps between two blocks of updates.", TRAINING)] = 64
     block_iterations: Annotated[int, Flag("Gradient updates per block, all in one TensorFlow call.", TRAINING)] = 64
     collect_process: Annotated[
-        bool, Flag("Step the environments in a process of their own, beside the learner.", TRAINING)
+        bool, Flag("Step the environments in a process of their own, in parallel with the updates.", TRAINING)
     ] = False
     initial_steps: Annotated[int, Flag("Random steps before the first update.", TRAINING)] = 1_000
-    xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = True
+    xla: Annotated[bool, Flag("With --replay tf: compile the updates with XLA.", TRAINING)] = True
     op_threads: Annotated[
-        int, Flag("Threads within one TensorFlow operation; independent ones run at once; 0 is one per core.", TRAINING)
+        int, Flag("Threads within one TensorFlow operation, while others may run beside it; 0: one per core.", TRAINING)
     ] = 0
     deterministic: Annotated[
-        bool, Flag("The same seed gives the same weights, bit for bit, on the same machine; slower.", TRAINING)
+        bool, Flag("Slower: the same seed gives the same weights, bit for bit, on the same machine.", TRAINING)
     ] = False
     strategy: Annotated[
-        Strategy, Flag("none or mirrored: spread each batch over all GPUs; with --replay reverb.", TRAINING)
+        Strategy, Flag("none; or mirrored, with --replay reverb: spread each batch over all GPUs.", TRAINING)
     ] = "none"
     replay: Annotated[
         Replay, Flag("tf, within TensorFlow's graph; or reverb, a Reverb server.", REPLAYING, fixed=True)
     ] = "tf"
     replay_capacity: Annotated[int, Flag("Transitions kept; new ones replace the oldest.", REPLAYING)] = 100_000
-    selector: Annotated[Selector, Flag("How Reverb draws transitions: uniform or prioritized.", REPLAYING)] = "uniform"
+    selector: Annotated[Selector, Flag("How Reverb samples transitions: uniform or prioritized.", REPLAYING)] = (
+        "uniform"
+    )
     limiter: Annotated[
         Limiter,
         Flag(
-            "ratio: Reverb lets draw and write in step; min-size: as fast as each can, after the initial steps.",
+            "ratio: sampling and inserting wait for each other; min-size: neither waits after the initial steps.",
             REPLAYING,
         ),
     ] = "ratio"
     hidden: Annotated[tuple[int, ...], Flag("Hidden layer sizes, such as 256,256.", NETWORK, fixed=True)] = (128, 128)
     normalize: Annotated[
-        bool, Flag("Normalise observations by their running mean and spread, within the policy.", NETWORK, fixed=True)
+        bool,
+        Flag("Normalise observations by their running mean and spread, as a part of the policy.", NETWORK, fixed=True),
     ] = False
     gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
-        float | None, Flag("Reached linearly at the last step; the rate is constant if not given.", NETWORK)
+        float | None, Flag("Rate at the last step, approached linearly; the rate is constant if not given.", NETWORK)
     ] = None
-    gradient_clip: Annotated[float | None, Flag("Largest gradient norm, over all variables.", NETWORK)] = 10.0
+    gradient_clip: Annotated[
+        float | None, Flag("Clip gradients to at most this norm, over all variables.", NETWORK)
+    ] = 10.0
     batch_size: Annotated[int, Flag("Transitions per update.", NETWORK)] = 64
     target_period: Annotated[int, Flag("Iterations between target updates.", NETWORK)] = 128
     target_tau: Annotated[
-        float, Flag("Share of the network that a target update takes over; 1 copies it.", NETWORK)
+        float, Flag("Share by which an update moves the target network towards the network; 1 copies it.", NETWORK)
     ] = 1.0
     eval_every: Annotated[int, Flag("Steps between evaluations.", EVALUATING)] = 2_000
     eval_episodes: Annotated[int, Flag("Episodes per evaluation.", EVALUATING)] = 20
     confirm_episodes: Annotated[
-        int, Flag("More of them for an evaluation that would be the best so far.", EVALUATING)
+        int, Flag("Further episodes to confirm an evaluation that would be the best so far.", EVALUATING)
     ] = 40
-    final_episodes: Annotated[int, Flag("Fresh episodes of the best checkpoint, in the end.", EVALUATING)] = 20
-    stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches it.", EVALUATING)] = None
+    final_episodes: Annotated[
+        int, Flag("Episodes that evaluate the best checkpoint at the end, with new seeds.", EVALUATING)
+    ] = 20
+    stop_return: Annotated[float | None, Flag("End once a confirmed mean return reaches this value.", EVALUATING)] = (
+        None
+    )
     log_every: Annotated[
-        int, Flag("Updates between two values of the loss and the speed in TensorBoard.", EVALUATING)
+        int, Flag("Updates between two points of the loss and the speed in TensorBoard.", EVALUATING)
     ] = 200
     run_stats: Annotated[
         bool,
@@ -103,10 +112,10 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
             EVALUATING,
         ),
     ] = False
-    films: Annotated[bool, Flag("Film the trained and a random policy in the end.", EVALUATING)] = True
-    save_every: Annotated[
-        int | None, Flag("Keep a checkpoint of the policy after so many steps, besides the best.", EVALUATING)
-    ] = None
+    films: Annotated[bool, Flag("Film the trained policy and a random one at the end.", EVALUATING)] = True
+    save_every: Annotated[int | None, Flag("Keep a checkpoint every so many steps, besides the best.", EVALUATING)] = (
+        None
+    )
 
 
 class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
@@ -115,34 +124,39 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     algorithm: ClassVar[str] = "dqn"
 
     discretize: Annotated[
-        int | None, Flag("Offer N values of a continuous action, of one dimension.", TRAINING, fixed=True)
+        int | None, Flag("Replace a continuous action of one dimension by N values of it.", TRAINING, fixed=True)
     ] = None
-    online: Annotated[bool, Flag("No replay: learn from each step once, in order.", TRAINING, fixed=True)] = False
+    online: Annotated[bool, Flag("Use no replay: learn from each step once, in order.", TRAINING, fixed=True)] = False
     lstm: Annotated[
         int,
-        Flag("Cells of an LSTM behind the hidden layers; the policy then remembers. 0 is none.", NETWORK, fixed=True),
+        Flag(
+            "Cells of an LSTM after the hidden layers, which gives the policy a state; 0: no LSTM.", NETWORK, fixed=True
+        ),
     ] = 0
-    sequence_length: Annotated[
-        int, Flag("With --lstm: steps of each sequence that it learns from.", NETWORK, fixed=True)
-    ] = 16
-    burn_in: Annotated[int, Flag("With --lstm: the first of these steps, which only fill its memory.", NETWORK)] = 4
+    sequence_length: Annotated[int, Flag("With --lstm: steps of each sequence in a batch.", NETWORK, fixed=True)] = 16
+    burn_in: Annotated[
+        int, Flag("With --lstm: how many first steps of a sequence only warm up the LSTM's state.", NETWORK)
+    ] = 4
     priority_exponent: Annotated[
-        float, Flag("With a prioritized selector: power of the TD error by which transitions are drawn.", REPLAYING)
+        float, Flag("With --selector prioritized: power of the TD error by which transitions are sampled.", REPLAYING)
     ] = 0.6
     importance_exponent: Annotated[
-        float, Flag("With a prioritized selector: how much of that the loss's weights undo; 1 is all.", REPLAYING)
+        float,
+        Flag("With --selector prioritized: how far the loss's weights correct the sampling bias; 1: fully.", REPLAYING),
     ] = 0.4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
     loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
-    n_step: Annotated[int, Flag("Rewards summed before the successor's value takes over.", NETWORK, fixed=True)] = 1
+    n_step: Annotated[
+        int, Flag("Steps whose rewards are summed before the target bootstraps from a Q-value.", NETWORK, fixed=True)
+    ] = 1
     optimizer: Annotated[Optimizer, Flag("adam or sgd.", NETWORK, fixed=True)] = "adam"
     target_episodes: Annotated[
-        int | None, Flag("Training episodes between target copies, in place of iterations.", NETWORK)
+        int | None, Flag("Training episodes between target updates, in place of --target-period.", NETWORK)
     ] = None
-    epsilon_start: Annotated[float, Flag("Probability of a random action at first.", EXPLORING)] = 1.0
-    epsilon_end: Annotated[float, Flag("Probability of a random action in the end.", EXPLORING)] = 0.05
+    epsilon_start: Annotated[float, Flag("Probability of a random action at the start.", EXPLORING)] = 1.0
+    epsilon_end: Annotated[float, Flag("Probability of a random action at the end.", EXPLORING)] = 0.05
     epsilon_steps: Annotated[
-        int, Flag("Steps over which that probability falls from its first value to its last.", EXPLORING)
+        int, Flag("Steps over which it falls from --epsilon-start to --epsilon-end.", EXPLORING)
     ] = 10_000
 
 
@@ -158,23 +172,28 @@ class SacSettings(TrainingSettings, frozen=True, kw_only=True):
         256,
     )
     learning_rate: Annotated[float, Flag("Adam's rate, for actor, critics and temperature.", NETWORK)] = 3e-4
-    gradient_clip: Annotated[float | None, Flag("Largest gradient norm.", NETWORK)] = None
+    gradient_clip: Annotated[float | None, Flag("Clip gradients to at most this norm.", NETWORK)] = None
     batch_size: Annotated[int, Flag("Transitions per update.", NETWORK)] = 256
     target_period: Annotated[int, Flag("Iterations between target updates.", NETWORK)] = 1
-    target_tau: Annotated[float, Flag("Share of the critics that a target update takes over.", NETWORK)] = 0.005
-    reward_scale: Annotated[float, Flag("Factor on rewards, in the losses only.", NETWORK)] = 1.0
+    target_tau: Annotated[
+        float, Flag("Share by which an update moves the target critics towards the critics.", NETWORK)
+    ] = 0.005
+    reward_scale: Annotated[float, Flag("Factor on rewards, only in the losses.", NETWORK)] = 1.0
     initial_alpha: Annotated[
-        float, Flag("Temperature at first, which is what entropy is worth; SAC adjusts it.", EXPLORING)
+        float, Flag("Temperature at the start, the weight of entropy in the loss; SAC adjusts it.", EXPLORING)
     ] = 1.0
     target_entropy: Annotated[
         float | None,
-        Flag("Entropy that the temperature adjusts to; minus half the action's dimensions if not given.", EXPLORING),
+        Flag(
+            "Entropy at which SAC aims with the temperature; minus half the action's dimensions if not given.",
+            EXPLORING,
+        ),
     ] = None
-    xla: Annotated[bool, Flag("Compile the updates; with --replay tf.", TRAINING)] = False
+    xla: Annotated[bool, Flag("With --replay tf: compile the updates with XLA.", TRAINING)] = False
     # Actor, critics and their targets are five small networks. One core for each is faster than all cores sharing every
     # matrix product.
     op_threads: Annotated[
-        int, Flag("Threads within one TensorFlow operation; independent ones run at once; 0 is one per core.", TRAINING)
+        int, Flag("Threads within one TensorFlow operation, while others may run beside it; 0: one per core.", TRAINING)
     ] = 1
 
 

@@ -22,8 +22,10 @@ DISTINCT_OBSERVATIONS = 256
 def bench(
     url: UrlOption = DEFAULT_URL,
     policy: PolicyOption = None,
-    connections: Annotated[int, typer.Option(help="Connections; each asks again once answered.", min=1)] = 32,
-    duration_s: Annotated[float, typer.Option(help="How long, seconds.", min=0.1)] = 5.0,
+    connections: Annotated[
+        int, typer.Option(help="Connections; each sends its next request once it has an answer.", min=1)
+    ] = 32,
+    duration_s: Annotated[float, typer.Option(help="How long to measure, seconds.", min=0.1)] = 5.0,
     seed: Annotated[int, typer.Option(help="Seed of the observations.", min=0)] = 0,
     key: KeyOption = None,
     timeout_s: TimeoutOption = 5.0,

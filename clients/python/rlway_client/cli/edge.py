@@ -28,10 +28,10 @@ def edge(
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
     time_limit: TimeLimit = None,
     rate_hz: Annotated[
-        float | None, typer.Option(help="No environment: act at this rate and report jitter.", min=0.1)
+        float | None, typer.Option(help="Act at this rate without an environment, and report jitter.", min=0.1)
     ] = None,
-    duration_s: Annotated[float, typer.Option(help="With --rate-hz: for how long, seconds.", min=0.1)] = 5.0,
-    file: Annotated[str, typer.Option(help="Which of the bundle's TFLite files.")] = "model.tflite",
+    duration_s: Annotated[float, typer.Option(help="With --rate-hz: how long to act, seconds.", min=0.1)] = 5.0,
+    file: Annotated[str, typer.Option(help="Which of the bundle's TFLite files to run.")] = "model.tflite",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a policy's TFLite file in this process: play episodes, or keep a control loop's rate."""

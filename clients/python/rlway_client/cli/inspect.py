@@ -28,7 +28,7 @@ def inspect(
 ) -> None:
     """Show what a bundle holds, after comparing every file with its checksum.
 
-    Of an ONNX file it shows the manifest that the file carries: all but parity and checksums.
+    An ONNX file carries a manifest of its own, without parity and checksums; that is shown.
     """
     alone = bundle.suffix == ".onnx" and not bundle.is_dir()
     opened = Bundle(bundle, read_manifest(bundle)) if alone else Bundle.open(newest_bundle(bundle))

@@ -69,7 +69,7 @@ app = new_group(Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 @app.callback()
 def rlway() -> None:
-    """Takes a TF-Agents policy from training to the machines that act on it.
+    """Take a TF-Agents policy from training to the machines that act on it.
 
     Failures are one sentence; add --debug anywhere for the traceback.
     """

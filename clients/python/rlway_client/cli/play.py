@@ -25,12 +25,12 @@ def play(
         str | None,
         typer.Option(help="Gymnasium id, module:Class or file.py:Class; by default the one the policy was trained in."),
     ] = None,
-    episodes: Annotated[int, typer.Option(help="Episodes in all.", min=1)] = 20,
+    episodes: Annotated[int, typer.Option(help="Episodes in total.", min=1)] = 20,
     envs: Annotated[int, typer.Option(help="Environments at once, each with a connection of its own.", min=1)] = 4,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
     temperature: Annotated[float | None, typer.Option(help="Sample discrete actions at this temperature.")] = None,
-    epsilon: Annotated[float | None, typer.Option(help="Random discrete actions with this probability.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Take random discrete actions with this probability.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Sample continuous actions; 1 is the trained spread.")] = None,
     key: KeyOption = None,
     timeout_s: TimeoutOption = 5.0,
@@ -38,7 +38,7 @@ def play(
         bool, typer.Option("--json", help="Print mean_return, returns and actions_per_s as JSON.")
     ] = False,
 ) -> None:
-    """Play episodes in environments here with actions from a policy server there."""
+    """Play episodes in environments of this process, with actions from a policy server."""
     explore = Explore(epsilon=epsilon, temperature=temperature, sigma=sigma)
     options: dict[str, Any] = {} if explore == Explore() else {"explore": explore}
     environments: list[NamedEnv] = []

@@ -24,7 +24,7 @@ def verify(
     """Compare every file with its checksum, and the answers of those that can be run here with the SavedModel's.
 
     The bundle keeps some observations with the SavedModel's answers, so this needs no TensorFlow: onnxruntime for ONNX,
-    LiteRT for TFLite. Files whose runtime is not installed are said to be not run. Exits with 1 when a file is damaged
+    LiteRT for TFLite. Files whose runtime is not installed are reported as not run. Exits with 1 when a file is damaged
     or acts differently.
     """
     opened = Bundle.open(newest_bundle(bundle))
