@@ -20,7 +20,7 @@ import numpy as np
 from rlway_client.contract.errors import BundleInvalid, RlwayError
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
 from rlway_client.contract.specs import TensorSpec
-from rlway_serve.codec.decoder import NOT_READ, ActDecoder
+from rlway_serve.codec.decoder import UNREADABLE, ActDecoder
 from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.messages.call import Call
 from rlway_serve.messages.response import OCTETS
@@ -158,11 +158,11 @@ class Bodies:
 
 def _read_plain(decoder: ActDecoder, media_type: bytes, body: bytes) -> Any:
     """The observation, if the fast reader accepts the body; otherwise None."""
-    if media_type == OCTETS or len(body) > decoder.plain_bytes:
+    if media_type == OCTETS or len(body) > decoder.max_plain_bytes:
         return None
     try:
         return decoder.decode_plain(body).observation
-    except NOT_READ:
+    except UNREADABLE:
         return None
 
 

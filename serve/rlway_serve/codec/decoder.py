@@ -29,7 +29,7 @@ from rlway_serve.messages.request import NO_PIN, ActOptions, DeadlineMs, Pin
 from rlway_serve.settings import Settings
 
 COUNTED_FROM_BYTES = 16 * 1024  # in a larger body, commas are counted before it is parsed
-NOT_READ = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body
 
 # A body without any of these has no pin. A backslash may begin an escape that stands for one of their letters.
 PIN_WORDS = (b"version", b"label", b"episode", b"first", b"\\")
@@ -45,7 +45,7 @@ def read_pin(media_type: bytes, body: bytes, max_bytes: int) -> Pin:
         return NO_PIN
     try:
         return _pin_decoder.decode(body)
-    except NOT_READ:
+    except UNREADABLE:
         return read_fields(body, Pin) or NO_PIN
 
 
@@ -85,10 +85,10 @@ class ActDecoder:
             [("observation", finite_row), ("deadline_ms", DeadlineMs | None, None)],
             forbid_unknown_fields=True,
         )
-        # Nearly every body holds one observation and at most a deadline. For others, `decode_plain` raises NOT_READ.
+        # Nearly every body holds one observation and at most a deadline. For others, `decode_plain` raises UNREADABLE.
         may_be_plain = self._form.plain and not manifest.state
         self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
-        self.plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
+        self.max_plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # the size of a raw observation
 
     def decode(self, media_type: bytes, body: bytes, caller: Caller) -> Call:
@@ -113,7 +113,7 @@ class ActDecoder:
             return self._decode_slowly(body, caller)
         try:
             request: Any = self._decoder.decode(body)
-        except NOT_READ:
+        except UNREADABLE:
             return self._decode_slowly(body, caller)
         observations, batched = self._pick(request)
         rows = len(observations) if batched else 1

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from rlway_client.contract.errors import NotReady, RlwayError, SpecViolated
 from rlway_client.contract.specs import Fault
-from rlway_serve.codec.decoder import NOT_READ, read_pin
+from rlway_serve.codec.decoder import UNREADABLE, read_pin
 from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.episodes import ConnectionEpisode, Episode, Episodes
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class Endpoint:
     """Refuses or queues a request; never raises."""
 
-    sees_all: ClassVar[bool] = False  # whether every request has to pass here, so that none is an express call
+    sees_every_request: ClassVar[bool] = False  # if so, none is an express call
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class Endpoint:
         authorization: bytes | None,
         body: bytes,
         caller: Caller,
-        own: ConnectionEpisode | None = None,
+        stream_episode: ConnectionEpisode | None = None,
     ) -> None:
-        """Answers the caller once, now or from the event loop later. `own` is the episode of a WebSocket."""
+        """Answers the caller once, now or from the event loop later. `stream_episode` is the episode of a WebSocket."""
         try:
             self._admit(authorization, caller)
-            self._submit(policy, media_type, body, caller, own)
+            self._submit(policy, media_type, body, caller, stream_episode)
         except Exception as error:
             self._refuse(policy, error, caller)
 
@@ -79,7 +79,7 @@ class Endpoint:
         authorization: bytes | None,
         body: bytes,
         call: PlainCall,
-        own: ConnectionEpisode | None = None,
+        stream_episode: ConnectionEpisode | None = None,
     ) -> None:
         """As `act`, for a caller that is a plain call: it is queued itself if the request is plain."""
         try:
@@ -88,7 +88,7 @@ class Endpoint:
         except Exception as error:
             self._refuse(policy, error, call)
         else:
-            self.act_admitted(policy, media_type, body, call, own)
+            self.act_admitted(policy, media_type, body, call, stream_episode)
 
     def act_admitted(
         self,
@@ -96,18 +96,18 @@ class Endpoint:
         media_type: bytes,
         body: bytes,
         call: PlainCall,
-        own: ConnectionEpisode | None = None,
+        stream_episode: ConnectionEpisode | None = None,
     ) -> None:
         """As `act_plain`, for a caller that is admitted already."""
         try:
             version = policy.active
-            if version is not None and (own is None or own.episode is None):
+            if version is not None and (stream_episode is None or stream_episode.episode is None):
                 decoder = version.decoder
                 if media_type == JSON or not media_type:
-                    if len(body) <= decoder.plain_bytes:
+                    if len(body) <= decoder.max_plain_bytes:
                         try:
                             call.take(decoder.decode_plain(body))
-                        except NOT_READ:
+                        except UNREADABLE:
                             pass
                         else:
                             version.batcher.submit_plain(call)
@@ -116,19 +116,24 @@ class Endpoint:
                     call.observations, call.raw = body, True
                     version.batcher.submit_plain(call)
                     return
-            self._submit(policy, media_type, body, call, own)
+            self._submit(policy, media_type, body, call, stream_episode)
         except Exception as error:
             self._refuse(policy, error, call)
 
     def _submit(
-        self, policy: ServedPolicy, media_type: bytes, body: bytes, caller: Caller, own: ConnectionEpisode | None
+        self,
+        policy: ServedPolicy,
+        media_type: bytes,
+        body: bytes,
+        caller: Caller,
+        stream_episode: ConnectionEpisode | None,
     ) -> None:
         pin = read_pin(media_type, body, self._max_json_bytes)
-        episode = self.episodes.find(policy.name, pin, own)
+        episode = self.episodes.find(policy.name, pin, stream_episode)
         version = episode.version if episode else policy.choose(pin)
         try:
             call = version.decoder.decode(media_type, body, caller)
-            self._join(call, policy, version, pin, episode, own)
+            self._join(call, policy, version, pin, episode, stream_episode)
             version.batcher.submit(call)
         except Exception as error:
             self._refuse(version, error, caller)
@@ -156,15 +161,15 @@ class Endpoint:
         version: LoadedVersion,
         pin: Pin,
         episode: Episode | None,
-        own: ConnectionEpisode | None,
+        stream_episode: ConnectionEpisode | None,
     ) -> None:
         """Gives the call the state of its episode: of the one that it continues, or of a new one."""
         if episode is None:
             call.first = True
             if pin.episode is not None:
                 episode = self.episodes.begin(policy.name, pin.episode, version, call.rows)
-            elif version.manifest.state and own is not None:
-                episode = own.episode = Episode(version, call.rows)
+            elif version.manifest.state and stream_episode is not None:
+                episode = stream_episode.episode = Episode(version, call.rows)
             elif version.manifest.state:
                 expected = "an id, with `first`: true where it begins: this policy remembers"
                 raise SpecViolated([Fault("episode", expected, "none")])

@@ -5,7 +5,7 @@ Out:     `Episode`: the version that it began with, and its state.
 Refuses: an episode that is not known and does not begin (NotFound), another version than its own (RequestMalformed).
 
 An episode keeps its version loaded until it ends: after `ttl_s` without a request, when its id begins a new episode,
-or when more than `most` environments play and it is the least recently used.
+or when more than `max_rows` environments play and it is the least recently used.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class ConnectionEpisode:
 
 
 class Episodes:
-    """All episodes of one process, at most `most` environments in all; a Prometheus collector."""
+    """All episodes of one process, at most `max_rows` environments in all; a Prometheus collector."""
 
-    def __init__(self, ttl_s: float, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ttl_s: float, max_rows: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl_s = ttl_s
-        self._most = most
+        self._max_rows = max_rows
         self._clock = clock
         self._known: OrderedDict[tuple[str, str], Episode] = OrderedDict()  # the least recently used first
         self._begun: Counter[str] = Counter()  # by policy
@@ -59,7 +59,7 @@ class Episodes:
         self._rows = 0  # environments, over all known episodes
         self._timer_is_set = False  # whether `_expire_by_timer` will run
 
-    def find(self, policy: str, pin: Pin, own: ConnectionEpisode | None) -> Episode | None:
+    def find(self, policy: str, pin: Pin, stream_episode: ConnectionEpisode | None) -> Episode | None:
         """The episode that a request continues; None if it begins one, or names none.
 
         Raises NotFound for an unknown id, RequestMalformed for another version than the episode's.
@@ -74,7 +74,7 @@ class Episodes:
             self._known.move_to_end((policy, pin.episode))
             episode.used_s = self._clock()
         else:
-            episode = own.episode if own else None
+            episode = stream_episode.episode if stream_episode else None
         if episode is not None and pin.version not in (None, episode.version.number):
             raise RequestMalformed(
                 f"version: the episode began with version {episode.version.number}, and stays on it."
@@ -86,7 +86,7 @@ class Episodes:
         self.expire()
         before = self._known.pop((policy, name), None)
         self._rows -= before.rows if before else 0
-        while self._known and self._rows + rows > self._most:
+        while self._known and self._rows + rows > self._max_rows:
             (other, _), oldest = self._known.popitem(last=False)
             self._rows -= oldest.rows
             self._ended[other, "evicted"] += 1

@@ -49,11 +49,11 @@ class RateLimit:
                 f"rate: expected at most {self._per_s:g} requests per second from one caller.", math.ceil(ahead_s)
             )
         if len(self._due_s) >= MAX_CALLERS and caller not in self._due_s:
-            self._make_room(now_s)
+            self._check_room(now_s)
         self._due_s[caller] = due_s
         self._due_s.move_to_end(caller)
 
-    def _make_room(self, now_s: float) -> None:
+    def _check_room(self, now_s: float) -> None:
         if now_s - self._swept_s >= SWEEP_S:
             self._swept_s = now_s
             self._due_s = OrderedDict((known, until_s) for known, until_s in self._due_s.items() if until_s > now_s)

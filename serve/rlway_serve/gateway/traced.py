@@ -14,7 +14,7 @@ from rlway_serve.telemetry.tracing import TracedCaller, Tracing
 class TracedEndpoint(Endpoint):
     """Wraps every caller, so that the answer ends the request's span."""
 
-    sees_all = True
+    sees_every_request = True
 
     def __init__(self, tracing: Tracing, *parts: Any) -> None:
         super().__init__(*parts)
@@ -27,10 +27,10 @@ class TracedEndpoint(Endpoint):
         authorization: bytes | None,
         body: bytes,
         caller: Caller,
-        own: ConnectionEpisode | None = None,
+        stream_episode: ConnectionEpisode | None = None,
     ) -> None:
-        traced = TracedCaller(self._tracing, policy.name, "http" if own is None else "websocket", caller)
-        super().act(policy, media_type, authorization, body, traced, own)
+        traced = TracedCaller(self._tracing, policy.name, "http" if stream_episode is None else "websocket", caller)
+        super().act(policy, media_type, authorization, body, traced, stream_episode)
 
     def act_plain(
         self,
@@ -39,6 +39,6 @@ class TracedEndpoint(Endpoint):
         authorization: bytes | None,
         body: bytes,
         call: PlainCall,
-        own: ConnectionEpisode | None = None,
+        stream_episode: ConnectionEpisode | None = None,
     ) -> None:
-        self.act(policy, media_type, authorization, body, call, own)
+        self.act(policy, media_type, authorization, body, call, stream_episode)

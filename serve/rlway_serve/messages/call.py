@@ -141,7 +141,7 @@ class ExpressCall(Plain):
         return self.transport.is_closing()
 
     @abstractmethod
-    def ask_again(self) -> None:
+    def submit_again(self) -> None:
         """Submits the request again as a `PlainCall`. Called instead of `answer` if the body is not plain."""
 
     @abstractmethod

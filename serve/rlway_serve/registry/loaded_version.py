@@ -26,7 +26,7 @@ from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.registry.models_folder import Stamp, stamp_of, stamp_of_all
 from rlway_serve.scheduling.batcher import Batcher
 from rlway_serve.settings import Settings
-from rlway_serve.system.open_files import for_want_of_files
+from rlway_serve.system.open_files import is_caused_by_open_files
 from rlway_serve.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _unsound(reason: str, path: Path, files: Stamp) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if for_want_of_files(error):
+        if is_caused_by_open_files(error):
             sentence = f"{path}: cannot be read: {os.strerror(errno.EMFILE)}; tried again once some are closed."
             raise VersionUnsound("unreadable", sentence, path, ()) from error
         if isinstance(error, BundleInvalid):

@@ -31,7 +31,7 @@ from rlway_serve.registry.models_folder import Found, ModelsFolder, stamp_of_all
 from rlway_serve.registry.models_path import check_models_path
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
-from rlway_serve.system.open_files import are_exhausted
+from rlway_serve.system.open_files import open_files_are_exhausted
 from rlway_serve.telemetry.metrics import Metrics
 
 RECOVERED_S = 60.0  # without a fault; after that the same fault is logged again
@@ -144,7 +144,7 @@ class Repository:
         failed_s = -math.inf  # when the last failed scan was
         while not self._ending.wait(self._settings.folder_poll_s):
             self._loads.make_room()
-            if are_exhausted():
+            if open_files_are_exhausted():
                 self._report("", f"{self._settings.models}: cannot be read: {os.strerror(errno.EMFILE)}.")
                 failed_s = time.monotonic()
                 continue

@@ -34,7 +34,7 @@ from rlway_serve.telemetry.drift import Drift
 
 log = logging.getLogger(__name__)
 
-TELL_EVERY_S = 60.0  # between two log lines about observations on which the model fails
+LOG_EVERY_S = 60.0  # between two log lines about observations on which the model fails
 UNSOUND = Fault("observation", "values that the policy's model takes", "some on which it fails")
 
 
@@ -80,9 +80,9 @@ class BatchRunner:
 
     def run_plain(self, batch: Sequence[PlainCall | ExpressCall]) -> list[Response]:
         """As `run`, for a batch of plain calls that are all raw or all JSON."""
-        return self.run_plainly([call.observations for call in batch], batch[0].raw) or self.run(batch)
+        return self.run_plain_rows([call.observations for call in batch], batch[0].raw) or self.run(batch)
 
-    def run_plainly(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
+    def run_plain_rows(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
         """The answers to plain calls with these observations; None if any row is not sound, or the run fails."""
         try:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
@@ -105,7 +105,7 @@ class BatchRunner:
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:
         inputs = self._form.stack([call.observations for call in batch])
-        if not self._form.are_sound(inputs) or (self._state and any(map(self._misfit, batch))):
+        if not self._form.are_sound(inputs) or (self._state and any(map(self._state_faults, batch))):
             return self._run_without_faulty(batch, _any_of_each(batch, self._form.unsound_rows(inputs)))
         if self._noise_size:
             inputs["noise"] = self._noise(batch)
@@ -128,7 +128,7 @@ class BatchRunner:
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
         """Refuses the calls whose observations are not sound or whose policy state does not fit; runs the others."""
         faults = [
-            (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._misfit(call)
+            (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._state_faults(call)
             for call, odd in zip(batch, unsound, strict=True)
         ]
         sound = [call for call, found in zip(batch, faults, strict=True) if not found]
@@ -162,7 +162,7 @@ class BatchRunner:
     def _refuse_failing(self, call: AnyCall, failed: RunFailed) -> Response:
         now_s = time.monotonic()
         if now_s >= self._log_from_s:  # one caller must not fill the log
-            self._log_from_s = now_s + TELL_EVERY_S
+            self._log_from_s = now_s + LOG_EVERY_S
             reason = " ".join(str(failed)[:1000].split())[:300]
             log.warning("policy %s: the model fails on an observation (%s)", self._name, reason)
         place = "observations" if call.batched else "observation"
@@ -209,7 +209,7 @@ class BatchRunner:
             responses.append(self._encoder.encode(call, actions[rows], outputs))
         return responses
 
-    def _misfit(self, call: AnyCall) -> list[Fault]:
+    def _state_faults(self, call: AnyCall) -> list[Fault]:
         """Why a step cannot continue from the state of its episode; empty if it can."""
         before = self._state_before(call)
         if before is None or rows_of(before) == call.rows:

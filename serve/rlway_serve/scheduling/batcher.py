@@ -74,7 +74,7 @@ class Batcher:
         self._on_thread = False  # whether a batch is on the thread
         self._thread = RunThread(f"rlway-{self._name}")
         self._late = problem_response(LATE)
-        self._lingered = False  # whether the next batch has waited one more turn of the loop for further calls
+        self._waited_a_turn = False  # whether the next batch has waited one more turn of the loop for further calls
         self._closed = False
 
     @property
@@ -85,7 +85,7 @@ class Batcher:
     def submit_plain(self, call: PlainCall) -> None:
         """Queues the call; its `answer` is called later from the event loop. Raises QueueFull, NotReady."""
         if self._queue.rows >= self._queue.ample_rows:
-            self._make_room(call)
+            self._check_room(call)
         self._queue.add_plain(call)
         self._wake()
 
@@ -95,22 +95,22 @@ class Batcher:
             self._check_open()
             self._queue.check_large(call.rows)
         elif self._queue.rows + call.rows > self._queue.ample_rows:
-            self._make_room(call)
+            self._check_room(call)
         self._queue.add(call)
         self._wake()
 
     def close(self) -> None:
         """Refuses all further calls, and waits for the batch that runs."""
         self._closed = True
-        self._queue.ample_rows = 0  # so that every call passes through `_make_room`, which refuses it
+        self._queue.ample_rows = 0  # so that every call passes through `_check_room`, which refuses it
         self._thread.close()
 
-    def _make_room(self, call: AnyCall) -> None:
+    def _check_room(self, call: AnyCall) -> None:
         """Raises QueueFull or NotReady unless the call may wait. Express calls move into the fair queue first."""
         self._check_open()
         self._queue.check_room(call.rows)
         if self.express.calls:
-            self.express.mix()
+            self.express.move_to_fair_queue()
         self._queue.check_share(call)
 
     def _check_open(self) -> None:
@@ -132,17 +132,17 @@ class Batcher:
         Moves them into the fair queue if a batch is on the thread, or if they cannot run by themselves.
         """
         if self.express.alone and (self._on_thread or not self.express.run()):
-            self.express.mix()
+            self.express.move_to_fair_queue()
 
     def _next_batch(self) -> None:
         queue = self._queue
         waiting = len(queue.calls) + len(self.express.calls)
-        if 1 < waiting < self._max_batch and not queue.turns and not self._lingered:
+        if 1 < waiting < self._max_batch and not queue.turns and not self._waited_a_turn:
             # Several callers wait: one more turn of the loop lets calls join that arrived while these were read.
-            self._lingered = True
+            self._waited_a_turn = True
             self._schedule()
             return
-        self._lingered = False
+        self._waited_a_turn = False
         try:
             batch, plain = self._gather()
         except Exception:
@@ -182,7 +182,7 @@ class Batcher:
         if self.express.calls:
             if self.express.alone and self.express.run():
                 return [], True
-            self.express.mix()
+            self.express.move_to_fair_queue()
         batch, plain, timed = self._queue.take()
         return (self._without_late(batch) if timed else batch), plain
 

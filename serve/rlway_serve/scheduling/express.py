@@ -23,7 +23,7 @@ from rlway_serve.scheduling.fair_queue import FairQueue, drop_abandoned
 
 log = logging.getLogger(__name__)
 
-ENOUGH = 256  # calls in a run: with more, their sockets have left the processor's cache when they are answered
+EXPRESS_RUN_CALLS = 256  # with more, their sockets have left the processor's cache when they are answered
 
 
 class ExpressQueue:
@@ -50,7 +50,7 @@ class ExpressQueue:
         self._decode = decoder.decode_plain
         self._inline_rows = runtime.inline_rows
         runs = enabled and self._inline_rows > 0
-        self._plain_bytes = decoder.plain_bytes if runs else -1
+        self._plain_bytes = decoder.max_plain_bytes if runs else -1
         self._plain_octets = decoder.plain_octets if runs else -1
         self._max_batch = max_batch
         self._wake = wake  # called when the first call waits
@@ -64,7 +64,7 @@ class ExpressQueue:
         queue = self._queue
         if queue.rows >= queue.ample_rows or body_bytes > self._plain_bytes or self._octets:
             return False
-        if len(self.calls) >= ENOUGH:
+        if len(self.calls) >= EXPRESS_RUN_CALLS:
             self._run_early()
         queue.rows += 1
         self.calls.append(call)
@@ -77,7 +77,7 @@ class ExpressQueue:
         queue = self._queue
         if queue.rows >= queue.ample_rows or size != self._plain_octets or self._octets < len(self.calls):
             return False
-        if len(self.calls) >= ENOUGH:
+        if len(self.calls) >= EXPRESS_RUN_CALLS:
             self._run_early()
         queue.rows += 1
         self._octets += 1
@@ -123,7 +123,7 @@ class ExpressQueue:
             if any(ends_s > call.arrived_s + wait_s for call, wait_s in zip(calls, waits_s, strict=True)):
                 return False
         observations = bodies if raw else [request.observation for request in requests]
-        responses = self._runner.run_plainly(observations, raw) if calls else []
+        responses = self._runner.run_plain_rows(observations, raw) if calls else []
         if responses is None:
             return False
         self._keep(later)
@@ -136,7 +136,7 @@ class ExpressQueue:
         self._octets = len(calls) if self._octets else 0
         self._queue.rows = len(calls)
 
-    def mix(self) -> None:
+    def move_to_fair_queue(self) -> None:
         """Moves all calls into the fair queue, after those that wait there; submits those that are not plain again."""
         calls, self.calls, self._octets = self.calls, [], 0
         not_plain = []
@@ -152,6 +152,6 @@ class ExpressQueue:
         self._queue.rows -= len(not_plain)
         for call in not_plain:
             try:
-                call.ask_again()
+                call.submit_again()
             except Exception:
                 log.exception("policy %s: a request was lost", self._policy)

@@ -38,7 +38,7 @@ from rlway_serve.system.logging import log_to_stderr
 
 LOCK = ".lock"
 MARK = ".rlway-cache.json"
-FIRST_LOOK_S = 10.0  # how long a server waits for the first look before it starts with the copies that are there
+FIRST_SCAN_S = 10.0  # how long a server waits for the first look before it starts with the copies that are there
 REPLACE_AFTER_S = 1.0
 END_WITHIN_S = 5.0
 
@@ -54,7 +54,7 @@ class CopyTask(msgspec.Struct):
     keep_versions: int
 
 
-class FirstLook(msgspec.Struct):
+class FirstScan(msgspec.Struct):
     """The result of the copier's first look at the store: the one line of its output."""
 
     error: str = ""
@@ -146,17 +146,17 @@ class Copier:
             process.stdin.flush()
         return process
 
-    def _first_look(self, process: subprocess.Popen[bytes]) -> FirstLook:
+    def _first_look(self, process: subprocess.Popen[bytes]) -> FirstScan:
         assert process.stdout is not None
         with process.stdout:
-            readable, _, _ = select.select([process.stdout], [], [], FIRST_LOOK_S if self._task.poll_s else None)
+            readable, _, _ = select.select([process.stdout], [], [], FIRST_SCAN_S if self._task.poll_s else None)
             if not readable:
                 log.warning(
                     "%s: has not been looked through yet; starting with what is there.", Store(self._task.url).name
                 )
-                return FirstLook()
+                return FirstScan()
             line = process.stdout.readline()
-        return msgspec.json.decode(line, type=FirstLook) if line else FirstLook("copying failed; its log says why.", 1)
+        return msgspec.json.decode(line, type=FirstScan) if line else FirstScan("copying failed; its log says why.", 1)
 
 
 @contextmanager
@@ -264,7 +264,7 @@ def _sentence(error: Exception | None, folder: str) -> str:
 
 def _report(output: int, fault: str, exit_code: int) -> None:
     with suppress(OSError), open(output, "wb") as file:  # the server no longer waits for it
-        file.write(msgspec.json.encode(FirstLook(fault, exit_code)) + b"\n")
+        file.write(msgspec.json.encode(FirstScan(fault, exit_code)) + b"\n")
 
 
 def _end_with_input() -> None:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from rlway_client.contract.errors import RlwayError, RuntimeMissing, UsageError
 
-MAX_TOLD = 300  # quoted characters of a library's error message
+MAX_QUOTED = 300  # quoted characters of a library's error message
 
 
 class StoreFailed(RlwayError):
@@ -111,7 +111,7 @@ class Store:
 
     def _quote(self, error: Exception) -> str:
         """A library's error on one short line, without secrets."""
-        line = self._safe((str(error).splitlines() or [""])[0])[:MAX_TOLD].rstrip(". ")
+        line = self._safe((str(error).splitlines() or [""])[0])[:MAX_QUOTED].rstrip(". ")
         return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
     def _safe(self, text: str) -> str:

@@ -32,7 +32,7 @@ def allow_connections(count: int) -> int:
     return allowed
 
 
-def are_exhausted() -> bool:
+def open_files_are_exhausted() -> bool:
     """Whether the process can open no further file. What fails for that reason can be tried again later."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
@@ -41,10 +41,10 @@ def are_exhausted() -> bool:
     return False
 
 
-def for_want_of_files(error: BaseException | None) -> bool:
+def is_caused_by_open_files(error: BaseException | None) -> bool:
     """Whether a lack of open files caused this error, directly or through the errors it was raised from."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in EXHAUSTED:
             return True
         error = error.__cause__ or error.__context__
-    return are_exhausted()  # a library may have raised an error of its own in place of the OSError
+    return open_files_are_exhausted()  # a library may have raised an error of its own in place of the OSError

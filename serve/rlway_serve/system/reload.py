@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from rlway_serve.system.open_files import are_exhausted
+from rlway_serve.system.open_files import open_files_are_exhausted
 
 POLL_S = 1.0
 
@@ -44,7 +44,7 @@ class Reloader:
             loop.call_later(POLL_S, self._poll, loop)
 
     def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
-        for i, (files, reload, before) in enumerate([] if are_exhausted() else self._watched):
+        for i, (files, reload, before) in enumerate([] if open_files_are_exhausted() else self._watched):
             if (now := _signature(files)) != before:
                 self._watched[i] = (files, reload, now)
                 reload()

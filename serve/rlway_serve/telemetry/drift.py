@@ -5,8 +5,8 @@ Out:     counters by policy, version, input and feature, for Prometheus: all val
 Refuses: ranges that do not fit the policy's inputs (BundleInvalid).
 
 Checking a batch takes about 10 µs, so only a sample of the batches is checked. Each row selects its batch with
-probability `p`. A check halves `p`, and `p` doubles every `LOOK_EVERY_S`, up to 1. So on average one batch is checked
-per `LOOK_EVERY_S`, however busy the server is. A checked batch counts with the inverse of the probability that it was
+probability `p`. A check halves `p`, and `p` doubles every `CHECK_EVERY_S`, up to 1. So on average one batch is checked
+per `CHECK_EVERY_S`, however busy the server is. A checked batch counts with the inverse of the probability that it was
 selected. So every observation counts once on average, at quiet and at busy times alike.
 """
 
@@ -28,7 +28,7 @@ from rlway_client.contract.manifest import Manifest, Observed
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 
-LOOK_EVERY_S = 0.01
+CHECK_EVERY_S = 0.01
 RAREST = 30  # the most halvings of `p`
 MOST_VALUES = 8192  # checked per batch; of a larger batch, only every n-th row from a random one is checked
 MOST_FEATURES = 512  # of one input that have counters of their own
@@ -83,7 +83,7 @@ class Drift:
         if not self.ranges:
             return
         now_s = self._clock()
-        if now_s - self._drawn_s >= LOOK_EVERY_S:
+        if now_s - self._drawn_s >= CHECK_EVERY_S:
             self._draw(now_s)
         rows = len(inputs[self._first])
         self._rows_left -= rows
@@ -106,7 +106,7 @@ class Drift:
 
         Draws do not depend on earlier ones, so a new one may replace a row that was not reached.
         """
-        recovered = (now_s - self._drawn_s) / LOOK_EVERY_S
+        recovered = (now_s - self._drawn_s) / CHECK_EVERY_S
         self._halvings = min(RAREST, max(0.0, self._halvings - recovered) + looks)
         p = 0.5**self._halvings
         self._rows_left = 1 if p == 1.0 else 1 + int(math.log(1.0 - random.random()) / math.log1p(-p))

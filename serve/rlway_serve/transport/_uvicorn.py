@@ -82,8 +82,8 @@ class AppRequests:
         "_running",
         "_server_state",
         "_waiting",
-        "open",
         "reading",
+        "unanswered",
     )
 
     def __init__(
@@ -100,7 +100,7 @@ class AppRequests:
         self._waiting: deque[RequestResponseCycle] = deque()  # until those before them are answered
         self._body_began = False  # whether any of the newest request's body has arrived
         self._body_bytes = 0  # how much of that body has arrived
-        self.open = 0  # the number of requests that are not answered yet
+        self.unanswered = 0  # the number of requests that are not answered yet
         self.reading = False  # whether the newest request is still being read
 
     @property
@@ -109,7 +109,7 @@ class AppRequests:
         return self.reading and self._newest is not None and self._newest.response_complete
 
     @property
-    def surplus(self) -> bool:
+    def exceeds_limit(self) -> bool:
         """Whether the request being read is answered already, and its body is larger than a body may be."""
         return self._body_bytes > self._max_body_bytes and self.answered_early
 
@@ -134,9 +134,9 @@ class AppRequests:
         self._body_began, self._body_bytes = False, 0
         self.reading = True
         self._waiting.append(cycle)
-        if self.open:
+        if self.unanswered:
             self._host.flow.pause_reading()
-        self.open += 1
+        self.unanswered += 1
         self.start_next()
 
     def _new_scope(self, head: AppHead) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class AppRequests:
         assert cycle is not None
         cycle.body = bytearray()  # an idle connection keeps nothing of a body that the application did not read
         self._server_state.total_requests += 1
-        self.open -= 1
+        self.unanswered -= 1
         if not self._host.transport.is_closing():
             self._host.flow.resume_reading()
             self.start_next()
@@ -230,7 +230,7 @@ class AppRequests:
             _disconnect(self._newest)
             if self._newest in self._waiting:
                 self._waiting.remove(self._newest)
-            self.open -= 1
+            self.unanswered -= 1
         self.reading = False
 
     def disconnect(self) -> None:

@@ -18,7 +18,7 @@ from rlway_serve.transport.http_writer import write_response
 from rlway_serve.transport.request_heads import Head, HotRoutes
 
 
-class Extras:
+class RequestDetails:
     """Data of a request with an id, a large body or trace headers; of every request if there is an access log."""
 
     __slots__ = ("began_s", "body_bytes", "head", "reserved_bytes")
@@ -34,12 +34,12 @@ class Slot(PlainCall, gc=False, eq=False):
     """The place of one act request among its connection's answers. `connection` is an `HttpConnection`."""
 
     keep_alive: bool = True
-    extras: Extras | None = None
+    details: RequestDetails | None = None
     response: Response | None = None
 
     @property
     def trace_headers(self) -> TraceHeaders:
-        return self.extras.head.trace_headers if self.extras else ()
+        return self.details.head.trace_headers if self.details else ()
 
     def answer(self, response: Response) -> None:
         connection = self.connection
@@ -84,9 +84,9 @@ class AnswerQueue:
         slots, default_headers = self.slots, self.server_state.default_headers
         while slots and (response := slots[0].response) is not None:
             slot = slots.popleft()
-            if slot.extras is not None:
-                self._close_extras(slot.extras, response)
-                self.send(response, slot.keep_alive, slot.extras.head.request_id)
+            if slot.details is not None:
+                self._close_details(slot.details, response)
+                self.send(response, slot.keep_alive, slot.details.head.request_id)
             elif slot.keep_alive and response.written_with is default_headers and not self.transport.is_closing():
                 # What `send` does with cached bytes. Written here, it saves a call for nearly every request.
                 self.transport.write(response.written)
@@ -115,9 +115,9 @@ class AnswerQueue:
             self._routes.access_log.write(self.client, "-", b"", *sizes, time.perf_counter(), b"")
         self.transport.write(write_response(response, self.server_state.default_headers, keep_alive=False))
 
-    def _close_extras(self, extras: Extras, response: Response) -> None:
-        self._routes.endpoint.bodies.release(extras.reserved_bytes)
+    def _close_details(self, details: RequestDetails, response: Response) -> None:
+        self._routes.endpoint.bodies.release(details.reserved_bytes)
         if self._routes.access_log is not None:
-            head = extras.head
-            asked = (self.client, "POST", head.path, response.status, extras.body_bytes, len(response.body))
-            self._routes.access_log.write(*asked, extras.began_s, head.request_id)
+            head = details.head
+            asked = (self.client, "POST", head.path, response.status, details.body_bytes, len(response.body))
+            self._routes.access_log.write(*asked, details.began_s, head.request_id)

@@ -8,7 +8,8 @@ A request may be answered before its body has arrived. A body of up to `max_body
 the connection is kept. If the peer sends more than that, or may do so, the connection lingers and closes.
 
 A request goes from the reader to the endpoint, the batcher and the runner. Its answer comes back through `Slot.answer`.
-A repeated request goes through `Repeating.ask_express` to the express queue, and comes back through `Repeating.answer`.
+A repeated request goes through `Repeating.submit_express` to the express queue; its answer comes back through
+`Repeating.answer`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from rlway_serve.transport.request_parser import RequestParser
 from rlway_serve.transport.timeouts import ConnectionTimeouts
 from rlway_serve.transport.websocket import WebSocket
 
-BRIEFLY_S = 1.0  # long enough for the answer to reach the peer
+SHORT_LINGER_S = 1.0  # long enough for the answer to reach the peer
 
 
 class HttpConnection(Repeating, asyncio.Protocol):
@@ -83,20 +84,20 @@ class HttpConnection(Repeating, asyncio.Protocol):
         head = self.repeated
         if (
             head is not None
-            and not (self.waits or self._slots)
+            and not (self.awaits_express or self._slots)
             and len(data) == head.request_bytes
             and data.startswith(head.raw)
-            and head.quick
+            and head.may_be_express
             and (version := head.policy.active) is not None
         ):
             # Nearly every packet is one whole request with the same head as before and another observation.
             self.timeouts.active_s = now_s = time.perf_counter()
-            if self.ask_express(version.batcher.express, data[head.body_start :], now_s):
+            if self.submit_express(version.batcher.express, data[head.body_start :], now_s):
                 return
-        if self._parser.last:
+        if self._parser.takes_no_more:
             self.pass_on(data)
             return
-        if self.waits:
+        if self.awaits_express:
             self.end_repeating()
         self.timeouts.active_s = time.perf_counter()
         self._reader.receive(data)
@@ -109,7 +110,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         else:
             self.answers.send(response, keep_alive=True)
 
-    def ask_in_turn(self, body: Any) -> None:
+    def submit_in_turn(self, body: Any) -> None:
         head, self.repeated = self.repeated, None
         assert head is not None
         slot = self.new_place()
@@ -138,16 +139,16 @@ class HttpConnection(Repeating, asyncio.Protocol):
     def on_app_answer(self, last: bool) -> None:
         self.timeouts.active_s = time.perf_counter()
         if self._reader.held:
-            self._reader.go_on_soon()
+            self._reader.resume_soon()
         if last:
-            self.leave_the_rest()
-        self.close_if_asked()
+            self.stop_reading()
+        self.close_if_done()
 
     def close_when_done(self) -> None:
         """An answer says that the connection closes: no further request begins, and it closes once nothing is due."""
-        self._parser.last = self._parser.last or not self._parser.reading
+        self._parser.takes_no_more = self._parser.takes_no_more or not self._parser.reading
         self.closing = True
-        self.close_if_asked()
+        self.close_if_done()
 
     # The end of the connection.
 
@@ -155,25 +156,25 @@ class HttpConnection(Repeating, asyncio.Protocol):
         if self.app is not None and not self._slots:
             self.app.start_next()
         if self._reader.held:
-            self._reader.go_on_soon()
-        self.close_if_asked()
+            self._reader.resume_soon()
+        self.close_if_done()
 
     def refuse(self, error: RlwayError) -> None:
         """Answers the request being read with `error`, after the answers that are due, and closes."""
         self.end_repeating()
-        if self._parser.last and not self._parser.reading:
+        if self._parser.takes_no_more and not self._parser.reading:
             return
         answered = self.app is not None and self.app.answered_early
-        self.leave_the_rest()
+        self.stop_reading()
         if isinstance(error, RequestTimeout | TooManyConnections):  # the peer has used up its time, or gets no place
-            self._linger_s = BRIEFLY_S
+            self._linger_s = SHORT_LINGER_S
         self._parting = None if answered else problem_response(error)
-        self.close_if_asked()
+        self.close_if_done()
 
-    def leave_the_rest(self) -> None:
+    def stop_reading(self) -> None:
         """Takes no further bytes of this or a later request; the connection closes once no answer is due."""
         self._parser.give_up()
-        self._parser.last = self.closing = True
+        self._parser.takes_no_more = self.closing = True
         self._linger_s = self._routes.settings.body_timeout_s
 
     def pass_on(self, data: bytes) -> None:
@@ -183,9 +184,9 @@ class HttpConnection(Repeating, asyncio.Protocol):
         elif data:
             self._linger_s = self._linger_s or self._routes.settings.body_timeout_s
 
-    def close_if_asked(self) -> None:
+    def close_if_done(self) -> None:
         """Closes if the connection is marked to close and no answer is due."""
-        if not self.closing or self._slots or self._parser.reading or (self.app is not None and self.app.open):
+        if not self.closing or self._slots or self._parser.reading or (self.app is not None and self.app.unanswered):
             return
         parting, self._parting = self._parting, None
         if parting is not None and not self.transport.is_closing():
@@ -219,21 +220,21 @@ class HttpConnection(Repeating, asyncio.Protocol):
         if self._reader.held:
             return True
         self._end_reading()
-        return bool(self._slots or (self.app is not None and self.app.open))  # true keeps the connection open
+        return bool(self._slots or (self.app is not None and self.app.unanswered))  # true keeps the connection open
 
-    def on_held_read(self) -> None:
+    def on_held_bytes_read(self) -> None:
         """Called when all held bytes have been read."""
         if self._half_closed:
             self._end_reading()
-            self.close_if_asked()
+            self.close_if_done()
         else:
             self.flow.resume_reading()
 
     def _end_reading(self) -> None:
         self._parser.give_up()
-        self._parser.last = self.closing = True
+        self._parser.takes_no_more = self.closing = True
         self.end_repeating()
-        self.timeouts.wait_no_more()
+        self.timeouts.cancel_slow_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(self)
@@ -253,14 +254,14 @@ class HttpConnection(Repeating, asyncio.Protocol):
         self.closing = True
         parser, app = self._parser, self.app
         if app is not None and app.answered_early:
-            self.leave_the_rest()  # of a body whose request is answered already
-        parser.last = not parser.reading
-        app_open = app is not None and app.open
+            self.stop_reading()  # of a body whose request is answered already
+        parser.takes_no_more = not parser.reading
+        app_open = app is not None and app.unanswered
         if self._slots and not app_open and not parser.reading and self._parting is None:
             self._slots[-1].keep_alive = False
         elif app is not None and app_open:
             app.close_behind_newest()
-        self.close_if_asked()
+        self.close_if_done()
 
     def pause_writing(self) -> None:
         """The peer does not read its answers: take no more requests from it until it does."""
@@ -270,7 +271,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
     def resume_writing(self) -> None:
         self.flow.resume_writing()
         if self._reader.held:
-            self._reader.go_on_soon()
+            self._reader.resume_soon()
         else:
             self.flow.resume_reading()
 
@@ -280,7 +281,7 @@ class HttpConnection(Repeating, asyncio.Protocol):
         unsent_bytes, unsent_before = self.transport.get_write_buffer_size(), self._unsent_bytes
         self._unsent_bytes = unsent_bytes
         stuck = unsent_bytes > 0 and unsent_bytes == unsent_before  # the peer has read nothing of its answers
-        if (self._slots or (self.app is not None and self.app.open)) and not stuck:
+        if (self._slots or (self.app is not None and self.app.unanswered)) and not stuck:
             return True
         if self.transport.is_closing() or unsent_bytes:
             self.transport.abort()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rlway_serve.transport.answer_queue import Extras, Slot
+from rlway_serve.transport.answer_queue import RequestDetails, Slot
 from rlway_serve.transport.request_heads import HotRoutes
 from rlway_serve.transport.request_parser import ReaderHost, RequestParser
 
@@ -51,7 +51,7 @@ class HttpReader:
         """Gives the data to the parser, until it ends or `max_in_flight` answers are due."""
         connection, parser = self._connection, self._parser
         connection.end_repeating()
-        while data and not parser.last:
+        while data and not parser.takes_no_more:
             if self._due >= self._routes.max_in_flight:
                 self.held = data
                 connection.flow.holds = True
@@ -61,17 +61,17 @@ class HttpReader:
             data = parser.feed(data[:piece_bytes], data[piece_bytes:])
             if data:
                 data = self._ask_known(data)
-        if parser.last:
+        if parser.takes_no_more:
             connection.pass_on(data)
         if parser.reading and not self.held:
             connection.timeouts.wait_for(parser.number, parser.in_headers)
         else:
-            connection.timeouts.wait_no_more()
+            connection.timeouts.cancel_slow_timer()
 
     def _ask_known(self, data: bytes) -> bytes:
         """Submits the whole requests with known heads at the start of `data`; returns the rest."""
         connection, parser, routes = self._connection, self._parser, self._routes
-        if parser.reading or parser.last or (connection.app is not None and connection.app.open):
+        if parser.reading or parser.takes_no_more or (connection.app is not None and connection.app.unanswered):
             return data
         slots, arrived_s = connection.answers.slots, connection.timeouts.active_s
         head, slot, begin, size = None, None, 0, len(data)
@@ -87,7 +87,7 @@ class HttpReader:
                 break
             slots.append(slot := Slot(connection, arrived_s))
             if routes.access_log is not None:
-                slot.extras = Extras(head, head.body_bytes, 0)
+                slot.details = RequestDetails(head, head.body_bytes, 0)
             routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, data[start:end], slot)
             begin = end
         plain = slot is not None and slot.observations is not None
@@ -99,9 +99,9 @@ class HttpReader:
     def _due(self) -> int:
         """How many whole requests have no answer yet."""
         app, due = self._connection.app, len(self._connection.answers.slots)
-        return due if app is None else due + app.open - (app.reading and not app.answered_early)
+        return due if app is None else due + app.unanswered - (app.reading and not app.answered_early)
 
-    def go_on_soon(self) -> None:
+    def resume_soon(self) -> None:
         """Reads the held bytes in the loop's next turn, if at most half of `max_in_flight` answers are due."""
         flow = self._connection.flow
         if not self._going_on and not flow.write_paused and self._due <= self._routes.max_in_flight // 2:
@@ -119,6 +119,6 @@ class HttpReader:
         if held:
             self._take_in(held)
         if self.held:
-            self.go_on_soon()
+            self.resume_soon()
         else:
-            connection.on_held_read()
+            connection.on_held_bytes_read()

@@ -27,7 +27,7 @@ from rlway_serve.transport.http_connection import HttpConnection
 AT_ONCE = 64  # connections taken before others are read from
 PAUSE_S = 0.1
 REPORT_S = 60.0  # between two lines in the log
-SPARE = 64  # connections accepted beyond `most`, to be refused with TooManyConnections
+SPARE = 64  # connections accepted beyond `max_connections`, to be refused with TooManyConnections
 NO_ROOM = (*EXHAUSTED, errno.ENOBUFS, errno.ENOMEM)
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Listener:
     """Accepts from one listening socket, and has the methods that uvicorn calls on a server.
 
-    `served` holds the open connections; `most` is how many of them may be served.
+    `served` holds the open connections; `max_connections` is how many of them may be served.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Listener:
         make_protocol: Callable[[], HttpConnection],
         served: Sized,
         tls: ssl.SSLContext | None,
-        most: int,
+        max_connections: int,
         handshake_timeout_s: float,
         shutdown_timeout_s: float,
     ) -> None:
@@ -53,7 +53,7 @@ class Listener:
         self._listener = listener
         self._make_protocol = make_protocol
         self._served = served
-        self._most = most
+        self._max_connections = max_connections
         self._options: dict[str, Any] = {}
         if tls is not None:  # on close, a connection sends close_notify, and reads until the peer has sent its own
             self._options = {"ssl": tls, "ssl_handshake_timeout": handshake_timeout_s}
@@ -79,7 +79,7 @@ class Listener:
 
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
-            if len(self._served) + len(self._entering) >= self._most + SPARE:
+            if len(self._served) + len(self._entering) >= self._max_connections + SPARE:
                 self._wait_for_room()
                 return
             try:

@@ -22,10 +22,10 @@ from rlway_serve.scheduling.express import ExpressQueue
 class Repeating(ExpressCall):
     """A connection that may be an express call."""
 
-    __slots__ = ("_express", "_place", "arrived_s", "deadline_s", "observations", "raw", "waits")
+    __slots__ = ("_express", "_place", "arrived_s", "awaits_express", "deadline_s", "observations", "raw")
 
     def __init__(self) -> None:
-        self.waits = False  # whether an express call has neither an answer nor a place yet
+        self.awaits_express = False  # whether an express call has neither an answer nor a place yet
         self.raw = False  # whether its body is octets
         self.observations: Any = None
         self._express: ExpressQueue | None = None  # the queue that holds the call
@@ -38,7 +38,7 @@ class Repeating(ExpressCall):
         """Sends an answer; no other one is due before it."""
 
     @abstractmethod
-    def ask_in_turn(self, body: Any) -> None:
+    def submit_in_turn(self, body: Any) -> None:
         """Submits the request in the ordinary way, with a place among the answers."""
 
     @abstractmethod
@@ -47,37 +47,37 @@ class Repeating(ExpressCall):
 
     # All connections share these.
 
-    def ask_express(self, express: ExpressQueue, body: Any, arrived_s: float, raw: bool = False) -> bool:
+    def submit_express(self, express: ExpressQueue, body: Any, arrived_s: float, raw: bool = False) -> bool:
         """Queues the connection if the body may be plain and there is room; returns whether it did."""
         self.arrived_s = arrived_s
         self.raw = raw
         if not (express.submit_octets(self, len(body)) if raw else express.submit(self, len(body))):
             return False
-        self.waits = True
+        self.awaits_express = True
         self.observations = body
         self._express = express
         return True
 
     def answer(self, response: Response) -> None:
         self.observations = self._express = None
-        if self.waits:
-            self.waits = False
+        if self.awaits_express:
+            self.awaits_express = False
             self.send_at_once(response)
         elif self._place is not None:
             place, self._place = self._place, None
             place.answer(response)
 
-    def ask_again(self) -> None:
+    def submit_again(self) -> None:
         body, self.observations = self.observations, None
-        self.waits, self._express = False, None
-        self.ask_in_turn(body)
+        self.awaits_express, self._express = False, None
+        self.submit_in_turn(body)
 
     def end_express(self) -> None:
         """Gives a waiting express call a place among the answers: before other bytes are read, and before the end."""
-        if not self.waits:
+        if not self.awaits_express:
             return
         if self._express is not None and self._express.withdraw(self):
-            self.ask_again()  # it is not decoded yet, and may begin the episode that the next request continues
+            self.submit_again()  # it is not decoded yet, and may begin the episode that the next request continues
         else:
-            self.waits, self._express = False, None
+            self.awaits_express, self._express = False, None
             self._place = self.new_place()

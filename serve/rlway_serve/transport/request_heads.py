@@ -38,7 +38,7 @@ class Head(msgspec.Struct):
     raw: bytes = b""  # the first line and headers as received; this and the next three only of a remembered head
     body_start: int = 0  # the length of `raw`
     request_bytes: int = 0  # the length of `raw` and the body
-    quick: bool = False  # whether a request with it may be an express call
+    may_be_express: bool = False  # whether a request with it may be an express call
 
 
 class HotRoutes:
@@ -72,7 +72,7 @@ class HotRoutes:
     def forget_heads(self) -> None:
         """From now on every head is parsed and checked anew."""
         for head in self.known_heads.values():
-            head.quick = False  # connections that repeat this head still hold it
+            head.may_be_express = False  # connections that repeat this head still hold it
         self.known_heads.clear()
 
     def remember(self, raw: bytes, head: Head) -> None:
@@ -83,8 +83,8 @@ class HotRoutes:
             if len(self.known_heads) == MAX_KNOWN_HEADS:
                 self.forget_heads()
             endpoint = self.endpoint
-            admits_all = not (endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None)
-            head.quick = admits_all and head.media_type in (JSON, b"")
+            admits_all = not (endpoint.sees_every_request or endpoint.keys.needed or endpoint.rates is not None)
+            head.may_be_express = admits_all and head.media_type in (JSON, b"")
             head.raw, head.body_start, head.request_bytes = raw, len(raw), len(raw) + head.body_bytes
             self.known_heads[raw] = head
 

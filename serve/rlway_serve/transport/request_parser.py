@@ -14,7 +14,7 @@ import httptools
 from rlway_client.contract.errors import HeadersTooLarge, RequestMalformed, RlwayError
 from rlway_serve.messages.response import problem_response
 from rlway_serve.transport._uvicorn import AppHead, AppRequests, HoldingFlow
-from rlway_serve.transport.answer_queue import AnswerQueue, Extras, Slot
+from rlway_serve.transport.answer_queue import AnswerQueue, RequestDetails, Slot
 from rlway_serve.transport.request_heads import Head, HotRoutes
 from rlway_serve.transport.timeouts import ConnectionTimeouts
 
@@ -40,16 +40,16 @@ class ReaderHost(Protocol):
     def refuse(self, error: RlwayError) -> None:
         """Answers the request being read with `error`, after the answers that are due, and closes."""
 
-    def leave_the_rest(self) -> None:
+    def stop_reading(self) -> None:
         """Takes no further bytes of this or a later request; the connection closes once no answer is due."""
 
-    def close_if_asked(self) -> None:
+    def close_if_done(self) -> None:
         """Closes if the connection is marked to close and no answer is due."""
 
     def become_stream(self, policy: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """Hands the connection over to a WebSocket, which reads all further bytes."""
 
-    def on_held_read(self) -> None:
+    def on_held_bytes_read(self) -> None:
         """Called when all held bytes have been read."""
 
     def pass_on(self, data: bytes) -> None:
@@ -74,16 +74,16 @@ class RequestParser:
         "_url",
         "body_left",
         "in_headers",
-        "last",
         "number",
         "raw_head",
         "reading",
+        "takes_no_more",
     )
 
     def __init__(self, connection: ReaderHost, routes: HotRoutes) -> None:
         self._connection = connection
         self._routes = routes
-        self.last = False  # whether no further request is accepted
+        self.takes_no_more = False  # whether no further request is accepted
         # The request being read.
         self.reading = False
         self.number = 0  # of the request, on this connection
@@ -147,7 +147,7 @@ class RequestParser:
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        self.reading = not self.last
+        self.reading = not self.takes_no_more
         self.number += 1
         self.in_headers = True
         self._head = None
@@ -175,12 +175,12 @@ class RequestParser:
         self.in_headers = False
         self._check_head(self._head_bytes + len(parser.get_method()))
         # Bytes after `connection: close` are no request. `_decide_upgrade` handles a request that offers an upgrade.
-        if self.last or parser.should_upgrade():
+        if self.takes_no_more or parser.should_upgrade():
             return
         if parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self._headers) != 1:
             raise RequestMalformed("host: expected once.")  # httptools turns it into an error of its own
         policy = routes.by_url.get(self._url)
-        if policy is not None and (app is None or not app.open):
+        if policy is not None and (app is None or not app.unanswered):
             self._head = routes.read_head(policy, self._url, self._headers, parser)
         if self._head is None:
             self._enter_app()
@@ -205,16 +205,16 @@ class RequestParser:
         connection, app = self._connection, self._connection.app
         if app is not None and app.reading:
             app.add_body(body)
-            if app.surplus:
-                connection.leave_the_rest()
-                connection.close_if_asked()
+            if app.exceeds_limit:
+                connection.stop_reading()
+                connection.close_if_done()
 
     def on_message_complete(self) -> None:
         if self._parser.should_upgrade():
             return
         self.reading = False
         connection, app = self._connection, self._connection.app
-        if self.last:
+        if self.takes_no_more:
             return
         head, self._head = self._head, None
         if head is not None:
@@ -222,8 +222,8 @@ class RequestParser:
             self._chunks.clear()  # an idle connection keeps nothing of a large body
             self._ask(head, body)
         elif app is not None:
-            self.last = not app.end_body() or connection.closing
-            connection.close_if_asked()
+            self.takes_no_more = not app.end_body() or connection.closing
+            connection.close_if_done()
 
     def _enter_app(self) -> None:
         parser = self._parser
@@ -237,13 +237,13 @@ class RequestParser:
         connection = self._connection
         slot = Slot(connection, connection.timeouts.active_s)
         if head.request_id or head.trace_headers or self._reserved_bytes or self._routes.access_log is not None:
-            slot.extras = Extras(head, len(body), self._reserved_bytes)
+            slot.details = RequestDetails(head, len(body), self._reserved_bytes)
             self._reserved_bytes = 0
         refusal, self._refusal = self._refusal, None
         # A request that was being read when the server began to stop is still answered.
         slot.keep_alive = head.keep_alive and not connection.closing
         if not slot.keep_alive:
-            self.last = connection.closing = True
+            self.takes_no_more = connection.closing = True
         connection.answers.slots.append(slot)
         if refusal is None:
             self._routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, body, slot)
@@ -260,14 +260,14 @@ class RequestParser:
         """
         connection, method = self._connection, self._parser.get_method()
         policy = self._routes.streams_by_url.get(self._url)
-        due = connection.answers.slots or (connection.app is not None and connection.app.open)
-        if policy is not None and method == b"GET" and not (self.last or due):
+        due = connection.answers.slots or (connection.app is not None and connection.app.unanswered)
+        if policy is not None and method == b"GET" and not (self.takes_no_more or due):
             upgrade = [value.lower() for name, value in self._headers if name == b"upgrade"]
             if upgrade == [b"websocket"]:
-                self.last, self.reading = True, False
+                self.takes_no_more, self.reading = True, False
                 connection.become_stream(policy, self._url, self._headers)
                 return rest
-        if method == b"CONNECT" or self.last:
+        if method == b"CONNECT" or self.takes_no_more:
             connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))
             return rest
         kept = [header for header in self._headers if header[0] not in (b"connection", b"upgrade")]

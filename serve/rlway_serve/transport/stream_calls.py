@@ -39,8 +39,8 @@ class LoggedFrameCall(FrameCall, gc=False, eq=False):
     """A `FrameCall` that also writes a line to the access log."""
 
     method: str = ""  # the kind of frame: TEXT or BINARY
-    asked_bytes: int = 0  # of the frame's payload
+    request_bytes: int = 0  # of the frame's payload
 
     def answer(self, response: Response) -> None:
-        self.connection.log(self.method, response.status, self.asked_bytes, len(response.body), self.arrived_s)
+        self.connection.log(self.method, response.status, self.request_bytes, len(response.body), self.arrived_s)
         super().answer(response)

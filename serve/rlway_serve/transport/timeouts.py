@@ -45,12 +45,12 @@ class ConnectionTimeouts:
         """Starts the timer for the unfinished request with this number, unless it runs for the same part already."""
         if self._awaited == (request, in_headers):
             return
-        self.wait_no_more()
+        self.cancel_slow_timer()
         self._awaited = (request, in_headers)
         limit_s = self._settings.header_timeout_s if in_headers else self._settings.body_timeout_s
         self._slow = self._loop.call_later(limit_s, self._allow_grace, "headers" if in_headers else "body", limit_s)
 
-    def wait_no_more(self) -> None:
+    def cancel_slow_timer(self) -> None:
         """Cancels the timer for slow requests: no request is unfinished."""
         if self._slow is not None:
             self._slow.cancel()
@@ -58,7 +58,7 @@ class ConnectionTimeouts:
 
     def end(self) -> None:
         self._idle.cancel()
-        self.wait_no_more()
+        self.cancel_slow_timer()
 
     def _allow_grace(self, part: str, limit_s: float) -> None:
         self._slow = self._loop.call_later(GRACE_S, self._give_up, part, limit_s)

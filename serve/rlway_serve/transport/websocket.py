@@ -69,8 +69,8 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages beyond `max_in_flight`
         self._due: deque[FrameCall] = deque()  # calls whose answers are not sent yet, in order
         endpoint = shared.endpoint
-        looked_at = endpoint.sees_all or endpoint.keys.needed or endpoint.rates is not None
-        self._quick = not looked_at and shared.access_log is None  # whether messages may be express calls
+        looked_at = endpoint.sees_every_request or endpoint.keys.needed or endpoint.rates is not None
+        self._may_be_express = not looked_at and shared.access_log is None  # whether messages may be express calls
         self._pings = PingTimer(self._loop, self._ping, transport.abort)
         self._closing = False  # whether the connection closes once no answer is due
         self._open = False  # between the handshake and the close: messages may be sent and received
@@ -96,24 +96,24 @@ class WebSocket(Repeating, asyncio.Protocol):
         self.transport.resume_reading()
         self._pings.start()
 
-    def log(self, method: str, status: int, asked_bytes: int | None, sent_bytes: int, began_s: float) -> None:
+    def log(self, method: str, status: int, request_bytes: int | None, sent_bytes: int, began_s: float) -> None:
         """Writes to the access log, if there is one. A frame has the request id of its connection's handshake."""
         if self._shared.access_log is not None:
             found = (value for name, value in self._headers if name == b"x-request-id")
-            asked = (self.client, method, self._url, status, asked_bytes, sent_bytes, began_s)
+            asked = (self.client, method, self._url, status, request_bytes, sent_bytes, began_s)
             self._shared.access_log.write(*asked, read_request_id(next(found, b"")))
 
     # Frames.
 
     def data_received(self, data: bytes) -> None:
         self._pings.heard = True
-        if self.waits:
+        if self.awaits_express:
             self.end_express()
         if self._open and not (self._due or self._waiting or self._closing):
             short = self._reader.read_short(data)
             if short is not None:
                 opcode = MESSAGES[data[0]]
-                if not (self._quick and self._ask_quickly(opcode, short)):
+                if not (self._may_be_express and self._submit_if_plain(opcode, short)):
                     self._ask(opcode, short)
                 return
         for kind, message in self._reader.read(data):
@@ -161,7 +161,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         if self._shared.access_log is None:
             call = FrameCall(self, arrived_s)
         else:
-            call = LoggedFrameCall(self, arrived_s, method=kind.name, asked_bytes=len(message))
+            call = LoggedFrameCall(self, arrived_s, method=kind.name, request_bytes=len(message))
         self._due.append(call)
         endpoint = self._shared.endpoint
         try:
@@ -177,18 +177,18 @@ class WebSocket(Repeating, asyncio.Protocol):
 
     # Express calls.
 
-    def _ask_quickly(self, kind: Opcode, message: bytes) -> bool:
+    def _submit_if_plain(self, kind: Opcode, message: bytes) -> bool:
         """Submits an express call if the message may be plain; returns whether it did."""
         endpoint = self._shared.endpoint
         policy = endpoint.repository.find(self._policy)
         if policy is None or policy.active is None or endpoint.draining or self._episode.episode is not None:
             return False
-        asked = self.ask_express(policy.active.batcher.express, message, time.perf_counter(), raw=kind is BINARY)
+        asked = self.submit_express(policy.active.batcher.express, message, time.perf_counter(), raw=kind is BINARY)
         if asked:
             self._count(kind)
         return asked
 
-    def ask_in_turn(self, body: Any) -> None:
+    def submit_in_turn(self, body: Any) -> None:
         call = self.new_place()
         endpoint = self._shared.endpoint
         try:

@@ -19,7 +19,7 @@ from rlway_client.contract.specs import AnyArray
 from rlway_serve.messages.call import Call, ExpressCall
 from rlway_serve.messages.response import Response
 from rlway_serve.registry.loaded_version import LoadedVersion
-from rlway_serve.scheduling.express import ENOUGH
+from rlway_serve.scheduling.express import EXPRESS_RUN_CALLS
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
 from tests.bundles import gaussian_policy
@@ -221,7 +221,7 @@ class OneThing(ExpressCall):
     def abandoned(self) -> bool:
         return False
 
-    def ask_again(self) -> None:
+    def submit_again(self) -> None:
         raise AssertionError("it is plain")
 
     def answer(self, response: Response) -> None:
@@ -256,9 +256,9 @@ def test_a_policy_runs_in_one_place_at_a_time(tmp_path: Path) -> None:
         batcher.submit(Call(np.zeros((rows, 4)), rows, Receiving(large.append), batched=True))
         while not begun.is_set():
             await asyncio.sleep(0)
-        assert all(batcher.express.submit(OneThing(ROW, small), 40) for _ in range(ENOUGH + 50))
+        assert all(batcher.express.submit(OneThing(ROW, small), 40) for _ in range(EXPRESS_RUN_CALLS + 50))
         may_end.set()
-        while len(small) < ENOUGH + 50 or not large:
+        while len(small) < EXPRESS_RUN_CALLS + 50 or not large:
             await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(ask(), 120))

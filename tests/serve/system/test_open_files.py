@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rlway_serve.system.open_files import allow_connections, are_exhausted, for_want_of_files
+from rlway_serve.system.open_files import allow_connections, is_caused_by_open_files, open_files_are_exhausted
 from tests.bundles import linear_policy
 from tests.servers import ANSWER_S, Server, Wire, act_request, get_request, running_server, wait_until
 
@@ -139,13 +139,13 @@ def test_a_failure_for_want_of_files_is_told_from_others() -> None:
     assert allow_connections(1) == 1
     wrapped = ValueError("no model")
     wrapped.__cause__ = OSError(24, "Too many open files")
-    assert for_want_of_files(wrapped)
-    assert not for_want_of_files(ValueError("no model"))
+    assert is_caused_by_open_files(wrapped)
+    assert not is_caused_by_open_files(ValueError("no model"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        exhausted = are_exhausted()
-        unsure = for_want_of_files(ValueError("no model"))
+        exhausted = open_files_are_exhausted()
+        unsure = is_caused_by_open_files(ValueError("no model"))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert exhausted

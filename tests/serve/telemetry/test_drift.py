@@ -14,7 +14,7 @@ import pytest
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, Observed
 from rlway_client.contract.specs import AnyArray, TensorSpec
-from rlway_serve.telemetry.drift import LOOK_EVERY_S, Drift
+from rlway_serve.telemetry.drift import CHECK_EVERY_S, Drift
 from tests.bundles import linear_policy, robot_policy
 from tests.serve.process.test_supervisor import connect_to_each, worker_pids
 from tests.serve.registry.test_startup import edit_manifest, fail_to_serve
@@ -182,7 +182,7 @@ def test_quiet_and_busy_moments_count_alike_and_looks_are_rare() -> None:
             asked += len(inputs["x"])
             clock.now_s += 20e-6
         clock.now_s += 0.1
-    assert looks < (clock.now_s - begun_s) / LOOK_EVERY_S + 30
+    assert looks < (clock.now_s - begun_s) / CHECK_EVERY_S + 30
     assert found.values == pytest.approx(asked, rel=0.1)
     lonely, crowded = found.outside / found.values
     assert lonely == pytest.approx(1 / 241, rel=0.1)
@@ -203,5 +203,5 @@ def test_a_server_that_is_always_busy_is_looked_at_seldom() -> None:
         drift.look(rows)
         looks += found.values > before
         clock.now_s += 100e-6
-    assert 500 < looks < 10.0 / LOOK_EVERY_S + 30
+    assert 500 < looks < 10.0 / CHECK_EVERY_S + 30
     assert found.values == pytest.approx(3_200_000, rel=0.2)
