@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from threading import Event
 from typing import Any
 
 import typer
@@ -21,6 +22,7 @@ from rlway_client.common.quote import reason
 from rlway_client.contract.errors import RlwayError, UsageError
 
 GROUP = "rlway.commands"
+TERMINATED = 128 + signal.SIGTERM  # the exit status that shells give a process which SIGTERM ended
 PACKAGE_OF = {"train": "rlway-train", "env": "rlway-train", "export": "rlway-export", "serve": "rlway-serve"}
 
 
@@ -79,35 +81,46 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
+    terminated = Event()
+
+    def terminate(*_: object) -> None:
+        terminated.set()
+        sys.exit(TERMINATED)
+
     # An exception in place of a sudden end, so that clean-up code runs; a server has a handler of its own.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, terminate)
     try:
         # Not standalone: typer raises its errors, and they become one sentence like all others.
         status = app(args=[word for word in words if word != "--debug"], prog_name="rlway", standalone_mode=False)
-        sys.exit(status if isinstance(status, int) else 0)
-    except TyperException as error:
+    except Exception as error:
+        if terminated.is_set():  # while a library of C is imported, Python makes an ImportError of the exit
+            sys.exit(TERMINATED)
+        if debug and not isinstance(error, TyperException | typer.Abort | BrokenPipeError):
+            raise
+        sys.exit(_report(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(error: Exception) -> int:
+    """Says on stderr what is wrong, in one sentence; returns the exit status."""
+    if isinstance(error, TyperException):
         if error.format_message():  # without arguments, a group has shown its help instead
             print(f"rlway: {_as_sentence(error)}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except RlwayError as error:
-        if debug:
-            raise
+        return error.exit_code
+    if isinstance(error, typer.Abort):
+        return 130
+    if isinstance(error, RlwayError):
         print(f"rlway: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # `rlway inspect … | head`
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):  # `rlway inspect … | head`
         sys.stderr.close()
-        sys.exit(1)
-    except Exception as error:
-        if debug:
-            raise
-        kind = type(error).__name__
-        print(
-            f"rlway: failed in a way that it should not ({kind}: {reason(error)}); add --debug for the traceback",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        return 1
+    kind = type(error).__name__
+    print(
+        f"rlway: failed in a way that it should not ({kind}: {reason(error)}); add --debug for the traceback",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _as_sentence(error: TyperException) -> str:
