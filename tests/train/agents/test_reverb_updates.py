@@ -146,7 +146,7 @@ def test_tensorboard_has_the_updates_per_second(dqn: Any, tmp_path: Path) -> Non
     learning = dqn(block_iterations=600)
     for _ in range(2):
         learning.learn(transitions(0.0), fraction=0.0)
-    learning._learn._updating.train_summary_writer.flush()
+    learning._learn._tf_agents_learner.train_summary_writer.flush()
     tags = {
         value.tag
         for file in (tmp_path / "train").glob("events*")

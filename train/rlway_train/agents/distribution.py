@@ -16,7 +16,7 @@ from rlway_train.config.settings import TrainingSettings
 
 
 def make_strategy(settings: TrainingSettings) -> Any:
-    """No strategy, or a copy of the agent on each GPU. Without a GPU that is one copy on the CPU."""
+    """The default strategy, or one with a copy of the agent on each GPU. Without a GPU, the one copy is on the CPU."""
     strategy = strategy_utils.get_strategy(tpu=False, use_gpu=settings.strategy == "mirrored")
     replicas = strategy.num_replicas_in_sync
     if settings.batch_size % replicas:

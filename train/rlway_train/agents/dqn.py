@@ -1,7 +1,7 @@
 """TF-Agents' DQN as a learner.
 
 In:      transitions, with the action's number in one column.
-Out:     the Q-network's weights in numpy; `act`: argmax(q_values + noise), counted as the environment counts.
+Out:     the Q-network's weights in numpy; `act`: argmax(q_values + noise), in the environment's own numbering.
 
 A block of updates is one XLA program. Networks of this size take less time to compute than TensorFlow takes to start
 each operation, so a compiled block is several times faster than the same block op by op.
@@ -91,9 +91,9 @@ class QLearner(Learner[DqnSettings]):
         return ExplorationLevel("ε", "epsilon", self.exploration.epsilon(step))
 
     def choose(self, scores: Any) -> Any:  # [n, n_actions] -> [n, …]
-        """The action with the highest score, as the environment takes it."""
+        """The action with the highest score, in the environment's own numbering and shape."""
         best, action = tf.argmax(scores, axis=-1, output_type=tf.int64), self._domain.action
-        # Most environments count from 0 and take a plain number: then this adds nothing to the graph.
+        # Most environments count from 0 and take a plain number. For them, this adds nothing to the graph.
         if self._domain.first_action:
             best += self._domain.first_action
         return tf.reshape(best, [-1, *action.shape]) if action.shape else best
@@ -105,7 +105,7 @@ class QLearner(Learner[DqnSettings]):
             self._target_copies = n // every
 
     def copy_target(self) -> None:
-        """Copies the network to the target network, whatever the period."""
+        """Copies the network to the target network now, whatever the period."""
         common.soft_variables_update(self._network.variables, self.agent._target_q_network.variables, tau=1.0)
 
 
@@ -130,7 +130,7 @@ class DqnLearner(QLearner):
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         columns = self.columns
-        # A row is one step within an episode. DQN reads from the discount alone whether the task terminated.
+        # A row is one step within an episode. The discount alone says whether the task terminated.
         middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, columns.reward], rows[:, columns.discount]
         return Transition(

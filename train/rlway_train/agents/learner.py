@@ -1,10 +1,10 @@
 """What every learner does: it trains a TF-Agents agent from its replay, many updates in one TensorFlow call.
 
 In:      rows float32[n, width], see rlway_train.collect.transition.
-Out:     the loss; policies with the present weights; `act`, the function under which the policy is exported.
+Out:     the loss; policies with the present weights; `act`, the function that is exported as the policy.
 Refuses: TrainingDiverged once the loss is not finite.
 
-The training loop uses this class alone. What differs between algorithms is in its subclasses.
+The training loop uses only this class. What differs between algorithms is in its subclasses.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Learner(ABC, Generic[Chosen]):
     _network: Any  # of the policy
 
     def __init__(self, settings: Chosen, domain: Domain, seed: int, replay: Replay) -> None:
-        # Call this within the scope of a strategy: the agent's variables are made there.
+        # Must be called within the scope of a strategy, because the agent's variables are made in that scope.
         self.strategy = tf.distribute.get_strategy()
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
@@ -148,7 +148,7 @@ class Learner(ABC, Generic[Chosen]):
         """The rows as the agent's `Transition`."""
 
     def _preprocessed(self, make: Callable[[], Any], inputs: Any) -> Any:
-        """The network of `make`, which takes vectors, behind the preprocessing."""
+        """The network that `make` returns, which takes vectors, with the preprocessing in front of it."""
         return make() if self.preprocessing.is_plain else PreprocessedNetwork(make, self.preprocessing, inputs)
 
     def _observe(self, rows: FloatArray) -> None:  # [n, width]
@@ -163,7 +163,7 @@ class Learner(ABC, Generic[Chosen]):
     def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
         """Adds the rows, runs `block_iterations` updates, and returns their mean loss.
 
-        `fraction` of the training is done.
+        `fraction` is the share of the training that is done. The learning rate depends on it.
         """
         settings = self.settings
         if settings.learning_rate_end is not None:
@@ -184,7 +184,7 @@ class Learner(ABC, Generic[Chosen]):
         return loss
 
     def save(self, folder: Path) -> None:
-        """Writes everything that changes while learning."""
+        """Writes everything that learning changes."""
         self._checkpoint().write(str(folder / "agent"))
         self.replay.save(folder)
 
@@ -193,7 +193,7 @@ class Learner(ABC, Generic[Chosen]):
         self.replay.restore(folder)
         self._learn.get_concrete_function()  # tracing makes the optimizer's variables
         self._checkpoint().read(str(folder / "agent")).assert_existing_objects_matched()
-        # The random numbers used so far must not be used again.
+        # The random numbers of the training so far must not be repeated.
         self.exploration = self._make_exploration(turn=self.iterations)
 
     def _checkpoint(self) -> Any:
@@ -215,7 +215,7 @@ class Learner(ABC, Generic[Chosen]):
         return total / self.settings.block_iterations
 
     def _traced(self, act: Any) -> Any:
-        """`act` as a function of its inputs over any number of rows."""
+        """`act`, traced for any number of rows."""
         inputs = [self.noise, *self.state]
         if self.state:
             inputs.append(TensorSpec("reset", (), "bool"))

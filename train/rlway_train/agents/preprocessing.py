@@ -4,7 +4,7 @@ In:      an observation as the environment gives it: an array of any shape, or a
          the keys 0, 1, ….
 Out:     one vector float32[…, obs_dim]; with `normalize`, normalised by the mean and variance of all observations.
 
-    seen = clip((observation − mean) / √(variance + ε), −10, 10)
+    normalized = clip((observation − mean) / √(variance + ε), −10, 10)
 
 Mean and variance run over every step that was collected (Chan, Golub & LeVeque, "Updating formulae and a pairwise
 algorithm for computing sample variances", 1979). They are variables of the policy, so every copy of it, exported ones
@@ -26,7 +26,7 @@ from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE
 
 
 class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
-    """Packs, and perhaps normalises."""
+    """Packs observations into vectors and, with `normalize`, normalises them."""
 
     def __init__(self, specs: list[TensorSpec], normalize: bool) -> None:
         super().__init__(name="perception")
@@ -49,7 +49,7 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
         return self._nest([tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in self._specs])
 
     def batched_spec(self) -> Any:
-        """The same for any number of rows."""
+        """`spec` for any number of rows."""
         return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape], spec.dtype, spec.name), self.spec)
 
     def weights(self) -> list[FloatArray]:
@@ -89,11 +89,11 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
             vector = observation
         if not self.normalize:
             return vector
-        seen = (vector - self._mean) * tf.math.rsqrt(self._variance + TINIEST_VARIANCE)
-        return tf.clip_by_value(seen, -FURTHEST, FURTHEST)
+        normalized = (vector - self._mean) * tf.math.rsqrt(self._variance + TINIEST_VARIANCE)
+        return tf.clip_by_value(normalized, -FURTHEST, FURTHEST)
 
     def _nest(self, parts: list[Any]) -> Any:
-        """The tensors in a dict, by their paths."""
+        """The tensors in nested dicts, by their paths; a tensor without a path by itself."""
         if not self._specs[0].path:
             return parts[0]
         root: dict[str, Any] = {}
@@ -106,7 +106,7 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
 
 
 class PreprocessedNetwork(Network):  # type: ignore[misc]
-    """A network behind the preprocessing, which all copies of the network share."""
+    """A network with the preprocessing in front of it. All copies of the network share the preprocessing."""
 
     def __init__(
         self, make: Callable[[], Any], preprocessing: Preprocessing, input_tensor_spec: Any, name: str | None = None

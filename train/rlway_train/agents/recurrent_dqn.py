@@ -83,9 +83,9 @@ class RecurrentDqnLearner(QLearner):
         )
 
     def _n_steps(self, frames: Any, types: Any) -> tuple[Any, Any, Any, Any]:  # [batch, length + 1 − n] each
-        """Actions; rewards and discounts over n steps; and whether the n steps lead across the end of an episode.
+        """Actions; rewards and discounts over n steps; and whether the n steps cross the end of an episode.
 
-        They do not where the task terminated: the discount of 0 ends the sum.
+        A terminated task does not count as crossed, because its discount of 0 ends the sum.
         """
         columns, n, gamma = self.columns, self.settings.n_step, self.settings.gamma
         learned = columns.frames - n
@@ -103,9 +103,9 @@ class RecurrentDqnLearner(QLearner):
     def _skipped(self, types: Any, crosses: Any) -> Any:  # [batch, length + 1 − n]
         """The step types, with LAST where nothing is to be learned: the loss skips LAST, the LSTM resets at FIRST.
 
-        A sequence begins with a state of zeros. Steps after a FIRST have the same state as when the policy acted; the
-        burn-in steps of an episode that had begun before have not. Where `crosses` replaces a FIRST, the LSTM is not
-        reset, but then `crosses` replaces the rest of that episode, too.
+        A sequence begins with a state of zeros. After a FIRST, the LSTM has the state that the policy had as it acted.
+        If the episode began before the sequence, the state is wrong at first, so the burn-in steps are skipped. Where
+        `crosses` replaces a FIRST, the LSTM is not reset, but `crosses` also replaces the rest of that episode.
         """
         began = tf.cumsum(tf.cast(types == StepType.FIRST, tf.int32), axis=1) > 0
         burns_in = (tf.range(types.shape[1]) < self.settings.burn_in) & ~began
@@ -116,7 +116,7 @@ class RecurrentDqnLearner(QLearner):
         split = len(variables) - LSTM - HEAD
         preprocess = self.preprocessing
 
-        # Written out, because a Keras layer for sequences would put a loop with tensor lists into the graph.
+        # The LSTM is written out, because a Keras layer for sequences adds a loop with tensor lists to the graph.
         def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:
             flow = preprocess(observation)
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):

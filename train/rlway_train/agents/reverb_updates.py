@@ -26,7 +26,7 @@ from rlway_train.replay.reverb import ROWS, ReplayStalled, ReverbRows
 
 Trigger = Callable[..., None]  # of TF-Agents: takes the number of iterations
 
-SMALLEST_PRIORITY = 1e-3  # a row without a TD error now may have one later
+SMALLEST_PRIORITY = 1e-3  # not 0: a row without a TD error now may have one later
 
 
 class ReverbUpdates:
@@ -46,10 +46,10 @@ class ReverbUpdates:
         self._replay, self._folder, self._triggers = replay, folder, triggers
         self._batch_size = settings.batch_size // strategy.num_replicas_in_sync
         self._prioritized = settings.selector == "prioritized"
-        self._updating: Any = None
+        self._tf_agents_learner: Any = None
         with strategy.scope():
             self._loss = _over_replicas(0.0, tf.VariableAggregation.SUM)
-            self._largest = _over_replicas(replay.priority, tf.VariableAggregation.MEAN)
+            self._largest_priority = _over_replicas(replay.priority, tf.VariableAggregation.MEAN)
 
     def __call__(self, rows: FloatArray, seed: Any) -> float:  # noqa: ARG002  Reverb has its own seeds
         """Writes the rows, then runs a block of updates. Returns the mean loss."""
@@ -58,14 +58,14 @@ class ReverbUpdates:
         self._loss.assign(0.0)
         self._start()
         try:
-            self._replay.guard(lambda: self._updating.run(iterations=iterations))
+            self._replay.guard(lambda: self._tf_agents_learner.run(iterations=iterations))
         except (tf.errors.OutOfRangeError, StopIteration):
             raise ReplayStalled(
                 f"replay at {self._replay.address}: gave no rows for {self._replay.patience_s:g} s, for its limiter "
                 f"waits until more are written; is anything acting?"
             ) from None
         if self._prioritized:
-            self._replay.priority = float(self._largest.numpy())
+            self._replay.priority = float(self._largest_priority.numpy())
         return float(self._loss.numpy() / iterations)
 
     def get_concrete_function(self) -> None:
@@ -78,15 +78,15 @@ class ReverbUpdates:
         tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, self._replay.width], tf.float32))
 
     def _start(self) -> None:
-        """Begins to sample. There must be rows by now: samples fetched earlier would be copies of the first few."""
-        if self._updating is not None:
+        """Begins to sample. The replay must hold rows by now: earlier samples would be copies of the first few."""
+        if self._tf_agents_learner is not None:
             return
         train_step = self._agent.train_step_counter
         if self._prioritized:
             self._client = TFClient(self._replay.address)
         log_every = self._settings.log_every
         with native_stderr_muted():  # Reverb logs that it samples without a network
-            self._updating = TfAgentsLearner(
+            self._tf_agents_learner = TfAgentsLearner(
                 str(self._folder),
                 train_step,
                 self._agent,
@@ -96,7 +96,7 @@ class ReverbUpdates:
                 checkpoint_interval=-1,  # a run folder has its own checkpoints
                 summary_interval=log_every,
                 use_kwargs_in_agent_train=self._prioritized,
-                # It would trace with the specs of a batch as its only keyword argument.
+                # TF-Agents would trace an update with the specs of a batch as its only keyword argument.
                 run_optimizer_variable_init=not self._prioritized,
                 strategy=self._strategy,
             )
@@ -125,10 +125,10 @@ class ReverbUpdates:
         if self._prioritized:
             _, info = experience
             errors = tf.abs(loss_info.extra.td_error)  # [batch], or [batch, length] of sequences
-            each = errors if errors.shape.rank == 1 else tf.reduce_mean(errors, axis=1)
-            surprise = tf.maximum(each, SMALLEST_PRIORITY)
-            self._largest.assign(tf.maximum(self._largest, tf.reduce_max(surprise)))
-            self._client.update_priorities(ROWS, info.key, tf.cast(surprise, tf.float64))
+            row_errors = errors if errors.shape.rank == 1 else tf.reduce_mean(errors, axis=1)
+            priorities = tf.maximum(row_errors, SMALLEST_PRIORITY)
+            self._largest_priority.assign(tf.maximum(self._largest_priority, tf.reduce_max(priorities)))
+            self._client.update_priorities(ROWS, info.key, tf.cast(priorities, tf.float64))
 
 
 def _over_replicas(value: float, aggregation: Any) -> Any:

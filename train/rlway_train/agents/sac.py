@@ -114,7 +114,7 @@ class SacLearner(Learner[SacSettings]):
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         columns = self.columns
-        # A row is one step within an episode. SAC reads from the discount alone whether the task terminated.
+        # A row is one step within an episode. The discount alone says whether the task terminated.
         middle = tf.fill([rows.shape[0]], StepType.MID)
         reward, discount = rows[:, columns.reward], rows[:, columns.discount]
         return Transition(
@@ -131,7 +131,7 @@ class SacLearner(Learner[SacSettings]):
             normal = squashed.input_distribution.parameters
             loc, scale = normal["loc"], tf.minimum(normal["scale_diag"], LARGEST_SCALE)
             action = magnitude * tf.tanh(loc + scale * noise)
-            # Most ranges are symmetric: then this adds nothing to the graph.
+            # Most ranges are symmetric. For them, this adds nothing to the graph.
             action = action + mean if mean.any() else action
             shaped = action if len(shape) == 1 else tf.reshape(action, [-1, *shape])
             return {"action": shaped, "loc": loc, "scale": scale}
