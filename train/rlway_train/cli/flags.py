@@ -49,7 +49,7 @@ def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] =
 def _option(hint: Any) -> Any:
     kind, flag = get_args(hint)
     assert isinstance(flag, Flag)
-    # Layer sizes such as 256,256 and one of a few words arrive as text.
+    # Layer sizes such as 256,256 and the values of a Literal arrive as text.
     is_text = get_origin(kind) is not None and type(None) not in get_args(kind)
     option = typer.Option(help=flag.help, rich_help_panel=flag.panel, show_default=False)
     return Annotated[str | None if is_text else kind | None, option]
