@@ -23,14 +23,14 @@ from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 class Collector(Protocol):
     """Collects block after block. A block continues the episodes of the block before."""
 
-    taken: int  # environment steps that the latest block stands for
+    taken: int  # environment steps of the latest block
     returns: list[float]  # of the episodes that ended, in order
 
     def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
         """The next `n` rows."""
 
     def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
-        """The next rows. A collector that works beside the learner begins the block after them."""
+        """The next rows. A collector that runs in parallel with the learner also begins the block after them."""
 
     def end(self) -> None:
         """Called when the training is over."""
@@ -59,7 +59,7 @@ class LocalCollector:
             rows.append(self._step(policy))
             collected += len(rows[-1])
         together: FloatArray = np.concatenate([np.empty((0, self._adder.columns.width), np.float32), *rows])
-        # Several environments may give a few rows more than asked for. The next block begins with those.
+        # Several environments may give a few rows more than `n`. The next block begins with those.
         self._spare = [together[n:]]
         self.taken = n
         return together[:n]

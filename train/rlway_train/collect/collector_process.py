@@ -43,7 +43,7 @@ Generators = list[np.random.Generator]
 
 
 class WorkerLost(RlwayError):
-    """The worker has ended before it was told to."""
+    """The worker ended before the training closed it."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +75,25 @@ class CollectorProcess:
         self._process = context.Process(target=_serve, args=(theirs, work), name="rlway-collector", daemon=True)
         with _single_threaded(), _interrupts_blocked():
             self._process.start()
-        theirs.close()  # or the pipe would not end with the worker
-        self._lent: Generators | None = None  # of the policy that the worker has now
+        theirs.close()  # otherwise the pipe would stay open when the worker has ended
+        self._sent_generators: Generators | None = None  # of the policy that the worker has now
         self._ahead: FloatArray | None = None
         self.taken = 0
         self.returns: list[float] = []
 
     def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
         """The next `n` rows, with this policy."""
-        if self._lent is not None:
+        if self._sent_generators is not None:
             self._ahead = self._receive()
         self._begin(policy, n)
         self.taken = n
         return self._receive()
 
     def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
-        """The block that the call before began. Begins the next one, and does not wait for it."""
+        """Returns the block that the previous call began. Begins the next one without waiting for it."""
         rows, self._ahead = self._ahead, None
         if rows is None:
-            rows = self.collect(policy, n) if self._lent is None else self._receive()
+            rows = self.collect(policy, n) if self._sent_generators is None else self._receive()
         self._begin(policy, n)
         self.taken = len(rows)
         return rows
@@ -109,8 +109,8 @@ class CollectorProcess:
         self._process.join()
 
     def _begin(self, policy: BatchPolicy, n: int) -> None:
-        request, self._lent = _packed(policy, n)
-        # If the worker has ended, `_receive` reports it: the worker may have sent its error before.
+        request, self._sent_generators = _packed(policy, n)
+        # If the worker has ended, `_receive` reports it: the worker may have sent its error first.
         with suppress(OSError):
             self._connection.send_bytes(request)
 
@@ -122,10 +122,10 @@ class CollectorProcess:
         if isinstance(answer, BaseException):
             raise answer
         rows, returns, states = answer
-        assert self._lent is not None  # each answer follows a request
-        for generator, state in zip(self._lent, states, strict=True):
+        assert self._sent_generators is not None  # each answer follows a request
+        for generator, state in zip(self._sent_generators, states, strict=True):
             generator.bit_generator.state = state
-        self._lent = None
+        self._sent_generators = None
         self.returns += returns
         block: FloatArray = rows
         return block
@@ -142,7 +142,8 @@ class CollectorProcess:
 
 def _serve(connection: Connection, work: CollectorJob) -> None:
     """Runs in the worker until the pipe ends, or an environment fails."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the trainer ends us
+    # Ctrl-C reaches every process of a terminal, but the trainer ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     quiet_libraries()
     with suppress(OSError):  # raised by `send` once the trainer is gone
         try:
@@ -150,21 +151,22 @@ def _serve(connection: Connection, work: CollectorJob) -> None:
                 for request in _requests(connection):
                     policy, n, generators = _unpacked(request)
                     rows = collector.collect(policy, n)
-                    connection.send((rows, collector.returns, [drawn.bit_generator.state for drawn in generators]))
+                    states = [generator.bit_generator.state for generator in generators]
+                    connection.send((rows, collector.returns, states))
                     collector.returns.clear()
         except BaseException as error:
             connection.send(_portable(error))
 
 
 def _requests(connection: Connection) -> Iterator[bytes]:
-    """Until the trainer closes the pipe. If it is killed, the kernel closes the pipe."""
+    """Requests, until the trainer closes the pipe. If the trainer is killed, the kernel closes it."""
     with suppress(EOFError, ConnectionResetError):
         while True:
             yield connection.recv_bytes()
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error itself where it can be pickled, with the worker's traceback for --debug."""
+    """The error itself if it can be pickled, with the worker's traceback for --debug; otherwise its sentence."""
     error.add_note("In the process that collects:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
@@ -233,7 +235,10 @@ def _single_threaded() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes started within never receive SIGINT, not even before they can ignore it. We do, after the block."""
+    """Processes started within never receive SIGINT, not even before they can ignore it.
+
+    This process receives it after the block.
+    """
     resource_tracker.ensure_running()  # starting it within would unblock the signal
     kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

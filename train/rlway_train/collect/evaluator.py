@@ -49,11 +49,11 @@ class EvaluationResult:
 
 
 class Evaluator:
-    """Plays rounds of one episode in each of its environments."""
+    """Plays in rounds: one episode in each of its environments."""
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
-        self._seen: list[FloatArray] = []  # in the latest rounds, one array each
+        self._kept: list[FloatArray] = []  # observations of the latest rounds, one array each
 
     def evaluate(self, policy: BatchPolicy, episodes: int, seed: int, keep: bool = True) -> EvaluationResult:
         """Plays the episodes. Without `keep`, their observations are not among those that `visited` returns."""
@@ -69,14 +69,14 @@ class Evaluator:
 
     def visited(self) -> FloatArray:  # -> [N, obs_dim]
         """The observations visited in the latest evaluations: `VISITED_ROWS`, or all while there are fewer."""
-        together = np.concatenate(self._seen)
-        return _spread(together, min(VISITED_ROWS, len(together)))
+        together = np.concatenate(self._kept)
+        return _evenly_spaced(together, min(VISITED_ROWS, len(together)))
 
     def _keep(self, visited: list[FloatArray]) -> None:
         together = np.concatenate(visited)
-        self._seen.append(_spread(together, min(VISITED_ROWS, len(together))))
-        while sum(map(len, self._seen[1:])) >= VISITED_ROWS:
-            del self._seen[0]
+        self._kept.append(_evenly_spaced(together, min(VISITED_ROWS, len(together))))
+        while sum(map(len, self._kept[1:])) >= VISITED_ROWS:
+            del self._kept[0]
 
     def visit(self, policy: BatchPolicy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
         """Observations that the policy acted on, spread evenly over its episodes."""
@@ -85,7 +85,7 @@ class Evaluator:
         while sum(map(len, visited)) < rows:
             visited += self._round(policy, seed + turn * self._environments.n)[1]
             turn += 1
-        return _spread(np.concatenate(visited), rows)
+        return _evenly_spaced(np.concatenate(visited), rows)
 
     def _round(self, policy: BatchPolicy, seed: int) -> tuple[EvaluationResult, list[FloatArray]]:
         n = self._environments.n
@@ -108,5 +108,6 @@ class Evaluator:
         return EvaluationResult(returns, lengths), visited
 
 
-def _spread(together: FloatArray, rows: int) -> FloatArray:
-    return together[np.linspace(0, len(together) - 1, rows).astype(np.int64)]
+def _evenly_spaced(observations: FloatArray, rows: int) -> FloatArray:
+    """So many of the rows, evenly spaced."""
+    return observations[np.linspace(0, len(observations) - 1, rows).astype(np.int64)]

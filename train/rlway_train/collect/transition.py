@@ -1,4 +1,4 @@
-"""The columns of the rows that replay keeps. Nothing else knows their order or their width.
+"""The columns of the rows that replay keeps. No other module knows their order or their width.
 
 In:      the sizes of an observation and of an action.
 Out:     the columns of each value, by name; rows float32[n, width] from values, and values from rows.
@@ -7,7 +7,7 @@ Out:     the columns of each value, by name; rows float32[n, width] from values,
     sequence     length + 1 frames, each: step type, observation, action, reward, discount
 
 The discount is 0 where the task terminated. It is 1 where the episode went on, and where the time limit ended it: the
-last observation of a truncated episode keeps its value.
+last observation of a truncated episode still has a value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Columns(Protocol):
 
 
 class TransitionColumns:
-    """The columns of a transition, which is one step, or n steps summed up."""
+    """The columns of a transition, which is one step, or the sum of n steps."""
 
     def __init__(self, obs_dim: int, action_dim: int) -> None:
         self.observation = slice(0, obs_dim)

@@ -1,4 +1,4 @@
-"""What an adder does: it makes the rows that replay keeps from the single steps of E environments.
+"""What every adder does: it turns the single steps of E environments into the rows that replay keeps.
 
 In:      transitions float32[E, width], one of each environment; how each step ended.
 Out:     the rows that are complete now, of the kind that the settings learn from.

@@ -1,4 +1,4 @@
-"""Sums n steps up to one transition.
+"""Turns n steps into one transition.
 
 In:      transitions float32[E, width], one of each environment; how each step ended.
 Out:     transitions that reach n steps ahead: the discounted sum of n rewards, the product of n discounts, and the
@@ -6,9 +6,9 @@ Out:     transitions that reach n steps ahead: the discounted sum of n rewards, 
 
     row t:   s_t, a_t, r_t + γ r_{t+1} + … + γ^{n-1} r_{t+n-1}, γ^{n-1} d_{t+n-1}, s_{t+n}
 
-The agent multiplies by γ and by the successor's value as it does for one step, which makes γ^n in all. The discount of
-a terminated step is 0 and ends the sum. Where an episode is truncated, the rows that are still held back reach fewer
-steps ahead, with their own power of γ.
+The agent multiplies by γ and by the successor's value as it does for one step, so the factor is γ^n in total. The
+discount of a terminated step is 0 and ends the sum. Where an episode is truncated, the rows that are still waiting
+reach fewer steps ahead, with their own power of γ.
 
 TF-Agents' own n-step update samples sequences of n + 1 steps and computes the sum each time. Here it is computed once,
 while collecting: replay and learner are the same as for one step.
@@ -25,7 +25,7 @@ from rlway_train.collect.transition import TransitionColumns
 
 
 class NStepAdder:
-    """Holds back the last n − 1 rows of each environment."""
+    """Keeps the last n − 1 rows of each environment until they reach n steps ahead, or their episode ends."""
 
     def __init__(self, n: int, gamma: float, envs: int, columns: TransitionColumns) -> None:
         self._n, self._gamma, self.columns = n, gamma, columns

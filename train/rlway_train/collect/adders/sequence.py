@@ -5,7 +5,7 @@ Out:     rows of `length` steps each, which are length + 1 frames one after the 
 
 Every step ends a sequence, so two successive sequences share all but one of their steps. A frame is laid out as in a
 trajectory of TF-Agents: reward and discount say what the frame's action led to. Where an episode ends, its last
-observation has a frame of its own: its type is LAST, and its action leads nowhere. The next frame is the FIRST of the
+observation has a frame of its own: its type is LAST, and its action is not taken. The next frame is the FIRST of the
 next episode. A sequence may hold the end of one episode and the beginning of the next.
 """
 
@@ -25,7 +25,7 @@ FIRST, MID, LAST = 0.0, 1.0, 2.0  # TF-Agents' StepType
 
 
 class SequenceAdder:
-    """Holds the last `length` frames of each environment."""
+    """Keeps the last `length` frames of each environment."""
 
     def __init__(self, envs: int, columns: SequenceColumns) -> None:
         self.columns = columns
