@@ -2,7 +2,7 @@
 
 In:      a call, and how long it may take.
 Out:     what the call returns or raises.
-Refuses: ServerUnreachable, with what was waited for and how long.
+Refuses: ServerUnreachable, which says what gave no answer, and for how long.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def within(timeout_s: float, what: str, call: Callable[[], Returned]) -> Returne
 
 
 def watched(call: Callable[[], Returned], look: Callable[[], Any], every_s: float = 1.0) -> Returned:
-    """The result of a call of any length. Meanwhile `look` is called, and raises if waiting is useless."""
+    """The result of a call of any length. Until then, `look` is called regularly; it raises to end the waiting."""
     running = BackgroundCall(call)
     while running.is_alive():
         running.join(every_s)

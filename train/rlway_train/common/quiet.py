@@ -29,12 +29,12 @@ def quiet_libraries() -> None:
 
     absl.logging.set_verbosity(absl.logging.ERROR)
     gymnasium.logger.min_level = gymnasium.logger.ERROR
-    with suppress(ImportError):  # TF-Agents imports the old gym, which prints these at import
+    with suppress(ImportError):  # TF-Agents imports the old gym, which prints these notices
         import_module("gym_notices.notices").notices.clear()
 
 
 def quiet_compiler() -> None:
-    """Makes XLA write its notice while stderr is muted. It writes it once a process, and no setting prevents it."""
+    """Makes XLA write its notice while stderr is muted. It writes one per process, and no setting prevents it."""
     import tensorflow as tf
 
     # In a notebook, TensorFlow sets this to INFO at import.

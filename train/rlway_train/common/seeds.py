@@ -2,7 +2,7 @@
 
 In:      the run's seed.
 Out:     31-bit seeds, one for each purpose and turn. The ranges of two purposes never overlap, so the final evaluation
-         plays other episodes than those that chose the checkpoint.
+         plays other episodes than the evaluations that chose the checkpoint.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ class Purpose(IntEnum):
 
 def seed_for(root: int, purpose: Purpose, turn: int = 0) -> int:
     """The seed of this purpose's `turn`-th use."""
-    (drawn,) = np.random.SeedSequence((root, int(purpose), turn)).generate_state(1, np.uint64)
-    return (int(purpose) << RANGE_BITS) + int(drawn) % ((1 << RANGE_BITS) - ROOM)
+    (number,) = np.random.SeedSequence((root, int(purpose), turn)).generate_state(1, np.uint64)
+    return (int(purpose) << RANGE_BITS) + int(number) % ((1 << RANGE_BITS) - ROOM)

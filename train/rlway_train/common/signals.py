@@ -22,12 +22,12 @@ def signals_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python runs handlers only there
         yield
         return
-    came: list[tuple[int, FrameType | None]] = []
+    received: list[tuple[int, FrameType | None]] = []
 
     def hold(number: int, frame: FrameType | None) -> None:
-        if came:
+        if received:
             _deliver(earlier[signal.Signals(number)], number, frame)
-        came.append((number, frame))
+        received.append((number, frame))
 
     earlier = {number: signal.signal(number, hold) for number in SIGNALS}
     try:
@@ -35,8 +35,8 @@ def signals_held() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-    if came:
-        _deliver(earlier[signal.Signals(came[0][0])], *came[0])
+    if received:
+        _deliver(earlier[signal.Signals(received[0][0])], *received[0])
 
 
 def _deliver(handler: Any, number: int, frame: FrameType | None) -> None:
