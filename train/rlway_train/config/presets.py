@@ -46,7 +46,7 @@ PRESETS = {
     ),
     "cartpole-rnn": Preset(
         env="rlway/CartPolePositions-v0",
-        summary="CartPole-v1 without its velocities, which an LSTM makes up for by remembering",
+        summary="CartPole-v1 without its velocities, which an LSTM estimates from past observations",
         # A velocity is the small difference of two small numbers. At a rate of 1e-3 the network had hardly learned it
         # after 40,000 steps. With n_step=1, some seeds balanced the pole but let the cart drift away.
         settings=DqnSettings(
@@ -176,7 +176,7 @@ PRESETS = {
     ),
     "gridworld-dqn": Preset(
         env="rlway/GridWorld-v0",
-        summary="the same world with replay and a target network, in seconds",
+        summary="the grid world with replay and a target network, in seconds",
         settings=DqnSettings(
             steps=10_000,
             hidden=(100,),

@@ -1,6 +1,6 @@
-"""The settings of a training: their names, types, usual values and help texts.
+"""The settings of a training: their names, types, defaults and help texts.
 
-In:      values by name; those that are not given have their usual value.
+In:      values by name; those that are not given have their default.
 Out:     `DqnSettings` or `SacSettings`. rlway_train.config.validation checks the values.
 
 Steps are environment steps, summed over parallel environments. Iterations are gradient updates.
