@@ -1,8 +1,8 @@
-"""An actor: steps environments in a process of its own, and writes the rows to the replay.
+"""An actor: collects in a process of its own, and writes the rows to the replay.
 
 In:      a channel, from which it reads the job and the latest policy.
 Out:     replay rows and returns of episodes, until the learner says that the training is over.
-Refuses: UsageError for an environment that is code, unless the actor's own command named it, too; ServerUnreachable.
+Refuses: UsageError for an environment that is code, unless the actor's own command also names it; ServerUnreachable.
 
 An actor may start and stop at any time. Without a learner it waits: for a job, or for the table's limiter.
 """
@@ -38,7 +38,7 @@ class TrainingOver(Exception):
 
 
 class JobReplaced(Exception):
-    """The learner has another job now."""
+    """The learner has announced another job."""
 
 
 class Actor:
@@ -92,11 +92,11 @@ class Actor:
         rows: ReverbRows,
     ) -> None:
         policy: BatchPolicy = exploration.random
-        waiting = _Waiting(self._channel, job, self._note)
+        watch = _TrainingWatch(self._channel, job, self._note)
         refreshed_s = -np.inf
         while True:
             if time.monotonic() - refreshed_s > REFRESH_S:
-                active = waiting.latest()
+                active = watch.latest()
                 if active.weights is None:
                     policy = exploration.random
                 else:
@@ -104,14 +104,14 @@ class Actor:
                 rows.priority = active.priority
                 refreshed_s = time.monotonic()
             block = collector.collect(policy, settings.block_steps)
-            rows.write(block, waiting)
+            rows.write(block, watch)
             self._channel.report(collector.returns)
             collector.returns.clear()
             self.steps += len(block)
 
 
-class _Waiting:
-    """Called while the table takes no rows. Checks that the training still wants them."""
+class _TrainingWatch:
+    """Reads the latest policy, and checks that the training goes on. Called while the table takes no rows."""
 
     def __init__(self, channel: Channel, job: ActorJob, note: Callable[[str], None]) -> None:
         self._channel, self._job, self._note = channel, job, note

@@ -26,14 +26,14 @@ from rlway_train.replay.reverb import ROWS
 JOB, POLICY, EPISODES = "job", "policy", "episodes"
 UNREAD_EPISODES = 10_000  # messages; the oldest are dropped when no learner reads them
 UNLIMITED = 1e300  # samples
-ATTEMPTS = 5  # at a call whose connection breaks
+ATTEMPTS = 5  # of a call whose connection breaks
 RETRY_S = 0.1  # a port without a listener refuses at once
 ANSWER_S = 2  # usually an answer takes well under a millisecond
 Message = TypeVar("Message")
 
 
 class ActorJob(msgspec.Struct, frozen=True):
-    """What is trained. Actors make their environments and policies from it."""
+    """What to train. Actors make their environments and policies from it."""
 
     algorithm: str
     env: str
@@ -195,7 +195,7 @@ class Channel:
 
     def save(self) -> None:
         """Makes the server write a checkpoint."""
-        self._do(self._client.checkpoint)
+        self._with_retries(self._client.checkpoint)
 
     def clear(self) -> None:
         """Empties every table, for another training."""
@@ -204,7 +204,7 @@ class Channel:
             for name in (ROWS, JOB, POLICY, EPISODES):
                 self._client.reset(name)
 
-        self._do(reset)
+        self._with_retries(reset)
 
     def _latest(self, table: str, kind: type[Message]) -> Message | None:
         """The table's one message. It is read only if it has changed since the last call."""
@@ -223,14 +223,14 @@ class Channel:
         def sample() -> list[Any]:
             return list(self._client.sample(table, n, emit_timesteps=False))
 
-        return [msgspec.msgpack.decode(item.data[0].tobytes(), type=kind) for item in self._do(sample)]
+        return [msgspec.msgpack.decode(item.data[0].tobytes(), type=kind) for item in self._with_retries(sample)]
 
     def _write(self, table: str, message: Any) -> None:
         content = np.frombuffer(msgspec.msgpack.encode(message), np.uint8)
-        self._do(lambda: self._client.insert(content, {table: 1.0}))
+        self._with_retries(lambda: self._client.insert(content, {table: 1.0}))
 
-    def _do(self, call: Callable[[], Message]) -> Message:
-        """What the call returns. If the connection breaks, the call is made again."""
+    def _with_retries(self, call: Callable[[], Message]) -> Message:
+        """What the call returns. If the connection breaks, it calls again."""
         for _ in range(ATTEMPTS):
             self.reach()
             try:

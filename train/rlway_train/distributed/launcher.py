@@ -2,7 +2,7 @@
 
 In:      the number of actors, the address of the replay, the environment.
 Out:     so many processes. They end when this process ends, even if it is killed.
-Refuses: ActorLost once an actor has ended by itself.
+Refuses: ActorLost once an actor has ended before the training.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from rlway_client.contract.errors import RlwayError
 
-ENDING_S = 10.0  # for an actor that has been told to end
+ENDING_S = 10.0  # for an actor whose standard input has ended
 
 
 class ActorLost(RlwayError):
@@ -33,17 +33,17 @@ class ActorLauncher:
         with ExitStack() as stack:
             stack.callback(self._end)
             for number in range(1, self._n + 1):
-                said = tempfile.NamedTemporaryFile()
-                # Actors end when their standard input does, and the kernel closes it even if we are killed. They have
-                # their own session, so that Ctrl-C reaches only us.
-                started = subprocess.Popen(
+                stderr = tempfile.NamedTemporaryFile()
+                # An actor ends when its standard input does, and the kernel closes that even if this process is killed.
+                # It has a session of its own, so that Ctrl-C reaches only this process.
+                process = subprocess.Popen(
                     [*command, str(number)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
-                    stderr=said,
+                    stderr=stderr,
                     start_new_session=True,
                 )
-                self._started.append((started, said))
+                self._started.append((process, stderr))
             stack.pop_all()
         return self
 
@@ -52,22 +52,22 @@ class ActorLauncher:
 
     def check(self) -> None:
         """Raises ActorLost if an actor has ended."""
-        for number, (started, said) in enumerate(self._started, start=1):
-            status = started.poll()
+        for number, (process, stderr) in enumerate(self._started, start=1):
+            status = process.poll()
             if status is not None:
-                said.seek(0)
-                words = said.read().decode(errors="replace").strip().splitlines()
-                why = words[-1].removeprefix("rlway: ") if words else f"exit status {status}"
+                stderr.seek(0)
+                lines = stderr.read().decode(errors="replace").strip().splitlines()
+                why = lines[-1].removeprefix("rlway: ") if lines else f"exit status {status}"
                 raise ActorLost(f"actor {number} of {self._n} ended: {why}")
 
     def _end(self) -> None:
-        for started, _ in self._started:
-            assert started.stdin is not None
-            started.stdin.close()
-        for started, said in self._started:
+        for process, _ in self._started:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process, stderr in self._started:
             try:
-                started.wait(ENDING_S)
+                process.wait(ENDING_S)
             except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
-            said.close()
+                process.kill()
+                process.wait()
+            stderr.close()

@@ -23,7 +23,7 @@ from rlway_train.distributed.channel import ActivePolicy, ActorJob, Channel, Tab
 from rlway_train.policies.numpy import BatchPolicy
 from rlway_train.replay.reverb import ReverbRows
 
-LOOK_EVERY_S = 0.01  # each look costs the server some 50 µs
+LOOK_EVERY_S = 0.01  # each look takes some 50 µs of the server's time
 NOTE_AFTER_S = 60.0  # of waiting
 
 
@@ -40,7 +40,7 @@ class RemoteCollector:
         note: Callable[[str], None] = lambda _: None,
         arrived: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`step` is where the training stands. While it waits, it calls `arrived` with the number of steps so far."""
+        """`step` is the number of steps so far. While the collector waits, it reports this number to `arrived`."""
         self._channel, self._learner, self._note, self._arrived = channel, learner, note, arrived
         settings = learner.settings
         if settings.normalize:
@@ -63,7 +63,7 @@ class RemoteCollector:
         self.returns: list[float] = []
 
     def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
-        """Waits for `n` random steps, or for as many as the replay takes before the first sample."""
+        """Waits for `n` random steps, or for as many as the replay accepts before the first sample."""
         self._channel.publish(ActivePolicy(step=0))
         return self._wait(lambda rows: rows.inserted >= (min(n, rows.min_size) if rows.limited else n))
 

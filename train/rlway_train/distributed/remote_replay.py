@@ -1,7 +1,7 @@
 """The replay of a learner whose rows come from actors, on a server that runs elsewhere.
 
 In:      the channel to the server, to which actors write.
-Out:     batches, as long as the server answers.
+Out:     batches.
 Refuses: ServerUnreachable once the server no longer answers.
 """
 
@@ -29,7 +29,7 @@ class RemoteReplay(ReverbRows, Replay):
 
     @property
     def _limiter_timeout_ms(self) -> int:
-        return -1  # actors may be away for any time
+        return -1  # wait without limit: actors may be away for any time
 
     def guard(self, call: Callable[[], Any]) -> Any:
         try:

@@ -1,7 +1,7 @@
 """The replay in a process of its own: a Reverb server with the rows, the job, the policy and the episodes.
 
-In:      the table's options, a port, perhaps a folder for checkpoints.
-Out:     a server, until it is told to end. With the same folder, it starts with the rows that it saved last.
+In:      the table's options, a port, and optionally a folder for checkpoints.
+Out:     a server, until an event is set. With the same folder, it starts with the rows that it saved last.
 Refuses: UsageError for a port in use, and for checkpoints of another kind of table.
 
 It knows nothing of environments and algorithms.
@@ -48,7 +48,7 @@ class ReplayServer:
         return self._channel.rows().size
 
     def save(self) -> None:
-        """Writes a checkpoint. Once it is complete, Reverb removes the one before."""
+        """Writes a checkpoint. Reverb then removes the one before."""
         if self._folder is not None:
             self._channel.save()
 
