@@ -1,6 +1,6 @@
 """Checks an environment against its own specs.
 
-In:      an environment, a number of episodes to play at random.
+In:      an environment, a number of episodes to play with random actions.
 Out:     `Checked`: its specs, and statistics of the episodes.
 Refuses: EnvironmentFault, with the step and the value, for an observation outside of its own space (structure, shape,
          dtype, bounds, not finite), a reward that is not a finite number, a reset() or step() that raises or returns
@@ -48,7 +48,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Checked:
-    """Plays `episodes` at random, and compares all values with the environment's spaces."""
+    """Plays `episodes` with random actions, and compares all values with the environment's spaces."""
     check = _Check(name, env)
     for space, what in ((env.observation_space, "observation_space"), (env.action_space, "action_space")):
         if not isinstance(space, gymnasium.Space):
@@ -75,7 +75,7 @@ def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, se
 
 
 class _Check:
-    """Plays, and counts the steps, so that each error can say where it happened."""
+    """Plays episodes and counts their steps, so that each error can name its step."""
 
     def __init__(self, name: str, env: gymnasium.Env[Any, Any]) -> None:
         self._name, self._env = name, env

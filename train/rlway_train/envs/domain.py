@@ -72,7 +72,7 @@ class Domain:
             env = OneVector(env, self.leaves)
         if self.discretize is not None:
             return DiscreteActions(env, self.discretize)
-        if self._acts_plainly:
+        if self._takes_plain_actions:
             return env
         return FromZero(env, self.action) if self.action.is_discrete else FlatActions(env)
 
@@ -80,9 +80,9 @@ class Domain:
         """`n` environments that step together: in the environment's own vectorised form, where it has one.
 
         With `one_episode`, environments without such a form do nothing after their first episode. This saves steps
-        where the caller resets all of them with a seed and reads one episode of each.
+        if the caller resets all of them with a seed and uses one episode of each.
         """
-        if self.spec.vector_entry_point is not None and self._is_plain:
+        if self.spec.vector_entry_point is not None and self._needs_no_wrapper:
             vector = gymnasium.make_vec(self.spec, n, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
                 return Environments(self.env, vector, self.observation)
@@ -91,12 +91,12 @@ class Domain:
         return Environments(self.env, gymnasium.vector.SyncVectorEnv([make] * n), self.observation)
 
     @property
-    def _is_plain(self) -> bool:
+    def _needs_no_wrapper(self) -> bool:
         """Whether it needs no wrapper."""
-        return self.discretize is None and is_one_vector(self.leaves) and self._acts_plainly
+        return self.discretize is None and is_one_vector(self.leaves) and self._takes_plain_actions
 
     @property
-    def _acts_plainly(self) -> bool:
+    def _takes_plain_actions(self) -> bool:
         """Whether it takes actions as agents give them: a number from 0, or a vector of floats."""
         rank = len(self.action.shape)
         return (rank == 0 and self.first_action == 0) if self.action.is_discrete else rank == 1

@@ -22,7 +22,7 @@ from rlway_client.envs.named import clipped
 from rlway_client.envs.py_environment import Adapted
 from rlway_train.envs.spaces import leaves, short
 
-MOST_ACTIONS = 10_000  # of DQN, whose network has one output for each
+MOST_ACTIONS = 10_000  # at most, for DQN: its network has one output for each
 SAVED_KEY = re.compile(r"[A-Za-z0-9_.\-/]+")
 PICTURE = 255  # the largest value in a picture
 PY_WRAPPER = "a PyEnvironmentBaseWrapper (tf_agents.environments.wrappers)"
@@ -31,14 +31,14 @@ PY_WRAPPER = "a PyEnvironmentBaseWrapper (tf_agents.environments.wrappers)"
 def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSpec]:
     """The observation's tensors in TensorFlow's order, that of their paths. Bits are bool, all others float32."""
     space = env.observation_space
-    strange = next((part for part in _parts(space) if not isinstance(part, Box | MultiBinary)), None)
-    if strange is not None:
+    unsupported = next((part for part in _parts(space) if not isinstance(part, Box | MultiBinary)), None)
+    if unsupported is not None:
         raise EnvironmentFault(
             f"{name}: expected observations that are arrays of numbers (a Box, or a Dict or Tuple of Boxes), got "
-            f"{short(strange)}; {_way_out_of_observations(strange)}."
+            f"{short(unsupported)}; {_observation_remedy(unsupported)}."
         )
     if isinstance(space, Box) and _is_picture(space):
-        flat = f"{PY_WRAPPER} whose observation_spec is a vector" if _is_py(env) else "FlattenObservation"
+        flat = f"{PY_WRAPPER} whose observation_spec is a vector" if _is_py_environment(env) else "FlattenObservation"
         raise EnvironmentFault(
             f"{name}: observes pictures ({short(space)}), which need convolutions, and these networks have none; "
             f"observe what is in them, or put {flat} around it to learn from every pixel."
@@ -47,15 +47,15 @@ def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSp
     if not found:
         raise EnvironmentFault(f"{name}: expected observations of one array at least, got {short(space)}.")
     names = [leaf.name for leaf in found]
-    twice = next((one for one in names if names.count(one) > 1), None)
-    if twice is not None:
-        raise EnvironmentFault(f"{name}: two of its arrays would both be called {twice}; rename one of their keys.")
-    unsaved = next((key for leaf in found for key in leaf.path if not SAVED_KEY.fullmatch(key)), None)
-    if unsaved is not None:
-        wrapper = PY_WRAPPER if _is_py(env) else "a gymnasium.ObservationWrapper"
+    duplicate = next((one for one in names if names.count(one) > 1), None)
+    if duplicate is not None:
+        raise EnvironmentFault(f"{name}: two of its arrays would both be called {duplicate}; rename one of their keys.")
+    bad_key = next((key for leaf in found for key in leaf.path if not SAVED_KEY.fullmatch(key)), None)
+    if bad_key is not None:
+        wrapper = PY_WRAPPER if _is_py_environment(env) else "a gymnasium.ObservationWrapper"
         raise EnvironmentFault(
             f"{name}: expected keys of letters, digits, '_', '.', '-' and '/', which TF-Agents can save, got "
-            f"{clipped(repr(unsaved))}; put {wrapper} around it that renames it."
+            f"{clipped(repr(bad_key))}; put {wrapper} around it that renames it."
         )
     # Paths are compared as text: a tuple's tenth element comes before its second.
     ordered = sorted(found, key=lambda leaf: leaf.path)
@@ -120,7 +120,7 @@ def _is_float(space: Box) -> bool:
     return np.dtype(space.dtype).kind == "f"
 
 
-def _is_py(env: gymnasium.Env[Any, Any]) -> bool:
+def _is_py_environment(env: gymnasium.Env[Any, Any]) -> bool:
     return isinstance(env.unwrapped, Adapted)
 
 
@@ -128,8 +128,8 @@ def _is_picture(space: Box) -> bool:
     return space.dtype == np.uint8 and len(space.shape) > 1 and int(space.high.max()) == PICTURE
 
 
-def _way_out_of_observations(space: Any) -> str:
-    """For gymnasium's spaces only: observations of TF-Agents' environments are always arrays."""
+def _observation_remedy(space: Any) -> str:
+    """Needed only for gymnasium's spaces: observations of TF-Agents' environments are always arrays."""
     if getattr(space, "is_np_flattenable", False):
         return "put gymnasium.wrappers.FlattenObservation around the environment"
     return "put a gymnasium.ObservationWrapper around the environment whose observation_space is a Box"
@@ -148,6 +148,6 @@ def _continuous_remedy(space: Box, env: gymnasium.Env[Any, Any]) -> str:
 
 
 def _action_wrapper(env: gymnasium.Env[Any, Any], space: str, spec: str) -> str:
-    if _is_py(env):
+    if _is_py_environment(env):
         return f"{PY_WRAPPER} whose action_spec is {spec}"
     return f"a gymnasium.ActionWrapper whose action_space is {space}"

@@ -19,7 +19,7 @@ from rlway_train.envs.spaces import short
 
 
 class DiscreteActions(gymnasium.ActionWrapper[Any, Any, Any]):
-    """Offers `n` evenly spaced values of a continuous action of one number as a discrete one."""
+    """Replaces a continuous action of one number by a discrete choice among `n` evenly spaced values."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], n: int) -> None:
         super().__init__(env)
@@ -77,8 +77,8 @@ class FlatActions(gymnasium.ActionWrapper[Any, Any, Any]):
 class OneEpisode(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Plays one episode for each seed, and takes no steps between the episode's end and the next seed.
 
-    A vector of environments resets ended ones without a seed. Such a reset returns the last observation here, so the
-    steps for longer episodes of other environments cost nothing.
+    A vector of environments resets ended ones without a seed. Here, such a reset returns the last observation, and
+    later steps cost nothing while other environments finish longer episodes.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
