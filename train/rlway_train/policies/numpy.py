@@ -38,7 +38,7 @@ class BatchPolicy(ABC):
 
 
 class StatelessPolicy(BatchPolicy):
-    """Acts on the present observation alone."""
+    """Chooses actions from the present observation alone."""
 
     @abstractmethod
     def act(self, observations: FloatArray) -> AnyArray:  # [B, obs_dim] -> [B, …]
@@ -74,8 +74,8 @@ def dense(layers: Sequence[FloatArray], observations: FloatArray) -> FloatArray:
 
 def normalized(observations: FloatArray, mean: FloatArray, variance: FloatArray) -> FloatArray:  # [B, obs_dim]
     """The same as rlway_train.agents.preprocessing computes in TensorFlow."""
-    seen: FloatArray = (observations - mean) / np.sqrt(variance + np.float32(TINIEST_VARIANCE))
-    return np.clip(seen, -FURTHEST, FURTHEST)
+    scaled: FloatArray = (observations - mean) / np.sqrt(variance + np.float32(TINIEST_VARIANCE))
+    return np.clip(scaled, -FURTHEST, FURTHEST)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class EpsilonGreedyPolicy(BatchPolicy):
 
     def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
         explores = self.random.rng.random(len(observations)) < self.epsilon
-        best, state = self.greedy(observations, state)  # the state follows every step, explored ones too
+        best, state = self.greedy(observations, state)  # the state advances on every step, also on a random action
         return np.where(explores, self.random.act(observations), best), state
 
 
@@ -153,5 +153,5 @@ class UniformPolicy(StatelessPolicy):
 
 
 def linear(start: float, end: float, fraction: float) -> float:
-    """Goes from `start` to `end` while the fraction goes from 0 to 1, then stays."""
+    """Goes from `start` to `end` while the fraction goes from 0 to 1, then stays at `end`."""
     return start + (end - start) * min(1.0, fraction)
