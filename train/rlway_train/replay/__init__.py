@@ -1,1 +1,1 @@
-"""Where rows wait to be sampled: in TensorFlow's graph, or on a Reverb server."""
+"""Replay buffers: in TensorFlow's graph, or on a Reverb server."""

@@ -25,7 +25,7 @@ class Replay(Protocol):
 
     @abstractmethod
     def write(self, rows: FloatArray) -> None:  # [n, width]
-        """Adds rows; the oldest make room for them."""
+        """Adds rows. If there is no room, they replace the oldest."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

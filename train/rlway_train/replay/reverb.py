@@ -2,10 +2,10 @@
 
 In:      rows float32[n, width], see rlway_train.collect.transition; the address of a server.
 Out:     a dataset of batches: rows float32[batch, width], with the key and the probability of each row.
-Refuses: ReplayStalled where the table takes no row for `patience_s`. Where it gives none, the dataset ends.
+Refuses: ReplayStalled if the table accepts no row for `patience_s`. If it gives none for as long, the dataset ends.
 
-Each row is one item, in a chunk of its own. To sample a row, Reverb decodes its whole chunk. Rows that share a chunk
-would cost less to write and more to sample, and every row is sampled many times.
+Each row is one item, in a chunk of its own. To sample a row, Reverb decodes its whole chunk. If rows shared a chunk,
+writing would cost less and sampling more, and every row is sampled many times.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROWS = "rows"  # the table's name
 UNCONFIRMED_ROWS = 32  # Reverb warns of some sixty rows that the server has not confirmed
 ATTEMPTS = 5  # to write rows that the server refuses with an error
 CONFIRM_S = 2.0  # between two calls of `waiting`
-# Samples in flight, in batches. One worker that fetches many samples at once takes the table's lock rarely. Reverb's
+# Samples in flight, in batches. One worker that fetches many samples at once rarely takes the table's lock. Reverb's
 # default, a few samples for each of as many workers as there are cores, costs three times the CPU.
 BATCHES_IN_FLIGHT = 2
 BATCHES_READY = 1  # assembled while an update runs
@@ -100,7 +100,7 @@ class ReverbRows:
 
     def __init__(self, address: str, width: int, patience_s: float) -> None:
         self.address, self.width, self.patience_s = address, width, patience_s
-        self.priority = 1.0  # of new rows: the highest priority so far, so that each new row is soon sampled
+        self.priority = 1.0  # of new rows: the highest priority so far, so that they are sampled soon
         self._client = reverb.Client(address)
         self._writer = self._new_writer()
 
@@ -119,7 +119,7 @@ class ReverbRows:
         return self._client.server_info()[ROWS]
 
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
-        """Returns once the server has all rows. `waiting` is called every few seconds while it does not take them."""
+        """Returns once the server has all rows. Until then, `waiting` is called every few seconds."""
         for start in range(0, len(rows), UNCONFIRMED_ROWS):
             few = rows[start : start + UNCONFIRMED_ROWS]
             for attempt in range(ATTEMPTS):
@@ -217,7 +217,7 @@ class ReverbReplay(ReverbRows, Replay):
         super().__init__(self._server.address, width, patience_s)
 
     def write(self, rows: FloatArray, waiting: Callable[[], None] = lambda: None) -> None:  # [n, width]
-        # Rows beyond the capacity would be replaced at once, but the limiter would wait until they had been sampled.
+        # Rows beyond the capacity would be replaced at once, but the limiter would still wait for them to be sampled.
         super().write(rows[-self._table.capacity :], waiting)
         self._latest.write(rows)
 

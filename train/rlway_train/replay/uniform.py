@@ -1,7 +1,7 @@
 """Replay within TensorFlow's graph, sampled uniformly.
 
 In:      rows float32[n, width].
-Out:     minibatches float32[iterations, batch, width], drawn with replacement.
+Out:     minibatches float32[iterations, batch, width], sampled with replacement.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Ring(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carries no ty
         return int(self._size.numpy())
 
     def write(self, rows: FloatArray) -> None:  # [n, width]
-        # With more rows than fit, some places would be written twice, in no certain order.
+        # With more rows than fit, some places would be written twice, in an undefined order.
         self._write(rows[-self.capacity :])
 
     def rows(self) -> FloatArray:  # -> [size, width]
@@ -56,6 +56,6 @@ class Ring(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carries no ty
         self._size.assign(tf.minimum(self._size + n, self.capacity))
 
     def sample(self, shape: tuple[int, ...], seed: Any) -> Any:  # seed int32[2] -> [*shape, width]
-        """Samples within a graph. The same seed samples the same places."""
+        """Samples within a graph. The same seed gives the same places."""
         places = tf.random.stateless_uniform(shape, seed, 0, self._size, tf.int32)
         return tf.gather(self._rows, places)
