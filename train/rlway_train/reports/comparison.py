@@ -93,9 +93,9 @@ def _describe(folder: Path) -> tuple[dict[str, Any], int, TrainingRun | None]:
 
 
 def _facts(algorithm: str, env: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The run's settings. A setting that did not exist when it was trained has its usual value."""
-    usual = msgspec.to_builtins(ALGORITHMS[algorithm]()) if algorithm in ALGORITHMS else {}
-    return {"algorithm": algorithm, "env": env, **usual, **settings}
+    """The run's settings. A setting that did not exist when it was trained has its default."""
+    defaults = msgspec.to_builtins(ALGORITHMS[algorithm]()) if algorithm in ALGORITHMS else {}
+    return {"algorithm": algorithm, "env": env, **defaults, **settings}
 
 
 def _labels(facts: list[dict[str, Any]]) -> list[str]:

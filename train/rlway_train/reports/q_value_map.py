@@ -1,4 +1,4 @@
-"""A map of the Q-values in the grid world: each cell's Q per action, and the greedy way.
+"""A map of the Q-values in the grid world: each cell's Q per action, and the greedy action.
 
 In:      the greedy policy.
 Out:     q_values.png: each cell in four triangles, one for each action, with an arrow for the greedy action.

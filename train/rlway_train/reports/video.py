@@ -25,7 +25,7 @@ FILMING_S = 20.0  # PyBullet's software renderer can take half a second for a pi
 
 
 def film(domain: Domain, policy: BatchPolicy, seed: int, path: Path, filming_s: float = FILMING_S) -> None:
-    """Writes the film. Raises what the environment's renderer raises. It ends after `filming_s` at the latest."""
+    """Writes the film. Raises what the environment's renderer raises. It takes `filming_s` at most."""
     end_s = time.perf_counter() + filming_s
     plain = domain.make()  # an environment without a renderer may not have the argument
     modes = plain.metadata.get("render_modes") or []
