@@ -30,7 +30,7 @@ class History(msgspec.Struct):
     step: int = 0  # environment steps
     next_evaluation: int = 0  # step
     evaluations: int = 0  # rounds of episodes, each with its own seed
-    saved_step: int = 0  # of the latest checkpoint by TrainingSettings.save_every
+    saved_step: int = 0  # of the latest checkpoint that TrainingSettings.save_every asked for
     wall_s: float = 0.0
     timed_iterations: int = 0
     timed_s: float = 0.0  # of these iterations, without evaluations and start-up
@@ -38,7 +38,7 @@ class History(msgspec.Struct):
     rows: list[dict[str, int | float]] = []  # of evaluations.csv
     checkpoints: list[int] = []  # iterations
     returns: list[float] = []  # of the training episodes, in order
-    blocks: list[tuple[int, float]] = []  # after each: the training episodes ended so far, and its loss
+    blocks: list[tuple[int, float]] = []  # for each: how many training episodes had ended, and its loss
     best: BestCheckpoint | None = None
 
     @property

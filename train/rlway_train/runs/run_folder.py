@@ -38,7 +38,7 @@ CSV_COLUMNS = {
     "episodes.csv": ["episode", "return"],
 }
 DRAFTED = (*CSV_COLUMNS, "job.json", "observations.npz", "run.json")
-# A training leaves these if it is killed before it has saved anything.
+# What a training leaves if it is killed before it has saved anything.
 UNFINISHED = {"policies", "train", *DRAFTED} - {"run.json"}
 
 
@@ -51,7 +51,7 @@ class RunFolder:
         self._resume = resume
         self._checkpoints = Checkpoints(folder)
         self._trigger: Any = None
-        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
+        self._created = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def __enter__(self) -> RunFolder:
         try:
@@ -70,7 +70,7 @@ class RunFolder:
         with self._lock:
             self._summaries.close()
             if kind is not None and self._checkpoints.last is None:
-                self._vanish()
+                self._remove_folder()
 
     def _begin(self) -> None:
         if self._resume:
@@ -81,20 +81,20 @@ class RunFolder:
             self.history.resumptions += 1
             self._remove_later_checkpoints()
         elif self._resume and {path.name for path in self.folder.iterdir()} <= UNFINISHED:
-            self._empty()
+            self._remove_content()
         elif any(self.folder.iterdir()):
             raise UsageError(f"--run {self.folder}: holds something already; name another folder.")
         self._summaries = tf.summary.create_file_writer(str(self.folder / "train"))
 
-    def _vanish(self) -> None:
-        self._empty()
+    def _remove_folder(self) -> None:
+        self._remove_content()
         self.folder.rmdir()
-        for parent in self._made[1:]:
+        for parent in self._created[1:]:
             if any(parent.iterdir()):
                 break
             parent.rmdir()
 
-    def _empty(self) -> None:
+    def _remove_content(self) -> None:
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -106,7 +106,7 @@ class RunFolder:
         self._checkpoints.remove_drafts()
 
     def _remove_later_checkpoints(self) -> None:
-        """Removes evaluations and policies from after the last checkpoint: that part is trained again."""
+        """Removes evaluations and policies that are newer than the last checkpoint: that part is trained again."""
         self._write_evaluations()
         kept = {self.folder / checkpoint_name(iteration) for iteration in self.history.checkpoints}
         for path in (self.folder / "policies/checkpoints").glob("*"):
@@ -121,7 +121,7 @@ class RunFolder:
     def restore(self, learner: Learner[Any]) -> list[FloatArray]:
         """Restores the learner from the last checkpoint. Returns the best policy's weights."""
         weights = self._checkpoints.restore(learner)
-        # If a finished run is resumed, it is no longer finished, and its run.json no longer true.
+        # A finished run that is resumed is no longer finished: its run.json would be wrong.
         (self.folder / "run.json").unlink(missing_ok=True)
         return weights
 
@@ -206,7 +206,7 @@ class RunFolder:
                 tf.summary.scalar(name, value)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """The same for frequent values: in one write, at a fifth of the cost."""
+        """Like `summarize`, for frequent values: all in one write, at a fifth of the cost."""
         summary = tf.compat.v1.Summary()
         for name, value in values.items():
             summary.value.add(tag=name, simple_value=value)
