@@ -67,7 +67,7 @@ class Evaluations:
         return (step // every + 1) * every
 
     def untrained(self, wall_s: float) -> EvaluationResult:
-        """The first point of the curve. These weights are never the best, and what they observe is not kept."""
+        """The first point of the curve. These weights are never the best, and their observations are not kept."""
         # The turns of later evaluations begin with 1.
         result = self._episodes(self._learner.weights(), self._plan.settings.eval_episodes, turn=0)
         self._run_folder.add_evaluation(0, self._learner.iterations, wall_s, result)

@@ -32,12 +32,12 @@ from rlway_train.training.progress import TRAINING, Reporter, TrainingStatus
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel
 
-SAVE_AFTER_S = 60.0  # also between evaluations, which may be far apart
+SAVE_AFTER_S = 60.0  # since the last save, because evaluations may be far apart
 RANDOM_STEPS = 500  # at a time, so that progress is shown
 
 
 class TrainingLoop:
-    """Collects a block of steps, runs a block of updates, evaluates when it is due, and begins again."""
+    """Collects a block of steps, runs a block of updates, evaluates if an evaluation is due, and repeats."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class TrainingLoop:
         return LocalCollector(self._domain.make_many(settings.envs), seed, adder)
 
     def close(self) -> None:
-        """Ends the collecting. Evaluations and films may follow."""
+        """Closes the collector. Evaluations and films may still follow."""
         self._collector.close()
 
     def run(self) -> None:

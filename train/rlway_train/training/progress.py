@@ -22,9 +22,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rlway_client.common.returns import show_mean
 from rlway_train.policies.exploration import ExplorationLevel
 
-DRAW_S = 0.1  # drawing costs more than a block
+DRAW_S = 0.1  # between two redraws: drawing takes longer than a block
 LINE_S = 5.0  # between two plain lines
-LOOK_S = 1.0  # between two looks whether a line is due
+LOOK_S = 1.0  # between two checks whether a line is due
 TRAINING = "training"
 
 
@@ -33,7 +33,7 @@ class Length(NamedTuple):
 
     steps: int
     episodes: int | None = None
-    by_return: bool = False  # a good return ends it, at a step that is not known before
+    by_return: bool = False  # a good return ends it, at a step that cannot be known before
 
     @property
     def is_bound(self) -> bool:
@@ -74,9 +74,9 @@ class Reporter:
 
     def __init__(self, length: Length, write: Callable[[str], None] | None = None) -> None:
         """Lines go to `write`, or to stderr if it is not given."""
-        self._length, self._state, self._stage = length, TrainingStatus(), "starting"
+        self._length, self._status, self._stage = length, TrainingStatus(), "starting"
         self._start_s = self._stage_s = self._shown_s = time.monotonic()
-        self._from = TrainingStatus()
+        self._baseline = TrainingStatus()
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[stage]}"),
@@ -90,12 +90,12 @@ class Reporter:
         self._write = write or _to_stderr
         self._task = self._bar.add_task("", total=1.0, stage=self._stage, words="")
         self._closed, self._writing = threading.Event(), threading.Lock()
-        self._watch = threading.Thread(target=self._look, daemon=True, name="rlway-progress")
+        self._ticker = threading.Thread(target=self._tick_regularly, daemon=True, name="rlway-progress")
 
     def __enter__(self) -> Reporter:
         self._bar.start()
         if self._bar.disable:
-            self._watch.start()
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -103,7 +103,7 @@ class Reporter:
     ) -> None:
         self._closed.set()
         if self._bar.disable:
-            self._watch.join()
+            self._ticker.join()
         self._bar.stop()
 
     def stage(self, name: str) -> None:
@@ -112,22 +112,23 @@ class Reporter:
             self._stage, self._stage_s = name, time.monotonic()
             self._bar.update(self._task, stage=name)
 
-    def begin(self, state: TrainingStatus) -> None:
+    def begin(self, status: TrainingStatus) -> None:
         """Starts to estimate the time left, from this status on."""
-        self._start_s, self._from, self._state = time.monotonic(), TrainingStatus(state.step, state.episodes), state
-        self._bar.update(self._task, completed=self._done(state))
+        self._start_s, self._status = time.monotonic(), status
+        self._baseline = TrainingStatus(status.step, status.episodes)
+        self._bar.update(self._task, completed=self._fraction_done(status))
 
-    def update(self, state: TrainingStatus) -> None:
+    def update(self, status: TrainingStatus) -> None:
         """Sets the present status."""
-        self._state = state
+        self._status = status
         if self._bar.disable:
             self.tick()
             return
         now_s = time.monotonic()
         if now_s - self._shown_s >= DRAW_S:
             self._shown_s = now_s
-            words = "  ".join(filter(None, (f"{state.step:,} steps", state.words, state.earned, self._left(state))))
-            self._bar.update(self._task, completed=self._done(state), words=words)
+            words = "  ".join(filter(None, (f"{status.step:,} steps", status.words, status.earned, self._eta(status))))
+            self._bar.update(self._task, completed=self._fraction_done(status), words=words)
 
     def tick(self) -> None:
         """Writes a line if there has been none for a while."""
@@ -135,14 +136,14 @@ class Reporter:
             now_s = time.monotonic()
             if now_s - self._shown_s >= LINE_S:
                 self._shown_s = now_s
-                self._line(self._state, *self._doing(now_s))
+                self._line(self._status, *self._stage_words(now_s))
 
-    def evaluated(self, state: TrainingStatus, mark: str = "", over: bool = False) -> None:
+    def evaluated(self, status: TrainingStatus, mark: str = "", over: bool = False) -> None:
         """Shows an evaluation, with a remark. `over` if it is the last one."""
         if self._bar.disable:
             with self._writing:
                 self._shown_s = time.monotonic()
-                self._line(state, state.words, state.earned, "done" if over else self._left(state), mark)
+                self._line(status, status.words, status.earned, "done" if over else self._eta(status), mark)
 
     def note(self, text: str) -> None:
         """Writes a line of its own."""
@@ -151,30 +152,30 @@ class Reporter:
         else:
             self._bar.console.print(text, highlight=False)
 
-    def _look(self) -> None:
+    def _tick_regularly(self) -> None:
         while not self._closed.wait(LOOK_S):
             self.tick()
 
-    def _doing(self, now_s: float) -> tuple[str, ...]:
+    def _stage_words(self, now_s: float) -> tuple[str, ...]:
         if self._stage == TRAINING:
-            return self._state.words, self._left(self._state)
+            return self._status.words, self._eta(self._status)
         return (f"{self._stage}, {now_s - self._stage_s:.0f} s",)
 
-    def _line(self, state: TrainingStatus, *words: str) -> None:
+    def _line(self, status: TrainingStatus, *words: str) -> None:
         length = self._length
-        where = f"step {state.step:>7,} of {'at most ' * length.is_bound}{length.steps:,}"
+        where = f"step {status.step:>7,} of {'at most ' * length.is_bound}{length.steps:,}"
         if length.episodes is not None:
-            where += f"  episode {state.episodes:,} of {length.episodes:,}"
+            where += f"  episode {status.episodes:,} of {length.episodes:,}"
         self.note("  ".join(filter(None, (where, *words))))
 
-    def _done(self, state: TrainingStatus) -> float:
+    def _fraction_done(self, status: TrainingStatus) -> float:
         """The share of the training that is done."""
-        by_episodes = state.episodes / self._length.episodes if self._length.episodes else 0.0
-        return max(state.step / self._length.steps, by_episodes)
+        by_episodes = status.episodes / self._length.episodes if self._length.episodes else 0.0
+        return max(status.step / self._length.steps, by_episodes)
 
-    def _left(self, state: TrainingStatus) -> str:
+    def _eta(self, status: TrainingStatus) -> str:
         """The time left at the present rate; empty while there is no rate."""
-        done, since = self._done(state), self._done(self._from)
+        done, since = self._fraction_done(status), self._fraction_done(self._baseline)
         if done <= since:
             return ""
         left_s = (time.monotonic() - self._start_s) / (done - since) * max(1.0 - done, 0.0)
@@ -184,5 +185,5 @@ class Reporter:
 
 
 def _to_stderr(text: str) -> None:
-    sys.stderr.write(f"{text}\n")  # in one write: an exporter may write, too
+    sys.stderr.write(f"{text}\n")  # in one write, because an exporter may write at the same time
     sys.stderr.flush()

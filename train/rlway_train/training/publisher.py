@@ -5,7 +5,8 @@ Out:     a version for each better checkpoint. After the training it waits until
 Refuses: UsageError before the training, if the exporter is not installed or the name is not valid; PublishingFailed
          after it, if a version could not be published.
 
-The exporter only reads files. If it dies, the training goes on, and it never waits for the exporter.
+The exporter only reads files. While the training runs, it never waits for the exporter. It continues if the exporter
+dies.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rlway_client.envs.consent import is_code
 
 COMMAND = [sys.executable, "-c", "from rlway_client.cli.main import main; main()", "export"]
 NICENESS = 10  # the training has priority
-ENDING_S = 10.0  # for an exporter that was told to end
+ENDING_S = 10.0  # for an exporter that got SIGTERM
 
 
 class PublishingFailed(RlwayError):
@@ -38,7 +39,7 @@ class Publisher:
     def __init__(self, run: Path, destination: Path | None, env: str | None = None) -> None:
         self._run, self._destination, self._env = run, destination, env
         self._process: subprocess.Popen[str] | None = None
-        self._said: list[str] = []
+        self._lines: list[str] = []
         if destination is not None:
             if len(destination.parts) < 2:
                 raise UsageError(f"--publish {destination}: expected a folder and a policy's name: models/NAME.")
@@ -61,7 +62,7 @@ class Publisher:
             self._finish()
 
     def _finish(self) -> None:
-        """Waits until every kept checkpoint is published. If the exporter was killed, a new one goes on."""
+        """Waits until every kept checkpoint is published. If the exporter was killed, a new one continues."""
         assert self._process is not None
         if self._process.poll() is not None:
             self._start()
@@ -74,29 +75,29 @@ class Publisher:
             self._end()
             raise
         if status:
-            why = self._said[-1].removeprefix("rlway: ").rstrip(".") if self._said else f"exit status {status}"
+            why = self._lines[-1].removeprefix("rlway: ").rstrip(".") if self._lines else f"exit status {status}"
             raise PublishingFailed(
-                f"{self._run}: is trained, but not all published: {why}; go on with: {self._by_hand}"
+                f"{self._run}: is trained, but not all published: {why}; go on with: {self._manual_command}"
             )
 
     @property
-    def _words(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         assert self._destination is not None
         models, policy = str(self._destination.parent), self._destination.name
-        # The exporter makes the environment that the run names, unless it is code: that the user has to name.
+        # The exporter opens the environment that the run names. If that is code, the user has to name it.
         named = ["--env", self._env] if self._env is not None and is_code(self._env) else []
         return [str(self._run), "--watch", "--models", models, "--policy", policy, *named]
 
     @property
-    def _by_hand(self) -> str:
-        return shlex.join(["rlway", "export", *self._words])
+    def _manual_command(self) -> str:
+        return shlex.join(["rlway", "export", *self._arguments])
 
     def _start(self) -> None:
         if self._destination is None:
             return
-        # It has its own session, so that Ctrl-C reaches only us. The GPU belongs to the training.
+        # It has a session of its own, so that Ctrl-C reaches only this process. The GPU belongs to the training.
         self._process = subprocess.Popen(
-            [*COMMAND, *self._words, "--until-stdin-ends"],
+            [*COMMAND, *self._arguments, "--until-stdin-ends"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -105,13 +106,13 @@ class Publisher:
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
         )
         os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
-        self._reading = threading.Thread(target=self._tell, args=(self._process,), daemon=True)
-        self._reading.start()
+        self._forwarding = threading.Thread(target=self._forward, args=(self._process,), daemon=True)
+        self._forwarding.start()
 
-    def _tell(self, process: subprocess.Popen[str]) -> None:
+    def _forward(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._said.append(line.strip())
+            self._lines.append(line.strip())
             sys.stderr.write(line)  # in one write, so that no line of the training comes between
             sys.stderr.flush()
 
@@ -120,7 +121,7 @@ class Publisher:
         assert self._process.stdin is not None
         self._process.stdin.close()
         status = self._process.wait()
-        self._reading.join()
+        self._forwarding.join()
         return status
 
     def _end(self) -> None:

@@ -73,7 +73,7 @@ def train(
 def run_command(
     plan: Plan[Any], publish: Path | None, as_json: bool, actors: int = 0, channel: Channel | None = None
 ) -> None:
-    """Trains as a command does: prints the result, or how to go on if the training ends early."""
+    """Trains as a command does: prints the result or, if the training ends early, how to continue it."""
     with Publisher(plan.folder, publish, plan.env):
         try:
             run = carry_out(plan, actors=actors, channel=channel)
@@ -150,7 +150,7 @@ def _train_with(actors: int, plan: Plan[Any], domain: Domain, reporter: Reporter
 
 
 def _checked(kind: type[TrainingSettings], given: dict[str, Any]) -> dict[str, Any]:
-    """The settings, converted to their types: unlike those of a command line, arguments from Python may be anything."""
+    """The settings, converted to their types. Unlike a command's flags, arguments from Python may be of any type."""
     hints = get_type_hints(kind)
     checked = {}
     for name, value in given.items():
@@ -160,7 +160,7 @@ def _checked(kind: type[TrainingSettings], given: dict[str, Any]) -> dict[str, A
             near = difflib.get_close_matches(name, kind.__struct_fields__, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; `rlway train {kind.algorithm} --help` shows them."
             raise UsageError(f"{name}: is no setting of {kind.algorithm}{hint}")
-        # One of a few words is checked later. Layer sizes may be text, as on the command line.
+        # The value of a Literal is checked later. Layer sizes may be text, as on the command line.
         is_text = get_origin(hints[name]) is Literal or (name == "hidden" and isinstance(value, str))
         if isinstance(value, np.generic):
             value = value.item()

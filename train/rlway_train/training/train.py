@@ -136,5 +136,5 @@ def _film(
     for name, policy in policies.items():
         try:
             film(domain, policy, seed, run_folder.folder / f"{name}.mp4")
-        except Exception as error:  # a training must not fail for want of a renderer
+        except Exception as error:  # a training must not fail because there is no renderer
             reporter.note(f"no {name}.mp4: {domain.env} does not render here ({error}).")
