@@ -36,17 +36,16 @@ def train(
     algorithm     "dqn" or "sac". Without it, the preset's, or DQN.
     run, seed     the folder to write, by default runs/PRESET-SEED or runs/ENV-SEED; the seed of everything random, by
                   default 0.
-    resume        goes on with the run in that folder, with its own settings.
+    resume        continues the run in that folder, with its own settings.
     publish       models/NAME: exports each better checkpoint during the training.
     log           is called with each line of progress, also from another thread. Without it, lines go to stderr.
     settings      the command's flags, with underscores: steps=20_000, hidden=(64, 64), learning_rate=1e-3.
 
     Raises rlway_client.RlwayError, whose text is the sentence that the command would print. On Ctrl-C, or when a
-    notebook's kernel is interrupted, it saves first. `resume=True` then goes on.
+    notebook's kernel is interrupted, it saves first; `resume=True` then continues the run.
     """
-    from rlway_train.training import (
-        session,
-    )  # importing it takes a moment, and every process of a training imports this package
+    # Not at the top: it takes a moment, and every process of a training imports this package.
+    from rlway_train.training import session
 
     return session.train(
         env,
