@@ -34,15 +34,15 @@ TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-exp
 
 
 class ExportPlan(NamedTuple):
-    """What one export makes, and from what."""
+    """What an export makes, and what it starts from."""
 
     source: Source
     policy: str  # its name
     formats: Sequence[Format]  # besides the SavedModel
-    on_step: Callable[[str], None]  # is told what happens
-    environment: Environment | None  # that the user names, or that episodes are to be played in
+    on_step: Callable[[str], None]  # is called with a line about each step
+    environment: Environment | None  # named by the user, or needed to play episodes
     episodes: int  # to play with each file
-    observations: Path | None  # the user's file of them
+    observations: Path | None  # a file of the user's
 
     @classmethod
     def check(
@@ -79,7 +79,7 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     notes = [*policy.notes, *observations.notes, *lookups.notes]
     if environment is not None and (plan.episodes or played):
         notes += environment.notes(source.provenance)
-    _tell(plan, notes)
+    _report(plan, notes)
     provenance = source.provenance if environment is None else environment.complete(source.provenance)
     manifest = describe(provenance, policy, observations, notes, plan.policy, version)
     manifest = msgspec.structs.replace(manifest, observation=lookups.specs)
@@ -87,14 +87,14 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     for wanted in plan.formats:
         plan.on_step(f"converting to {wanted.title}")
         wanted.write(context)
-    _tell(plan, context.notes)
+    _report(plan, context.notes)
     return context
 
 
 def _observe(policy: SavedPolicy, plan: ExportPlan) -> tuple[Observations, bool]:
-    """The observations to compare over, and whether the policy was played for them now.
+    """The observations to compare the files on, and whether the policy was played now to collect them.
 
-    An environment that the user names has to give observations: its failure ends the export.
+    If they can only come from an environment that the user asked for, a failure in it ends the export.
     """
     played = False
 
@@ -134,6 +134,6 @@ def describe(
     )
 
 
-def _tell(plan: ExportPlan, notes: Sequence[str]) -> None:
+def _report(plan: ExportPlan, notes: Sequence[str]) -> None:
     for note in notes:
         plan.on_step(f"note: {note}")

@@ -60,7 +60,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 def _origin(manifest: Manifest, folder: Path) -> str:
     """Where the policy comes from, and how well it does, as far as that is known."""
     training = manifest.training
-    if "steps" not in training:  # a SavedModel of another program, which does not tell of its training
+    if "steps" not in training:  # a SavedModel of another program, which says nothing about its training
         checkpoint = training.get("checkpoint")
         environment = f"\n- environment, as the export was told: `{manifest.env}`" if manifest.env else ""
         notes = environment + "".join(f"\n- {note}" for note in manifest.notes)

@@ -1,4 +1,4 @@
-"""The second part of an export: the proof that every file acts as the SavedModel does, and what each file costs.
+"""The second part of an export: the proof that every file acts as the SavedModel does, and measurements.
 
 In:      the plan of an export; the files, as the conversion left them.
 Out:     `Proof`: parity at every batch size, and what was measured of each file.

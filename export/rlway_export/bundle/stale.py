@@ -23,7 +23,7 @@ YOUNG_S = 60.0  # a new draft may not be locked yet
 
 @contextmanager
 def alive(draft: Path) -> Iterator[None]:
-    """A block that writes a draft and keeps it locked."""
+    """Keeps a draft locked while the block writes it."""
     lock = os.open(draft, os.O_RDONLY)
     try:
         with suppress(OSError):  # not every file system has locks

@@ -1,4 +1,4 @@
-"""What Triton Inference Server has to know of a policy: `models/<policy>/config.pbtxt`.
+"""What Triton Inference Server has to know about a policy: `models/<policy>/config.pbtxt`.
 
 In:      the manifest.
 Out:     the text of a ModelConfig for onnxruntime; Triton finds `model.onnx` in the version folders by itself.
@@ -44,7 +44,7 @@ def triton_config(manifest: Manifest) -> str:
 
 
 def _tensor(kind: str, spec: TensorSpec) -> str:
-    # Triton has no tensors without dimensions: it is told of one dimension, which `reshape` removes.
+    # Triton has no tensors without dimensions: a scalar gets one dimension, which `reshape` removes.
     dims = ", ".join(map(str, spec.shape)) or "1"
     scalar = "" if spec.shape else "\n  reshape { shape: [ ] }"
     return f"{kind} {{\n  name: {json.dumps(spec.name)}\n  data_type: {_type(spec)}\n  dims: [ {dims} ]{scalar}\n}}\n"

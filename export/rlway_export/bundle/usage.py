@@ -36,10 +36,10 @@ def _commands(manifest: Manifest) -> list[tuple[str, str]]:
             commands.append((play, f"plays with actions from that server{needs}"))
     lite = lite_file(files)
     if lite is not None:
-        told = "" if lite == LITE_FILES[0] else f" --file {lite}"
+        file_option = "" if lite == LITE_FILES[0] else f" --file {lite}"
         how = RATE if env is None else EPISODES + env
         does = "acts at a robot's pace, in process" if env is None else f"plays in process{needs}"
-        commands.append((f"rlway edge {bundle} {how}{told}", does))
+        commands.append((f"rlway edge {bundle} {how}{file_option}", does))
     commands.append((f"rlway verify {bundle}", "compares the files with the SavedModel again"))
     return commands
 

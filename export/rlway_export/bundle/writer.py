@@ -32,7 +32,8 @@ from rlway_export.formats.context import Context
 from rlway_export.formats.registry import Format
 from rlway_export.sources.base import Source
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # the first three: no room
+# The first three mean that the disk is full.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 SHOWN = ("learning_curve.png", "evaluations.csv")  # of the run, for the model card
 
 
@@ -47,9 +48,9 @@ def write_bundle(
     env: str | None = None,
     time_limit: int | None = None,
 ) -> Bundle:
-    """Converts, compares, plays that many episodes with every file, and publishes; `on_step` is told what happens.
+    """Converts, compares, plays the episodes with every file, and publishes. Calls `on_step` with a line for each step.
 
-    `env` is the environment that the user names; a `time_limit` in steps replaces its clock.
+    `env` is the environment that the user names. `time_limit`, in steps, replaces its own limit.
     """
     _check_folders(models, name)
     plan = ExportPlan.check(source, name, formats, on_step, episodes, observations, env, time_limit)
@@ -63,7 +64,7 @@ def write_bundle(
                 publish(plan, context, proof, path.parent)
         except FolderTaken:
             on_step(f"version {path.name} was published by another export meanwhile; taking the next")
-        except Exception as error:  # TensorFlow, which writes files, too, has its own error for each reason
+        except Exception as error:  # TensorFlow also writes files, and raises errors of its own
             reason = _why_not_written(error, models)
             if reason is None:
                 raise
@@ -73,9 +74,10 @@ def write_bundle(
 
 
 def publish(plan: ExportPlan, context: Context, proof: Proof, policy: Path) -> None:
-    """Completes the draft with all that is written about the files; the caller's block then gives it its name.
+    """Adds the reports, the model card and the manifest to the draft. It gets its name when the caller's block ends.
 
-    `policy` is the folder of the versions. Triton's configuration in it comes first, so that no version is without it.
+    `policy` is the folder of the versions. Triton's configuration is written into it before the version appears, so
+    that no version is without it.
     """
     folder, manifest = context.folder, context.manifest
     (folder / "parity.json").write_bytes(proof.report())
@@ -105,13 +107,13 @@ def _check_folders(models: Path, name: str) -> None:
 
 
 def _next_version(policy: Path) -> int:
-    """One above every number in the folder, whether that is a version or only looks like one."""
+    """One more than the highest number in the folder, whether or not that is a version."""
     names = [path.name for path in policy.iterdir()] if policy.is_dir() else []
     return max((int(name) for name in names if name.isascii() and name.isdecimal()), default=0) + 1
 
 
 def _why_not_written(error: Exception, models: Path) -> str | None:
-    """The operating system's reason; None if something else went wrong."""
+    """The operating system's reason why a file was not written; None if something else went wrong."""
     if isinstance(error, OSError):
         return error.strerror if error.errno in UNWRITABLE and _concerns(error, models) else None
     return next((words for words in map(os.strerror, UNWRITABLE[:3]) if words in str(error)), None)
