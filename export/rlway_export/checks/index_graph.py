@@ -1,12 +1,13 @@
-"""Where a policy's graph looks up a table, and which place of it for a given observation.
+"""Finds where a policy's graph looks up tables, and which places (indices) an observation leads to.
 
 In:      a policy as a SavedModel.
 Out:     `IndexGraph`: the observation's tensors on which the places depend; the places for any rows of inputs.
 Refuses: a graph whose places cannot be computed row by row (NotFollowed); the caller has to do without them.
 
-An embedding is a Gather. It fails where the place is outside of its table, and on the CPU the whole batch fails with
-it. A one-hot encoding does not fail, it gives zeros. The graph that is run here stops at the places, so that nothing
-fails. Where the result of one look-up is the place of another, the first one takes the nearest valid place.
+A place is an index into a table. An embedding is a Gather: it fails if a place is outside of its table, and on the CPU
+it fails the whole batch. A one-hot encoding does not fail; it gives zeros. The graph that runs here ends at the places,
+so that nothing fails. Where the result of one look-up is the place of another, the first look-up takes the nearest
+valid place.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class IndexGraph:
         self._lookups = list(found.values())
 
     def places(self, inputs: Arrays) -> IntArray:  # -> [B, P]
-        """All places, row by row; 0 for a place that is the number of the row itself."""
+        """All places, row by row; 0 for a place that only counts the rows."""
         rows, found = rows_of(inputs), self._values(inputs)
         if any(value.size % rows for value in found):
             raise NotFollowed("a place belongs to no row")

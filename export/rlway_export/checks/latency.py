@@ -32,7 +32,7 @@ from rlway_export.reference.policy import load
 
 LONGEST_S = 0.5  # for one file
 CALLS = 2_000  # at most
-C_CALLS = 1_000  # in one loop, which is then one sample
+C_CALLS = 1_000  # in one loop, whose time is one sample
 LOOP = """\
 #include "policy.h"
 
@@ -51,8 +51,8 @@ void rlway_repeat(void **arguments, long calls)
 def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
     """The time of one file; `inputs` by name, one row each.
 
-    None for a kind of file that runs on other machines, and for a SavedModel whose `action` fails on the row: it may
-    compute more than the action, which the other files do not.
+    None for a kind of file that cannot run here, and for a SavedModel whose `action` fails on the row: `action` may
+    compute more than the action, and the other files do not.
     """
     made = make_call(path, manifest, inputs)
     if made is None:
@@ -124,7 +124,7 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
 
 
 def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
-    """Calls policy.c `C_CALLS` times from a separate source: the compiler cannot see that all calls are alike."""
+    """Calls policy.c `C_CALLS` times from a separate source, so that no compiler sees that all calls are equal."""
     signature = CSignature.of(manifest)
     parameters = signature.prototype().partition("(")[2].split(",")
     largest = max(spec.size for spec in (*manifest.interface.inputs, *manifest.interface.results))

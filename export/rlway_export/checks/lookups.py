@@ -38,7 +38,7 @@ class LookupFindings(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def fit(self, observations: Observations, given: Path | None) -> Observations:
-        """The observations; samples are taken again within the tables. `given` is the file they came from."""
+        """The observations. Samples are taken again, within the tables. `given` is the file that they came from."""
         looked_up = [spec for spec in self.specs if spec.is_lookup]
         if looked_up and observations.origin == "sampled":
             narrow = Interface([_narrowed(spec) for spec in self.specs], looked_up[0], None, [], [])
@@ -58,12 +58,12 @@ def find_lookups(policy: SavedPolicy, observations: Observations) -> LookupFindi
     rows = {name: spread(array, ROWS) for name, array in observations.arrays.items()}
     for spec in policy.interface.inputs:  # zeros for the noise and the state
         rows.setdefault(spec.name, np.zeros((rows_of(rows), *spec.shape), spec.numpy_dtype))
-    told = _told_bounds(leaves)
-    seen = told if observations.origin == "sampled" else _extremes(leaves, observations.arrays)
+    declared = _declared_bounds(leaves)
+    observed = declared if observations.origin == "sampled" else _extremes(leaves, observations.arrays)
     try:
-        bounds, notes = _search(graph, leaves, rows, told, seen)
+        bounds, notes = _search(graph, leaves, rows, declared, observed)
     except NotFollowed:
-        bounds, notes = told.around(seen), tuple(map(_not_followed, leaves))
+        bounds, notes = declared.around(observed), tuple(map(_not_followed, leaves))
     ends = np.cumsum([spec.size for spec in leaves])[:-1]
     parts = zip(*(np.split(bound, ends) for bound in bounds), strict=True)
     found = {spec.name: _with_bounds(spec, *part) for spec, part in zip(leaves, parts, strict=True)}
@@ -71,9 +71,9 @@ def find_lookups(policy: SavedPolicy, observations: Observations) -> LookupFindi
 
 
 def _search(
-    graph: IndexGraph, leaves: list[TensorSpec], rows: Arrays, told: Bounds, seen: Bounds
+    graph: IndexGraph, leaves: list[TensorSpec], rows: Arrays, declared: Bounds, observed: Bounds
 ) -> tuple[Bounds, tuple[str, ...]]:
-    """Bounds of what can be looked up; `told` are the specs' bounds, `seen` those of the observations."""
+    """Bounds of what can be looked up; `declared` are the specs' bounds, `observed` those of the observations."""
     if sum(spec.size for spec in leaves) > MOST_ELEMENTS:
         if never_leaves(graph, leaves, rows):
             return Bounds.free(leaves), ()
@@ -84,13 +84,13 @@ def _search(
     if not search.covers(bounds):
         raise NotFollowed("values with gaps, or with fractions")
     if not search.holds(bounds):
-        bounds, notes = bounds.within(told.around(seen)), tuple(map(_not_followed, leaves))
+        bounds, notes = bounds.within(declared.around(observed)), tuple(map(_not_followed, leaves))
         if not search.holds(bounds):
             raise NotFollowed("values that limit each other")
-    return bounds.within(search.bounds(fails=False).around(told).around(seen)), notes
+    return bounds.within(search.bounds(fails=False).around(declared).around(observed)), notes
 
 
-def _told_bounds(specs: list[TensorSpec]) -> Bounds:
+def _declared_bounds(specs: list[TensorSpec]) -> Bounds:
     """The specs' bounds, for integers only, and without bounds that are merely the dtype's limits."""
     pairs = []
     for spec in specs:
@@ -131,7 +131,7 @@ def _narrowed(spec: TensorSpec) -> TensorSpec:
 
 def _not_followed(spec: TensorSpec) -> str:
     what = f"{spec.name}: it could not be told which of its values the policy can look up in its tables"
-    low, high = _told_bounds([spec])
+    low, high = _declared_bounds([spec])
     if np.isinf(low).all() and np.isinf(high).all():
         return f"{what}; one that is in none makes the request fail."
     return f"{what}, so none outside of its bounds is taken."

@@ -1,4 +1,4 @@
-"""The observations over which files are compared, and from which int8 learns its ranges.
+"""The observations on which files are compared, and from which int8 takes its ranges.
 
 In:      a file of arrays by the names of the observation's tensors, or by its keys joined with slashes; or a function
          that collects some now; or only the specs.
@@ -35,7 +35,7 @@ class Observations(NamedTuple):
 
     arrays: Arrays  # [N, …] by name
     origin: Origin
-    notes: tuple[str, ...] = ()  # what a user should know of them, a sentence each
+    notes: tuple[str, ...] = ()  # what a user should know about them, a sentence each
 
     @classmethod
     def find(
@@ -67,7 +67,7 @@ class Observations(NamedTuple):
         return cls({spec.name: _sample(spec, generator) for spec in interface.observation}, "sampled", why)
 
     def ranges(self) -> list[Observed]:
-        """The lowest and highest of every value; none for sampled observations, which tell nothing of the training."""
+        """The lowest and highest of every value; none for samples, which say nothing about the training."""
         if self.origin == "sampled":
             return []
         return [_range_of(name, array) for name, array in self.arrays.items()]
@@ -87,13 +87,13 @@ def _note_few(arrays: Arrays) -> tuple[str, ...]:
 
 
 def check_file(path: Path, interface: Interface | None) -> None:
-    """Checks that the file can be read, and that it has the arrays if their names are known by now."""
+    """Checks that the file can be read, and that it has the arrays, if their names are already known."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if interface is not None and not any(
                 set(names) <= set(arrays.files) for names in _spellings(interface.observation)
             ):
-                raise UsageError(_lacking(path, interface.observation, arrays.files))
+                raise UsageError(_missing_array(path, interface.observation, arrays.files))
     except UNREADABLE as error:
         raise UsageError(f"{path}: cannot be read: {reason(error)}.") from None
 
@@ -105,7 +105,7 @@ def read_observations(path: Path, interface: Interface, refusal: type[RlwayError
         with np.load(path, allow_pickle=False) as arrays:
             called = next((names for names in _spellings(specs) if set(names) <= set(arrays.files)), None)
             if called is None:
-                raise refusal(_lacking(path, specs, arrays.files))
+                raise refusal(_missing_array(path, specs, arrays.files))
             found = {spec.name: arrays[name] for spec, name in zip(specs, called, strict=True)}
     except UNREADABLE as error:
         raise refusal(f"{path}: cannot be read: {reason(error)}.") from None
@@ -130,7 +130,7 @@ def _spellings(specs: list[TensorSpec]) -> Iterator[list[str]]:
         yield keys
 
 
-def _lacking(path: Path, specs: list[TensorSpec], found: list[str]) -> str:
+def _missing_array(path: Path, specs: list[TensorSpec], found: list[str]) -> str:
     wanted = [spec.name for spec in specs]
     missing = next(name for name in wanted if name not in found)
     return f"{path}: has no array {short_name(missing)}; expected the arrays {named(wanted)}."

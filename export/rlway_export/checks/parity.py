@@ -46,12 +46,12 @@ def judge(evidence: Evidence, interface: Interface, file: Path, runner: Runner, 
 
 
 def sample_noise(action: TensorSpec, noise: TensorSpec, rows: int) -> FloatArray:  # -> [rows, n]
-    """Gumbel or normal noise, as the action space takes it; a random half of the rows is zeros."""
+    """Gumbel noise for discrete actions, normal noise for others. A random half of the rows is zeros."""
     explore = Explore(temperature=1.0) if action.is_discrete else Explore(sigma=1.0)
     generator = np.random.default_rng(0)
-    drawn = draw_noise(explore, rows, noise.size, generator)
-    drawn[generator.random(rows) < 0.5] = 0.0
-    return drawn
+    sampled = draw_noise(explore, rows, noise.size, generator)
+    sampled[generator.random(rows) < 0.5] = 0.0
+    return sampled
 
 
 def _gather_with_state(policy: SavedPolicy, inputs: Arrays) -> Evidence:

@@ -24,7 +24,7 @@ from rlway_export.checks.index_graph import ANY, IndexGraph, NotFollowed
 BoolArray = NDArray[np.bool_]
 
 FURTHEST = 2**31  # no table has as many rows
-MOST_TOGETHER = 512  # elements that share places, which takes a row for each
+MOST_TOGETHER = 512  # elements that share places; each then takes a row of its own
 CHUNK_BYTES = 2**24  # of rows that are run at once
 TRIED = 512  # rows within the bounds, to confirm them
 OTHERS = 8  # further values of each element to find what depends on it, besides its neighbours and its limits
@@ -74,17 +74,17 @@ class TableSearch:
         self._values = self._joined(rows)
         best = int(inside.sum(axis=1).argmax())
         self._base = {name: array[best : best + 1] for name, array in rows.items()}
-        self._moved = self._find_moved(places[best])
-        if (self._moved & (self._sizes == ANY)).any():
+        self._depends = self._find_dependence(places[best])
+        if (self._depends & (self._sizes == ANY)).any():
             raise NotFollowed("a place in a table of unknown size")
-        self._apart = int(self._moved.sum(axis=0).max(initial=0)) <= 1
-        if not self._apart and int(self._moved.any(axis=1).sum()) > MOST_TOGETHER:
+        self._independent = int(self._depends.sum(axis=0).max(initial=0)) <= 1
+        if not self._independent and int(self._depends.any(axis=1).sum()) > MOST_TOGETHER:
             raise NotFollowed("too many values make one place")
 
     def bounds(self, fails: bool) -> Bounds:
         """The bounds for the look-ups that fail outside of their tables, or for those that do not."""
         places = self._fails == fails
-        elements = np.flatnonzero((self._moved & places).any(axis=1))
+        elements = np.flatnonzero((self._depends & places).any(axis=1))
         bounds = Bounds.free(self._specs)
         if len(elements):
 
@@ -99,7 +99,7 @@ class TableSearch:
 
     def holds(self, bounds: Bounds) -> bool:
         """Whether no look-up fails within the bounds, tried with many sampled rows and with corners."""
-        elements, generator = np.flatnonzero(self._moved.any(axis=1)), np.random.default_rng(0)
+        elements, generator = np.flatnonzero(self._depends.any(axis=1)), np.random.default_rng(0)
         low, high = (self._whole(bound)[elements] for bound in bounds)
         values = generator.integers(low, high, (TRIED, len(elements)), endpoint=True)
         corners = np.where(generator.random(values.shape) < 0.5, low, high)
@@ -141,26 +141,26 @@ class TableSearch:
             arrays[spec.name] = flat.reshape(-1, *spec.shape)
         return self._graph.places(arrays)
 
-    def _find_moved(self, places: IntArray) -> BoolArray:  # [P] -> [E, P]
+    def _find_dependence(self, places: IntArray) -> BoolArray:  # [P] -> [E, P]
         """Which places depend on which element: another value of it changes them."""
         base = self._whole(self._joined(self._base)[0])
-        moved = np.zeros((len(base), len(places)), np.bool_)
+        depends = np.zeros((len(base), len(places)), np.bool_)
         others = [self._whole(values) for values in spread(self._values, OTHERS)]
         for probe in (base - 1, base + 1, self._lowest, self._highest, *others):
             values = np.clip(probe, self._lowest, self._highest)
             for some in self._chunks(np.arange(len(base))):
-                moved[some] |= self._places(len(some), np.arange(len(some)), some, values[some]) != places
-        return moved
+                depends[some] |= self._places(len(some), np.arange(len(some)), some, values[some]) != places
+        return depends
 
     def _good(self, elements: IntArray, values: IntArray, places: BoolArray) -> BoolArray:
         """Whether each element, changed by itself, may have its value, judged by these places."""
-        if self._apart:
+        if self._independent:
             inside = self._inside(self._places(1, np.zeros_like(elements), elements, values))
-            return np.asarray(~(self._moved[elements] & places & ~inside).any(axis=1))
+            return np.asarray(~(self._depends[elements] & places & ~inside).any(axis=1))
         good = []
         for some in self._chunks(np.arange(len(elements))):
             inside = self._inside(self._places(len(some), np.arange(len(some)), elements[some], values[some]))
-            good.append(~(self._moved[elements[some]] & places & ~inside).any(axis=1))
+            good.append(~(self._depends[elements[some]] & places & ~inside).any(axis=1))
         return np.concatenate(good)
 
     def _start(self, elements: IntArray, good: Callable[[IntArray], BoolArray]) -> IntArray:
@@ -189,10 +189,10 @@ def never_leaves(graph: IndexGraph, specs: list[TensorSpec], rows: Arrays) -> bo
     tried = {name: np.repeat(array[:1], FEW, axis=0) for name, array in rows.items()}
     for spec in specs:
         low, high = _limits(spec)
-        drawn = generator.integers(low, high, (FEW, *spec.shape), endpoint=True)
-        drawn[0], drawn[1] = low, high
-        drawn[2::2] = np.where(drawn[2::2] % 2, low, high)
-        tried[spec.name] = drawn.astype(spec.numpy_dtype)
+        values = generator.integers(low, high, (FEW, *spec.shape), endpoint=True)
+        values[0], values[1] = low, high
+        values[2::2] = np.where(values[2::2] % 2, low, high)
+        tried[spec.name] = values.astype(spec.numpy_dtype)
     places, (sizes, _) = graph.places(tried), graph.tables(rows)
     return bool(((places >= 0) & (places < sizes)).all())
 
