@@ -1,6 +1,6 @@
-"""Where a policy comes from: the training that produced it, as the manifest tells it.
+"""Where a policy comes from: the training that produced it, as the manifest has it.
 
-In:      what the run or the SavedModel says of its training.
+In:      what the run or the SavedModel says about its training.
 Out:     `Provenance`.
 """
 
