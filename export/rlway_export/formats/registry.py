@@ -30,7 +30,7 @@ INT8 = Tolerance(5e-2, flips=0.05)
 
 
 class Format(NamedTuple):
-    """One format beside the SavedModel, which every bundle holds."""
+    """One format, besides the SavedModel that every bundle holds."""
 
     name: str
     title: str
@@ -44,8 +44,8 @@ class Format(NamedTuple):
         try:
             return open_runner(path, context.manifest)
         except BundleInvalid as error:  # its runtime lacks an operation of the file
-            told = reason(str(error).replace(str(path), path.name), most=240)
-            raise ExportRefused(f"{told}; leave {self.name} out of --formats.") from error
+            why = reason(str(error).replace(str(path), path.name), most=240)
+            raise ExportRefused(f"{why}; leave {self.name} out of --formats.") from error
 
 
 def _write_onnx(context: Context) -> None:

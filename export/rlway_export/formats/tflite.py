@@ -41,7 +41,7 @@ def write_tflite(policy: SavedPolicy, precision: Precision, inputs: Arrays, dest
 
     module = policy.convertible(batch=1)
     with tempfile.TemporaryDirectory(prefix="rlway-tflite-") as folder, muted():
-        # By way of a SavedModel: only then does the file keep the names of inputs and outputs.
+        # Through a SavedModel: other conversions lose the names of inputs and outputs.
         tf.saved_model.save(module, folder, signatures={SIGNATURE: module.act})
         try:
             content = _convert(folder, precision, inputs)
@@ -65,8 +65,8 @@ def _reason(error: str) -> str:
 
 def _types(error: str, kind: str) -> set[str]:
     """The types of the operation's inputs and outputs: f64 of `tf.Minimum(tensor<1x2xf64>, tensor<2xf64>) -> …`."""
-    told = re.search(rf"tf\.{kind}\((.*)", error)
-    return set(re.findall(r"\b(?:[\d?]+x)*([a-z]+\d+)>", told[1])) if told else set()
+    signature = re.search(rf"tf\.{kind}\((.*)", error)
+    return set(re.findall(r"\b(?:[\d?]+x)*([a-z]+\d+)>", signature[1])) if signature else set()
 
 
 def _numpy_name(kind: str) -> str:
@@ -117,8 +117,8 @@ def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
 def _delicate_layers(folder: str) -> list[str]:
     """The converter's names for the outputs of the first and the last layer, where there are layers between them.
 
-    The first layer may see a speed of 8 beside a sine of 1, with the same 255 steps for both. The last gives Q-values
-    of 60 to 80, and its steps would begin at 0. The two have few of the weights; in float32 they keep the accuracy.
+    The first layer may take speeds up to 8 and sines up to 1, which would share one range of 255 steps. The last layer
+    may give Q-values from 60 to 80, but its range would begin at 0. Both have few of the weights, and stay in float32.
     """
     import tensorflow as tf
 

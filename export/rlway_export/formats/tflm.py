@@ -4,7 +4,7 @@ In:      a TFLite file.
 Out:     `NAME.h` and `NAME.cc`: the file's bytes, aligned as TFLite Micro needs them, and the operators to register.
 Refuses: an operator, or a type, that TFLite Micro has no kernel for (ExportRefused names it).
 
-TFLite Micro's ARG_MAX gives 32 bits: an action of int64 is of int32 in the array.
+TFLite Micro's ARG_MAX gives 32 bits, so an action of int64 becomes one of int32 in the array.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Body:
         return view
 
     def give(self, name: str, view: View) -> None:
-        """Names a value."""
+        """Makes the view known as the value of this name."""
         self._views[name] = view
         if view.array in self.arrays:
             self._unread[view.array] += self.network.uses[name]

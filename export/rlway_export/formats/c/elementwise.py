@@ -14,7 +14,8 @@ from rlway_export.formats.c.constants import literals, number
 from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View
 
-# x, y and z are elements. Comparisons, since fmaxf is a call without -ffast-math; written so that NaN stays NaN.
+# x, y and z are elements. Maximum and minimum are comparisons, because fmaxf is a function call without -ffast-math.
+# They are written so that NaN stays NaN.
 UNARY = {
     "Abs": "fabsf({x})",
     "Ceil": "ceilf({x})",

@@ -4,8 +4,8 @@ In:      an operation, the body that it is written into.
 Out:     loops, the innermost over a layer's outputs: these are contiguous, so that compilers vectorise it.
 Refuses: weights that are computed, groups, images of other than two dimensions (ExportRefused).
 
-Images lie in memory as height × width × channels, whatever the order of ONNX's axes. A window's rows are contiguous
-then, and the channels of a pixel can be summed side by side.
+Images lie in memory as height × width × channels, whatever the order of ONNX's axes. Then a window's rows are
+contiguous, and the channels of a pixel can be summed side by side.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _dense(operation: Operation, body: Body, weights: AnyArray) -> None:
     n = body.network.shapes[name][-1]
     if weights.ndim != 2 or weights.shape[0] != n:
         raise refusal(operation, f"weights of {list(weights.shape)} for {n} inputs")
-    _check_numbers(operation, body)
+    _check_float32(operation, body)
     x, m = body.row_major(name), weights.shape[1]
     bias = _bias(operation, body, (x.size // n, m))
     result, kernel = body.make(out), body.add_constant(np.ascontiguousarray(weights))
@@ -82,7 +82,7 @@ def maxpool(operation: Operation, body: Body) -> None:
     """The largest in a window, channel by channel."""
     if len(operation.outputs) > 1 or len(body.network.shapes[operation.inputs[0]]) != 4:
         raise refusal(operation, "places of the largest, or other than two dimensions")
-    _check_numbers(operation, body)
+    _check_float32(operation, body)
     channels = body.network.shapes[operation.inputs[0]][1]
     x = _image(operation.inputs[0], body)
     window = _window(operation, body, operation.attributes["kernel_shape"])
@@ -173,7 +173,7 @@ def _image(name: str, body: Body) -> View:
     return view if view.is_row_major else body.copy(view, body.scratch("float", view.shape))
 
 
-def _check_numbers(operation: Operation, body: Body) -> None:
+def _check_float32(operation: Operation, body: Body) -> None:
     dtype = body.network.dtypes[operation.inputs[0]]
     if dtype != "float32":
         raise refusal(operation, f"values of {dtype}")

@@ -92,7 +92,7 @@ def _one_row(value: Any) -> AnyArray:
 
 
 def _run(model: Any, inputs: dict[str, AnyArray]) -> dict[str, AnyArray]:
-    """Every value of the graph for one row of zeros: constants are taken from it, of other values only the sizes."""
+    """Every value of the graph for one row of zeros. Only constants keep their values; of others, only sizes count."""
     import onnx
     import onnxruntime as ort
 

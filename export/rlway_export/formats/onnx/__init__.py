@@ -1,1 +1,1 @@
-"""The ONNX file: converted, simplified, halved."""
+"""The ONNX file: conversion, simplification, float16."""

@@ -3,9 +3,9 @@
 In:      an ONNX model over any batch, as tf2onnx leaves it: half of a small policy's nodes compute the batch's size.
 Out:     the same model without them, still over any batch; None where that fails.
 
-The batch is set to a number that occurs nowhere else, and onnxruntime's optimizer computes everything that is constant
-then. Where the number appears in a constant, the constant is changed to fit any batch: `Reshape` to (−1, …), one row in
-place of equal rows. Finally both graphs must give the same in other batches, up to the order of sums.
+The batch is set to a number that occurs nowhere else, and onnxruntime's optimizer then computes everything that is
+constant. Where the number appears in a constant, the constant is changed to fit any batch: `Reshape` to (−1, …), one
+row in place of equal rows. Finally both graphs must give the same in other batches, up to the order of sums.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROW_BY_ROW = ("Add", "And", "Div", "Equal", "Expand", "Greater", "Less", "Max", 
 
 
 def free_batch(model: Any, tables: LookupBounds) -> Any | None:
-    """The simpler model, where one is found."""
+    """The simpler model, if one is found."""
     try:
         simple = _optimized(_with_batch(model, BATCH))
         _join_reshapes(simple)
