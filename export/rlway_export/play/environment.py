@@ -1,6 +1,6 @@
 """The environment in which an export plays its policy: for the returns of `--evaluate`, and to collect observations.
 
-In:      what the source tells of its training; what `--env` and `--time-limit` say.
+In:      what the source says about its training; `--env` and `--time-limit`.
 Out:     `Environment`, which can be made as often as episodes need one.
 Refuses: no environment at all, one that is code and that only the source names (UsageError); one that cannot be made,
          that does not give the policy's observation, or that does not take its actions (EnvironmentFault).
@@ -29,20 +29,20 @@ class Environment(NamedTuple):
 
     name: str
     action_values: list[float] | None  # of a discretised environment: the value behind each discrete action
-    max_episode_steps: int | None  # None leaves the clock to the environment
+    max_episode_steps: int | None  # None keeps the environment's own limit
 
     @classmethod
     def find(cls, trained: Provenance, named: str | None = None, time_limit: int | None = None) -> Environment:
-        """The one that the user names, else that of the training, whose clock holds only in that environment."""
+        """The one that the user names, else that of the training. The training's time limit holds only in its own."""
         name = trained_environment(trained.env, named)
-        clock = trained.max_episode_steps if is_same(name, trained.env) else None
-        return cls(name, trained.action_values, time_limit or clock)
+        limit = trained.max_episode_steps if is_same(name, trained.env) else None
+        return cls(name, trained.action_values, time_limit or limit)
 
     def open(self) -> NamedEnv:
         return open_env(self.name, self.action_values, self.max_episode_steps)
 
     def check(self, interface: Interface | None) -> None:
-        """Checks that it can be made and that it fits the policy, as far as the policy is known by now."""
+        """Checks that it can be made and that it fits the policy, as far as the policy is already known."""
         if interface is None:
             self.open().close()
             return

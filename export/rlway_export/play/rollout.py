@@ -1,7 +1,7 @@
 """The returns that a policy earns in its environment, file by file.
 
 In:      the environment; a file, or the SavedModel, as a function that can be run.
-Out:     the return of every episode; episode i begins alike for all files.
+Out:     the return of every episode; episode i begins in the same way for all files.
 Refuses: an environment that cannot be made, or that fails (EnvironmentFault).
 """
 
@@ -46,7 +46,7 @@ class Player:
         self.reset()
 
     def reset(self) -> None:
-        """An episode begins."""
+        """Begins an episode."""
         state = self._interface.state
         self._state = {spec.name: np.zeros((1, *spec.shape), spec.numpy_dtype) for spec in state}
         if state:
