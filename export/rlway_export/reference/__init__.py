@@ -1,1 +1,1 @@
-"""The policy in TensorFlow, against which every file is held."""
+"""The policy in TensorFlow, with which every file is compared."""

@@ -1,7 +1,7 @@
 """The `action` function of a TF-Agents policy: the nests of tensors that it takes and gives.
 
 In:      a SavedModel of PolicySaver, as TensorFlow restores it.
-Out:     `ActionFunction`: the specs over batches; inputs of `action` that are neutral but for the observation.
+Out:     `ActionFunction`: the specs over batches; inputs of `action`, neutral except for the observation.
 Refuses: a SavedModel without `action`, one whose `action` is not that of a policy (ExportRefused).
 
 All of it is read from the structure of `action`. The function of that name in `signatures` is flat: the names of its
@@ -25,7 +25,7 @@ class ActionFunction(NamedTuple):
 
     @classmethod
     def of(cls, model: Any, name: str) -> ActionFunction:
-        """Messages call the SavedModel `name`."""
+        """`name` is the SavedModel's name in messages."""
         functions = getattr(getattr(model, "action", None), "concrete_functions", ())
         if not functions:
             raise ExportRefused(
@@ -59,7 +59,7 @@ class ActionFunction(NamedTuple):
         return time_step, tf.nest.pack_sequence_as(self.state, state)
 
     def call(self, time_step: Any, state: Any) -> Any:
-        """The policy step of `action`; the traced function is called directly, without TensorFlow's search for it."""
+        """The policy step of `action`; calls the trace directly, without TensorFlow's search for one that fits."""
         args, kwargs = self.function.structured_input_signature
         given = {"time_step": time_step, "policy_state": state}
         # Other arguments, such as a seed, stay as traced. A policy without state takes only the time step.

@@ -32,7 +32,7 @@ UNTRAINED = 0  # the train step that PolicySavedModelTrigger saves when it is ma
 
 
 class ActionPolicy(SavedPolicy):
-    """Loads on construction. Messages call it `name`."""
+    """Loads on construction. `name` is its name in messages."""
 
     def __init__(self, saved_model: Path, name: str) -> None:
         self._name = name
@@ -111,10 +111,10 @@ class ActionPolicy(SavedPolicy):
 
     def _refuse_sampling(self) -> None:
         nodes = self.frozen().graph.as_graph_def().node
-        draws = next((node for node in nodes if DRAWS.match(node.op)), None)
-        if draws is not None:
+        sampler = next((node for node in nodes if DRAWS.match(node.op)), None)
+        if sampler is not None:
             raise ExportRefused(
-                f"{self._name}: draws its actions ({draws.op} in {short_name(draws.name)}), so no two files of it "
+                f"{self._name}: draws its actions ({sampler.op} in {short_name(sampler.name)}), so no two files of it "
                 f"would act alike; save GreedyPolicy(policy) with PolicySaver, or take the trigger's greedy_policy."
             )
 

@@ -27,7 +27,7 @@ from rlway_export.reference.loops import Unrolled, has_loops
 from rlway_export.reference.nest import leaves
 
 CHUNK_ROWS = 256  # more rows of images at once would fill the machine's memory
-WHERE = re.compile(r"Graph execution error|Detected at node|<stack traces|\[\[\{\{node|File ")  # where, not what
+WHERE = re.compile(r"Graph execution error|Detected at node|<stack traces|\[\[\{\{node|File ")  # says where, not what
 UNREGISTERED = re.compile(r"The type '?([\w.]+)'? has not been registered")
 
 
@@ -35,7 +35,7 @@ class SavedPolicy(ABC):
     """A function from observation, noise and policy state to action and next state; `interface` has its tensors."""
 
     interface: Interface
-    notes: list[str]  # what a user should know of the SavedModel, a sentence each
+    notes: list[str]  # what a user should know about the SavedModel, a sentence each
 
     def signature(self, batch: int | None) -> list[Any]:
         """The TensorSpecs of the inputs over `batch` rows (None: any number)."""
@@ -90,9 +90,9 @@ class SavedPolicy(ABC):
         try:
             return {name: value.numpy() for name, value in self._traced.act(*rows).items()}
         except tf.errors.OpError as error:  # a look-up outside of its table, or an assertion
-            told = "\n".join(line for line in error.message.splitlines() if not WHERE.match(line.strip()))
+            message = "\n".join(line for line in error.message.splitlines() if not WHERE.match(line.strip()))
             raise ExportRefused(
-                f"the SavedModel cannot act on the observations that it is compared over: {reason(told)}; give some "
+                f"the SavedModel cannot act on the observations that it is compared over: {reason(message)}; give some "
                 f"that it takes, with --observations FILE.npz."
             ) from error
 
@@ -113,7 +113,7 @@ class SavedPolicy(ABC):
 class ActPolicy(SavedPolicy):
     """A SavedModel of `rlway train`, which has a function of observation, noise and state.
 
-    Messages call it `name`.
+    `name` is its name in messages.
     """
 
     def __init__(self, saved_model: Path, interface: Interface, name: str) -> None:
@@ -133,23 +133,26 @@ class ActPolicy(SavedPolicy):
 
     def _find_order(self) -> list[int]:
         """The interface's input for each leaf of the SavedModel's `act`: TensorFlow sorts the keys."""
-        told = [spec.path for spec in self.interface.observation]
+        declared = [spec.path for spec in self.interface.observation]
         taken = [path for path, _ in leaves(self._taken[0])]
-        if sorted(told) != sorted(taken):
-            said, found = (named(["/".join(path) or "none" for path in paths]) for paths in (told, taken))
-            raise RunInvalid(f"{self._name}: run.json tells of the keys {said}; the SavedModel's `act` takes {found}.")
-        observed = [told.index(path) for path in taken]
+        if sorted(declared) != sorted(taken):
+            expected, found = (named(["/".join(path) or "none" for path in paths]) for paths in (declared, taken))
+            raise RunInvalid(
+                f"{self._name}: run.json tells of the keys {expected}; the SavedModel's `act` takes {found}."
+            )
+        observed = [declared.index(path) for path in taken]
         return [*observed, *range(len(observed), len(self.interface.inputs))]
 
     def _check_inputs(self) -> None:
         import tensorflow as tf
 
         taken = [list(spec.shape[1:]) for spec in tf.nest.flatten(self._taken)]
-        told = [list(self.interface.inputs[place].shape) for place in self._order]
-        if taken != told:
-            said, found = (named(list(map(str, shapes))) for shapes in (told, taken))
+        declared = [list(self.interface.inputs[place].shape) for place in self._order]
+        if taken != declared:
+            expected, found = (named(list(map(str, shapes))) for shapes in (declared, taken))
             raise RunInvalid(
-                f"{self._name}: run.json tells of inputs with the shapes {said}; the SavedModel's `act` takes {found}."
+                f"{self._name}: run.json tells of inputs with the shapes {expected}; the SavedModel's `act` takes "
+                f"{found}."
             )
 
     def _act(self, *inputs: Any) -> dict[str, Any]:
@@ -189,7 +192,7 @@ def import_named(module: str) -> None:
 
 @contextmanager
 def loading(sentence: str) -> Iterator[None]:
-    """A block that loads a SavedModel; an error in it is told as `sentence: reason`."""
+    """A block that loads a SavedModel; an error in it is reported as `sentence: reason`."""
     try:
         yield
     except RlwayError:
