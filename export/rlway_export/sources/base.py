@@ -27,7 +27,7 @@ class Source(Protocol):
 
     @property
     def title(self) -> str:
-        """What of it is exported, in a few words."""
+        """What is exported from it, in a few words."""
 
     @property
     def provenance(self) -> Provenance: ...
@@ -38,7 +38,7 @@ class Source(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the training still runs and needs the machine. Then no episodes are played that nobody asked for."""
+        """Whether the training still runs and needs the machine. If so, episodes are played only on request."""
 
     @property
     def interface(self) -> Interface | None:

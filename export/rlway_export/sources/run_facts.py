@@ -1,7 +1,7 @@
-"""How far a training has got, read from its run folder, whether it has ended or still runs.
+"""Facts about a training, read from its run folder, whether it has ended or still runs.
 
 In:      a run folder.
-Out:     what the manifest tells of the training of one checkpoint; which checkpoints were better than all before.
+Out:     what the manifest says about the training of one checkpoint; which checkpoints were better than all before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def known_so_far(folder: Path) -> TrainingJob | None:
 
 
 def training_facts(folder: Path, run: TrainingJob, checkpoint: int) -> dict[str, Any]:
-    """What the manifest tells of a checkpoint's training."""
+    """What the manifest says about a checkpoint's training."""
     facts: dict[str, Any] = {
         "checkpoint": checkpoint,
         "preset": run.preset,

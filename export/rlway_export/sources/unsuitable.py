@@ -41,7 +41,7 @@ FILES = {
     **dict.fromkeys((".index", ".data-00000-of-00001"), WEIGHTS),
 }
 
-# What a path may lie in: the first that matches, and how the sentence goes on.
+# What a path may lie in, and how the sentence continues. The first that matches counts.
 OWNERS: tuple[tuple[Callable[[Path], object], str], ...] = (
     (is_run, "the run {}; give that"),
     (graph_of, "{}, which PolicySavedModelTrigger wrote; give that"),
