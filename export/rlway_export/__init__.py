@@ -36,21 +36,21 @@ def export(
 ) -> Bundle:
     """Converts a trained policy, proves that the files act alike, and publishes the bundle, as `rlway export` does.
 
-    run           of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel.
+    run           a run folder of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel.
     models        the folder of bundles: the next version goes to models/POLICY/VERSION.
     checkpoint    "best", "latest", a checkpoint's number, or "initial".
     formats       "onnx,tflite,c" or a list of such names; ONNX and TFLite if not given. The SavedModel is always there.
-    observations  an NPZ file of observations to compare over, where the run has none.
-    imports       modules to import first, which define types that a SavedModel refers to.
-    evaluate      plays so many episodes with every file; in `env`, if that is not the run's own, and with `time_limit`.
-    log           is called with each step of the way.
+    observations  an NPZ file of observations to compare the files on, in place of the run's.
+    imports       modules to import first, because a SavedModel uses types from them.
+    evaluate      plays so many episodes with every file. `env` and `time_limit` replace the run's own.
+    log           is called with a line about each step.
 
-    Raises rlway_client.RlwayError, whose text is the sentence that the command would print; nothing is published then.
+    Raises rlway_client.RlwayError, whose text is the sentence that the command would print. Then nothing is published.
     """
     from rlway_export.bundle.options import check_options
     from rlway_export.common.quiet import quiet_conversion
     from rlway_export.formats.registry import DEFAULT_FORMATS
-    from rlway_export.sources.detect import open_source  # light: what it refuses is said before TensorFlow loads
+    from rlway_export.sources.detect import open_source  # light, so that it can refuse before TensorFlow loads
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
     chosen = check_options(policy, named, evaluate, env, time_limit)
@@ -59,7 +59,7 @@ def export(
         from rlway_export.bundle.writer import write_bundle
         from rlway_export.reference.policy import import_named
 
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # in a notebook, TensorFlow sets it when it loads
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)  # in a notebook, TensorFlow sets this to INFO at import
         for module in imports:
             import_named(module)
         given = None if observations is None else Path(observations)

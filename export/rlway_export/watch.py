@@ -6,8 +6,8 @@ Refuses: what TF-Agents saved by itself, a file, a bundle (UsageError). A checkp
          reported, and the next one follows. At the end, a run with checkpoints that could not be published, or with
          none to follow (ExportRefused).
 
-The training does not know of it. A checkpoint counts once its `checkpoint.json` says that it is complete. The only
-memory of what was published is the bundles themselves, so a new process continues where a killed one stopped.
+The training knows nothing of the exporter. A checkpoint counts once its `checkpoint.json` says that it is complete.
+Only the bundles record what was published, so a new process continues where a killed one stopped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Watch:
         on_published: Callable[[Bundle], None],
     ) -> None:
         """Publishes until the run has ended. With `parent_ended`, a run counts as ended only once that is set."""
-        self._refuse_foreign()
+        self._refuse_other_sources()
         self._refuse_environment()
         missing = 0
         for source in self._follow(poll_s, parent_ended, note):
@@ -109,7 +109,7 @@ class Watch:
             finished = (parent_ended is None or ended.is_set()) and (self._run / "run.json").is_file()
             if ended.is_set() and not finished:  # the training was interrupted
                 return
-            run, fresh = self._look(finished, seen, note)
+            run, fresh = self._read_run(finished, seen, note)
             if run is not None and fresh:
                 seen.add(fresh[0])
                 yield RunSource(self._run, run, fresh[0].iteration)
@@ -120,7 +120,7 @@ class Watch:
             else:
                 ended.wait(poll_s)
 
-    def _look(
+    def _read_run(
         self, finished: bool, seen: set[KeptCheckpoint], note: Callable[[str], None]
     ) -> tuple[TrainingJob | None, list[KeptCheckpoint]]:
         """The run as far as it is known, and the new checkpoints. Damage is reported once, and may be mended later."""
@@ -145,7 +145,7 @@ class Watch:
         better = better_than_before(self._run)
         return [one for one in kept if one.iteration in better]
 
-    def _refuse_foreign(self) -> None:
+    def _refuse_other_sources(self) -> None:
         """TF-Agents' folders do not say when a checkpoint is complete or the training ends; a file is never a run."""
         try:
             source = open_source(self._run, "latest")
@@ -159,7 +159,7 @@ class Watch:
     def _refuse_environment(self) -> None:
         """Checks the environment at once where the run is already known."""
         run = None
-        with suppress(OSError, RlwayError):  # damage may be mended; `_look` reports it
+        with suppress(OSError, RlwayError):  # damage may be mended; `_read_run` reports it
             run = known_so_far(self._run)
         if run is not None and (self._episodes or self._env is not None):
             Environment.find(Provenance.of_run(run, {}), self._env, self._time_limit).check(run.interface)
