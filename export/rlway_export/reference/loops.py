@@ -1,7 +1,7 @@
 """A policy's graph without loops: the body of each loop is repeated as often as it runs.
 
 In:      a frozen function of TensorFlow.
-Out:     `Unrolled`: its graph, with every loop of a fixed number of rounds repeated; None if there is none.
+Out:     `Unrolled`: its graph, with every loop of a fixed number of rounds unrolled; None if there is none.
 
 A Keras LSTM, or any other `tf.keras.layers.RNN`, is a loop over a sequence that it keeps in lists of tensors. In a
 policy the sequence has length 1, because the policy acts on one observation at a time. ONNX, TFLite and C have no such
