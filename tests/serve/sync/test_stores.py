@@ -109,7 +109,7 @@ def test_a_store_is_followed_and_its_outages_are_outlived(served: Server, store:
     shutil.rmtree(away / "linear" / "2")
     away.rename(store)
     wait_until_active(served, 1)
-    assert served.log.read_text().count("can be read again") == 2
+    wait_until(lambda: served.log.read_text().count("can be read again") == 2, "the end of the outage to be noticed")
     assert served.log.read_text().count("cannot be read") == 2
     (cache,) = temporary.glob("rlway-cache-*")
     assert served.stop() == 0
@@ -133,7 +133,7 @@ def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server
     shutil.rmtree(store / "linear" / "1")
     linear_policy(store)
     wait_until(lambda: act(served, version=1)[0] == 200, "the mended version")
-    assert httpx.get(f"{served.url}/v1/policies/linear").json()["failed"] == []
+    wait_until(lambda: httpx.get(f"{served.url}/v1/policies/linear").json()["failed"] == [], "the fault to be taken back")
 
 
 def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
