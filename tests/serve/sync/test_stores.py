@@ -133,7 +133,7 @@ def test_a_version_that_cannot_be_copied_shows_among_the_failures(served: Server
     shutil.rmtree(store / "linear" / "1")
     linear_policy(store)
     wait_until(lambda: act(served, version=1)[0] == 200, "the mended version")
-    wait_until(lambda: httpx.get(f"{served.url}/v1/policies/linear").json()["failed"] == [], "the fault to be taken back")
+    wait_until(lambda: httpx.get(f"{served.url}/v1/policies/linear").json()["failed"] == [], "the fault to go")
 
 
 def test_workers_share_one_process_that_copies(store: Path, log: Path) -> None:
