@@ -139,6 +139,7 @@ class ExpressQueue:
     def move_to_fair_queue(self) -> None:
         """Moves all calls into the fair queue, after those that wait there; submits those that are not plain again."""
         calls, self.calls, self._octets = self.calls, [], 0
+        self._queue.rows -= len(calls)
         not_plain = []
         for call in calls:
             try:
@@ -148,8 +149,7 @@ class ExpressQueue:
             except Exception:  # whatever is wrong, the endpoint says it in its refusal
                 not_plain.append(call)
                 continue
-            self._queue.add_counted(call)
-        self._queue.rows -= len(not_plain)
+            self._queue.add_plain(call)
         for call in not_plain:
             try:
                 call.submit_again()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from rlway_client.contract.errors import QueueFull
-from rlway_serve.messages.call import AnyCall, PlainCall
+from rlway_serve.messages.call import AnyCall, ExpressCall, PlainCall
 from rlway_serve.messages.response import JSON, Response
 
 JSON_CALLS, RAW_CALLS, OTHER_CALLS, TIMED_CALLS = 1, 2, 4, 8  # flags: the first two are plain; the last joins any
@@ -37,7 +37,7 @@ class FairQueue:
         self.turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
         self._kinds = 0  # flags of the calls that wait, and perhaps of calls that have left
 
-    def add_plain(self, call: PlainCall) -> None:
+    def add_plain(self, call: PlainCall | ExpressCall) -> None:
         """Queues a plain call; the batcher has checked that there is room."""
         self.rows += 1
         self.calls.append(call)
@@ -50,12 +50,6 @@ class FairQueue:
         self._count_rows(call, 1)
         self.calls.append(call)
         self._kinds |= OTHER_CALLS if call.deadline_s is None else OTHER_CALLS | TIMED_CALLS
-
-    def add_counted(self, call: AnyCall) -> None:
-        """As `add_plain`, for a call that was an express call: its row is counted already."""
-        self.calls.append(call)
-        kind = RAW_CALLS if call.raw else JSON_CALLS
-        self._kinds |= kind if call.deadline_s is None else kind | TIMED_CALLS
 
     def check_large(self, rows: int) -> None:
         """Raises QueueFull unless a large call may wait; one may always wait alone."""

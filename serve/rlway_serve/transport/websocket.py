@@ -24,6 +24,7 @@ from rlway_client.contract.errors import RlwayError
 from rlway_serve.gateway.episodes import ConnectionEpisode
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import OCTETS, Response, problem_response, read_request_id
+from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
 from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.lingering import linger
@@ -163,14 +164,17 @@ class WebSocket(Repeating, asyncio.Protocol):
         else:
             call = LoggedFrameCall(self, arrived_s, method=kind.name, request_bytes=len(message))
         self._due.append(call)
-        endpoint = self._shared.endpoint
+        if (policy := self._find_policy(call)) is not None:
+            endpoint, media_type = self._shared.endpoint, OCTETS if kind is BINARY else b""
+            endpoint.act_plain(policy, media_type, self._authorization, message, call, self._episode)
+
+    def _find_policy(self, call: PlainCall) -> ServedPolicy | None:
+        """The policy of this connection; None if it has been removed: then the call is refused."""
         try:
-            policy = endpoint.repository[self._policy]
-        except RlwayError as error:  # the policy has been removed
+            return self._shared.endpoint.repository[self._policy]
+        except RlwayError as error:
             call.answer(problem_response(error))
-            return
-        media_type = OCTETS if kind is BINARY else b""
-        endpoint.act_plain(policy, media_type, self._authorization, message, call, self._episode)
+            return None
 
     def _count(self, kind: Opcode) -> None:
         self._shared.counts.frames[self._binary_label if kind is BINARY else self._text_label] += 1
@@ -190,13 +194,9 @@ class WebSocket(Repeating, asyncio.Protocol):
 
     def submit_in_turn(self, body: Any) -> None:
         call = self.new_place()
-        endpoint = self._shared.endpoint
-        try:
-            policy = endpoint.repository[self._policy]
-        except RlwayError as error:
-            call.answer(problem_response(error))
-            return
-        endpoint.act_admitted(policy, OCTETS if self.raw else b"", body, call, self._episode)
+        if (policy := self._find_policy(call)) is not None:
+            media_type = OCTETS if self.raw else b""
+            self._shared.endpoint.act_admitted(policy, media_type, body, call, self._episode)
 
     def new_place(self) -> PlainCall:
         call = FrameCall(self, self.arrived_s)
