@@ -122,7 +122,7 @@ def _option_refusals(manifest: Manifest, request: dict[str, Any]) -> set[int]:
         return refusals | {422}  # either may be found first
     if request.get("explore") is not None:
         try:
-            check_explore(Explore(**request["explore"]), manifest.action, manifest.noise)
+            check_explore(Explore(**request["explore"]), manifest.interface.noise_draws)
         except SpecViolated:
             refusals.add(422)
     known = {spec.name for spec in manifest.outputs}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
+from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
 from rlway_client.contract.parity import Arrays
 from rlway_export.checks import parity
 from rlway_export.checks.lookups import find_lookups
@@ -130,7 +130,7 @@ def describe(
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance._asdict(),
-        **policy.interface._asdict(),
+        **tensor_fields(policy.interface),
     )
 
 

@@ -113,7 +113,7 @@ def _table(spec: TensorSpec) -> str:
 def _noise_meaning(manifest: Manifest) -> str:
     if manifest.noise is None:
         return "The action is always the greedy one."
-    if manifest.action.is_discrete:
+    if manifest.interface.is_discrete:
         return (
             "The action is greedy when `noise` is zero. Gumbel noise times T samples the Boltzmann policy at "
             "temperature T, +1e30 on one entry forces that action, and −inf masks one."

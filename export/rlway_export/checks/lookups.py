@@ -41,7 +41,7 @@ class LookupFindings(NamedTuple):
         """The observations. Samples are taken again, within the tables. `given` is the file that they came from."""
         looked_up = [spec for spec in self.specs if spec.is_lookup]
         if looked_up and observations.origin == "sampled":
-            narrow = Interface([_narrowed(spec) for spec in self.specs], looked_up[0], None, [], [])
+            narrow = Interface([_narrowed(spec) for spec in self.specs], looked_up[:1], None, [], [])
             return observations._replace(arrays=Observations.find(narrow, None, None).arrays)
         if given is not None:
             for spec in looked_up:

@@ -11,13 +11,14 @@ to be ignored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rlway_client.contract.evidence import Evidence
-from rlway_client.contract.exploration import Explore, draw_noise
-from rlway_client.contract.interface import NEXT, RESET, Interface
+from rlway_client.contract.exploration import draw_noise, sampling_explore
+from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Parity
 from rlway_client.contract.parity import Arrays, Runner, Tolerance, compare, limit_for, rows_of, spread
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
@@ -33,7 +34,7 @@ def gather(policy: SavedPolicy, observations: Arrays) -> Evidence:
     inputs = {name: spread(array, ROWS) for name, array in observations.items()}
     noise = policy.interface.noise
     if noise is not None:
-        inputs[noise.name] = sample_noise(policy.interface.action, noise, rows_of(inputs))
+        inputs[noise.name] = sample_noise(policy.interface.noise_draws, rows_of(inputs))
     if policy.interface.state:
         return _gather_with_state(policy, inputs)
     return Evidence(inputs, policy.run_act(inputs))
@@ -45,11 +46,10 @@ def judge(evidence: Evidence, interface: Interface, file: Path, runner: Runner, 
     return compare(file.name, runner, interface, limit, evidence.inputs, evidence.expected)
 
 
-def sample_noise(action: TensorSpec, noise: TensorSpec, rows: int) -> FloatArray:  # -> [rows, n]
-    """Gumbel noise for discrete actions, normal noise for others. A random half of the rows is zeros."""
-    explore = Explore(temperature=1.0) if action.is_discrete else Explore(sigma=1.0)
+def sample_noise(draws: Sequence[Draw], rows: int) -> FloatArray:  # -> [rows, n]
+    """Noise with the distribution of the policy's own draws. A random half of the rows is zeros."""
     generator = np.random.default_rng(0)
-    sampled = draw_noise(explore, rows, noise.size, generator)
+    sampled = draw_noise(sampling_explore(draws), rows, draws, generator)
     sampled[generator.random(rows) < 0.5] = 0.0
     return sampled
 

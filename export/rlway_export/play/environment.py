@@ -51,7 +51,7 @@ class Environment(NamedTuple):
             observation = opened.reset(SEED)
             with observed(opened):
                 read(observation, grow(interface.observation))
-            for action in _ends(interface.action):
+            for action in _ends(interface.actions[0]):
                 taken = misfit(action, env.action_space)
                 if taken is not None:
                     space = clipped(env.action_space)

@@ -58,7 +58,7 @@ class Player:
             self._state[spec.name] = outputs[NEXT + spec.name]
             self._state[RESET.name] = np.zeros(1, np.bool_)
         action = outputs["action"][0]
-        return int(action) if self._interface.action.is_discrete and not action.ndim else action
+        return int(action) if self._interface.actions[0].is_discrete and not action.ndim else action
 
     def read(self, observation: Any) -> Arrays:  # -> [1, …] by name
         """One row of each of the observation's tensors."""

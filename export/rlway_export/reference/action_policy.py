@@ -43,7 +43,7 @@ class ActionPolicy(SavedPolicy):
         observation, action = self._bounded(saved_model / SPECS)
         self.interface = Interface(
             observation=self._specs("observation", self._action.time_step.observation, observation),
-            action=replace(self._specs("action", self._action.action, action)[0], name="action", path=()),
+            actions=[replace(self._specs("action", self._action.action, action)[0], name="action", path=())],
             noise=None,
             state=self._specs("state", self._action.state, self._action.state),
             outputs=[],

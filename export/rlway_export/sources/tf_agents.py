@@ -117,7 +117,7 @@ class SavedModelSource(NamedTuple):
 
     def _check_action(self, policy: ActionPolicy) -> None:
         """TF-Agents' graphs count actions from 0, in at most one dimension; the run's environment may differ."""
-        trained, found = _trained_action(self.folder), policy.interface.action
+        trained, found = _trained_action(self.folder), policy.interface.actions[0]
         if trained is None:
             return
         (least, _), (lowest, _) = trained.bounds(), found.bounds()
@@ -134,7 +134,7 @@ def _trained_action(folder: Path) -> TensorSpec | None:
     if is_run(run):
         job = read_run(run) if (run / "run.json").is_file() else read_job(run)
         return job.action if job is not None else None
-    return Bundle.open(folder, verify=False).manifest.action if is_bundle(folder) else None
+    return Bundle.open(folder, verify=False).manifest.actions[0] if is_bundle(folder) else None
 
 
 def _trigger_of(graph: Path) -> Path | None:

@@ -163,7 +163,7 @@ def _act_request(policy: ServedPolicy | None) -> dict[str, Any]:
 
 
 def _act_answers(policy: ServedPolicy | None) -> dict[str, Any]:
-    octets = _octets(f"rows of {policy.manifest.action.label if policy else 'the action'}, little-endian")
+    octets = _octets(f"rows of {policy.manifest.actions[0].label if policy else 'the action'}, little-endian")
     acted = {
         "description": "The action",
         "headers": {"rlway-version": {"description": "in JSON it is in the body", "schema": {"type": "integer"}}},

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlway_client import Explore, TensorSpec
+from rlway_client import Explore
 from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.exploration import check_explore, draw_noise
+from rlway_client.contract.interface import Draw
 from tests.clients.contract.generated import THOROUGH
 
 NAN = float("nan")
@@ -25,24 +26,24 @@ EXPLORATIONS = st.one_of(
 @given(explore=EXPLORATIONS, rows=st.integers(1, 20), n=st.integers(1, 8), seed=SEEDS)
 def test_noise_is_finite_and_decided_by_its_generator(explore: Explore, rows: int, n: int, seed: int) -> None:
     """float32[rows, n] without NaN or infinity, and the same from an equal generator."""
-    noise = draw_noise(explore, rows, n, np.random.default_rng(seed))
+    noise = draw_noise(explore, rows, [Draw("gumbel", n)], np.random.default_rng(seed))
     assert noise.shape == (rows, n)
     assert noise.dtype == np.float32
     assert np.isfinite(noise).all()
-    np.testing.assert_array_equal(noise, draw_noise(explore, rows, n, np.random.default_rng(seed)))
+    np.testing.assert_array_equal(noise, draw_noise(explore, rows, [Draw("gumbel", n)], np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("explore", [Explore(epsilon=0), Explore(temperature=0), Explore(sigma=0)])
 def test_exploring_by_zero_is_zero_noise(explore: Explore) -> None:
     """Zero noise gives the greedy action."""
-    assert not draw_noise(explore, 100, 3, np.random.default_rng(0)).any()
+    assert not draw_noise(explore, 100, [Draw("gumbel", 3)], np.random.default_rng(0)).any()
 
 
 @THOROUGH
 @given(rows=st.integers(1, 50), n=st.integers(1, 8), seed=SEEDS)
 def test_epsilon_one_forces_one_action_of_each_row(rows: int, n: int, seed: int) -> None:
     """One entry of each row is above any Q-value, the others are zero."""
-    noise = draw_noise(Explore(epsilon=1.0), rows, n, np.random.default_rng(seed))
+    noise = draw_noise(Explore(epsilon=1.0), rows, [Draw("gumbel", n)], np.random.default_rng(seed))
     assert (np.count_nonzero(noise, axis=1) == 1).all()
     assert noise.max(axis=1).min() > 1e29
 
@@ -50,7 +51,7 @@ def test_epsilon_one_forces_one_action_of_each_row(rows: int, n: int, seed: int)
 def test_gumbel_noise_samples_the_softmax() -> None:
     """argmax(q + noise) has the frequencies of softmax(q / T)."""
     q, temperature = np.array([1.0, 2.0, 0.5]), 0.7
-    noise = draw_noise(Explore(temperature=temperature), 50_000, 3, np.random.default_rng(0))
+    noise = draw_noise(Explore(temperature=temperature), 50_000, [Draw("gumbel", 3)], np.random.default_rng(0))
     found = np.bincount((q + noise).argmax(axis=1), minlength=3) / 50_000
     expected = np.exp(q / temperature) / np.exp(q / temperature).sum()
     np.testing.assert_allclose(found, expected, atol=0.01)
@@ -58,20 +59,19 @@ def test_gumbel_noise_samples_the_softmax() -> None:
 
 def test_only_the_exploration_of_the_action_space_is_taken() -> None:
     """Discrete: epsilon or temperature; continuous: sigma; without a noise input nothing."""
-    noise = TensorSpec("noise", (2,), "float32")
-    discrete, continuous = TensorSpec("action", (), "int64", 0, 1), TensorSpec("action", (2,), "float32", -2, 2)
-    check_explore(Explore(epsilon=0.5), discrete, noise)
-    check_explore(Explore(temperature=0.5), discrete, noise)
-    check_explore(Explore(sigma=0.5), continuous, noise)
-    for explore, action, given_noise in [
-        (Explore(sigma=0.5), discrete, noise),
-        (Explore(epsilon=0.5), continuous, noise),
-        (Explore(epsilon=0.5, temperature=1), discrete, noise),
-        (Explore(), discrete, noise),
-        (Explore(epsilon=1.01), discrete, noise),
-        (Explore(temperature=NAN), discrete, noise),
-        (Explore(sigma=-1), continuous, noise),
-        (Explore(epsilon=0.5), discrete, None),
+    discrete, continuous = [Draw("gumbel", 2)], [Draw("normal", 2)]
+    check_explore(Explore(epsilon=0.5), discrete)
+    check_explore(Explore(temperature=0.5), discrete)
+    check_explore(Explore(sigma=0.5), continuous)
+    for explore, draws in [
+        (Explore(sigma=0.5), discrete),
+        (Explore(epsilon=0.5), continuous),
+        (Explore(epsilon=0.5, temperature=1), discrete),
+        (Explore(), discrete),
+        (Explore(epsilon=1.01), discrete),
+        (Explore(temperature=NAN), discrete),
+        (Explore(sigma=-1), continuous),
+        (Explore(epsilon=0.5), []),
     ]:
         with pytest.raises(SpecViolated, match="explore"):
-            check_explore(explore, action, given_noise)
+            check_explore(explore, draws)

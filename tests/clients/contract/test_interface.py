@@ -23,7 +23,7 @@ def names(specs: list[TensorSpec]) -> list[str]:
 
 def test_the_state_goes_in_with_reset_and_comes_out_as_next_state() -> None:
     """No two tensors of a file have the same name."""
-    policy = Interface([VECTOR], CHOICE, NOISE, [CELLS], [Q_VALUES])
+    policy = Interface([VECTOR], [CHOICE], NOISE, [CELLS], [Q_VALUES])
     assert names(policy.inputs) == ["observation", "noise", "cells", "reset"]
     assert names(policy.results) == ["action", "q_values", "next_cells"]
     assert policy.results[-1].shape == CELLS.shape
@@ -31,19 +31,19 @@ def test_the_state_goes_in_with_reset_and_comes_out_as_next_state() -> None:
 
 def test_without_noise_and_state_there_are_no_inputs_for_them() -> None:
     """Such a policy takes its observation and gives its action."""
-    policy = Interface([VECTOR], CHOICE, None, [], [])
+    policy = Interface([VECTOR], [CHOICE], None, [], [])
     assert names(policy.inputs) == ["observation"]
     assert names(policy.results) == ["action"]
 
 
 @pytest.mark.parametrize(
-    ("action", "outputs", "judged"), [(CHOICE, [Q_VALUES], "q_values"), (CHOICE, [], None), (PUSH, [], "action")]
+    ("action", "outputs", "judged"), [(CHOICE, [Q_VALUES], ["q_values"]), (CHOICE, [], []), (PUSH, [], ["action"])]
 )
 def test_a_policy_is_judged_by_q_values_or_continuous_actions(
-    action: TensorSpec, outputs: Any, judged: str | None
+    action: TensorSpec, outputs: Any, judged: list[str]
 ) -> None:
     """A discrete policy without Q-values has no output to be judged by."""
-    assert Interface([VECTOR], action, None, [], outputs).judged == judged
+    assert Interface([VECTOR], [action], None, [], outputs).judged == judged
 
 
 def test_a_manifest_without_the_newer_fields_is_still_read(tmp_path: Path) -> None:

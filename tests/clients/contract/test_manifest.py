@@ -12,9 +12,29 @@ from msgspec.structs import replace
 
 from rlway_client import Manifest, TensorSpec
 from rlway_client.contract.errors import BundleInvalid, UsageError
-from rlway_client.contract.manifest import FILE_NAME, Parity, check_policy_name, decode_manifest, encode_manifest
+from rlway_client.contract.exploration import sampling_explore
+from rlway_client.contract.interface import TIME_STEP, Draw, Interface
+from rlway_client.contract.manifest import (
+    FILE_NAME,
+    Parity,
+    check_policy_name,
+    decode_manifest,
+    encode_manifest,
+    tensor_fields,
+)
 from tests.bundles import linear_policy
 from tests.clients.contract.generated import FINITE, TEXT, THOROUGH, some_specs, specs
+
+NOISY = st.lists(st.builds(Draw, st.sampled_from(["normal", "gumbel"]), st.integers(1, 4)), max_size=3)
+
+
+def with_draws(manifest: Manifest, draws: list[Draw]) -> Manifest:
+    """The manifest of a policy that draws, and acts by its draws where a request does not say."""
+    if not draws:
+        return manifest
+    noise = TensorSpec("noise", (sum(draw.size for draw in draws),), "float32")
+    return replace(manifest, noise=noise, draws=draws, explore=sampling_explore(draws))
+
 
 MANIFESTS = st.builds(
     Manifest,
@@ -24,7 +44,7 @@ MANIFESTS = st.builds(
     algorithm=TEXT,
     env=st.none() | TEXT,
     observation=some_specs("seen", 3, 1) | specs().map(lambda spec: [replace(spec, path=())]),
-    action=specs(st.just("action")),
+    action=some_specs("action", 3, 1) | specs(st.just("action")).map(lambda spec: replace(spec, path=())),
     noise=st.none() | st.integers(1, 4).map(lambda n: TensorSpec("noise", (n,), "float32")),
     state=some_specs("state", 1),
     outputs=some_specs("output", 2),
@@ -48,12 +68,15 @@ MANIFESTS = st.builds(
     ),
     files=st.dictionaries(TEXT.filter(FILE_NAME.fullmatch), TEXT, max_size=3),
     versions=st.dictionaries(TEXT, TEXT, max_size=3),
+    time_step=st.lists(st.sampled_from(sorted(TIME_STEP)), unique=True).map(
+        lambda names: [TensorSpec(name, (), TIME_STEP[name]) for name in names]
+    ),
     created=TEXT,
 )
 
 
 @THOROUGH
-@given(manifest=MANIFESTS)
+@given(manifest=st.builds(with_draws, MANIFESTS, NOISY))
 def test_a_manifest_survives_its_file(manifest: Manifest) -> None:
     """What is written is what is read."""
     assert decode_manifest(encode_manifest(manifest), "here") == manifest
@@ -81,3 +104,10 @@ def test_names_that_are_no_folder_names_are_refused(name: str) -> None:
     """Policy names become paths and URLs."""
     with pytest.raises(UsageError):
         check_policy_name(name)
+
+
+def test_one_plain_action_is_no_list() -> None:
+    """Its manifest is what it was before actions could have several parts; a tensor with a key is a list of one."""
+    plain, keyed = TensorSpec("action", (), "int64"), TensorSpec("action_left", (), "int64", path=("left",))
+    for actions, written in (([plain], plain), ([keyed], [keyed])):
+        assert tensor_fields(Interface([plain], actions, None, [], []))["action"] == written

@@ -12,7 +12,7 @@ from rlway_client.contract.specs import TensorSpec
 ROWS = 8
 OBSERVATION = [TensorSpec("observation", (3,), "float32")]
 ACTION = TensorSpec("action", (2,), "float32", [-1.0, -100.0], [1.0, 100.0])
-STEERING = Interface(OBSERVATION, ACTION, None, [], [TensorSpec("scale", (2,), "float32")])
+STEERING = Interface(OBSERVATION, [ACTION], None, [], [TensorSpec("scale", (2,), "float32")])
 
 
 class Answering:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.exploration import Explore, draw_noise
+from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import AnyArray
 from tests.conftest import TRAIN, run_command
 from tests.export.bundle.model_card_commands import run_commands
@@ -34,7 +35,7 @@ def pendulum(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_every_file_acts_as_the_saved_model_does(pendulum: Bundle, continuous_run: Path, sigma: float) -> None:
     """The same observation and noise give the same action in all three, greedy and sampled."""
     observations: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:300]
-    noise = draw_noise(Explore(sigma=sigma), 300, 1, np.random.default_rng(5))
+    noise = draw_noise(Explore(sigma=sigma), 300, [Draw("normal", 1)], np.random.default_rng(5))
     saved_model = tf.saved_model.load(str(pendulum.path))  # its functions hold only weak references to its variables
     expected = {name: value.numpy() for name, value in saved_model.act(observations, noise).items()}
     session = ort.InferenceSession(pendulum.path / "model.onnx")
@@ -59,7 +60,8 @@ def test_the_manifest_and_the_card_describe_a_continuous_policy(pendulum: Bundle
     """Bounds, noise and outputs are the run's; the card says what noise does."""
     manifest = pendulum.manifest
     assert (manifest.algorithm, manifest.env) == ("sac", "Pendulum-v1")
-    assert (manifest.action.label, manifest.action.minimum, manifest.action.maximum) == ("float32[1]", -2.0, 2.0)
+    (action,) = manifest.actions
+    assert (action.label, action.minimum, action.maximum) == ("float32[1]", -2.0, 2.0)
     card = (pendulum.path / "README.md").read_text()
     assert "A SAC policy for `Pendulum-v1`" in card
     assert "Standard normal noise samples the trained distribution." in card

@@ -19,6 +19,7 @@ from rlway_client.common.files import folder_that_appears_whole
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.exploration import Explore, draw_noise
+from rlway_client.contract.interface import Draw
 from rlway_client.contract.manifest import METADATA_KEY, decode_manifest
 from rlway_client.contract.specs import AnyArray
 from rlway_export.bundle import stale
@@ -78,7 +79,7 @@ def test_every_file_acts_as_the_saved_model_does(
     """The same observation and noise give the same action in all three, greedy and sampled."""
     noise = np.zeros((len(observations), 2), np.float32)
     if explore is not None:
-        noise = draw_noise(explore, len(observations), 2, np.random.default_rng(5))
+        noise = draw_noise(explore, len(observations), [Draw("gumbel", 2)], np.random.default_rng(5))
     saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold only weak references to its variables
     expected = {name: value.numpy() for name, value in saved_model.act(observations, noise).items()}
     assert callable(run_file)

@@ -112,7 +112,7 @@ def gaussian(tmp_path_factory: pytest.TempPathFactory) -> ActPolicy:
     tf.saved_model.save(module, str(path))
     interface = Interface(
         observation=[TensorSpec("observation", (3,), "float32")],
-        action=TensorSpec("action", (2,), "float32", -1, 3),
+        actions=[TensorSpec("action", (2,), "float32", -1, 3)],
         noise=TensorSpec("noise", (2,), "float32"),
         state=[],
         outputs=[TensorSpec("loc", (2,), "float32"), TensorSpec("scale", (2,), "float32")],

@@ -188,9 +188,9 @@ def test_a_seed_samples_the_same_actions_from_every_file(
     policy = open_source(runs / name, "best").materialize(tmp_path)
     rows = Evidence.read(bundle.path / "parity.npz", bundle.manifest).inputs
     rows = {key: array[:64] for key, array in rows.items()}
-    explore = Explore(temperature=0.5) if interface.action.is_discrete else Explore(sigma=1.0)
+    explore = Explore(temperature=0.5) if interface.is_discrete else Explore(sigma=1.0)
     assert interface.noise is not None
-    rows["noise"] = draw_noise(explore, 64, interface.noise.size, np.random.default_rng(11))
+    rows["noise"] = draw_noise(explore, 64, interface.noise_draws, np.random.default_rng(11))
     expected = policy.run_act(rows)["action"]
     assert len(np.unique(expected, axis=0)) > 1
     for file in ("model.onnx", "model.tflite", "policy.c"):

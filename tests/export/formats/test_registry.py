@@ -14,7 +14,7 @@ from onnx import TensorProto
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid, ExportRefused, UsageError
 from rlway_client.contract.exploration import FORCED, Explore, draw_noise
-from rlway_client.contract.interface import Interface
+from rlway_client.contract.interface import Draw, Interface
 from rlway_client.contract.manifest import Parity
 from rlway_client.contract.parity import Limit, Runner, Tolerance, compare, limit_for, summarize
 from rlway_client.contract.run import read_run
@@ -46,7 +46,7 @@ FILES = {
 }
 DISCRETE = Interface(
     observation=[TensorSpec("observation", (4,), "float32")],
-    action=TensorSpec("action", (), "int64", 0, 1),
+    actions=[TensorSpec("action", (), "int64", 0, 1)],
     noise=TensorSpec("noise", (2,), "float32"),
     state=[],
     outputs=[TensorSpec("q_values", (2,), "float32")],
@@ -239,7 +239,7 @@ def test_a_continuous_policy_acts_alike_in_every_format(continuous_run: Path, tm
     source = RunSource.open(continuous_run, "best")
     bundle = write_bundle(source, tmp_path / "models", "pendulum", formats, lambda _: None)
     rows: AnyArray = np.load(continuous_run / "observations.npz")["observation"][:100]
-    noise = draw_noise(Explore(sigma=1.0), len(rows), 1, np.random.default_rng(3))
+    noise = draw_noise(Explore(sigma=1.0), len(rows), [Draw("normal", 1)], np.random.default_rng(3))
     noise[::2] = 0.0
     saved_model = tf.saved_model.load(str(bundle.path))  # its functions hold only weak references to its variables
     expected = saved_model.act(rows, noise)["action"].numpy()

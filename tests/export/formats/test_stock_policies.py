@@ -111,7 +111,7 @@ def test_a_stock_policy_acts_on_a_robot_as_in_tf_agents(name: str, exported: Exp
         seen = [array[step * ROWS + row] for array in observations.values()]
         action = robot.act(tf.nest.pack_sequence_as(policy.time_step_spec.observation, seen))
         np.testing.assert_allclose(action, expected[row], rtol=0, atol=1e-5)
-    assert isinstance(action, int) == bundle.manifest.action.is_discrete
+    assert isinstance(action, int) == bundle.manifest.interface.is_discrete
 
 
 @pytest.mark.parametrize("name", stock.KINDS)
@@ -124,8 +124,8 @@ def test_the_manifest_has_the_tensors_of_a_stock_policy(name: str, exported: Exp
     assert [spec.dtype for spec in manifest.observation] == [leaf.dtype.name for leaf in leaves]
     bound = [(spec.minimum, spec.maximum) for spec in manifest.observation]
     assert bound == [(getattr(leaf, "minimum", None), getattr(leaf, "maximum", None)) for leaf in leaves]
-    assert manifest.action.dtype == policy.action_spec.dtype.name
-    low, high = manifest.action.bounds()
+    assert manifest.actions[0].dtype == policy.action_spec.dtype.name
+    low, high = manifest.actions[0].bounds()
     np.testing.assert_array_equal((low, high), (policy.action_spec.minimum, policy.action_spec.maximum))
     assert (manifest.noise, manifest.algorithm, manifest.env, manifest.notes) == (None, None, None, [])
     assert (manifest.compared_over, manifest.observed) == ("sampled", [])
@@ -173,7 +173,7 @@ def test_a_stock_policy_acts_alike_in_other_formats(name: str, exported: Exporte
     assert [row.file for row in manifest.parity] == [one.files[-1] for one in formats]
     for row, one in zip(manifest.parity, formats, strict=True):
         assert row.passed
-        assert row.allowed_flips == (None if manifest.action.dtype == "float32" else one.tolerance.flips or 0)
+        assert row.allowed_flips == (None if manifest.actions[0].dtype == "float32" else one.tolerance.flips or 0)
 
 
 @pytest.mark.parametrize("name", ["dict", "recurrent-ppo"])

@@ -288,7 +288,7 @@ def test_the_actions_of_a_discretised_environment_are_checked_as_the_policy_has_
 
     def check(values: list[float], highest: int) -> None:
         action = TensorSpec("action", (), "int64", 0, highest)
-        interface = Interface([TensorSpec("observation", (3,), "float32")], action, None, [], [])
+        interface = Interface([TensorSpec("observation", (3,), "float32")], [action], None, [], [])
         Environment("Pendulum-v1", values, None).check(interface)
 
     check([-2.0, 0.0, 2.0], 2)
@@ -298,9 +298,11 @@ def test_the_actions_of_a_discretised_environment_are_checked_as_the_policy_has_
 
 def test_a_policy_without_known_bounds_is_checked_as_far_as_possible() -> None:
     """Without bounds any number may come, but a kind of action that the environment lacks is refused."""
-    interface = Interface([TensorSpec("observation", (4,), "float32")], TensorSpec("action", (), "int64"), None, [], [])
+    interface = Interface(
+        [TensorSpec("observation", (4,), "float32")], [TensorSpec("action", (), "int64")], None, [], []
+    )
     Environment("CartPole-v1", None, None).check(interface)
-    pushed = interface._replace(action=TensorSpec("action", (2,), "float32"))
+    pushed = interface._replace(actions=[TensorSpec("action", (2,), "float32")])
     with pytest.raises(RlwayError, match=r"takes actions of Discrete\(2\), and one of the policy's is float32\[2\]\."):
         Environment("CartPole-v1", None, None).check(pushed)
 

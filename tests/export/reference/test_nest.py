@@ -234,7 +234,7 @@ def test_a_file_of_observations_may_have_the_keys_or_the_names(bundle: Bundle, t
 def test_keys_that_are_equal_when_joined_need_the_names(tmp_path: Path) -> None:
     """`a/b`, and `b` within `a`."""
     specs = [TensorSpec(name, (), "float32", path=path) for name, path in (("x", ("a", "b")), ("y", ("a/b",)))]
-    interface = Interface(specs, TensorSpec("action", (), "int64"), None, [], [])
+    interface = Interface(specs, [TensorSpec("action", (), "int64")], None, [], [])
     np.savez(tmp_path / "rows.npz", **{"a/b": np.zeros(3)})
     with pytest.raises(UsageError, match=r"has no array x; expected the arrays x, y"):
         read_observations(tmp_path / "rows.npz", interface, UsageError)
@@ -265,7 +265,7 @@ def test_the_parts_of_a_long_tuple_stay_in_order(tmp_path: Path) -> None:
     taken = {key: tf.TensorSpec([None, 1], tf.float32) for (key,) in paths}
     module.act = tf.function(lambda seen: {"action": seen["10"] - 2 * seen["2"]}, [taken], autograph=False)
     tf.saved_model.save(module, str(tmp_path))
-    interface = Interface(specs, TensorSpec("action", (1,), "float32"), None, [], [])
+    interface = Interface(specs, [TensorSpec("action", (1,), "float32")], None, [], [])
     rows = {spec.name: np.full((3, 1), i, np.float32) for i, spec in enumerate(specs)}
     assert ActPolicy(tmp_path, interface, "run").run_act(rows)["action"].tolist() == [[6.0]] * 3
     elsewhere = [replace(spec, path=("seen", *spec.path)) for spec in specs]

@@ -150,7 +150,7 @@ def test_whole_numbers_are_sampled_from_their_whole_range(dtype: str) -> None:
     limits = np.iinfo(dtype)
     spec = make_spec("observation", (3,), dtype, limits.min, limits.max)
     interface = Interface(
-        observation=[spec], action=TensorSpec("action", (), "int64", 0, 2), noise=None, state=[], outputs=[]
+        observation=[spec], actions=[TensorSpec("action", (), "int64", 0, 2)], noise=None, state=[], outputs=[]
     )
     sampled = Observations.find(interface, None, None).arrays["observation"]
     assert sampled.dtype == dtype

@@ -1,8 +1,8 @@
 """Turns exploration options into the noise that a policy's graph takes; zero noise gives the greedy action.
 
-In:      one of epsilon, temperature and sigma; a random generator.
+In:      epsilon, temperature or sigma; a random generator.
 Out:     noise float32[rows, n], the second argument of `act(observation, noise)`.
-Refuses: a kind of exploration that does not fit the policy's action (SpecViolated).
+Refuses: a kind of exploration that does not fit the policy's draws (SpecViolated).
 
     discrete    action = argmax(q_values + noise)
                 temperature T: noise = T · Gumbel(0, 1), which samples softmax(q / T)
@@ -10,15 +10,20 @@ Refuses: a kind of exploration that does not fit the policy's action (SpecViolat
                 epsilon ε:     +1e30 on one uniformly drawn entry, with probability ε in each row
     continuous  action = mean + magnitude · tanh(loc + scale · noise)
                 sigma σ:       noise ~ N(0, σ²); σ = 1 samples the trained distribution
+
+A policy with draws of both kinds takes temperature and sigma together; what is not given stays greedy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.specs import Fault, FloatArray, TensorSpec, describe
+from rlway_client.contract.interface import Draw
+from rlway_client.contract.specs import Fault, FloatArray, describe
 
 FORCED = np.float32(1e30)  # above every Q-value, yet finite: −inf would turn 0 · inf into NaN on some runtimes
 
@@ -26,40 +31,56 @@ MOST_NOISE = 1e6  # the largest temperature or sigma, with which the noise is st
 
 
 class Explore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Exactly one of the three."""
+    """One of the three; temperature and sigma together for a policy with draws of both kinds."""
 
     epsilon: float | None = None
     temperature: float | None = None
     sigma: float | None = None
 
 
-def check_explore(explore: Explore, action: TensorSpec, noise: TensorSpec | None) -> None:
-    """Raises SpecViolated if a policy with this action and noise cannot explore in this way."""
-    given = {
-        name: value for name in ("epsilon", "temperature", "sigma") if (value := getattr(explore, name)) is not None
-    }
-    allowed = ("epsilon", "temperature") if action.is_discrete else ("sigma",)
-    if noise is None:
+def check_explore(explore: Explore, draws: Sequence[Draw]) -> None:
+    """Raises SpecViolated if a policy with these draws cannot explore in this way."""
+    names = ("epsilon", "temperature", "sigma")
+    given = {name: value for name in names if (value := getattr(explore, name)) is not None}
+    kinds = {draw.distribution for draw in draws}
+    mixed = len(kinds) > 1
+    if not kinds:
         raise SpecViolated([Fault("explore", "nothing: this policy was exported without a noise input", "an object")])
-    if len(given) != 1:
+    allowed = ("temperature", "sigma") if mixed else ("epsilon", "temperature") if "gumbel" in kinds else ("sigma",)
+    if not given or (len(given) > 1 and not (mixed and set(given) == set(allowed))):
         raise SpecViolated([Fault("explore", f"exactly one of {', '.join(allowed)}", ", ".join(given) or "none")])
-    name, value = next(iter(given.items()))
-    if name not in allowed:
-        kind = "discrete" if action.is_discrete else "continuous"
-        raise SpecViolated([Fault(f"explore.{name}", f"{' or '.join(allowed)} for a {kind} action", name)])
-    most = 1.0 if name == "epsilon" else MOST_NOISE
-    if not 0 <= value <= most:
-        expected = f"a number from 0 to {most:g}"
-        raise SpecViolated([Fault(f"explore.{name}", expected, describe(value))])
+    for name, value in given.items():
+        if name not in allowed:
+            kind = "mixed" if mixed else "discrete" if "gumbel" in kinds else "continuous"
+            raise SpecViolated([Fault(f"explore.{name}", f"{' or '.join(allowed)} for a {kind} action", name)])
+        most = 1.0 if name == "epsilon" else MOST_NOISE
+        if not 0 <= value <= most:
+            expected = f"a number from 0 to {most:g}"
+            raise SpecViolated([Fault(f"explore.{name}", expected, describe(value))])
 
 
-def draw_noise(explore: Explore, rows: int, n: int, generator: np.random.Generator) -> FloatArray:  # -> [rows, n]
+def sampling_explore(draws: Sequence[Draw]) -> Explore:
+    """The options with which the noise has the distribution of the policy's own draws."""
+    kinds = {draw.distribution for draw in draws}
+    return Explore(temperature=1.0 if "gumbel" in kinds else None, sigma=1.0 if "normal" in kinds else None)
+
+
+def draw_noise(
+    explore: Explore, rows: int, draws: Sequence[Draw], generator: np.random.Generator
+) -> FloatArray:  # -> [rows, n]
     """Noise for `rows` observations; generators in the same state give the same noise for every runtime."""
-    if explore.temperature is not None:
-        return (explore.temperature * generator.gumbel(size=(rows, n))).astype(np.float32)
-    if explore.sigma is not None:
-        return (explore.sigma * generator.standard_normal((rows, n))).astype(np.float32)
-    noise = np.zeros((rows, n), np.float32)
-    explored = np.flatnonzero(generator.random(rows) < (explore.epsilon or 0.0))
-    noise[explored, generator.integers(n, size=rows)[explored]] = FORCED
-    return noise
+    parts = [_draw(explore, rows, draw, generator) for draw in draws]
+    if explore.epsilon is not None:
+        explored = generator.random(rows) < explore.epsilon
+        for draw, part in zip(draws, parts, strict=True):
+            chosen = generator.integers(draw.size, size=rows)
+            part[explored, chosen[explored]] = FORCED
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _draw(explore: Explore, rows: int, draw: Draw, generator: np.random.Generator) -> FloatArray:  # -> [rows, size]
+    if draw.distribution == "gumbel" and explore.temperature is not None:
+        return (explore.temperature * generator.gumbel(size=(rows, draw.size))).astype(np.float32)
+    if draw.distribution == "normal" and explore.sigma is not None:
+        return (explore.sigma * generator.standard_normal((rows, draw.size))).astype(np.float32)
+    return np.zeros((rows, draw.size), np.float32)

@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Meta
 
 from rlway_client.common import quote
-from rlway_client.contract.errors import BundleInvalid, UsageError
-from rlway_client.contract.interface import Interface
+from rlway_client.contract.errors import BundleInvalid, SpecViolated, UsageError
+from rlway_client.contract.exploration import Explore, check_explore
+from rlway_client.contract.interface import TIME_STEP, Draw, Interface
 from rlway_client.contract.specs import TensorSpec
 
 MANIFEST_SCHEMA: Final = 1
@@ -93,6 +94,23 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     maximum: float | list[float]
 
 
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the source chose its actions before the export made inputs of its draws, and how that was compared.
+
+    `sampled`: by draws from its distribution. `epsilon-greedy`: greedily, but uniformly with probability `epsilon`.
+    Over `rows` actions for each of `observations` observations, the source's own actions were compared with those of
+    the exported graph: `p_value` is the smallest of `tests` two-sample tests, and below `level` none may be published.
+    """
+
+    kind: Literal["sampled", "epsilon-greedy"]
+    epsilon: float | None = None  # None also where it is not a constant
+    observations: int = 0
+    rows: int = 0
+    tests: int = 0
+    p_value: float | None = None
+    level: float | None = None
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`: everything that a server or a robot needs to know to run the policy."""
 
@@ -102,10 +120,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: str | None  # None, as with `env`: the source did not say
     env: str | None
     observation: Annotated[list[TensorSpec], Meta(min_length=1)]  # the leaves, in the order of the model's inputs
-    action: TensorSpec
+    action: TensorSpec | Annotated[list[TensorSpec], Meta(min_length=1)]  # a list of leaves for a dict or a tuple
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the time limit of its training episodes
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
+    draws: list[Draw] = []  # what `noise` consists of; empty: one draw, Gumbel for a discrete action, else normal
+    explore: Explore | None = None  # what a server does where a request does not say; None: it acts greedily
+    sampling: Sampling | None = None  # None: the source was greedy, or had a noise input of its own
+    time_step: list[TensorSpec] = []  # what the policy reads of `reward`, `discount` and `step_type`
     state: list[TensorSpec] = []  # goes in with `reset`, and comes out as `next_<name>`
     outputs: list[TensorSpec] = []  # besides the action and the state: `q_values`, or `loc` and `scale`
     training: dict[str, Any] = {}
@@ -120,8 +142,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created: str = ""  # UTC, ISO 8601
 
     @property
+    def actions(self) -> list[TensorSpec]:
+        """The action's tensors."""
+        return [self.action] if isinstance(self.action, TensorSpec) else self.action
+
+    @property
     def interface(self) -> Interface:
-        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
+        return Interface(
+            self.observation, self.actions, self.noise, self.state, self.outputs, self.time_step, self.draws
+        )
+
+
+def tensor_fields(interface: Interface) -> dict[str, Any]:
+    """The fields of a manifest that tell of the policy's tensors."""
+    fields = interface._asdict()
+    first, *further = actions = fields.pop("actions")
+    lists = {name: [*fields[name]] for name in ("time_step", "draws")}
+    return {**fields, **lists, "action": actions if further or first.path else first}
 
 
 def decode_manifest(content: bytes, where: str) -> Manifest:
@@ -173,9 +210,11 @@ def _with_whole_numbers(value: Any) -> Any:
 
 def check_promises(manifest: Manifest) -> None:
     """Raises ValueError if fields of a manifest contradict one another, or break what every reader relies on."""
-    action, noise = manifest.action, manifest.noise
-    if action.name != "action":
-        raise ValueError(f"action: expected the name 'action', got {action.name[:64]!r}")
+    actions, noise = manifest.actions, manifest.noise
+    for spec in actions:
+        expected = "'action_…'" if spec.path else "'action'"
+        if not (spec.name.startswith("action_") if spec.path else spec.name == "action"):
+            raise ValueError(f"action: expected the name {expected}, got {spec.name[:64]!r}")
     if noise is not None and (noise.name != "noise" or noise.dtype != "float32" or len(noise.shape) != 1):
         raise ValueError(f"noise: expected the name 'noise' and float32[n], got {noise.name[:64]!r} and {noise.label}")
     for kind, specs in (("inputs", manifest.interface.inputs), ("outputs", manifest.interface.results)):
@@ -183,20 +222,39 @@ def check_promises(manifest: Manifest) -> None:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"{kind}: expected a name of its own for each, got {twice[:64]!r} twice")
-    _check_paths([spec.path for spec in manifest.observation])
-    values = manifest.action_values
-    if values is not None and (not action.is_discrete or action.shape or len(values) != _count_actions(action)):
+    _check_paths("observation", [spec.path for spec in manifest.observation])
+    _check_paths("action", [spec.path for spec in actions])
+    _check_draws(manifest)
+    odd = next((spec.name for spec in manifest.time_step if TIME_STEP.get(spec.name) != spec.label), None)
+    if odd is not None:
+        raise ValueError(f"time_step: expected {', '.join(TIME_STEP)}, got {odd[:64]!r} or another type")
+    values, action = manifest.action_values, actions[0]
+    is_one = len(actions) == 1 and action.is_discrete and not action.shape
+    if values is not None and not (is_one and len(values) == _count_actions(action)):
         raise ValueError(f"action_values: expected one per action, got {len(values)} for {action.label}")
 
 
-def _check_paths(paths: list[tuple[str, ...]]) -> None:
-    """Raises ValueError unless the observation is one tensor, or an object whose keys lead to one tensor each."""
+def _check_draws(manifest: Manifest) -> None:
+    """Raises ValueError unless the draws take every element of the noise, and the default exploration fits them."""
+    size = manifest.noise.size if manifest.noise else 0
+    drawn = sum(draw.size for draw in manifest.draws)
+    if manifest.draws and drawn != size:
+        raise ValueError(f"draws: expected {size} numbers in all, as noise has, got {drawn}")
+    if manifest.explore is not None:
+        try:
+            check_explore(manifest.explore, manifest.interface.noise_draws)
+        except SpecViolated as error:
+            raise ValueError(f"explore: {error}") from None
+
+
+def _check_paths(what: str, paths: list[tuple[str, ...]]) -> None:
+    """Raises ValueError unless it is one tensor, or an object whose keys lead to one tensor each."""
     if paths == [()]:
         return
     for path in paths:
         inside = [other for other in paths if other[: len(path)] == path]
         if not path or len(inside) > 1:
-            raise ValueError(f"observation: expected one tensor at the path {list(path)}, got {len(inside)}")
+            raise ValueError(f"{what}: expected one tensor at the path {list(path)}, got {len(inside)}")
 
 
 def _count_actions(action: TensorSpec) -> float:

@@ -66,13 +66,13 @@ def limit_for(interface: Interface, tolerance: Tolerance, expected: Arrays) -> L
 
 def _limit_of_actions(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
     share = f"{tolerance.relative:g}"
-    if not interface.action.is_discrete:
-        widest = float(_ranges(interface.action, expected).max())
+    if not interface.is_discrete:
+        widest = float(_ranges(interface.actions[0], expected).max())
         return Limit(tolerance.relative * widest, None, f"|Δaction| ≤ {share} of its range (the widest: {widest:g})")
     changed = f"at most {tolerance.flips:.0%} of the actions changed" if tolerance.flips else "no action changed"
-    if interface.judged is None:
+    if not interface.judged:
         return Limit(0.0, tolerance.flips or 0.0, changed)
-    allowed = tolerance.relative * max(1.0, float(np.abs(expected[interface.judged]).max()))
+    allowed = tolerance.relative * max(1.0, float(np.abs(expected[interface.judged[0]]).max()))
     words = f"|Δq| ≤ {allowed:.1e} ({share} of the largest |q|), "
     if tolerance.flips is None:
         return Limit(allowed, None, words + "no flip unless the best two are closer than that")
@@ -142,16 +142,16 @@ def _judge(
     file: str, batch: int, interface: Interface, limit: Limit, inputs: Arrays, expected: Arrays, found: Arrays
 ) -> Parity:
     rows = rows_of(expected)
-    difference = _difference(expected, found, [interface.judged] if interface.judged else [])
-    if not interface.action.is_discrete:
-        ranges = _ranges(interface.action, expected)
+    difference = _difference(expected, found, interface.judged)
+    if not interface.is_discrete:
+        ranges = _ranges(interface.actions[0], expected)
         difference = (difference.reshape(-1, *ranges.shape) * (ranges.max() / ranges)).ravel()  # scaled to the widest
     state = _difference(expected, found, [spec.name for spec in interface.next_state]) if interface.state else None
-    flips = np.flatnonzero(_flipped(interface.action, expected, found))
+    flips = np.flatnonzero(_flipped(interface.actions[0], expected, found))
     gaps: AnyArray = np.zeros(0)  # between the two best Q-values, for rows with another action
     if interface.judged and len(flips):
         noise = inputs["noise"] if interface.noise else 0.0
-        scores = np.sort((expected[interface.judged] + noise)[flips], axis=-1)
+        scores = np.sort((expected[interface.judged[0]] + noise)[flips], axis=-1)
         gaps = scores[:, -1] - scores[:, -2]
     few = (gaps < limit.difference).all() if limit.flips is None else len(flips) <= limit.flips * rows
     near = difference.max() <= limit.difference  # false for NaN, too

@@ -50,7 +50,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def interface(self) -> Interface:
-        return Interface(self.observation, self.action, self.noise, self.state, self.outputs)
+        return Interface(self.observation, [self.action], self.noise, self.state, self.outputs)
 
 
 class TrainingRun(TrainingJob, frozen=True, kw_only=True):

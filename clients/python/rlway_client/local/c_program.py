@@ -45,7 +45,7 @@ class CRunner:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self._inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
         self._state = manifest.state
-        self._outputs = [manifest.action, *manifest.outputs]
+        self._outputs = [*manifest.actions, *manifest.outputs]
         with tempfile.TemporaryDirectory(prefix="rlway-c-") as folder:
             library = Path(folder) / "policy.so"
             command = [find_compiler(), *FLAGS, "-shared", "-fPIC", "-o", str(library), str(path), "-lm"]

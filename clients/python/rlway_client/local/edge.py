@@ -41,6 +41,7 @@ class EdgePolicy:
         self._inputs = _indices(path, "input", signature.get_input_details(), interface.inputs)
         self._outputs = _indices(path, "output", signature.get_output_details(), interface.results)
         self._tree = grow(interface.observation)
+        self._draws = interface.noise_draws
         self._no_noise = np.zeros((1, interface.noise.size if interface.noise else 0), np.float32)
         self._state: Arrays = {}
         self.reset()
@@ -50,8 +51,8 @@ class EdgePolicy:
         inputs = read(observation, self._tree)
         noise = self._no_noise
         if explore is not None:
-            check_explore(explore, self.manifest.action, self.manifest.noise)
-            noise = draw_noise(explore, 1, noise.shape[1], np.random.default_rng(seed))
+            check_explore(explore, self._draws)
+            noise = draw_noise(explore, 1, self._draws, np.random.default_rng(seed))
         if self.manifest.noise is not None:
             inputs[self.manifest.noise.name] = noise
         outputs = self.run(inputs | self._state)
@@ -59,7 +60,7 @@ class EdgePolicy:
             self._state = {spec.name: outputs[NEXT + spec.name] for spec in self.manifest.state}
             self._state[RESET.name] = np.zeros(1, np.bool_)
         action = outputs["action"][0]
-        return int(action) if action.ndim == 0 and self.manifest.action.is_discrete else action
+        return int(action) if action.ndim == 0 and self.manifest.actions[0].is_discrete else action
 
     def reset(self) -> None:
         """The next action begins an episode: a policy with state starts from its initial state."""

@@ -108,6 +108,6 @@ def _state_meaning(signature: CSignature) -> list[str]:
 def _noise_meaning(manifest: Manifest) -> str:
     if manifest.noise is None:
         return "The action is greedy."
-    if manifest.action.is_discrete:
+    if manifest.interface.is_discrete:
         return "The action is the index of the largest q_values + noise; noise may be NULL, which is zeros: greedy."
     return "Standard normal noise samples the trained distribution; noise may be NULL, which is zeros: greedy."

@@ -79,7 +79,7 @@ class CSignature(NamedTuple):
     @classmethod
     def of(cls, manifest: Manifest) -> CSignature:
         noise = [manifest.noise] if manifest.noise else []
-        outputs = [manifest.action, *manifest.outputs]
+        outputs = [*manifest.actions, *manifest.outputs]
         groups = [manifest.observation, noise, manifest.state, outputs]
         specs = [spec for group in groups for spec in group]
         names = dict(zip((spec.name for spec in specs), _c_names(spec.name for spec in specs), strict=True))
