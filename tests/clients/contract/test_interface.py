@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlway_client.contract.interface import Interface
+from rlway_client.contract.interface import Choice, Draw, Interface
 from rlway_client.contract.specs import TensorSpec
 from tests.bundles import linear_policy
 
@@ -51,3 +51,31 @@ def test_a_manifest_without_the_newer_fields_is_still_read(tmp_path: Path) -> No
     manifest = linear_policy(tmp_path).manifest
     assert (manifest.notes, manifest.compared_over) == ([], "visited")
     assert names(manifest.interface.inputs) == ["observation", "noise"]
+
+
+def test_each_discrete_action_has_its_own_scores_and_noise() -> None:
+    """The scores have the action's suffix; the draws are in the order of the actions."""
+    gear, push = TensorSpec("action_gear", (2,), "int64", path=("gear",)), TensorSpec("action_a", (), "float32")
+    mode = TensorSpec("action_mode", (), "int64", path=("mode",))
+    scores = [TensorSpec("logits_gear", (2, 3), "float32"), TensorSpec("q_values_mode", (4,), "float32")]
+    draws = [Draw("gumbel", 6), Draw("normal", 1), Draw("gumbel", 4)]
+    policy = Interface([VECTOR], [gear, push, mode], TensorSpec("noise", (11,), "float32"), [], scores, (), draws)
+    assert policy.choices == [Choice(gear, scores[0], slice(0, 6)), Choice(mode, scores[1], slice(7, 11))]
+    assert policy.judged == ["action_a", "logits_gear", "q_values_mode"]
+    fewer = policy._replace(draws=[Draw("normal", 7), Draw("gumbel", 4)])
+    assert [choice.noise for choice in fewer.choices] == [None, None]
+
+
+def test_scores_of_another_shape_belong_to_no_action() -> None:
+    """A discrete action needs a row of scores for each of its elements."""
+    for shape in ((), (3,), (3, 2)):
+        two = TensorSpec("action", (2,), "int64")
+        (choice,) = Interface([VECTOR], [two], None, [], [TensorSpec("logits", shape, "float32")]).choices
+        assert choice == Choice(two, None, None)
+
+
+def test_what_a_policy_reads_of_the_time_step_follows_the_noise() -> None:
+    """The order of a file's inputs."""
+    policy = Interface([VECTOR], [CHOICE], NOISE, [CELLS], [], [TensorSpec("reward", (), "float32")])
+    assert names(policy.inputs) == ["observation", "noise", "reward", "cells", "reset"]
+    assert policy.noise_draws == [Draw("gumbel", 2)]

@@ -13,7 +13,9 @@ episode begins, and the policy ignores the state that it is given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -28,6 +30,7 @@ NEXT = "next_"
 TIME_STEP = {"reward": "float32", "discount": "float32", "step_type": "int32"}
 NEUTRAL = {"reward": 0.0, "discount": 1.0, "step_type": 1}  # within an episode
 SCORES = ("q_values", "logits")  # outputs of which a discrete action is the largest, once the noise is added
+INFO = "info_"  # what the policy tells of its action, such as the action's log-probability
 
 
 class Draw(msgspec.Struct, frozen=True):
@@ -39,6 +42,14 @@ class Draw(msgspec.Struct, frozen=True):
 
     distribution: Literal["normal", "gumbel"]
     size: Annotated[int, Meta(ge=1)]
+
+
+class Choice(NamedTuple):
+    """A discrete action is the place of the largest of `scores` plus these elements of `noise`; None is not known."""
+
+    action: TensorSpec
+    scores: TensorSpec | None
+    noise: slice | None
 
 
 class Interface(NamedTuple):
@@ -85,3 +96,32 @@ class Interface(NamedTuple):
         """The outputs by whose values two policies are compared: continuous actions, and scores of discrete ones."""
         continuous = [spec.name for spec in self.actions if not spec.is_discrete]
         return continuous + [spec.name for spec in self.outputs if spec.name.startswith(SCORES)]
+
+    @property
+    def info(self) -> list[str]:
+        """The outputs that tell of the action."""
+        return [spec.name for spec in self.outputs if spec.name.startswith(INFO)]
+
+    @property
+    def choices(self) -> list[Choice]:
+        """The discrete actions. Their draws are in the same order."""
+        discrete = [spec for spec in self.actions if spec.is_discrete]
+        ends = accumulate(draw.size for draw in self.noise_draws)
+        draws = [
+            slice(end - draw.size, end)
+            for draw, end in zip(self.noise_draws, ends, strict=True)
+            if draw.distribution == "gumbel"
+        ]
+        paired = draws if len(draws) == len(discrete) else [None] * len(discrete)
+        choices = []
+        for action, noise in zip(discrete, paired, strict=True):
+            scores = self._scores_of(action)
+            fits = noise is not None and scores is not None and noise.stop - noise.start == scores.size
+            choices.append(Choice(action, scores, noise if fits else None))
+        return choices
+
+    def _scores_of(self, action: TensorSpec) -> TensorSpec | None:
+        """The output with a row of scores for each element of a discrete action."""
+        names = [kind + action.name.removeprefix("action") for kind in SCORES]
+        found = (spec for spec in self.outputs if spec.name in names)
+        return next((spec for spec in found if spec.shape and math.prod(spec.shape[:-1]) == action.size), None)

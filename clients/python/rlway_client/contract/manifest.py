@@ -45,7 +45,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     observations: int  # how many rows were compared
     batch_sizes: list[int]  # the batch sizes with which the file was run
-    max_difference: float  # of actions (continuous) or Q-values (discrete; 0 without them), absolute
+    max_difference: float  # of actions (continuous), Q-values (discrete; 0 without them) and `info_…`, absolute
     mean_difference: float
     state_difference: float | None = None  # the largest of the policy state, absolute; None without state
     argmax_flips: int  # rows whose discrete action differs
@@ -56,6 +56,9 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     allowed_difference: float | None = None  # absolute, as max_difference
     allowed_flips: float | None = None  # the share of rows; None allows flips of near ties only
     allowed_state_difference: float | None = None  # absolute, as state_difference
+    largest: dict[
+        str, float
+    ] = {}  # of several compared outputs without bounds, by name: the value that 100% stands for
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

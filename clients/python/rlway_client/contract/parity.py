@@ -4,9 +4,11 @@ In:      the outputs of both for the same rows, and how far apart this kind of f
 Out:     `Parity`: the largest and the mean difference, changed actions, whether it passed and by what measure.
 Refuses: nothing; the exporter and `rlway verify` refuse a file that did not pass.
 
-A continuous policy is judged by its actions, each difference as a share of the action's own range. A discrete policy is
-judged by its Q-values, as a share of the largest, and by how many actions differ; without Q-values, by its actions
-alone. The policy state is judged as a share of its largest number. Every other output has to be finite.
+A continuous action is judged by its values, each difference as a share of its own range. A discrete action is judged
+by its scores (Q-values or logits), as a share of the largest, and by how many rows differ; without scores, by the rows
+alone. What the policy tells of its action (`info_…`) and the policy state are judged as a share of their largest
+number. Every other output has to be finite. With several outputs, all differences are given as if each had the widest
+range.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from rlway_client.contract.flips import find_flips
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Parity
-from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.contract.output_ranges import OutputRanges
+from rlway_client.contract.specs import AnyArray
 
 Arrays = dict[str, AnyArray]  # by the name of the input or output, first dimension B
+UNCHANGED = "no action changed"
 
 
 class Runner(Protocol):
@@ -52,11 +57,12 @@ class Limit(NamedTuple):
     flips: float | None
     words: str
     state: float | None = None  # None for a policy without state
+    largest: dict[str, float] = {}  # noqa: RUF012  # of several compared outputs without bounds, by name
 
 
 def limit_for(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
     """The tolerance in absolute numbers, for a policy with these outputs."""
-    limit = _limit_of_actions(interface, tolerance, expected)
+    limit = _limit_of_outputs(interface, tolerance, expected)
     if not interface.state:
         return limit
     largest = max(float(np.abs(expected[spec.name]).max()) for spec in interface.next_state)
@@ -64,26 +70,31 @@ def limit_for(interface: Interface, tolerance: Tolerance, expected: Arrays) -> L
     return limit._replace(words=f"{limit.words}; |Δstate| ≤ {allowed:.1e}", state=allowed)
 
 
-def _limit_of_actions(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
-    share = f"{tolerance.relative:g}"
-    if not interface.is_discrete:
-        widest = float(_ranges(interface.actions[0], expected).max())
-        return Limit(tolerance.relative * widest, None, f"|Δaction| ≤ {share} of its range (the widest: {widest:g})")
-    changed = f"at most {tolerance.flips:.0%} of the actions changed" if tolerance.flips else "no action changed"
-    if not interface.judged:
-        return Limit(0.0, tolerance.flips or 0.0, changed)
-    allowed = tolerance.relative * max(1.0, float(np.abs(expected[interface.judged[0]]).max()))
-    words = f"|Δq| ≤ {allowed:.1e} ({share} of the largest |q|), "
-    if tolerance.flips is None:
-        return Limit(allowed, None, words + "no flip unless the best two are closer than that")
-    return Limit(allowed, tolerance.flips, words + changed)
+def _limit_of_outputs(interface: Interface, tolerance: Tolerance, expected: Arrays) -> Limit:
+    ranges = OutputRanges.of(interface, expected, {})
+    allowed = tolerance.relative * ranges.widest
+    words = [_words_of_difference(interface, tolerance.relative, ranges)]
+    flips = None
+    if interface.choices:
+        has_scores = any(choice.scores for choice in interface.choices)
+        flips = tolerance.flips if has_scores else tolerance.flips or 0.0
+        near = "no flip unless the best two are closer than that"
+        words.append(f"at most {flips:.0%} of the actions changed" if flips else near if flips is None else UNCHANGED)
+    several = len(ranges.by_name) > 1
+    return Limit(allowed, flips, ", ".join(filter(None, words)), largest=ranges.largest if several else {})
 
 
-def _ranges(action: TensorSpec, expected: Arrays) -> AnyArray:  # -> the action's shape
-    """The distance between an action's bounds; without bounds, its largest value."""
-    low, high = action.bounds()
-    largest = max(1.0, float(np.abs(expected[action.name]).max()))
-    return np.where(np.isfinite(high - low), high - low, largest)
+def _words_of_difference(interface: Interface, relative: float, ranges: OutputRanges) -> str:
+    """How far apart the compared outputs may be; empty if there are none."""
+    if len(ranges.by_name) > 1:
+        return f"|Δ| ≤ {relative:g} of each output's range, or of its largest value (the widest: {ranges.widest:g})"
+    if not ranges.by_name:
+        return ""
+    (name,) = ranges.by_name
+    if name in [spec.name for spec in interface.actions]:
+        return f"|Δaction| ≤ {relative:g} of its range (the widest: {ranges.widest:g})"
+    kind = "q" if interface.judged else "info"
+    return f"|Δ{kind}| ≤ {relative * ranges.widest:.1e} ({relative:g} of the largest |{kind}|)"
 
 
 def compare(
@@ -113,6 +124,7 @@ def summarize(details: list[Parity]) -> Parity:
         allowed_difference=details[0].allowed_difference,
         allowed_flips=details[0].allowed_flips,
         allowed_state_difference=details[0].allowed_state_difference,
+        largest=details[0].largest,
     )
 
 
@@ -142,18 +154,11 @@ def _judge(
     file: str, batch: int, interface: Interface, limit: Limit, inputs: Arrays, expected: Arrays, found: Arrays
 ) -> Parity:
     rows = rows_of(expected)
-    difference = _difference(expected, found, interface.judged)
-    if not interface.is_discrete:
-        ranges = _ranges(interface.actions[0], expected)
-        difference = (difference.reshape(-1, *ranges.shape) * (ranges.max() / ranges)).ravel()  # scaled to the widest
+    ranges = OutputRanges.of(interface, expected, limit.largest)
+    flips = find_flips(interface, ranges, inputs, expected, found)
+    difference = _scaled_difference(interface, ranges, expected, found, ~flips.changed)
     state = _difference(expected, found, [spec.name for spec in interface.next_state]) if interface.state else None
-    flips = np.flatnonzero(_flipped(interface.actions[0], expected, found))
-    gaps: AnyArray = np.zeros(0)  # between the two best Q-values, for rows with another action
-    if interface.judged and len(flips):
-        noise = inputs["noise"] if interface.noise else 0.0
-        scores = np.sort((expected[interface.judged[0]] + noise)[flips], axis=-1)
-        gaps = scores[:, -1] - scores[:, -2]
-    few = (gaps < limit.difference).all() if limit.flips is None else len(flips) <= limit.flips * rows
+    few = (flips.gaps < limit.difference).all() if limit.flips is None else flips.rows <= limit.flips * rows
     near = difference.max() <= limit.difference  # false for NaN, too
     state_near = state is None or limit.state is None or state.max() <= limit.state
     return Parity(
@@ -163,14 +168,36 @@ def _judge(
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
         state_difference=None if state is None else float(state.max()),
-        argmax_flips=len(flips),
-        smallest_flip_gap=float(gaps.min()) if len(gaps) else None,
-        passed=bool(near and few and state_near and _all_finite(interface, found)),
+        argmax_flips=flips.rows,
+        smallest_flip_gap=flips.smallest_gap,
+        passed=bool(near and few and state_near and _all_finite(interface, expected, found)),
         threshold=limit.words,
         allowed_difference=limit.difference,
         allowed_flips=limit.flips,
         allowed_state_difference=limit.state,
+        largest=limit.largest,
     )
+
+
+def _scaled_difference(
+    interface: Interface, ranges: OutputRanges, expected: Arrays, found: Arrays, unchanged: AnyArray
+) -> AnyArray:
+    """The absolute difference of every compared element, as if its output had the widest range; one zero without any.
+
+    What a policy tells of its action is compared only over the rows that are `unchanged`: of another action it tells
+    something else.
+    """
+    parts = []
+    for name in ranges.by_name:
+        rows = unchanged if name in interface.info else slice(None)
+        wanted, got = expected[name][rows].astype(np.float64), found[name][rows]
+        with np.errstate(invalid="ignore"):  # infinite in both
+            difference = np.abs(wanted - got)
+        if name in interface.info:
+            difference = np.where(_alike(wanted, got), 0.0, difference)
+        parts.append((difference * ranges.scale(name)).ravel())
+    joined = np.concatenate(parts) if parts else np.zeros(0)
+    return joined if joined.size else np.zeros(1)
 
 
 def _difference(expected: Arrays, found: Arrays, names: list[str]) -> AnyArray:
@@ -179,13 +206,19 @@ def _difference(expected: Arrays, found: Arrays, names: list[str]) -> AnyArray:
     return np.concatenate(parts) if parts else np.zeros(1)
 
 
-def _all_finite(interface: Interface, found: Arrays) -> bool:
-    return all(np.isfinite(found[spec.name]).all() for spec in interface.outputs if found[spec.name].dtype.kind == "f")
+def _all_finite(interface: Interface, expected: Arrays, found: Arrays) -> bool:
+    """Whether every further output is finite; what the policy tells of its action may be as infinite as it was."""
+    for spec in interface.outputs:
+        got = found[spec.name]
+        if got.dtype.kind == "f":
+            sound = np.isfinite(got)
+            if spec.name in interface.info:
+                sound |= _alike(expected[spec.name], got)
+            if not sound.all():
+                return False
+    return True
 
 
-def _flipped(action: TensorSpec, expected: Arrays, found: Arrays) -> AnyArray:  # -> [rows]
-    """Which rows got another discrete action."""
-    if not action.is_discrete:
-        return np.zeros(0, np.bool_)
-    changed = np.asarray(expected["action"] != found["action"])
-    return np.asarray(changed.reshape(len(changed), -1).any(axis=1))
+def _alike(expected: AnyArray, found: AnyArray) -> AnyArray:
+    """Which elements are equal, or both NaN."""
+    return np.asarray((expected == found) | ((expected != expected) & (found != found)))

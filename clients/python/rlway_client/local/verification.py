@@ -55,6 +55,7 @@ def _verify(bundle: Bundle, published: Parity, evidence: Evidence, compile_c: bo
         flips,
         published.threshold,
         published.allowed_state_difference,
+        published.largest,
     )
     try:
         found = _compare(path, manifest, limit, evidence)
