@@ -1,7 +1,7 @@
 """Runs TFLite files in LiteRT, for bundles without an ONNX file.
 
-In:      a file with the signature `act`, which takes one observation.
-Out:     a session.
+In:      a file with the signature `act`, which takes one row.
+Out:     a session for one row, which `RowByRow` turns into one for batches.
 Refuses: a file that LiteRT cannot load; every file if LiteRT is not installed (BundleInvalid).
 """
 
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.specs import AnyArray
@@ -21,7 +19,7 @@ LONG_ERROR = 10_000  # characters; each error of an interpreter repeats all its 
 
 
 class LiteSession:
-    """Runs the rows one after the other, since the file's batch size is 1."""
+    """Runs one row at a time, since the file's batch size is 1."""
 
     name = "litert"
     on_cpu = True
@@ -49,11 +47,10 @@ class LiteSession:
         return set(self._act.get_input_details()), set(self._act.get_output_details())
 
     def run(self, inputs: dict[str, AnyArray], outputs: Sequence[str]) -> list[AnyArray]:
-        rows = len(next(iter(inputs.values())))
         try:
-            results = [self._act(**{name: array[i : i + 1] for name, array in inputs.items()}) for i in range(rows)]
+            results = self._act(**inputs)
         except RuntimeError as error:
             if len(str(error)) > LONG_ERROR:
                 self._open()
             raise
-        return [np.concatenate([result[name] for result in results]) for name in outputs]
+        return [results[name] for name in outputs]

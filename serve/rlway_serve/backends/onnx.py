@@ -1,7 +1,8 @@
 """Runs ONNX files in onnxruntime.
 
 In:      a file, and the device to run it on.
-Out:     a session; on GPUs its inputs and outputs are bound to the device's memory.
+Out:     a session; on GPUs its inputs and outputs are bound to the device's memory. If the file takes one row only
+         (`takes_one_row`), `RowByRow` turns it into one for batches.
 Refuses: a file that onnxruntime cannot load (BundleInvalid).
 """
 
@@ -33,6 +34,7 @@ class CpuSession:
         # The native session, since `InferenceSession.run` first checks the names of all inputs: a fifth of a small
         # model's run time.
         self._run = getattr(self._session, "_sess", self._session).run
+        self.takes_one_row = _takes_one_row(self._session)
 
     def signature(self) -> tuple[set[str], set[str]]:
         return _signature(self._session)
@@ -52,6 +54,7 @@ class BoundSession:
         self._memory = "cpu" if device == "cpu" else "cuda"
         self._outputs = manifest.interface.results
         self._session = _open_on(device, path, manifest, max_rows)
+        self.takes_one_row = _takes_one_row(self._session)
         self._types = {output.name: output.type for output in self._session.get_outputs()}
         self._bindings: dict[int, tuple[Any, dict[str, Any], dict[str, Any]]] = {}  # by rows
 
@@ -95,6 +98,7 @@ def _open_on(device: str, path: Path, manifest: Manifest, max_rows: int) -> Any:
     options: dict[str, str] = {}
     if device == "tensorrt":
         # Without a profile, TensorRT builds a new engine for each run that is larger than all before.
+        max_rows = 1 if CpuSession(path).takes_one_row else max_rows
         for key, rows in {"min": 1, "opt": max_rows, "max": max_rows}.items():
             shapes = (f"{spec.name}:{'x'.join(map(str, (rows, *spec.shape)))}" for spec in manifest.interface.inputs)
             options[f"trt_profile_{key}_shapes"] = ",".join(shapes)
@@ -121,6 +125,11 @@ def _open(path: Path, providers: list[Any]) -> Any:
 
 def _signature(session: Any) -> tuple[set[str], set[str]]:
     return {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
+
+
+def _takes_one_row(session: Any) -> bool:
+    """Whether the first dimension of an input is fixed to 1; in other files it is free."""
+    return any(i.shape[:1] == [1] for i in session.get_inputs())
 
 
 def _numpy_type(onnx_type: str) -> str:

@@ -22,6 +22,7 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.model_files import ONNX_FILE, served_file
 from rlway_serve.backends.base import Runtime, Session, neutral_rows
 from rlway_serve.backends.onnx import BoundSession, CpuSession, available_devices
+from rlway_serve.backends.row_by_row import RowByRow
 from rlway_serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,13 +34,15 @@ def open_runtime(bundle: Bundle, settings: Settings) -> Runtime:
     """Opens the bundle's file on the chosen device; measures it and warms it up."""
     session, where = open_session(bundle, settings)
     runtime = Runtime(session, bundle.manifest, where, choose_buckets(session, settings), settings.max_batch)
-    if settings.batch_invariant:
+    if settings.batch_invariant and not isinstance(session, RowByRow):
         runtime.check_invariance(where)
     return runtime
 
 
 def choose_buckets(session: Session, settings: Settings) -> tuple[int, ...]:
     """The sizes that runs may have; empty if runs may have any size."""
+    if isinstance(session, RowByRow):
+        return ()
     if settings.batch_invariant:
         return (settings.max_batch,)
     if not (settings.buckets or (settings.buckets is None and not session.on_cpu)):
@@ -60,29 +63,33 @@ def open_session(bundle: Bundle, settings: Settings) -> tuple[Session, str]:
         return _open_onnx(path, bundle.manifest, settings), str(path)
     from rlway_serve.backends.litert import LiteSession
 
-    return LiteSession(path), str(path)
+    return RowByRow(LiteSession(path)), str(path)
 
 
 def _open_onnx(path: Path, manifest: Manifest, settings: Settings) -> Session:
     if settings.device == "cpu":
-        return CpuSession(path)
+        return _for_batches(CpuSession(path))
     wanted = ("tensorrt", "cuda") if settings.device == "tensorrt" else ("cuda",)
     gpu = next(_gpu_sessions(path, manifest, settings, wanted), None)
     if gpu is None:
         if settings.device != "auto":
             _report_missing(settings.device, ", ".join(available_devices()))
-        return CpuSession(path)
+        return _for_batches(CpuSession(path))
     if settings.device != "auto":
         return gpu
-    cpu = CpuSession(path)
+    cpu = _for_batches(CpuSession(path))
     return min((cpu, gpu), key=lambda session: _time_of(session, manifest, settings.max_batch))
+
+
+def _for_batches(session: CpuSession | BoundSession) -> Session:
+    return RowByRow(session) if session.takes_one_row else session
 
 
 def _gpu_sessions(path: Path, manifest: Manifest, settings: Settings, wanted: tuple[str, ...]) -> Iterator[Session]:
     for device in wanted:
         if device in available_devices():
             try:
-                yield BoundSession(path, manifest, device, settings.max_batch)
+                yield _for_batches(BoundSession(path, manifest, device, settings.max_batch))
             except BundleInvalid as error:
                 _report_missing(device, str(error))
 
