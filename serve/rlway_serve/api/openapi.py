@@ -15,8 +15,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec import UNSET, UnsetType
 
+from rlway_client.contract.interface import TIME_STEP
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import Fault
+from rlway_serve.codec.action import ActionForm
 from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.messages.request import ActOptions
@@ -67,7 +69,10 @@ class ActRequest(ActOptions, kw_only=True, forbid_unknown_fields=True):
 
 
 class ActAnswer(msgspec.Struct):
-    """`action` for an `observation`, `actions` for `observations`; `outputs` where they were asked for."""
+    """`action` for an `observation`, `actions` for `observations`; `outputs` where they were asked for.
+
+    An action of several parts is an object, nested as the policy's own; the parts of a tuple have the keys "0", "1", …
+    """
 
     version: int
     action: Any = UNSET
@@ -163,7 +168,8 @@ def _act_request(policy: ServedPolicy | None) -> dict[str, Any]:
 
 
 def _act_answers(policy: ServedPolicy | None) -> dict[str, Any]:
-    octets = _octets(f"rows of {policy.manifest.actions[0].label if policy else 'the action'}, little-endian")
+    form = ActionForm(policy.manifest.actions) if policy else None
+    octets = _octets(f"rows of {form.label if form else 'the action'}, little-endian")
     acted = {
         "description": "The action",
         "headers": {"rlway-version": {"description": "in JSON it is in the body", "schema": {"type": "integer"}}},
@@ -212,14 +218,19 @@ def _schemas() -> dict[str, Any]:
     schemas["ActRequest"]["properties"]["observation"] = {"description": "nested as its shape"}
     schemas["ActRequest"]["properties"]["observations"] |= {"minItems": 1}
     schemas["ActAnswer"]["oneOf"] = [{"required": ["action"]}, {"required": ["actions"]}]
+    for name, dtype in TIME_STEP.items():
+        number = {"type": "integer", "minimum": 0, "maximum": 2} if dtype == "int32" else {"type": "number"}
+        each = {"type": "array", "items": number, "minItems": 1}
+        schemas["TimeStep"]["properties"][name] = {"anyOf": [number, each, {"type": "null"}], "default": None}
     schemas["Explore"] = {
         "title": "Explore",
-        "description": "exactly one of epsilon, temperature (discrete) or sigma (continuous)",
+        "description": "one of epsilon, temperature (discrete) or sigma (continuous); temperature and sigma together "
+        "for an action with parts of both kinds",
         "type": "object",
         "properties": {name: {"type": "number", "minimum": 0} for name in ("epsilon", "temperature", "sigma")},
         "additionalProperties": False,
         "minProperties": 1,
-        "maxProperties": 1,
+        "maxProperties": 2,
     }
     return schemas
 

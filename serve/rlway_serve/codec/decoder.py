@@ -22,8 +22,10 @@ from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported, Req
 from rlway_client.contract.exploration import check_explore
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import Fault
+from rlway_serve.codec.action import ActionForm
 from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.codec.slow_reader import SlowReader, check_rows, read_fields, too_many
+from rlway_serve.codec.time_step import TimeStepForm
 from rlway_serve.messages.call import AnyCall, Call, Caller
 from rlway_serve.messages.request import NO_PIN, ActOptions, DeadlineMs, Pin
 from rlway_serve.settings import Settings
@@ -58,13 +60,15 @@ class ActDecoder:
     """The reader for one policy."""
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
-        self._manifest = manifest
+        self._draws = manifest.interface.noise_draws
+        self._explore = manifest.explore  # where a request does not say
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
         self._form = ObservationForm(manifest.observation)
+        self._time_step = TimeStepForm(manifest.time_step)
         # A body has about one comma per value, and some in its options.
-        self._max_commas = settings.max_rows * self._form.values + 1000
+        self._max_commas = settings.max_rows * (self._form.values + len(manifest.time_step)) + 1000
         self._outputs = frozenset(spec.name for spec in manifest.outputs)
         row: Any = self._form.row_type
         finite_row: Any = self._form.finite_row_type
@@ -86,7 +90,8 @@ class ActDecoder:
             forbid_unknown_fields=True,
         )
         # Nearly every body holds one observation and at most a deadline. For others, `decode_plain` raises UNREADABLE.
-        may_be_plain = self._form.plain and not manifest.state
+        is_plain = self._form.plain and ActionForm(manifest.actions).plain
+        may_be_plain = is_plain and not (manifest.state or manifest.explore or manifest.time_step)
         self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
         self.max_plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # the size of a raw observation
@@ -141,9 +146,12 @@ class ActDecoder:
 
     def _make_call(self, options: Any, observations: Any, rows: int, batched: bool, caller: Caller) -> Call:
         call = Call(observations, rows, caller, batched=batched, deadline_ms=options.deadline_ms)
+        call.explore, call.seed = self._explore, options.seed
         if options.explore is not None:
-            check_explore(options.explore, self._manifest.action, self._manifest.noise)
-            call.explore, call.seed = options.explore, options.seed
+            check_explore(options.explore, self._draws)
+            call.explore = options.explore
+        if options.time_step is not None:
+            call.time_step = self._time_step.read(options.time_step, rows, batched)
         if options.outputs:
             call.outputs = self._check_outputs(options.outputs)
         return call
@@ -155,7 +163,7 @@ class ActDecoder:
             raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
         rows = len(body) // row_bytes
         check_rows(rows, self._max_rows)
-        return Call(self._form.read_rows(body), rows, caller, batched=True, raw=True)
+        return Call(self._form.read_rows(body), rows, caller, batched=True, raw=True, explore=self._explore)
 
     def _check_size(self, body: bytes) -> None:
         if len(body) > self._max_json_bytes:

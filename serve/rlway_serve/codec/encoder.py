@@ -13,7 +13,9 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_serve.codec.action import ActionForm
 from rlway_serve.messages.call import AnyCall
 from rlway_serve.messages.response import JSON, OCTETS, Response
 
@@ -26,14 +28,15 @@ class ActEncoder:
     def __init__(self, manifest: Manifest) -> None:
         self._version = manifest.version
         self._version_header = ((b"rlway-version", str(manifest.version).encode()),)
-        self._dtype = manifest.action.numpy_dtype
+        self._form = ActionForm(manifest.actions)
+        self._dtype = manifest.actions[0].numpy_dtype  # for policies with one action tensor
         # Every possible answer of a small discrete policy, encoded once.
-        few = _few_actions(manifest.action)
+        few = _few_actions(manifest.actions[0]) if self._form.plain else range(0)
         self._prepared = {action: self._json(action) for action in few}
         self._prepared_raw = {action: self._raw(np.array(action, self._dtype).tobytes()) for action in few}
 
     def encode_plain(self, actions: AnyArray) -> list[Response]:
-        """The answers to calls of one observation each, without further outputs."""
+        """The answers to calls of one observation each, without further outputs, of a policy with a plain action."""
         values = actions.tolist()
         if self._prepared:
             try:
@@ -53,15 +56,17 @@ class ActEncoder:
         size = len(octets) // len(actions)
         return [self._raw(octets[start : start + size]) for start in range(0, len(octets), size)]
 
-    def encode(self, call: AnyCall, actions: AnyArray, outputs: Mapping[str, AnyArray]) -> Response:
-        """The answer to any call; `actions` and `outputs` hold the call's rows only."""
+    def encode(self, call: AnyCall, actions: Arrays, outputs: Mapping[str, AnyArray]) -> Response:
+        """The answer to any call; `actions` and `outputs` hold the call's rows only, by name."""
         if call.raw:
-            return self._raw(np.ascontiguousarray(actions, self._dtype).tobytes())
+            return self._raw(self._form.octets(actions))
+        rows = self._form.rows(actions)
+        answer: dict[str, Any]
         if call.batched:
-            answer = {"actions": actions.tolist(), "version": self._version}
+            answer = {"actions": rows, "version": self._version}
             further = {name: values.tolist() for name, values in outputs.items()}
         else:
-            answer = {"action": actions[0].tolist(), "version": self._version}
+            answer = {"action": rows[0], "version": self._version}
             further = {name: values[0].tolist() for name, values in outputs.items()}
         if further:
             answer["outputs"] = further

@@ -1,6 +1,6 @@
 """One request for actions on its way through the server.
 
-In:      observations that fit the spec, options of exploration, a deadline.
+In:      observations that fit the spec, options of exploration, parts of the time step, a deadline.
 Out:     a `Response`, given to the caller exactly once.
 
 Nearly every request asks for the action to one observation and nothing else. Such a `PlainCall` costs little to make,
@@ -67,7 +67,7 @@ class PolicyState:
 
 
 class Plain:
-    """A request for the greedy action to one observation, to a policy without state."""
+    """A request for the greedy action to one observation, to a policy without state that acts greedily by default."""
 
     __slots__ = ()
 
@@ -80,6 +80,7 @@ class Plain:
     explore: ClassVar[None] = None
     seed: ClassVar[None] = None
     outputs: ClassVar[tuple[str, ...]] = ()
+    time_step: ClassVar[None] = None
     state: ClassVar[None] = None
     first: ClassVar[bool] = False
 
@@ -168,6 +169,7 @@ class Call:
         "rows",
         "seed",
         "state",
+        "time_step",
     )
 
     def __init__(
@@ -190,6 +192,7 @@ class Call:
         self.explore = explore
         self.seed = seed
         self.outputs = outputs
+        self.time_step: Arrays | None = None  # what the request gives of it, by name, one number for each row
         self.state: PolicyState | None = None  # of the episode that the call is a step of
         self.first = False  # whether that episode begins with this call
         self.arrived_s = time.perf_counter()

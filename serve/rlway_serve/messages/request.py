@@ -1,12 +1,12 @@
 """What a request says besides its observations.
 
 In:      fields of a JSON body.
-Out:     `Pin`: the version and the episode that it asks for. `ActOptions`: all of its options.
+Out:     `Pin`: the version and the episode that it asks for. `ActOptions`: all of its options, among them `TimeStep`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -31,6 +31,17 @@ class Pin(msgspec.Struct):
 NO_PIN = Pin()
 
 
+class TimeStep(msgspec.Struct, forbid_unknown_fields=True):
+    """What TF-Agents' time step holds besides the observation: each a number, or a list with one for each observation.
+
+    `codec/time_step.py` checks the numbers, since it names each fault by its path.
+    """
+
+    reward: Any = None
+    discount: Any = None
+    step_type: Any = None
+
+
 class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What may accompany an observation."""
 
@@ -40,5 +51,6 @@ class ActOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     version: int | None = None  # which must be loaded
     label: str | None = None  # instead of a version
     deadline_ms: DeadlineMs | None = None
+    time_step: TimeStep | None = None  # for policies that read it
     episode: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # which it is a step of
     first: bool = False  # whether that begins with it

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.exploration import draw_noise
-from rlway_client.contract.interface import NEXT, RESET
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays, rows_of
-from rlway_client.contract.specs import AnyArray, Fault, FloatArray
+from rlway_client.contract.specs import AnyArray, Fault
 from rlway_serve.backends.base import RunFailed, Runtime
+from rlway_serve.codec.action import ActionForm
 from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.codec.encoder import ActEncoder
-from rlway_serve.codec.observation import ObservationForm, all_finite, rows_not_finite
+from rlway_serve.codec.observation import ObservationForm, all_finite
 from rlway_serve.messages.call import AnyCall, Call, ExpressCall, PlainCall
 from rlway_serve.messages.response import Response, new_internal_error, problem_response
+from rlway_serve.scheduling.run_inputs import RunInputs
 from rlway_serve.telemetry.drift import Drift
 
 log = logging.getLogger(__name__)
@@ -44,15 +44,15 @@ class BatchRunner:
     def __init__(self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder, drift: Drift) -> None:
         self._form = ObservationForm(manifest.observation)
         self._observation = manifest.observation[0].name
+        self._action = ActionForm(manifest.actions)
         self._noise_size = manifest.noise.size if manifest.noise else 0
         self._runtime = runtime
-        self._state = manifest.state
-        self._next_state = tuple(spec.name for spec in manifest.interface.next_state)
+        self._inputs = RunInputs(manifest)
+        self._needed = (*self._action.names, *(spec.name for spec in manifest.interface.next_state))
         self._decoder = decoder
         self._drift = drift
         self._encoder = ActEncoder(manifest)
         self._name = manifest.policy
-        self._generator = np.random.default_rng()
         self._log_from_s = 0.0  # when the log may next report an observation on which the model failed
 
     def run(self, batch: Sequence[AnyCall]) -> list[Response]:
@@ -105,30 +105,28 @@ class BatchRunner:
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:
         inputs = self._form.stack([call.observations for call in batch])
-        if not self._form.are_sound(inputs) or (self._state and any(map(self._state_faults, batch))):
+        stateful = bool(self._inputs.state)
+        if not self._form.are_sound(inputs) or (stateful and any(map(self._inputs.state_faults, batch))):
             return self._run_without_faulty(batch, _any_of_each(batch, self._form.unsound_rows(inputs)))
-        if self._noise_size:
-            inputs["noise"] = self._noise(batch)
-        if self._state:
-            self._add_state(batch, inputs)
-        wanted = any(call.outputs for call in batch)
-        names = self._runtime.outputs if wanted else ("action", *self._next_state)
+        self._inputs.add(batch, inputs)
+        names = self._runtime.outputs if any(call.outputs for call in batch) else self._needed
         results = dict(zip(names, self._runtime.run(inputs, names), strict=True))
-        if len(results["action"]) != rows_of(inputs):
-            raise RunFailed(f"it gave {len(results['action'])} actions for {rows_of(inputs)} observations")
-        if not all_finite(results["action"]):
+        odd = self._action.counts(results) - {rows_of(inputs)}
+        if odd:
+            raise RunFailed(f"it gave {min(odd)} actions for {rows_of(inputs)} observations")
+        if not self._action.are_finite(results):
             self._runtime.forget_padding()  # it may now hold a row that spoils the actions of others
-            return self._run_without_culprits(batch, _any_of_each(batch, rows_not_finite(results["action"])))
+            return self._run_without_culprits(batch, _any_of_each(batch, self._action.rows_not_finite(results)))
         self._drift.look(inputs)
         responses = self._encode(batch, results)
-        if self._state:
-            self._keep(batch, results)  # last, since a failed run may be repeated
+        if stateful:
+            self._inputs.keep_state(batch, results)  # last, since a failed run may be repeated
         return responses
 
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
         """Refuses the calls whose observations are not sound or whose policy state does not fit; runs the others."""
         faults = [
-            (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._state_faults(call)
+            (self._decoder.faults(call) or [UNSOUND] if odd else []) or self._inputs.state_faults(call)
             for call, odd in zip(batch, unsound, strict=True)
         ]
         sound = [call for call, found in zip(batch, faults, strict=True) if not found]
@@ -174,10 +172,7 @@ class BatchRunner:
     def _find_failing(self, call: AnyCall) -> int | None:
         """The first row on which the model fails, found by bisection; None if it fails only on several together."""
         inputs = self._form.stack([call.observations])
-        if self._noise_size:
-            inputs["noise"] = self._noise([call])
-        if self._state:
-            self._add_state([call], inputs)
+        self._inputs.add([call], inputs)
         start, end = 0, call.rows
         while end - start > 1:
             middle = (start + end) // 2
@@ -200,54 +195,13 @@ class BatchRunner:
         return [problem_response(error)] * calls
 
     def _encode(self, batch: list[AnyCall], results: dict[str, AnyArray]) -> list[Response]:
-        actions = results["action"]
         responses = []
         start = 0
         for call in batch:
             rows = slice(start, start := start + call.rows)
             outputs = {name: results[name][rows] for name in call.outputs}
-            responses.append(self._encoder.encode(call, actions[rows], outputs))
+            responses.append(self._encoder.encode(call, self._action.take(results, rows), outputs))
         return responses
-
-    def _state_faults(self, call: AnyCall) -> list[Fault]:
-        """Why a step cannot continue from the state of its episode; empty if it can."""
-        before = self._state_before(call)
-        if before is None or rows_of(before) == call.rows:
-            return []
-        return [Fault("observations", f"{rows_of(before)}, as at the step before", str(call.rows))]
-
-    def _state_before(self, call: AnyCall) -> Arrays | None:
-        return None if call.first or call.state is None or not self._state else call.state.arrays
-
-    def _add_state(self, batch: list[AnyCall], inputs: Arrays) -> None:
-        """Adds the policy states to the inputs, zeros where an episode begins, and `reset`, which marks those rows."""
-        states = [self._state_before(call) for call in batch]
-        for spec in self._state:
-            inputs[spec.name] = np.concatenate(
-                [
-                    np.zeros((call.rows, *spec.shape), spec.numpy_dtype) if state is None else state[spec.name]
-                    for call, state in zip(batch, states, strict=True)
-                ]
-            )
-        inputs[RESET.name] = np.repeat([state is None for state in states], [call.rows for call in batch])
-
-    def _keep(self, batch: list[AnyCall], results: Arrays) -> None:
-        """Stores the states after the run in the episodes."""
-        start = 0
-        for call in batch:
-            rows = slice(start, start := start + call.rows)
-            if call.state is not None:
-                call.state.arrays = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self._state}
-
-    def _noise(self, batch: list[AnyCall]) -> FloatArray:  # -> [rows, n]
-        noise = np.zeros((sum(call.rows for call in batch), self._noise_size), np.float32)
-        start = 0
-        for call in batch:
-            if call.explore is not None:
-                generator = self._generator if call.seed is None else np.random.default_rng(call.seed)
-                noise[start : start + call.rows] = draw_noise(call.explore, call.rows, self._noise_size, generator)
-            start += call.rows
-        return noise
 
 
 def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:
