@@ -41,6 +41,16 @@ def free_batch(model: Any, tables: LookupBounds) -> Any | None:
         return None
 
 
+def folded(model: Any) -> Any | None:
+    """A model over a fixed batch without what is constant, if onnxruntime takes it."""
+    try:
+        simple = _optimized(model)
+        _prune(simple)
+    except Exception:  # onnxruntime raises many unrelated kinds for a graph that it does not take
+        return None
+    return simple
+
+
 def _with_batch(model: Any, batch: int | None, like: Any = None) -> Any:
     """A copy whose inputs have `batch` rows (None: any number); the outputs' shapes are those of `like`."""
     import onnx

@@ -1,0 +1,245 @@
+"""A policy in an ONNX file: the file's own answers, as onnxruntime gives them.
+
+In:      a checked model, the roles of its tensors.
+Out:     `OnnxPolicy`: (observation…[, noise][, state…, reset]) → action[, q_values or logits][, next_state…].
+Refuses: a file that onnxruntime does not run, or not within `LONGEST_S`; outputs that do not fit their roles
+         (ExportRefused).
+
+The reference of every exported file is this: the file's operators unchanged, run over the rows that it takes at once,
+or row by row, and the choice of the action in numpy. Nothing of what the export makes of the graph is used.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rlway_client.common.quote import reason, short_name
+from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
+from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
+from rlway_export.reference.nest import names
+from rlway_export.reference.onnx.draws import GraphDraw, draws_as_inputs, keep_outputs
+from rlway_export.reference.onnx.layout import Layout, Place
+from rlway_export.reference.onnx.roles import ActionPart, Roles
+
+CHUNK_ROWS = 256
+LONGEST_S = 60.0  # for one call: a loop may have been written to run for ever
+NOISE = "noise"
+
+
+class OnnxPolicy:
+    """Runs one row on construction, to learn the shapes. `name` is the file in messages."""
+
+    def __init__(self, model: Any, roles: Roles, name: str) -> None:
+        self.name, self.roles, self.notes = name, roles, list[str]()
+        self.original = model
+        self.graph, self.draws = draws_as_inputs(model, roles.outputs, name)
+        self.layout = Layout.of(self.graph, roles, self.draws, name)
+        self.interface = self._find_interface()
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes with which the file can be run."""
+        return (1, 7, 64) if self.layout.is_free else (1,)
+
+    def run_act(self, inputs: Arrays) -> Arrays:
+        """The file's answers: arrays by the names of the interface."""
+        step = CHUNK_ROWS if self.layout.is_free else 1
+        parts = [
+            self._act({name: array[start : start + step] for name, array in inputs.items()})
+            for start in range(0, rows_of(inputs), step)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def draw_places(self) -> list[tuple[GraphDraw, Place]]:
+        """How the inputs of the draws take their rows."""
+        return list(zip(self.draws, self._draw_places, strict=True))
+
+    def initial(self, taken: str) -> AnyArray:
+        """The state of that input at the beginning of an episode, one row."""
+        part = next(part for part in self.roles.state if part.taken == taken)
+        place = self.layout.places[taken]
+        return np.zeros(place.shape, place.dtype) if part.initial is None else part.initial.reshape(place.shape)
+
+    def _act(self, rows: Arrays) -> Arrays:  # [n, …] -> [n, …]
+        n = rows_of(rows)
+        feed = dict(self._constants(n))
+        for name, spec in zip(self.roles.observation, self.interface.observation, strict=True):
+            feed[name] = self.layout.places[name].put(rows[spec.name])
+        for part, spec in zip(self.roles.state, self.interface.state, strict=True):
+            begins = rows[RESET.name].reshape(n, *[1] * len(spec.shape))
+            feed[part.taken] = self.layout.places[part.taken].put(
+                np.where(begins, self.initial(part.taken), rows[spec.name])
+            )
+        noise, start = rows.get(NOISE, np.zeros((n, 0), np.float32)), 0
+        for draw, place in self.draw_places():
+            size = int(np.prod(place.shape))
+            feed[draw.name] = place.put(noise[:, start : start + size].reshape(n, *place.shape))
+            start += size
+        given = self._run(feed)
+        answers: Arrays = {}
+        for action, spec, scores in zip(self.roles.action, self.interface.actions, self._scores(), strict=True):
+            value = self._rows(given[action.tensor])
+            if scores is not None:
+                value = value.astype(np.float32)
+                answers[scores.name] = value
+                value = np.argmax(value + noise[:, start : start + scores.size], axis=-1)
+                start += scores.size
+            answers[spec.name] = value.astype(spec.numpy_dtype)
+        for part, spec in zip(self.roles.state, self.interface.state, strict=True):
+            answers[NEXT + spec.name] = self.layout.places[part.taken].take(given[part.given])
+        return {spec.name: answers[spec.name] for spec in self.interface.results}
+
+    def _rows(self, value: AnyArray) -> AnyArray:
+        return value if self.layout.is_batched else value[np.newaxis]
+
+    def _scores(self) -> list[TensorSpec | None]:
+        """The scores of each part of the action; None for one that is the action itself."""
+        specs = iter(self.interface.outputs)
+        return [next(specs) if part.is_scores else None for part in self.roles.action]
+
+    def _constants(self, n: int) -> Arrays:
+        places = {name: place for name, place in self.layout.places.items() if name in self.roles.fixed}
+        return {
+            name: place.put(np.full((n, *place.shape), self.roles.fixed[name], place.dtype))
+            for name, place in places.items()
+        }
+
+    def _find_interface(self) -> Interface:
+        """The tensors, from the declared inputs and from the answer to a row of zeros."""
+        rows = 2 if self.layout.is_free else 1
+        given = self._probe(rows)
+        many = len(self.roles.observation) > 1
+        paths: list[tuple[str, ...]] = [(name,) if many else () for name in self.roles.observation]
+        named = zip(names("observation", paths), paths, self.roles.observation, strict=True)
+        observation = [_observation_spec(title, path, self.layout.places[tensor]) for title, path, tensor in named]
+        actions, outputs = self._action_specs(given, rows)
+        places = [self.layout.places[part.taken] for part in self.roles.state]
+        paths = [(part.taken,) if len(places) > 1 else () for part in self.roles.state]
+        titles = names("state", paths)
+        state = [
+            TensorSpec(title, place.shape, str(place.dtype)) for title, place in zip(titles, places, strict=True)
+        ]
+        for part, place in zip(self.roles.state, places, strict=True):
+            self._check_state(part.given, given[part.given], place, rows)
+        draws = [Draw(d.distribution, int(np.prod(place.shape))) for d, place in self.draw_places()]
+        draws += [Draw("gumbel", spec.size) for spec in outputs]
+        noise = TensorSpec(NOISE, (sum(draw.size for draw in draws),), "float32") if draws else None
+        is_plain = len(draws) == 1 and not self.draws  # as the contract has it without a list of draws
+        return Interface(observation, actions, noise, state, outputs, (), [] if is_plain else draws)
+
+    def _action_specs(self, given: Arrays, rows: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        parts = self.roles.action
+        paths: list[tuple[str, ...]] = [(part.tensor,) if len(parts) > 1 else () for part in parts]
+        actions, outputs = [], []
+        for part, path, title in zip(parts, paths, names("action", paths), strict=True):
+            value = self._rows(given[part.tensor])
+            if not value.ndim or len(value) != rows or 0 in value.shape or str(value.dtype) not in DTYPES:
+                raise ExportRefused(
+                    f"{self.name}: {short_name(part.tensor)}: expected an action for each of {rows} observations, got "
+                    f"{value.dtype}{list(value.shape)}; name another output with --action."
+                )
+            if part.is_scores:
+                n = self._count_scores(part, value)
+                actions.append(TensorSpec(title, (), "int64", 0.0, float(n - 1), path))
+                outputs.append(TensorSpec(part.meaning + title.removeprefix("action"), (n,), "float32"))
+            else:
+                actions.append(TensorSpec(title, value.shape[1:], str(value.dtype), path=path))
+        return actions, outputs
+
+    def _count_scores(self, part: ActionPart, value: AnyArray) -> int:
+        if value.ndim != 2 or value.shape[1] < 2:
+            raise ExportRefused(
+                f"--as {part.meaning}: expected a score for each of several actions in {short_name(part.tensor)}, got "
+                f"the shape {list(value.shape[1:])} for one observation; give --as action or --as mean."
+            )
+        return int(value.shape[1])
+
+    def _check_state(self, given: str, value: AnyArray, place: Place, rows: int) -> None:
+        expected, found = place.put(np.zeros((rows, *place.shape))).shape, value.shape
+        if found != expected:
+            raise ExportRefused(
+                f"--state: {short_name(given)}: expected the shape of the state that it becomes, {list(expected)}, got "
+                f"{list(found)}."
+            )
+
+    def _probe(self, rows: int) -> Arrays:
+        """The outputs for rows of zeros."""
+        feed = {name: place.put(np.zeros((rows, *place.shape), place.dtype)) for name, place in self.layout.places.items()}
+        feed |= self._constants(rows)
+        self._draw_places = [self._draw_place(draw, feed, rows) for draw in self.draws]
+        for draw, place in self.draw_places():
+            feed[draw.name] = place.put(np.zeros((rows, *place.shape), np.float32))
+        return self._run(feed)
+
+    def _draw_place(self, draw: GraphDraw, feed: Arrays, rows: int) -> Place:
+        shape, float32 = draw.shape, np.dtype(np.float32)
+        if draw.like is not None:
+            import onnx
+
+            model = onnx.ModelProto()
+            model.CopyFrom(self.original)
+            del model.graph.output[:]
+            model.graph.output.append(onnx.ValueInfoProto(name=draw.like))
+            keep_outputs(model, [draw.like])
+            taken = {value.name for value in model.graph.input}
+            session = self._open(model)
+            (found,) = self._call(session, [draw.like], {name: value for name, value in feed.items() if name in taken})
+            shape = found.shape
+        if not self.layout.is_batched:
+            return Place(None, shape, float32)
+        if not shape or shape[0] != (1 if draw.like is None else rows):
+            raise ExportRefused(
+                f"{self.name}: draws numbers of the shape {list(shape)}, which belong to no row; export the policy "
+                f"without drawing."
+            )
+        return Place(0, shape[1:], float32)
+
+    @cached_property
+    def _session(self) -> Any:
+        return self._open(self.graph)
+
+    def _open(self, model: Any) -> Any:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4  # what fails is raised
+        try:
+            return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+            raise ExportRefused(f"{self.name}: onnxruntime cannot load it: {reason(error)}.") from None
+
+    def _run(self, feed: Arrays) -> Arrays:
+        return dict(zip(self.roles.outputs, self._call(self._session, self.roles.outputs, feed), strict=True))
+
+    def _call(self, session: Any, outputs: list[str], feed: Arrays) -> list[AnyArray]:
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+        limit = threading.Timer(LONGEST_S, setattr, (options, "terminate", True))
+        limit.daemon = True
+        limit.start()
+        try:
+            found: list[AnyArray] = session.run(outputs, feed, options)
+        except Exception as error:  # onnxruntime raises a dozen unrelated kinds
+            why = f"takes longer than {LONGEST_S:.0f} s" if options.terminate else reason(error)
+            raise ExportRefused(
+                f"{self.name}: onnxruntime cannot run it over the observations: {why}; give some that it takes with "
+                f"--observations FILE.npz."
+            ) from None
+        finally:
+            limit.cancel()
+        return found
+
+
+def _observation_spec(title: str, path: tuple[str, ...], place: Place) -> TensorSpec:
+    """Pixels have the bounds of their type; of other numbers none are known."""
+    low, high = (0.0, 255.0) if place.dtype == np.uint8 else (None, None)
+    return TensorSpec(title, place.shape, str(place.dtype), low, high, path)

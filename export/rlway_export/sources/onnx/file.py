@@ -1,0 +1,193 @@
+"""An ONNX file, read and checked before anything runs it.
+
+In:      a path.
+Out:     `OnnxFile`: the model in one piece, its inputs and outputs.
+Refuses: what is no ONNX file, a damaged one, an opset newer than the library here, operators that are not ONNX's own,
+         weights in places that the file must not name, tensors beyond any policy's size (RunInvalid).
+
+Reading runs nothing. An ONNX file holds no code: custom operators need a library that only a program can register.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlway_client.common.quote import named, reason, short_name
+from rlway_client.contract.errors import RunInvalid
+from rlway_export.sources.onnx.external import MOST_BYTES, embed_external_data, tensors
+
+SUFFIX = ".onnx"
+OLDEST = 7  # the first opset that `onnx` can bring to a newer one
+MOST_ELEMENTS = 2**28  # of one tensor, with one row: 1 GiB of float32
+OWN = ("", "ai.onnx")  # the names of ONNX's own domain
+
+
+class FileTensor(NamedTuple):
+    """An input or an output, as the file declares it."""
+
+    name: str
+    dtype: str  # numpy's name, or "no tensor"
+    shape: tuple[int | str | None, ...] | None  # a name or None for a free dimension; None: not declared
+
+    @property
+    def label(self) -> str:
+        """As people write it: `obs float32[batch, 4]`."""
+        dims = "" if self.shape is None else f"[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
+        return f"{short_name(self.name)} {self.dtype}{dims}"
+
+
+class OnnxFile(NamedTuple):
+    """A model without external data and without functions of its own."""
+
+    path: Path
+    model: Any
+    inputs: list[FileTensor]  # without those that have a default value
+    outputs: list[FileTensor]
+
+    @property
+    def signature(self) -> str:
+        """What it takes and gives, for a sentence."""
+        taken, given = (named([one.label for one in side]) for side in (self.inputs, self.outputs))
+        return f"it takes {taken}, and gives {given}"
+
+    @property
+    def producer(self) -> str:
+        """The program that wrote it, if it says so."""
+        return f"{self.model.producer_name} {self.model.producer_version}".strip()
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Reads and checks the file."""
+    import onnx
+
+    model = _parse(path)
+    _check_version(path, model)
+    _check_sizes(path, model)
+    embed_external_data(model, path)
+    if model.functions:
+        model = _inlined(path, model)
+    _check_operators(path, model)
+    try:
+        onnx.checker.check_model(model)
+        known = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:  # the checker has several kinds, and protobuf its own
+        raise RunInvalid(f"{path}: is no sound ONNX file: {reason(error)}.") from None
+    _check_inferred(path, known)
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    inputs = [_tensor(value) for value in known.graph.input if value.name not in defaults]
+    return OnnxFile(path, model, inputs, [_tensor(value) for value in known.graph.output])
+
+
+def _parse(path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if path.stat().st_size > MOST_BYTES:
+        raise RunInvalid(f"{path}: expected an ONNX file of at most {MOST_BYTES} bytes, got more.")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise RunInvalid(f"{path}: is no ONNX file, or a damaged one; export it from its framework again.") from None
+    if not model.ir_version or not model.graph.node or not model.graph.output:
+        raise RunInvalid(f"{path}: is no ONNX file, or one without a graph; export it from its framework again.")
+    return model
+
+
+def _check_version(path: Path, model: Any) -> None:
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    opset = next((opset.version for opset in model.opset_import if opset.domain in OWN), None)
+    if opset is None:
+        raise RunInvalid(f"{path}: names no opset of ONNX's own operators; export it with opset_version=17.")
+    if not OLDEST <= opset <= newest:
+        raise RunInvalid(
+            f"{path}: expected opset {OLDEST} to {newest}, got {opset}; export it with opset_version=17."
+        )
+    if model.ir_version > onnx.IR_VERSION:
+        raise RunInvalid(
+            f"{path}: expected ONNX's IR version {onnx.IR_VERSION} or older, got {model.ir_version}; export it with "
+            f"opset_version=17."
+        )
+
+
+def _check_sizes(path: Path, model: Any) -> None:
+    for tensor in tensors(model):
+        if any(n < 0 for n in tensor.dims) or math.prod(tensor.dims) > MOST_ELEMENTS:
+            raise RunInvalid(
+                f"{path}: {short_name(tensor.name)}: expected at most {MOST_ELEMENTS} numbers, got the shape "
+                f"{str(list(tensor.dims))[:60]}."
+            )
+
+
+def _inlined(path: Path, model: Any) -> Any:
+    """The model with the bodies of its own functions in their places."""
+    import onnx.inliner
+
+    bodies = {(one.domain, one.name): {(node.domain, node.op_type) for node in one.node} for one in model.functions}
+    resolved: set[tuple[str, str]] = set()
+    while len(resolved) < len(bodies):
+        ready = {key for key, called in bodies.items() if called & bodies.keys() <= resolved} - resolved
+        if not ready:
+            raise RunInvalid(f"{path}: its functions call each other in a circle; export it from its framework again.")
+        resolved |= ready
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner's kinds are not documented
+        raise RunInvalid(f"{path}: its functions cannot be resolved: {reason(error)}.") from None
+
+
+def _check_operators(path: Path, model: Any) -> None:
+    import onnx
+
+    for node in nodes(model.graph):
+        if node.domain not in OWN:
+            raise RunInvalid(
+                f"{path}: its operator {short_name(f'{node.domain}.{node.op_type}')}"
+                f"{f' ({short_name(node.name)})' * bool(node.name)} is not one of ONNX's own, so nothing here runs it; "
+                f"export it with ONNX's operators only."
+            )
+        if not onnx.defs.has(node.op_type):
+            raise RunInvalid(
+                f"{path}: its operator {short_name(node.op_type)} is not known to ONNX {onnx.__version__}; export it "
+                f"with opset_version=17."
+            )
+
+
+def _check_inferred(path: Path, model: Any) -> None:
+    """No value whose size can be told before the graph runs may be gigantic."""
+    for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
+        size = math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value"))
+        if size > MOST_ELEMENTS:
+            raise RunInvalid(
+                f"{path}: {short_name(value.name)}: expected at most {MOST_ELEMENTS} numbers, got {size}; that is no "
+                f"policy."
+            )
+
+
+def nodes(graph: Any) -> Iterator[Any]:
+    """All nodes, those of branches and loops included."""
+    waiting = [graph]
+    while waiting:
+        for node in waiting.pop().node:
+            yield node
+            for attribute in node.attribute:
+                waiting += [part for part in (attribute.g, *attribute.graphs) if part.ByteSize()]
+
+
+def _tensor(value: Any) -> FileTensor:
+    import onnx
+
+    kind = value.type.tensor_type
+    try:
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    except KeyError:
+        dtype = "no tensor"
+    if not kind.HasField("shape"):
+        return FileTensor(value.name, dtype, None)
+    dims = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in kind.shape.dim]
+    return FileTensor(value.name, dtype, tuple(dims))
