@@ -28,9 +28,11 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from tests.bundles import gaussian_policy, linear_policy, robot_policy, summing_policy
+from tests.driving import driving_policy
+from tests.rewarded import rewarded_policy
 from tests.servers import Server, running_server
 
-POLICIES = ("linear", "gaussian", "robot", "summing")
+POLICIES = ("linear", "gaussian", "robot", "summing", "driving", "rewarded")
 KEY, ADMIN_KEY = "correct-horse", "battery-staple"
 DOCUMENTED_5XX = {503: {"/readyz"}, 504: {"/act", "/v1/policies/{policy}/act"}}
 # The document cannot say what each policy's own spec refuses, and `adapt` sends keys of its own.
@@ -88,7 +90,7 @@ def main() -> None:
 def make_policies(folder: Path) -> Path:
     """Makes one policy of each kind."""
     models = folder / "models"
-    for policy in (linear_policy, gaussian_policy, robot_policy, summing_policy):
+    for policy in (linear_policy, gaussian_policy, robot_policy, summing_policy, driving_policy, rewarded_policy):
         policy(models)
     return models
 
@@ -165,7 +167,9 @@ def adapt(case: Any, drawn: st.DataObject) -> bool:
             case.body["observation"] = drawn.draw(SOUND)
         elif "observations" in case.body:
             case.body["observations"] = drawn.draw(st.lists(SOUND, min_size=1, max_size=3))
-        for field in drawn.draw(st.sets(st.sampled_from(["explore", "version", "label", "episode", "outputs"]))):
+        for field in drawn.draw(
+            st.sets(st.sampled_from(["explore", "version", "label", "episode", "outputs", "time_step"]))
+        ):
             case.body.pop(field, None)
     return key not in (KEY, ADMIN_KEY)
 

@@ -29,6 +29,7 @@ authorization: Bearer | content-type: | application/octet-stream | application/j
 \"observation\": | \"observations\": | \"explore\": | \"epsilon\": | \"outputs\": | \"q_values\" | \"seed\":
 \"version\": | \"label\": | \"episode\": | \"first\": true | NaN | Infinity | 1e39 | -1 | 18446744073709551615
 9223372036854775808 | \xff\xfe | \xef\xbb\xbf | \\ud800 | null | [[]] | {} | true | \"shape\": | \"dtype\": | float64
+\"time_step\": | \"reward\": | \"discount\": | \"step_type\":
 \"path\": | \"files\": | ../ | \"camera\": | \"joints\": | \"arm\":
 """
 

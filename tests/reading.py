@@ -14,12 +14,13 @@ import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.exploration import Explore, check_explore
+from rlway_client.contract.interface import TIME_STEP
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
 from rlway_serve.settings import Settings
 
-OPTIONS = ("explore", "seed", "outputs", "version", "label", "deadline_ms", "episode", "first")
+OPTIONS = ("explore", "seed", "outputs", "version", "label", "deadline_ms", "time_step", "episode", "first")
 WAYS = ("epsilon", "temperature", "sigma")
 
 
@@ -54,6 +55,8 @@ def read(manifest: Manifest, settings: Settings, media_type: bytes, body: bytes)
         return Reading({400})
     given = [name for name in ("observation", "observations") if name in request]
     refusals = _option_refusals(manifest, request)
+    if request.get("time_step") and not refusals:
+        refusals = _time_step_refusals(manifest, request["time_step"], request.get("observations"))
     if len(given) != 1:
         refusals.add(400)
     for name in given:
@@ -104,6 +107,7 @@ def _option_refusals(manifest: Manifest, request: dict[str, Any]) -> set[int]:
         "version": _whole,
         "label": lambda v: isinstance(v, str),
         "deadline_ms": lambda v: _number(v) and v > 0,
+        "time_step": lambda v: isinstance(v, dict) and set(v) <= set(TIME_STEP),
         "episode": lambda v: isinstance(v, str) and 1 <= len(v) <= 128,
     }
     refusals = set()
@@ -129,6 +133,23 @@ def _option_refusals(manifest: Manifest, request: dict[str, Any]) -> set[int]:
     if not known.issuperset(request.get("outputs", [])):
         refusals.add(422)
     return refusals
+
+
+def _time_step_refusals(manifest: Manifest, time_step: dict[str, Any], observations: Any) -> set[int]:
+    known = {spec.name: spec for spec in manifest.time_step}
+    for name, part in time_step.items():
+        column = part if isinstance(observations, list) else [part]
+        if part is None:
+            continue
+        if name not in known or not isinstance(column, list):
+            return {422}
+        if isinstance(observations, list) and len(column) != len(observations):
+            return {422}
+        if not all(_tensor_fits(number, known[name], ()) for number in column):
+            return {422}
+        if name == "step_type" and not set(column) <= {0, 1, 2}:
+            return {422}
+    return set()
 
 
 def _number(value: Any) -> bool:

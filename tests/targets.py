@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import BundleInvalid, RlwayError
+from rlway_client.contract.exploration import Explore
+from rlway_client.contract.interface import TIME_STEP
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
 from rlway_client.contract.specs import TensorSpec
 from rlway_serve.codec.decoder import UNREADABLE, ActDecoder
@@ -167,7 +169,7 @@ def _read_plain(decoder: ActDecoder, media_type: bytes, body: bytes) -> Any:
 
 
 def _asks_nothing_else(call: Call) -> bool:
-    return not (call.batched or call.raw or call.outputs or call.explore or call.deadline_s)
+    return not (call.batched or call.raw or call.outputs or call.explore or call.deadline_s or call.time_step)
 
 
 def _manifests() -> Iterator[Manifest]:
@@ -188,18 +190,24 @@ def _manifests() -> Iterator[Manifest]:
     }
     for name, observation in trees.items():
         for state in ([], [TensorSpec("sum", (4,), "float32")]):
-            yield Manifest(
-                schema_version=MANIFEST_SCHEMA,
-                policy=name,
-                version=1,
-                algorithm=None,
-                env=None,
-                observation=observation,
-                action=TensorSpec("action", (), "int64", 0, 1),
-                noise=TensorSpec("noise", (2,), "float32"),
-                outputs=[TensorSpec("q_values", (2,), "float32")],
-                state=state,
-            )
+            yield _manifest(name, observation, state=state)
+    yield _manifest("rewarded", trees["floats"], time_step=[TensorSpec(n, (), t) for n, t in TIME_STEP.items()])
+    yield _manifest("sampled", trees["floats"], explore=Explore(temperature=1.0))
+
+
+def _manifest(name: str, observation: list[TensorSpec], **more: Any) -> Manifest:
+    return Manifest(
+        schema_version=MANIFEST_SCHEMA,
+        policy=name,
+        version=1,
+        algorithm=None,
+        env=None,
+        observation=observation,
+        action=TensorSpec("action", (), "int64", 0, 1),
+        noise=TensorSpec("noise", (2,), "float32"),
+        outputs=[TensorSpec("q_values", (2,), "float32")],
+        **more,
+    )
 
 
 class Bundles:
@@ -279,8 +287,10 @@ def open_target(name: str) -> tuple[Callable[[bytes], None], list[bytes]]:
         wire += [b'{"observation": [3, [0.5, 1]]}', b'\xef\xbb\xbf{"observation": {"0": 3.0, "1": [0.5, 1]}}']
         wire += [b'{"observation": [1, 2, 3, 4], "explore": {"epsilon": 0.1}}']
         wire += [b'{"observation": [true, false], "version": 1, "label": "x", "episode": "e", "first": true}']
-        seeds = [bytes([policy, 0]) + text for policy in range(20) for text in wire]
-        return bodies.check, [*seeds, *(bytes([policy, 2]) + bytes(32) for policy in range(20))]
+        wire += [b'{"observation": [1, 2, 3, 4], "time_step": {"reward": 0.5, "discount": 1, "step_type": 2}}']
+        wire += [b'{"observations": [[1, 2, 3, 4]], "time_step": {"reward": [NaN], "step_type": [1.0]}, "seed": 1}']
+        seeds = [bytes([policy, 0]) + text for policy in range(22) for text in wire]
+        return bodies.check, [*seeds, *(bytes([policy, 2]) + bytes(32) for policy in range(22))]
     bundles = Bundles(folder)
     if name == "manifests":
         return bundles.check_manifest, [bundles.manifest]

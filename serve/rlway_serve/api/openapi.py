@@ -69,10 +69,7 @@ class ActRequest(ActOptions, kw_only=True, forbid_unknown_fields=True):
 
 
 class ActAnswer(msgspec.Struct):
-    """`action` for an `observation`, `actions` for `observations`; `outputs` where they were asked for.
-
-    An action of several parts is an object, nested as the policy's own; the parts of a tuple have the keys "0", "1", …
-    """
+    """`action` for an `observation`, `actions` for `observations`; `outputs` where they were asked for."""
 
     version: int
     action: Any = UNSET
@@ -217,6 +214,9 @@ def _schemas() -> dict[str, Any]:
     schemas["ActRequest"]["oneOf"] = [{"required": ["observation"]}, {"required": ["observations"]}]
     schemas["ActRequest"]["properties"]["observation"] = {"description": "nested as its shape"}
     schemas["ActRequest"]["properties"]["observations"] |= {"minItems": 1}
+    schemas["ActAnswer"]["properties"]["action"] = {
+        "description": "nested as its shape; of several parts, by their keys"
+    }
     schemas["ActAnswer"]["oneOf"] = [{"required": ["action"]}, {"required": ["actions"]}]
     for name, dtype in TIME_STEP.items():
         number = {"type": "integer", "minimum": 0, "maximum": 2} if dtype == "int32" else {"type": "number"}

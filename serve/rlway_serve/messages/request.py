@@ -32,11 +32,9 @@ NO_PIN = Pin()
 
 
 class TimeStep(msgspec.Struct, forbid_unknown_fields=True):
-    """What TF-Agents' time step holds besides the observation: each a number, or a list with one for each observation.
+    """What TF-Agents' time step holds besides the observation: each a number, or a list of one per observation."""
 
-    `codec/time_step.py` checks the numbers, since it names each fault by its path.
-    """
-
+    # `codec/time_step.py` checks the numbers, since it names each fault by its path.
     reward: Any = None
     discount: Any = None
     step_type: Any = None
