@@ -56,7 +56,7 @@ def prove(plan: ExportPlan, context: Context) -> Proof:
     for wanted, row in zip(plan.formats, summary, strict=True):
         _refuse_failure(wanted, row)
     plan.on_step("measuring every file" + f", and playing {plan.episodes} episodes with it" * bool(plan.episodes))
-    saved_model = Runnable(context.folder / SAVED_MODEL, policy.run_act)
+    saved_model = Runnable(context.folder / SAVED_MODEL, policy.run_act, timed=policy.timed)
     rollout = (
         Rollout(plan.environment, manifest.interface, plan.episodes) if plan.environment and plan.episodes else None
     )

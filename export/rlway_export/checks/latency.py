@@ -26,9 +26,6 @@ from rlway_client.contract.parity import Arrays
 from rlway_client.local.c_program import FLAGS, find_compiler
 from rlway_client.local.runners import open_session
 from rlway_export.formats.c.signature import CSignature
-from rlway_export.reference.action_function import ActionFunction
-from rlway_export.reference.nest import leaves
-from rlway_export.reference.policy import load
 
 LONGEST_S = 0.5  # for one file
 CALLS = 2_000  # at most
@@ -51,8 +48,7 @@ void rlway_repeat(void **arguments, long calls)
 def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
     """The time of one file; `inputs` by name, one row each.
 
-    None for a kind of file that cannot run here, and for a SavedModel whose `action` fails on the row: `action` may
-    compute more than the action, and the other files do not.
+    None for a kind of file that cannot run here.
     """
     made = make_call(path, manifest, inputs)
     if made is None:
@@ -64,12 +60,10 @@ def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
 def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[[], object], int] | None:
     """The call to time, and how many actions it takes."""
     match path.suffix:
-        case ".pb":
-            return _tried(_saved_model(path.parent, manifest, inputs))
         case ".onnx":
-            return _onnx(path, inputs), 1
+            return _onnx(path, manifest, inputs), 1
         case ".tflite":
-            return _tflite(path, inputs), 1
+            return _tflite(path, manifest, inputs), 1
         case ".c":
             return _compiled_loop(path.parent, manifest, inputs), C_CALLS
     return None
@@ -88,23 +82,25 @@ def median_us(call: Callable[[], object]) -> float:
     return float(np.median(taken_ns)) / 1e3
 
 
-def _tried(call: Callable[[], object]) -> tuple[Callable[[], object], int] | None:
+def saved_model_us(call: Callable[[], object]) -> float | None:
+    """The time of a call of the SavedModel's own `action`; None where it fails: it may compute more than the files."""
     import tensorflow as tf
 
     try:
         call()
-    except tf.errors.OpError:
+    except (tf.errors.OpError, ValueError):
         return None
-    return call, 1
+    return median_us(call)
 
 
-def _onnx(path: Path, inputs: Arrays) -> Callable[[], object]:
+def _onnx(path: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
     session = open_session(path)
     given = {one.name: inputs[one.name] for one in session.get_inputs()}
-    return lambda: session.run(["action"], given)
+    actions = [spec.name for spec in manifest.actions]
+    return lambda: session.run(actions, given)
 
 
-def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
+def _tflite(path: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
     import tensorflow as tf
 
     with muted():  # its delegate reports itself
@@ -112,13 +108,13 @@ def _tflite(path: Path, inputs: Arrays) -> Callable[[], object]:
         interpreter.allocate_tensors()
         details = interpreter.get_signature_runner(SIGNATURE)
     given = [(detail["index"], inputs[name]) for name, detail in details.get_input_details().items()]
-    action = details.get_output_details()["action"]["index"]
+    actions = [details.get_output_details()[spec.name]["index"] for spec in manifest.actions]
 
     def call() -> object:
         for index, value in given:
             interpreter.set_tensor(index, value)
         interpreter.invoke()
-        return interpreter.get_tensor(action)
+        return [interpreter.get_tensor(action) for action in actions]
 
     return call
 
@@ -145,26 +141,5 @@ def _compiled_loop(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable
     def call() -> object:
         repeat(pointers, ctypes.c_long(C_CALLS))
         return arrays
-
-    return call
-
-
-def _saved_model(folder: Path, manifest: Manifest, inputs: Arrays) -> Callable[[], object]:
-    """The `action` of a TF-Agents policy, in the middle of an episode."""
-    import tensorflow as tf
-    from tf_agents.trajectories import StepType
-
-    model = load(folder)
-    action = ActionFunction.of(model, str(folder))
-    rows = {spec.path: inputs[spec.name] for spec in manifest.observation}
-    observed = [rows[path].astype(leaf.dtype.as_numpy_dtype) for path, leaf in leaves(action.time_step.observation)]
-    state = [tf.zeros([1, *leaf.shape[1:]], leaf.dtype) for _, leaf in leaves(action.state)]
-    time_step, policy_state = action.inputs(observed, tf.fill([1], StepType.MID), state)
-
-    def call() -> object:
-        assert model  # its functions hold only weak references to its variables
-        observation = tf.nest.map_structure(tf.constant, time_step.observation)
-        answer = action.call(time_step._replace(observation=observation), policy_state)
-        return [output.numpy() for output in tf.nest.flatten(answer)]
 
     return call

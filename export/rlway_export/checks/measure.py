@@ -6,14 +6,15 @@ Out:     `Measured`: the time of one action, what a batch changes, and, where ep
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from rlway_client.contract.manifest import Manifest, Measured
-from rlway_client.contract.parity import Arrays, run_in_batches, spread
-from rlway_export.checks.latency import action_us
+from rlway_client.contract.parity import Arrays, rows_of, run_in_batches, spread
+from rlway_export.checks.latency import action_us, saved_model_us
 from rlway_export.play.rollout import ActFunction, Rollout
 
 ROWS = 448  # to compare batches over: a multiple of 1, 7 and 64
@@ -25,6 +26,9 @@ class Runnable(NamedTuple):
     path: Path
     run: ActFunction
     batch_sizes: tuple[int, ...] = (1, 7, 64)
+    timed: Callable[[Arrays], Callable[[], object]] | None = (
+        None  # makes the call to time, where that is not the file's
+    )
 
 
 def measure(
@@ -32,9 +36,10 @@ def measure(
 ) -> tuple[Measured, list[float]]:
     """The measurements, and the return of every episode."""
     rows = {name: spread(array, ROWS) for name, array in inputs.items()}
-    difference, changed = _batch_changes(file, rows) if len(file.batch_sizes) > 1 else (None, None)
+    difference, changed = _batch_changes(file, manifest, rows) if len(file.batch_sizes) > 1 else (None, None)
     returns = rollout.returns(file.run) if rollout else []
-    took_us = action_us(file.path, manifest, {name: array[:1] for name, array in rows.items()})
+    row = {name: array[:1] for name, array in rows.items()}
+    took_us = saved_model_us(file.timed(row)) if file.timed else action_us(file.path, manifest, row)
     measured = Measured(
         file=file.path.name,
         action_us=None if took_us is None else round(took_us, 3),
@@ -47,12 +52,13 @@ def measure(
     return measured, returns
 
 
-def _batch_changes(file: Runnable, rows: Arrays) -> tuple[float, int]:
+def _batch_changes(file: Runnable, manifest: Manifest, rows: Arrays) -> tuple[float, int]:
     """The largest change that a batch makes to an output, and for how many observations it changes the action."""
     alone, *together = (run_in_batches(file.run, rows, batch) for batch in file.batch_sizes)
-    difference, changed = np.float64(0.0), np.zeros(len(alone["action"]), np.bool_)
+    difference, changed = np.float64(0.0), np.zeros(rows_of(alone), np.bool_)
     for found in together:
-        changed |= (found["action"] != alone["action"]).reshape(len(changed), -1).any(axis=1)
+        for action in manifest.actions:
+            changed |= (found[action.name] != alone[action.name]).reshape(len(changed), -1).any(axis=1)
         for name, values in alone.items():
             if values.dtype.kind == "f":
                 # maximum() keeps NaN, which counts as a difference.

@@ -19,7 +19,7 @@ KeyPath = tuple[str, ...]
 
 def leaves(nest: Any) -> list[tuple[KeyPath, Any]]:
     """Each leaf with its path. The keys of a tuple are "0", "1", …, those of a named tuple its names."""
-    from tf_agents.utils.nest_utils import flatten_with_tuple_paths
+    from tensorflow.python.util.nest import flatten_with_tuple_paths
 
     return [(tuple(map(str, path)), leaf) for path, leaf in flatten_with_tuple_paths(nest)]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
@@ -19,16 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from rlway_client.common.quote import named, reason, short_name
+from rlway_client.common.quote import named, reason
 from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid, UsageError
-from rlway_client.contract.interface import NEXT, Interface
+from rlway_client.contract.interface import NEUTRAL, NEXT, Interface
+from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
-from rlway_export.reference.loops import Unrolled, has_loops
+from rlway_export.graphs.frozen import FrozenGraph, call_of, freeze, has_loops
+from rlway_export.graphs.loops import unroll
+from rlway_export.graphs.roles import Roles
+from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.reference.nest import leaves
 
 CHUNK_ROWS = 256  # more rows of images at once would fill the machine's memory
 WHERE = re.compile(r"Graph execution error|Detected at node|<stack traces|\[\[\{\{node|File ")  # says where, not what
-UNREGISTERED = re.compile(r"The type '?([\w.]+)'? has not been registered")
 
 
 class SavedPolicy(ABC):
@@ -36,6 +39,12 @@ class SavedPolicy(ABC):
 
     interface: Interface
     notes: list[str]  # what a user should know about the SavedModel, a sentence each
+    rows: int | None = None  # the only number of rows that its graph takes; None for any
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How it chose its actions before its draws became inputs; None if it was greedy."""
+        return None
 
     def signature(self, batch: int | None) -> list[Any]:
         """The TensorSpecs of the inputs over `batch` rows (None: any number)."""
@@ -57,24 +66,24 @@ class SavedPolicy(ABC):
         import tensorflow as tf
 
         if self._unrolled is None:
-            return self._traced if batch is None else self.module(batch)
+            return self._traced if batch in (None, self.rows) else self.module(batch)
         unrolled, names = self._unrolled, sorted(spec.name for spec in self.interface.results)  # as TensorFlow has them
 
         def act(*inputs: Any) -> dict[str, Any]:
             return dict(zip(names, unrolled.call(list(inputs)), strict=True))
 
         module = tf.Module()
-        module.act = tf.function(act, input_signature=self.signature(batch), autograph=False)
+        module.act = tf.function(act, input_signature=self.signature(batch or self.rows), autograph=False)
         return module
 
     def frozen(self) -> Any:
         """The function over any batch in one graph, its weights constants."""
-        return _freeze(self.convertible(batch=None).act.get_concrete_function())
+        return freeze(self.convertible(batch=None).act.get_concrete_function())
 
     @cached_property
-    def _unrolled(self) -> Unrolled | None:
+    def _unrolled(self) -> FrozenGraph | None:
         function = self._traced.act.get_concrete_function()
-        return Unrolled.of(_freeze(function)) if has_loops(function) else None
+        return unroll(FrozenGraph.of(function)) if has_loops(function) else None
 
     def run_act(self, inputs: Arrays) -> Arrays:
         """The SavedModel's answers: arrays by output name."""
@@ -85,20 +94,16 @@ class SavedPolicy(ABC):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _run(self, rows: list[Any]) -> Arrays:
-        import tensorflow as tf
-
-        try:
+        with explained():
             return {name: value.numpy() for name, value in self._traced.act(*rows).items()}
-        except tf.errors.OpError as error:  # a look-up outside of its table, or an assertion
-            message = "\n".join(line for line in error.message.splitlines() if not WHERE.match(line.strip()))
-            raise ExportRefused(
-                f"the SavedModel cannot act on the observations that it is compared over: {reason(message)}; give some "
-                f"that it takes, with --observations FILE.npz."
-            ) from error
 
     @cached_property
     def _traced(self) -> Any:
-        return self.module(batch=None)
+        return self.module(batch=self.rows)
+
+    @abstractmethod
+    def timed(self, inputs: Arrays) -> Callable[[], object]:
+        """A call of the SavedModel's own `action` for the first of these rows, to be timed."""
 
     @property
     @abstractmethod
@@ -120,12 +125,16 @@ class ActPolicy(SavedPolicy):
         self._name = name
         self.interface = interface
         self.notes = []
-        self._loaded = load(saved_model)
+        self._saved = SavedModel.open(saved_model, name)
+        self._loaded = self._saved.loaded
         if not hasattr(self._loaded, "act"):
             raise ExportRefused(f"{self._name}: has no `act` function, so it was not saved by `rlway train`.")
         self._taken, _ = self._loaded.act.concrete_functions[0].structured_input_signature
         self._order = self._find_order()
         self._check_inputs()
+
+    def timed(self, inputs: Arrays) -> Callable[[], object]:
+        return timed_action(Roles.of(self._saved, self._name), self.interface, inputs)
 
     @property
     def _model(self) -> Any:
@@ -166,20 +175,30 @@ class ActPolicy(SavedPolicy):
         return {NEXT + name if name in state else name: value for name, value in outputs.items()}
 
 
-def _freeze(function: Any) -> Any:
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+def timed_action(roles: Roles, interface: Interface, inputs: Arrays) -> Callable[[], object]:
+    """A call of a SavedModel's `action` for the first row of the inputs, in the middle of an episode."""
+    rows = {spec.path: inputs[spec.name][:1] for spec in interface.observation}
+    values = []
+    for port in roles.inputs:
+        shape = [1, *[size or 1 for size in (port.leaf.shape or ())[1:]]]
+        value = rows[port.leaf.path] if port.role == "observation" else np.full(shape, NEUTRAL.get(port.role, 0))
+        values.append(value.astype(port.leaf.dtype))
+    return call_of(roles.function, values)
 
-    # The converters know loops, but not the low-level operations that loops would be lowered to.
-    keeps = has_loops(function)
-    return convert_variables_to_constants_v2(function, lower_control_flow=not keeps, aggressive_inlining=keeps)
 
-
-def load(saved_model: Path) -> Any:
-    """The SavedModel, as TensorFlow restores it."""
+@contextmanager
+def explained() -> Iterator[None]:
+    """A block that runs a SavedModel; what TensorFlow raises in it becomes one sentence."""
     import tensorflow as tf
-    import tf_agents  # noqa: F401  registers the type specs that the SavedModel refers to
 
-    return tf.saved_model.load(str(saved_model))
+    try:
+        yield
+    except tf.errors.OpError as error:  # a look-up outside of its table, or an assertion
+        message = "\n".join(line for line in error.message.splitlines() if not WHERE.match(line.strip()))
+        raise ExportRefused(
+            f"the SavedModel cannot act on the observations that it is compared over: {reason(message)}; give some "
+            f"that it takes, with --observations FILE.npz."
+        ) from error
 
 
 def import_named(module: str) -> None:
@@ -198,11 +217,4 @@ def loading(sentence: str) -> Iterator[None]:
     except RlwayError:
         raise
     except Exception as error:  # TensorFlow has no single error for damaged files
-        unknown = UNREGISTERED.search(str(error))
-        if unknown is not None:
-            module = unknown[1].rpartition(".")[0] or "the module that defines it"
-            raise ExportRefused(
-                f"{sentence}: its type {short_name(unknown[1])} is not known here; name what registers it with "
-                f"--import {module}."
-            ) from error
         raise RunInvalid(f"{sentence}: {reason(error)}.") from error

@@ -2,12 +2,15 @@
 
 In:      the folder, or one of the trigger's SavedModels; which checkpoint.
 Out:     a SavedModel with the checkpoint's weights baked in, and its `action`.
-Refuses: a folder that holds neither (RunInvalid); a checkpoint where there is none, one of the trigger's policies that
-         samples its actions (UsageError); untrained weights, unless they were asked for (ExportRefused).
+Refuses: a folder that holds neither (RunInvalid); a checkpoint where there is none (UsageError); untrained weights,
+         unless they were asked for (ExportRefused).
 
     policies/
       greedy_policy/  policy/  collect_policy/     graphs, with the weights at the time the trigger was made
       checkpoints/policy_checkpoint_%010d/         weights
+
+Of a trigger's folder the greedy policy is exported. The others, which draw their actions, are exported where they are
+named themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from rlway_client.contract.errors import ExportRefused, RunInvalid, UsageError
 from rlway_client.contract.run import read_job, read_run
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.common.provenance import Provenance
-from rlway_export.reference.action_policy import UNTRAINED, ActionPolicy
+from rlway_export.reference.graph_policy import UNTRAINED, GraphPolicy
 from rlway_export.reference.policy import loading
 from rlway_export.sources.base import SAVED_MODEL
 from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint, train_step
@@ -52,12 +55,6 @@ class SavedModelSource(NamedTuple):
             if checkpoint not in ("best", "latest", INITIAL):
                 raise UsageError(f"{folder}: is one SavedModel without checkpoints; leave out --checkpoint.")
             return cls(folder, graph, None, (), checkpoint == INITIAL)
-        deployed = graph_of(trigger)
-        if deployed is None or deployed.name != graph.resolve().name:
-            raise UsageError(
-                f"{folder}: may draw its actions, so no two files of it would act alike; give {trigger}, of which "
-                f"{deployed.name if deployed else 'another policy'} is exported."
-            )
         return cls._at(trigger, graph, checkpoint)
 
     @classmethod
@@ -97,7 +94,7 @@ class SavedModelSource(NamedTuple):
     def provenance(self) -> Provenance:
         return Provenance(None, None, None, None, {"checkpoint": self.checkpoint})
 
-    def materialize(self, destination: Path) -> ActionPolicy:
+    def materialize(self, destination: Path) -> GraphPolicy:
         """The graph with its own weights, or with the checkpoint's."""
         weights, sentence = self.graph, f"{self.graph}: cannot be loaded"
         if self.checkpoint is not None:
@@ -110,12 +107,12 @@ class SavedModelSource(NamedTuple):
             )
         with loading(sentence):
             bake(self.graph, weights, destination)
-            policy = ActionPolicy(destination, str(self.graph))
+            policy = GraphPolicy(destination, str(self.graph))
         self._check_action(policy)
         policy.notes = [*self.notes, *policy.notes]
         return policy
 
-    def _check_action(self, policy: ActionPolicy) -> None:
+    def _check_action(self, policy: GraphPolicy) -> None:
         """TF-Agents' graphs count actions from 0, in at most one dimension; the run's environment may differ."""
         trained, found = _trained_action(self.folder), policy.interface.actions[0]
         if trained is None:

@@ -90,7 +90,9 @@ def _refuse(node: Any, where: str) -> None:
     drawing = next((one for one in (node, *_within(node)) if one.op_type in (*NORMAL, *UNIFORM, "Multinomial")), None)
     if drawing is None:
         if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
-            raise ExportRefused(f"{where}: its Dropout ({short_name(node.name)}) may still draw; export it for inference.")
+            raise ExportRefused(
+                f"{where}: its Dropout ({short_name(node.name)}) may still draw; export it for inference."
+            )
         return
     if drawing is not node:
         raise ExportRefused(
@@ -115,9 +117,7 @@ def _draw(node: Any, number: int, where: str) -> GraphDraw:
     if node.op_type == "RandomNormal":
         return GraphDraw(name, "normal", None, tuple(_attributes(node)["shape"]))
     if node.op_type == "Multinomial" and _attributes(node).get("sample_size", 1) != 1:
-        raise ExportRefused(
-            f"{where}: draws several samples for one observation ({short_name(node.name)}); {REMEDY}."
-        )
+        raise ExportRefused(f"{where}: draws several samples for one observation ({short_name(node.name)}); {REMEDY}.")
     return GraphDraw(name, "gumbel" if node.op_type == "Multinomial" else "normal", node.input[0], ())
 
 

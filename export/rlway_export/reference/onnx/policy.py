@@ -122,9 +122,7 @@ class OnnxPolicy:
         places = [self.layout.places[part.taken] for part in self.roles.state]
         paths = [(part.taken,) if len(places) > 1 else () for part in self.roles.state]
         titles = names("state", paths)
-        state = [
-            TensorSpec(title, place.shape, str(place.dtype)) for title, place in zip(titles, places, strict=True)
-        ]
+        state = [TensorSpec(title, place.shape, str(place.dtype)) for title, place in zip(titles, places, strict=True)]
         for part, place in zip(self.roles.state, places, strict=True):
             self._check_state(part.given, given[part.given], place, rows)
         draws = [Draw(d.distribution, int(np.prod(place.shape))) for d, place in self.draw_places()]
@@ -170,7 +168,9 @@ class OnnxPolicy:
 
     def _probe(self, rows: int) -> Arrays:
         """The outputs for rows of zeros."""
-        feed = {name: place.put(np.zeros((rows, *place.shape), place.dtype)) for name, place in self.layout.places.items()}
+        feed = {
+            name: place.put(np.zeros((rows, *place.shape), place.dtype)) for name, place in self.layout.places.items()
+        }
         feed |= self._constants(rows)
         self._draw_places = [self._draw_place(draw, feed, rows) for draw in self.draws]
         for draw, place in self.draw_places():

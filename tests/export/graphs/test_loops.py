@@ -15,7 +15,7 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.formats.registry import parse_formats
-from rlway_export.reference.loops import MOST_ROUNDS
+from rlway_export.graphs.loops import MOST_ROUNDS
 from rlway_export.sources.detect import open_source
 from tests.export import stock
 

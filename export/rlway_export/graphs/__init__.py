@@ -1,0 +1,1 @@
+"""TensorFlow graphs: read without the types of their program, freed of draws, loops and fixed batches."""

@@ -1,0 +1,78 @@
+"""What a SavedModel may not do when it is loaded and run: a policy computes, and touches nothing else.
+
+In:      the message of `saved_model.pb`.
+Refuses: operations that read or write files, run programs or code of Python; constants of more than `MOST_ELEMENTS`
+         elements; assets outside of the SavedModel's folder (ExportRefused, with the operation's name).
+
+Every SavedModel has functions that save and restore its variables. They are not run: the check follows only the
+functions that loading and acting run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from rlway_client.common.quote import short_name
+from rlway_client.contract.errors import ExportRefused
+
+MOST_ELEMENTS = 2**28
+FILES = re.compile(
+    r"(Read|Write)File|MatchingFiles|.*ReaderV?\d?$|.*DatasetV?\d?$|LMDB|Save(V2|Slices)?$|MergeV2Checkpoints|"
+    r"ImmutableConst|(Eager)?PyFunc(Stateless)?$|.*Py(Func|Trampoline)|Debug|Print(V2)?$|.*Summary(Writer|V2)?$|"
+    r"DecodeProto|Rpc|TPU|Send$|Recv$|_Send|_Recv|.*Bigtable|AudioMicrofrontend|TextLine"
+)
+RUN_ON_LOAD = ("_initialize", "_create_resource")  # children of a SavedModel's objects that loading calls
+
+
+def check_model(meta: Any, roots: list[str], name: str) -> None:
+    """`roots` are the functions that an export runs; `name` is the SavedModel's name in messages."""
+    functions = {function.signature.name: function for function in meta.graph_def.library.function}
+    roots = [*roots, *_run_on_load(meta)]
+    for node in _reachable(functions, roots):
+        if FILES.match(node.op):
+            raise ExportRefused(
+                f"{name}: its {short_name(node.name)} is a {node.op}, and a policy may only compute; save the policy "
+                f"without it."
+            )
+        if node.op == "Const":
+            shape = node.attr["value"].tensor.tensor_shape
+            elements = math.prod(dim.size for dim in shape.dim)
+            if elements > MOST_ELEMENTS:
+                raise ExportRefused(
+                    f"{name}: its constant {short_name(node.name)}: expected at most {MOST_ELEMENTS:,} elements, got "
+                    f"{elements:,}."
+                )
+    for asset in meta.asset_file_def:
+        path = PurePosixPath(asset.filename)
+        if path.is_absolute() or ".." in path.parts:
+            raise ExportRefused(f"{name}: its asset {asset.filename[:64]!r} lies outside of its folder.")
+
+
+def _run_on_load(meta: Any) -> Iterator[str]:
+    nodes = meta.object_graph_def.nodes
+    for node in nodes:
+        for child in node.children:
+            if child.local_name in RUN_ON_LOAD and child.node_id < len(nodes):
+                called = nodes[child.node_id]
+                yield from called.function.concrete_functions
+                if called.bare_concrete_function.concrete_function_name:
+                    yield called.bare_concrete_function.concrete_function_name
+
+
+def _reachable(functions: dict[str, Any], roots: list[str]) -> Iterator[Any]:
+    """The nodes of these functions and of all that they call."""
+    seen, unseen = set[str](), [*roots]
+    while unseen:
+        name = unseen.pop()
+        if name in seen or name not in functions:
+            continue
+        seen.add(name)
+        for node in functions[name].node_def:
+            yield node
+            for attribute in node.attr.values():
+                unseen += [attribute.func.name] if attribute.func.name else []
+                unseen += [function.name for function in attribute.list.func]
