@@ -28,11 +28,11 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from tests.bundles import gaussian_policy, linear_policy, robot_policy, summing_policy
-from tests.driving import driving_policy
 from tests.rewarded import rewarded_policy
 from tests.servers import Server, running_server
+from tests.steered import steered_policy
 
-POLICIES = ("linear", "gaussian", "robot", "summing", "driving", "rewarded")
+POLICIES = ("linear", "gaussian", "robot", "summing", "steered", "rewarded")
 KEY, ADMIN_KEY = "correct-horse", "battery-staple"
 DOCUMENTED_5XX = {503: {"/readyz"}, 504: {"/act", "/v1/policies/{policy}/act"}}
 # The document cannot say what each policy's own spec refuses, and `adapt` sends keys of its own.
@@ -90,7 +90,7 @@ def main() -> None:
 def make_policies(folder: Path) -> Path:
     """Makes one policy of each kind."""
     models = folder / "models"
-    for policy in (linear_policy, gaussian_policy, robot_policy, summing_policy, driving_policy, rewarded_policy):
+    for policy in (linear_policy, gaussian_policy, robot_policy, summing_policy, steered_policy, rewarded_policy):
         policy(models)
     return models
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.nesting import Tree, grow
-from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_serve.codec import nesting
 from rlway_serve.codec.observation import all_finite, rows_not_finite
@@ -31,16 +30,13 @@ class ActionForm:
         self.names = tuple(spec.name for spec in self.specs)
         self.plain = len(self.specs) == 1 and not self.specs[0].path
         self._tree = grow(self.specs)
+        self.row_bytes = sum(spec.row_bytes for spec in self.specs)
         self._row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
 
     @property
     def label(self) -> str:
         """The form in words: `int64`, or `{"gear": int64, "steering": float32[2]}`."""
         return nesting.label(self._tree)
-
-    def take(self, results: Mapping[str, AnyArray], rows: slice) -> Arrays:
-        """These rows of a run's actions, by name."""
-        return {name: results[name][rows] for name in self.names}
 
     def counts(self, results: Mapping[str, AnyArray]) -> set[int]:
         """How many rows the tensors have; in a sound run all have as many as its inputs."""
@@ -55,18 +51,15 @@ class ActionForm:
         odd: AnyArray = np.logical_or.reduce([rows_not_finite(results[name]) for name in self.names])
         return odd
 
-    def rows(self, actions: Arrays) -> list[Any]:
-        """Each row as a value for JSON."""
-        return _rows(self._tree, {name: actions[name].tolist() for name in self.names})
+    def rows(self, results: Mapping[str, AnyArray]) -> list[Any]:
+        """Each row's action as a value for JSON."""
+        return _rows(self._tree, {name: results[name].tolist() for name in self.names})
 
-    def octets(self, actions: Arrays) -> bytes:
-        """The rows as raw little-endian bytes."""
-        if len(self.specs) == 1:
-            spec = self.specs[0]
-            return np.ascontiguousarray(actions[spec.name], spec.numpy_dtype).tobytes()
-        records = np.empty(len(actions[self.names[0]]), self._row_dtype)
+    def octets(self, results: Mapping[str, AnyArray]) -> bytes:
+        """All rows' actions as raw little-endian bytes."""
+        records = np.empty(len(results[self.names[0]]), self._row_dtype)
         for name in self.names:
-            records[name] = actions[name]
+            records[name] = results[name]
         return records.tobytes()
 
 

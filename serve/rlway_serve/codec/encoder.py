@@ -1,19 +1,18 @@
-"""Writes the answer to an act request.
+"""Writes the answers to act requests.
 
-In:      a call, and its rows of the runtime's outputs.
-Out:     a `Response`: JSON as it was asked (`action` or `actions`), or the action's raw little-endian bytes.
+In:      calls, and the runtime's outputs for all of their rows.
+Out:     a `Response` to each: JSON as it was asked (`action` or `actions`), or the action's raw little-endian bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_serve.codec.action import ActionForm
 from rlway_serve.messages.call import AnyCall
@@ -56,20 +55,34 @@ class ActEncoder:
         size = len(octets) // len(actions)
         return [self._raw(octets[start : start + size]) for start in range(0, len(octets), size)]
 
-    def encode(self, call: AnyCall, actions: Arrays, outputs: Mapping[str, AnyArray]) -> Response:
-        """The answer to any call; `actions` and `outputs` hold the call's rows only, by name."""
-        if call.raw:
-            return self._raw(self._form.octets(actions))
-        rows = self._form.rows(actions)
+    def encode(self, batch: Sequence[AnyCall], results: Mapping[str, AnyArray]) -> list[Response]:
+        """The answers to any calls; `results` holds the rows of all of them, by name."""
+        rows: list[Any] = []
+        octets = b""  # both are made for all calls at once, when the first call needs them
+        responses = []
+        start = 0
+        for call in batch:
+            end = start + call.rows
+            if call.raw:
+                octets = octets or self._form.octets(results)
+                size = self._form.row_bytes
+                responses.append(self._raw(octets[start * size : end * size]))
+            else:
+                rows = rows or self._form.rows(results)
+                outputs = {name: results[name][start:end].tolist() for name in call.outputs}
+                responses.append(self._answer(call.batched, rows[start:end], outputs))
+            start = end
+        return responses
+
+    def _answer(self, batched: bool, rows: list[Any], outputs: dict[str, list[Any]]) -> Response:
         answer: dict[str, Any]
-        if call.batched:
+        if batched:
             answer = {"actions": rows, "version": self._version}
-            further = {name: values.tolist() for name, values in outputs.items()}
         else:
             answer = {"action": rows[0], "version": self._version}
-            further = {name: values[0].tolist() for name, values in outputs.items()}
-        if further:
-            answer["outputs"] = further
+            outputs = {name: values[0] for name, values in outputs.items()}
+        if outputs:
+            answer["outputs"] = outputs
         return Response(200, JSON, msgspec.json.encode(answer))
 
     def _json(self, action: Any) -> Response:

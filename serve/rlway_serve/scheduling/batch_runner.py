@@ -118,7 +118,7 @@ class BatchRunner:
             self._runtime.forget_padding()  # it may now hold a row that spoils the actions of others
             return self._run_without_culprits(batch, _any_of_each(batch, self._action.rows_not_finite(results)))
         self._drift.look(inputs)
-        responses = self._encode(batch, results)
+        responses = self._encoder.encode(batch, results)
         if stateful:
             self._inputs.keep_state(batch, results)  # last, since a failed run may be repeated
         return responses
@@ -193,15 +193,6 @@ class BatchRunner:
             "policy %s: a batch of %d calls failed (request id %s)", self._name, calls, error.request_id, exc_info=cause
         )
         return [problem_response(error)] * calls
-
-    def _encode(self, batch: list[AnyCall], results: dict[str, AnyArray]) -> list[Response]:
-        responses = []
-        start = 0
-        for call in batch:
-            rows = slice(start, start := start + call.rows)
-            outputs = {name: results[name][rows] for name in call.outputs}
-            responses.append(self._encoder.encode(call, self._action.take(results, rows), outputs))
-        return responses
 
 
 def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:

@@ -17,8 +17,8 @@ from rlway_serve.backends.onnx import BoundSession, CpuSession
 from rlway_serve.backends.row_by_row import RowByRow
 from rlway_serve.backends.select import choose_buckets, open_runtime, open_session
 from rlway_serve.settings import Settings
-from tests.driving import drive, driving_policy
 from tests.servers import OCTETS, act_request, running_server
+from tests.steered import drive, steered_policy
 
 SIZES = (1, 2, 3, 7, 8, 9, 31, 64, 65)
 OPTIONS: list[dict[str, Any]] = [{}, {"buckets": True}, {"batch_invariant": True}, {"device": "auto"}]
@@ -32,7 +32,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fixed(models: Path) -> Bundle:
     """An ONNX file whose first dimensions are 1."""
-    return driving_policy(models, "fixed", rows=1)
+    return steered_policy(models, "fixed", rows=1)
 
 
 def settings(models: Path, **options: Any) -> Settings:
@@ -83,7 +83,7 @@ def test_its_run_time_is_measured_up_to_the_largest_batch(fixed: Bundle) -> None
 
 def test_a_file_with_a_free_dimension_runs_whole_batches(models: Path) -> None:
     """Only a first dimension of 1 is run row by row."""
-    bundle = driving_policy(models, "free")
+    bundle = steered_policy(models, "free")
     session, _ = open_session(bundle, settings(bundle.path))
     assert isinstance(session, CpuSession)
     check(open_runtime(bundle, settings(bundle.path)))
@@ -91,7 +91,7 @@ def test_a_file_with_a_free_dimension_runs_whole_batches(models: Path) -> None:
 
 def test_a_file_of_seven_rows_is_refused(models: Path) -> None:
     """No request could be answered one by one."""
-    bundle = driving_policy(models, "seven", rows=7)
+    bundle = steered_policy(models, "seven", rows=7)
     with pytest.raises(BundleInvalid, match="does not take what its manifest says"):
         open_runtime(bundle, settings(bundle.path))
 
@@ -122,10 +122,10 @@ def test_a_row_does_not_overwrite_the_one_before() -> None:
 @pytest.mark.parametrize("options", [(), ("--buckets",), ("--batch-invariant",)], ids=str)
 def test_a_server_answers_single_rows_and_batches_alike(tmp_path: Path, log: Path, options: tuple[str, ...]) -> None:
     """Requests that arrive together get the answers that each would get alone."""
-    driving_policy(tmp_path / "models", rows=1)
+    steered_policy(tmp_path / "models", rows=1)
     rows = draw(100)["observation"]
     expected = drive(rows)
-    path = "/v1/policies/driving/act"
+    path = "/v1/policies/steered/act"
     with running_server(tmp_path / "models", log, *options) as server:
         raw = server.ask(act_request(rows.tobytes(), path=path, media_type=OCTETS)).body
         with server.connect() as wire:

@@ -13,10 +13,10 @@ from websockets.sync.client import connect
 from rlway_client.contract.specs import TensorSpec
 from rlway_serve.codec.action import ActionForm
 from tests.bundles import linear_policy
-from tests.driving import TUPLE, Drive, drive, driving_policy
 from tests.servers import JSON, OCTETS, Answer, Server, act_request, get_request, running_server
+from tests.steered import TUPLE, Drive, drive, steered_policy
 
-POLICIES = ("driving", "pair", "lite")
+POLICIES = ("steered", "pair", "lite")
 ROWS = np.random.default_rng(7).normal(size=(40, 4)).astype(np.float32)
 EXPECTED = drive(ROWS)
 RUNS: dict[str, tuple[str, ...]] = {
@@ -29,10 +29,10 @@ RUNS: dict[str, tuple[str, ...]] = {
 @pytest.fixture(scope="module", params=list(RUNS.values()), ids=list(RUNS))
 def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
     models = tmp_path_factory.mktemp("actions") / "models"
-    driving_policy(models)
-    driving_policy(models, "pair", paths=TUPLE)
-    driving_policy(models, "lite", lite=True)
-    driving_policy(models, "brittle", brittle=True)
+    steered_policy(models)
+    steered_policy(models, "pair", paths=TUPLE)
+    steered_policy(models, "lite", lite=True)
+    steered_policy(models, "brittle", brittle=True)
     with running_server(models, models.with_name("log"), *request.param) as running:
         yield running
 
@@ -115,7 +115,7 @@ def test_a_stream_carries_both_forms(server: Server, policy: str) -> None:
     assert all(isinstance(octets, bytes) and len(octets) == 16 for octets in answers[1::2])
 
 
-@pytest.mark.parametrize("policy", ["driving", "lite"])
+@pytest.mark.parametrize("policy", ["steered", "lite"])
 def test_further_outputs_come_beside_a_nested_action(server: Server, policy: str) -> None:
     """Scores of one part, and what the policy says of its distribution."""
     body = {"observations": ROWS.tolist(), "outputs": ["logits_gear", "info_loc"]}

@@ -17,8 +17,8 @@ from rlway_client.contract.exploration import Explore, draw_noise
 from rlway_client.contract.manifest import encode_manifest
 from rlway_client.contract.specs import AnyArray
 from tests.bundles import BIAS, WEIGHTS, gaussian_policy, greedy_policy, linear_policy, summing_policy
-from tests.driving import DRAWS, TUPLE, Drive, drive, driving_policy
 from tests.servers import JSON, OCTETS, Answer, Server, act_request, running_server
+from tests.steered import DRAWS, TUPLE, Drive, drive, steered_policy
 
 BOTH = Explore(temperature=1.0, sigma=1.0)
 ASKED = {"temperature": 1.0, "sigma": 1.0}
@@ -36,11 +36,11 @@ def explores(bundle: Bundle, explore: Explore) -> None:
 @pytest.fixture(scope="module", params=[(), ("--buckets", "--max-batch", "8")], ids=["plain", "buckets"])
 def server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
     models = tmp_path_factory.mktemp("draws") / "models"
-    driving_policy(models)
-    driving_policy(models, "sampled", explore=BOTH)
-    driving_policy(models, "sampled-pair", paths=TUPLE, explore=BOTH)
-    driving_policy(models, "sampled-lite", explore=BOTH, lite=True)
-    driving_policy(models, "sampled-rows", explore=BOTH, rows=1)
+    steered_policy(models)
+    steered_policy(models, "sampled", explore=BOTH)
+    steered_policy(models, "sampled-pair", paths=TUPLE, explore=BOTH)
+    steered_policy(models, "sampled-lite", explore=BOTH, lite=True)
+    steered_policy(models, "sampled-rows", explore=BOTH, rows=1)
     explores(linear_policy(models, "softmax"), Explore(temperature=1.0))
     explores(linear_policy(models, "epsilon"), Explore(epsilon=0.4))
     explores(gaussian_policy(models, "spread"), Explore(sigma=1.0))
@@ -76,7 +76,7 @@ def drawn(rows: AnyArray, explore: Explore, seed: int) -> Drive:
     return drive(rows, draw_noise(explore, len(rows), DRAWS, np.random.default_rng(seed)))
 
 
-@pytest.mark.parametrize("policy", ["driving", "sampled", "sampled-pair", "sampled-lite", "sampled-rows"])
+@pytest.mark.parametrize("policy", ["steered", "sampled", "sampled-pair", "sampled-lite", "sampled-rows"])
 def test_every_part_gets_the_numbers_of_its_own_draw(server: Server, policy: str, lane: str) -> None:
     """Gumbel noise for the choice, normal noise for the values, in the order in which anyone draws with that seed."""
     for explore in (BOTH, Explore(temperature=0.5, sigma=0.0), Explore(temperature=0.0, sigma=2.0)):
@@ -94,7 +94,7 @@ def test_the_manifest_says_what_is_drawn_where_the_request_does_not(server: Serv
 
 def test_without_a_default_the_action_is_greedy(server: Server, lane: str) -> None:
     """A seed alone draws nothing."""
-    check(several(server, "driving", ROWS, lane, seed=11), drive(ROWS))
+    check(several(server, "steered", ROWS, lane, seed=11), drive(ROWS))
 
 
 def test_one_observation_is_sampled_as_well(server: Server, lane: str) -> None:
@@ -177,7 +177,7 @@ def test_callers_with_and_without_seeds_share_a_batch(server: Server) -> None:
 @pytest.mark.parametrize(
     ("policy", "explore", "path"),
     [
-        ("driving", {"epsilon": 0.1}, "explore.epsilon"),
+        ("steered", {"epsilon": 0.1}, "explore.epsilon"),
         ("sampled", {"temperature": -1}, "explore.temperature"),
         ("softmax", {"temperature": 1, "sigma": 1}, "explore"),
         ("spread", {"temperature": 1}, "explore.temperature"),
@@ -199,7 +199,7 @@ def test_one_kind_may_be_asked_for_alone(server: Server) -> None:
 
 def test_a_default_that_does_not_fit_is_not_served(tmp_path: Path) -> None:
     """A manifest whose exploration its draws cannot give is unsound, and the others are served."""
-    bundle = driving_policy(tmp_path / "models", "broken")
+    bundle = steered_policy(tmp_path / "models", "broken")
     explores(bundle, Explore(epsilon=0.5))
     linear_policy(tmp_path / "models")
     with running_server(tmp_path / "models", tmp_path / "log") as server:
