@@ -93,6 +93,10 @@ class SavedPolicy(ABC):
             parts.append(self._run(chunk))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def sample(self, inputs: Arrays) -> Arrays:
+        """The answers of a policy that samples, with its own draws; `inputs` needs no noise."""
+        raise NotImplementedError
+
     def _run(self, rows: list[Any]) -> Arrays:
         with explained():
             return {name: value.numpy() for name, value in self._traced.act(*rows).items()}
