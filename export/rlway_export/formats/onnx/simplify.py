@@ -173,13 +173,39 @@ def _fits_any_batch(model: Any, name: str, value: AnyArray) -> bool:
         if of_batch.sum() != 1 or (value == -1).any():
             return False
         value = np.where(of_batch, -1, value)
-    elif value.shape[:1] == (BATCH,) and (value == value[:1]).all() and _broadcast(readers):
+    elif value.shape[:1] == (BATCH,) and _equal_rows(value) and _broadcast(readers):
         value = value[:1]
+        if any(output.name == name for output in model.graph.output):
+            name = _repeat_for_all_rows(model, name, value.shape)
     else:
         return False
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     tensor.CopyFrom(onnx.numpy_helper.from_array(value, name))
     return True
+
+
+def _equal_rows(value: AnyArray) -> bool:
+    """Whether all rows are equal, up to the rounding of vectorised functions, which depends on a value's place."""
+    rows = np.broadcast_to(value[:1], value.shape)
+    return bool(np.allclose(value, rows, rtol=1e-6, atol=0) if value.dtype.kind == "f" else (value == rows).all())
+
+
+def _repeat_for_all_rows(model: Any, name: str, shape: tuple[int, ...]) -> str:
+    """Makes an output that is constant of one row of it, whose new name is returned."""
+    import onnx
+
+    graph, row = model.graph, f"{name}_row"
+    for node in graph.node:
+        node.input[:] = [row if read == name else read for read in node.input]
+    next(tensor for tensor in graph.initializer if tensor.name == name).name = row
+    rest = onnx.numpy_helper.from_array(np.array(shape[1:], np.int64), f"{name}_rest")
+    graph.initializer.append(rest)
+    make = onnx.helper.make_node
+    graph.node.append(make("Shape", [graph.input[0].name], [f"{name}_batch"], name=f"{name}_batch", start=0, end=1))
+    sizes = [f"{name}_batch", rest.name]
+    graph.node.append(make("Concat", sizes, [f"{name}_shape"], name=f"{name}_shape", axis=0))
+    graph.node.append(make("Expand", [row, f"{name}_shape"], [name], name=f"{name}_expand"))
+    return row
 
 
 def _broadcast(readers: list[tuple[Any, int]]) -> bool:
