@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlway_client.contract.bundle import Bundle
+    from rlway_export.bundle.options import Actions
 
 __all__ = ["export"]
 __version__ = "0.1.0"
@@ -32,18 +33,37 @@ def export(
     evaluate: int = 0,
     env: str | None = None,
     time_limit: int | None = None,
+    actions: Actions = "greedy",
+    observation: str | Iterable[str] = (),
+    action: str | Iterable[str] = (),
+    meaning: str | Iterable[str] = (),
+    state: str | Iterable[str] = (),
+    fixed: str | Iterable[str] = (),
+    reference: str | Path | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Converts a trained policy, proves that the files act alike, and publishes the bundle, as `rlway export` does.
 
-    run           a run folder of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel.
+    run           a run folder of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel;
+                  an ONNX file.
     models        the folder of bundles: the next version goes to models/POLICY/VERSION.
     checkpoint    "best", "latest", a checkpoint's number, or "initial".
     formats       "onnx,tflite,c" or a list of such names; ONNX and TFLite if not given. The SavedModel is always there.
     observations  an NPZ file of observations to compare the files on, in place of the run's.
     imports       modules to import first, because a SavedModel uses types from them.
     evaluate      plays so many episodes with every file. `env` and `time_limit` replace the run's own.
+    actions       "greedy" or "sampled": what a server does where a request does not say.
     log           is called with a line about each step.
+
+    For an ONNX file:
+
+    observation   the names of its inputs that are the observation; `action`, of the outputs that are the action.
+    meaning       what these are: "action", "q_values", "logits" or "mean".
+    state         pairs "IN:OUT" of an input and the output of its next value.
+    fixed         inputs that always have one value, "NAME=NUMBER".
+    reference     an NPZ file of inputs and outputs that the original framework recorded.
+
+    What is not given is taken from the names of the tensors, and a note says so.
 
     Raises rlway_client.RlwayError, whose text is the sentence that the command would print. Then nothing is published.
     """
@@ -51,10 +71,13 @@ def export(
     from rlway_export.common.quiet import quiet_conversion
     from rlway_export.formats.registry import DEFAULT_FORMATS
     from rlway_export.sources.detect import open_source  # light, so that it can refuse before TensorFlow loads
+    from rlway_export.sources.tensor_options import TensorOptions
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
     chosen = check_options(policy, named, evaluate, env, time_limit)
-    source = open_source(Path(run), str(checkpoint))
+    named_tensors = (_several(names) for names in (observation, action, meaning, state, fixed))
+    tensors = TensorOptions(*named_tensors, None if reference is None else Path(reference))
+    source = open_source(Path(run), str(checkpoint), tensors)
     with quiet_conversion():
         from rlway_export.bundle.writer import write_bundle
         from rlway_export.reference.policy import import_named
@@ -64,4 +87,8 @@ def export(
             import_named(module)
         given = None if observations is None else Path(observations)
         say = log or (lambda _: None)
-        return write_bundle(source, Path(models), policy, chosen, say, evaluate, given, env, time_limit)
+        return write_bundle(source, Path(models), policy, chosen, say, evaluate, given, env, time_limit, actions)
+
+
+def _several(names: str | Iterable[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

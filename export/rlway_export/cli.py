@@ -1,11 +1,11 @@
-"""`rlway export`: publishes a trained run as a bundle, or follows a training and publishes its checkpoints."""
+"""`rlway export`: publishes policies as bundles, or follows a training and publishes its checkpoints."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -17,7 +17,8 @@ from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity_table import parity_table
-from rlway_export.bundle.options import check_options
+from rlway_export.bundle.batch import export_all
+from rlway_export.bundle.options import Actions, check_options, check_sources
 from rlway_export.common.quiet import quiet_conversion
 from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
 from rlway_export.sources.run_facts import Each
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[
-        Path, typer.Argument(help="Run folder of `rlway train`, folder of a PolicySavedModelTrigger, or SavedModel.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run folder of `rlway train`, folder of a PolicySavedModelTrigger, SavedModel, or ONNX file; several "
+            "are published one after the other."
+        ),
     ],
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
-    policy: Annotated[str, typer.Option(help="Name under which the policy will be served.")],
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Name under which the policy will be served; of several sources, each has its file's name."),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +72,36 @@ def export(
         ),
     ] = None,
     time_limit: TimeLimit = None,
+    actions: Annotated[
+        Actions, typer.Option(help="What a server does where a request does not say: the greedy action, or a sample.")
+    ] = "greedy",
+    observation: Annotated[
+        list[str] | None, typer.Option(help="ONNX: an input that is the observation, or a part of it; may be repeated.")
+    ] = None,
+    action: Annotated[
+        list[str] | None, typer.Option(help="ONNX: an output that is the action, or a part of it; may be repeated.")
+    ] = None,
+    meaning: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            help="ONNX: what --action is: the action itself, scores of discrete actions (q_values, logits), or the mean "
+            "of a distribution.",
+        ),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="ONNX: IN:OUT, an input and the output of its next value; may be repeated."),
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(help="ONNX: NAME=NUMBER, an input that always has this value; may be repeated."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="ONNX: NPZ file of inputs and outputs, recorded by the original framework, to compare with."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="With several sources: how many to export at a time.", min=1)] = 1,
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the run until it ends, and publish a version per checkpoint.")
     ] = False,
@@ -85,11 +123,12 @@ def export(
 ) -> None:
     """Convert a trained policy to other formats, prove that they act alike, and publish the bundle.
 
-    Exits with 1 and publishes nothing if a file differs from the SavedModel by more than its threshold. With --watch,
-    it reports such a checkpoint, continues with the next, and exits with 1 at the end. It never publishes a checkpoint
-    twice.
+    Exits with 1 and publishes nothing if a file differs from the policy by more than its threshold. With several
+    sources or --watch, it reports such a policy, continues with the next, and exits with 1 at the end. It never
+    publishes a checkpoint twice.
     """
-    chosen = check_options(policy, formats, evaluate, env, time_limit)
+    names = check_sources(sources, policy, jobs, watch)
+    chosen = check_options(names[0], formats, evaluate, env, time_limit)
     if watch:
         if checkpoint is not None:
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
@@ -99,8 +138,8 @@ def export(
         from rlway_export.watch import Watch
 
         with quiet_conversion():
-            watched = Watch(run, models, policy, chosen, evaluate, each or "better", env, time_limit)
-            _publish(watched, policy, poll_s or 1.0, parent_ended, as_json)
+            watched = Watch(sources[0], models, names[0], chosen, evaluate, each or "better", env, time_limit)
+            _publish(watched, names[0], poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
         raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
@@ -109,24 +148,36 @@ def export(
     def show(step: str) -> None:
         console.print(f"  {step}", style="yellow" if step.startswith("note: ") else "dim", markup=False, soft_wrap=True)
 
-    bundle = rlway_export.export(
-        run,
-        models,
-        policy,
-        checkpoint=checkpoint or "best",
-        formats=formats,
-        observations=observations,
-        imports=imports or (),
-        evaluate=evaluate,
-        env=env,
-        time_limit=time_limit,
-        log=show,
-    )
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint or "best",
+        "formats": formats,
+        "observations": observations,
+        "imports": imports or (),
+        "evaluate": evaluate,
+        "env": env,
+        "time_limit": time_limit,
+        "actions": actions,
+        "observation": observation or (),
+        "action": action or (),
+        "meaning": meaning or (),
+        "state": state or (),
+        "fixed": fix or (),
+        "reference": reference,
+    }
+    if len(sources) > 1:
+        export_all(sources, names, models, options, jobs, _show_bundle if not as_json else _print_json, show)
+        return
+    bundle = rlway_export.export(sources[0], models, names[0], **options, log=show)
     if as_json:
         _print_json(bundle)
     else:
         Console().print(parity_table(bundle.manifest))
-        print(f"exported {policy} version {bundle.manifest.version} to {bundle.path}")
+        _show_bundle(bundle)
+
+
+def _show_bundle(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    print(f"exported {manifest.policy} version {manifest.version} to {bundle.path}", flush=True)
 
 
 def _publish(watch: Watch, policy: str, poll_s: float, parent_ended: threading.Event | None, as_json: bool) -> None:

@@ -1,9 +1,9 @@
-"""The first part of an export: the SavedModel, and every wanted file converted from it.
+"""The first part of an export: the policy, its SavedModel, and every wanted file converted from it.
 
 In:      the plan of an export, the draft's folder.
 Out:     `Context`: the files in the folder, the manifest so far, and the evidence to prove them with.
-Refuses: an environment that does not fit, an unreadable file of observations, before anything is converted; what the
-         source and the formats refuse.
+Refuses: an environment that does not fit, an unreadable file of observations, sampled actions of a policy without noise,
+         before anything is converted; what the source and the formats refuse.
 """
 
 from __future__ import annotations
@@ -17,18 +17,26 @@ from typing import NamedTuple
 
 import msgspec
 
+from rlway_client.contract.errors import UsageError
+from rlway_client.contract.exploration import sampling_explore
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
 from rlway_client.contract.parity import Arrays
 from rlway_export.checks import parity
-from rlway_export.checks.lookups import find_lookups
+from rlway_export.checks.lookups import LookupFindings, find_lookups
 from rlway_export.checks.observations import Observations, check_file
+from rlway_export.bundle.options import Actions
+from rlway_export.bundle.serving_model import write_serving_model
 from rlway_export.common.provenance import Provenance
 from rlway_export.formats.context import Context
-from rlway_export.formats.registry import Format
+from rlway_export.formats.onnx_graphs import OnnxGraphs
+from rlway_export.formats.registry import FLOAT32, Format
 from rlway_export.play.collection import collect_observations
 from rlway_export.play.environment import Environment
+from rlway_export.reference.base import Reference
+from rlway_export.reference.onnx.policy import OnnxPolicy
 from rlway_export.reference.policy import SavedPolicy
 from rlway_export.sources.base import Source
+from rlway_export.sources.onnx.source import OnnxSource
 
 TOOLS = ("tensorflow", "tf-agents", "tf2onnx", "onnx", "onnxruntime", "rlway-export")
 
@@ -43,6 +51,7 @@ class ExportPlan(NamedTuple):
     environment: Environment | None  # named by the user, or needed to play episodes
     episodes: int  # to play with each file
     observations: Path | None  # a file of the user's
+    actions: Actions = "greedy"  # what a server does where a request does not say
 
     @classmethod
     def check(
@@ -55,6 +64,7 @@ class ExportPlan(NamedTuple):
         observations: Path | None,
         env: str | None,
         time_limit: int | None,
+        actions: Actions = "greedy",
     ) -> ExportPlan:
         """The plan, after everything is checked that can be checked before the policy is loaded."""
         if observations is not None:
@@ -63,27 +73,42 @@ class ExportPlan(NamedTuple):
         if episodes or env is not None:
             environment = Environment.find(source.provenance, env, time_limit)
             environment.check(source.interface)
-        return cls(source, policy, formats, on_step, environment, episodes, observations)
+        return cls(source, policy, formats, on_step, environment, episodes, observations, actions)
+
+    def check_actions(self, policy: Reference) -> None:
+        """Raises UsageError if actions are to be sampled and the policy has nothing to sample with."""
+        if self.actions == "sampled" and policy.interface.noise is None:
+            raise UsageError(
+                f"--actions sampled: {self.source.title} has no noise, so its actions are always greedy; leave --actions "
+                f"out."
+            )
 
 
 def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     """Writes the SavedModel and the file of every format."""
     source, environment = plan.source, plan.environment
-    plan.on_step(f"baking {source.title} into the SavedModel")
+    is_onnx = isinstance(source, OnnxSource)
+    plan.on_step(f"reading {source.title}" if is_onnx else f"baking {source.title} into the SavedModel")
     policy = source.materialize(folder)
+    plan.check_actions(policy)
     if environment is not None and source.interface is None:
         environment.check(policy.interface)
+    graphs = OnnxGraphs(policy) if isinstance(policy, OnnxPolicy) else policy
     observations, played = _observe(policy, plan)
-    lookups = find_lookups(policy, observations)
+    lookups = _find_lookups(graphs, policy, observations)
     observations = lookups.fit(observations, plan.observations)
     notes = [*policy.notes, *observations.notes, *lookups.notes]
     if environment is not None and (plan.episodes or played):
         notes += environment.notes(source.provenance)
+    evidence = parity.gather(policy, observations.arrays)
+    if isinstance(graphs, OnnxGraphs):
+        notes += [*graphs.notes, *write_serving_model(graphs, evidence, FLOAT32, folder)]
     _report(plan, notes)
     provenance = source.provenance if environment is None else environment.complete(source.provenance)
     manifest = describe(provenance, policy, observations, notes, plan.policy, version)
-    manifest = msgspec.structs.replace(manifest, observation=lookups.specs)
-    context = Context(folder, policy, manifest, parity.gather(policy, observations.arrays))
+    explore = sampling_explore(policy.interface.noise_draws) if plan.actions == "sampled" else None
+    manifest = msgspec.structs.replace(manifest, observation=lookups.specs, explore=explore)
+    context = Context(folder, policy, manifest, evidence, graphs)
     for wanted in plan.formats:
         plan.on_step(f"converting to {wanted.title}")
         wanted.write(context)
@@ -91,7 +116,17 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     return context
 
 
-def _observe(policy: SavedPolicy, plan: ExportPlan) -> tuple[Observations, bool]:
+def _find_lookups(
+    graphs: OnnxGraphs | SavedPolicy, policy: Reference, observations: Observations
+) -> LookupFindings:
+    """The tables are searched for in TensorFlow's graph; a policy without one takes any value."""
+    searched = graphs.lowered if isinstance(graphs, OnnxGraphs) else graphs
+    if searched is None:
+        return LookupFindings(policy.interface.observation)
+    return find_lookups(searched, observations)
+
+
+def _observe(policy: Reference, plan: ExportPlan) -> tuple[Observations, bool]:
     """The observations to compare the files on, and whether the policy was played now to collect them.
 
     If they can only come from an environment that the user asked for, a failure in it ends the export.
@@ -117,7 +152,7 @@ def _observe(policy: SavedPolicy, plan: ExportPlan) -> tuple[Observations, bool]
 
 
 def describe(
-    provenance: Provenance, policy: SavedPolicy, observations: Observations, notes: list[str], name: str, version: int
+    provenance: Provenance, policy: Reference, observations: Observations, notes: list[str], name: str, version: int
 ) -> Manifest:
     """The manifest without what is known only at the end: parity, measurements and checksums."""
     return Manifest(
@@ -128,6 +163,7 @@ def describe(
         observed=observations.ranges(),
         notes=notes,
         versions={tool: package_version(tool) for tool in TOOLS} | {"python": platform.python_version()},
+        sampling=policy.sampling,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **provenance._asdict(),
         **tensor_fields(policy.interface),

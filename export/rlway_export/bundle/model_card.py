@@ -16,6 +16,7 @@ from rlway_client.contract.manifest import Manifest, Measured
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.bundle.usage import usage
 from rlway_export.reference.nest import expression
+from rlway_export.sources.base import SAVED_MODEL, SOURCE_FILE
 
 OBSERVATIONS = {
     "visited": "The observations are some that the trained policy visited.",
@@ -37,7 +38,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 
 {_noise_meaning(manifest)}{_state_meaning(manifest)}
 
-## Parity with the SavedModel
+## Parity with {_reference(manifest)}
 
 | file | observations | batch sizes | max abs difference | changed actions | allowed |
 |---|---|---|---|---|---|
@@ -57,9 +58,20 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 """
 
 
+def _reference(manifest: Manifest) -> str:
+    """What the files were compared with."""
+    file = manifest.training.get("file")
+    return f"`{file}`" if file else "the SavedModel"
+
+
 def _origin(manifest: Manifest, folder: Path) -> str:
     """Where the policy comes from, and how well it does, as far as that is known."""
     training = manifest.training
+    if "file" in training:
+        facts = [f"environment, as the export was told: `{manifest.env}`"] if manifest.env else []
+        by = f", which {training['producer']} wrote" if training["producer"] else ""
+        listed = "".join(f"- {fact}\n" for fact in (f"SHA-256 `{training['sha256']}`", *facts, *manifest.notes))
+        return f"A policy in the ONNX file `{training['file']}`{by}, exported by RLway.\n\n{listed}"
     if "steps" not in training:  # a SavedModel of another program, which says nothing about its training
         checkpoint = training.get("checkpoint")
         environment = f"\n- environment, as the export was told: `{manifest.env}`" if manifest.env else ""
@@ -142,18 +154,18 @@ def _parity(manifest: Manifest) -> str:
 
 
 def _measured(manifest: Manifest, folder: Path) -> str:
-    """The SavedModel comes first: the speed of the others is relative to it."""
+    """The policy itself comes first: the speed of the others is relative to it."""
     first = manifest.measured[0]
     played = first.episodes > 0
     lines = ["| file | bytes | one action, µs | times faster | a batch changes |" + " mean return |" * played]
     lines.append("|---|---|---|---|---|" + "---|" * played)
     returns = iter(show_together([m.mean_return for m in manifest.measured if m.mean_return is not None]))
     for found in manifest.measured:
-        is_saved_model = found is first
-        size = sum(path.stat().st_size for path in _files(folder, found.file, is_saved_model))
-        name = "SavedModel" if is_saved_model else f"`{found.file}`"
+        size = sum(path.stat().st_size for path in _files(folder, found.file) if path.is_file())
+        shown = f"{size:,}" if size else "–"
+        name = {SAVED_MODEL: "SavedModel", SOURCE_FILE: _reference(manifest)}.get(found.file, f"`{found.file}`")
         times = f"{_digits(found.action_us)} | {_digits(found.times_faster(first))}"
-        line = f"| {name} | {size:,} | {times} | {_batch_changes(found)} |"
+        line = f"| {name} | {shown} | {times} | {_batch_changes(found)} |"
         lines.append(line if found.mean_return is None else f"{line} {next(returns)} |")
     machine = f"the machine that exported it ({platform.machine()}, one thread)"
     lines += [
@@ -166,8 +178,8 @@ def _measured(manifest: Manifest, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _files(folder: Path, file: str, is_saved_model: bool) -> list[Path]:
-    return [folder / file, *folder.glob("variables/*")] if is_saved_model else [folder / file]
+def _files(folder: Path, file: str) -> list[Path]:
+    return [folder / file, *folder.glob("variables/*")] if file == SAVED_MODEL else [folder / file]
 
 
 def _batch_changes(found: Measured) -> str:

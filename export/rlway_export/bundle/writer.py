@@ -26,6 +26,7 @@ from rlway_client.contract.manifest import encode_manifest
 from rlway_export.bundle import stale
 from rlway_export.bundle.conversion import ExportPlan, convert
 from rlway_export.bundle.model_card import model_card
+from rlway_export.bundle.options import Actions
 from rlway_export.bundle.proof import Proof, prove
 from rlway_export.bundle.triton import publish_config
 from rlway_export.formats.context import Context
@@ -47,13 +48,15 @@ def write_bundle(
     observations: Path | None = None,
     env: str | None = None,
     time_limit: int | None = None,
+    actions: Actions = "greedy",
 ) -> Bundle:
     """Converts, compares, plays the episodes with every file, and publishes. Calls `on_step` with a line for each step.
 
-    `env` is the environment that the user names. `time_limit`, in steps, replaces its own limit.
+    `env` is the environment that the user names. `time_limit`, in steps, replaces its own limit. `actions` is what a
+    server does where a request does not say.
     """
     _check_folders(models, name)
-    plan = ExportPlan.check(source, name, formats, on_step, episodes, observations, env, time_limit)
+    plan = ExportPlan.check(source, name, formats, on_step, episodes, observations, env, time_limit, actions)
     stale.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))
@@ -90,6 +93,7 @@ def publish(plan: ExportPlan, context: Context, proof: Proof, policy: Path) -> N
         notes=[*manifest.notes, *context.notes],
         parity=proof.parity,
         measured=[found for found, _ in proof.measured],
+        sampling=proof.sampling,
     )
     (folder / "README.md").write_text(model_card(manifest, folder), encoding="utf-8")
     checksums = {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}

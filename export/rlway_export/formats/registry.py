@@ -65,7 +65,7 @@ def _tflite(title: str, file: str, precision: Precision, tolerance: Tolerance, n
     def write(context: Context) -> None:
         from rlway_export.formats.tflite import write_tflite
 
-        write_tflite(context.policy, precision, context.evidence.inputs, context.folder / file)
+        write_tflite(context.tensorflow, precision, context.evidence.inputs, context.folder / file)
 
     return Format(name, title, (file,), write, tolerance)
 
@@ -73,7 +73,7 @@ def _tflite(title: str, file: str, precision: Precision, tolerance: Tolerance, n
 def _write_c(context: Context) -> None:
     from rlway_export.formats.c.source import write_c
 
-    write_c(context.onnx_model, context.manifest, context.folder)
+    write_c(context.plain_onnx_model, context.manifest, context.folder)
 
 
 def _tflm(name: str, title: str, tflite: Format, array: str) -> Format:

@@ -1,6 +1,6 @@
 """The policy as one TFLite file, for robots: in float32, or with weights and arithmetic of fewer bits.
 
-In:      the SavedModel's `act`; for int8, inputs to calibrate the ranges with.
+In:      the policy as a function of TensorFlow; for int8, inputs to calibrate the ranges with.
 Out:     a file for one row at a time, with the manifest's inputs and outputs and only builtin operations.
 Refuses: an operation that TFLite lacks (ExportRefused names it): no flex delegate, no custom operations.
 """

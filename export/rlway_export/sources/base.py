@@ -1,9 +1,10 @@
 """What an export starts from, whoever trained the policy.
 
-Out:     `Source`: a SavedModel with its weights baked in, and what is known of its training.
+Out:     `Source`: the policy with which every file is compared, and what is known of its training.
 
     run          a run of `rlway train`, at one of its checkpoints
     tf_agents    what TF-Agents wrote: a folder of PolicySavedModelTrigger, a SavedModel of PolicySaver
+    onnx         an ONNX file of any library
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rlway_client.contract.interface import Interface
     from rlway_export.common.provenance import Provenance
-    from rlway_export.reference.policy import SavedPolicy
+    from rlway_export.reference.base import Reference
 
 SAVED_MODEL = "saved_model.pb"
+SOURCE_FILE = "source.onnx"  # the name under which an ONNX source is measured; the bundle does not hold it
 
 
 class Source(Protocol):
@@ -44,5 +46,5 @@ class Source(Protocol):
     def interface(self) -> Interface | None:
         """The policy's inputs and outputs, where they are known before the SavedModel is loaded."""
 
-    def materialize(self, destination: Path) -> SavedPolicy:
-        """Writes the policy's SavedModel with its weights into the folder, and loads it."""
+    def materialize(self, destination: Path) -> Reference:
+        """Loads the policy; one that is a SavedModel is written into the folder first, with its weights."""

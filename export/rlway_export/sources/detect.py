@@ -1,6 +1,6 @@
 """Detects what kind of source a path is.
 
-In:      a path, which checkpoint.
+In:      a path, which checkpoint; what the user says of a file's tensors.
 Out:     its `Source`.
 Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give instead); whatever
          each kind of source refuses.
@@ -10,17 +10,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlway_client.contract.errors import RunInvalid
+from rlway_client.contract.errors import RunInvalid, UsageError
 from rlway_export.sources.base import SAVED_MODEL, Source
-from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_run, is_saved_model
+from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_onnx, is_run, is_saved_model
+from rlway_export.sources.onnx.source import OnnxSource
 from rlway_export.sources.run import RunSource
+from rlway_export.sources.tensor_options import TensorOptions
 from rlway_export.sources.tf_agents import SavedModelSource
 from rlway_export.sources.unsuitable import unsuitable
 
 
-def open_source(path: Path, checkpoint: str) -> Source:
-    """A run of `rlway train`, or what TF-Agents wrote."""
+def open_source(path: Path, checkpoint: str, options: TensorOptions = TensorOptions()) -> Source:
+    """A run of `rlway train`, what TF-Agents wrote, or an ONNX file."""
     try:
+        if is_onnx(path):
+            return OnnxSource.open(path, checkpoint, options)
+        if options.given and path.exists():
+            names = " and ".join(options.given)
+            raise UsageError(f"{names}: only for an ONNX file, whose tensors have no names of a policy; leave out.")
         if path.name == SAVED_MODEL and path.is_file():  # the user means its folder, even if that is a bundle
             return SavedModelSource.open(path.parent, checkpoint)
         if is_run(path):

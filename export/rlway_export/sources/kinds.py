@@ -1,12 +1,13 @@
-"""What a folder is, by the names of the files in it.
+"""What a path is, by its name and by the names of the files in it.
 
-In:      a folder.
+In:      a folder or a file.
 Out:     which kind of source it is, by what wrote it.
 
     run            run.json once it has ended, job.json from its beginning: `rlway train`
     trigger        greedy_policy/, policy/, collect_policy/ and checkpoints/: TF-Agents' PolicySavedModelTrigger
     SavedModel     saved_model.pb: TF-Agents' PolicySaver
     bundle         manifest.json: `rlway export`
+    ONNX           a file .onnx, of any library
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ GRAPHS = ("greedy_policy", "policy")  # of a trigger; the first one that exists 
 COLLECTING = "collect_policy"
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
+ONNX_SUFFIX = ".onnx"
 
 
 def is_run(folder: Path) -> bool:
@@ -41,3 +43,8 @@ def is_bundle(folder: Path) -> bool:
 def graph_of(trigger: Path) -> Path | None:
     """The SavedModel to export from a trigger's folder; None if this is not one."""
     return next((trigger / name for name in GRAPHS if is_saved_model(trigger / name)), None)
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether it is an ONNX file by its name; one of a bundle was made by an export, and is no source."""
+    return path.suffix.lower() == ONNX_SUFFIX and path.is_file() and not is_bundle(path.absolute().parent)

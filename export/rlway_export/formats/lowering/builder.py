@@ -16,7 +16,9 @@ from rlway_client.contract.specs import AnyArray
 class Builder:
     """What takes the place of one node; `name` begins all names."""
 
-    def __init__(self, name: str, opset: int, constants: dict[str, AnyArray], shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, name: str, opset: int, constants: dict[str, AnyArray], shapes: dict[str, tuple[int, ...]]
+    ) -> None:
         """`constants` and `shapes` are those of the graph: a shape has 0 for a dimension that is not known."""
         self.name, self.opset, self.constants, self.shapes = name, opset, constants, shapes
         self.nodes: list[Any] = []
@@ -37,9 +39,7 @@ class Builder:
 
         names = [f"{self.name}/part_{len(self.nodes)}_{i}" for i in range(parts)]
         more = {"num_outputs": parts} if self.opset >= 18 else {}
-        self.nodes.append(
-            onnx.helper.make_node("Split", [value], names, name=f"{names[0]}_node", axis=axis, **more)
-        )
+        self.nodes.append(onnx.helper.make_node("Split", [value], names, name=f"{names[0]}_node", axis=axis, **more))
         return names
 
     def reduce(self, kind: str, value: str, axes: list[int], keepdims: int = 1, output: str | None = None) -> str:

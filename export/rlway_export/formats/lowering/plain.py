@@ -173,7 +173,10 @@ def _hard(node: Any, builder: Builder, alpha: float, beta: float, times: str = "
 
 
 def _selu(node: Any, attributes: Attributes, builder: Builder) -> bool:
-    alpha, gamma = attributes.get("alpha", 1.67326319217681884765625), attributes.get("gamma", 1.05070102214813232421875)
+    alpha, gamma = (
+        attributes.get("alpha", 1.67326319217681884765625),
+        attributes.get("gamma", 1.05070102214813232421875),
+    )
     builder.add("Mul", builder.add("Elu", node.input[0], alpha=alpha), gamma, output=node.output[0])
     return True
 

@@ -130,12 +130,14 @@ def _give(node: Any, builder: Builder, answers: list[list[str]], last: list[list
     sequence, *states = (*node.output, "", "")[:3]
     for place, name in enumerate(states):
         if name:
-            parts = [builder.add("Unsqueeze", one[place], STEPS) for one in last]
-            builder.add("Concat", *parts, output=name, axis=0)
+            _stack(builder, [one[place] for one in last], name)
     if sequence:
-        steps = [
-            builder.add("Concat", *(builder.add("Unsqueeze", one, STEPS) for one in step), axis=0)
-            for step in zip(*answers, strict=True)
-        ]
-        parts = [builder.add("Unsqueeze", step, STEPS) for step in steps]
-        builder.add("Concat", *parts, output=sequence, axis=0)
+        steps = [_stack(builder, list(step)) for step in zip(*answers, strict=True)]
+        _stack(builder, steps, sequence)
+
+
+def _stack(builder: Builder, values: list[str], output: str | None = None) -> str:
+    """The values along a new first axis."""
+    if len(values) == 1:
+        return builder.add("Unsqueeze", values[0], STEPS, output=output)
+    return builder.add("Concat", *(builder.add("Unsqueeze", one, STEPS) for one in values), output=output, axis=0)

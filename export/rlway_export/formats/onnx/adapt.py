@@ -1,12 +1,12 @@
 """The graph of an ONNX source, with the inputs and outputs of the contract.
 
-In:      a policy in an ONNX file; inputs, and the file's answers to them.
+In:      a policy in an ONNX file.
 Out:     one model over any number of rows; where the graph cannot be made to take those, over one row, and a note.
 Refuses: a graph whose rows change each other's answers (ExportRefused).
 
 A batch that the file fixes to one row is made free: in the declared shapes, and in the shapes that reshapes have as
 constants. A graph without a batch dimension gets one, which operators that broadcast take as they are. Each attempt has
-to answer as the file does row by row, in batches of 1, 7 and 64. The first that does is taken.
+to answer as the file does by itself, in batches of 1, 7 and 64. The first that does is taken.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlway_client.contract.errors import ExportRefused
-from rlway_client.contract.evidence import Evidence
-from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.parity import Arrays, run_in_batches, spread
+from rlway_client.contract.parity import Arrays, run_in_batches
+from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.formats.onnx.contract_graph import ContractGraph
 from rlway_export.formats.onnx.opset import modern
 from rlway_export.formats.onnx.simplify import folded, free_batch
@@ -41,20 +40,40 @@ class Attempt(NamedTuple):
     is_free: bool
 
 
-def adapt(policy: OnnxPolicy, manifest: Manifest, evidence: Evidence) -> tuple[Any, list[str]]:
+def adapt(policy: OnnxPolicy) -> tuple[Any, list[str]]:
     """The model, without metadata, and notes for the user."""
-    core = modern(policy.graph, policy.name)
-    tables = {spec.name: spec.lookup_bounds() for spec in manifest.observation}
+    core, inputs = modern(policy.graph, policy.name), _probes(policy)
+    expected = policy.run_act(inputs)
     for attempt in _attempts(policy, core):
         model = ContractGraph(policy, attempt.model, attempt.axes, attempt.is_free).build()
-        simple = free_batch(model, tables) if attempt.is_free else folded(model)
+        simple = free_batch(model, {}) if attempt.is_free else folded(model)
         for found in (simple, model):
-            if found is not None and _answers_alike(found, policy, evidence, attempt.is_free):
+            if found is not None and _answers_alike(found, policy, inputs, expected, attempt.is_free):
                 return found, [] if attempt.is_free else [ROW_BY_ROW.format(policy.name)]
     raise ExportRefused(
         f"{policy.name}: an observation gets other answers in a batch than by itself, so no file of it can be compared; "
         f"export the policy for inference."
     )
+
+
+def _probes(policy: OnnxPolicy) -> Arrays:
+    """Rows of every input. Whole numbers may be places in a table: 0 and 1, or only 0 where 1 is none."""
+    generator = np.random.default_rng(0)
+    inputs = {spec.name: _probe(spec, generator) for spec in policy.interface.inputs}
+    try:
+        policy.run_act(inputs)
+    except ExportRefused:
+        whole = {spec.name for spec in policy.interface.observation if spec.is_discrete}
+        return {name: np.zeros_like(array) if name in whole else array for name, array in inputs.items()}
+    return inputs
+
+
+def _probe(spec: TensorSpec, generator: np.random.Generator) -> AnyArray:
+    shape, dtype = (TRIED_ROWS, *spec.shape), spec.numpy_dtype
+    if dtype.kind == "f":
+        return generator.standard_normal(shape).astype(dtype)
+    highest = 255 if dtype == np.uint8 else 1
+    return generator.integers(0, highest, shape, endpoint=True).astype(dtype)
 
 
 def _attempts(policy: OnnxPolicy, core: Any) -> Iterator[Attempt]:
@@ -103,14 +122,13 @@ def _static(value: Any) -> list[int] | None:
     return [dim.dim_value for dim in dims] if all(dim.dim_value > 0 for dim in dims) else None
 
 
-def _answers_alike(model: Any, policy: OnnxPolicy, evidence: Evidence, is_free: bool) -> bool:
+def _answers_alike(model: Any, policy: OnnxPolicy, inputs: Arrays, expected: Arrays, is_free: bool) -> bool:
     """Whether the model gives what the file gives; by scores where there are any, as equal scores have two actions."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    inputs, expected = ({name: spread(array, TRIED_ROWS) for name, array in part.items()} for part in evidence)
     compared = [*policy.interface.judged, *(spec.name for spec in policy.interface.next_state)]
     compared += [] if policy.interface.judged else [spec.name for spec in policy.interface.actions]
     try:

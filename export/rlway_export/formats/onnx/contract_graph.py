@@ -117,7 +117,10 @@ class ContractGraph:
             value = self._rows(CORE + part.tensor)
             if part.is_scores:
                 given = next(scores)
-                self._node(self._after, "Cast", [value], [given.name], to=onnx.TensorProto.FLOAT)
+                if self._policy.dtypes[part.tensor] == "float32":
+                    self._node(self._after, "Identity", [value], [given.name])
+                else:
+                    self._node(self._after, "Cast", [value], [given.name], to=onnx.TensorProto.FLOAT)
                 total = self._node(self._after, "Add", [given.name, next(parts)])
                 self._node(self._after, "ArgMax", [total], [spec.name], axis=1, keepdims=0)
             else:

@@ -30,10 +30,15 @@ def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[
     converted = _convert(policy)
     simple = free_batch(converted, {spec.name: spec.lookup_bounds() for spec in manifest.observation})
     model, notes = (converted, [LARGER]) if simple is None else (simple, [])
+    return describe(model, manifest), notes
+
+
+def describe(model: Any, manifest: Manifest) -> Any:
+    """The model with the manifest in its metadata."""
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode_manifest(manifest).decode())
     model.producer_name = "rlway"
-    return model, notes
+    return model
 
 
 def write_onnx(model: Any, destination: Path) -> None:

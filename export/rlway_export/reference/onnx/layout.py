@@ -55,14 +55,15 @@ class Layout(NamedTuple):
         """`where` is the file in messages."""
         drawn = {draw.name for draw in draws}
         inputs = {value.name: value for value in model.graph.input if value.name not in drawn}
-        unread = next((name for name in roles.observation if name not in inputs), None)
+        needed = [*roles.observation, *(part.taken for part in roles.state)]
+        unread = next((name for name in needed if name not in inputs), None)
         if unread is not None:
             raise ExportRefused(f"{where}: its action does not depend on {short_name(unread)}; leave that out.")
         dims = {name: _dims(value, where) for name, value in inputs.items()}
         observed = [dims[name] for name in roles.observation]
         batch = observed[0][0] if observed[0] else 1
         free = all(shape and not isinstance(shape[0], int) for shape in observed)
-        states = [part.taken for part in roles.state if part.taken in dims]
+        states = [part.taken for part in roles.state]
         axes: dict[str, int | None] = {name: _observation_axis(dims[name]) for name in roles.observation}
         for name in states:
             axes[name] = _state_axis(dims[name], batch)

@@ -12,6 +12,7 @@ or row by row, and the choice of the action in numpy. Nothing of what the export
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
+from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
 from rlway_export.reference.nest import names
@@ -40,6 +42,7 @@ class OnnxPolicy:
         self.original = model
         self.graph, self.draws = draws_as_inputs(model, roles.outputs, name)
         self.layout = Layout.of(self.graph, roles, self.draws, name)
+        self.sampling = Sampling(kind="sampled") if self.draws else None
         self.interface = self._find_interface()
 
     @property
@@ -56,6 +59,11 @@ class OnnxPolicy:
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def timed(self, inputs: Arrays) -> Callable[[], object]:
+        """A call of the file itself with the first of these rows."""
+        feed = self._feed({name: array[:1] for name, array in inputs.items()})
+        return lambda: self._session.run(self.roles.outputs, feed)
+
     def draw_places(self) -> list[tuple[GraphDraw, Place]]:
         """How the inputs of the draws take their rows."""
         return list(zip(self.draws, self._draw_places, strict=True))
@@ -66,7 +74,8 @@ class OnnxPolicy:
         place = self.layout.places[taken]
         return np.zeros(place.shape, place.dtype) if part.initial is None else part.initial.reshape(place.shape)
 
-    def _act(self, rows: Arrays) -> Arrays:  # [n, …] -> [n, …]
+    def _feed(self, rows: Arrays) -> Arrays:
+        """The file's inputs, from those of the contract."""
         n = rows_of(rows)
         feed = dict(self._constants(n))
         for name, spec in zip(self.roles.observation, self.interface.observation, strict=True):
@@ -81,7 +90,12 @@ class OnnxPolicy:
             size = int(np.prod(place.shape))
             feed[draw.name] = place.put(noise[:, start : start + size].reshape(n, *place.shape))
             start += size
-        given = self._run(feed)
+        return feed
+
+    def _act(self, rows: Arrays) -> Arrays:  # [n, …] -> [n, …]
+        given = self._run(self._feed(rows))
+        noise = rows.get(NOISE, np.zeros((rows_of(rows), 0), np.float32))
+        start = sum(int(np.prod(place.shape)) for _, place in self.draw_places())
         answers: Arrays = {}
         for action, spec, scores in zip(self.roles.action, self.interface.actions, self._scores(), strict=True):
             value = self._rows(given[action.tensor])
@@ -114,6 +128,7 @@ class OnnxPolicy:
         """The tensors, from the declared inputs and from the answer to a row of zeros."""
         rows = 2 if self.layout.is_free else 1
         given = self._probe(rows)
+        self.dtypes = {name: str(value.dtype) for name, value in given.items()}  # of the file's outputs
         many = len(self.roles.observation) > 1
         paths: list[tuple[str, ...]] = [(name,) if many else () for name in self.roles.observation]
         named = zip(names("observation", paths), paths, self.roles.observation, strict=True)

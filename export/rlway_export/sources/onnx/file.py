@@ -19,7 +19,6 @@ from rlway_client.common.quote import named, reason, short_name
 from rlway_client.contract.errors import RunInvalid
 from rlway_export.sources.onnx.external import MOST_BYTES, embed_external_data, tensors
 
-SUFFIX = ".onnx"
 OLDEST = 7  # the first opset that `onnx` can bring to a newer one
 MOST_ELEMENTS = 2**28  # of one tensor, with one row: 1 GiB of float32
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
@@ -105,9 +104,7 @@ def _check_version(path: Path, model: Any) -> None:
     if opset is None:
         raise RunInvalid(f"{path}: names no opset of ONNX's own operators; export it with opset_version=17.")
     if not OLDEST <= opset <= newest:
-        raise RunInvalid(
-            f"{path}: expected opset {OLDEST} to {newest}, got {opset}; export it with opset_version=17."
-        )
+        raise RunInvalid(f"{path}: expected opset {OLDEST} to {newest}, got {opset}; export it with opset_version=17.")
     if model.ir_version > onnx.IR_VERSION:
         raise RunInvalid(
             f"{path}: expected ONNX's IR version {onnx.IR_VERSION} or older, got {model.ir_version}; export it with "

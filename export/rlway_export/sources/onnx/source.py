@@ -1,0 +1,70 @@
+"""An ONNX file of any library as the source of an export.
+
+In:      the file, and what the user says of its tensors.
+Out:     `OnnxSource`: the policy that onnxruntime runs.
+Refuses: a file that cannot be a policy, before TensorFlow loads; a checkpoint, which a file does not have; answers other
+         than those that the original framework recorded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rlway_client.common.files import sha256
+from rlway_client.contract.errors import UsageError
+from rlway_export.common.provenance import Provenance
+from rlway_export.reference.onnx.policy import OnnxPolicy
+from rlway_export.reference.onnx.roles import Roles
+from rlway_export.sources.onnx.file import OnnxFile, read_onnx
+from rlway_export.sources.onnx.recorded import check_recorded
+from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.tensor_options import TensorOptions
+
+
+class OnnxSource(NamedTuple):
+    """A file that was read and checked, and the role of each of its tensors."""
+
+    folder: Path  # the file itself
+    file: OnnxFile
+    roles: Roles
+    notes: list[str]
+    reference: Path | None
+
+    @classmethod
+    def open(cls, path: Path, checkpoint: str, options: TensorOptions) -> OnnxSource:
+        """`checkpoint` may only be `best` or `latest`."""
+        if checkpoint not in ("best", "latest"):
+            raise UsageError(f"{path}: is one ONNX file without checkpoints; leave out --checkpoint.")
+        file = read_onnx(path)
+        roles, notes = find_roles(file, options)
+        return cls(path, file, roles, notes, options.reference)
+
+    @property
+    def title(self) -> str:
+        return self.folder.name
+
+    @property
+    def recorded(self) -> None:
+        return None
+
+    @property
+    def is_busy(self) -> bool:
+        return False
+
+    @property
+    def interface(self) -> None:
+        return None
+
+    @property
+    def provenance(self) -> Provenance:
+        facts = {"checkpoint": None, "file": self.title, "sha256": sha256(self.folder), "producer": self.file.producer}
+        return Provenance(None, None, None, None, facts)
+
+    def materialize(self, _: Path) -> OnnxPolicy:
+        """The policy, whose answers are those of the framework where these are known."""
+        policy = OnnxPolicy(self.file.model, self.roles, self.title)
+        if self.reference is not None:
+            check_recorded(self.reference, policy)
+        policy.notes += self.notes
+        return policy
