@@ -22,6 +22,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.parity import Arrays, rows_of, spread
 from rlway_client.contract.specs import AnyArray, TensorSpec, find_lookup_faults, make_spec, outside_lookup
+from rlway_client.contract.time_step import neutral_time_step
 from rlway_export.checks.index_graph import IndexGraph, NotFollowed
 from rlway_export.checks.observations import Observations
 from rlway_export.checks.table_search import Bounds, TableSearch, never_leaves
@@ -56,6 +57,7 @@ def find_lookups(policy: SavedPolicy, observations: Observations) -> LookupFindi
     if not leaves:
         return LookupFindings(specs)
     rows = {name: spread(array, ROWS) for name, array in observations.arrays.items()}
+    rows |= neutral_time_step(policy.interface.time_step, rows_of(rows))
     for spec in policy.interface.inputs:  # zeros for the noise and the state
         rows.setdefault(spec.name, np.zeros((rows_of(rows), *spec.shape), spec.numpy_dtype))
     declared = _declared_bounds(leaves)

@@ -3,10 +3,11 @@
 In:      the SavedModel, observations.
 Out:     `Evidence`: the same inputs for every file, and the SavedModel's answers to compare theirs with.
 
-Half of the rows are greedy (zero noise), half carry noise, so that sampled actions are compared too. A policy with
-state goes through the observations in several episodes at once. Every row gets the state that the SavedModel had
-there, so an error in one row does not carry over to the next. A row that begins an episode gets a state too, which has
-to be ignored.
+Half of the rows are greedy (zero noise), half carry noise, so that sampled actions are compared too. A policy that
+reads more of the time step than the observation gets neutral values in half of the rows. A policy with state goes
+through the observations in several episodes at once. Every row gets the state that the SavedModel had there, so an
+error in one row does not carry over to the next. A row that begins an episode gets a state too, which has to be
+ignored.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Parity
 from rlway_client.contract.parity import Arrays, Runner, Tolerance, compare, limit_for, rows_of, spread
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
+from rlway_client.contract.time_step import neutral_time_step, sample_time_step
 from rlway_export.reference.policy import SavedPolicy
 
 ROWS = 2048
@@ -35,6 +37,7 @@ def gather(policy: SavedPolicy, observations: Arrays) -> Evidence:
     noise = policy.interface.noise
     if noise is not None:
         inputs[noise.name] = sample_noise(policy.interface.noise_draws, rows_of(inputs))
+    inputs |= vary_time_step(policy.interface.time_step, rows_of(inputs))
     if policy.interface.state:
         return _gather_with_state(policy, inputs)
     return Evidence(inputs, policy.run_act(inputs))
@@ -52,6 +55,14 @@ def sample_noise(draws: Sequence[Draw], rows: int) -> FloatArray:  # -> [rows, n
     sampled = draw_noise(sampling_explore(draws), rows, draws, generator)
     sampled[generator.random(rows) < 0.5] = 0.0
     return sampled
+
+
+def vary_time_step(specs: Sequence[TensorSpec], rows: int) -> Arrays:  # -> [rows] by name
+    """Rewards, discounts and step types as environments give them; a random half of the rows is neutral."""
+    generator = np.random.default_rng(1)
+    neutral, sampled = neutral_time_step(specs, rows), sample_time_step(specs, rows, generator)
+    told = generator.random(rows) < 0.5
+    return {name: np.where(told, sampled[name], neutral[name]) for name in neutral}
 
 
 def _gather_with_state(policy: SavedPolicy, inputs: Arrays) -> Evidence:

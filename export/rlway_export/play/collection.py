@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlway_client.contract.parity import Arrays
+from rlway_client.contract.time_step import time_step_of
 from rlway_client.envs.episodes import observed
 from rlway_export.play.environment import SEED, Environment
 from rlway_export.play.rollout import Player
@@ -30,8 +31,10 @@ def collect_observations(policy: SavedPolicy, environment: Environment) -> Array
                 observation = opened.reset(SEED + episode)
                 player.reset()
                 episode += 1
+                reward, first = 0.0, True
             with observed(opened):
                 rows.append(player.read(observation))
-                action = player.act(observation)
-            observation, _, ended = opened.step(action)
+                action = player.act(observation, time_step_of(policy.interface.time_step, reward, first))
+            observation, reward, ended = opened.step(action)
+            first = False
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.interface import Interface
-from rlway_client.contract.nesting import grow, read
+from rlway_client.contract.nesting import grow, read, row_of
+from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
+from rlway_client.envs.action_fit import misfit
 from rlway_client.envs.consent import is_same, trained_environment
 from rlway_client.envs.episodes import make_env, observed, open_env
-from rlway_client.envs.named import NamedEnv, clipped, misfit
+from rlway_client.envs.named import NamedEnv
 from rlway_export.common.provenance import Provenance
 
 SEED = 1000  # as in `rlway edge` and `rlway play`
@@ -51,7 +54,7 @@ class Environment(NamedTuple):
             observation = opened.reset(SEED)
             with observed(opened):
                 read(observation, grow(interface.observation))
-            for action in _ends(interface.actions[0]):
+            for action in _ends(interface.actions):
                 taken = misfit(action, env.action_space)
                 if taken is not None:
                     space = clipped(env.action_space)
@@ -76,9 +79,11 @@ class Environment(NamedTuple):
         return trained._replace(env=self.name, max_episode_steps=self.max_episode_steps)
 
 
-def _ends(spec: TensorSpec) -> list[Any]:
+def _ends(specs: list[TensorSpec]) -> list[Any]:
     """A policy's lowest and highest action; an unbounded element takes its value nearest to 0."""
-    low, high = spec.bounds()
-    neutral = np.clip(np.zeros(spec.shape), low, high)
-    ends = [np.where(np.isfinite(end), end, neutral).astype(spec.numpy_dtype) for end in (low, high)]
-    return [int(end) if spec.is_discrete and not spec.shape else end for end in ends]
+    ends: Arrays = {}
+    for spec in specs:
+        low, high = spec.bounds()
+        neutral = np.clip(np.zeros(spec.shape), low, high)
+        ends[spec.name] = np.array([np.where(np.isfinite(end), end, neutral) for end in (low, high)], spec.numpy_dtype)
+    return [row_of(ends, grow(specs), row) for row in range(2)]

@@ -7,14 +7,15 @@ Refuses: an environment that cannot be made, or that fails (EnvironmentFault).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from rlway_client.contract.interface import NEXT, RESET, Interface
-from rlway_client.contract.nesting import grow, read
+from rlway_client.contract.nesting import grow, read, row_of
 from rlway_client.contract.parity import Arrays
+from rlway_client.contract.time_step import neutral_time_step, read_time_step
 from rlway_client.envs.episodes import play_locally
 from rlway_export.play.environment import SEED, Environment
 
@@ -31,7 +32,8 @@ class Rollout:
         """Plays greedily."""
         player = Player(run, self._interface)
         env = self._environment.open()
-        return play_locally(env, player.act, self.episodes, SEED, lambda _: None, player.reset).returns
+        time_step = self._interface.time_step
+        return play_locally(env, player.act, self.episodes, SEED, lambda _: None, player.reset, time_step).returns
 
 
 class Player:
@@ -40,9 +42,11 @@ class Player:
     def __init__(self, run: ActFunction, interface: Interface) -> None:
         self._run, self._interface = run, interface
         noise = interface.noise
-        self._noise: Arrays = {noise.name: np.zeros((1, *noise.shape), np.float32)} if noise else {}
+        self._fixed: Arrays = neutral_time_step(interface.time_step, 1)
+        if noise is not None:
+            self._fixed[noise.name] = np.zeros((1, *noise.shape), np.float32)
         self._state: Arrays = {}  # the policy state, and `reset`
-        self._tree = grow(interface.observation)
+        self._tree, self._action = grow(interface.observation), grow(interface.actions)
         self.reset()
 
     def reset(self) -> None:
@@ -52,13 +56,13 @@ class Player:
         if state:
             self._state[RESET.name] = np.ones(1, np.bool_)
 
-    def act(self, observation: Any) -> Any:
-        outputs = self._run(self._noise | self._state | self.read(observation))
+    def act(self, observation: Any, time_step: Mapping[str, Any] | None = None) -> Any:
+        told = read_time_step(time_step, self._interface.time_step) if time_step else {}
+        outputs = self._run(self._fixed | self._state | self.read(observation) | told)
         for spec in self._interface.state:
             self._state[spec.name] = outputs[NEXT + spec.name]
             self._state[RESET.name] = np.zeros(1, np.bool_)
-        action = outputs["action"][0]
-        return int(action) if self._interface.actions[0].is_discrete and not action.ndim else action
+        return row_of(outputs, self._action)
 
     def read(self, observation: Any) -> Arrays:  # -> [1, …] by name
         """One row of each of the observation's tensors."""

@@ -182,7 +182,9 @@ def test_a_full_queue_arrives_as_queue_full(tmp_path: Path) -> None:
     async def ask_at_once(url: str) -> list[object]:
         async with AsyncPolicyClient(url) as client:
             rows = np.tile(np.array([1.0, 0, 0, 0]), (2000, 1))
-            return await asyncio.gather(*(client.act_batch(rows) for _ in range(40)), return_exceptions=True)
+            asked = (client.act_batch(rows) for _ in range(40))
+            outcomes: list[object] = await asyncio.gather(*asked, return_exceptions=True)
+            return outcomes
 
     with running_server(tmp_path / "models", tmp_path / "log", "--queue-capacity", "1") as server:
         outcomes = asyncio.run(ask_at_once(server.url))

@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
+from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.specs import TensorSpec
-from rlway_client.envs.named import clipped
 from rlway_client.envs.py_environment import Adapted
 from rlway_train.envs.spaces import leaves, short
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 import numpy as np
 
+from rlway_client.common.quote import clipped
 from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.contract.run import TrainingRun, read_run
-from rlway_client.envs.named import clipped
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import TrainingSettings
 from rlway_train.runs.checkpoint import Checkpoints, check_same_specs

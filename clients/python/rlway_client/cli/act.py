@@ -15,6 +15,8 @@ from rlway_client.contract.exploration import Explore
 from rlway_client.contract.specs import describe
 from rlway_client.remote.client import PolicyClient
 
+EXPECTED_TIME_STEP = "expected a JSON object of numbers such as '{\"reward\": 1}'"
+
 
 def act(
     observation: Annotated[
@@ -26,6 +28,10 @@ def act(
     epsilon: Annotated[float | None, typer.Option(help="Take a random discrete action with this probability.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Sample a continuous action; 1 is the trained spread.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    time_step: Annotated[
+        str | None,
+        typer.Option(help="What the policy reads besides the observation, as JSON, e.g. '{\"reward\": 1}'."),
+    ] = None,
     output: Annotated[list[str] | None, typer.Option(help="Further output to return, e.g. q_values.")] = None,
     key: KeyOption = None,
     timeout_s: TimeoutOption = 5.0,
@@ -41,6 +47,7 @@ def act(
             parse_observation(observation),
             explore=None if explore == Explore() else explore,
             seed=seed,
+            time_step=None if time_step is None else parse_time_step(time_step),
             outputs=tuple(output or ()),
         )
     if as_json:
@@ -64,5 +71,24 @@ def parse_observation(text: str) -> Any:
     return value
 
 
+def parse_time_step(text: str) -> dict[str, float]:
+    """Reads a JSON object of numbers. Raises UsageError for anything else; the server checks the names."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--time-step: {EXPECTED_TIME_STEP}: {error}.") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--time-step: {EXPECTED_TIME_STEP}, got {describe(value)}.")
+    for part in value.values():
+        if isinstance(part, bool) or not isinstance(part, int | float):
+            raise UsageError(f"--time-step: {EXPECTED_TIME_STEP}, got {describe(part)} in it.")
+    return value
+
+
 def _plain(action: Any) -> Any:
+    """An action for JSON: arrays as lists, and tuples too."""
+    if isinstance(action, dict):
+        return {key: _plain(part) for key, part in action.items()}
+    if isinstance(action, tuple):
+        return [_plain(part) for part in action]
     return action.tolist() if isinstance(action, np.ndarray) else action

@@ -1,4 +1,4 @@
-"""`rlway edge`: the TFLite policy in this process, as on a robot."""
+"""`rlway edge`: the policy in this process, as on a robot."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def edge(
         float | None, typer.Option(help="Act at this rate without an environment, and report jitter.", min=0.1)
     ] = None,
     duration_s: Annotated[float, typer.Option(help="With --rate-hz: how long to act, seconds.", min=0.1)] = 5.0,
-    file: Annotated[str, typer.Option(help="Which of the bundle's TFLite files to run.")] = "model.tflite",
+    file: Annotated[str, typer.Option(help="Which of the bundle's TFLite or ONNX files to run.")] = "model.tflite",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Run a policy's TFLite file in this process: play episodes, or keep a control loop's rate."""
+    """Run a policy's TFLite or ONNX file in this process: play episodes, or keep a control loop's rate."""
     with muted():  # LiteRT's delegate prints a line
         policy = EdgePolicy(bundle, file)
     if rate_hz is not None:
@@ -45,8 +45,9 @@ def edge(
     trained = policy.manifest.max_episode_steps if is_same(env_id, policy.manifest.env) else None
     environment = open_env(env_id, policy.manifest.action_values, time_limit or trained)
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
-        played = play_locally(environment, policy.act, episodes, seed, on_episode, policy.reset)
-    print_played(played, "in process (TFLite)", as_json)
+        time_step = policy.manifest.time_step
+        played = play_locally(environment, policy.act, episodes, seed, on_episode, policy.reset, time_step)
+    print_played(played, f"in process ({'ONNX' if file.endswith('.onnx') else 'TFLite'})", as_json)
 
 
 def _keep_rate(policy: EdgePolicy, rate_hz: float, duration_s: float, as_json: bool) -> None:

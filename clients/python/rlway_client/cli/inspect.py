@@ -16,6 +16,7 @@ from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
 from rlway_client.contract.parity_table import parity_table
+from rlway_client.contract.sampling_sentences import sampling_sentences
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.local.onnx_metadata import read_manifest
 
@@ -47,6 +48,8 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
     for note in manifest.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(_tensors(manifest))
+    for sentence in sampling_sentences(manifest):
+        console.print(sentence)
     if manifest.parity:
         console.print(parity_table(manifest))
         if manifest.compared_over != "visited":
@@ -63,14 +66,15 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
 
 def _tensors(manifest: Manifest) -> Table:
     table = Table("tensor", "spec", "bounds", box=None, header_style="bold")
-    for spec in (*manifest.interface.inputs, *manifest.interface.results):
-        table.add_row(escape(spec.name + _keys(spec)), spec.label, _bounds(spec))
+    for whole, specs in (("observation", manifest.interface.inputs), ("action", manifest.interface.results)):
+        for spec in specs:
+            table.add_row(escape(spec.name + _keys(spec, whole)), spec.label, _bounds(spec))
     return table
 
 
-def _keys(spec: TensorSpec) -> str:
-    """A second line for a tensor's name: where it lies in an observation that is a dict or a tuple."""
-    return f"\n  observation{''.join(f'[{json.dumps(key)}]' for key in spec.path)}" if spec.path else ""
+def _keys(spec: TensorSpec, whole: str) -> str:
+    """A second line for a tensor's name: where it lies in an observation or action that is a dict or a tuple."""
+    return f"\n  {whole}{''.join(f'[{json.dumps(key)}]' for key in spec.path)}" if spec.path else ""
 
 
 def _bounds(spec: TensorSpec) -> str:

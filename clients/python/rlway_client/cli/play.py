@@ -52,7 +52,7 @@ def play(
             environments.extend(open_env(env_id, manifest.action_values, limit) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(
-                    client, environments, episodes, seed, on_episode, bool(manifest.state), **options
+                    client, environments, episodes, seed, on_episode, manifest.interface, **options
                 )
 
     print_played(asyncio.run(run()), f"{len(environments)} remote environments", as_json)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-NAME, LIST, REASON = 60, 80, 110  # characters, so that a path and two of them fit into a sentence of 300
+NAME, LIST, REASON, TEXT = 60, 80, 110, 120  # characters, so that a path and two of them fit into a sentence of 300
 
 
 def short_name(name: str) -> str:
@@ -20,6 +20,12 @@ def named(names: Sequence[str]) -> str:
     """The names as a list, which is cut at its end if it is long."""
     text = ", ".join(names)
     return text if len(text) <= LIST else f"{text[: LIST - 1]}… ({len(names)} in all)"
+
+
+def clipped(text: object) -> str:
+    """Any text on one line, which is cut at its end if it is long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= TEXT else f"{line[: TEXT - 1]}…"
 
 
 def reason(error: BaseException | str, most: int = REASON) -> str:

@@ -1,7 +1,8 @@
-"""How a policy's observation nests its tensors: as environments give it, and as JSON holds it.
+"""How a policy's observation and its action nest their tensors: as environments have them, and as JSON holds them.
 
-In:      the specs of the tensors, each with its path; an observation of tuples, lists, arrays and dicts.
-Out:     the same in objects alone, for JSON; or the arrays of its tensors, for a policy in this process.
+In:      the specs of the tensors, each with its path; an observation of tuples, lists, arrays and dicts, or an action.
+Out:     the observation in objects alone, for JSON; or the arrays of its tensors, for a policy in this process. The
+         action as an environment takes it.
 Refuses: an observation that has other parts than the policy observes, or values that it cannot take (SpecViolated).
 
 The parts of a Tuple space have the keys "0", "1", … A tuple of four numbers may also be one tensor of shape [4]: only
@@ -25,7 +26,7 @@ Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
 
 
 def grow(specs: Sequence[TensorSpec]) -> Tree:
-    """The specs in the nesting of the observation."""
+    """The specs in the nesting of the observation, or of the action."""
     if len(specs) == 1 and not specs[0].path:
         return specs[0]
     tree: dict[str, Any] = {}
@@ -65,6 +66,24 @@ def nest(arrays: Arrays, tree: Tree) -> Any:
     if isinstance(tree, TensorSpec):
         return arrays[tree.name]
     return {key: nest(arrays, branch) for key, branch in tree.items()}
+
+
+def arrange_action(action: Any) -> Any:
+    """An action, or the actions of several rows, as an environment takes it; `action` has its arrays nested in objects.
+
+    Objects become dicts, and tuples where their keys are "0", "1", …; one whole number becomes an int.
+    """
+    if isinstance(action, Mapping):
+        parts = {key: arrange_action(part) for key, part in action.items()}
+        return tuple(parts[str(i)] for i in range(len(parts))) if is_tuple(parts) else parts
+    return int(action) if np.ndim(action) == 0 and np.asarray(action).dtype.kind in "iu" else action
+
+
+def row_of(arrays: Arrays, tree: Tree, row: int = 0) -> Any:
+    """The action of one row, given the actions' tensors [B, …] by name, as an environment takes it."""
+    if isinstance(tree, TensorSpec):
+        return arrange_action(arrays[tree.name][row])
+    return arrange_action({key: row_of(arrays, branch, row) for key, branch in tree.items()})
 
 
 def arrange(observation: Any, tree: Tree | None) -> Any:

@@ -19,7 +19,7 @@ class PolicyLike(Protocol[Given_co]):
     """A policy that acts. `PolicyLike[Any]` gives its action, `PolicyLike[Awaitable[Any]]` is to be awaited."""
 
     def act(self, observation: Any, /) -> Given_co:
-        """The action for one observation: an int (one discrete number), or an array of the action's shape."""
+        """The action for one observation: an int (one discrete number), an array, or a dict or tuple of these."""
 
     def reset(self) -> None:
         """Begins an episode with the next action; a policy without state has nothing to do."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import EnvironmentFault, SpecViolated, UsageError
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.contract.time_step import time_step_of
 from rlway_client.envs.find import find_environment
-from rlway_client.envs.named import NamedEnv, clipped, told
+from rlway_client.envs.named import NamedEnv, told
 
 if TYPE_CHECKING:
     import gymnasium
@@ -81,16 +84,17 @@ def make_env(
 
 def play_locally(
     env: NamedEnv,
-    act: Callable[[Any], Any],
+    act: Callable[..., Any],
     episodes: int,
     seed: int,
     on_episode: Callable[[float], None],
     begin: Callable[[], None] = lambda: None,
+    time_step: Sequence[TensorSpec] = (),
 ) -> PlayedEpisodes:
     """Plays one episode after the other, and closes the environment; episode i starts from `reset(seed=seed + i)`.
 
-    `begin` is called before each episode, for a policy with state. `on_episode` is given each return. Raises
-    EnvironmentFault.
+    `begin` is called before each episode, for a policy with state. `act` is given the parts of the `time_step` that the
+    policy reads, by this keyword. `on_episode` is given each return. Raises EnvironmentFault.
     """
     returns, steps = [], 0
     started_s = time.perf_counter()
@@ -98,13 +102,15 @@ def play_locally(
         for i in range(episodes):
             begin()
             observation = env.reset(seed + i)
-            total, ended = 0.0, False
+            total, reward, ended, first = 0.0, 0.0, False, True
             while not ended:
+                options = {"time_step": time_step_of(time_step, reward, first)} if time_step else {}
                 with observed(env):
-                    action = act(observation)
+                    action = act(observation, **options)
                 observation, reward, ended = env.step(action)
                 total += reward
                 steps += 1
+                first = False
             returns.append(total)
             on_episode(total)
     return summarize(returns, steps, started_s)

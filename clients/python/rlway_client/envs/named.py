@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
+from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import EnvironmentFault, RlwayError
+from rlway_client.envs.action_fit import as_taken, misfit, shown
 from rlway_client.envs.find import sentence
 
 if TYPE_CHECKING:
     import gymnasium
 
-LONGEST = 120  # characters that are quoted of another library's text
 ENDED = 128 + signal.SIGTERM  # the exit status of the command's handler of SIGTERM, which may run inside an environment
 
 
@@ -41,7 +42,7 @@ class NamedEnv:
         """The first observation of an episode. Raises EnvironmentFault."""
         answer = self._call("reset()", lambda: self._env.reset(seed=seed))
         if not (isinstance(answer, tuple) and len(answer) == 2):
-            self._refuse(f"reset(): expected (observation, info), got {_shown(answer)}")
+            self._refuse(f"reset(): expected (observation, info), got {shown(answer)}")
         return answer[0]
 
     def step(self, action: Any) -> tuple[Any, float, bool]:
@@ -50,9 +51,9 @@ class NamedEnv:
         reason = self._call("action_space", lambda: misfit(action, self._actions))
         if reason is not None:
             self._refuse(f"its action_space is {clipped(self._actions)}, and the policy's action is {reason}")
-        answer = self._call("step()", lambda: self._env.step(_as_taken(action, self._actions)))
+        answer = self._call("step()", lambda: self._env.step(as_taken(action, self._actions)))
         if not (isinstance(answer, tuple) and len(answer) == 5):
-            self._refuse(f"step(): expected (observation, reward, terminated, truncated, info), got {_shown(answer)}")
+            self._refuse(f"step(): expected (observation, reward, terminated, truncated, info), got {shown(answer)}")
         observation, reward, terminated, truncated, _ = answer
         return observation, self._number(reward), self._call("step()", lambda: bool(terminated or truncated))
 
@@ -63,7 +64,7 @@ class NamedEnv:
     def _number(self, reward: Any) -> float:
         value = self._call("reward", lambda: np.asarray(reward))
         if value.dtype.kind not in "biuf" or value.size != 1:
-            self._refuse(f"reward: expected a number, got {_shown(reward)}")
+            self._refuse(f"reward: expected a number, got {shown(reward)}")
         number = float(value.item())
         if not math.isfinite(number):
             self._refuse(f"reward: expected a finite number, got {number}")
@@ -95,56 +96,9 @@ class NamedEnv:
                 raise
 
 
-def misfit(action: Any, space: Any) -> str | None:
-    """What an action is that the space does not take, else None. A Box's bounds may be exceeded, as by rounding."""
-    from gymnasium.spaces import Box, Discrete
-
-    if isinstance(space, Discrete):
-        is_whole = np.ndim(action) == 0 and np.asarray(action).dtype.kind in "iu"
-        takes = is_whole and space.start <= action < space.start + space.n
-    elif isinstance(space, Box):
-        array = np.asarray(action)
-        takes = array.shape == space.shape and _converts(array, space)
-    else:
-        takes = space.contains(action)
-    return None if takes else _shown(action)
-
-
-def _converts(array: Any, space: Any) -> bool:
-    """Whether the space's dtype can hold these numbers."""
-    if array.dtype.kind in "iu" and space.dtype.kind in "iu":
-        return bool(((array >= space.low) & (array <= space.high)).all())
-    return np.can_cast(array.dtype, space.dtype, "same_kind")
-
-
-def _as_taken(action: Any, space: Any) -> Any:
-    """The action in a Box's dtype, from which the policy's dtype may differ."""
-    from gymnasium.spaces import Box
-
-    return np.asarray(action, space.dtype) if isinstance(space, Box) else action
-
-
 def told(error: BaseException) -> str:
     """An exception on one line, short enough for a sentence."""
     try:
         return sentence(error) if isinstance(error, RlwayError) else clipped(sentence(error))
     except Exception:  # raised by the exception's own __str__
         return type(error).__name__
-
-
-def _shown(value: Any) -> str:
-    """A value in a few words: its shape, or its repr."""
-    if isinstance(value, np.ndarray) and value.size > 1:
-        return f"{value.dtype}{list(value.shape)}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    try:
-        return clipped(value.item() if isinstance(value, np.generic) else repr(value))
-    except Exception:  # raised by the value's own __repr__
-        return f"a {type(value).__name__}"
-
-
-def clipped(text: Any) -> str:
-    """Text on one line, cut to `LONGEST` characters."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

@@ -1,7 +1,7 @@
-"""Runs a policy's TFLite file in this process, as on a robot: without a server, and in LiteRT without TensorFlow.
+"""Runs a policy's file in this process, as on a robot: without a server, and in LiteRT without TensorFlow.
 
 In:      one observation, as the environment gives it.
-Out:     one action.
+Out:     one action, as the environment takes it.
 Refuses: a bundle without the file, or with a file that its manifest does not describe (BundleInvalid); an observation
          that does not fit (SpecViolated); a machine without LiteRT and TensorFlow (RuntimeMissing).
 
@@ -11,6 +11,7 @@ Refuses: a bundle without the file, or with a file that its manifest does not de
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +21,62 @@ from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.exploration import Explore, check_explore, draw_noise
 from rlway_client.contract.interface import NEXT, RESET
-from rlway_client.contract.nesting import grow, read
+from rlway_client.contract.nesting import grow, read, row_of
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import TensorSpec
-from rlway_client.local.runners import open_tflite
+from rlway_client.contract.specs import FloatArray
+from rlway_client.contract.time_step import neutral_time_step, read_time_step
+from rlway_client.local.row_runner import open_row_runner
 
 
 class EdgePolicy:
     """One policy in one interpreter, with the policy state of its episode. Not for several threads at once."""
 
     def __init__(self, bundle: str | Path, file: str = "model.tflite") -> None:
-        """`bundle` is models/<policy>/<version>, or models/<policy> for its newest version. Raises BundleInvalid."""
+        """`bundle` is models/<policy>/<version>, or models/<policy> for its newest version. Raises BundleInvalid.
+
+        `file` is one of its TFLite or ONNX files.
+        """
         self.bundle = Bundle.open(newest_bundle(Path(bundle)))
         self.manifest = self.bundle.manifest
         if file not in self.manifest.files:
             raise BundleInvalid(f"{self.bundle.path}: has no {file}; export the policy with that format.")
-        path = self.bundle.path / file
-        self._interpreter, signature = open_tflite(path)
         interface = self.manifest.interface
-        self._inputs = _indices(path, "input", signature.get_input_details(), interface.inputs)
-        self._outputs = _indices(path, "output", signature.get_output_details(), interface.results)
-        self._tree = grow(interface.observation)
+        self._run = open_row_runner(self.bundle.path / file, interface)
+        self._tree, self._action = grow(interface.observation), grow(interface.actions)
         self._draws = interface.noise_draws
-        self._no_noise = np.zeros((1, interface.noise.size if interface.noise else 0), np.float32)
+        self._fixed: Arrays = neutral_time_step(interface.time_step, 1)  # the inputs of an action without options
+        if interface.noise is not None:
+            self._fixed[interface.noise.name] = np.zeros((1, interface.noise.size), np.float32)
+        self._generator = np.random.default_rng()
         self._state: Arrays = {}
         self.reset()
 
-    def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
-        """The action: an int (one discrete number), or an array of the action's shape. Raises SpecViolated."""
-        inputs = read(observation, self._tree)
-        noise = self._no_noise
+    def act(
+        self,
+        observation: Any,
+        *,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        time_step: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The action: an int (one discrete number), an array of the action's shape, or a dict or tuple of these.
+
+        Without `explore`, what the manifest says: to act greedily, unless the policy was exported to be sampled.
+        `time_step` is what the policy reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated.
+        """
+        inputs = read(observation, self._tree) | self._fixed
         if explore is not None:
             check_explore(explore, self._draws)
-            noise = draw_noise(explore, 1, self._draws, np.random.default_rng(seed))
-        if self.manifest.noise is not None:
-            inputs[self.manifest.noise.name] = noise
+        explore = explore or self.manifest.explore
+        if explore is not None:
+            inputs["noise"] = self._noise(explore, seed)
+        if time_step is not None:
+            inputs |= read_time_step(time_step, self.manifest.time_step)
         outputs = self.run(inputs | self._state)
         if self._state:
             self._state = {spec.name: outputs[NEXT + spec.name] for spec in self.manifest.state}
             self._state[RESET.name] = np.zeros(1, np.bool_)
-        action = outputs["action"][0]
-        return int(action) if action.ndim == 0 and self.manifest.actions[0].is_discrete else action
+        return row_of(outputs, self._action)
 
     def reset(self) -> None:
         """The next action begins an episode: a policy with state starts from its initial state."""
@@ -70,22 +86,8 @@ class EdgePolicy:
 
     def run(self, inputs: Arrays) -> Arrays:  # [1, …] by name -> likewise
         """The file's outputs for one row of each input."""
-        interpreter = self._interpreter
-        for name, index in self._inputs.items():
-            interpreter.set_tensor(index, inputs[name])
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        return self._run(inputs)
 
-
-def _indices(path: Path, kind: str, details: dict[str, Any], specs: list[TensorSpec]) -> dict[str, int]:
-    """The interpreter's index of each tensor. Raises BundleInvalid if the tensors are not those of the manifest."""
-    found = {name: f"{np.dtype(one['dtype'])}{one['shape'].tolist()}" for name, one in details.items()}
-    for spec in specs:
-        expected = f"{np.dtype(spec.dtype)}{[1, *spec.shape]}"
-        if found.get(spec.name) != expected:
-            got = found.get(spec.name, "none of the name")
-            raise BundleInvalid(f"{path}: {kind} {spec.name}: expected {expected}, as the manifest says, got {got}.")
-    unknown = found.keys() - {spec.name for spec in specs}
-    if unknown:
-        raise BundleInvalid(f"{path}: {kind} {min(unknown)}: the manifest has none of this name.")
-    return {name: detail["index"] for name, detail in details.items()}
+    def _noise(self, explore: Explore, seed: int | None) -> FloatArray:  # -> [1, n]
+        generator = self._generator if seed is None else np.random.default_rng(seed)
+        return draw_noise(explore, 1, self._draws, generator)

@@ -20,7 +20,7 @@ from rlway_client.common.quote import reason
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.model_files import SIGNATURE
-from rlway_client.contract.parity import Arrays, Runner
+from rlway_client.contract.parity import Arrays, Runner, run_in_batches
 from rlway_client.local.c_program import CRunner
 from rlway_client.local.tflm_array import read_array
 
@@ -42,15 +42,26 @@ def open_runner(path: Path, manifest: Manifest) -> Runner:
 class OnnxRunner:
     """An ONNX file in onnxruntime, on the CPU."""
 
-    batch_sizes = (1, 7, 64)
-
     def __init__(self, path: Path) -> None:
         self._session = open_session(path)
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._takes_batches = takes_batches(self._session)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        return (1, 7, 64) if self._takes_batches else (1,)
 
     def run(self, inputs: Arrays) -> Arrays:
         """Runs any number of rows, [B, …] by name."""
+        return self._run(inputs) if self._takes_batches else run_in_batches(self._run, inputs, 1)
+
+    def _run(self, inputs: Arrays) -> Arrays:
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+
+
+def takes_batches(session: Any) -> bool:
+    """Whether onnxruntime's session takes any number of rows; otherwise its graph was made for one."""
+    return not any(tensor.shape[:1] == [1] for tensor in session.get_inputs())
 
 
 def open_session(path: Path) -> Any:

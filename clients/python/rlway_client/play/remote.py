@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from rlway_client.contract.interface import Interface
+from rlway_client.contract.time_step import time_step_of
 from rlway_client.envs.episodes import PlayedEpisodes, observed, summarize
 from rlway_client.envs.named import NamedEnv
 from rlway_client.remote.aio import AsyncPolicyClient
@@ -25,13 +27,14 @@ async def play_remotely(
     episodes: int,
     seed: int,
     on_episode: Callable[[float], None],
-    has_state: bool = False,
+    interface: Interface,
     **options: Any,
 ) -> PlayedEpisodes:
     """Plays until each environment has ended its last episode, and closes them; episode i starts from seed + i.
 
-    An environment that has ended an episode takes the next. For a policy that `has_state`, every request names its
-    episode. `options`, such as `explore`, go with every request. `on_episode` is given each return.
+    An environment that has ended an episode takes the next. For a policy with state, every request names its episode;
+    a policy that reads more of the time step than the observation is told the reward of the action before.
+    `options`, such as `explore`, go with every request. `on_episode` is given each return.
     """
     waiting = iter(range(episodes))
     returns = [0.0] * episodes
@@ -43,15 +46,18 @@ async def play_remotely(
         nonlocal steps
         for i in waiting:
             observation = env.reset(seed + i)
-            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if has_state else {}
-            ended = False
+            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if interface.state else {}
+            reward, ended, first = 0.0, False, True
             while not ended:
+                if interface.time_step:
+                    episode["time_step"] = time_step_of(interface.time_step, reward, first)
                 with observed(env):
                     action = (await client.ask(observation, **episode, **options)).action
                 episode.pop("first", None)
                 observation, reward, ended = env.step(action)
                 returns[i] += reward
                 steps += 1
+                first = False
             on_episode(returns[i])
 
     with ExitStack() as opened:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +21,6 @@ from urllib.parse import quote
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
-from rlway_client.contract.specs import AnyArray
 from rlway_client.remote.client import act_path, default_policy, may_repeat, must_know, timed_out, unreachable
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
@@ -49,20 +49,37 @@ class AsyncPolicyClient:
         self.timeout_s = timeout_s
         self._idle: deque[KeptConnection] = deque()  # the one used last is at the end
 
-    async def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
+    async def act(
+        self,
+        observation: Any,
+        *,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        time_step: Mapping[str, Any] | None = None,
+    ) -> Any:
         """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
 
         The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
-        Raises SpecViolated if it does not fit, ServerUnreachable without an answer within `timeout_s`.
+        The action is what the environment takes, and may be a dict or tuple as well. `time_step` is what the policy
+        reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated if the observation does not fit,
+        ServerUnreachable without an answer within `timeout_s`.
         """
-        return (await self.ask(observation, explore=explore, seed=seed)).action
+        return (await self.ask(observation, explore=explore, seed=seed, time_step=time_step)).action
 
     async def act_batch(
-        self, observations: Any, *, explore: Explore | None = None, seed: int | None = None
-    ) -> AnyArray:
-        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns."""
-        actions: AnyArray = (await self.ask(observations, batched=True, explore=explore, seed=seed)).action
-        return actions
+        self,
+        observations: Any,
+        *,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        time_step: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns.
+
+        Actions that are dicts or tuples come as a dict or tuple of columns. `time_step` has a number for each row.
+        """
+        options: dict[str, Any] = {"explore": explore, "seed": seed, "time_step": time_step}
+        return (await self.ask(observations, batched=True, **options)).action
 
     async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
         """The whole reply, with the options of `PolicyClient.ask`."""

@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,6 @@ from urllib.parse import quote
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
-from rlway_client.contract.specs import AnyArray
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
 
@@ -54,25 +54,45 @@ class PolicyClient:
         self.timeout_s = timeout_s
         self._socket: socket.socket | None = None
 
-    def act(self, observation: Any, *, explore: Explore | None = None, seed: int | None = None) -> Any:
+    def act(
+        self,
+        observation: Any,
+        *,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        time_step: Mapping[str, Any] | None = None,
+    ) -> Any:
         """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
 
         The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
-        Raises SpecViolated if it does not fit, ServerUnreachable without an answer within `timeout_s`.
+        The action is what the environment takes, and may be a dict or tuple as well. `time_step` is what the policy
+        reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated if the observation does not fit,
+        ServerUnreachable without an answer within `timeout_s`.
         """
-        return self.ask(observation, explore=explore, seed=seed).action
+        return self.ask(observation, explore=explore, seed=seed, time_step=time_step).action
 
-    def act_batch(self, observations: Any, *, explore: Explore | None = None, seed: int | None = None) -> AnyArray:
-        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns."""
-        actions: AnyArray = self.ask(observations, batched=True, explore=explore, seed=seed).action
-        return actions
+    def act_batch(
+        self,
+        observations: Any,
+        *,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        time_step: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The actions [B, …] for observations [B, …]: an array, a list of rows, or a dict or tuple of columns.
+
+        Actions that are dicts or tuples come as a dict or tuple of columns. `time_step` has a number for each row.
+        """
+        options: dict[str, Any] = {"explore": explore, "seed": seed, "time_step": time_step}
+        return self.ask(observations, batched=True, **options).action
 
     def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
         """The whole reply, for one observation or, if `batched`, for several.
 
         Options: `explore` and `seed` of the sampling; `outputs`, names of further outputs; `version` or `label`, if not
         the active version; `deadline_ms`, how long the server may take before the policy runs; `episode` and `first`,
-        the id of an episode and whether it begins. Raises any error that the server reports, and ServerUnreachable.
+        the id of an episode and whether it begins; `time_step`, as `act` takes it. Raises any error that the server
+        reports, and ServerUnreachable.
         """
         if self._episode is not None:
             options = {"episode": self._episode, "first": self._first} | options

@@ -18,7 +18,7 @@ import numpy as np
 from rlway_client.contract.errors import RlwayError, SpecViolated, from_problem
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import Tree, arrange, arrange_batch, grow
+from rlway_client.contract.nesting import Tree, arrange, arrange_action, arrange_batch, grow
 from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe
 from rlway_client.remote.http import Answer
 
@@ -29,8 +29,10 @@ class Reply(NamedTuple):
     """What a policy answered to one observation, or to several.
 
     action:   an int (one discrete number), or float32 or int64 of the action's shape; for several observations [B, …].
+              A dict or a tuple of these, if the policy's action is one.
     version:  the version of the policy that answered.
-    outputs:  the further outputs that were asked for, such as `q_values`, by name: float32[…], or [B, …].
+    outputs:  the further outputs that were asked for, such as `q_values`, by name: float32[…], or [B, …]; int64 for
+              whole numbers.
     """
 
     action: Any
@@ -55,6 +57,7 @@ def encode_act(
     deadline_ms: float | None = None,
     episode: str | None = None,
     first: bool = False,
+    time_step: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The JSON body of an act request. `tree` is what the policy observes, if that is known; tuples need it."""
     name = "observations" if batched else "observation"
@@ -68,6 +71,8 @@ def encode_act(
         body["first"] = True
     if outputs:
         body["outputs"] = outputs
+    if time_step is not None:
+        body["time_step"] = {part: _wire(value, f"time_step.{part}") for part, value in time_step.items()}
     return msgspec.json.encode(body)
 
 
@@ -124,9 +129,9 @@ def decode_act(answer: Answer) -> Reply:
     """The reply, or the error that the server reported."""
     content = decode_json(answer)
     try:
-        action = content["actions"] if "actions" in content else content["action"]
-        outputs = {name: np.asarray(values, np.float32) for name, values in content.get("outputs", {}).items()}
-        return Reply(_to_action(action), content["version"], outputs)
+        action = _joined(content["actions"]) if "actions" in content else content["action"]
+        outputs = {name: _to_array(values) for name, values in content.get("outputs", {}).items()}
+        return Reply(arrange_action(_to_action(action)), content["version"], outputs)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise RlwayError(NO_POLICY_SERVER) from None
 
@@ -144,8 +149,19 @@ def decode_json(answer: Answer) -> Any:
     return content
 
 
+def _joined(rows: list[Any]) -> Any:
+    """Rows as they are; rows that are objects as an object of columns."""
+    if rows and isinstance(rows[0], dict):
+        return {key: _joined([row[key] for row in rows]) for key in rows[0]}
+    return rows
+
+
 def _to_action(action: Any) -> Any:
-    if isinstance(action, int):
-        return action
-    array = np.asarray(action)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    if isinstance(action, dict):
+        return {key: _to_action(part) for key, part in action.items()}
+    return action if isinstance(action, int) else _to_array(action)
+
+
+def _to_array(values: Any) -> AnyArray:
+    array = np.asarray(values)
+    return array if array.dtype.kind in "iub" else array.astype(np.float32)

@@ -1,0 +1,83 @@
+"""Runs one row at a time through a bundle's TFLite or ONNX file, as a control loop needs it.
+
+In:      the file's path, the policy's interface; arrays by name, first dimension 1.
+Out:     the outputs by name, first dimension 1.
+Refuses: a file whose tensors are not those of the manifest (BundleInvalid), a file of another kind (UsageError), a
+         machine without the runtime (RuntimeMissing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlway_client.contract.errors import BundleInvalid, UsageError
+from rlway_client.contract.interface import Interface
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.local.runners import open_session, open_tflite
+
+RunRow = Callable[[Arrays], Arrays]
+ONNX_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # the others have numpy's names
+
+
+def open_row_runner(path: Path, interface: Interface) -> RunRow:
+    """What runs the file. Raises BundleInvalid, RuntimeMissing or UsageError."""
+    if path.suffix == ".tflite":
+        return _tflite(path, interface)
+    if path.suffix == ".onnx":
+        return _onnx(path, interface)
+    raise UsageError(f"{path}: expected a file .tflite or .onnx; nothing here acts with others.")
+
+
+def _tflite(path: Path, interface: Interface) -> RunRow:
+    interpreter, signature = open_tflite(path)
+    kinds = {"input": signature.get_input_details(), "output": signature.get_output_details()}
+    for kind, specs in (("input", interface.inputs), ("output", interface.results)):
+        found = {name: _label(one["dtype"], one["shape"].tolist()) for name, one in kinds[kind].items()}
+        _check(path, kind, found, specs)
+    inputs, outputs = ({name: one["index"] for name, one in details.items()} for details in kinds.values())
+
+    def run(rows: Arrays) -> Arrays:
+        for name, index in inputs.items():
+            interpreter.set_tensor(index, rows[name])
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index) for name, index in outputs.items()}
+
+    return run
+
+
+def _onnx(path: Path, interface: Interface) -> RunRow:
+    session = open_session(path)
+    for kind, tensors, specs in (
+        ("input", session.get_inputs(), interface.inputs),
+        ("output", session.get_outputs(), interface.results),
+    ):
+        _check(path, kind, {one.name: _onnx_label(one) for one in tensors}, specs)
+    names = [spec.name for spec in interface.results]
+    return lambda rows: dict(zip(names, session.run(names, rows), strict=True))
+
+
+def _onnx_label(tensor: Any) -> str:
+    """Its type and shape for one row; the first dimension may have any size."""
+    kind = ONNX_DTYPES.get(tensor.type) or tensor.type.removeprefix("tensor(").removesuffix(")")
+    return f"{kind}{[1, *tensor.shape[1:]]}"
+
+
+def _label(dtype: Any, shape: list[int]) -> str:
+    return f"{np.dtype(dtype)}{shape}"
+
+
+def _check(path: Path, kind: str, found: dict[str, str], specs: list[TensorSpec]) -> None:
+    """Raises BundleInvalid if the tensors are not those of the manifest."""
+    for spec in specs:
+        expected = _label(spec.dtype, [1, *spec.shape])
+        if found.get(spec.name) != expected:
+            got = found.get(spec.name, "none of the name")
+            raise BundleInvalid(f"{path}: {kind} {spec.name}: expected {expected}, as the manifest says, got {got}.")
+    unknown = found.keys() - {spec.name for spec in specs}
+    if unknown:
+        raise BundleInvalid(f"{path}: {kind} {min(unknown)}: the manifest has none of this name.")
