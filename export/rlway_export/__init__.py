@@ -75,8 +75,14 @@ def export(
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
     chosen = check_options(policy, named, evaluate, env, time_limit)
-    named_tensors = (_several(names) for names in (observation, action, meaning, state, fixed))
-    tensors = TensorOptions(*named_tensors, None if reference is None else Path(reference))
+    tensors = TensorOptions(
+        _several(observation),
+        _several(action),
+        _several(meaning),
+        _several(state),
+        _several(fixed),
+        None if reference is None else Path(reference),
+    )
     source = open_source(Path(run), str(checkpoint), tensors)
     with quiet_conversion():
         from rlway_export.bundle.writer import write_bundle

@@ -85,8 +85,7 @@ def export(
         list[str] | None,
         typer.Option(
             "--as",
-            help="ONNX: what --action is: the action itself, scores of discrete actions (q_values, logits), or the mean "
-            "of a distribution.",
+            help="ONNX: what --action is: action, q_values or logits of discrete actions, or mean of a distribution.",
         ),
     ] = None,
     state: Annotated[

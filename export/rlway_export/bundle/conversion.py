@@ -2,8 +2,8 @@
 
 In:      the plan of an export, the draft's folder.
 Out:     `Context`: the files in the folder, the manifest so far, and the evidence to prove them with.
-Refuses: an environment that does not fit, an unreadable file of observations, sampled actions of a policy without noise,
-         before anything is converted; what the source and the formats refuse.
+Refuses: an environment that does not fit, an unreadable file of observations, sampled actions of a policy without
+         noise, before anything is converted; what the source and the formats refuse.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.exploration import sampling_explore
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
 from rlway_client.contract.parity import Arrays
+from rlway_export.bundle.options import Actions
+from rlway_export.bundle.serving_model import write_serving_model
 from rlway_export.checks import parity
 from rlway_export.checks.lookups import LookupFindings, find_lookups
 from rlway_export.checks.observations import Observations, check_file
-from rlway_export.bundle.options import Actions
-from rlway_export.bundle.serving_model import write_serving_model
 from rlway_export.common.provenance import Provenance
 from rlway_export.formats.context import Context
 from rlway_export.formats.onnx_graphs import OnnxGraphs
@@ -79,8 +79,8 @@ class ExportPlan(NamedTuple):
         """Raises UsageError if actions are to be sampled and the policy has nothing to sample with."""
         if self.actions == "sampled" and policy.interface.noise is None:
             raise UsageError(
-                f"--actions sampled: {self.source.title} has no noise, so its actions are always greedy; leave --actions "
-                f"out."
+                f"--actions sampled: {self.source.title} has no noise, so its actions are always greedy; leave "
+                f"--actions out."
             )
 
 
@@ -93,7 +93,7 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     plan.check_actions(policy)
     if environment is not None and source.interface is None:
         environment.check(policy.interface)
-    graphs = OnnxGraphs(policy) if isinstance(policy, OnnxPolicy) else policy
+    graphs = _graphs(policy)
     observations, played = _observe(policy, plan)
     lookups = _find_lookups(graphs, policy, observations)
     observations = lookups.fit(observations, plan.observations)
@@ -116,9 +116,15 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     return context
 
 
-def _find_lookups(
-    graphs: OnnxGraphs | SavedPolicy, policy: Reference, observations: Observations
-) -> LookupFindings:
+def _graphs(policy: Reference) -> OnnxGraphs | SavedPolicy:
+    """What the files are made from."""
+    if isinstance(policy, OnnxPolicy):
+        return OnnxGraphs(policy)
+    assert isinstance(policy, SavedPolicy)
+    return policy
+
+
+def _find_lookups(graphs: OnnxGraphs | SavedPolicy, policy: Reference, observations: Observations) -> LookupFindings:
     """The tables are searched for in TensorFlow's graph; a policy without one takes any value."""
     searched = graphs.lowered if isinstance(graphs, OnnxGraphs) else graphs
     if searched is None:

@@ -2,8 +2,8 @@
 
 In:      sources and their names, the formats, what to play.
 Out:     a name for each source; the formats as `Format`s.
-Refuses: UsageError for a name that cannot be one, an unknown format, a time limit without episodes, options that are for
-         one source or for several.
+Refuses: UsageError for a name that cannot be one, an unknown format, a time limit without episodes, options that are
+         for one source or for several.
 """
 
 from __future__ import annotations

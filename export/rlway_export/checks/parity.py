@@ -24,14 +24,14 @@ from rlway_client.contract.manifest import Parity
 from rlway_client.contract.parity import Arrays, Runner, Tolerance, compare, limit_for, rows_of, spread
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_client.contract.time_step import neutral_time_step, sample_time_step
-from rlway_export.reference.policy import SavedPolicy
+from rlway_export.reference.base import Reference
 
 ROWS = 2048
 EPISODES = 32  # at once, for a policy with state
 EPISODE_STEPS = 16  # on average
 
 
-def gather(policy: SavedPolicy, observations: Arrays) -> Evidence:
+def gather(policy: Reference, observations: Arrays) -> Evidence:
     """The SavedModel's answers to at most `ROWS` of the observations."""
     inputs = {name: spread(array, ROWS) for name, array in observations.items()}
     noise = policy.interface.noise
@@ -65,7 +65,7 @@ def vary_time_step(specs: Sequence[TensorSpec], rows: int) -> Arrays:  # -> [row
     return {name: np.where(told, sampled[name], neutral[name]) for name in neutral}
 
 
-def _gather_with_state(policy: SavedPolicy, inputs: Arrays) -> Evidence:
+def _gather_with_state(policy: Reference, inputs: Arrays) -> Evidence:
     """The answers of a policy with state: step after step, each with the state of the step before."""
     rows, generator = rows_of(inputs), np.random.default_rng(0)
     state = {s.name: _sample_state(s, min(EPISODES, rows), generator) for s in policy.interface.state}

@@ -29,7 +29,7 @@ from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, run_in_batches
 from rlway_client.contract.specs import AnyArray
-from rlway_export.reference.policy import SavedPolicy
+from rlway_export.reference.base import Reference
 
 LEVEL = 1e-6
 OBSERVATIONS = 4
@@ -40,7 +40,7 @@ PROJECTIONS = 3
 Run = Callable[[Arrays], Arrays]
 
 
-def compare_sampling(policy: SavedPolicy, run: Run, batch: int, inputs: Arrays, file: str) -> Sampling | None:
+def compare_sampling(policy: Reference, run: Run, batch: int, inputs: Arrays, file: str) -> Sampling | None:
     """`inputs` are rows of the parity check. None for a policy that does not draw, or whose ε is not known."""
     sampling = policy.sampling
     explore = default_explore(policy)
@@ -66,7 +66,7 @@ def compare_sampling(policy: SavedPolicy, run: Run, batch: int, inputs: Arrays, 
     )
 
 
-def default_explore(policy: SavedPolicy) -> Explore | None:
+def default_explore(policy: Reference) -> Explore | None:
     """The options with which the exported policy acts as its source did; None if they are not known."""
     sampling = policy.sampling
     if sampling is None or policy.interface.noise is None:

@@ -15,12 +15,12 @@ from rlway_client.contract.time_step import time_step_of
 from rlway_client.envs.episodes import observed
 from rlway_export.play.environment import SEED, Environment
 from rlway_export.play.rollout import Player
-from rlway_export.reference.policy import SavedPolicy
+from rlway_export.reference.base import Reference
 
 ROWS = 2048
 
 
-def collect_observations(policy: SavedPolicy, environment: Environment) -> Arrays:  # -> [ROWS, …] by name
+def collect_observations(policy: Reference, environment: Environment) -> Arrays:  # -> [ROWS, …] by name
     """Plays one episode after the other until there are enough rows."""
     player = Player(policy.run_act, policy.interface)
     rows: list[Arrays] = []

@@ -20,13 +20,19 @@ class Reference(Protocol):
     """The policy itself, with which every exported file is compared."""
 
     notes: list[str]  # what a user should know of it, a sentence each
-    sampling: Sampling | None  # how it chose its actions before its draws became inputs
 
     @property
     def interface(self) -> Interface: ...
 
+    @property
+    def sampling(self) -> Sampling | None:
+        """How it chose its actions before its draws became inputs; None if it was greedy."""
+
     def run_act(self, inputs: Arrays) -> Arrays:
         """The answers to any number of rows, by the names of the interface."""
+
+    def sample(self, inputs: Arrays) -> Arrays:
+        """The answers with its own draws; the noise among the inputs is ignored."""
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
         """A call for the first of these rows, to be timed."""

@@ -15,12 +15,12 @@ from rlway_export.sources.base import SAVED_MODEL, Source
 from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_onnx, is_run, is_saved_model
 from rlway_export.sources.onnx.source import OnnxSource
 from rlway_export.sources.run import RunSource
-from rlway_export.sources.tensor_options import TensorOptions
+from rlway_export.sources.tensor_options import NOTHING_SAID, TensorOptions
 from rlway_export.sources.tf_agents import SavedModelSource
 from rlway_export.sources.unsuitable import unsuitable
 
 
-def open_source(path: Path, checkpoint: str, options: TensorOptions = TensorOptions()) -> Source:
+def open_source(path: Path, checkpoint: str, options: TensorOptions = NOTHING_SAID) -> Source:
     """A run of `rlway train`, what TF-Agents wrote, or an ONNX file."""
     try:
         if is_onnx(path):

@@ -25,3 +25,6 @@ class TensorOptions(NamedTuple):
         """The options that were used."""
         names = ("--observation", "--action", "--as", "--state", "--fix", "--reference")
         return [name for name, value in zip(names, self, strict=True) if value]
+
+
+NOTHING_SAID = TensorOptions()

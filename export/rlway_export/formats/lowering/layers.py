@@ -88,9 +88,7 @@ def conv(node: Node) -> Value:
         images = tf.split(image, groups, axis=3)
         kernels = np.split(kernel, groups, axis=3)
         parts = zip(images, kernels, strict=True)
-        result = tf.concat(
-            [tf.nn.conv2d(one, own, steps, padding, dilations=dilations) for one, own in parts], axis=3
-        )
+        result = tf.concat([tf.nn.conv2d(one, own, steps, padding, dilations=dilations) for one, own in parts], axis=3)
     if node.has(2):
         result = tf.nn.bias_add(result, node.value(2).array)
     return Value(tf.transpose(result[:, 0], [0, 2, 1])) if flat else Value(last=result)

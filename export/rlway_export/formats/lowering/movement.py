@@ -7,6 +7,7 @@ Refuses: arguments that are computed where TensorFlow needs constants (NotLowere
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def flatten(node: Node) -> Value:
     axis = int(node.get("axis", 1))
     axis = axis + len(known) if axis < 0 else axis
     sides = [known[:axis], known[axis:]]
-    sizes = [None if None in side else int(np.prod(side)) for side in sides]
+    sizes = [None if None in side else math.prod(size or 0 for size in side) for side in sides]
     if sizes == [None, None]:
         raise NotLowered("two free dimensions")
     return Value(tf.reshape(node.value().plain, [-1 if size is None else size for size in sizes]))
@@ -176,9 +177,8 @@ def slice_axes(node: Node) -> Value:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         length = value.shape[axis]
         if length is not None:
-            first, last, step = slice(start, end, step).indices(length)
-            last = None if last < 0 else last
-            parts[axis] = slice(first, last, step)
+            first, last, stride = slice(start, end, step).indices(length)
+            parts[axis] = slice(first, None if last < 0 else last, stride)
         elif step < 0:
             raise NotLowered("a free dimension backwards")
         else:

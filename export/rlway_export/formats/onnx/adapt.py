@@ -27,8 +27,8 @@ from rlway_export.reference.onnx.policy import OnnxPolicy
 TRIED_ROWS = 128
 BATCHES = (1, 7, 64)
 ROW_BY_ROW = (
-    "the graph of {} takes one observation at a time, and could not be made to take several: a server runs the rows of a "
-    "batch one after the other."
+    "the graph of {} takes one observation at a time, and could not be made to take several: a server runs the rows of "
+    "a batch one after the other."
 )
 
 
@@ -51,8 +51,8 @@ def adapt(policy: OnnxPolicy) -> tuple[Any, list[str]]:
             if found is not None and _answers_alike(found, policy, inputs, expected, attempt.is_free):
                 return found, [] if attempt.is_free else [ROW_BY_ROW.format(policy.name)]
     raise ExportRefused(
-        f"{policy.name}: an observation gets other answers in a batch than by itself, so no file of it can be compared; "
-        f"export the policy for inference."
+        f"{policy.name}: an observation gets other answers in a batch than by itself, so no file of it can be "
+        f"compared; export the policy for inference."
     )
 
 

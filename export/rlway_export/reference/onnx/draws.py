@@ -45,7 +45,7 @@ def draws_as_inputs(model: Any, outputs: list[str], where: str) -> tuple[Any, li
         if node.op_type in (*NORMAL, "Multinomial"):
             draw = _draw(node, len(draws), where)
             draws.append(draw)
-            nodes += _replacement(node, draw, where)
+            nodes += _replacement(node, draw)
         else:
             nodes.append(node)
     if draws:
@@ -121,7 +121,7 @@ def _draw(node: Any, number: int, where: str) -> GraphDraw:
     return GraphDraw(name, "gumbel" if node.op_type == "Multinomial" else "normal", node.input[0], ())
 
 
-def _replacement(node: Any, draw: GraphDraw, where: str) -> list[Any]:
+def _replacement(node: Any, draw: GraphDraw) -> list[Any]:
     """Nodes that make of the input what the operator would have drawn."""
     import onnx
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
@@ -52,12 +53,21 @@ class OnnxPolicy:
 
     def run_act(self, inputs: Arrays) -> Arrays:
         """The file's answers: arrays by the names of the interface."""
+        return self._in_chunks(inputs, self._session)
+
+    def _in_chunks(self, inputs: Arrays, session: Any) -> Arrays:
         step = CHUNK_ROWS if self.layout.is_free else 1
         parts = [
-            self._act({name: array[start : start + step] for name, array in inputs.items()})
+            self._act({name: array[start : start + step] for name, array in inputs.items()}, session)
             for start in range(0, rows_of(inputs), step)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def sample(self, inputs: Arrays) -> Arrays:
+        """The answers of the file with its own draws, and with draws for its scores."""
+        draws = self.interface.noise_draws
+        noise = draw_noise(sampling_explore(draws), rows_of(inputs), draws, np.random.default_rng(0)) if draws else None
+        return self._in_chunks(inputs if noise is None else inputs | {NOISE: noise}, self._own_session)
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
         """A call of the file itself with the first of these rows."""
@@ -92,8 +102,9 @@ class OnnxPolicy:
             start += size
         return feed
 
-    def _act(self, rows: Arrays) -> Arrays:  # [n, …] -> [n, …]
-        given = self._run(self._feed(rows))
+    def _act(self, rows: Arrays, session: Any) -> Arrays:  # [n, …] -> [n, …]
+        taken, feed = {value.name for value in session.get_inputs()}, self._feed(rows)
+        given = self._run({name: value for name, value in feed.items() if name in taken}, session)
         noise = rows.get(NOISE, np.zeros((rows_of(rows), 0), np.float32))
         start = sum(int(np.prod(place.shape)) for _, place in self.draw_places())
         answers: Arrays = {}
@@ -190,18 +201,12 @@ class OnnxPolicy:
         self._draw_places = [self._draw_place(draw, feed, rows) for draw in self.draws]
         for draw, place in self.draw_places():
             feed[draw.name] = place.put(np.zeros((rows, *place.shape), np.float32))
-        return self._run(feed)
+        return self._run(feed, self._session)
 
     def _draw_place(self, draw: GraphDraw, feed: Arrays, rows: int) -> Place:
         shape, float32 = draw.shape, np.dtype(np.float32)
         if draw.like is not None:
-            import onnx
-
-            model = onnx.ModelProto()
-            model.CopyFrom(self.original)
-            del model.graph.output[:]
-            model.graph.output.append(onnx.ValueInfoProto(name=draw.like))
-            keep_outputs(model, [draw.like])
+            model = self._part([draw.like])
             taken = {value.name for value in model.graph.input}
             session = self._open(model)
             (found,) = self._call(session, [draw.like], {name: value for name, value in feed.items() if name in taken})
@@ -219,6 +224,22 @@ class OnnxPolicy:
     def _session(self) -> Any:
         return self._open(self.graph)
 
+    @cached_property
+    def _own_session(self) -> Any:
+        """The file with its own draws."""
+        return self._open(self._part(self.roles.outputs))
+
+    def _part(self, outputs: list[str]) -> Any:
+        """The file without what these values do not need."""
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self.original)
+        known = {value.name for value in model.graph.output}
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+        keep_outputs(model, outputs)
+        return model
+
     def _open(self, model: Any) -> Any:
         import onnxruntime as ort
 
@@ -230,8 +251,8 @@ class OnnxPolicy:
         except Exception as error:  # onnxruntime raises a dozen unrelated kinds
             raise ExportRefused(f"{self.name}: onnxruntime cannot load it: {reason(error)}.") from None
 
-    def _run(self, feed: Arrays) -> Arrays:
-        return dict(zip(self.roles.outputs, self._call(self._session, self.roles.outputs, feed), strict=True))
+    def _run(self, feed: Arrays, session: Any) -> Arrays:
+        return dict(zip(self.roles.outputs, self._call(session, self.roles.outputs, feed), strict=True))
 
     def _call(self, session: Any, outputs: list[str], feed: Arrays) -> list[AnyArray]:
         import onnxruntime as ort

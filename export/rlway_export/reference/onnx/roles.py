@@ -18,7 +18,7 @@ class ActionPart(NamedTuple):
     """An output of which the action, or one part of it, is made."""
 
     tensor: str
-    meaning: Meaning | str
+    meaning: Meaning
 
     @property
     def is_scores(self) -> bool:

@@ -66,9 +66,8 @@ def _read(tensor: Any, path: Path) -> bytes:
     except ValueError:
         raise RunInvalid(f"{where} have no number as offset or length; export the file again.") from None
     if offset < 0 or length != expected:
-        raise RunInvalid(
-            f"{path}: {name}: expected {expected} bytes of weights, got {length} at {offset} in {short_name(file.name)}."
-        )
+        got = f"{length} at {offset} of {short_name(file.name)}"
+        raise RunInvalid(f"{path}: {name}: expected {expected} bytes of weights, got {got}.")
     if not file.is_file():  # a pipe would never end
         raise RunInvalid(f"{where} are in {short_name(file.name)}, which is no file here; put it beside {path.name}.")
     try:

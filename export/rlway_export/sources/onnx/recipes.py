@@ -16,8 +16,9 @@ What a float output means cannot be told from a graph: where no name says it, th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from rlway_export.reference.onnx.roles import Meaning, StatePart
 from rlway_export.sources.onnx.file import FileTensor, OnnxFile
@@ -35,16 +36,22 @@ class Recipe(NamedTuple):
     """Roles by name, as far as the form tells them."""
 
     title: str
-    observation: list[str] = []
-    action: list[str] = []
-    meaning: list[Meaning] = []
-    state: list[StatePart] = []
-    fixed: dict[str, float] = {}
+    observation: Sequence[str] = ()
+    action: Sequence[str] = ()
+    meaning: Sequence[Meaning] = ()
+    state: Sequence[StatePart] = ()
+    fixed: Mapping[str, float] = MappingProxyType({})
 
 
 def recognise(file: OnnxFile) -> Recipe:
     """The first recipe that fits."""
     return next(recipe for find in RECIPES if (recipe := find(file)) is not None)
+
+
+def meaning_of(tensor: FileTensor) -> Meaning | Literal[""]:
+    """What an output means by its name; a whole number can only be the action itself."""
+    is_whole = tensor.dtype.startswith(("int", "uint"))
+    return MEANING_OF.get(tensor.name.lower(), "action" if is_whole else "")
 
 
 def _ml_agents(file: OnnxFile) -> Recipe | None:
@@ -109,8 +116,7 @@ def _usual_names(file: OnnxFile) -> Recipe:
     given = [name for name in outputs if name not in {part.given for part in state}]
     known = [name for name in given if name.lower() in MEANING_OF]
     action = given if len(given) == 1 else known[:1]
-    meaning = [MEANING_OF[name.lower()] for name in action if name.lower() in MEANING_OF]
-    return Recipe("its names suggest", observation, action, meaning, state)
+    return Recipe("its names suggest", observation, action, [], state)
 
 
 RECIPES: tuple[Callable[[OnnxFile], Recipe | None], ...] = (

@@ -16,7 +16,7 @@ import numpy as np
 
 from rlway_client.common.quote import named, reason, short_name
 from rlway_client.contract.errors import ExportRefused, UsageError
-from rlway_client.contract.interface import NEXT, RESET
+from rlway_client.contract.interface import RESET
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.reference.onnx.policy import OnnxPolicy
@@ -36,7 +36,9 @@ def check_recorded(path: Path, policy: OnnxPolicy) -> None:
     known = {*takes, *inputs, *gives, *(spec.name for spec in gives.values())}
     unknown = next((name for name in arrays if name not in known), None)
     if unknown is not None:
-        raise UsageError(f"{path}: its array {short_name(unknown)} is no tensor of the policy; it has {named([*known])}.")
+        raise UsageError(
+            f"{path}: its array {short_name(unknown)} is no tensor of the policy; it has {named([*known])}."
+        )
     rows = _observed(path, arrays, takes, interface.observation)
     given = {name: _fit(path, array, spec, rows) for name, array, spec in _by_spec(arrays, takes | inputs)}
     has_state = any(spec.name in given for spec in interface.state)
@@ -67,8 +69,8 @@ def _outputs(policy: OnnxPolicy) -> dict[str, TensorSpec]:
     for part, spec in zip(policy.roles.action, interface.actions, strict=True):
         found[part.tensor] = next(scores) if part.is_scores else spec
         found.setdefault(spec.name, spec)
-    for part, spec in zip(policy.roles.state, interface.next_state, strict=True):
-        found[part.given] = spec
+    for state, spec in zip(policy.roles.state, interface.next_state, strict=True):
+        found[state.given] = spec
     return found | {spec.name: spec for spec in interface.results}
 
 
@@ -89,8 +91,8 @@ def _observed(path: Path, arrays: Arrays, takes: dict[str, TensorSpec], observat
 def _fit(path: Path, array: AnyArray, spec: TensorSpec, rows: int) -> AnyArray:
     if array.dtype.kind not in "biuf" or array.shape != (rows, *spec.shape) or not rows:
         raise UsageError(
-            f"{path}: {short_name(spec.name)}: expected {rows or 'some'} rows of {spec.label}, got {array.dtype} of the "
-            f"shape {list(array.shape)}."
+            f"{path}: {short_name(spec.name)}: expected {rows or 'some'} rows of {spec.label}, got {array.dtype} of "
+            f"the shape {list(array.shape)}."
         )
     return array.astype(spec.numpy_dtype)
 
@@ -101,6 +103,6 @@ def _compare(path: Path, policy: str, name: str, expected: AnyArray, found: AnyA
     allowed = 0.0 if whole else TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if not difference <= allowed:
         raise ExportRefused(
-            f"{policy} does not answer as {path.name} recorded: {short_name(name)} differs by {difference:.2e}, expected "
-            f"at most {allowed:.1e}; nothing was published; export the ONNX file again, or record again."
+            f"{policy} does not answer as {path.name} recorded: {short_name(name)} differs by {difference:.2e}, "
+            f"expected at most {allowed:.1e}; nothing was published; export the ONNX file again, or record again."
         )

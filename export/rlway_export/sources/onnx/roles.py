@@ -16,7 +16,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.specs import DTYPES
 from rlway_export.reference.onnx.roles import ActionPart, Meaning, Roles, StatePart
 from rlway_export.sources.onnx.file import FileTensor, OnnxFile
-from rlway_export.sources.onnx.recipes import Recipe, recognise
+from rlway_export.sources.onnx.recipes import Recipe, meaning_of, recognise
 from rlway_export.sources.tensor_options import TensorOptions
 
 MEANINGS = get_args(Meaning)
@@ -25,34 +25,32 @@ MEANINGS = get_args(Meaning)
 def find_roles(file: OnnxFile, options: TensorOptions) -> tuple[Roles, list[str]]:
     """A role for every input, and for the outputs that are wanted."""
     recipe = recognise(file)
-    state = [_state(file, pair) for pair in options.state] or recipe.state
-    fixed = {**recipe.fixed, **dict(_fixed(file, one) for one in options.fixed)}
-    taken = {part.taken for part in state} | set(fixed)
     observation = [_known(file, "--observation", name, file.inputs).name for name in options.observation]
-    both = next((name for name in observation if name in taken), None)
-    if both is not None:
-        raise UsageError(f"{file.path}: {short_name(both)}: has one role, but is named as --observation and another.")
-    observation = observation or [name for name in recipe.observation if name not in taken]
-    if not observation:
-        others = [one.name for one in file.inputs if one.name not in taken]
-        observation = others if len(others) == 1 else []
+    state = [_state(file, pair) for pair in options.state]
+    fixed = dict(_fixed(file, one) for one in options.fixed)
+    said = {*observation, *(part.taken for part in state), *fixed}
+    state = state or [part for part in recipe.state if part.taken not in said]
+    fixed |= {name: value for name, value in recipe.fixed.items() if name not in said}
+    held = {part.taken for part in state} | set(fixed)
+    observation = observation or [name for name in recipe.observation if name not in held]
     roles = Roles(observation, _action(file, options, recipe), state, fixed)
     _check(file, roles)
-    return roles, [] if options.observation and options.action and options.meaning else [_assumed(roles, recipe)]
+    is_all_said = options.observation and options.action and options.meaning
+    return roles, [] if is_all_said else [_assumed(roles, recipe)]
 
 
 def _action(file: OnnxFile, options: TensorOptions, recipe: Recipe) -> list[ActionPart]:
-    named_here = [_known(file, "--action", name, file.outputs) for name in options.action]
-    found = named_here or [_known(file, "--action", name, file.outputs) for name in recipe.action]
+    found = [_known(file, "--action", name, file.outputs) for name in options.action or recipe.action]
     if not found:
         raise UsageError(
-            f"{file.path}: which output is the action is not known; name it with --action, and say with --as what it "
-            f"is ({', '.join(MEANINGS)}): {file.signature}."
+            f"{file.path}: expected --action with the output that is the action, and --as {'|'.join(MEANINGS)}: "
+            f"{file.signature}."
         )
     unknown = next((one for one in options.meaning if one not in MEANINGS), None)
     if unknown is not None:
         raise UsageError(f"--as {unknown[:40]}: expected one of {', '.join(MEANINGS)}.")
-    meanings = list(options.meaning) or ([] if named_here else recipe.meaning) or [_plain(one) for one in found]
+    told = dict(zip(recipe.action, recipe.meaning, strict=False))
+    meanings: list[str] = list(options.meaning) or [told.get(one.name) or meaning_of(one) for one in found]
     if len(meanings) == 1:
         meanings *= len(found)
     if len(meanings) != len(found):
@@ -60,15 +58,11 @@ def _action(file: OnnxFile, options: TensorOptions, recipe: Recipe) -> list[Acti
     untold = next((one for one, meaning in zip(found, meanings, strict=True) if not meaning), None)
     if untold is not None:
         raise UsageError(
-            f"{file.path}: what its output {short_name(untold.name)} means is not known; say it with --as: action, "
-            f"q_values or logits of discrete actions, or the mean of a distribution."
+            f"{file.path}: what its output {untold.label} means is not known; say it with --as: action, q_values or "
+            f"logits of discrete actions, or the mean of a distribution."
         )
-    return [ActionPart(one.name, meaning) for one, meaning in zip(found, meanings, strict=True)]
-
-
-def _plain(tensor: FileTensor) -> Meaning | str:
-    """A whole number can only be the action itself."""
-    return "action" if tensor.dtype.startswith(("int", "uint")) else ""
+    valid = {one: one for one in MEANINGS}
+    return [ActionPart(one.name, valid[meaning]) for one, meaning in zip(found, meanings, strict=True)]
 
 
 def _known(file: OnnxFile, option: str, name: str, tensors: list[FileTensor]) -> FileTensor:
@@ -115,8 +109,7 @@ def _check(file: OnnxFile, roles: Roles) -> None:
     if without is not None or not roles.observation:
         what = f"its input {short_name(without)} has no role" if without else "it takes no observation"
         raise UsageError(
-            f"{file.path}: {what}; name inputs with --observation, --state IN:OUT or --fix NAME=NUMBER: "
-            f"{file.signature}."
+            f"{file.path}: {what}; say --observation NAME, --state IN:OUT or --fix NAME=NUMBER: {file.signature}."
         )
     for names, what in ((held, "input"), ([part.given for part in roles.state], "output")):
         twice = next((name for name in names if names.count(name) > 1), None)

@@ -2,8 +2,8 @@
 
 In:      the file, and what the user says of its tensors.
 Out:     `OnnxSource`: the policy that onnxruntime runs.
-Refuses: a file that cannot be a policy, before TensorFlow loads; a checkpoint, which a file does not have; answers other
-         than those that the original framework recorded.
+Refuses: a file that cannot be a policy, before TensorFlow loads; a checkpoint, which a file does not have; answers
+         other than those that the original framework recorded.
 """
 
 from __future__ import annotations
