@@ -83,7 +83,8 @@ def _attempts(policy: OnnxPolicy, core: Any) -> Iterator[Attempt]:
         yield Attempt(core, axes, is_free=True)
         return
     if not policy.layout.is_batched:
-        yield Attempt(core, dict.fromkeys(axes, 0), is_free=True)
+        without = {name: None if name in policy.roles.fixed else 0 for name in axes}
+        yield Attempt(core, without, is_free=True)
     else:
         freed = _with_free_reshapes(core)
         yield Attempt(freed, axes, is_free=True)

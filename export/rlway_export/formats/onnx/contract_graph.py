@@ -82,6 +82,10 @@ class ContractGraph:
         """A constant of one row, repeated where the graph may have to concatenate it with other rows."""
         for name in self._policy.roles.fixed.keys() & self._places.keys():
             place = self._places[name]
+            if self._axes[name] is None:
+                given = self._constant(np.full(place.shape, self._policy.roles.fixed[name], place.dtype))
+                self._node(self._before, "Identity", [given], [CORE + name])
+                continue
             row = np.full((1, *place.shape), self._policy.roles.fixed[name], place.dtype)
             value = self._constant(row)
             if self._is_free:
