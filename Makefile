@@ -29,13 +29,13 @@ $(UV):
 
 .venv/ready: locks/serve-dev.txt serve/pyproject.toml clients/python/pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip sync --quiet --python .venv --require-hashes locks/serve-dev.txt
+	$(UV) pip sync --quiet --compile-bytecode --python .venv --require-hashes locks/serve-dev.txt
 	$(UV) pip $(INSTALL) --python .venv -e clients/python -e serve
 	@touch $@
 
 .venv-train/ready: locks/train-dev.txt train/pyproject.toml export/pyproject.toml clients/python/pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-train
-	$(UV) pip sync --quiet --python .venv-train --require-hashes locks/train-dev.txt
+	$(UV) pip sync --quiet --compile-bytecode --python .venv-train --require-hashes locks/train-dev.txt
 	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
 	@touch $@
 

@@ -19,7 +19,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity_table import parity_table
 from rlway_export.bundle.batch import export_all
 from rlway_export.bundle.options import Actions, check_options, check_sources
-from rlway_export.common.quiet import quiet_conversion
+from rlway_export.common.quiet import patient_collector, quiet_conversion
 from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
 from rlway_export.sources.run_facts import Each
 
@@ -166,7 +166,8 @@ def export(
     if len(sources) > 1:
         export_all(sources, names, models, options, jobs, _show_bundle if not as_json else _print_json, show)
         return
-    bundle = rlway_export.export(sources[0], models, names[0], **options, log=show)
+    with patient_collector():
+        bundle = rlway_export.export(sources[0], models, names[0], **options, log=show)
     if as_json:
         _print_json(bundle)
     else:

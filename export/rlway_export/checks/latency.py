@@ -27,7 +27,7 @@ from rlway_client.local.c_program import FLAGS, find_compiler
 from rlway_client.local.runners import open_session
 from rlway_export.formats.c.signature import CSignature
 
-LONGEST_S = 0.5  # for one file
+LONGEST_S = 0.2  # for one file
 CALLS = 2_000  # at most
 C_CALLS = 1_000  # in one loop, whose time is one sample
 LOOP = """\
