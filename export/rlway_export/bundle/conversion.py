@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from rlway_client.contract.errors import UsageError
-from rlway_client.contract.exploration import sampling_explore
+from rlway_client.contract.exploration import Explore
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
 from rlway_client.contract.parity import Arrays
 from rlway_export.bundle.options import Actions
@@ -26,6 +26,7 @@ from rlway_export.bundle.serving_model import write_serving_model
 from rlway_export.checks import parity
 from rlway_export.checks.lookups import LookupFindings, find_lookups
 from rlway_export.checks.observations import Observations, check_file
+from rlway_export.checks.sampling import default_explore
 from rlway_export.common.provenance import Provenance
 from rlway_export.formats.context import Context
 from rlway_export.formats.onnx_graphs import OnnxGraphs
@@ -75,13 +76,19 @@ class ExportPlan(NamedTuple):
             environment.check(source.interface)
         return cls(source, policy, formats, on_step, environment, episodes, observations, actions)
 
-    def check_actions(self, policy: Reference) -> None:
-        """Raises UsageError if actions are to be sampled and the policy has nothing to sample with."""
-        if self.actions == "sampled" and policy.interface.noise is None:
-            raise UsageError(
-                f"--actions sampled: {self.source.title} has no noise, so its actions are always greedy; leave "
-                f"--actions out."
-            )
+    def default_explore(self, policy: Reference) -> Explore | None:
+        """What a server does where a request does not say; None: it acts greedily. Raises UsageError."""
+        if self.actions == "greedy":
+            return None
+        explore = default_explore(policy)
+        if explore is not None:
+            return explore
+        why = "without noise, so its actions are always greedy"
+        if policy.interface.noise is not None:
+            why = "whose ε is no constant of its graph, so a server cannot know it"
+        raise UsageError(
+            f"--actions sampled: expected a policy that can be sampled, got one {why}; leave --actions out."
+        )
 
 
 def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
@@ -90,7 +97,7 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     is_onnx = isinstance(source, OnnxSource)
     plan.on_step(f"reading {source.title}" if is_onnx else f"baking {source.title} into the SavedModel")
     policy = source.materialize(folder)
-    plan.check_actions(policy)
+    explore = plan.default_explore(policy)
     if environment is not None and source.interface is None:
         environment.check(policy.interface)
     graphs = _graphs(policy)
@@ -106,7 +113,6 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     _report(plan, notes)
     provenance = source.provenance if environment is None else environment.complete(source.provenance)
     manifest = describe(provenance, policy, observations, notes, plan.policy, version)
-    explore = sampling_explore(policy.interface.noise_draws) if plan.actions == "sampled" else None
     manifest = msgspec.structs.replace(manifest, observation=lookups.specs, explore=explore)
     context = Context(folder, policy, manifest, evidence, graphs)
     for wanted in plan.formats:

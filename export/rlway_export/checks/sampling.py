@@ -67,11 +67,14 @@ def compare_sampling(policy: Reference, run: Run, batch: int, inputs: Arrays, fi
 
 
 def default_explore(policy: Reference) -> Explore | None:
-    """The options with which the exported policy acts as its source did; None if they are not known."""
+    """The options with which the exported policy acts as its source did; None if they are not known.
+
+    A source with a noise input of its own, such as a run, is sampled by its whole distribution.
+    """
     sampling = policy.sampling
-    if sampling is None or policy.interface.noise is None:
+    if policy.interface.noise is None:
         return None
-    if sampling.kind == "epsilon-greedy":
+    if sampling is not None and sampling.kind == "epsilon-greedy":
         return None if sampling.epsilon is None else Explore(epsilon=sampling.epsilon)
     return sampling_explore(policy.interface.noise_draws)
 
@@ -127,7 +130,8 @@ def fisher(first: int, second: int, rows: int) -> float:
 
     whole = log_choose(2 * rows, total)
     tail = range(low, first + 1) if first <= second else range(first, high + 1)
-    return min(1.0, 2.0 * sum(math.exp(log_choose(rows, k) + log_choose(rows, total - k) - whole) for k in tail))
+    shares = [math.exp(log_choose(rows, k) + log_choose(rows, total - k) - whole) for k in tail]
+    return min(1.0, 2.0 * sum(shares))
 
 
 def _smallest_fisher(first: AnyArray, second: AnyArray) -> float:
