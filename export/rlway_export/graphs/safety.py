@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,7 +32,16 @@ def check_model(meta: Any, roots: list[str], name: str) -> None:
     """`roots` are the functions that an export runs; `name` is the SavedModel's name in messages."""
     functions = {function.signature.name: function for function in meta.graph_def.library.function}
     roots = [*roots, *_run_on_load(meta)]
-    for node in _reachable(functions, roots):
+    check_nodes(reachable(functions, roots), name)
+    for asset in meta.asset_file_def:
+        path = PurePosixPath(asset.filename)
+        if path.is_absolute() or ".." in path.parts:
+            raise ExportRefused(f"{name}: its asset {asset.filename[:64]!r} lies outside of its folder.")
+
+
+def check_nodes(nodes: Iterable[Any], name: str) -> None:
+    """Raises ExportRefused unless these operations only compute."""
+    for node in nodes:
         if FILES.match(node.op):
             raise ExportRefused(
                 f"{name}: its {short_name(node.name)} is a {node.op}, and a policy may only compute; save the policy "
@@ -46,10 +55,6 @@ def check_model(meta: Any, roots: list[str], name: str) -> None:
                     f"{name}: its constant {short_name(node.name)}: expected at most {MOST_ELEMENTS:,} elements, got "
                     f"{elements:,}."
                 )
-    for asset in meta.asset_file_def:
-        path = PurePosixPath(asset.filename)
-        if path.is_absolute() or ".." in path.parts:
-            raise ExportRefused(f"{name}: its asset {asset.filename[:64]!r} lies outside of its folder.")
 
 
 def _run_on_load(meta: Any) -> Iterator[str]:
@@ -63,7 +68,7 @@ def _run_on_load(meta: Any) -> Iterator[str]:
                     yield called.bare_concrete_function.concrete_function_name
 
 
-def _reachable(functions: dict[str, Any], roots: list[str]) -> Iterator[Any]:
+def reachable(functions: dict[str, Any], roots: list[str]) -> Iterator[Any]:
     """The nodes of these functions and of all that they call."""
     seen, unseen = set[str](), [*roots]
     while unseen:

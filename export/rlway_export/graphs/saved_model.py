@@ -19,6 +19,7 @@ from rlway_client.common.quote import reason
 from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid
 from rlway_export.graphs.nests import forget_types
 from rlway_export.graphs.safety import check_model
+from rlway_export.graphs.version1 import check_version1
 
 SAVED_MODEL = "saved_model.pb"
 SERVE = "serve"
@@ -36,6 +37,7 @@ class SavedModel(NamedTuple):
         """`name` is its name in messages."""
         meta = read_meta(folder, name)
         check_model(meta, exported_functions(meta), name)
+        check_version1(meta, name)
         return cls(folder, meta, _load(folder, meta, name))
 
     @property

@@ -15,27 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlway_client.common.quote import named, reason, short_name
+from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import RunInvalid
 from rlway_export.sources.onnx.external import MOST_BYTES, embed_external_data, tensors
+from rlway_export.sources.tensor_file import FileTensor, signature_of
 
 OLDEST = 7  # the first opset that `onnx` can bring to a newer one
 MOST_ELEMENTS = 2**28  # of one tensor, with one row: 1 GiB of float32
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
-
-
-class FileTensor(NamedTuple):
-    """An input or an output, as the file declares it."""
-
-    name: str
-    dtype: str  # numpy's name, or "no tensor"
-    shape: tuple[int | str | None, ...] | None  # a name or None for a free dimension; None: not declared
-
-    @property
-    def label(self) -> str:
-        """As people write it: `obs float32[batch, 4]`."""
-        dims = "" if self.shape is None else f"[{', '.join('?' if n is None else str(n) for n in self.shape)}]"
-        return f"{short_name(self.name)} {self.dtype}{dims}"
 
 
 class OnnxFile(NamedTuple):
@@ -49,8 +36,7 @@ class OnnxFile(NamedTuple):
     @property
     def signature(self) -> str:
         """What it takes and gives, for a sentence."""
-        taken, given = (named([one.label for one in side]) for side in (self.inputs, self.outputs))
-        return f"it takes {taken}, and gives {given}"
+        return signature_of(self.inputs, self.outputs)
 
     @property
     def producer(self) -> str:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from rlway_export.reference.onnx.roles import Meaning, StatePart
-from rlway_export.sources.onnx.file import FileTensor, OnnxFile
+from rlway_export.sources.tensor_file import FileTensor, TensorFile
 
 OBSERVATION = re.compile(r"(obs|observation|observations)(_?\d+)?|obs_.+|observation_.+", re.IGNORECASE)
 MEANING_OF: dict[str, Meaning] = {
@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
     fixed: Mapping[str, float] = MappingProxyType({})
 
 
-def recognise(file: OnnxFile) -> Recipe:
+def recognise(file: TensorFile) -> Recipe:
     """The first recipe that fits."""
     return next(recipe for find in RECIPES if (recipe := find(file)) is not None)
 
@@ -54,7 +54,7 @@ def meaning_of(tensor: FileTensor) -> Meaning | Literal[""]:
     return MEANING_OF.get(tensor.name.lower(), "action" if is_whole else "")
 
 
-def _ml_agents(file: OnnxFile) -> Recipe | None:
+def _ml_agents(file: TensorFile) -> Recipe | None:
     inputs, outputs = _names(file.inputs), _names(file.outputs)
     if not {"version_number", "memory_size"} <= set(outputs):
         return None
@@ -66,7 +66,7 @@ def _ml_agents(file: OnnxFile) -> Recipe | None:
     return Recipe("ML-Agents'", observation, action, ["action"] * len(action), state, masks)
 
 
-def _rllib(file: OnnxFile) -> Recipe | None:
+def _rllib(file: TensorFile) -> Recipe | None:
     inputs, outputs = _names(file.inputs), _names(file.outputs)
     if "output" not in outputs or not ({"state_ins", "seq_lens"} & set(inputs)):
         return None
@@ -76,7 +76,7 @@ def _rllib(file: OnnxFile) -> Recipe | None:
     return Recipe("RLlib's", ["obs"], ["output"], [], state, fixed)
 
 
-def _rsl_rl(file: OnnxFile) -> Recipe | None:
+def _rsl_rl(file: TensorFile) -> Recipe | None:
     inputs, outputs = _names(file.inputs), _names(file.outputs)
     states = [("h_in", "h_out"), ("c_in", "c_out")]
     others = set(inputs) - {taken for taken, _ in states}
@@ -86,7 +86,7 @@ def _rsl_rl(file: OnnxFile) -> Recipe | None:
     return Recipe("rsl_rl's", observation, ["actions"], ["mean"], _pairs(file, states))
 
 
-def _torchrl(file: OnnxFile) -> Recipe | None:
+def _torchrl(file: TensorFile) -> Recipe | None:
     inputs, outputs = _names(file.inputs), _names(file.outputs)
     if "is_init" not in inputs or "action" not in outputs:
         return None
@@ -96,7 +96,7 @@ def _torchrl(file: OnnxFile) -> Recipe | None:
     return Recipe("TorchRL's", observation, ["action"], ["action"], state, {"is_init": 0.0})
 
 
-def _stable_baselines3(file: OnnxFile) -> Recipe | None:
+def _stable_baselines3(file: TensorFile) -> Recipe | None:
     ranks = [None if one.shape is None else len(one.shape) for one in file.outputs]
     values = file.outputs[1].shape if len(file.outputs) in (2, 3) else None
     if len(file.inputs) != 1 or values is None or len(values) != 2 or values[-1] != 1:
@@ -107,7 +107,8 @@ def _stable_baselines3(file: OnnxFile) -> Recipe | None:
     return Recipe("stable-baselines3's", observation, action) if len(ranks) == 2 else None
 
 
-def _usual_names(file: OnnxFile) -> Recipe:
+def usual_names(file: TensorFile) -> Recipe:
+    """The form of a file that no library is known by."""
     inputs, outputs = _names(file.inputs), _names(file.outputs)
     pairs = [(name, name.removesuffix("_in") + "_out") for name in inputs if name.endswith("_in")]
     state = _pairs(file, [*pairs, *((name, f"next_{name}") for name in inputs)])
@@ -119,13 +120,13 @@ def _usual_names(file: OnnxFile) -> Recipe:
     return Recipe("its names suggest", observation, action, [], state)
 
 
-RECIPES: tuple[Callable[[OnnxFile], Recipe | None], ...] = (
+RECIPES: tuple[Callable[[TensorFile], Recipe | None], ...] = (
     _ml_agents,
     _rllib,
     _rsl_rl,
     _torchrl,
     _stable_baselines3,
-    _usual_names,
+    usual_names,
 )
 
 
@@ -133,7 +134,7 @@ def _names(tensors: list[FileTensor]) -> list[str]:
     return [tensor.name for tensor in tensors]
 
 
-def _pairs(file: OnnxFile, names: list[tuple[str, str]]) -> list[StatePart]:
+def _pairs(file: TensorFile, names: list[tuple[str, str]]) -> list[StatePart]:
     """The pairs of an input and an output that the file has."""
     inputs, outputs = ({one.name: one for one in side} for side in (file.inputs, file.outputs))
     return [StatePart(taken, given) for taken, given in names if taken in inputs and given in outputs]

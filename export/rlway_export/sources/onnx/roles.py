@@ -1,6 +1,6 @@
 """The roles of a file's tensors: what the user said, and for the rest what the file's form says.
 
-In:      an ONNX file, the user's options.
+In:      an ONNX file, or another whose tensors have names; the user's options.
 Out:     `Roles`, and notes on what was not said but assumed.
 Refuses: names that the file does not have, tensors without a role, a meaning that does not fit its tensor (UsageError
          lists what the file takes and gives).
@@ -15,16 +15,16 @@ from rlway_client.common.suggest import near
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.specs import DTYPES
 from rlway_export.reference.onnx.roles import ActionPart, Meaning, Roles, StatePart
-from rlway_export.sources.onnx.file import FileTensor, OnnxFile
 from rlway_export.sources.onnx.recipes import Recipe, meaning_of, recognise
+from rlway_export.sources.tensor_file import FileTensor, TensorFile
 from rlway_export.sources.tensor_options import TensorOptions
 
 MEANINGS = get_args(Meaning)
 
 
-def find_roles(file: OnnxFile, options: TensorOptions) -> tuple[Roles, list[str]]:
-    """A role for every input, and for the outputs that are wanted."""
-    recipe = recognise(file)
+def find_roles(file: TensorFile, options: TensorOptions, recipe: Recipe | None = None) -> tuple[Roles, list[str]]:
+    """A role for every input, and for the outputs that are wanted. Without a recipe, the first that fits is taken."""
+    recipe = recipe or recognise(file)
     observation = [_known(file, "--observation", name, file.inputs).name for name in options.observation]
     state = [_state(file, pair) for pair in options.state]
     fixed = dict(_fixed(file, one) for one in options.fixed)
@@ -39,7 +39,7 @@ def find_roles(file: OnnxFile, options: TensorOptions) -> tuple[Roles, list[str]
     return roles, [] if is_all_said else [_assumed(roles, recipe)]
 
 
-def _action(file: OnnxFile, options: TensorOptions, recipe: Recipe) -> list[ActionPart]:
+def _action(file: TensorFile, options: TensorOptions, recipe: Recipe) -> list[ActionPart]:
     found = [_known(file, "--action", name, file.outputs) for name in options.action or recipe.action]
     if not found:
         raise UsageError(
@@ -65,7 +65,7 @@ def _action(file: OnnxFile, options: TensorOptions, recipe: Recipe) -> list[Acti
     return [ActionPart(one.name, valid[meaning]) for one, meaning in zip(found, meanings, strict=True)]
 
 
-def _known(file: OnnxFile, option: str, name: str, tensors: list[FileTensor]) -> FileTensor:
+def _known(file: TensorFile, option: str, name: str, tensors: list[FileTensor]) -> FileTensor:
     """The tensor of that name."""
     names = [tensor.name for tensor in tensors]
     if name not in names:
@@ -76,7 +76,7 @@ def _known(file: OnnxFile, option: str, name: str, tensors: list[FileTensor]) ->
     return tensors[names.index(name)]
 
 
-def _state(file: OnnxFile, pair: str) -> StatePart:
+def _state(file: TensorFile, pair: str) -> StatePart:
     """`IN:OUT`. A name may hold colons: of all ways to part the text, one must give two known names."""
     places = [i for i, letter in enumerate(pair) if letter == ":"]
     taken, given = [one.name for one in file.inputs], [one.name for one in file.outputs]
@@ -92,7 +92,7 @@ def _state(file: OnnxFile, pair: str) -> StatePart:
     raise UsageError(f"--state {short_name(pair)}: expected IN:OUT, an input and the output of its next value.")
 
 
-def _fixed(file: OnnxFile, pair: str) -> tuple[str, float]:
+def _fixed(file: TensorFile, pair: str) -> tuple[str, float]:
     name, _, number = pair.rpartition("=")
     try:
         value = float(number)
@@ -103,7 +103,7 @@ def _fixed(file: OnnxFile, pair: str) -> tuple[str, float]:
     return _known(file, "--fix", name, file.inputs).name, value
 
 
-def _check(file: OnnxFile, roles: Roles) -> None:
+def _check(file: TensorFile, roles: Roles) -> None:
     held = [*roles.observation, *(part.taken for part in roles.state), *roles.fixed]
     without = next((one.name for one in file.inputs if one.name not in held), None)
     if without is not None or not roles.observation:
