@@ -116,7 +116,7 @@ def kolmogorov_smirnov(first: AnyArray, second: AnyArray) -> float:
     scaled = (root + 0.12 + 0.11 / root) * statistic
     if scaled < 0.2:  # the series converges too slowly there, and its sum is 1 to 12 digits
         return 1.0
-    terms = [(-1) ** (k - 1) * math.exp(-2.0 * k * k * scaled * scaled) for k in range(1, 101)]
+    terms = [(1 if k % 2 else -1) * math.exp(-2.0 * k * k * scaled * scaled) for k in range(1, 101)]
     return min(1.0, max(0.0, 2.0 * sum(terms)))
 
 
