@@ -15,17 +15,15 @@ TensorFlow Probability makes a stateless draw's seed by a further draw, which go
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray
-from rlway_export.graphs.frozen import FrozenGraph, Runs, base
+from rlway_export.graphs.draw_site import GREEDY_ONLY, TRIED_ROWS, DrawSite, drawn_zeros, place, place_only_row
+from rlway_export.graphs.frozen import FrozenGraph, Runs, base, whole
+from rlway_export.graphs.gumbel import Gumbel, find_gumbel
 
 # RandomStandardNormal, StatelessRandomUniformV2, StatelessMultinomial, ParameterizedTruncatedNormal, …
 DRAWS = re.compile(
@@ -36,54 +34,6 @@ KEYS = re.compile(r"StatelessRandomGet|RngReadAndSkip")  # make keys of random n
 NORMAL = re.compile(r"RandomStandardNormal|StatelessRandomNormal|StatefulStandardNormal")
 CHOICE = re.compile(r"(Stateless)?Multinomial$")
 UNIFORM = re.compile(r"(Stateless)?RandomUniform(V2)?$")
-TRIED_ROWS = (3, 5)  # batch sizes, with which the sizes of the draws are found
-GREEDY_ONLY = "save GreedyPolicy(policy) with PolicySaver, or export the trigger's greedy_policy"
-
-
-class DrawSite(NamedTuple):
-    """One draw of the graph."""
-
-    node: str  # whose output is replaced: the draw's own, or that of the last logarithm of a Gumbel draw
-    distribution: Literal["normal", "gumbel"]
-    logits: str | None  # the tensor of which one entry is chosen; None for numbers
-    shape: tuple[int, ...]  # of one row's numbers; [rows of logits, choices] for a choice
-    axis: int = 0  # of the output, which is the batch
-    only_row: bool = False  # whether the graph takes one row, and the output is that row's alone
-
-    @property
-    def size(self) -> int:
-        """How many numbers it takes for one row."""
-        return math.prod(self.shape)
-
-    @property
-    def layout(self) -> tuple[int, ...]:
-        """The shape to which noise [B, size] is reshaped, before its first axis is moved; −1 stands for the batch.
-
-        Rows that share an axis with the numbers of one row, [B · k, …], lie one after the other.
-        """
-        if self.only_row:
-            return self.shape
-        if self.logits is not None:
-            return (-1, self.shape[-1])
-        return (*(1,) * self.axis, -1, *self.shape[1:]) if self.joined else (-1, *self.shape)
-
-    @property
-    def joined(self) -> bool:
-        """Whether several numbers of each row lie along the batch's axis, [B · k, …]."""
-        return len(self.shape) > 0 and self.shape[0] != 1 and self.axis == 0
-
-    @property
-    def order(self) -> list[int] | None:
-        """The order of axes that moves the batch to its place; None where it is there."""
-        if self.only_row or self.logits is not None or self.axis == 0:
-            return None
-        rest = list(range(1, len(self.shape) + 1))
-        return [*rest[: self.axis], 0, *rest[self.axis :]]
-
-    def arrange(self, noise: AnyArray) -> AnyArray:  # [B, size] -> as the draw's output, or as its logits
-        """The numbers of all rows as the graph has them."""
-        shaped = noise.reshape(self.layout)
-        return shaped if self.order is None else shaped.transpose(self.order)
 
 
 def find_draws(graph: FrozenGraph, feed: Any, name: str, fixed: int | None = None) -> list[DrawSite]:
@@ -154,120 +104,23 @@ def _site(
 ) -> DrawSite:
     """What one draw takes, found by running the graph over two batch sizes, or over its fixed one."""
     where = f"{node.op} in {short_name(node.name)}"
-    if NORMAL.match(node.op):
-        target, logits, distribution = node.name, None, "normal"
-    elif CHOICE.match(node.op):
-        target, logits, distribution = node.name, node.input[0], "gumbel"
-    elif UNIFORM.match(node.op) and (last := _gumbel(graph, node)) is not None:
-        target, logits, distribution = last, None, "gumbel"
-    else:
+    sizes = [fixed] if fixed else [*TRIED_ROWS]
+    given = [_with_zeros(runs, before, rows, feed(rows)) for rows in sizes]
+    found, logits = Gumbel(node.name, negated=False), node.input[0] if CHOICE.match(node.op) else None
+    if UNIFORM.match(node.op) and (gumbel := find_gumbel(graph, node, runs, given[0])) is not None:
+        found = gumbel
+    elif not NORMAL.match(node.op) and logits is None:
         raise ExportRefused(f"{name}: draws from a distribution that no input can replace ({where}); {GREEDY_ONLY}.")
-    shapes = []
-    for rows in (fixed,) if fixed else TRIED_ROWS:
-        given = feed(rows)
-        given |= drawn_zeros(runs, before, rows, given)
-        (value,) = runs.run([_tensor(logits or target)], given)
-        shapes.append(value.shape)
-    if CHOICE.match(node.op) and int(runs.run([_tensor(node.input[1])], {})[0]) != 1:
+    if logits is not None and int(runs.run([whole(node.input[1])], {})[0]) != 1:
         raise ExportRefused(f"{name}: draws several choices at once ({where}), expected one; {GREEDY_ONLY}.")
-    if fixed == 1:
-        return _of_one_row(target, distribution, logits, shapes[0])
-    return _laid_out(target, distribution, logits, shapes, f"{name}: {where}")
-
-
-def _of_one_row(target: str, distribution: Any, logits: str | None, shape: tuple[int, ...]) -> DrawSite:
-    """A draw for the one row that the graph takes: all of its numbers belong to that."""
-    return DrawSite(target, distribution, logits, shape, only_row=True)
-
-
-def _tensor(name: str) -> str:
-    return name if ":" in name else f"{name}:0"
-
-
-def _laid_out(
-    target: str, distribution: Any, logits: str | None, shapes: list[tuple[int, ...]], where: str
-) -> DrawSite:
-    """A draw whose output has one axis that grows with the batch."""
-    first, second = shapes
-    grown = [i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
-    axis = grown[0] if len(first) == len(second) and len(grown) == 1 else None
-    scale = 0 if axis is None else first[axis] // TRIED_ROWS[0]
-    if axis is None or [scale * rows for rows in TRIED_ROWS] != [first[axis], second[axis]]:
-        raise _unplaced(where, first)
-    before, after = first[:axis], first[axis + 1 :]
-    if logits is not None:
-        if axis != 0 or len(first) != 2:
-            raise _unplaced(where, first)
-        return DrawSite(target, distribution, logits, (scale, *after))
-    if scale == 1:
-        return DrawSite(target, distribution, None, (*before, *after), axis)
-    if before:
-        raise _unplaced(where, first)
-    return DrawSite(target, distribution, None, (scale, *after))
-
-
-def _unplaced(where: str, shape: tuple[int, ...]) -> ExportRefused:
-    return ExportRefused(
-        f"{where}: expected numbers for each row of the batch, got the shape {list(shape)} for {TRIED_ROWS[0]} rows; "
-        f"{GREEDY_ONLY}."
+    shapes = [runs.run([whole(logits or found.node)], values)[0].shape for values in given]
+    site = (
+        place_only_row(found.node, logits, shapes[0])
+        if fixed == 1
+        else place(found.node, logits, shapes, f"{name}: {where}")
     )
+    return site._replace(distribution="normal" if NORMAL.match(node.op) else "gumbel", negated=found.negated)
 
 
-def _gumbel(graph: FrozenGraph, node: Any) -> str | None:
-    """The node of −log(−log(u)); None if the uniform numbers are used otherwise."""
-    readers, found = graph.readers(), node
-    for _ in range(12):
-        after = readers[found.name]
-        if len(after) != 1:
-            return None
-        (found,) = after
-        if found.op == "Neg" and _logs(graph, found.input[0]) == 2:
-            return str(found.name)
-        if found.op not in (
-            "Mul",
-            "Add",
-            "AddV2",
-            "Log",
-            "Neg",
-            "Maximum",
-            "Minimum",
-            "Identity",
-            "Cast",
-            "Sub",
-            "Log1p",
-        ):
-            return None
-    return None
-
-
-def _logs(graph: FrozenGraph, name: str) -> int:
-    """How many logarithms lie on the way to the draw."""
-    nodes, count = graph.nodes, 0
-    node = nodes[base(name)]
-    while not DRAWS.match(node.op):
-        count += node.op == "Log"
-        inputs = [nodes[base(one)] for one in node.input]
-        inputs = [one for one in inputs if one.op != "Const"]
-        if len(inputs) != 1:
-            return 0
-        (node,) = inputs
-    return count
-
-
-def drawn_zeros(runs: Runs, sites: list[DrawSite], rows: int, given: Arrays) -> Arrays:
-    """The values of the draws with zero noise, by tensor: what makes the policy greedy."""
-    return drawn(runs, sites, [np.zeros((rows, site.size), np.float32) for site in sites], given)
-
-
-def drawn(runs: Runs, sites: list[DrawSite], noise: list[AnyArray], given: Arrays) -> Arrays:
-    """The values that the graph's own draws would have to have had, by tensor, for this noise."""
-    found: Arrays = {}
-    for site, numbers in zip(sites, noise, strict=True):
-        tensor = runs.graph.get_tensor_by_name(_tensor(site.node))
-        value = site.arrange(numbers)
-        if site.logits is not None:
-            (logits,) = runs.run([_tensor(site.logits)], given | found)
-            value = np.argmax(logits + value.astype(logits.dtype), axis=-1)
-            value = value if tensor.op.type == "ArgMax" else value[:, None]
-        found[tensor.name] = value.astype(tensor.dtype.as_numpy_dtype)
-    return found
+def _with_zeros(runs: Runs, sites: list[DrawSite], rows: int, given: Arrays) -> Arrays:
+    return given | drawn_zeros(runs, sites, rows, given)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from rlway_client.common.quote import short_name
 from rlway_client.contract.specs import AnyArray
+from rlway_export.graphs.generators import without_generators
 
 SHAPES = ("Rank", "Shape", "ShapeN", "Size", "ZerosLike", "OnesLike")  # read a value's shape, not the value
 LOOPS = ("StatelessWhile", "While")
@@ -29,7 +30,7 @@ class FrozenGraph(NamedTuple):
     @classmethod
     def of(cls, function: Any) -> FrozenGraph:
         """The concrete function's graph, with the functions that it calls inlined."""
-        frozen = freeze(function)
+        frozen = freeze(without_generators(function))
         graph = frozen.graph.as_graph_def()
         found = cls(graph, *([tensor.name for tensor in side] for side in (frozen.inputs, frozen.outputs)))
         return found.pruned()
@@ -114,7 +115,10 @@ class Runs:
 
         with tf.Graph().as_default() as opened:
             tf.graph_util.import_graph_def(graph.graph, name="")
-        self._session = tf.compat.v1.Session(graph=opened)
+        options = tf.compat.v1.ConfigProto()
+        # Grappler moves a negation past a value that is given, and with it reads what the value was computed from.
+        options.graph_options.rewrite_options.disable_meta_optimizer = True
+        self._session = tf.compat.v1.Session(graph=opened, config=options)
         self.graph = opened
 
     def run(self, names: list[str], given: dict[str, AnyArray]) -> list[AnyArray]:

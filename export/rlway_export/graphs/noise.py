@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rlway_export.graphs.draws import DrawSite
+from rlway_export.graphs.draw_site import DrawSite
 from rlway_export.graphs.editing import GraphEditor
 from rlway_export.graphs.frozen import FrozenGraph
 
@@ -45,6 +45,8 @@ def _replace_numbers(editor: GraphEditor, site: DrawSite, noise: str) -> None:
     if site.order is not None:
         order = editor.constant(np.array(site.order, np.int32))
         shaped = editor.add("Transpose", [shaped, order], T=np.float32, Tperm=np.int32)
+    if site.negated:
+        shaped = editor.add("Neg", [shaped], T=np.float32)
     if dtype != np.float32:
         shaped = editor.add("Cast", [shaped], SrcT=np.float32, DstT=dtype)
     editor.become(site.node, "Identity", [shaped], T=dtype)

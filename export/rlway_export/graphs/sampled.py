@@ -20,7 +20,8 @@ import numpy as np
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_export.graphs.batch import free_graphs
-from rlway_export.graphs.draws import DrawSite, drawn, find_draws
+from rlway_export.graphs.draw_site import DrawSite, drawn
+from rlway_export.graphs.draws import find_draws
 from rlway_export.graphs.exploration import Exploration, find_exploration, without_exploration
 from rlway_export.graphs.frozen import FrozenGraph, Runs, base
 from rlway_export.graphs.noise import take_noise
@@ -149,7 +150,8 @@ def _greedy_choice(graph: FrozenGraph, action: list[str], feed: Feed, fixed: int
         runs.close()
     if scores.ndim != 2 or axis not in (1, -1) or len(scores) != rows:
         return []
-    return [DrawSite(node.name, "gumbel", node.input[0], (1, scores.shape[1]))]
+    choices = scores.shape[1]
+    return [DrawSite(node.name, "gumbel", node.input[0], (1, choices), (-1, choices))]
 
 
 def _tried(make: Callable[[], Result]) -> Result | None:
