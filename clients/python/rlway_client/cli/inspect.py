@@ -1,8 +1,16 @@
-"""`rlway inspect`: what is in a bundle, or in one of its ONNX files by itself."""
+"""`rlway inspect`: what is in a bundle, in one of its ONNX files by itself, or in what an export could be made from.
+
+In:      a path.
+Out:     one screen, or JSON.
+Refuses: a damaged bundle; a path that is none, where no installed package inspects other things.
+
+Bundles are read here. Every other path goes to the entry point of the group `rlway.inspectors`, which rlway-export has.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -11,32 +19,84 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlway_client.common.packages import TRAINING, missing
+from rlway_client.common.quote import named
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle, newest_bundle
+from rlway_client.contract.errors import BundleInvalid, RuntimeMissing
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
+from rlway_client.contract.nesting import expression
 from rlway_client.contract.parity_table import parity_table
 from rlway_client.contract.sampling_sentences import sampling_sentences
 from rlway_client.contract.specs import TensorSpec
-from rlway_client.local.onnx_metadata import read_manifest
+from rlway_client.local.onnx_metadata import holds_manifest, read_manifest
+
+GROUP = "rlway.inspectors"
+MANIFEST = "manifest.json"
+Inspector = Callable[[Path, bool], None]  # prints what it finds; as JSON where the second argument is true
 
 
 def inspect(
-    bundle: Annotated[
-        Path, typer.Argument(help="models/<policy>/<version>, models/<policy> for the newest, or an .onnx file.")
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="models/<policy>/<version>, models/<policy> for the newest, an .onnx file; with rlway-export also "
+            "whatever `rlway export` takes."
+        ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
-    """Show what a bundle holds, after comparing every file with its checksum.
+    """Show what a bundle holds, or what a policy is that was not exported yet.
 
-    An ONNX file carries a manifest of its own, without parity and checksums; that is shown.
+    Every file of a bundle is compared with its checksum. An ONNX file of an export carries a manifest of its own,
+    without parity and checksums; that is shown. For a SavedModel, a trigger's folder, a run or an ONNX file of another
+    library, it shows who wrote it, what it takes and gives, and what an export would do. Nothing is written.
     """
-    alone = bundle.suffix == ".onnx" and not bundle.is_dir()
-    opened = Bundle(bundle, read_manifest(bundle)) if alone else Bundle.open(newest_bundle(bundle))
+    try:
+        alone = path.suffix.lower() == ".onnx" and path.is_file() and holds_manifest(path)
+        bundle = None if alone else _bundle(path)
+    except OSError as error:
+        raise BundleInvalid(f"{str(path)[:100]}: cannot be read: {error.strerror}.") from None
+    if not alone and bundle is None:
+        _inspector(path)(path, as_json)
+        return
+    opened = Bundle(path, read_manifest(path)) if bundle is None else Bundle.open(bundle)
     if as_json:
         print(encode_manifest(opened.manifest).decode(), end="")
     else:
         _show(opened, Console(), alone)
+
+
+def _bundle(path: Path) -> Path | None:
+    """The bundle that the path stands for; None if it stands for something else. Refuses a folder of several."""
+    if _is_bundle(path):
+        return newest_bundle(path)
+    policies = [entry for entry in sorted(path.iterdir()) if _is_bundle(entry)] if path.is_dir() else []
+    if policies:
+        names = named([entry.name for entry in policies])
+        raise BundleInvalid(f"{path}: holds the bundles of {names}; give one of them, such as {policies[0]}.")
+    return None
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        return (newest_bundle(path) / MANIFEST).is_file()
+    except PermissionError:  # of a folder beside others that may be read
+        return False
+
+
+def _inspector(path: Path) -> Inspector:
+    """What inspects a path that is no bundle."""
+    found = next(iter(entry_points(group=GROUP)), None)
+    if found is not None:
+        inspector: Inspector = found.load()
+        return inspector
+    if not path.exists():
+        raise BundleInvalid(f"{path}: no such file or folder; give a bundle, models/<policy>/<version>.")
+    raise RuntimeMissing(
+        missing(f"{path}: is no bundle, and `rlway inspect` of it", "rlway-export", "rlway-export", TRAINING)
+    )
 
 
 def _show(bundle: Bundle, console: Console, alone: bool) -> None:
@@ -68,16 +128,17 @@ def _tensors(manifest: Manifest) -> Table:
     table = Table("tensor", "spec", "bounds", box=None, header_style="bold")
     for whole, specs in (("observation", manifest.interface.inputs), ("action", manifest.interface.results)):
         for spec in specs:
-            table.add_row(escape(spec.name + _keys(spec, whole)), spec.label, _bounds(spec))
+            table.add_row(escape(spec.name + _keys(spec, whole)), spec.label, bounds_in_words(spec))
     return table
 
 
 def _keys(spec: TensorSpec, whole: str) -> str:
     """A second line for a tensor's name: where it lies in an observation or action that is a dict or a tuple."""
-    return f"\n  {whole}{''.join(f'[{json.dumps(key)}]' for key in spec.path)}" if spec.path else ""
+    return f"\n  {expression(whole, spec.path)}" if spec.path else ""
 
 
-def _bounds(spec: TensorSpec) -> str:
+def bounds_in_words(spec: TensorSpec) -> str:
+    """The lowest and the highest value of a tensor, and of what it looks up."""
     table = f"; looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
     if spec.minimum is None and spec.maximum is None:
         return f"unbounded{table}"

@@ -120,6 +120,11 @@ def holds_tuple(value: Any) -> bool:
     return isinstance(value, tuple) or (isinstance(value, list) and bool(value) and holds_tuple(value[0]))
 
 
+def expression(whole: str, path: Sequence[str]) -> str:
+    """A part as programs write it: `action["legs"]["left"]`."""
+    return whole + "".join(f"[{json.dumps(key)}]" for key in path)
+
+
 def is_tuple(tree: Tree) -> bool:
     """Whether it stands for a tuple: its keys are "0", "1", …"""
     return isinstance(tree, dict) and set(tree) == {str(i) for i in range(len(tree))}

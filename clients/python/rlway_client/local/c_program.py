@@ -43,7 +43,8 @@ class CRunner:
     batch_sizes = (1,)
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
-        self._inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else [])]
+        noise = [manifest.noise] if manifest.noise else []
+        self._inputs = [*manifest.observation, *noise, *manifest.time_step]
         self._state = manifest.state
         self._outputs = [*manifest.actions, *manifest.outputs]
         with tempfile.TemporaryDirectory(prefix="rlway-c-") as folder:

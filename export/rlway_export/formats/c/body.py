@@ -23,7 +23,7 @@ from rlway_export.formats.c.network import Network, Operation
 from rlway_export.formats.c.signature import C_TYPES
 from rlway_export.formats.c.views import View, nested_loops
 
-BYTES = {"float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2}
+BYTES = {"double": 8, "float": 4, "int8_t": 1, "int16_t": 2, "int32_t": 4, "uint8_t": 1, "uint16_t": 2}
 
 
 def refusal(operation: Operation, what: str) -> ExportRefused:

@@ -13,17 +13,19 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.specs import AnyArray
 
 A_LINE = 100  # characters of numbers
+INFINITE = {"inf": "INFINITY", "-inf": "-INFINITY"}  # of math.h
 
 
-def number(value: float) -> str:
-    """A float32 as a C constant that reads back as itself: the shortest decimal that does."""
-    return literals(np.array(value, np.float32))[0]
+def number(value: float, dtype: str = "float32") -> str:
+    """A real number as a C constant that reads back as itself: the shortest decimal that does."""
+    return literals(np.array(value, "float64" if dtype == "float64" else "float32"))[0]
 
 
 def literals(value: AnyArray) -> list[str]:
     """All elements, in row-major order."""
     if value.dtype.kind == "f":
-        return [f"{text}f" for text in value.astype(np.float32).ravel().astype(str)]
+        suffix = "" if value.dtype == np.float64 else "f"
+        return [INFINITE.get(text) or f"{text}{suffix}" for text in value.ravel().astype(str)]
     whole = [int(element) for element in value.ravel()]
     if any(abs(element) > np.iinfo(np.int32).max for element in whole):
         raise ExportRefused("C: a constant is beyond 32 bits, so the policy cannot be written as source.")

@@ -2,12 +2,13 @@
 
 In:      an operation, the body that it is written into.
 Out:     a view of the input; a copy only where several arrays become one, or where no view has the order.
-Refuses: indices that are computed (ExportRefused).
+Refuses: sizes and places that are computed (ExportRefused).
 """
 
 from __future__ import annotations
 
 from rlway_export.formats.c.body import Body, refusal
+from rlway_export.formats.c.constants import literals
 from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View
 
@@ -72,20 +73,33 @@ def concat(operation: Operation, body: Body) -> None:
         start += n
 
 
-def gather(operation: Operation, body: Body) -> None:
-    """One index along an axis, or several."""
+def tile(operation: Operation, body: Body) -> None:
+    """The whole, repeated along its axes."""
     view, out = body.view(operation.inputs[0]), operation.outputs[0]
-    indices = body.constant(operation.inputs[1], operation)
-    axis = operation.attributes.get("axis", 0) % len(view.shape)
-    if indices.ndim > 1:
-        raise refusal(operation, f"places in {indices.ndim} dimensions")
-    places = [int(index) % view.shape[axis] for index in indices.ravel()]
-    parts = [view.slice(axis, slice(place, place + 1)) for place in places]
-    if len(parts) == 1:
-        alone = parts[0].reshape(body.network.shapes[out])
-        assert alone is not None  # only an axis of size 1 is removed
-        body.give(out, alone)
-        return
+    repeats = [int(n) for n in body.constant(operation.inputs[1], operation)]
+    shape = [n for pair in zip(repeats, view.shape, strict=True) for n in pair]
+    strides = [stride for one in view.strides for stride in (0, one)]
     made = body.make(out)
-    for i, source in enumerate(parts):
-        body.copy(source, made.slice(axis, slice(i, i + 1)))
+    body.copy(view._replace(shape=tuple(shape), strides=tuple(strides)), View.whole(made.array, shape))
+
+
+def pad(operation: Operation, body: Body) -> None:
+    """A constant around the input."""
+    if operation.attributes.get("mode", b"constant") != b"constant":
+        raise refusal(operation, "anything but a constant")
+    view, out = body.view(operation.inputs[0]), operation.outputs[0]
+    rank = len(view.shape)
+    given = [int(n) for n in body.constant(operation.inputs[1], operation)]
+    named = operation.inputs[3:4] if any(operation.inputs[3:4]) else ()
+    axes = [int(axis) % rank for name in named for axis in body.constant(name, operation)] or range(rank)
+    before = dict(zip(axes, given, strict=False))
+    if min(given) < 0:
+        raise refusal(operation, "less than nothing")
+    value = operation.inputs[2] if any(operation.inputs[2:3]) else ""
+    (filling,) = literals(body.constant(value, operation)) if value else ("0",)
+    made = body.make(out)
+    body.each([made], lambda to: f"{to} = {filling};")
+    inner = made
+    for axis, n in enumerate(view.shape):
+        inner = inner.slice(axis, slice(before.get(axis, 0), before.get(axis, 0) + n))
+    body.copy(view, inner)

@@ -2,80 +2,40 @@
 
 In:      an operation, the body that it is written into.
 Out:     one loop, in place where an input is not read again.
-Refuses: a type that the formula is not for, an unexpected number of inputs (ExportRefused).
+Refuses: a type that there is no formula for, an unexpected number of inputs (ExportRefused).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from rlway_export.formats.c.body import Body, refusal
 from rlway_export.formats.c.constants import literals, number
+from rlway_export.formats.c.formulas import ALPHA, TRUNCATED_MOD, find_formula
 from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View
 
-# x, y and z are elements. Maximum and minimum are comparisons, because fmaxf is a function call without -ffast-math.
-# They are written so that NaN stays NaN.
-UNARY = {
-    "Abs": "fabsf({x})",
-    "Ceil": "ceilf({x})",
-    "Elu": "{x} < 0.0f ? {alpha} * (expf({x}) - 1.0f) : {x}",
-    "Exp": "expf({x})",
-    "Floor": "floorf({x})",
-    "LeakyRelu": "{x} < 0.0f ? {alpha} * {x} : {x}",
-    "Log": "logf({x})",
-    "Neg": "-{x}",
-    "Reciprocal": "1.0f / {x}",
-    "Relu": "{x} < 0.0f ? 0.0f : {x}",
-    "Sigmoid": "1.0f / (1.0f + expf(-{x}))",
-    "Softplus": "{x} > 0.0f ? {x} + log1pf(expf(-{x})) : log1pf(expf({x}))",
-    "Softsign": "{x} / (1.0f + fabsf({x}))",
-    "Sqrt": "sqrtf({x})",
-    "Tanh": "tanhf({x})",
-}
-BINARY = {
-    "Add": "{x} + {y}",
-    "Div": "{x} / {y}",
-    "Max": "{x} < {y} ? {y} : {x}",
-    "Min": "{x} > {y} ? {y} : {x}",
-    "Mul": "{x} * {y}",
-    "Pow": "powf({x}, {y})",
-    "Sub": "{x} - {y}",
-}
-COMPARISONS = {
-    "Equal": "{x} == {y}",
-    "Greater": "{x} > {y}",
-    "GreaterOrEqual": "{x} >= {y}",
-    "Less": "{x} < {y}",
-    "LessOrEqual": "{x} <= {y}",
-}
-LOGIC = {"And": "{x} && {y}", "Not": "!{x}", "Or": "{x} || {y}"}
-CHOICE = {"Where": "{x} ? {y} : {z}"}
-FORMULAS = UNARY | BINARY | COMPARISONS | LOGIC | CHOICE
-ALPHA = {"Elu": 1.0, "LeakyRelu": 0.01}  # ONNX's defaults
-
-WHOLE = {"int32", "int64"}
-OF_WHOLE_NUMBERS = ("Add", "Max", "Min", "Mul", "Sub")  # operators that are the same for whole numbers
-
 
 def elementwise(operation: Operation, body: Body) -> None:
-    """Any of `FORMULAS`."""
-    formula = FORMULAS[operation.kind]
+    """Any of `ELEMENTWISE`."""
+    dtypes = [body.network.dtypes[name] for name in operation.inputs]
+    formula = find_formula(operation.kind, dtypes)
+    if formula is None:
+        raise refusal(operation, f"values of {', '.join(sorted(set(dtypes)))}")
+    if operation.kind == "Mod" and operation.attributes.get("fmod", 0) and "%" in formula:
+        formula = TRUNCATED_MOD
     if len(operation.inputs) != sum(f"{{{letter}}}" in formula for letter in "xyz"):
         raise refusal(operation, f"{len(operation.inputs)} inputs")
-    other = {body.network.dtypes[name] for name in operation.inputs} - _domain(operation.kind)
-    if other:
-        raise refusal(operation, f"values of {', '.join(sorted(other))}")
-    alpha = number(operation.attributes.get("alpha", ALPHA.get(operation.kind, 0.0)))
-    fill(operation, body, lambda *xyz: formula.format(**dict(zip("xyz", xyz, strict=False)), alpha=alpha))
+    if operation.kind == "IsInf" and not all(operation.attributes.get(f"detect_{one}", 1) for one in SIGNS):
+        raise refusal(operation, "infinity of one sign")
+    alpha = number(operation.attributes.get("alpha", ALPHA.get(operation.kind, 0.0)), dtypes[0])
+    suffix = "" if dtypes[0] == "float64" else "f"
+    fill(operation, body, lambda *xyz: formula.format(**dict(zip("xyz", xyz, strict=False)), alpha=alpha, f=suffix))
 
 
-def _domain(kind: str) -> set[str]:
-    if kind in LOGIC:
-        return {"bool"}
-    if kind in COMPARISONS or kind in CHOICE:
-        return {"bool", "float32", *WHOLE}
-    return {"float32", *WHOLE} if kind in OF_WHOLE_NUMBERS else {"float32"}
+SIGNS = ("negative", "positive")
 
 
 def cast(operation: Operation, body: Body) -> None:
@@ -91,13 +51,35 @@ def cast(operation: Operation, body: Body) -> None:
 
 
 def clip(operation: Operation, body: Body) -> None:
-    """Clip: between two constants, either of which may be missing."""
-    formula = "{x}"
-    for name, sign in reversed(list(zip(operation.inputs[1:], "<>", strict=False))):
-        if name:
-            (bound,) = literals(body.constant(name, operation))
-            formula = f"{{x}} {sign} {bound} ? {bound} : {formula}"
-    fill(operation._replace(inputs=operation.inputs[:1]), body, lambda x: formula.format(x=x))
+    """Clip: between two bounds, either of which may be missing, and any of which may be computed."""
+    named = [(name, sign) for name, sign in zip(operation.inputs[1:], "<>", strict=False) if name]
+
+    def formula(x: str, *bounds: str) -> str:
+        text = x
+        for bound, (_, sign) in reversed(list(zip(bounds, named, strict=True))):
+            text = f"{x} {sign} {bound} ? {bound} : {text}"
+        return text
+
+    fill(operation._replace(inputs=(operation.inputs[0], *(name for name, _ in named))), body, formula)
+
+
+def one_hot(operation: Operation, body: Body) -> None:
+    """OneHot: one value at the place of an index along a new axis, and another everywhere else."""
+    indices, depth, values = operation.inputs
+    out, places = operation.outputs[0], body.constant(depth, operation)
+    shape = body.network.shapes[out]
+    axis = operation.attributes.get("axis", -1) % len(shape)
+    index = body.view(indices)
+    n = int(places.item())
+    wide = index._replace(
+        shape=(*index.shape[:axis], 1, *index.shape[axis:]), strides=(*index.strides[:axis], 0, *index.strides[axis:])
+    )
+    place = View.whole(
+        body.add_constant(np.arange(n, dtype=np.int32)), [n if i == axis else 1 for i in range(len(shape))]
+    )
+    off, on = (body.view(values).slice(0, slice(i, i + 1)) for i in range(2))
+    views = [body.make(out), *(view.broadcast(shape) for view in (wide, place, off, on))]
+    body.each(views, lambda to, i, k, off, on: f"{to} = {i} == {k} || {i} + {n} == {k} ? {on} : {off};")
 
 
 def fill(operation: Operation, body: Body, formula: Callable[..., str]) -> None:

@@ -6,12 +6,15 @@ Out:     the text of `policy.h`.
 
 from __future__ import annotations
 
+from rlway_client.contract.interface import NEUTRAL
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.nesting import expression
+from rlway_client.contract.sampling_sentences import MEANINGS
 from rlway_export.formats.c.signature import RESET, CSignature, Parameter
-from rlway_export.reference.nest import expression
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
+GUMBEL = "Gumbel noise samples the trained distribution"
 
 
 def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
@@ -23,11 +26,12 @@ def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
         "    cc -std=c99 -O3 -c policy.c        and -lm where the program is linked",
         "",
         "Inputs:",
-        *(_describe(parameter) for parameter in (*signature.observation, *signature.noise)),
+        *(_describe(parameter, "observation") for parameter in (*signature.observation, *signature.noise)),
+        *(f"{_describe(parameter)}; NULL is {NEUTRAL[parameter.spec.name]:g}" for parameter in signature.time_step),
         "",
         *_state_meaning(signature),
         "Outputs; NULL for what is not wanted:",
-        *(_describe(parameter) for parameter in signature.outputs),
+        *(_describe(parameter, "action") for parameter in signature.outputs),
         "",
         _noise_meaning(manifest),
         memory,
@@ -77,7 +81,7 @@ def _what(manifest: Manifest) -> str:
     return f"{kind} for {manifest.env}" if manifest.env else kind
 
 
-def _describe(parameter: Parameter) -> str:
+def _describe(parameter: Parameter, whole: str = "") -> str:
     spec = parameter.spec
     low, high = spec.bounds()
     pairs = [f"{a:g} to {b:g}" for a, b in zip(low.ravel(), high.ravel(), strict=True)]
@@ -88,7 +92,7 @@ def _describe(parameter: Parameter) -> str:
     else:
         bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
     shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
-    key = f", {expression(spec.path)}" if spec.path else ""
+    key = f", {expression(whole, spec.path)}" if spec.path else ""
     table = f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
     return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{key}{table}"
 
@@ -108,6 +112,13 @@ def _state_meaning(signature: CSignature) -> list[str]:
 def _noise_meaning(manifest: Manifest) -> str:
     if manifest.noise is None:
         return "The action is greedy."
-    if manifest.interface.is_discrete:
-        return "The action is the index of the largest q_values + noise; noise may be NULL, which is zeros: greedy."
-    return "Standard normal noise samples the trained distribution; noise may be NULL, which is zeros: greedy."
+    interface = manifest.interface
+    draws = interface.noise_draws
+    if len(draws) == 1 and draws[0].distribution == "gumbel":
+        scores = interface.choices[0].scores if interface.choices else None
+        sampled = f"The action is the index of the largest {scores.name} + noise" if scores else GUMBEL
+        return f"{sampled}; noise may be NULL, which is zeros: greedy."
+    if len(draws) == 1:
+        return "Standard normal noise samples the trained distribution; noise may be NULL, which is zeros: greedy."
+    parts = ", then\n".join(f"    {draw.size} {MEANINGS[draw.distribution]} numbers" for draw in draws)
+    return f"Noise that samples the trained distribution holds\n{parts};\nit may be NULL, which is zeros: greedy."

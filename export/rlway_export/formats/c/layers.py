@@ -2,7 +2,8 @@
 
 In:      an operation, the body that it is written into.
 Out:     loops, the innermost over a layer's outputs: these are contiguous, so that compilers vectorise it.
-Refuses: weights that are computed, groups, images of other than two dimensions (ExportRefused).
+Refuses: values that are no real numbers, convolutions whose weights are computed, groups, images of other than two
+         dimensions (ExportRefused).
 
 Images lie in memory as height × width × channels, whatever the order of ONNX's axes. Then a window's rows are
 contiguous, and the channels of a pixel can be summed side by side.
@@ -10,23 +11,49 @@ contiguous, and the channels of a pixel can be summed side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from rlway_client.contract.specs import AnyArray
 from rlway_export.formats.c.body import Body, refusal
+from rlway_export.formats.c.formulas import REAL
 from rlway_export.formats.c.network import Operation
 from rlway_export.formats.c.views import View, block, loop, sum_of, times
 
 AT_ONCE = 4  # inputs that are added to a sum each time it is read and written
 CHANNELS_LAST = (0, 2, 3, 1)
+IMAGES = ("float32",)
 
 
 def matmul(operation: Operation, body: Body) -> None:
-    """A row, or several, times constant weights."""
-    _dense(operation, body, body.constant(operation.inputs[1], operation))
+    """A row, or several, times constant weights; or two matrices that are computed."""
+    weights = body.network.constants.get(operation.inputs[1])
+    if weights is not None and weights.ndim == 2:
+        _dense(operation, body, weights)
+    else:
+        _product(operation, body)
+
+
+def _product(operation: Operation, body: Body) -> None:
+    """Products of any matrices, one for each place of the axes before."""
+    _real(operation, body)
+    left, right = map(body.view, operation.inputs)
+    if len(left.shape) == 1:
+        left = left._replace(shape=(1, *left.shape), strides=(0, *left.strides))
+    if len(right.shape) == 1:
+        right = right._replace(shape=(*right.shape, 1), strides=(*right.strides, 0))
+    (n, k), m = left.shape[-2:], right.shape[-1]
+    outer = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    result = View.whole(body.make(operation.outputs[0]).array, (*outer, n, m))
+    body.each([result], lambda to: f"{to} = 0;")
+    wide = (*outer, n, m, k)
+    target = result._replace(shape=wide, strides=(*result.strides, 0))
+    a, b = left.broadcast((*outer, n, k)), right.broadcast((*outer, k, m))
+    a = a._replace(shape=wide, strides=(*a.strides[:-1], 0, a.strides[-1]))
+    b = b._replace(shape=wide, strides=(*b.strides[:-2], 0, b.strides[-1], b.strides[-2]))
+    body.each([target, a, b], lambda to, x, y: f"{to} += {x} * {y};")
 
 
 def gemm(operation: Operation, body: Body) -> None:
@@ -43,15 +70,15 @@ def _dense(operation: Operation, body: Body, weights: AnyArray) -> None:
     n = body.network.shapes[name][-1]
     if weights.ndim != 2 or weights.shape[0] != n:
         raise refusal(operation, f"weights of {list(weights.shape)} for {n} inputs")
-    _check_float32(operation, body)
+    kind = _real(operation, body)
     x, m = body.row_major(name), weights.shape[1]
     bias = _bias(operation, body, (x.size // n, m))
     result, kernel = body.make(out), body.add_constant(np.ascontiguousarray(weights))
     rows = x.size // n
     r = "r" if rows > 1 else ""  # usually there is one row
     lines = [
-        f"const float *x = {sum_of(x.array, x.offset, r and times(r, n))};",
-        f"float *y = {sum_of(result.array, r and times(r, m))};",
+        f"const {kind} *x = {sum_of(x.array, x.offset, r and times(r, n))};",
+        f"{kind} *y = {sum_of(result.array, r and times(r, m))};",
         *loop("j", m, [f"y[j] = {bias(r)};"]),
         *_sum_up("x", kernel, n, m),
     ]
@@ -64,6 +91,7 @@ def conv(operation: Operation, body: Body) -> None:
     weights = body.constant(operation.inputs[1], operation)
     if weights.ndim != 4 or operation.attributes.get("group", 1) != 1:
         raise refusal(operation, f"weights of {list(weights.shape)} in {operation.attributes.get('group', 1)} groups")
+    _real(operation, body, IMAGES)
     m, channels = weights.shape[:2]
     x, window = _image(name, body), _window(operation, body, weights.shape[2:])
     bias = _bias(operation, body, (1, m))
@@ -82,7 +110,7 @@ def maxpool(operation: Operation, body: Body) -> None:
     """The largest in a window, channel by channel."""
     if len(operation.outputs) > 1 or len(body.network.shapes[operation.inputs[0]]) != 4:
         raise refusal(operation, "places of the largest, or other than two dimensions")
-    _check_float32(operation, body)
+    _real(operation, body, IMAGES)
     channels = body.network.shapes[operation.inputs[0]][1]
     x = _image(operation.inputs[0], body)
     window = _window(operation, body, operation.attributes["kernel_shape"])
@@ -173,10 +201,12 @@ def _image(name: str, body: Body) -> View:
     return view if view.is_row_major else body.copy(view, body.scratch("float", view.shape))
 
 
-def _check_float32(operation: Operation, body: Body) -> None:
+def _real(operation: Operation, body: Body, allowed: Collection[str] = REAL) -> str:
+    """C's type of the values, which have to be real numbers."""
     dtype = body.network.dtypes[operation.inputs[0]]
-    if dtype != "float32":
+    if dtype not in allowed:
         raise refusal(operation, f"values of {dtype}")
+    return body.type_of(operation.inputs[0])
 
 
 def _bias(operation: Operation, body: Body, shape: tuple[int, int]) -> Callable[[str], str]:

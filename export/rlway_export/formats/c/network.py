@@ -2,7 +2,7 @@
 
 In:      the float32 ONNX model of a policy.
 Out:     `Network`: its constants, and its operations in order, for one row.
-Refuses: a graph whose sizes depend on more than the batch, constants that are not finite (ExportRefused).
+Refuses: a graph whose sizes depend on more than the batch, constants that are NaN (ExportRefused).
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def read_network(model: Any) -> Network:
     uses.update(outputs)
     constants = {name: constants[name] for name in uses if name in constants}  # in the order of their use
     for name, value in constants.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        if value.dtype.kind == "f" and np.isnan(value).any():
             raise ExportRefused(
-                f"C: the constant {short_name(name)} is not finite, so the policy cannot be written as source."
+                f"C: the constant {short_name(name)} holds NaN, so the policy cannot be written as source."
             )
     shapes = {name: value.shape for name, value in values.items()}
     dtypes = {name: str(value.dtype) for name, value in values.items()}

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rlway_client.contract.interface import NEUTRAL
 from rlway_client.contract.manifest import Manifest
 from rlway_export.formats.c.body import Body
 from rlway_export.formats.c.constants import declaration
@@ -66,17 +67,18 @@ def _source(manifest: Manifest, signature: CSignature, body: Body, answers: list
     words = set(re.findall(r"\w+", "\n".join(lines)))
     if BEGINS in words:
         lines.insert(0, f"const uint8_t {BEGINS}[1] = {{{RESET} != 0}};")
-    lines = [*(f"(void){name};" for name in signature.inputs if name not in words), *lines]
+    lines = [*(f"(void){given.name};" for given in signature.inputs if given.name not in words), *lines]
     parts.append(f"{signature.prototype()}\n{{\n" + "".join(f"    {line}\n" for line in lines) + "}\n")
     return "\n".join(parts)
 
 
 def _defaults(signature: CSignature) -> list[str]:
-    """Zeros for noise that is not given, and for the policy state where an episode begins."""
+    """What an optional input is where it is not given, and zeros for the policy state where an episode begins."""
     lines = []
-    for noise in signature.noise:
-        lines += [f"static const {noise.kind} zeros[{noise.macro}] = {{0}};"]
-        lines += [f"if ({noise.name} == NULL) {{", f"    {noise.name} = zeros;", "}"]
+    for given in signature.optional:
+        usual, value = f"neutral_{given.spec.name}", NEUTRAL.get(given.spec.name, 0)
+        lines += [f"static const {given.kind} {usual}[{given.macro}] = {{{value:g}}};"]
+        lines += [f"if ({given.name} == NULL) {{", f"    {given.name} = {usual};", "}"]
     if signature.state:
         lines += [f"if ({RESET} != 0) {{"]
         for state in signature.state:
@@ -87,11 +89,11 @@ def _defaults(signature: CSignature) -> list[str]:
 
 def _answers(signature: CSignature, body: Body) -> list[str]:
     """Copies the wanted outputs, and then the state, because an output may be the state of the step before."""
-    states = {state.name for state in signature.state}
+    states = {state.name: state.spec.name for state in signature.state}
     after = {state.name: body.view(NEXT + state.spec.name) for state in signature.state}
     for name, view in after.items():
-        if view.array in states - {name}:  # otherwise it would be overwritten before it is copied
-            after[name] = body.copy(view, body.scratch("float", view.shape))
+        if view.array in states.keys() - {name}:  # otherwise it would be overwritten before it is copied
+            after[name] = body.copy(view, body.scratch(body.type_of(NEXT + states[name]), view.shape))
     lines = []
     for output in signature.outputs:
         lines += [f"if ({output.name} != NULL) {{"]

@@ -41,10 +41,7 @@ def node(kind: str, *inputs: str, out: str = "action", **attributes: Any) -> Any
 
 def model(nodes: list[Any], constants: dict[str, AnyArray], manifest: Manifest) -> Any:
     """A graph between the tensors that the manifest names."""
-    reset = [TensorSpec("reset", (), "bool")] if manifest.state else []
-    after = [TensorSpec(NEXT + spec.name, spec.shape, spec.dtype) for spec in manifest.state]
-    inputs = [*manifest.observation, *([manifest.noise] if manifest.noise else []), *manifest.state, *reset]
-    infos = [[_info(spec) for spec in specs] for specs in (inputs, [*manifest.actions, *manifest.outputs, *after])]
+    infos = [[_info(spec) for spec in specs] for specs in (manifest.interface.inputs, manifest.interface.results)]
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "policy", *infos, initializers)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
