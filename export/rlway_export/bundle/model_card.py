@@ -71,12 +71,13 @@ def _origin(manifest: Manifest, folder: Path) -> str:
         facts = [f"environment, as the export was told: `{manifest.env}`"] if manifest.env else []
         by = f", which {training['producer']} wrote" if training["producer"] else ""
         listed = "".join(f"- {fact}\n" for fact in (f"SHA-256 `{training['sha256']}`", *facts, *manifest.notes))
-        return f"A policy in the ONNX file `{training['file']}`{by}, exported by RLway.\n\n{listed}"
+        kind = training.get("kind", "ONNX file")
+        return f"A policy in the {kind} `{training['file']}`{by}, exported by RLway.\n\n{listed}"
     if "steps" not in training:  # a SavedModel of another program, which says nothing about its training
         checkpoint = training.get("checkpoint")
         environment = f"\n- environment, as the export was told: `{manifest.env}`" if manifest.env else ""
         notes = environment + "".join(f"\n- {note}" for note in manifest.notes)
-        return f"""A policy of TF-Agents, exported by RLway from its SavedModel. How it was trained is not known here.
+        return f"""A policy, exported by RLway from its SavedModel. How it was trained is not known here.
 
 - checkpoint: {"the SavedModel's own weights" if checkpoint is None else checkpoint}{notes}
 """

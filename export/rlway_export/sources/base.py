@@ -3,8 +3,9 @@
 Out:     `Source`: the policy with which every file is compared, and what is known of its training.
 
     run          a run of `rlway train`, at one of its checkpoints
-    tf_agents    what TF-Agents wrote: a folder of PolicySavedModelTrigger, a SavedModel of PolicySaver
+    tf_agents    what TF-Agents wrote: a folder of PolicySavedModelTrigger, a SavedModel; and any other SavedModel
     onnx         an ONNX file of any library
+    keras        a Keras network
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rlway_client.contract.errors import RunInvalid, UsageError
 from rlway_export.sources.base import SAVED_MODEL, Source
-from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_onnx, is_run, is_saved_model
+from rlway_export.sources.keras.source import KerasSource
+from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_keras, is_onnx, is_run, is_saved_model
 from rlway_export.sources.onnx.source import OnnxSource
 from rlway_export.sources.run import RunSource
 from rlway_export.sources.tensor_options import NOTHING_SAID, TensorOptions
@@ -21,20 +22,23 @@ from rlway_export.sources.unsuitable import unsuitable
 
 
 def open_source(path: Path, checkpoint: str, options: TensorOptions = NOTHING_SAID) -> Source:
-    """A run of `rlway train`, what TF-Agents wrote, or an ONNX file."""
+    """A run of `rlway train`, what TF-Agents wrote, a SavedModel, or a file of another library."""
     try:
         if is_onnx(path):
             return OnnxSource.open(path, checkpoint, options)
-        if options.given and path.exists():
-            names = " and ".join(options.given)
-            raise UsageError(f"{names}: only for an ONNX file, whose tensors have no names of a policy; leave out.")
+        if is_keras(path):
+            return KerasSource.open(path, checkpoint, options)
         if path.name == SAVED_MODEL and path.is_file():  # the user means its folder, even if that is a bundle
-            return SavedModelSource.open(path.parent, checkpoint)
+            return SavedModelSource.open(path.parent, checkpoint, options)
+        if is_saved_model(path) and not is_bundle(path):
+            return SavedModelSource.open(path, checkpoint, options)
+        if options.given and path.exists():
+            raise UsageError(f"{' and '.join(options.given)}: {path} says itself what its tensors are; leave it out.")
         if is_run(path):
             return RunSource.open(path, checkpoint)
         if graph_of(path / POLICIES):
             return SavedModelSource.open(path / POLICIES, checkpoint)
-        if graph_of(path) or (is_saved_model(path) and not is_bundle(path)):
+        if graph_of(path):
             return SavedModelSource.open(path, checkpoint)
         raise unsuitable(path)
     except OSError as error:

@@ -8,6 +8,7 @@ Out:     which kind of source it is, by what wrote it.
     SavedModel     saved_model.pb: TF-Agents' PolicySaver
     bundle         manifest.json: `rlway export`
     ONNX           a file .onnx, of any library
+    Keras          a file .keras, .h5 or .hdf5: a whole network
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ COLLECTING = "collect_policy"
 CHECKPOINTS = "checkpoints"
 MANIFEST = "manifest.json"
 ONNX_SUFFIX = ".onnx"
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 def is_run(folder: Path) -> bool:
@@ -48,3 +50,8 @@ def graph_of(trigger: Path) -> Path | None:
 def is_onnx(path: Path) -> bool:
     """Whether it is an ONNX file by its name; one of a bundle was made by an export, and is no source."""
     return path.suffix.lower() == ONNX_SUFFIX and path.is_file() and not is_bundle(path.absolute().parent)
+
+
+def is_keras(path: Path) -> bool:
+    """Whether it is a file of a Keras network by its name."""
+    return path.suffix.lower() in KERAS_SUFFIXES and path.is_file()

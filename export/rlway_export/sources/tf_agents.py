@@ -1,6 +1,7 @@
-"""What TF-Agents itself writes: a folder of PolicySavedModelTrigger, or one SavedModel of PolicySaver.
+"""What TF-Agents itself writes, a folder of PolicySavedModelTrigger or one SavedModel; any other SavedModel, too.
 
-In:      the folder, or one of the trigger's SavedModels; which checkpoint.
+In:      the folder, or one of the trigger's SavedModels; which checkpoint; what the user says of the tensors of a
+         SavedModel that does not say it by an `action`.
 Out:     a SavedModel with the checkpoint's weights baked in, and its `action`.
 Refuses: a folder that holds neither (RunInvalid); a checkpoint where there is none (UsageError); untrained weights,
          unless they were asked for (ExportRefused).
@@ -23,12 +24,18 @@ from rlway_client.contract.errors import ExportRefused, RunInvalid, UsageError
 from rlway_client.contract.run import read_job, read_run
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.common.provenance import Provenance
+from rlway_export.graphs.named_function import NamedFunction, has_action, signatures
+from rlway_export.graphs.saved_model import read_meta
 from rlway_export.reference.graph_policy import UNTRAINED, GraphPolicy
 from rlway_export.reference.policy import loading
+from rlway_export.reference.tensor_policy import TensorPolicy
 from rlway_export.sources.base import SAVED_MODEL
 from rlway_export.sources.checkpoints import bake, checkpoint_numbers, checkpoint_path, parse_checkpoint, train_step
 from rlway_export.sources.kinds import CHECKPOINTS, COLLECTING, GRAPHS, graph_of, is_bundle, is_run, is_saved_model
+from rlway_export.sources.named_policy import named_policy
+from rlway_export.sources.tensor_options import NOTHING_SAID, TensorOptions
 
+SAYS_ITSELF = "{}: {} says itself what its tensors are; leave it out."
 INITIAL = "initial"  # `--checkpoint initial`: the weights that the trigger's SavedModel was saved with
 
 
@@ -40,9 +47,10 @@ class SavedModelSource(NamedTuple):
     checkpoint: int | None
     notes: tuple[str, ...] = ()
     takes_untrained: bool = False  # whether the user asked for exactly these weights
+    options: TensorOptions = NOTHING_SAID  # of a SavedModel without `action`
 
     @classmethod
-    def open(cls, folder: Path, checkpoint: str) -> SavedModelSource:
+    def open(cls, folder: Path, checkpoint: str, options: TensorOptions = NOTHING_SAID) -> SavedModelSource:
         """`checkpoint` is `best`, `latest`, `initial` or a number; `best` is the latest: nothing says which is best."""
         graph = folder if is_saved_model(folder) else graph_of(folder)
         if graph is None:
@@ -54,7 +62,9 @@ class SavedModelSource(NamedTuple):
         if trigger is None:
             if checkpoint not in ("best", "latest", INITIAL):
                 raise UsageError(f"{folder}: is one SavedModel without checkpoints; leave out --checkpoint.")
-            return cls(folder, graph, None, (), checkpoint == INITIAL)
+            return cls(folder, graph, None, (), checkpoint == INITIAL, options)
+        if options.given:
+            raise UsageError(SAYS_ITSELF.format(" and ".join(options.given), trigger))
         return cls._at(trigger, graph, checkpoint)
 
     @classmethod
@@ -94,7 +104,7 @@ class SavedModelSource(NamedTuple):
     def provenance(self) -> Provenance:
         return Provenance(None, None, None, None, {"checkpoint": self.checkpoint})
 
-    def materialize(self, destination: Path) -> GraphPolicy:
+    def materialize(self, destination: Path) -> GraphPolicy | TensorPolicy:
         """The graph with its own weights, or with the checkpoint's."""
         weights, sentence = self.graph, f"{self.graph}: cannot be loaded"
         if self.checkpoint is not None:
@@ -107,12 +117,21 @@ class SavedModelSource(NamedTuple):
             )
         with loading(sentence):
             bake(self.graph, weights, destination)
-            policy = GraphPolicy(destination, str(self.graph))
+            policy = self._policy(destination, str(self.graph))
         self._check_action(policy)
         policy.notes = [*self.notes, *policy.notes]
         return policy
 
-    def _check_action(self, policy: GraphPolicy) -> None:
+    def _policy(self, folder: Path, name: str) -> GraphPolicy | TensorPolicy:
+        """Its `action`, or else the signature for serving, of which the user says what its tensors are."""
+        meta = read_meta(folder, name)
+        if not has_action(meta) and signatures(meta):
+            return named_policy(NamedFunction.of_signature(folder, meta, name), self.graph, self.options, name)
+        if self.options.given:
+            raise UsageError(SAYS_ITSELF.format(" and ".join(self.options.given), name))
+        return GraphPolicy(folder, name)
+
+    def _check_action(self, policy: GraphPolicy | TensorPolicy) -> None:
         """TF-Agents' graphs count actions from 0, in at most one dimension; the run's environment may differ."""
         trained, found = _trained_action(self.folder), policy.interface.actions[0]
         if trained is None:

@@ -17,23 +17,21 @@ from rlway_export.sources.base import SAVED_MODEL
 from rlway_export.sources.checkpoints import PREFIX, VARIABLES
 from rlway_export.sources.kinds import CHECKPOINTS, MANIFEST, POLICIES, graph_of, is_bundle, is_run, is_saved_model
 
-GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, a SavedModel of PolicySaver, or an ONNX file"
+GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, a SavedModel, an ONNX file or a Keras network"
 SAVE = "save the agent's policy with TF-Agents' PolicySaver, and give that"
 WEIGHTS = f"holds weights without a graph; give the folder in which their graph lies beside {CHECKPOINTS}/, or {SAVE}"
 EVENTS = "events.out.tfevents"
 LEVELS = 4  # folders above a path in which its owner is looked for
 SHOWN = 3
 
-ARCHIVE, KERAS, PYTORCH = (
+ARCHIVE, PYTORCH = (
     f"is an archive; unpack it, and {GIVE}",
-    f"is a Keras network without its policy; {SAVE}",
     "is of PyTorch; export its policy with torch.onnx.export, and give that ONNX file",
 )
 FILES = {
     ".npz": f"is a file of arrays, as --observations takes them; {GIVE}",
     ".tflite": f"is a TFLite file, which an export makes of a policy; {GIVE}",
     ".pb": f"is no {SAVED_MODEL} of a SavedModel; {GIVE}",
-    **dict.fromkeys((".h5", ".hdf5", ".keras"), KERAS),
     **dict.fromkeys((".pt", ".pth"), PYTORCH),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".gz"), ARCHIVE),
     **dict.fromkeys((".py", ".ipynb"), f"is a program; {GIVE} that it writes"),

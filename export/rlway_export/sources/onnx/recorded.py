@@ -1,6 +1,6 @@
-"""Answers that the original framework recorded, compared with those of the ONNX file that was made from it.
+"""Answers that the original framework recorded, compared with those of the file that was made from it.
 
-In:      an NPZ file: inputs and outputs by their names in the ONNX file or in the contract, one row per observation.
+In:      an NPZ file: inputs and outputs by their names in the file or in the contract, one row per observation.
 Out:     nothing; the file's own answers are within 1e-5 of each output's largest value.
 Refuses: a file that cannot be read, arrays that do not fit (UsageError); other answers (ExportRefused).
 
@@ -11,21 +11,34 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from rlway_client.common.quote import named, reason, short_name
 from rlway_client.contract.errors import ExportRefused, UsageError
-from rlway_client.contract.interface import RESET
+from rlway_client.contract.interface import RESET, Interface
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
-from rlway_export.reference.onnx.policy import OnnxPolicy
+from rlway_export.reference.onnx.roles import Roles
 
 TOLERANCE = 1e-5
 UNREADABLE = (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile)
 
 
-def check_recorded(path: Path, policy: OnnxPolicy) -> None:
+class RoledPolicy(Protocol):
+    """A policy whose file has tensors of other names than the contract."""
+
+    name: str
+    roles: Roles
+
+    @property
+    def interface(self) -> Interface: ...
+
+    def run_act(self, inputs: Arrays) -> Arrays: ...
+
+
+def check_recorded(path: Path, policy: RoledPolicy) -> None:
     """Raises unless the policy answers as recorded."""
     arrays = _read(path)
     interface, roles = policy.interface, policy.roles
@@ -62,7 +75,7 @@ def _read(path: Path) -> Arrays:
         raise UsageError(f"--reference {path}: cannot be read: {reason(error)}.") from None
 
 
-def _outputs(policy: OnnxPolicy) -> dict[str, TensorSpec]:
+def _outputs(policy: RoledPolicy) -> dict[str, TensorSpec]:
     """What each output of the file becomes, by both of its names."""
     interface, scores = policy.interface, iter(policy.interface.outputs)
     found = {}
@@ -104,5 +117,5 @@ def _compare(path: Path, policy: str, name: str, expected: AnyArray, found: AnyA
     if not difference <= allowed:
         raise ExportRefused(
             f"{policy} does not answer as {path.name} recorded: {short_name(name)} differs by {difference:.2e}, "
-            f"expected at most {allowed:.1e}; nothing was published; export the ONNX file again, or record again."
+            f"expected at most {allowed:.1e}; nothing was published; write the file again, or record again."
         )

@@ -1,0 +1,263 @@
+"""A function of TensorFlow as a policy, once its tensors have roles: a SavedModel's signature, or a Keras network.
+
+In:      a function whose tensors have names, their roles.
+Out:     `TensorPolicy`: (observation…[, noise][, state…, reset]) → action[, q_values or logits][, next_state…].
+Refuses: tensors of unknown size, outputs that do not fit their roles, draws that no input can replace, variables that
+         change while it acts (ExportRefused, with the remedy).
+
+The reference of every exported file is the function itself: TensorFlow runs it as it was loaded, and the choice of the
+action is numpy's. Only a function that draws is run as a graph, into which the drawn numbers are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rlway_client.common.quote import short_name
+from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
+from rlway_client.contract.manifest import Sampling
+from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
+from rlway_export.graphs.frozen import FrozenGraph, changed_variable
+from rlway_export.graphs.named_function import NamedFunction
+from rlway_export.graphs.nests import Leaf
+from rlway_export.graphs.sampled import Original, SampledGraph
+from rlway_export.reference.nest import names
+from rlway_export.reference.onnx.roles import ActionPart, Roles
+from rlway_export.reference.policy import SavedPolicy, explained
+
+NOISE = "noise"
+UNBOUNDED = "{}: does not say the bounds of its observations; pass some that it meets with --observations FILE.npz."
+
+
+class TensorPolicy(SavedPolicy):
+    """Runs a few rows on construction, to learn the shapes. `name` is its name in messages."""
+
+    def __init__(self, named: NamedFunction, roles: Roles, name: str) -> None:
+        self.name, self.roles, self.notes = name, roles, [UNBOUNDED.format(name)]
+        self._named = named
+        self._leaves = {leaf.name: leaf for leaf in named.inputs}
+        self._observation, self._state = self._input_specs()
+        self._function = named.concrete(roles.outputs)
+        self._check()
+        self._fixed = next((leaf.shape[0] for leaf in named.inputs if leaf.shape and leaf.shape[0] is not None), None)
+        self._original = FrozenGraph.of(self._function)
+        tensors = dict(zip(roles.outputs, self._original.outputs, strict=True))
+        chosen = [tensors[part.tensor] for part in roles.action]
+        self._sampled = SampledGraph.of(self._original, chosen, self._fixed, self._feed, name)
+        self.rows = self._sampled.rows
+        if self.rows is not None:
+            self._note_fixed(self.rows)
+        self.interface = self._find_interface()
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How it chooses its actions; None if it is greedy."""
+        explorations = self._sampled.explorations
+        if explorations:
+            return Sampling(kind="epsilon-greedy", epsilon=explorations[0].epsilon)
+        return Sampling(kind="sampled") if self._sampled.sites else None
+
+    def sample(self, inputs: Arrays) -> Arrays:
+        """The answers with its own draws; `inputs` needs no noise."""
+        given = dict(zip(self._original.inputs, self._values(inputs, np, rows_of(inputs)), strict=True))
+        return self._results(inputs, self._as_saved.sample(given, self._original.outputs), np)
+
+    def timed(self, inputs: Arrays) -> Callable[[], object]:
+        """A call of the function for the first of these rows."""
+        import tensorflow as tf
+
+        rows = self._fixed or 1
+        values = self._values({name: array[:1] for name, array in inputs.items()}, np, 1)
+        first = [tf.constant(np.repeat(value, rows, axis=0)) for value in values]
+        return lambda: [tensor.numpy() for tensor in self._function(*first)]
+
+    @property
+    def _model(self) -> Any:
+        return self._named.owner
+
+    @cached_property
+    def _as_saved(self) -> Original:
+        return Original(self._original, self._sampled, self._fixed)
+
+    @property
+    def _draws(self) -> bool:
+        return bool(self._sampled.sites or self._sampled.explorations)
+
+    def _run(self, rows: list[Any]) -> Arrays:
+        inputs = dict(zip((spec.name for spec in self.interface.inputs), rows, strict=True))
+        values = self._values(inputs, np, rows_of(inputs))
+        with explained():
+            if self._draws:
+                own = inputs[NOISE][:, : self._sampled.noise_size] if self._sampled.sites else None
+                given = dict(zip(self._original.inputs, values, strict=True))
+                answers = self._as_saved.run(given, own, self._original.outputs)
+            else:
+                answers = self._call(values)
+        return self._results(inputs, answers, np)
+
+    def _call(self, values: list[AnyArray]) -> list[AnyArray]:
+        """The function's own answers, over as many rows at once as it takes."""
+        import tensorflow as tf
+
+        rows = len(values[0])
+        step = self._fixed or rows
+        parts = [
+            [tensor.numpy() for tensor in self._function(*(tf.constant(value[i : i + step]) for value in values))]
+            for i in range(0, rows, step)
+        ]
+        return [np.concatenate(column) if column[0].ndim else column[0] for column in zip(*parts, strict=True)]
+
+    def _act(self, *inputs: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        known = dict(zip((spec.name for spec in self.interface.inputs), inputs, strict=True))
+        rows = tf.shape(inputs[0])[0] if self.rows is None else self.rows
+        own = [known[NOISE][:, : self._sampled.noise_size]] if self._sampled.sites else []
+        return self._results(known, self._sampled.graph.call([*self._values(known, tf, rows), *own]), tf)
+
+    def _values(self, known: dict[str, Any], library: Any, rows: Any) -> list[Any]:
+        """The function's inputs from those of the interface, in NumPy or in TensorFlow."""
+        specs = dict(zip(self.roles.observation, self._observation, strict=True))
+        values = {name: known[spec.name] for name, spec in specs.items()}
+        for part, spec in zip(self.roles.state, self._state, strict=True):
+            begins = library.reshape(known[RESET.name], [-1, *[1] * len(spec.shape)])
+            first = np.zeros(spec.shape) if part.initial is None else part.initial.reshape(spec.shape)
+            values[part.taken] = library.where(begins, first.astype(spec.dtype), known[spec.name])
+        for name, value in self.roles.fixed.items():
+            leaf = self._leaves[name]
+            shape, full = [rows, *(leaf.shape or ())[1:]], np.asarray(value, leaf.dtype)
+            values[name] = np.full(shape, full) if library is np else library.fill(shape, full)
+        return [values[leaf.name] for leaf in self._named.inputs]
+
+    def _results(self, known: dict[str, Any], answers: list[Any], library: Any) -> dict[str, Any]:
+        """The interface's results from the function's answers, in NumPy or in TensorFlow."""
+        given = dict(zip(self.roles.outputs, answers, strict=True))
+        found, scores, start = {}, iter(self.interface.outputs), self._sampled.noise_size
+        for part, spec in zip(self.roles.action, self.interface.actions, strict=True):
+            value = given[part.tensor]
+            if part.is_scores:
+                told = next(scores)
+                value = found[told.name] = _cast(value, "float32", library)
+                noise = known[NOISE][:, start : start + told.size] if NOISE in known else 0
+                value, start = library.argmax(value + noise, -1), start + told.size
+            found[spec.name] = _cast(value, spec.dtype, library)
+        for remembered, spec in zip(self.roles.state, self._state, strict=True):
+            found[NEXT + spec.name] = given[remembered.given]
+        return found
+
+    def _feed(self, rows: int) -> Arrays:
+        """Rows that the function may take, by the tensors of the graph's inputs."""
+        return dict(zip(self._original.inputs, self._probe(rows), strict=True))
+
+    def _probe(self, rows: int) -> list[AnyArray]:
+        generator = np.random.default_rng(rows)
+        known = {spec.name: _sample(spec, rows, generator) for spec in (*self._observation, *self._state)}
+        return self._values(known | {RESET.name: np.arange(rows) % 2 == 0}, np, rows)
+
+    def _input_specs(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        sides = []
+        for title, tensors in (
+            ("observation", self.roles.observation),
+            ("state", [part.taken for part in self.roles.state]),
+        ):
+            paths: list[tuple[str, ...]] = [(name,) if len(tensors) > 1 else () for name in tensors]
+            leaves = [self._known(self._leaves[name]) for name in tensors]
+            titled = zip(names(title, paths), leaves, paths, strict=True)
+            sides.append([_spec(name, leaf, path if title == "observation" else ()) for name, leaf, path in titled])
+        return sides[0], sides[1]
+
+    def _find_interface(self) -> Interface:
+        """The tensors, from what the function takes and from what it answers to a few rows."""
+        rows = self._fixed or 3
+        with explained():
+            given = dict(zip(self.roles.outputs, self._call(self._probe(rows)), strict=True))
+        parts = self.roles.action
+        paths: list[tuple[str, ...]] = [(part.tensor,) if len(parts) > 1 else () for part in parts]
+        actions, outputs = [], []
+        for part, path, title in zip(parts, paths, names("action", paths), strict=True):
+            value = given[part.tensor]
+            self._check_action(part, value, rows)
+            if part.is_scores:
+                count = int(value.shape[1])
+                actions.append(TensorSpec(title, (), "int64", 0.0, float(count - 1), path))
+                outputs.append(TensorSpec(part.meaning + title.removeprefix("action"), (count,), "float32"))
+            else:
+                actions.append(TensorSpec(title, value.shape[1:], str(value.dtype), path=path))
+        for part_of_state, spec in zip(self.roles.state, self._state, strict=True):
+            found = given[part_of_state.given]
+            if found.shape != (rows, *spec.shape):
+                raise ExportRefused(
+                    f"--state: {short_name(part_of_state.given)}: expected the shape of the state that it becomes, "
+                    f"{[rows, *spec.shape]}, got {list(found.shape)}."
+                )
+        draws = [Draw(site.distribution, site.size) for site in self._sampled.sites]
+        draws += [Draw("gumbel", spec.size) for spec in outputs]
+        noise = TensorSpec(NOISE, (sum(draw.size for draw in draws),), "float32") if draws else None
+        is_plain = len(draws) == 1 and not self._sampled.sites  # as the contract has it without a list of draws
+        return Interface(self._observation, actions, noise, self._state, outputs, (), [] if is_plain else draws)
+
+    def _check_action(self, part: ActionPart, value: AnyArray, rows: int) -> None:
+        tensor = short_name(part.tensor)
+        if not value.ndim or len(value) != rows or 0 in value.shape or str(value.dtype) not in DTYPES:
+            raise ExportRefused(
+                f"{self.name}: {tensor}: expected an action for each of {rows} observations, got "
+                f"{value.dtype}{list(value.shape)}; name another output with --action."
+            )
+        if part.is_scores and (value.ndim != 2 or value.shape[1] < 2):
+            raise ExportRefused(
+                f"--as {part.meaning}: expected a score for each of several actions in {tensor}, got the shape "
+                f"{list(value.shape[1:])} for one observation; give --as action or --as mean."
+            )
+
+    def _check(self) -> None:
+        for name in self.roles.fixed:
+            self._known(self._leaves[name])
+        changed = changed_variable(self._function)
+        if changed is not None:
+            raise ExportRefused(
+                f"{self.name}: changes a variable while it acts ({changed}); make what it remembers an input and an "
+                f"output, and name them with --state."
+            )
+
+    def _known(self, leaf: Leaf) -> Leaf:
+        if leaf.shape is None or not leaf.shape or None in leaf.shape[1:]:
+            shape = "unknown" if leaf.shape is None else [size or "?" for size in leaf.shape]
+            raise ExportRefused(
+                f"{self.name}: {short_name(leaf.name)}: expected only the batch to be free, got {shape}; save "
+                f"it with fixed sizes."
+            )
+        return leaf
+
+    def _note_fixed(self, rows: int) -> None:
+        if rows != 1:
+            raise ExportRefused(
+                f"{self.name}: takes {rows} rows at once and no other number; save it with a free batch."
+            )
+        self.notes.append(
+            f"{self.name}: was saved for one row at once, and no graph was found that takes more and acts alike; its "
+            f"files run one row after the other."
+        )
+
+
+def _spec(name: str, leaf: Leaf, path: tuple[str, ...]) -> TensorSpec:
+    """Pixels have the bounds of their type; of other numbers none are known."""
+    low, high = (0.0, 255.0) if leaf.dtype == "uint8" else (None, None)
+    return TensorSpec(name, tuple(size or 0 for size in (leaf.shape or ())[1:]), leaf.dtype, low, high, path)
+
+
+def _cast(value: Any, dtype: str, library: Any) -> Any:
+    return value.astype(dtype) if library is np else library.cast(value, dtype)
+
+
+def _sample(spec: TensorSpec, rows: int, generator: np.random.Generator) -> AnyArray:
+    """Small values: whole numbers may be places in a table."""
+    shape = (rows, *spec.shape)
+    if spec.numpy_dtype.kind == "f":
+        return generator.standard_normal(shape).astype(spec.dtype)
+    return generator.integers(0, 1, shape, endpoint=True).astype(spec.dtype)
