@@ -56,7 +56,7 @@ def prove(plan: ExportPlan, context: Context) -> Proof:
     pairs = list(zip(plan.formats, runners, strict=True))
     files = [Runnable(context.folder / f.files[-1], r.run, r.batch_sizes) for f, r in pairs]
     details = [
-        parity.judge(evidence, policy.interface, file.path, runner, wanted.tolerance)
+        parity.judge(evidence, policy, file.path, runner, wanted.tolerance)
         for file, (wanted, runner) in zip(files, pairs, strict=True)
     ]
     summary = [summarize(rows) for rows in details]

@@ -30,7 +30,7 @@ def write_serving_model(graphs: OnnxGraphs, evidence: Evidence, tolerance: Toler
         return [LEFT_OUT + reason(str(graphs.refusal).partition("; ")[0], 200) + "."]
     lowered.save(folder)
     found = ServingModel(folder, lowered)
-    row = summarize(parity.judge(evidence, lowered.interface, folder / SAVED_MODEL, found, tolerance))
+    row = summarize(parity.judge(evidence, lowered, folder / SAVED_MODEL, found, tolerance))
     if row.passed:
         return []
     for part in PARTS:

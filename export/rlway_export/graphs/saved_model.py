@@ -42,9 +42,9 @@ class SavedModel(NamedTuple):
 
     @property
     def train_step(self) -> int | None:
-        """The train step at which it was saved: −1 if nobody counted, None if it has none."""
+        """The train step at which it was saved: −1 if nobody counted, None if it has none, or it is no variable."""
         step = getattr(self.loaded, "train_step", None)
-        return None if step is None else int(step.numpy())
+        return int(step.numpy()) if hasattr(step, "numpy") else None
 
 
 def read_meta(folder: Path, name: str) -> Any:

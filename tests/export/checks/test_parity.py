@@ -45,7 +45,7 @@ def observations(trained_run: Path) -> Arrays:
 
 def judge(policy: ActPolicy, runner: Runner, observations: Arrays) -> list[Parity]:
     """Judged as a float32 file is."""
-    return parity.judge(parity.gather(policy, observations), policy.interface, Path("file"), runner, FLOAT32)
+    return parity.judge(parity.gather(policy, observations), policy, Path("file"), runner, FLOAT32)
 
 
 def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:

@@ -262,5 +262,5 @@ def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy
     for one in FORMATS.values():
         one.write(context)
         path = tmp_path / one.files[-1]
-        found = summarize(parity.judge(evidence, manifest.interface, path, one.open(context), one.tolerance))
+        found = summarize(parity.judge(evidence, normalizing, path, one.open(context), one.tolerance))
         assert found.passed, (one.name, found)
