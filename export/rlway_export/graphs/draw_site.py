@@ -18,7 +18,7 @@ from rlway_client.contract.specs import AnyArray
 from rlway_export.graphs.frozen import Runs, whole
 
 TRIED_ROWS = (3, 5)  # batch sizes, with which the sizes of the draws are found
-GREEDY_ONLY = "save GreedyPolicy(policy) with PolicySaver, or export the trigger's greedy_policy"
+GREEDY_ONLY = "save GreedyPolicy(policy) in its place, or give the trigger's greedy_policy"
 
 
 class DrawSite(NamedTuple):
@@ -79,8 +79,8 @@ def place_only_row(node: str, logits: str | None, shape: tuple[int, ...]) -> Dra
 
 def _shared(where: str) -> ExportRefused:
     return ExportRefused(
-        f"{where}: draws the same numbers for all rows of a batch, as the noise of TD3's collect policy; save it with "
-        f"PolicySaver's batch_size=1, or {GREEDY_ONLY}."
+        f"{where}: draws the same numbers for all rows of a batch, as TD3's collect policy does; save it with "
+        f"batch_size=1, or {GREEDY_ONLY}."
     )
 
 

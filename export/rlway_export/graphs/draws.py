@@ -24,6 +24,7 @@ from rlway_client.contract.parity import Arrays
 from rlway_export.graphs.draw_site import GREEDY_ONLY, TRIED_ROWS, DrawSite, drawn_zeros, place, place_only_row
 from rlway_export.graphs.frozen import FrozenGraph, Runs, base, whole
 from rlway_export.graphs.gumbel import Gumbel, find_gumbel
+from rlway_export.graphs.safety import called, reachable
 
 # RandomStandardNormal, StatelessRandomUniformV2, StatelessMultinomial, ParameterizedTruncatedNormal, …
 DRAWS = re.compile(
@@ -59,17 +60,13 @@ def find_draws(graph: FrozenGraph, feed: Any, name: str, fixed: int | None = Non
 
 def refuse_draws_in_functions(graph: FrozenGraph, name: str) -> None:
     """Refuses a draw in a loop or a branch: how often it is made may depend on the observation."""
-    for function in graph.graph.library.function:
-        drawn = next((node for node in function.node_def if DRAWS.match(node.op)), None)
-        if drawn is not None and any(
-            function.signature.name == attribute.func.name
-            for node in graph.graph.node
-            for attribute in node.attr.values()
-        ):
-            raise ExportRefused(
-                f"{name}: draws within a loop or branch ({drawn.op} in {short_name(drawn.name)}), which no input can "
-                f"replace; {GREEDY_ONLY}."
-            )
+    functions = {function.signature.name: function for function in graph.graph.library.function}
+    draws = [node for node in reachable(functions, called(graph.graph.node)) if DRAWS.match(node.op)]
+    for node in sorted(draws, key=lambda node: KEYS.match(node.op) is not None)[:1]:
+        raise ExportRefused(
+            f"{name}: draws within a loop or branch ({node.op} in {short_name(node.name)}), which no input can "
+            f"replace; {GREEDY_ONLY}."
+        )
 
 
 def _without_seeds(graph: FrozenGraph, nodes: list[Any]) -> list[Any]:
@@ -110,7 +107,10 @@ def _site(
     if UNIFORM.match(node.op) and (gumbel := find_gumbel(graph, node, runs, given[0])) is not None:
         found = gumbel
     elif not NORMAL.match(node.op) and logits is None:
-        raise ExportRefused(f"{name}: draws from a distribution that no input can replace ({where}); {GREEDY_ONLY}.")
+        raise ExportRefused(
+            f"{name}: draws by {where}, and only normal numbers, choices by logits and Gumbel numbers can become an "
+            f"input; {GREEDY_ONLY}."
+        )
     if logits is not None and int(runs.run([whole(node.input[1])], {})[0]) != 1:
         raise ExportRefused(f"{name}: draws several choices at once ({where}), expected one; {GREEDY_ONLY}.")
     shapes = [runs.run([whole(logits or found.node)], values)[0].shape for values in given]

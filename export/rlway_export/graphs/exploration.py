@@ -5,7 +5,8 @@ Out:     where it chooses between the two, and ε; the graph with the greedy bra
 
     Select(u ≥ ε, greedy, uniform)       u ~ RandomUniform
 
-The branch that draws is the one that explores. If both or neither draw, the choice is none of exploration.
+The branch that draws is the one that explores. If both or neither draw, the choice is none of exploration. What the
+policy tells of its action may be chosen by the same u, without any draws.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlway_client.contract.parity import Arrays
 from rlway_export.graphs.draws import DRAWS, UNIFORM
 from rlway_export.graphs.editing import GraphEditor
-from rlway_export.graphs.frozen import FrozenGraph, Runs, base
+from rlway_export.graphs.frozen import FrozenGraph, Runs, whole
 
 SELECTS = ("Select", "SelectV2")
 COMPARES = ("Greater", "GreaterEqual", "Less", "LessEqual")
@@ -29,20 +31,37 @@ class Exploration(NamedTuple):
     greedy: str  # the value of the greedy branch
     draw: str  # the node of u
     greedy_at: float  # the value of u, 0 or 1, with which the greedy branch is taken
-    epsilon: float | None  # the probability to explore; None where it is not a constant
+    epsilon: float | None  # the probability to explore; None where it depends on the observation
 
 
 def find_exploration(graph: FrozenGraph, feed: Any) -> list[Exploration]:
     """`feed(rows)` gives values for the graph's inputs by tensor."""
-    nodes, found = graph.nodes, []
-    for node in graph.graph.node:
-        if node.op not in SELECTS:
-            continue
-        deciding = [name for name in graph.ancestors([node.input[0]]) if UNIFORM.match(nodes[name].op)]
-        draws = [any(DRAWS.match(nodes[name].op) for name in graph.ancestors([side])) for side in node.input[1:3]]
-        if len(deciding) == 1 and draws[0] != draws[1]:
-            found.append(_exploration(graph, node, deciding[0], greedy_first=draws[1], feed=feed))
-    return found
+    nodes = graph.nodes
+    selects = [node for node in graph.graph.node if node.op in SELECTS]
+    deciding = {
+        node.name: [name for name in graph.ancestors([node.input[0]]) if UNIFORM.match(nodes[name].op)]
+        for node in selects
+    }
+    decided = [node for node in selects if len(deciding[node.name]) == 1]
+    if not decided:
+        return []
+    runs = Runs(graph)
+    try:
+        found = []
+        for node in decided:
+            draws = [any(DRAWS.match(nodes[name].op) for name in graph.ancestors([side])) for side in node.input[1:3]]
+            if draws[0] != draws[1]:
+                found.append(_exploration(graph, node, deciding[node.name][0], draws[1], runs, feed(1)))
+        greedy_at = {one.draw: one for one in found}
+        known = {one.select for one in found}
+        for node in decided:
+            told = greedy_at.get(deciding[node.name][0])
+            if told is not None and node.name not in known:
+                first = _taken(node, told.draw, told.greedy_at, runs, feed(1))
+                found.append(told._replace(select=node.name, greedy=node.input[1 if first else 2]))
+        return found
+    finally:
+        runs.close()
 
 
 def without_exploration(graph: FrozenGraph, explorations: list[Exploration]) -> FrozenGraph:
@@ -55,41 +74,30 @@ def without_exploration(graph: FrozenGraph, explorations: list[Exploration]) -> 
     return changed.pruned()
 
 
-def _exploration(graph: FrozenGraph, node: Any, draw: str, greedy_first: bool, feed: Any) -> Exploration:
-    runs = Runs(graph)
-    try:
-        rows = feed(1)
-        uniform = runs.graph.get_tensor_by_name(f"{draw}:0")
-        ends = []
-        for end in (0.0, 1.0):
-            value = runs.run([uniform.name], rows)[0]
-            (cond,) = runs.run([_tensor(node.input[0])], rows | {uniform.name: np.full_like(value, end)})
-            ends.append(bool(np.all(cond)))
-    finally:
-        runs.close()
-    greedy_at = 1.0 if ends[1] == greedy_first else 0.0
-    constant = _threshold(graph, node.input[0])
-    epsilon = None if constant is None else constant if greedy_at == 1.0 else 1.0 - constant
+def _exploration(graph: FrozenGraph, node: Any, draw: str, greedy_first: bool, runs: Runs, rows: Arrays) -> Exploration:
+    greedy_at = 1.0 if _taken(node, draw, 1.0, runs, rows) == greedy_first else 0.0
+    threshold = _threshold(graph, node.input[0], draw, runs)
+    epsilon = None if threshold is None else threshold if greedy_at == 1.0 else 1.0 - threshold
     return Exploration(node.name, node.input[1 if greedy_first else 2], draw, greedy_at, epsilon)
 
 
-def _tensor(name: str) -> str:
-    return name if ":" in name else f"{name}:0"
+def _taken(node: Any, draw: str, u: float, runs: Runs, rows: Arrays) -> bool:
+    """Whether the first branch is taken with this u."""
+    uniform = f"{draw}:0"
+    (value,) = runs.run([uniform], rows)
+    (condition,) = runs.run([whole(node.input[0])], rows | {uniform: np.full_like(value, u)})
+    return bool(np.all(condition))
 
 
-def _threshold(graph: FrozenGraph, name: str) -> float | None:
-    """The constant with which u is compared."""
-    import tensorflow as tf
-
+def _threshold(graph: FrozenGraph, condition: str, draw: str, runs: Runs) -> float | None:
+    """What u is compared with, from 0 to 1; None where it depends on the observation, or on a draw."""
     nodes = graph.nodes
-    compares = [nodes[one] for one in graph.ancestors([name]) if nodes[one].op in COMPARES]
+    compares = [nodes[one] for one in graph.ancestors([condition]) if nodes[one].op in COMPARES]
     if len(compares) != 1:
         return None
-    for side in compares[0].input:
-        node = nodes[base(side)]
-        while node.op in ("Identity", "ReadVariableOp", "Cast"):
-            node = nodes[base(node.input[0])]
-        if node.op == "Const":
-            value = tf.make_ndarray(node.attr["value"].tensor)
-            return round(float(value), 6) if value.size == 1 else None
-    return None
+    sides = [side for side in compares[0].input if draw not in graph.ancestors([side])]
+    varied = {name for name in nodes if nodes[name].op == "Placeholder" or DRAWS.match(nodes[name].op)}
+    if len(sides) != 1 or graph.ancestors(sides) & varied:
+        return None
+    (value,) = runs.run([whole(sides[0])], {})
+    return round(min(max(float(value), 0.0), 1.0), 6) if value.size == 1 else None

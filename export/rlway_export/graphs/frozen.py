@@ -26,14 +26,15 @@ class FrozenGraph(NamedTuple):
     graph: Any  # a GraphDef
     inputs: list[str]
     outputs: list[str]
+    function: Any = None  # the concrete function that acts as the graph does, where there is one
 
     @classmethod
     def of(cls, function: Any) -> FrozenGraph:
-        """The concrete function's graph, with the functions that it calls inlined."""
-        frozen = freeze(without_generators(function))
+        """The concrete function's graph, with the functions that it calls inlined, but for loops and branches."""
+        frozen = freeze(without_generators(function), keeps_branches=True)
         graph = frozen.graph.as_graph_def()
         found = cls(graph, *([tensor.name for tensor in side] for side in (frozen.inputs, frozen.outputs)))
-        return found.pruned()
+        return found.pruned()._replace(function=function)
 
     def call(self, inputs: list[Any]) -> list[Any]:
         """The graph's outputs, within the function that is being traced."""
@@ -47,7 +48,7 @@ class FrozenGraph(NamedTuple):
         """A copy that may be changed."""
         graph = type(self.graph)()
         graph.CopyFrom(self.graph)
-        return self._replace(graph=graph, inputs=[*self.inputs], outputs=[*self.outputs])
+        return FrozenGraph(graph, [*self.inputs], [*self.outputs])
 
     def pruned(self) -> FrozenGraph:
         """Without the nodes on which no output depends, and without control dependencies."""
@@ -137,13 +138,15 @@ def has_loops(function: Any) -> bool:
     return any(node.op in LOOPS for part in nodes for node in part)
 
 
-def freeze(function: Any) -> Any:
+def freeze(function: Any, keeps_branches: bool = False) -> Any:
     """The concrete function with its variables as constants."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    # The converters know loops, but not the low-level operations that loops would be lowered to.
-    keeps = has_loops(function)
-    return convert_variables_to_constants_v2(function, lower_control_flow=not keeps, aggressive_inlining=keeps)
+    # The converters know loops, but not the low-level operations that loops would be lowered to. Those of branches they
+    # know; which of them run is said by control dependencies, without which a branch has to stay a function.
+    loops = has_loops(function)
+    lowers = not loops and not keeps_branches
+    return convert_variables_to_constants_v2(function, lower_control_flow=lowers, aggressive_inlining=loops)
 
 
 def base(name: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlway_export.graphs.flat_function import flat_function
+
 KEY = "RngReadAndSkip"  # reads the generator's state, of which a stateless draw makes its numbers
 KEY_SIZE = 3  # of int64: the counter, the key
 # Draws that read the state themselves, as in TensorFlow until 2.4: of a resource, an algorithm, a shape.
@@ -30,7 +32,7 @@ def without_generators(function: Any) -> Any:
             _draw_key(nodes, called, node)
         else:
             _draw_plainly(node)
-    return _imported(function, graph) if found else function
+    return flat_function(function, graph) if found else function
 
 
 def _draw_key(nodes: Any, called: Any, node: Any) -> None:
@@ -70,23 +72,3 @@ def _become(node: Any, op: str, inputs: list[str], **types: Any) -> None:
         node.attr[name].type = tf.as_dtype(kind).as_datatype_enum
     for seed in ("seed", "seed2"):
         node.attr[seed].i = 0
-
-
-def _imported(function: Any, graph: Any) -> Any:
-    """A function of this graph, with the inputs, the outputs and the variables of the other."""
-    import tensorflow as tf
-
-    captured = list(function.captured_inputs)
-    own = function.inputs[: len(function.inputs) - len(captured)]
-    variables = {tensor.name: value for tensor, value in zip(function.inputs[len(own) :], captured, strict=True)}
-
-    def run(*given: Any) -> Any:
-        traced = tf.compat.v1.get_default_graph()
-        for variable in function.graph.variables:
-            traced.watch_variable(variable)
-        values = {name: traced.capture(variable) for name, variable in variables.items()}
-        values |= dict(zip((tensor.name for tensor in own), given, strict=True))
-        return tf.graph_util.import_graph_def(graph, values, [tensor.name for tensor in function.outputs], name="")
-
-    signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in own]
-    return tf.function(run, signature, autograph=False).get_concrete_function()

@@ -76,8 +76,12 @@ def reachable(functions: dict[str, Any], roots: list[str]) -> Iterator[Any]:
         if name in seen or name not in functions:
             continue
         seen.add(name)
-        for node in functions[name].node_def:
-            yield node
-            for attribute in node.attr.values():
-                unseen += [attribute.func.name] if attribute.func.name else []
-                unseen += [function.name for function in attribute.list.func]
+        yield from functions[name].node_def
+        unseen += called(functions[name].node_def)
+
+
+def called(nodes: Iterable[Any]) -> list[str]:
+    """The names of the functions that these nodes call."""
+    attributes = [attribute for node in nodes for attribute in node.attr.values()]
+    names = [name for found in attributes for name in (found.func.name, *(one.name for one in found.list.func))]
+    return [name for name in names if name]

@@ -12,23 +12,27 @@ Refuses: draws that no input can replace (ExportRefused).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple, TypeVar
+from functools import cached_property, partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from rlway_client.contract.parity import Arrays
+from rlway_client.contract.errors import ExportRefused, RlwayError
+from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray
 from rlway_export.graphs.batch import free_graphs
-from rlway_export.graphs.draw_site import DrawSite, drawn
+from rlway_export.graphs.draw_site import GREEDY_ONLY, DrawSite, drawn
 from rlway_export.graphs.draws import find_draws
 from rlway_export.graphs.exploration import Exploration, find_exploration, without_exploration
+from rlway_export.graphs.flat_function import flat_function
 from rlway_export.graphs.frozen import FrozenGraph, Runs, base
 from rlway_export.graphs.noise import take_noise
 
 Result = TypeVar("Result")
 Feed = Callable[[int], Arrays]  # rows that the policy takes, by the tensors of the graph's inputs
 COMPARED_ROWS = (1, 7, 64)
+CHECKED_ROWS = 3
+NOISE = "noise"
 
 
 class SampledGraph(NamedTuple):
@@ -43,11 +47,18 @@ class SampledGraph(NamedTuple):
     def of(cls, original: FrozenGraph, action: list[str], fixed: int | None, feed: Feed, name: str) -> SampledGraph:
         """`action` are the action's tensors; `fixed` is the original's number of rows, None for any."""
         if fixed is None:
-            return cls._made(original, action, None, feed, name)
+            made = cls._made(original, action, None, feed, name)
+            made._check_rows(feed, name)
+            return made
         for free in free_graphs(original, fixed, feed(fixed)):
             found = _tried(partial(cls._made, free, action, None, feed, name))
             if found is not None and _tried(partial(found._acts_as, original, fixed, feed)):
                 return found
+        if fixed != 1:
+            raise ExportRefused(
+                f"{name}: takes {fixed} rows at once, and no graph was found that takes more or fewer and acts alike; "
+                f"save it with batch_size=None."
+            )
         return cls._made(original, action, fixed, feed, name)
 
     @classmethod
@@ -68,19 +79,39 @@ class SampledGraph(NamedTuple):
         """The noise of each draw."""
         return np.split(noise, np.cumsum([site.size for site in self.sites])[:-1], axis=1)
 
+    def _check_rows(self, feed: Feed, name: str) -> None:
+        """Refuses a graph in which the numbers drawn for one row change the action of another."""
+        if not self.sites:
+            return
+        runs, given = Runs(self.graph), feed(CHECKED_ROWS)
+        given[self.graph.inputs[-1]] = self._some_noise(CHECKED_ROWS)
+        try:
+            together = runs.run(self.graph.outputs, given)
+            for row in range(CHECKED_ROWS):
+                alone = runs.run(self.graph.outputs, {name: value[row : row + 1] for name, value in given.items()})
+                if not all(_alike(a[row : row + 1], b) for a, b in zip(together, alone, strict=True)):
+                    raise ExportRefused(
+                        f"{name}: the numbers that it draws for one row of a batch change the action of another; "
+                        f"{GREEDY_ONLY}."
+                    )
+        finally:
+            runs.close()
+
+    def _some_noise(self, rows: int) -> AnyArray:
+        return np.random.default_rng(rows).standard_normal((rows, self.noise_size)).astype(np.float32)
+
     def _acts_as(self, original: FrozenGraph, fixed: int, feed: Feed) -> bool:
         """Whether it gives for many rows what the original gives for each of them by itself."""
         own, known = Runs(self.graph), Original(original, self, fixed)
         try:
             for rows in COMPARED_ROWS:
                 given = feed(rows * fixed)
-                noise = np.random.default_rng(rows).standard_normal((rows * fixed, self.noise_size)).astype(np.float32)
+                noise = self._some_noise(rows * fixed)
                 expected = known.run(given, noise, original.outputs)
                 extra = {self.graph.inputs[-1]: noise} if self.sites else {}
                 found = own.run(self.graph.outputs, given | extra)
-                for a, b in zip(expected, found, strict=True):
-                    if a.shape != b.shape or not np.allclose(a, b, 1e-4, 1e-5):
-                        return False
+                if not all(_alike(a, b) for a, b in zip(expected, found, strict=True)):
+                    return False
         finally:
             own.close()
             known.close()
@@ -88,50 +119,60 @@ class SampledGraph(NamedTuple):
 
 
 class Original:
-    """The graph as it was saved, given the numbers that it would draw."""
+    """The policy as it was saved, given the numbers that it would draw.
+
+    Where it draws none, it is the function itself that acts.
+    """
 
     def __init__(self, graph: FrozenGraph, sampled: SampledGraph, fixed: int | None) -> None:
         self._runs = Runs(graph)
+        self._graph = graph
         self._sampled = sampled
         self._fixed = fixed
-        self._inputs = graph.inputs
 
     def run(self, given: Arrays, noise: AnyArray | None, outputs: list[str]) -> list[AnyArray]:
         """The outputs for these inputs, by tensor, and this noise [B, n]. Raises tf.errors.OpError."""
-        if self._fixed is None:
-            return self._run(given, noise, outputs)
-        rows = len(next(iter(given.values())))
-        parts = []
-        for start in range(0, rows, self._fixed):
-            part = slice(start, start + self._fixed)
-            some = {name: value[part] for name, value in given.items()}
-            parts.append(self._run(some, None if noise is None else noise[part], outputs))
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
-
-    def _run(self, given: Arrays, noise: AnyArray | None, outputs: list[str]) -> list[AnyArray]:
-        known = dict(given)
-        for found in self._sampled.explorations:
-            draw = self._runs.graph.get_tensor_by_name(f"{found.draw}:0")
-            rows = len(next(iter(given.values())))
-            shape = [rows if size is None else size for size in draw.shape.as_list()]
-            known[draw.name] = np.full(shape, found.greedy_at, draw.dtype.as_numpy_dtype)
-        if self._sampled.sites and noise is not None:
-            known |= drawn(self._runs, self._sampled.sites, self._sampled.split(noise), known)
-        return self._runs.run(outputs, known)
+        if not self._sampled.sites and not self._sampled.explorations:
+            return self.sample(given, outputs)
+        given = given if noise is None else given | {NOISE: noise}
+        return self._in_parts(given, partial(self._with_noise, outputs))
 
     def sample(self, given: Arrays, outputs: list[str]) -> list[AnyArray]:
-        """The outputs with the graph's own draws."""
-        if self._fixed is None:
-            return self._runs.run(outputs, given)
-        rows = len(next(iter(given.values())))
-        parts = [
-            self._runs.run(outputs, {name: value[i : i + self._fixed] for name, value in given.items()})
-            for i in range(0, rows, self._fixed)
-        ]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        """The outputs with the policy's own draws."""
+        return self._in_parts(given, partial(self._as_saved, outputs))
 
     def close(self) -> None:
         self._runs.close()
+
+    def _in_parts(self, given: Arrays, run: Callable[[Arrays], list[AnyArray]]) -> list[AnyArray]:
+        """What `run` gives for all rows; if the policy takes a fixed number of them, for so many after each other."""
+        if self._fixed is None:
+            return run(given)
+        parts = []
+        for start in range(0, rows_of(given), self._fixed):
+            parts.append(run({name: value[start : start + self._fixed] for name, value in given.items()}))
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _as_saved(self, outputs: list[str], given: Arrays) -> list[AnyArray]:
+        if self._graph.function is None:
+            return self._runs.run(outputs, given)
+        values = self._function(*(given[name] for name in self._graph.inputs))
+        found = dict(zip(self._graph.outputs, values, strict=True))
+        return [found[name].numpy() for name in outputs]
+
+    @cached_property
+    def _function(self) -> Any:
+        return flat_function(self._graph.function)
+
+    def _with_noise(self, outputs: list[str], given: Arrays) -> list[AnyArray]:
+        known = {name: value for name, value in given.items() if name != NOISE}
+        for found in self._sampled.explorations:
+            uniform = f"{found.draw}:0"
+            (value,) = self._runs.run([uniform], known)
+            known[uniform] = np.full_like(value, found.greedy_at)
+        if self._sampled.sites and NOISE in given:
+            known |= drawn(self._runs, self._sampled.sites, self._sampled.split(given[NOISE]), known)
+        return self._runs.run(outputs, known)
 
 
 def _greedy_choice(graph: FrozenGraph, action: list[str], feed: Feed, fixed: int | None) -> list[DrawSite]:
@@ -154,11 +195,13 @@ def _greedy_choice(graph: FrozenGraph, action: list[str], feed: Feed, fixed: int
     return [DrawSite(node.name, "gumbel", node.input[0], (1, choices), (-1, choices))]
 
 
+def _alike(a: AnyArray, b: AnyArray) -> bool:
+    return a.shape == b.shape and bool(np.allclose(a, b, 1e-4, 1e-5))
+
+
 def _tried(make: Callable[[], Result]) -> Result | None:
     """What is made, or None where this way to free the graph leads nowhere."""
     import tensorflow as tf
-
-    from rlway_client.contract.errors import RlwayError
 
     try:
         return make()

@@ -25,12 +25,12 @@ from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec, make_spec
 from rlway_export.graphs.frozen import FrozenGraph, base, call_of, changed_variable
-from rlway_export.graphs.nests import Leaf
 from rlway_export.graphs.policy_specs import SPECS, Bounds, read_bounds
 from rlway_export.graphs.roles import Port, Role, Roles
 from rlway_export.graphs.sampled import Original, SampledGraph
 from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.graphs.scores import add_scores, find_scores
+from rlway_export.graphs.sizes import is_known, known_leaf
 from rlway_export.reference.nest import names
 from rlway_export.reference.policy import SavedPolicy, explained
 
@@ -46,20 +46,23 @@ class GraphPolicy(SavedPolicy):
         self._saved = SavedModel.open(saved_model, name)
         self._roles = Roles.of(self._saved, name)
         self.notes = [*self._roles.notes]
-        self._check()
+        self._check_function()
         bounds = read_bounds(saved_model)
         if bounds is None:
             self.notes.append(f"{name}: its {SPECS} cannot be read, so the bounds of its tensors are not known.")
         self._observation = self._specs("observation", "observation", bounds)
         self._state = self._specs("state", "state")
-        actions = self._specs("action", "action", bounds)
         self._original = FrozenGraph.of(self._roles.function)
+        with explained():
+            self._find_sizes()
+        actions = self._specs("action", "action", bounds)
         tensors = dict(zip(self._original.outputs, self._roles.outputs, strict=True))
         chosen = [name for name, port in tensors.items() if port.role == "action"]
-        self._sampled = SampledGraph.of(self._original, chosen, self._fixed_rows(), self._feed, name)
+        with explained():
+            self._sampled = SampledGraph.of(self._original, chosen, self._fixed_rows(), self._feed, name)
         self.rows = self._sampled.rows
         if self.rows is not None:
-            self._note_fixed(self.rows)
+            self._note_one_row()
         scores = find_scores(self._sampled, actions, chosen)
         self._graph = add_scores(self._sampled.graph, scores)
         self._fetched = [*self._original.outputs, *(score.logits for score in scores)]
@@ -175,9 +178,9 @@ class GraphPolicy(SavedPolicy):
             specs.append(make_spec(name, shape, leaf.dtype, bounded.low, bounded.high, leaf.path))
         return specs
 
-    def _check(self) -> None:
-        for port in (*self._roles.inputs, *self._roles.outputs):
-            self._check_leaf(short_name("/".join((port.role, *port.leaf.path))), port.leaf)
+    def _check_function(self) -> None:
+        for port in self._roles.inputs:
+            self._check_port(port)
         if not self._roles.taken("observation"):
             raise ExportRefused(f"{self._name}: observes nothing; only a policy of one array or more can be exported.")
         taken, given = ([leaf.path for leaf in side("state")] for side in (self._roles.taken, self._roles.given))
@@ -188,22 +191,28 @@ class GraphPolicy(SavedPolicy):
         changed = changed_variable(self._roles.function)
         if changed is not None:
             raise ExportRefused(
-                f"{self._name}: changes a variable while it acts ({changed}), as the noise of DDPG's and TD3's collect "
-                f"policies does; export the agent's policy, or the trigger's greedy_policy."
+                f"{self._name}: changes a variable while it acts ({changed}), as the noise of DDPG's collect policy "
+                f"does; export the agent's policy, or the trigger's greedy_policy."
             )
 
-    def _check_leaf(self, title: str, leaf: Leaf) -> None:
-        if leaf.shape is None or not leaf.shape or None in leaf.shape[1:]:
+    def _find_sizes(self) -> None:
+        """Completes the sizes of the results. Refuses those that are still not known."""
+        fixed, outputs = self._fixed_rows(), []
+        for port, tensor in zip(self._roles.outputs, self._original.outputs, strict=True):
+            leaf = known_leaf(port.leaf, self._original, tensor, self._feed, fixed)
+            outputs.append(port._replace(leaf=leaf))
+            self._check_port(outputs[-1])
+        self._roles = self._roles._replace(outputs=outputs)
+
+    def _check_port(self, port: Port) -> None:
+        title, leaf = short_name("/".join((port.role, *port.leaf.path))), port.leaf
+        if not is_known(leaf):
             shape = "unknown" if leaf.shape is None else list(leaf.shape)
             raise ExportRefused(f"{self._name}: {title} has no known shape ({shape}).")
         if leaf.dtype not in DTYPES:
             raise ExportRefused(f"{self._name}: {title} is of {leaf.dtype}; only numbers can be exported.")
 
-    def _note_fixed(self, rows: int) -> None:
-        if rows != 1:
-            raise ExportRefused(
-                f"{self._name}: takes {rows} rows at once and no other number; save it with batch_size=None."
-            )
+    def _note_one_row(self) -> None:
         self.notes.append(
             f"{self._name}: was saved for one row at once (batch_size=1), and no graph was found that takes more and "
             f"acts alike; its files run one row after the other."
