@@ -7,13 +7,12 @@ import json
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.bundles import BIAS, WEIGHTS, linear_policy
+from tests.bundles import BIAS, WEIGHTS
 from tests.clients.conftest import FAILED, MISUSED, Fail, Succeed
 from tests.clients.remote.peers import answering, peer
 from tests.servers import PATIENCE_S, RLWAY, Server
@@ -159,27 +158,6 @@ def test_an_environment_of_another_shape_is_refused(server: Server, fail: Fail) 
     """The terminal shows the fault that the server reported, with its path."""
     words = ["play", "--url", server.url, "--policy", "linear", "--env", "MountainCar-v0", "--episodes", "1"]
     assert "observation: expected float32[4], got 2 elements" in fail(*words)
-
-
-def test_inspect_shows_a_bundle(tmp_path: Path, succeed: Succeed) -> None:
-    """As text or, with --json, as the manifest; a policy's folder stands for its newest version."""
-    linear_policy(tmp_path)
-    bundle = linear_policy(tmp_path, version=2)
-    shown = succeed("inspect", bundle.path)
-    for word in ("linear", "version 2", "float32[4]", "q_values", "model.onnx"):
-        assert word in shown
-    assert json.loads(succeed("inspect", tmp_path / "linear", "--json"))["version"] == 2
-
-
-def test_inspect_finds_damage(tmp_path: Path, fail: Fail) -> None:
-    """A flipped byte is an error with the file's name, and a folder that is not a bundle is an error."""
-    model = linear_policy(tmp_path).path / "model.onnx"
-    content = bytearray(model.read_bytes())
-    content[50] ^= 1
-    model.write_bytes(content)
-    assert "model.onnx" in fail("inspect", model.parent)
-    assert "manifest.json" in fail("inspect", tmp_path)
-    assert "nowhere" in fail("inspect", tmp_path / "nowhere")
 
 
 def test_help_lists_the_commands(succeed: Succeed) -> None:

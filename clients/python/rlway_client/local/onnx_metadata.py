@@ -23,17 +23,30 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 def read_manifest(path: Path) -> Manifest:
     """The manifest in the file's metadata. Raises BundleInvalid."""
     try:
+        content = _manifest(path)
+    except (ValueError, IndexError):
+        raise BundleInvalid(f"{path}: not an ONNX file.") from None
+    if content is None:
+        raise BundleInvalid(f"{path}: has no {METADATA_KEY} in its metadata; only files from `rlway export` have one.")
+    return decode_manifest(content, f"{path}, its metadata")
+
+
+def holds_manifest(path: Path) -> bool:
+    """Whether it is an ONNX file with a manifest, sound or not. Raises BundleInvalid for one that cannot be read."""
+    try:
+        return _manifest(path) is not None
+    except (ValueError, IndexError):
+        return False
+
+
+def _manifest(path: Path) -> bytes | None:
+    try:
         content = path.read_bytes()
     except OSError as error:
         raise BundleInvalid(f"{path}: cannot be read: {error.strerror}.") from None
-    try:
-        pairs = [dict(_fields(entry)) for number, entry in _fields(content) if number == METADATA_PROPS]
-    except (ValueError, IndexError):
-        raise BundleInvalid(f"{path}: not an ONNX file.") from None
-    for pair in pairs:
-        if pair.get(KEY) == METADATA_KEY.encode():
-            return decode_manifest(pair.get(VALUE, b""), f"{path}, its metadata")
-    raise BundleInvalid(f"{path}: has no {METADATA_KEY} in its metadata; only files from `rlway export` have one.")
+    pairs = [dict(_fields(entry)) for number, entry in _fields(content) if number == METADATA_PROPS]
+    found = next((pair for pair in pairs if pair.get(KEY) == METADATA_KEY.encode()), None)
+    return None if found is None else found.get(VALUE, b"")
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,162 @@
+"""A report on one screen.
+
+In:      `Report`, a console.
+Out:     what the path is, what the policy takes and gives, and what an export would do, a line each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from rlway_client.contract.sampling_sentences import MEANINGS
+from rlway_export.inspect.nest_tree import nest_tree, printable
+from rlway_export.inspect.report import Checkpoints, Memory, Policy, PolicyFolder, Report, Signature, Training, Written
+
+Row = tuple[str, RenderableType]
+MOST_SHOWN = 8  # of a list
+MADE_FROM = "the other formats are made from these; an export also compares every file with the policy"
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints the report."""
+    console.print(Text.assemble((printable(report.path), "bold"), f": {report.title}"))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for key, shown in rows(report):
+        grid.add_row(key, Text(shown) if isinstance(shown, str) else shown)
+    console.print(grid)
+    console.print(Text(f"  {report.export.command}"), soft_wrap=True)
+
+
+def rows(report: Report) -> Iterator[Row]:
+    """Each line of the screen, and what it is about."""
+    yield from _origin(report)
+    if report.policy is not None:
+        yield from _tensors(report.policy)
+    else:
+        for signature in _calculating(report.signatures):
+            yield printable(signature.name) or "tensors", _signature(signature)
+    if report.policy is not None and report.exported_rows == report.saved_rows:
+        yield "rows", "any number at once" if report.saved_rows is None else _one_by_one(report.saved_rows)
+    elif report.saved_rows is not None:
+        yield (
+            "rows",
+            f"saved for {report.saved_rows} at once" + (", the files take any number" * (report.policy is not None)),
+        )
+    if report.memory is not None:
+        yield "memory", _memory(report.memory)
+    yield from _export(report)
+
+
+def _one_by_one(rows: int) -> str:
+    return f"{rows} at once: the files run the rows of a batch one after the other"
+
+
+def _origin(report: Report) -> Iterator[Row]:
+    yield "written", _written(report.written)
+    if report.training is not None:
+        yield "training", _training(report.training)
+    elif report.written.agent is not None:
+        yield "agent", f"{report.written.agent}, by {printable(report.written.agent_seen or '')} in the graph"
+    if report.onnx is not None:
+        counted = [f"{count} {printable(kind)}" for kind, count in report.onnx.operators.items()]
+        yield "operators", f"{_listed(counted)}; IR version {report.onnx.ir_version}"
+    if report.policies:
+        yield "policies", ", ".join(map(_folder, report.policies))
+    if report.checkpoints is not None:
+        yield "checkpoints", _checkpoints(report.checkpoints)
+    if report.train_step is not None:
+        yield "train step", "not counted" if report.train_step < 0 else f"{report.train_step:,}"
+
+
+def _written(written: Written) -> str:
+    by = printable(written.by) if written.by else "a program that does not say its name"
+    time = f"file of {written.file_time[:16].replace('T', ' ')} UTC" if written.file_time else None
+    return ", ".join(part for part in (by, printable(written.version or ""), time) if part)
+
+
+def _training(training: Training) -> str:
+    preset = f" (preset {training.preset})" if training.preset else ""
+    begun = f"{training.algorithm} in {printable(training.env)}{preset}, seed {training.seed}"
+    if not training.has_ended:
+        return f"{begun}; it has not ended"
+    return f"{begun}; ended after {training.steps or 0:,} steps with a mean return of {training.final_return or 0:.1f}"
+
+
+def _folder(folder: PolicyFolder) -> str:
+    how = f"draws by {', '.join(folder.draws)}" if folder.draws else "greedy"
+    return f"{folder.name} ({how}{', exported' if folder.is_exported else ''})"
+
+
+def _checkpoints(checkpoints: Checkpoints) -> str:
+    taken = "" if checkpoints.exported is None else f"; {checkpoints.exported} is exported"
+    return _listed([str(number) for number in checkpoints.numbers]) + taken
+
+
+def _listed(parts: list[str]) -> str:
+    if len(parts) <= MOST_SHOWN:
+        return ", ".join(parts)
+    return f"{', '.join(parts[: MOST_SHOWN - 1])}, … {parts[-1]} ({len(parts)} in all)"
+
+
+def _tensors(policy: Policy) -> Iterator[Row]:
+    yield "observation", nest_tree(policy.observation)
+    yield "action", nest_tree(policy.actions)
+    yield "chooses", _chooses(policy)
+    if policy.time_step:
+        names = ", ".join(spec.name for spec in policy.time_step)
+        yield "time step", f"it reads {names}, which a caller may give"
+    if policy.state:
+        yield "state", nest_tree(policy.state)
+    if policy.outputs:
+        yield "outputs", ", ".join(f"{spec.name} {spec.label}" for spec in policy.outputs)
+
+
+def _chooses(policy: Policy) -> str:
+    drawn = ", then ".join(f"{draw.size} {MEANINGS[draw.distribution]}" for draw in policy.draws)
+    noise = f"the files take {drawn} numbers as noise, and zeros give the most likely action"
+    if policy.chooses == "epsilon-greedy":
+        epsilon = "an ε that is not constant" if policy.epsilon is None else f"ε = {policy.epsilon:g}"
+        return f"ε-greedily with {epsilon}; {noise if policy.draws else 'the files are greedy'}"
+    if policy.chooses == "sampled":
+        return f"by draws from its distribution; {noise}"
+    return f"greedily; {noise}" if policy.draws else "greedily"
+
+
+def _calculating(signatures: list[Signature]) -> list[Signature]:
+    """Those that make something of something; all of them if none does."""
+    return [one for one in signatures if one.inputs and one.outputs] or signatures
+
+
+def _signature(signature: Signature) -> str:
+    taken, given = (
+        _listed([f"{printable(tensor.name)} {tensor.label}" for tensor in side])
+        for side in (signature.inputs, signature.outputs)
+    )
+    return f"{taken or 'nothing'} → {given or 'nothing'}"
+
+
+def _memory(memory: Memory) -> str:
+    weights = f"{memory.parameters:,} parameters in {memory.weight_bytes:,} bytes"
+    if memory.activation_bytes is None:
+        return weights
+    return f"{weights}; at most {memory.activation_bytes:,} bytes of activations for one observation"
+
+
+def _export(report: Report) -> Iterator[Row]:
+    export = report.export
+    if export.refused is not None:
+        yield "export", Text(f"would be refused: {export.refused}", style="red")
+    else:
+        works = [name for name, refusal in export.formats.items() if refusal is None]
+        yield "export", f"converts to {', '.join(works) or 'the SavedModel alone'}; {MADE_FROM}"
+        for name, refusal in export.formats.items():
+            if refusal is not None:
+                yield f"not {name}", Text(refusal, style="red")
+    for note in export.notes:
+        yield "note", Text(note, style="yellow")
