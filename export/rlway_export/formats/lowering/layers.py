@@ -119,9 +119,10 @@ def average_pool(node: Node) -> Value:
         if padding == "SAME":
             raise NotLowered("padding that counts")
         return Value(last=mean)
-    inside, _ = window.padded(tf.constant(ones), 0.0)
-    share = tf.nn.avg_pool2d(inside, window.kernel, window.steps, padding)
-    return Value(last=mean / tf.constant(tf.get_static_value(share), mean.dtype))
+    with tf.init_scope():  # a constant: of each window the part that is within the image
+        inside, _ = window.padded(tf.constant(ones), 0.0)
+        share = tf.nn.avg_pool2d(inside, window.kernel, window.steps, padding).numpy()
+    return Value(last=mean / tf.constant(share, mean.dtype))
 
 
 def _pool_window(node: Node) -> tuple[_Window, Any]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from rlway_export.formats.lowering import elementwise, layers, movement, reductions
 from rlway_export.formats.lowering.values import Node, NotLowered, Value
 
@@ -70,4 +72,4 @@ def lower_node(node: Node) -> list[Value]:
     with tf.init_scope():
         found = lowering(node)
         values = found if isinstance(found, list) else [found]
-        return [Value(tf.convert_to_tensor(value.plain).numpy()) for value in values]
+        return [Value(np.asarray(tf.convert_to_tensor(value.plain).numpy())) for value in values]

@@ -100,7 +100,9 @@ class Node:
 
     def tensors(self) -> list[Any]:
         """All inputs."""
-        return [self.value(place).plain for place in range(len(self.inputs))]
+        import tensorflow as tf
+
+        return [tf.convert_to_tensor(self.value(place).plain) for place in range(len(self.inputs))]
 
     def axis(self, default: int, rank: int) -> int:
         """The attribute, counted from the first axis."""

@@ -25,7 +25,7 @@ from rlway_export.sources.tensor_file import FileTensor, TensorFile
 
 OBSERVATION = re.compile(r"(obs|observation|observations)(_?\d+)?|obs_.+|observation_.+", re.IGNORECASE)
 MEANING_OF: dict[str, Meaning] = {
-    **dict.fromkeys(("action", "actions"), "action"),
+    **dict.fromkeys(("action", "actions", "continuous_actions", "discrete_actions"), "action"),
     **dict.fromkeys(("mean", "mu", "action_mean", "actions_mean"), "mean"),
     **dict.fromkeys(("q_values", "qvalues", "q", "q_value"), "q_values"),
     **dict.fromkeys(("logits", "action_logits", "policy_logits"), "logits"),

@@ -1,0 +1,119 @@
+"""Which role each tensor of an ONNX file has: by the options, and by the form of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlway_client.contract.errors import UsageError
+from rlway_export.sources.onnx.file import OnnxFile, read_onnx
+from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.tensor_options import TensorOptions
+from tests.export import onnx_forms
+from tests.export.onnx_forms import FLOAT, INT64, Form, Graph
+
+BOTH = ("image", "command")
+
+
+def _read(form: Form, folder: Path) -> OnnxFile:
+    return read_onnx(onnx_forms.save(form, folder / "policy.onnx"))
+
+
+def _two_inputs() -> Form:
+    g = Graph()
+    g.add("Add", "image", "command", output="steering")
+    g.add("ArgMax", "image", output="choice", axis=1, keepdims=0)
+    outputs: list[Any] = [("steering", FLOAT, ["b", 3]), ("choice", INT64, ["b"])]
+    return Form(g.model([("image", FLOAT, ["b", 3]), ("command", FLOAT, ["b", 3])], outputs), {})
+
+
+@pytest.mark.parametrize(
+    ("form", "note"),
+    [
+        (onnx_forms.sb3_ppo, "stable-baselines3's: the observation is input, the action actions (as action)."),
+        (onnx_forms.cleanrl_ppo, "its names suggest: the observation is obs, the action logits (as logits)."),
+        (onnx_forms.rsl_rl, "rsl_rl's: the observation is obs, the action actions (as mean)."),
+        (onnx_forms.torchrl, "its names suggest: the observation is observation, the action action (as action)."),
+    ],
+)
+def test_a_known_form_needs_no_options(form: Callable[[], Form], note: str, tmp_path: Path) -> None:
+    """A note says what was assumed."""
+    _, notes = find_roles(_read(form(), tmp_path), TensorOptions())
+    assert notes == [f"taken as {note}"]
+
+
+def test_the_recipe_of_ml_agents_takes_what_is_not_drawn(tmp_path: Path) -> None:
+    """And allows every action, as the masks of its discrete actions are not observed."""
+    roles, _ = find_roles(_read(onnx_forms.ml_agents(), tmp_path), TensorOptions())
+    assert roles.observation == ["obs_0", "obs_1"]
+    assert [one.tensor for one in roles.action] == [
+        "deterministic_continuous_actions",
+        "deterministic_discrete_actions",
+    ]
+    assert roles.fixed == {"action_masks": 1.0}
+
+
+def test_the_recipe_of_rllib_leaves_the_meaning_to_the_user(tmp_path: Path) -> None:
+    """Its `output` may be logits, Q-values, or the parameters of a distribution."""
+    file = _read(onnx_forms.rllib(), tmp_path)
+    with pytest.raises(UsageError, match=r"what its output output float32.* means is not known; say it with --as"):
+        find_roles(file, TensorOptions())
+    roles, _ = find_roles(file, TensorOptions(meaning=("logits",)))
+    assert [(one.taken, one.given) for one in roles.state] == [("state_ins", "state_outs")]
+    assert roles.fixed == {"seq_lens": 1.0}
+
+
+def test_options_replace_what_the_form_suggests(tmp_path: Path) -> None:
+    """One by one: the others are still taken from the form. If all are given, there is nothing to tell."""
+    file = _read(onnx_forms.ml_agents(), tmp_path)
+    roles, _ = find_roles(file, TensorOptions(action=("continuous_actions",), fixed=("action_masks=0.5",)))
+    assert [(one.tensor, one.meaning) for one in roles.action] == [("continuous_actions", "action")]
+    assert roles.fixed == {"action_masks": 0.5}
+    said = TensorOptions(("obs_0", "obs_1"), ("discrete_actions",), ("action",), (), ("action_masks=1",))
+    assert find_roles(file, said)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "expected --action with the output that is the action, and --as action|q_values|logits|mean: it takes"),
+        ({"action": ("steering",)}, "what its output steering float32[b, 3] means is not known"),
+        ({"action": ("choice",)}, "its input image has no role; say --observation NAME, --state IN:OUT or --fix"),
+        ({"action": ("steerin",)}, "--action steerin: policy.onnx has no such output; did you mean steering?"),
+        ({"action": ("x",)}, "policy.onnx has no such output; it has steering, choice."),
+        ({"observation": ("imagee",)}, "--observation imagee: policy.onnx has no such input; did you mean image?"),
+        ({"observation": ("choice",)}, "--observation choice: policy.onnx has no such input"),
+        ({"observation": BOTH, "meaning": ("q_values",)}, "--as q_values: expected numbers with fractions in choice"),
+        ({"action": ("choice",), "meaning": ("best",)}, "--as best: expected one of action, q_values, logits, mean."),
+        ({"action": ("choice",), "meaning": ("action",) * 2}, "--as: expected it once, or once for each of 1 --action"),
+        ({"state": ("image",)}, "--state image: expected IN:OUT"),
+        ({"state": ("image:nothing",)}, "--state nothing: policy.onnx has no such output"),
+        ({"observation": ("command",), "state": ("image:choice",)}, "of one type, got float32 and int64"),
+        ({"fixed": ("command=fast",)}, "--fix command=fast: expected NAME=NUMBER"),
+        ({"fixed": ("speed=1",)}, "--fix speed: policy.onnx has no such input"),
+        ({"observation": ("image", "image", "command")}, "its input image has two roles"),
+        ({"observation": BOTH, "fixed": ("command=1",)}, "its input command has two roles"),
+        ({"fixed": ("image=1", "command=1"), "action": ("choice",)}, "it takes no observation"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_one_sentence(options: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    """It says what the file has, or how to say it."""
+    file = _read(_two_inputs(), tmp_path)
+    chosen = {"action": ("choice",), **options} if "observation" in options else options
+    with pytest.raises(UsageError) as refusal:
+        find_roles(file, TensorOptions(**chosen))
+    assert sentence in str(refusal.value)
+
+
+def test_a_name_may_hold_colons(tmp_path: Path) -> None:
+    """TensorFlow's names do; the pair is parted where both are names."""
+    g = Graph()
+    g.add("Add", "obs:0", "h:0", output="h:1")
+    g.add("Identity", "h:1", output="action")
+    shape = ["b", 2]
+    model = g.model([("obs:0", FLOAT, shape), ("h:0", FLOAT, shape)], [("action", FLOAT, shape), ("h:1", FLOAT, shape)])
+    roles, _ = find_roles(_read(Form(model, {}), tmp_path), TensorOptions(("obs:0",), state=("h:0:h:1",)))
+    assert [(one.taken, one.given) for one in roles.state] == [("h:0", "h:1")]
