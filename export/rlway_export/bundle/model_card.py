@@ -13,9 +13,10 @@ from typing import Any
 from rlway_client.common.returns import show_together
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
+from rlway_client.contract.nesting import expression
+from rlway_client.contract.sampling_sentences import sampling_sentences
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.bundle.usage import usage
-from rlway_export.reference.nest import expression
 from rlway_export.sources.base import SAVED_MODEL, SOURCE_FILE
 
 OBSERVATIONS = {
@@ -36,7 +37,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 |---|---|
 {_rows(manifest)}
 
-{_noise_meaning(manifest)}{_state_meaning(manifest)}
+{" ".join([*_noise_meaning(manifest), *sampling_sentences(manifest)])}{_state_meaning(manifest)}
 
 ## Parity with {_reference(manifest)}
 
@@ -104,16 +105,18 @@ def _quality(training: dict[str, Any]) -> str:
 
 
 def _rows(manifest: Manifest) -> str:
-    specs: list[tuple[str, TensorSpec]] = [("input", spec) for spec in manifest.interface.inputs]
-    specs += [("output", spec) for spec in manifest.interface.results]
-    return "\n".join(f"| {kind} `{spec.name}`{_key(spec)} | {spec.label}{_table(spec)} |" for kind, spec in specs)
+    specs = [("input", "observation", spec) for spec in manifest.interface.inputs]
+    specs += [("output", "action", spec) for spec in manifest.interface.results]
+    return "\n".join(
+        f"| {kind} `{spec.name}`{_key(spec, whole)} | {spec.label}{_table(spec)} |" for kind, whole, spec in specs
+    )
 
 
-def _key(spec: TensorSpec) -> str:
-    """The tensor's place in the observation, where that is an object."""
+def _key(spec: TensorSpec, whole: str) -> str:
+    """The tensor's place in the observation or in the action, where that is an object."""
     if not spec.path:
         return ""
-    shown = expression(spec.path).replace("|", "\\|")
+    shown = expression(whole, spec.path).replace("|", "\\|")
     fence = "``" if "`" in shown else "`"
     return f": {fence}{shown}{fence}"
 
@@ -123,15 +126,17 @@ def _table(spec: TensorSpec) -> str:
     return f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
 
 
-def _noise_meaning(manifest: Manifest) -> str:
+def _noise_meaning(manifest: Manifest) -> list[str]:
     if manifest.noise is None:
-        return "The action is always the greedy one."
-    if manifest.interface.is_discrete:
-        return (
+        return ["The action is always the greedy one."]
+    if len(manifest.draws) > 1:
+        return []
+    if manifest.interface.noise_draws[0].distribution == "gumbel":
+        return [
             "The action is greedy when `noise` is zero. Gumbel noise times T samples the Boltzmann policy at "
-            "temperature T, +1e30 on one entry forces that action, and −inf masks one."
-        )
-    return "The action is greedy when `noise` is zero. Standard normal noise samples the trained distribution."
+            "temperature T, +1e30 on one entry forces that action, and −inf masks one.",
+        ]
+    return ["The action is greedy when `noise` is zero. Standard normal noise samples the trained distribution."]
 
 
 def _state_meaning(manifest: Manifest) -> str:

@@ -14,11 +14,14 @@ from pathlib import Path
 
 from rlway_client.common.files import write_atomically
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import ONNX_FILE
 from rlway_client.contract.specs import TensorSpec
 
 FILE = "config.pbtxt"
 OURS = "# Written by rlway export with each version; take this line out to keep what you change.\n"
-MAX_BATCH = 256
+# No delay: the next batch is whatever has arrived while the last one ran.
+BATCHES = "max_batch_size: 256\ndynamic_batching { }\n"
+ROWS = "max_batch_size: 0\n"  # the dimensions then include the batch
 TYPES = {"bool": "TYPE_BOOL", "float16": "TYPE_FP16", "float32": "TYPE_FP32", "float64": "TYPE_FP64"}
 
 
@@ -37,16 +40,20 @@ def triton_config(manifest: Manifest) -> str:
         f"{OURS}"
         f"name: {json.dumps(manifest.policy)}\n"
         'platform: "onnxruntime_onnx"\n'
-        f"max_batch_size: {MAX_BATCH}\n"
-        # No delay: the next batch is whatever has arrived while the last one ran.
-        "dynamic_batching { }\n" + "".join(_tensor(kind, spec) for kind, spec in tensors)
+        f"{BATCHES if takes_batches(manifest) else ROWS}"
+        + "".join(_tensor(kind, spec, takes_batches(manifest)) for kind, spec in tensors)
     )
 
 
-def _tensor(kind: str, spec: TensorSpec) -> str:
+def takes_batches(manifest: Manifest) -> bool:
+    """Whether `model.onnx` was run with several rows at once; a graph for one row was not."""
+    return not any(row.file == ONNX_FILE and row.batch_sizes == [1] for row in manifest.parity)
+
+
+def _tensor(kind: str, spec: TensorSpec, in_batches: bool) -> str:
     # Triton has no tensors without dimensions: a scalar gets one dimension, which `reshape` removes.
-    dims = ", ".join(map(str, spec.shape)) or "1"
-    scalar = "" if spec.shape else "\n  reshape { shape: [ ] }"
+    dims = ", ".join(map(str, spec.shape if in_batches else (1, *spec.shape))) or "1"
+    scalar = "" if spec.shape or not in_batches else "\n  reshape { shape: [ ] }"
     return f"{kind} {{\n  name: {json.dumps(spec.name)}\n  data_type: {_type(spec)}\n  dims: [ {dims} ]{scalar}\n}}\n"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shlex
 
+from rlway_client.contract.exploration import sampling_explore
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.model_files import LITE_FILES, lite_file, served_file
 from rlway_client.envs.consent import is_code
@@ -34,6 +35,7 @@ def _commands(manifest: Manifest) -> list[tuple[str, str]]:
         if env is not None:
             play = f"rlway play --policy {manifest.policy} {EPISODES}{env}"
             commands.append((play, f"plays with actions from that server{needs}"))
+            commands += [(play + option, does) for option, does in _other_actions(manifest)]
     lite = lite_file(files)
     if lite is not None:
         file_option = "" if lite == LITE_FILES[0] else f" --file {lite}"
@@ -42,6 +44,20 @@ def _commands(manifest: Manifest) -> list[tuple[str, str]]:
         commands.append((f"rlway edge {bundle} {how}{file_option}", does))
     commands.append((f"rlway verify {bundle}", "compares the files with the SavedModel again"))
     return commands
+
+
+def _other_actions(manifest: Manifest) -> list[tuple[str, str]]:
+    """The option with which a sampled policy does the other of the two: acts greedily, or draws its actions."""
+    draws = manifest.interface.noise_draws
+    if manifest.explore is not None and draws:
+        option = "--sigma" if draws[0].distribution == "normal" else "--temperature"
+        return [(f" {option} 0", "the same with greedy actions")]
+    if manifest.sampling is None or manifest.sampling.kind != "sampled" or not draws:
+        return []
+    sampled = sampling_explore(draws)
+    given = {"--temperature": sampled.temperature, "--sigma": sampled.sigma}
+    options = "".join(f" {option} {value:g}" for option, value in given.items() if value is not None)
+    return [(options, "the same with actions drawn from its distribution")]
 
 
 def _environment(manifest: Manifest) -> str | None:

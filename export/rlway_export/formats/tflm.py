@@ -1,7 +1,8 @@
 """The policy as an array in C, for TensorFlow Lite for Microcontrollers.
 
 In:      a TFLite file.
-Out:     `NAME.h` and `NAME.cc`: the file's bytes, aligned as TFLite Micro needs them, and the operators to register.
+Out:     `NAME.h` and `NAME.cc`: the file's bytes, aligned as TFLite Micro needs them, the operators to register, and
+         which of its numbered inputs and outputs is which tensor.
 Refuses: an operator, or a type, that TFLite Micro has no kernel for (ExportRefused names it).
 
 TFLite Micro's ARG_MAX gives 32 bits, so an action of int64 becomes one of int32 in the array.
@@ -16,6 +17,7 @@ from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.nesting import expression
 from rlway_export.formats.c.header import comment
 
 A_LINE = 16  # bytes
@@ -36,13 +38,16 @@ METHODS = {name.upper(): f"Add{name}" for name in KERNELS.split()}
 
 def write_tflm(content: bytes, manifest: Manifest, name: str, folder: Path) -> None:
     """Writes both files; `name` is the name of the files and of the array."""
-    content, methods = _for_micro(content)
-    (folder / f"{name}.h").write_text(_header(manifest, name, len(content), methods))
+    content, methods, tensors = _for_micro(content)
+    (folder / f"{name}.h").write_text(_header(manifest, name, len(content), methods, tensors))
     (folder / f"{name}.cc").write_text(_source(name, content))
 
 
-def _for_micro(content: bytes) -> tuple[bytes, list[str]]:
-    """The model for TFLite Micro, and the resolver methods that register its operators."""
+def _for_micro(content: bytes) -> tuple[bytes, list[str], dict[str, str]]:
+    """The model for TFLite Micro, the resolver methods that register its operators, and its tensors.
+
+    Of each tensor: how a program gets it, such as `output(1)`, by its name.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -57,7 +62,16 @@ def _for_micro(content: bytes) -> tuple[bytes, list[str]]:
                 graph.tensors[operator.outputs[0]].type = schema.TensorType.INT32
             _check(kind, [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0], schema)
     methods = sorted({METHODS[kind.replace("_", "")] for kind in kinds})
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), methods
+    tensors = _numbered(model, "input") | _numbered(model, "output")
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), methods, tensors
+
+
+def _numbered(model: Any, kind: str) -> dict[str, str]:
+    """The inputs or outputs by name; TFLite Micro knows their numbers only."""
+    order = [int(tensor) for tensor in getattr(model.subgraphs[0], f"{kind}s")]
+    maps = [one for signature in model.signatureDefs or [] for one in getattr(signature, f"{kind}s")]
+    named = {one.name.decode(): order.index(int(one.tensorIndex)) for one in maps}
+    return {name: f"{kind}({named[name]})" for name in sorted(named, key=named.__getitem__)}
 
 
 def _check(kind: str, tensors: list[Any], schema: Any) -> None:
@@ -72,7 +86,7 @@ def _check(kind: str, tensors: list[Any], schema: Any) -> None:
         raise ExportRefused("TFLite Micro: its CAST takes no uint8; leave tflm out of --formats.")
 
 
-def _header(manifest: Manifest, name: str, size: int, methods: list[str]) -> str:
+def _header(manifest: Manifest, name: str, size: int, methods: list[str], tensors: dict[str, str]) -> str:
     about = [
         f"{manifest.policy}, version {manifest.version}, as a TFLite model for TensorFlow Lite for Microcontrollers.",
         f"Written by RLway {manifest.versions.get('rlway-export', '')} on {manifest.created}.",
@@ -83,6 +97,7 @@ def _header(manifest: Manifest, name: str, size: int, methods: list[str]) -> str
         *(f"    resolver.{method}();" for method in methods),
         "",
         "After AllocateTensors(), MicroInterpreter::arena_used_bytes() tells how large an arena it takes.",
+        *_places(manifest, tensors),
         *_tables(manifest),
     ]
     text = "\n".join(f" * {line}".rstrip() for line in map(comment, about))
@@ -91,6 +106,16 @@ def _header(manifest: Manifest, name: str, size: int, methods: list[str]) -> str
         f"/*\n{text}\n */\n#ifndef {guard}\n#define {guard}\n\n#include <cstddef>\n\n"
         f"extern const unsigned char {name}[];\nconstexpr std::size_t {name}_size = {size};\n\n#endif\n"
     )
+
+
+def _places(manifest: Manifest, tensors: dict[str, str]) -> list[str]:
+    """Which of the interpreter's tensors is which."""
+    wholes = [("observation", manifest.interface.inputs), ("action", manifest.interface.results)]
+    keys = {spec.name: expression(whole, spec.path) for whole, specs in wholes for spec in specs if spec.path}
+    if not tensors:
+        return []
+    rows = [f"    {place:<10} {name:<16} {keys.get(name, '')}" for name, place in tensors.items()]
+    return ["", "The interpreter's tensors:", "", *rows]
 
 
 def _tables(manifest: Manifest) -> list[str]:

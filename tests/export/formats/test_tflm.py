@@ -15,6 +15,7 @@ import tensorflow as tf
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid, ExportRefused
 from rlway_client.contract.model_files import SIGNATURE
+from rlway_client.contract.specs import TensorSpec
 from rlway_client.local.runners import open_runner
 from rlway_client.local.tflm_array import read_array
 from rlway_export.formats.tflm import write_tflm
@@ -66,6 +67,32 @@ def test_the_action_has_32_bits(every_format: Bundle) -> None:
         np.testing.assert_array_equal(answers[0]["q_values"], answers[1]["q_values"])
         assert answers[0]["action"] == answers[1]["action"]
     assert micro.run({"observation": observation, "noise": noise})["action"].dtype == np.int32
+
+
+def test_the_header_says_which_tensor_is_which(every_format: Bundle) -> None:
+    """TFLite Micro knows inputs and outputs by their numbers only."""
+    text = (every_format.path / "policy_model.h").read_text()
+    details = tf.lite.Interpreter(model_content=read_array(every_format.path / "policy_model.cc"))
+    names = {"input": ["noise", "observation"], "output": ["action", "q_values"]}
+    for kind, known in names.items():
+        runner = details.get_signature_runner(SIGNATURE)
+        indices = {name: one["index"] for name, one in getattr(runner, f"get_{kind}_details")().items()}
+        order = [one["index"] for one in getattr(details, f"get_{kind}_details")()]
+        assert sorted(indices) == known
+        for name in known:
+            assert re.search(rf"\* +{kind}\({order.index(indices[name])}\) +{name}\n", text)
+
+
+def test_the_header_says_where_in_the_action_a_tensor_lies(tmp_path: Path) -> None:
+    """Of an action of several parts."""
+    module = tf.Module()
+    given = tf.TensorSpec([1, 4], tf.float32, "observation")
+    module.act = tf.function(lambda observation: {"action_leg": 2 * observation}, input_signature=[given])
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={SIGNATURE: module.act})
+    content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"), [SIGNATURE]).convert()
+    legs = TensorSpec("action_leg", (4,), "float32", path=("legs", "left"))
+    write_tflm(content, make_manifest(action=[legs]), "policy_model", tmp_path)
+    assert 'output(0)  action_leg       action["legs"]["left"]' in (tmp_path / "policy_model.h").read_text()
 
 
 def convert(act: Callable[[Any], Any], spec: Any) -> bytes:

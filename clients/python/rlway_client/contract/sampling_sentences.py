@@ -16,13 +16,13 @@ MEANINGS = {"normal": "standard normal", "gumbel": "Gumbel"}
 def sampling_sentences(manifest: Manifest) -> list[str]:
     """What a reader should know of this policy's actions."""
     found = []
-    if manifest.draws:
+    if len(manifest.draws) > 1:
         draws = ", then ".join(f"{draw.size} {MEANINGS[draw.distribution]} numbers" for draw in manifest.draws)
-        found.append(f"noise holds {draws}; zeros give the most likely action.")
+        found.append(f"noise holds {draws}; zeros give the greedy action.")
     if manifest.explore is not None:
-        found.append(f"Where a request does not say, actions are drawn with {_options(manifest.explore)}.")
+        found.append(f"Where a request does not say, actions are drawn with {options_of(manifest.explore)}.")
     elif manifest.sampling is not None:
-        found.append("Where a request does not say, the action is the most likely one.")
+        found.append("Where a request does not say, the action is the greedy one.")
     if manifest.sampling is not None:
         found += _sampling(manifest.sampling)
     if manifest.time_step:
@@ -31,7 +31,8 @@ def sampling_sentences(manifest: Manifest) -> list[str]:
     return found
 
 
-def _options(explore: Explore) -> str:
+def options_of(explore: Explore) -> str:
+    """The options in words: `temperature 1 and sigma 1`."""
     given = {name: getattr(explore, name) for name in ("epsilon", "temperature", "sigma")}
     return " and ".join(f"{name} {value:g}" for name, value in given.items() if value is not None)
 
