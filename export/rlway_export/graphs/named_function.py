@@ -65,15 +65,22 @@ class NamedFunction(NamedTuple):
             [_leaf_of_info(label, signature.outputs[label]) for label in labels[1]],
         )
 
-    def concrete(self, wanted: list[str]) -> Any:
-        """A concrete function of the inputs in order, which gives the wanted outputs as a list."""
+    def concrete(self, taken: list[str], wanted: list[str], fixed: dict[str, float]) -> Any:
+        """A concrete function of these inputs in order, which gives the wanted outputs as a list.
+
+        The `fixed` inputs always have one value, for every row where they have a batch.
+        """
         import tensorflow as tf
 
+        leaves = {leaf.name: leaf for leaf in self.inputs}
+
         def function(*tensors: Any) -> list[Any]:
-            given = self.call(dict(zip((leaf.name for leaf in self.inputs), tensors, strict=True)))
+            rows = tf.shape(tensors[0])[0]
+            constants = {name: _filled(leaves[name], value, rows) for name, value in fixed.items()}
+            given = self.call(dict(zip(taken, tensors, strict=True)) | constants)
             return [given[name] for name in wanted]
 
-        signature = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in self.inputs]
+        signature = [tf.TensorSpec(leaves[name].shape, leaves[name].dtype) for name in taken]
         return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
 
 
@@ -99,6 +106,14 @@ def _choose(keys: list[str], name: str) -> str:
             f"signatures={{{DEFAULT!r}: …}}."
         )
     return keys[0]
+
+
+def _filled(leaf: Leaf, value: float, rows: Any) -> Any:
+    import tensorflow as tf
+
+    sizes = leaf.shape or ()
+    shape = [rows if i == 0 and size is None else size for i, size in enumerate(sizes)]
+    return tf.fill(shape, tf.cast(value, leaf.dtype))
 
 
 def _leaf(label: str, spec: Any) -> Leaf:

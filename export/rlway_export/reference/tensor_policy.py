@@ -21,7 +21,7 @@ from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Sampling
-from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
 from rlway_export.graphs.frozen import FrozenGraph, changed_variable
 from rlway_export.graphs.named_function import NamedFunction
@@ -43,9 +43,11 @@ class TensorPolicy(SavedPolicy):
         self._named = named
         self._leaves = {leaf.name: leaf for leaf in named.inputs}
         self._observation, self._state = self._input_specs()
-        self._function = named.concrete(roles.outputs)
+        self._taken = [*roles.observation, *(part.taken for part in roles.state)]
+        self._function = named.concrete(self._taken, roles.outputs, roles.fixed)
         self._check()
-        self._fixed = next((leaf.shape[0] for leaf in named.inputs if leaf.shape and leaf.shape[0] is not None), None)
+        sizes = [self._leaves[name].shape or () for name in self._taken]
+        self._fixed = next((size[0] for size in sizes if size[0] is not None), None)
         self._original = FrozenGraph.of(self._function)
         tensors = dict(zip(roles.outputs, self._original.outputs, strict=True))
         chosen = [tensors[part.tensor] for part in roles.action]
@@ -65,7 +67,7 @@ class TensorPolicy(SavedPolicy):
 
     def sample(self, inputs: Arrays) -> Arrays:
         """The answers with its own draws; `inputs` needs no noise."""
-        given = dict(zip(self._original.inputs, self._values(inputs, np, rows_of(inputs)), strict=True))
+        given = dict(zip(self._original.inputs, self._values(inputs, np), strict=True))
         return self._results(inputs, self._as_saved.sample(given, self._original.outputs), np)
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
@@ -73,7 +75,7 @@ class TensorPolicy(SavedPolicy):
         import tensorflow as tf
 
         rows = self._fixed or 1
-        values = self._values({name: array[:1] for name, array in inputs.items()}, np, 1)
+        values = self._values({name: array[:1] for name, array in inputs.items()}, np)
         first = [tf.constant(np.repeat(value, rows, axis=0)) for value in values]
         return lambda: [tensor.numpy() for tensor in self._function(*first)]
 
@@ -91,7 +93,7 @@ class TensorPolicy(SavedPolicy):
 
     def _run(self, rows: list[Any]) -> Arrays:
         inputs = dict(zip((spec.name for spec in self.interface.inputs), rows, strict=True))
-        values = self._values(inputs, np, rows_of(inputs))
+        values = self._values(inputs, np)
         with explained():
             if self._draws:
                 own = inputs[NOISE][:, : self._sampled.noise_size] if self._sampled.sites else None
@@ -117,11 +119,10 @@ class TensorPolicy(SavedPolicy):
         import tensorflow as tf
 
         known = dict(zip((spec.name for spec in self.interface.inputs), inputs, strict=True))
-        rows = tf.shape(inputs[0])[0] if self.rows is None else self.rows
         own = [known[NOISE][:, : self._sampled.noise_size]] if self._sampled.sites else []
-        return self._results(known, self._sampled.graph.call([*self._values(known, tf, rows), *own]), tf)
+        return self._results(known, self._sampled.graph.call([*self._values(known, tf), *own]), tf)
 
-    def _values(self, known: dict[str, Any], library: Any, rows: Any) -> list[Any]:
+    def _values(self, known: dict[str, Any], library: Any) -> list[Any]:
         """The function's inputs from those of the interface, in NumPy or in TensorFlow."""
         specs = dict(zip(self.roles.observation, self._observation, strict=True))
         values = {name: known[spec.name] for name, spec in specs.items()}
@@ -129,11 +130,7 @@ class TensorPolicy(SavedPolicy):
             begins = library.reshape(known[RESET.name], [-1, *[1] * len(spec.shape)])
             first = np.zeros(spec.shape) if part.initial is None else part.initial.reshape(spec.shape)
             values[part.taken] = library.where(begins, first.astype(spec.dtype), known[spec.name])
-        for name, value in self.roles.fixed.items():
-            leaf = self._leaves[name]
-            shape, full = [rows, *(leaf.shape or ())[1:]], np.asarray(value, leaf.dtype)
-            values[name] = np.full(shape, full) if library is np else library.fill(shape, full)
-        return [values[leaf.name] for leaf in self._named.inputs]
+        return [values[name] for name in self._taken]
 
     def _results(self, known: dict[str, Any], answers: list[Any], library: Any) -> dict[str, Any]:
         """The interface's results from the function's answers, in NumPy or in TensorFlow."""
@@ -158,9 +155,13 @@ class TensorPolicy(SavedPolicy):
     def _probe(self, rows: int) -> list[AnyArray]:
         generator = np.random.default_rng(rows)
         known = {spec.name: _sample(spec, rows, generator) for spec in (*self._observation, *self._state)}
-        return self._values(known | {RESET.name: np.arange(rows) % 2 == 0}, np, rows)
+        return self._values(known | {RESET.name: np.arange(rows) % 2 == 0}, np)
 
     def _input_specs(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        for name in self.roles.fixed:
+            shape = self._leaves[name].shape
+            if shape is None or None in shape[1:]:
+                self._known(self._leaves[name])
         sides = []
         for title, tensors in (
             ("observation", self.roles.observation),
@@ -216,8 +217,6 @@ class TensorPolicy(SavedPolicy):
             )
 
     def _check(self) -> None:
-        for name in self.roles.fixed:
-            self._known(self._leaves[name])
         changed = changed_variable(self._function)
         if changed is not None:
             raise ExportRefused(

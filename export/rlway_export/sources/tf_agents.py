@@ -127,7 +127,7 @@ class SavedModelSource(NamedTuple):
         meta = read_meta(folder, name)
         if not has_action(meta) and signatures(meta):
             return named_policy(NamedFunction.of_signature(folder, meta, name), self.graph, self.options, name)
-        if self.options.given:
+        if self.options.given and has_action(meta):
             raise UsageError(SAYS_ITSELF.format(" and ".join(self.options.given), name))
         return GraphPolicy(folder, name)
 

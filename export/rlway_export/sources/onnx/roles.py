@@ -33,7 +33,9 @@ def find_roles(file: TensorFile, options: TensorOptions, recipe: Recipe | None =
     fixed |= {name: value for name, value in recipe.fixed.items() if name not in said}
     held = {part.taken for part in state} | set(fixed)
     left = [one.name for one in file.inputs if one.name not in held]
-    observation = observation or [name for name in recipe.observation if name not in held] or left[: len(left) == 1]
+    observation = (
+        observation or [name for name in recipe.observation if name not in held] or (left if len(left) == 1 else [])
+    )
     roles = Roles(observation, _action(file, options, recipe), state, fixed)
     _check(file, roles)
     is_all_said = options.observation and options.action and options.meaning
