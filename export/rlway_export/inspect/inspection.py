@@ -12,12 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlway_client.contract.errors import RunInvalid
+from rlway_export.inspect.keras_file import keras_report
 from rlway_export.inspect.onnx_file import onnx_report
 from rlway_export.inspect.report import Report
 from rlway_export.inspect.run import run_report
 from rlway_export.inspect.tf_agents import saved_model_report, trigger_report
 from rlway_export.sources.base import SAVED_MODEL
-from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_onnx, is_run, is_saved_model
+from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_keras, is_onnx, is_run, is_saved_model
 from rlway_export.sources.unsuitable import unsuitable
 
 
@@ -33,14 +34,16 @@ def _inspect(path: Path) -> Report:
     """The kinds are looked for in the order in which an export looks for them."""
     if is_onnx(path):
         return onnx_report(path)
+    if is_keras(path):
+        return keras_report(path)
     if path.name == SAVED_MODEL and path.is_file():
         return saved_model_report(path, path.parent)
+    if is_saved_model(path) and not is_bundle(path):
+        return saved_model_report(path, path)
     if is_run(path):
         return run_report(path)
     if graph_of(path / POLICIES):
         return trigger_report(path, path / POLICIES)
-    if graph_of(path) and not is_saved_model(path):
+    if graph_of(path):
         return trigger_report(path, path)
-    if is_saved_model(path) and not is_bundle(path):
-        return saved_model_report(path, path)
     raise unsuitable(path)

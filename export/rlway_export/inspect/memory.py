@@ -26,10 +26,12 @@ def memory(weights: list[tuple[int, int]], model: Any | None) -> Memory:
     return Memory(parameters=parameters, weight_bytes=weight_bytes, activation_bytes=_activation_bytes(model))
 
 
-def onnx_weights(model: Any) -> list[tuple[int, int]]:
-    """The elements and bytes of each constant of a file that holds numbers with fractions."""
+def onnx_weights(model: Any | None) -> list[tuple[int, int]]:
+    """The elements and bytes of each constant of a model that holds numbers with fractions."""
     import onnx
 
+    if model is None:
+        return []
     tensors = [*model.graph.initializer]
     tensors += [
         attribute.t

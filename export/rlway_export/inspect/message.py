@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from rlway_export.graphs.draws import DRAWS, KEYS
+from rlway_export.graphs.named_function import ACTION, DEFAULT, has_action
 from rlway_export.graphs.safety import reachable
 from rlway_export.graphs.saved_model import exported_functions, read_meta
+from rlway_export.graphs.version1 import is_version1
 from rlway_export.inspect.report import Signature, Tensor
 
 INTERNAL = "__"  # signatures of TensorFlow itself begin so
-ACTION = "action"
 ACTING = (ACTION, "act")
 POLICY_SAVER = {"action", "get_initial_state", "get_train_step"}  # what PolicySaver's objects have
 KERAS = re.compile(r"_tf_keras_(model|network|sequential)")
@@ -45,12 +46,14 @@ class MessageFacts:
     @property
     def writer(self) -> str:
         """The program that wrote it, by what its objects are called."""
-        children = {child.local_name for child in self._nodes[0].children} if self._nodes else set()
+        if is_version1(self._meta):
+            return "TensorFlow 1"
+        children = {child.local_name for child in self._nodes[0].children}
         if "act" in children and ACTION in children:
             return "rlway train"
         if children >= POLICY_SAVER:
             return "TF-Agents' PolicySaver"
-        kind = self._nodes[0].user_object.identifier if self._nodes else ""
+        kind = self._nodes[0].user_object.identifier
         return "Keras" if KERAS.match(kind) else "tf.saved_model.save"
 
     @property
@@ -64,16 +67,23 @@ class MessageFacts:
         ]
 
     @property
+    def served(self) -> Signature | None:
+        """The signature that an export takes where there is no `action`; None if there is one."""
+        if has_action(self._meta):
+            return None
+        return next((one for one in self.signatures if one.name == DEFAULT or len(self.signatures) == 1), None)
+
+    @property
     def fixed_rows(self) -> int | None:
-        """The only number of rows that `action` takes; None for any."""
-        inputs = [one.inputs for one in self.signatures if one.name == ACTION]
-        sizes = {tensor.shape[0] for tensors in inputs for tensor in tensors if tensor.shape}
+        """The only number of rows that the policy takes; None for any."""
+        acting = self.served or next((one for one in self.signatures if one.name == ACTION), None)
+        sizes = {tensor.shape[0] for tensor in (acting.inputs if acting else ()) if tensor.shape}
         (size,) = sizes if len(sizes) == 1 else (None,)
         return size if isinstance(size, int) else None
 
     @property
     def draws(self) -> list[str]:
-        """The kinds of the operations by which `action` draws."""
+        """The kinds of the operations by which it draws when it acts."""
         kinds = {node.op for node in self._operations if DRAWS.match(node.op) and not KEYS.match(node.op)}
         return sorted(kinds)
 

@@ -7,38 +7,47 @@ Refuses: what is no ONNX file, or a damaged one (RunInvalid).
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rlway_export.inspect.file_time import file_time
+from rlway_export.inspect.flags import find_flags
 from rlway_export.inspect.memory import memory, onnx_weights
-from rlway_export.inspect.onnx_facts import onnx_facts, onnx_signature
-from rlway_export.inspect.report import Report, Written
+from rlway_export.inspect.report import Onnx, Report, Signature, Tensor, Written
 from rlway_export.inspect.trial import Trial
-from rlway_export.sources.onnx.file import read_onnx
+from rlway_export.sources.onnx.file import OWN, OnnxFile, nodes, read_onnx
+from rlway_export.sources.onnx.recipes import recognise
+from rlway_export.sources.tensor_file import FileTensor
 
 
 def onnx_report(path: Path) -> Report:
     """What the file says, and what an export makes of it."""
-    file = read_onnx(path)
-    facts = onnx_facts(file)
+    file, recipe = (found := read_onnx(path)), recognise(found)
+    library, is_known, _ = recipe.title.rpartition("'")  # of a library's form, the title is its genitive
+    opset = next(one.version for one in file.model.opset_import if one.domain in OWN)
     trial = Trial.of(path)
-    form = f" in the form of {facts.form}" if facts.form else ""
     return Report(
         path=str(path),
         kind="ONNX",
-        title=f"an ONNX file{form}",
+        title=f"an ONNX file in the form of {library}" if is_known else "an ONNX file",
         written=Written(
             by=file.producer or None,
-            version=f"opset {facts.opset}",
+            version=f"opset {opset}",
             file_time=file_time(path),
-            agent=facts.form,
-            agent_seen="the names of its tensors" if facts.form else None,
         ),
-        signatures=[onnx_signature(file)],
+        signatures=[Signature("", *(_tensors(side) for side in (file.inputs, file.outputs)))],
         policy=trial.policy,
         saved_rows=trial.source_rows,
         exported_rows=trial.rows,
         memory=memory(onnx_weights(file.model), trial.model),
-        onnx=facts,
-        export=trial.export(path, facts.flags if trial.refused else ()),
+        onnx=Onnx(opset=opset, ir_version=file.model.ir_version, operators=_operators(file)),
+        export=trial.export(path, find_flags(file, recipe)),
     )
+
+
+def _operators(file: OnnxFile) -> dict[str, int]:
+    return dict(Counter(node.op_type for node in nodes(file.model.graph)).most_common())
+
+
+def _tensors(tensors: list[FileTensor]) -> list[Tensor]:
+    return [Tensor(one.name, one.dtype, None if one.shape is None else list(one.shape)) for one in tensors]

@@ -14,7 +14,7 @@ import msgspec
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import TensorSpec
 
-Kind = Literal["run", "trigger", "SavedModel", "ONNX"]
+Kind = Literal["run", "trigger", "SavedModel", "ONNX", "Keras"]
 Dims = list[int | str | None]  # a name or None for a free dimension
 
 
@@ -107,8 +107,12 @@ class Onnx(msgspec.Struct, frozen=True, kw_only=True):
     opset: int
     ir_version: int
     operators: dict[str, int]  # how often each occurs
-    form: str | None  # the library in whose form it is
-    flags: list[str]  # what `rlway export` has to be told, or what it takes without being told
+
+
+class Keras(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of a Keras network."""
+
+    layers: dict[str, int]  # how often each kind occurs
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +121,8 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     refused: str | None  # the sentence with which it would be refused
     formats: dict[str, str | None]  # a format that was tried → the sentence with which it is refused
     notes: list[str]
-    command: str
+    flags: list[str]  # options that say what its tensors are, as their names suggest; MEANING has to be replaced
+    command: str  # with these options, where they are needed
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,4 +142,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     exported_rows: int | None = None  # likewise of the exported files
     memory: Memory | None = None
     onnx: Onnx | None = None
+    keras: Keras | None = None
     export: Export

@@ -64,8 +64,9 @@ def _origin(report: Report) -> Iterator[Row]:
     elif report.written.agent is not None:
         yield "agent", f"{report.written.agent}, by {printable(report.written.agent_seen or '')} in the graph"
     if report.onnx is not None:
-        counted = [f"{count} {printable(kind)}" for kind, count in report.onnx.operators.items()]
-        yield "operators", f"{_listed(counted)}; IR version {report.onnx.ir_version}"
+        yield "operators", f"{_counted(report.onnx.operators)}; IR version {report.onnx.ir_version}"
+    if report.keras is not None:
+        yield "layers", _counted(report.keras.layers)
     if report.policies:
         yield "policies", ", ".join(map(_folder, report.policies))
     if report.checkpoints is not None:
@@ -96,6 +97,10 @@ def _folder(folder: PolicyFolder) -> str:
 def _checkpoints(checkpoints: Checkpoints) -> str:
     taken = "" if checkpoints.exported is None else f"; {checkpoints.exported} is exported"
     return _listed([str(number) for number in checkpoints.numbers]) + taken
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    return _listed([f"{count} {printable(kind)}" for kind, count in kinds.items()])
 
 
 def _listed(parts: list[str]) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rlway_export.inspect.agent import Agent, recognise_agent
 from rlway_export.inspect.file_time import file_time
-from rlway_export.inspect.memory import memory
+from rlway_export.inspect.flags import signature_flags
+from rlway_export.inspect.memory import memory, onnx_weights
 from rlway_export.inspect.message import MessageFacts
 from rlway_export.inspect.report import Checkpoints, Kind, PolicyFolder, Report, Written
 from rlway_export.inspect.trial import Trial
@@ -61,12 +62,13 @@ def agent_of(graph: Path) -> Agent | None:
 
 def _report(path: Path, graph: Path, kind: Kind, title: str, policies: list[PolicyFolder]) -> Report:
     facts = MessageFacts.read(graph)
+    served = facts.served
     trial = Trial.of(path)
     source = trial.source if isinstance(trial.source, SavedModelSource) else None
     return Report(
         path=str(path),
         kind=kind,
-        title=f"{title} of {facts.writer}" if kind == "SavedModel" else title,
+        title=title,
         written=written(graph, facts),
         train_step=_train_step(graph, source),
         checkpoints=_checkpoints(source),
@@ -75,8 +77,8 @@ def _report(path: Path, graph: Path, kind: Kind, title: str, policies: list[Poli
         policy=trial.policy,
         saved_rows=facts.fixed_rows,
         exported_rows=trial.rows,
-        memory=memory(facts.weights, trial.model),
-        export=trial.export(path),
+        memory=memory(facts.weights or onnx_weights(trial.model), trial.model),
+        export=trial.export(path, signature_flags(served, path) if served else ()),
     )
 
 

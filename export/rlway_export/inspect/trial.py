@@ -84,9 +84,16 @@ class Trial(NamedTuple):
         return described(self.manifest.interface, self.manifest.sampling)
 
     def export(self, path: Path, flags: Sequence[str] = ()) -> Export:
-        """What an export would do; `flags` are options that it would be given."""
-        words = ["rlway", "export", os.fsdecode(path), *flags, "--models", "models", "--policy", NAME]
-        return Export(refused=self.refused, formats=dict(self.formats), notes=[*self.notes], command=shlex.join(words))
+        """What an export would do; `flags` are options that it takes, and needs where it is refused without them."""
+        needed = flags if self.refused is not None else ()
+        words = ["rlway", "export", os.fsdecode(path), *needed, "--models", "models", "--policy", NAME]
+        return Export(
+            refused=self.refused,
+            formats=dict(self.formats),
+            notes=[*self.notes],
+            flags=[*flags],
+            command=shlex.join(words),
+        )
 
 
 def described(interface: Interface, sampling: Sampling | None) -> Policy:
