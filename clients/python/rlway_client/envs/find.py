@@ -47,7 +47,7 @@ def find_environment(name: str) -> EnvSpec:
     if path.endswith(".py"):
         raise EnvironmentFault(_which(path))
     if source:
-        module = _load_file(source) if source.endswith(".py") else _load_module(source)
+        module = load_code(source)
         known_in_gymnasium = attribute in gymnasium.registry and not source.endswith(".py")
         if hasattr(module, attribute) or not known_in_gymnasium:
             return _own_spec(name, module, attribute)
@@ -59,6 +59,11 @@ def find_environment(name: str) -> EnvSpec:
 
             return bullet_spec(name)
         raise EnvironmentFault(f"there is no environment {name!r}{_remedy(attribute, error)}") from error
+
+
+def load_code(source: str) -> ModuleType:
+    """A module, or a file whose name ends in .py, once it has run. Raises EnvironmentFault or UsageError."""
+    return _load_file(source) if source.endswith(".py") else _load_module(source)
 
 
 def sentence(error: BaseException) -> str:
