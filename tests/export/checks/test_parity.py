@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
-from rlway_client.contract.interface import Interface
+from rlway_client.contract.interface import TIME_STEP, Draw, Interface
 from rlway_client.contract.manifest import Parity
 from rlway_client.contract.parity import Arrays, Runner, summarize
 from rlway_client.contract.run import read_run
@@ -125,9 +125,34 @@ def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: A
     trained = Provenance("sac", None, None, None, {})
     rows = {"observation": np.random.default_rng(0).standard_normal((2100, 3)).astype(np.float32)}
     manifest = describe(trained, gaussian, Observations(rows, "given"), [], "gaussian", 1)
-    context = Context(tmp_path, gaussian, manifest, parity.gather(gaussian, rows))
+    context = Context(tmp_path, gaussian, manifest, parity.gather(gaussian, rows), gaussian)
     for one in parse_formats("onnx,tflite"):
         one.write(context)
         found = summarize(judge(gaussian, one.open(context), rows))
         assert found.passed, found
         assert found.observations == 2048
+
+
+def test_half_of_the_rows_are_drawn_as_the_policy_draws() -> None:
+    """Gumbel and normal numbers where the draws say so; zeros in the other half."""
+    noise = parity.sample_noise([Draw("gumbel", 3), Draw("normal", 2)], 4000)
+    drawn = noise[noise.any(axis=1)]
+    assert noise.shape == (4000, 5)
+    assert 1800 < len(drawn) < 2200
+    np.testing.assert_allclose(drawn[:, :3].mean(), np.euler_gamma, atol=0.05)
+    np.testing.assert_allclose(drawn[:, 3:].mean(), 0.0, atol=0.05)
+    np.testing.assert_allclose(drawn[:, 3:].std(), 1.0, atol=0.05)
+
+
+def test_half_of_the_rows_have_another_time_step() -> None:
+    """Rewards, discounts and step types of every kind; in the other half they are neutral."""
+    specs = [TensorSpec(name, (), dtype) for name, dtype in TIME_STEP.items()]
+    found = parity.vary_time_step(specs, 4000)
+    assert {name: str(values.dtype) for name, values in found.items()} == TIME_STEP
+    told = found["reward"] != 0
+    assert 1800 < told.sum() < 2200
+    assert set(found["discount"][~told]) == {1}
+    assert set(found["step_type"][~told]) == {1}
+    assert set(found["discount"][told]) == {0, 1}
+    assert set(found["step_type"][told]) == {0, 1, 2}
+    assert parity.vary_time_step([], 10) == {}
