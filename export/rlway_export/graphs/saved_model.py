@@ -99,7 +99,7 @@ def _load(folder: Path, meta: Any, name: str) -> Any:
     except MemoryError:
         raise ExportRefused(f"{name}: does not fit into this machine's memory.") from None
     except Exception as error:  # TensorFlow has no single error for damaged files
-        told = reason(error).replace(scratch, str(folder))
+        told = reason(str(error).replace(scratch, str(folder)))
         raise RunInvalid(f"{name}: cannot be loaded: {told}.") from error
 
 
