@@ -29,9 +29,10 @@ from rlway_client.common.muting import muted
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.evidence import FILE, Evidence
 from rlway_client.contract.parity import Arrays
-from rlway_export.checks.latency import action_us, make_call
+from rlway_export.checks.latency import action_us, make_call, saved_model_us
 from rlway_export.common.quiet import quiet_conversion
 from rlway_export.formats.registry import FORMATS
+from rlway_export.reference.policy import ActPolicy
 
 RLWAY = Path(sys.executable).parent / "rlway"
 SMALL = ["--preset", "cartpole-dqn", "--env", "CartPole-v1", "--hidden", "100", "--steps", "2000"]
@@ -166,9 +167,12 @@ def beside_files_by_hand(scratch: Path, bundle: Bundle) -> list[dict[str, Any]]:
 def beside_the_saved_model(bundle: Bundle) -> list[dict[str, Any]]:
     """Every format of the preset's network."""
     inputs = one_row(bundle)
-    timed = {m.file: action_us(bundle.path / m.file, bundle.manifest, inputs) for m in bundle.manifest.measured}
+    policy = ActPolicy(bundle.path, bundle.manifest.interface, str(bundle.path))
+    first = saved_model_us(policy.timed(inputs))
+    assert first is not None
+    files = [found.file for found in bundle.manifest.measured[1:]]
+    timed = {file: action_us(bundle.path / file, bundle.manifest, inputs) for file in files}
     took_us = {file: us for file, us in timed.items() if us is not None}
-    first = took_us.pop("saved_model.pb")
     return [
         {"what": f"4→128→128→2, {file}, beside the SavedModel's `action`", "ours": us, "peer": first, "bound": None}
         | {"faster": first / us, "unit": "µs"}
