@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice, product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,19 @@ from rlway_export.graphs.frozen import FrozenGraph, Runs, base, whole
 
 MOST_TRIED = 40
 SAMPLES = "/sample"  # in the names of what TensorFlow Probability samples with
+FOLLOWS = -1  # a size that follows from the others: where it comes first, it is the batch already
 SHAPED_BY = {"Reshape": 1, "Fill": 0, "BroadcastTo": 1, "Tile": 1}  # operations, and which input is the shape
+
+BEFORE = -1  # the place before the first size: numbers that were drawn for all rows become numbers of each row
+
+
+class FixedShape(NamedTuple):
+    """A shape that depends on no input."""
+
+    node: str  # that reads it
+    place: int  # among the node's inputs
+    sizes: AnyArray
+    batch: list[int]  # where the size of the batch may stand, or go
 
 
 def free_graphs(graph: FrozenGraph, rows: int, feed: Arrays) -> Iterator[FrozenGraph]:
@@ -36,22 +49,21 @@ def free_graphs(graph: FrozenGraph, rows: int, feed: Arrays) -> Iterator[FrozenG
     finally:
         runs.close()
     yield relaxed
-    options = [[place for place, size in enumerate(value) if size == rows] for _, _, value in shapes]
-    likely = [_places(shapes, options, *ends) for ends in ((0, -1), (0, 0), (0, 1), (-1, -1))]
+    likely = [_places(shapes, *ends) for ends in ((0, -1), (0, 0), (0, 1), (-1, -1))]
     tried: set[tuple[int, ...]] = set()
-    for chosen in [*likely, *islice(product(*options), MOST_TRIED)]:
+    for chosen in [*likely, *islice(product(*(shape.batch for shape in shapes)), MOST_TRIED)]:
         if shapes and tuple(chosen) not in tried:
             tried.add(tuple(chosen))
             yield _reshaped(relaxed, shapes, list(chosen))
 
 
-def _places(shapes: list[tuple[str, int, AnyArray]], options: list[list[int]], plain: int, sampled: int) -> list[int]:
-    """One place for each shape: which of its options, by whether a distribution samples there.
+def _places(shapes: list[FixedShape], plain: int, sampled: int) -> list[int]:
+    """One place for each shape: which of those it may have, by whether a distribution samples there.
 
     TensorFlow Probability puts the number of samples, and the sizes of an event, before the batch.
     """
-    ends = [sampled if SAMPLES in name else plain for name, _, _ in shapes]
-    return [places[min(end, len(places) - 1)] for places, end in zip(options, ends, strict=True)]
+    ends = [sampled if SAMPLES in shape.node else plain for shape in shapes]
+    return [shape.batch[min(end, len(shape.batch) - 1)] for shape, end in zip(shapes, ends, strict=True)]
 
 
 def _relaxed(graph: FrozenGraph) -> FrozenGraph:
@@ -76,25 +88,31 @@ def _let_select_broadcast(graph: FrozenGraph, runs: Runs, feed: Arrays) -> None:
         editor.become(node.name, "SelectV2", list(node.input), T=kind)
 
 
-def _constant_shapes(graph: FrozenGraph, rows: int, feed: Arrays, runs: Runs) -> list[tuple[str, int, AnyArray]]:
-    """Shapes that depend on no input, and have the number of rows among their sizes: node, input, value."""
-    inputs, found = set(map(base, graph.inputs)), []
+def _constant_shapes(graph: FrozenGraph, rows: int, feed: Arrays, runs: Runs) -> list[FixedShape]:
+    """Those in which the number of rows is, or for which numbers of all rows are drawn."""
+    inputs, found, nodes = set(map(base, graph.inputs)), [], graph.nodes
     for node in graph.graph.node:
         place = 0 if DRAWS.match(node.op) and "Multinomial" not in node.op else SHAPED_BY.get(node.op)
         if place is None or graph.ancestors([node.input[place]], values=True) & inputs:
             continue
         (value,) = runs.run([whole(node.input[place])], feed)
-        if value.ndim == 1 and rows in value.tolist():
-            found.append((node.name, place, value))
+        sizes = value.tolist() if value.ndim == 1 else []
+        if rows in sizes and sizes[0] != FOLLOWS:
+            batch = [place for place, size in enumerate(sizes) if size == rows]
+            found.append(FixedShape(node.name, place, value, batch))
+        elif node.op == "Reshape" and sizes and FOLLOWS not in sizes and rows not in sizes:
+            before = graph.ancestors([node.input[0]])
+            if not before & inputs and any(DRAWS.match(nodes[name].op) for name in before):
+                found.append(FixedShape(node.name, place, value, [BEFORE]))
     return found
 
 
-def _reshaped(graph: FrozenGraph, shapes: list[tuple[str, int, AnyArray]], places: list[int]) -> FrozenGraph:
+def _reshaped(graph: FrozenGraph, shapes: list[FixedShape], places: list[int]) -> FrozenGraph:
     """The graph with the batch's size at these places of its shapes."""
     changed = graph.copy()
     editor = GraphEditor(changed.graph)
-    for (name, place, value), at in zip(shapes, places, strict=True):
-        editor.node(name).input[place] = _shape(editor, graph, value, at)
+    for shape, at in zip(shapes, places, strict=True):
+        editor.node(shape.node).input[shape.place] = _shape(editor, graph, shape.sizes, at)
     return changed
 
 
@@ -112,14 +130,15 @@ def _with_all_rows(graph: FrozenGraph, runs: Runs, feed: Arrays) -> FrozenGraph:
 
 
 def _shape(editor: GraphEditor, graph: FrozenGraph, value: AnyArray, at: int) -> str:
-    """The shape with the batch's size at this place."""
+    """The shape with the batch's size at this place, or before it."""
     first = editor.node(base(graph.inputs[0]))
     kind = value.dtype.type
     sizes = editor.add("Shape", [f"{first.name}:0"], T=_type(first), out_type=kind)
     zero, one = (editor.constant(np.array([n], np.int32)) for n in (0, 1))
     batch = editor.add("Slice", [sizes, zero, one], T=kind, Index=np.int32)
-    parts = [editor.constant(value[:at])] if at else []
-    parts += [batch, *([editor.constant(value[at + 1 :])] if at + 1 < len(value) else [])]
+    before, after = (value[:0], value) if at == BEFORE else (value[:at], value[at + 1 :])
+    parts = [*([editor.constant(before)] if len(before) else []), batch]
+    parts += [editor.constant(after)] if len(after) else []
     if len(parts) == 1:
         return batch
     axis = editor.constant(np.array(0, np.int32))

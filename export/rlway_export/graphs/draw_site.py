@@ -21,6 +21,10 @@ TRIED_ROWS = (3, 5)  # batch sizes, with which the sizes of the draws are found
 GREEDY_ONLY = "save GreedyPolicy(policy) in its place, or give the trigger's greedy_policy"
 
 
+class SharedDraw(ExportRefused):
+    """A draw of the same numbers for all rows, as in TD3's collect policy, which is meant for one row at a time."""
+
+
 class DrawSite(NamedTuple):
     """One draw of the graph."""
 
@@ -77,11 +81,8 @@ def place_only_row(node: str, logits: str | None, shape: tuple[int, ...]) -> Dra
     return DrawSite(node, "normal" if logits is None else "gumbel", logits, shape, shape)
 
 
-def _shared(where: str) -> ExportRefused:
-    return ExportRefused(
-        f"{where}: draws the same numbers for all rows of a batch, as TD3's collect policy does; save it with "
-        f"batch_size=1, or {GREEDY_ONLY}."
-    )
+def _shared(where: str) -> SharedDraw:
+    return SharedDraw(f"{where}: draws the same numbers for all rows of a batch; {GREEDY_ONLY}.")
 
 
 def _unplaced(where: str, shape: tuple[int, ...]) -> ExportRefused:

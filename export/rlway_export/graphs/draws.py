@@ -42,7 +42,6 @@ def find_draws(graph: FrozenGraph, feed: Any, name: str, fixed: int | None = Non
 
     `name` is the SavedModel's name in messages.
     """
-    refuse_draws_in_functions(graph, name)
     nodes = [node for node in graph.in_order() if DRAWS.match(node.op) and not KEYS.match(node.op)]
     outputs = graph.ancestors(graph.outputs)
     nodes = _without_seeds(graph, [node for node in nodes if node.name in outputs])

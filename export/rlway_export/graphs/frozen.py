@@ -67,6 +67,14 @@ class FrozenGraph(NamedTuple):
         graph.node.extend(kept)
         return self._replace(graph=graph)
 
+    def of_one_row(self) -> FrozenGraph:
+        """The graph with inputs of one row."""
+        changed, inputs = self.copy(), set(map(base, self.inputs))
+        for node in changed.graph.node:
+            if node.name in inputs and node.attr["shape"].shape.dim:
+                node.attr["shape"].shape.dim[0].size = 1
+        return changed
+
     @property
     def nodes(self) -> dict[str, Any]:
         return {node.name: node for node in self.graph.node}
@@ -167,7 +175,7 @@ def changed_variable(function: Any) -> str | None:
     while unseen:
         for node in unseen.pop():
             if CHANGES.match(node.op):
-                return f"{node.op} in {short_name(node.name)}"
+                return node.op if node.name == node.op else f"{node.op} in {short_name(node.name)}"
             for attribute in node.attr.values():
                 name = attribute.func.name
                 if name in called and name not in seen:

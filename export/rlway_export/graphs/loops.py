@@ -47,7 +47,7 @@ def _rounds(graph: FrozenGraph, loop: Any) -> int | None:
     found = set()
     for rows in TRIED:
         try:
-            (rounds,) = count(*(tf.zeros([rows, *spec.shape[1:]], spec.dtype) for spec in signature))
+            (rounds,) = count(*(tf.zeros([spec.shape[0] or rows, *spec.shape[1:]], spec.dtype) for spec in signature))
         except tf.errors.OpError:  # its inputs are computed from zeros, which may be no valid observation
             return None
         found.add(int(rounds))

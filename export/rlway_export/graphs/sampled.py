@@ -21,11 +21,12 @@ from rlway_client.contract.errors import ExportRefused, RlwayError
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray
 from rlway_export.graphs.batch import free_graphs
-from rlway_export.graphs.draw_site import GREEDY_ONLY, DrawSite, drawn
-from rlway_export.graphs.draws import find_draws
+from rlway_export.graphs.draw_site import GREEDY_ONLY, DrawSite, SharedDraw, drawn
+from rlway_export.graphs.draws import find_draws, refuse_draws_in_functions
 from rlway_export.graphs.exploration import Exploration, find_exploration, without_exploration
 from rlway_export.graphs.flat_function import flat_function
 from rlway_export.graphs.frozen import FrozenGraph, Runs, base
+from rlway_export.graphs.loops import unroll
 from rlway_export.graphs.noise import take_noise
 
 Result = TypeVar("Result")
@@ -42,24 +43,42 @@ class SampledGraph(NamedTuple):
     sites: list[DrawSite]  # in the order of the noise
     explorations: list[Exploration]
     rows: int | None  # the only number of rows that it takes; None for any
+    original_rows: int | None = None  # how many rows at a time the original is to act on
 
     @classmethod
     def of(cls, original: FrozenGraph, action: list[str], fixed: int | None, feed: Feed, name: str) -> SampledGraph:
         """`action` are the action's tensors; `fixed` is the original's number of rows, None for any."""
+        refuse_draws_in_functions(original, name)
         if fixed is None:
-            made = cls._made(original, action, None, feed, name)
+            try:
+                made = cls._made(original, action, None, feed, name)
+            except SharedDraw:
+                freed = cls._freed(original.of_one_row(), action, 1, feed, name)
+                if freed is None:
+                    raise
+                return freed
             made._check_rows(feed, name)
             return made
-        for free in free_graphs(original, fixed, feed(fixed)):
-            found = _tried(partial(cls._made, free, action, None, feed, name))
-            if found is not None and _tried(partial(found._acts_as, original, fixed, feed)):
-                return found
+        freed = cls._freed(original, action, fixed, feed, name)
+        if freed is not None:
+            return freed
         if fixed != 1:
             raise ExportRefused(
                 f"{name}: takes {fixed} rows at once, and no graph was found that takes more or fewer and acts alike; "
                 f"save it with batch_size=None."
             )
-        return cls._made(original, action, fixed, feed, name)
+        return cls._made(original, action, fixed, feed, name)._replace(original_rows=fixed)
+
+    @classmethod
+    def _freed(cls, original: FrozenGraph, action: list[str], fixed: int, feed: Feed, name: str) -> SampledGraph | None:
+        """One that takes any number of rows, and does for each of them what the original does for `fixed` rows."""
+        unrolled = unroll(original) or original
+        chosen = [unrolled.outputs[original.outputs.index(tensor)] for tensor in action]
+        for free in free_graphs(unrolled, fixed, feed(fixed)):
+            found = _tried(partial(cls._made, free, chosen, None, feed, name))
+            if found is not None and _tried(partial(found._acts_as, original, fixed, feed)):
+                return found._replace(original_rows=fixed)
+        return None
 
     @classmethod
     def _made(cls, graph: FrozenGraph, action: list[str], fixed: int | None, feed: Feed, name: str) -> SampledGraph:
@@ -128,7 +147,7 @@ class Original:
         self._runs = Runs(graph)
         self._graph = graph
         self._sampled = sampled
-        self._fixed = fixed
+        self._fixed = fixed or sampled.original_rows
 
     def run(self, given: Arrays, noise: AnyArray | None, outputs: list[str]) -> list[AnyArray]:
         """The outputs for these inputs, by tensor, and this noise [B, n]. Raises tf.errors.OpError."""

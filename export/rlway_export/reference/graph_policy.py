@@ -63,6 +63,10 @@ class GraphPolicy(SavedPolicy):
         self.rows = self._sampled.rows
         if self.rows is not None:
             self._note_one_row()
+        elif self._fixed_rows() is None and self._sampled.original_rows == 1:
+            self.notes.append(
+                f"{name}: draws the same numbers for all rows of a batch; its files take others for each."
+            )
         scores = find_scores(self._sampled, actions, chosen)
         self._graph = add_scores(self._sampled.graph, scores)
         self._fetched = [*self._original.outputs, *(score.logits for score in scores)]
