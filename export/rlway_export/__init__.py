@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlway_client.contract.bundle import Bundle
@@ -34,6 +34,7 @@ def export(
     env: str | None = None,
     time_limit: int | None = None,
     actions: Actions = "greedy",
+    agent: str | Callable[[], Any] | None = None,
     observation: str | Iterable[str] = (),
     action: str | Iterable[str] = (),
     meaning: str | Iterable[str] = (),
@@ -45,7 +46,7 @@ def export(
     """Converts a trained policy, proves that the files act alike, and publishes the bundle, as `rlway export` does.
 
     run           a run folder of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel;
-                  an ONNX file.
+                  an ONNX file; a Keras network; with `agent`, a folder of checkpoints.
     models        the folder of bundles: the next version goes to models/POLICY/VERSION.
     checkpoint    "best", "latest", a checkpoint's number, or "initial".
     formats       "onnx,tflite,c" or a list of such names; ONNX and TFLite if not given. The SavedModel is always there.
@@ -55,7 +56,10 @@ def export(
     actions       "greedy" or "sampled": what a server does where a request does not say.
     log           is called with a line about each step.
 
-    For an ONNX file:
+    agent         for a folder of tf.train.Checkpoint or common.Checkpointer: a function that builds the TFAgent, or its
+                  name, "module:function" or "file.py:function".
+
+    For an ONNX file, a Keras network, and a SavedModel without `action`:
 
     observation   the names of its inputs that are the observation; `action`, of the outputs that are the action.
     meaning       what these are: "action", "q_values", "logits" or "mean".
@@ -70,6 +74,7 @@ def export(
     from rlway_export.bundle.options import check_options
     from rlway_export.common.quiet import quiet_conversion
     from rlway_export.formats.registry import DEFAULT_FORMATS
+    from rlway_export.sources.agent.code import AgentCode
     from rlway_export.sources.detect import open_source  # light, so that it can refuse before TensorFlow loads
     from rlway_export.sources.tensor_options import TensorOptions
 
@@ -83,7 +88,8 @@ def export(
         _several(fixed),
         None if reference is None else Path(reference),
     )
-    source = open_source(Path(run), str(checkpoint), tensors)
+    code = None if agent is None else AgentCode(agent)
+    source = open_source(Path(run), str(checkpoint), tensors, code, actions == "sampled")
     with quiet_conversion():
         from rlway_export.bundle.writer import write_bundle
         from rlway_export.reference.policy import import_named

@@ -26,13 +26,15 @@ from rlway_export.sources.run_facts import Each
 if TYPE_CHECKING:
     from rlway_export.watch import Watch
 
+NAMED = "Of an ONNX file, a Keras network, a SavedModel without action"  # whose tensors have names, but no roles
+
 
 def export(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Run folder of `rlway train`, folder of a PolicySavedModelTrigger, SavedModel, or ONNX file; several "
-            "are published one after the other."
+            help="Run folder of `rlway train`, folder of a PolicySavedModelTrigger, SavedModel, ONNX file, Keras "
+            "network, or with --agent a folder of checkpoints; several are published one after the other."
         ),
     ],
     models: Annotated[Path, typer.Option(help="Folder of bundles; the next version goes to MODELS/POLICY/VERSION.")],
@@ -75,30 +77,42 @@ def export(
     actions: Annotated[
         Actions, typer.Option(help="What a server does where a request does not say: the greedy action, or a sample.")
     ] = "greedy",
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            help="For a folder of tf.train.Checkpoint: module:function or file.py:function that builds its TFAgent."
+        ),
+    ] = None,
     observation: Annotated[
-        list[str] | None, typer.Option(help="ONNX: an input that is the observation, or a part of it; may be repeated.")
+        list[str] | None,
+        typer.Option(help="An input that is the observation, or a part of it; may be repeated.", rich_help_panel=NAMED),
     ] = None,
     action: Annotated[
-        list[str] | None, typer.Option(help="ONNX: an output that is the action, or a part of it; may be repeated.")
+        list[str] | None,
+        typer.Option(help="An output that is the action, or a part of it; may be repeated.", rich_help_panel=NAMED),
     ] = None,
     meaning: Annotated[
         list[str] | None,
         typer.Option(
             "--as",
-            help="ONNX: what --action is: action, q_values or logits of discrete actions, or mean of a distribution.",
+            help="What --action is: action, q_values or logits of discrete actions, or mean of a distribution.",
+            rich_help_panel=NAMED,
         ),
     ] = None,
     state: Annotated[
         list[str] | None,
-        typer.Option(help="ONNX: IN:OUT, an input and the output of its next value; may be repeated."),
+        typer.Option(help="IN:OUT, an input and the output of its next value; may be repeated.", rich_help_panel=NAMED),
     ] = None,
     fix: Annotated[
         list[str] | None,
-        typer.Option(help="ONNX: NAME=NUMBER, an input that always has this value; may be repeated."),
+        typer.Option(help="NAME=NUMBER, an input that always has this value; may be repeated.", rich_help_panel=NAMED),
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="ONNX: NPZ file of inputs and outputs, recorded by the original framework, to compare with."),
+        typer.Option(
+            help="NPZ file of inputs and outputs, recorded by the original framework, to compare with.",
+            rich_help_panel=NAMED,
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="With several sources: how many to export at a time.", min=1)] = 1,
     watch: Annotated[
@@ -156,6 +170,7 @@ def export(
         "env": env,
         "time_limit": time_limit,
         "actions": actions,
+        "agent": agent,
         "observation": observation or (),
         "action": action or (),
         "meaning": meaning or (),

@@ -6,6 +6,7 @@ Out:     `Source`: the policy with which every file is compared, and what is kno
     tf_agents    what TF-Agents wrote: a folder of PolicySavedModelTrigger, a SavedModel; and any other SavedModel
     onnx         an ONNX file of any library
     keras        a Keras network
+    agent        a checkpoint, and the code of its agent
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Detects what kind of source a path is.
 
-In:      a path, which checkpoint; what the user says of a file's tensors.
+In:      a path, which checkpoint; what the user says of a file's tensors; the code of a checkpoint's agent.
 Out:     its `Source`.
 Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give instead); whatever
          each kind of source refuses.
@@ -11,6 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlway_client.contract.errors import RunInvalid, UsageError
+from rlway_export.sources.agent.code import AgentCode
+from rlway_export.sources.agent.source import AgentSource
 from rlway_export.sources.base import SAVED_MODEL, Source
 from rlway_export.sources.keras.source import KerasSource
 from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_keras, is_onnx, is_run, is_saved_model
@@ -21,9 +23,21 @@ from rlway_export.sources.tf_agents import SavedModelSource
 from rlway_export.sources.unsuitable import unsuitable
 
 
-def open_source(path: Path, checkpoint: str, options: TensorOptions = NOTHING_SAID) -> Source:
-    """A run of `rlway train`, what TF-Agents wrote, a SavedModel, or a file of another library."""
+def open_source(
+    path: Path,
+    checkpoint: str,
+    options: TensorOptions = NOTHING_SAID,
+    agent: AgentCode | None = None,
+    is_sampled: bool = False,
+) -> Source:
+    """A run of `rlway train`, what TF-Agents wrote, a SavedModel, or a file of another library.
+
+    With `agent` it is a folder of checkpoints, and `is_sampled` says whether the policy that draws is meant.
+    """
     try:
+        if agent is not None and path.exists():
+            _check_agent(path, options)
+            return AgentSource.open(path, checkpoint, agent, is_sampled)
         if is_onnx(path):
             return OnnxSource.open(path, checkpoint, options)
         if is_keras(path):
@@ -43,3 +57,13 @@ def open_source(path: Path, checkpoint: str, options: TensorOptions = NOTHING_SA
         raise unsuitable(path)
     except OSError as error:
         raise RunInvalid(f"{str(path)[:100]}: cannot be read: {error.strerror}.") from error
+
+
+def _check_agent(path: Path, options: TensorOptions) -> None:
+    """Raises UsageError for a file, a folder that has a graph, and options that no checkpoint needs."""
+    if not path.is_dir():
+        raise UsageError(f"--agent: expected a folder of checkpoints, got the file {path}; leave it out.")
+    if is_run(path) or graph_of(path) or graph_of(path / POLICIES) or is_saved_model(path):
+        raise UsageError(f"--agent: {path} has the graph of its policy, so it needs no code; leave it out.")
+    if options.given:
+        raise UsageError(f"{' and '.join(options.given)}: the agent says itself what its tensors are; leave it out.")

@@ -19,7 +19,10 @@ from rlway_export.sources.kinds import CHECKPOINTS, MANIFEST, POLICIES, graph_of
 
 GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, a SavedModel, an ONNX file or a Keras network"
 SAVE = "save the agent's policy with TF-Agents' PolicySaver, and give that"
-WEIGHTS = f"holds weights without a graph; give the folder in which their graph lies beside {CHECKPOINTS}/, or {SAVE}"
+WEIGHTS = (
+    f"holds weights without a graph; give the folder in which their graph lies beside {CHECKPOINTS}/, or the folder of "
+    f"checkpoints with --agent module:function, which builds their agent"
+)
 EVENTS = "events.out.tfevents"
 LEVELS = 4  # folders above a path in which its owner is looked for
 SHOWN = 3
