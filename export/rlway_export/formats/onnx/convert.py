@@ -7,6 +7,8 @@ Refuses: an operation that ONNX lacks (ExportRefused names it, and the layer).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +60,15 @@ def _convert(policy: SavedPolicy) -> Any:
     given = [spec.name for spec in policy.interface.inputs]
     returned = sorted(spec.name for spec in policy.interface.results)  # TensorFlow's order of a dict's values
     try:
-        model, _ = tf2onnx.convert.from_graph_def(
-            frozen.graph.as_graph_def(),
-            input_names=inputs,
-            output_names=outputs,
-            tensors_to_rename=dict(zip([*inputs, *outputs], [*given, *returned], strict=True)),
-            opset=OPSET,
-            custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
-        )
+        with _without_reshape_optimizer():
+            model, _ = tf2onnx.convert.from_graph_def(
+                frozen.graph.as_graph_def(),
+                input_names=inputs,
+                output_names=outputs,
+                tensors_to_rename=dict(zip([*inputs, *outputs], [*given, *returned], strict=True)),
+                opset=OPSET,
+                custom_op_handlers={kind: (handle, []) for kind, handle in HANDLERS.items()},
+            )
     except Exception as error:  # tf2onnx raises many unrelated kinds
         raise ExportRefused(f"ONNX: the policy's graph cannot be converted: {reason(error)}.") from error
     for node in model.graph.node:
@@ -74,6 +77,23 @@ def _convert(policy: SavedPolicy) -> Any:
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model
+
+
+@contextmanager
+def _without_reshape_optimizer() -> Iterator[None]:
+    """Leaves out an optimizer of tf2onnx that writes sizes of 0 ("as in the input") beyond the input's rank.
+
+    It meets this where several categorical draws decide one action. `free_batch` does its work.
+    """
+    from tf2onnx import optimizer
+
+    known, kept = optimizer._optimizers, dict(optimizer._optimizers)
+    known.pop("reshape_optimizer", None)
+    try:
+        yield
+    finally:
+        known.clear()
+        known.update(kept)
 
 
 def _broadcast_args(graph: Any, node: Any, *_: Any, **__: Any) -> None:
