@@ -16,6 +16,7 @@ from rlway_export.sources.agent.source import AgentSource
 from rlway_export.sources.base import SAVED_MODEL, Source
 from rlway_export.sources.keras.source import KerasSource
 from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_keras, is_onnx, is_run, is_saved_model
+from rlway_export.sources.onnx.leapp import leapp_file
 from rlway_export.sources.onnx.source import OnnxSource
 from rlway_export.sources.run import RunSource
 from rlway_export.sources.tensor_options import NOTHING_SAID, TensorOptions
@@ -38,7 +39,7 @@ def open_source(
         if agent is not None and path.exists():
             _check_agent(path, options)
             return AgentSource.open(path, checkpoint, agent, is_sampled)
-        if is_onnx(path):
+        if is_onnx(path) or leapp_file(path) is not None:
             return OnnxSource.open(path, checkpoint, options)
         if is_keras(path):
             return KerasSource.open(path, checkpoint, options)

@@ -258,7 +258,7 @@ def test_a_policy_that_normalises_does_so_in_every_format(normalizing: ActPolicy
     trained = Provenance("dqn", None, None, None, {})
     manifest = describe(trained, normalizing, observations, [], "normalizing", 1)
     evidence = parity.gather(normalizing, {"observation": rows})
-    context = Context(tmp_path, normalizing, manifest, evidence)
+    context = Context(tmp_path, normalizing, manifest, evidence, normalizing)
     for one in FORMATS.values():
         one.write(context)
         path = tmp_path / one.files[-1]

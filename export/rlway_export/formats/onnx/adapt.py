@@ -5,7 +5,7 @@ Out:     one model over any number of rows; where the graph cannot be made to ta
 Refuses: a graph whose rows change each other's answers (ExportRefused).
 
 A batch that the file fixes to one row is made free: in the declared shapes, and in the shapes that reshapes have as
-constants. A graph without a batch dimension gets one, which operators that broadcast take as they are. Each attempt has
+constants. A graph without a batch dimension gets one before all others. Each attempt has
 to answer as the file does by itself, in batches of 1, 7 and 64. The first that does is taken.
 """
 
@@ -20,6 +20,7 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.parity import Arrays, run_in_batches
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.formats.onnx.contract_graph import ContractGraph
+from rlway_export.formats.onnx.lift import lifted
 from rlway_export.formats.onnx.opset import modern
 from rlway_export.formats.onnx.simplify import folded, free_batch
 from rlway_export.reference.onnx.policy import OnnxPolicy
@@ -84,7 +85,7 @@ def _attempts(policy: OnnxPolicy, core: Any) -> Iterator[Attempt]:
         return
     if not policy.layout.is_batched:
         without = {name: None if name in policy.roles.fixed else 0 for name in axes}
-        yield Attempt(core, without, is_free=True)
+        yield Attempt(lifted(core), without, is_free=True)
     else:
         freed = _with_free_reshapes(core)
         yield Attempt(freed, axes, is_free=True)

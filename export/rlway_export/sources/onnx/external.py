@@ -59,7 +59,7 @@ def tensors(model: Any) -> Iterator[Any]:
 def _read(tensor: Any, path: Path) -> bytes:
     facts = {entry.key: entry.value for entry in tensor.external_data}
     name, where = short_name(tensor.name), f"{path}: the weights of {short_name(tensor.name)}"
-    file = _file(facts.get("location", ""), path, where)
+    file = local_file(facts.get("location", ""), path, where)
     expected = _byte_size(tensor)
     try:
         offset, length = int(facts.get("offset") or 0), int(facts.get("length") or expected)
@@ -81,8 +81,8 @@ def _read(tensor: Any, path: Path) -> bytes:
         return opened.read(length)
 
 
-def _file(location: str, path: Path, where: str) -> Path:
-    """The file beside the model, or in a folder beside it, which no link leads out of."""
+def local_file(location: str, path: Path, where: str) -> Path:
+    """The file beside `path`, or in a folder beside it; no link leads there. `where` begins the sentence otherwise."""
     parts = PurePosixPath(location).parts
     is_absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor
     if not parts or is_absolute or ".." in parts or "\\" in location or "\0" in location:

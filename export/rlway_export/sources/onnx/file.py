@@ -46,8 +46,6 @@ class OnnxFile(NamedTuple):
 
 def read_onnx(path: Path) -> OnnxFile:
     """Reads and checks the file."""
-    import onnx
-
     model = _parse(path)
     _check_version(path, model)
     _check_sizes(path, model)
@@ -55,6 +53,13 @@ def read_onnx(path: Path) -> OnnxFile:
     if model.functions:
         model = _inlined(path, model)
     _check_operators(path, model)
+    return described(path, model)
+
+
+def described(path: Path, model: Any) -> OnnxFile:
+    """A model of checked parts, with what it takes and gives; the graph as a whole is checked here."""
+    import onnx
+
     try:
         onnx.checker.check_model(model)
         known = onnx.shape_inference.infer_shapes(model, data_prop=True)

@@ -1,4 +1,4 @@
-"""An ONNX file of any library as the source of an export.
+"""An ONNX file of any library, or a bundle of LEAPP, as the source of an export.
 
 In:      the file, and what the user says of its tensors.
 Out:     `OnnxSource`: the policy that onnxruntime runs.
@@ -17,6 +17,7 @@ from rlway_export.common.provenance import Provenance
 from rlway_export.reference.onnx.policy import OnnxPolicy
 from rlway_export.reference.onnx.roles import Roles
 from rlway_export.sources.onnx.file import OnnxFile, read_onnx
+from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
 from rlway_export.sources.onnx.recorded import check_recorded
 from rlway_export.sources.onnx.roles import find_roles
 from rlway_export.sources.tensor_options import TensorOptions
@@ -25,7 +26,7 @@ from rlway_export.sources.tensor_options import TensorOptions
 class OnnxSource(NamedTuple):
     """A file that was read and checked, and the role of each of its tensors."""
 
-    folder: Path  # the file itself
+    folder: Path  # the file itself; of a bundle, its YAML file
     file: OnnxFile
     roles: Roles
     notes: list[str]
@@ -36,6 +37,13 @@ class OnnxSource(NamedTuple):
         """`checkpoint` may only be `best` or `latest`."""
         if checkpoint not in ("best", "latest"):
             raise UsageError(f"{path}: is one ONNX file without checkpoints; leave out --checkpoint.")
+        pipeline = leapp_file(path)
+        if pipeline is not None:
+            wiring = [name for name in options.given if name != "--reference"]
+            if wiring:
+                raise UsageError(f"{' and '.join(wiring)}: {pipeline.name} says what its tensors are; leave it out.")
+            bundle = read_leapp(pipeline)
+            return cls(pipeline, bundle.file, bundle.roles, [], options.reference)
         file = read_onnx(path)
         roles, notes = find_roles(file, options)
         return cls(path, file, roles, notes, options.reference)
