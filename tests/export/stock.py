@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.agents.behavioral_cloning.behavioral_cloning_agent import BehavioralCloningAgent
 from tf_agents.agents.categorical_dqn.categorical_dqn_agent import CategoricalDqnAgent
+from tf_agents.agents.cql.cql_sac_agent import CqlSacAgent
 from tf_agents.agents.ddpg.actor_network import ActorNetwork
 from tf_agents.agents.ddpg.actor_rnn_network import ActorRnnNetwork
 from tf_agents.agents.ddpg.critic_network import CriticNetwork
@@ -16,10 +17,13 @@ from tf_agents.agents.ddpg.critic_rnn_network import CriticRnnNetwork
 from tf_agents.agents.ddpg.ddpg_agent import DdpgAgent
 from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
 from tf_agents.agents.ppo.ppo_clip_agent import PPOClipAgent
+from tf_agents.agents.reinforce.reinforce_agent import ReinforceAgent
 from tf_agents.agents.sac.sac_agent import SacAgent
 from tf_agents.agents.sac.tanh_normal_projection_network import TanhNormalProjectionNetwork
 from tf_agents.agents.td3.td3_agent import Td3Agent
 from tf_agents.bandits.agents.greedy_reward_prediction_agent import GreedyRewardPredictionAgent
+from tf_agents.bandits.agents.lin_ucb_agent import LinearUCBAgent
+from tf_agents.bandits.agents.neural_epsilon_greedy_agent import NeuralEpsilonGreedyAgent
 from tf_agents.bandits.networks.global_and_arm_feature_network import create_feed_forward_common_tower_network
 from tf_agents.bandits.specs.utils import create_per_arm_observation_spec
 from tf_agents.networks.actor_distribution_network import ActorDistributionNetwork
@@ -57,6 +61,8 @@ PER_ARM = create_per_arm_observation_spec(3, 4, max_num_actions=5, add_num_actio
 ARM = BoundedTensorSpec([], tf.int32, 0, 4, "action")
 CHOICE = BoundedTensorSpec([], tf.int64, 0, 2, "action")
 PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
+# An action of several parts: two grips, and a push.
+HAND = {"grip": BoundedTensorSpec([], tf.int32, 0, 2, "grip"), "push": PUSH}
 
 
 def agent(name: str) -> Any:
@@ -180,12 +186,17 @@ def _critic() -> CriticNetwork:
     return CriticNetwork((VECTOR, PUSH), joint_fc_layer_params=LAYER)
 
 
-def _sac() -> Any:
+def _sac(kind: Any = SacAgent, **options: Any) -> Any:
     actor = ActorDistributionNetwork(
         VECTOR, PUSH, fc_layer_params=(16, 16), continuous_projection_net=TanhNormalProjectionNetwork
     )
-    optimizers = {f"{name}_optimizer": _adam() for name in ("actor", "critic", "alpha")}
-    return SacAgent(time_step_spec(VECTOR), PUSH, critic_network=_critic(), actor_network=actor, **optimizers)
+    options |= {f"{name}_optimizer": _adam() for name in ("actor", "critic", "alpha")}
+    return kind(time_step_spec(VECTOR), PUSH, critic_network=_critic(), actor_network=actor, **options)
+
+
+def _cql_sac() -> Any:
+    conservative = {"cql_alpha": 1.0, "num_cql_samples": 2}
+    return _sac(CqlSacAgent, **conservative, include_critic_entropy_term=False, use_lagrange_cql_alpha=False)
 
 
 def _deterministic(kind: Any) -> Any:
@@ -211,6 +222,25 @@ def _recurrent_ppo() -> Any:
     return PPOClipAgent(time_step_spec(VECTOR), PUSH, optimizer=_adam(), actor_net=actor, value_net=value)
 
 
+def _reinforce() -> Any:
+    actor = ActorDistributionNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)
+    return ReinforceAgent(time_step_spec(VECTOR), CHOICE, actor_network=actor, optimizer=_adam())
+
+
+def _cloned_push() -> Any:
+    network = ActorNetwork(VECTOR, PUSH, fc_layer_params=LAYER)
+    return BehavioralCloningAgent(time_step_spec(VECTOR), PUSH, cloning_network=network, optimizer=_adam())
+
+
+def _epsilon_bandit() -> Any:
+    network = QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)  # scores each arm, as a reward network does
+    return NeuralEpsilonGreedyAgent(time_step_spec(VECTOR), CHOICE, network, _adam(), epsilon=0.2)
+
+
+def _lin_ucb() -> Any:
+    return LinearUCBAgent(time_step_spec(VECTOR), CHOICE)
+
+
 def _cloning() -> Any:
     network = QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)
     return BehavioralCloningAgent(time_step_spec(VECTOR), CHOICE, cloning_network=network, optimizer=_adam())
@@ -225,7 +255,13 @@ KINDS: dict[str, Any] = {
     "ddpg": lambda: _deterministic(DdpgAgent),
     "ppo": lambda: _ppo(PUSH),
     "ppo-discrete": lambda: _ppo(CHOICE),
+    "ppo-mixed": lambda: _ppo(HAND),
+    "reinforce": _reinforce,
+    "cql-sac": _cql_sac,
     "behavioural-cloning": _cloning,
+    "cloned-push": _cloned_push,
+    "epsilon-bandit": _epsilon_bandit,
+    "lin-ucb": _lin_ucb,
     "scalar": _scalar,
     "image": _image,
     "dict": _dict,

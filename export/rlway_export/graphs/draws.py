@@ -107,8 +107,7 @@ def _site(
         found = gumbel
     elif not NORMAL.match(node.op) and logits is None:
         raise ExportRefused(
-            f"{name}: draws by {where}, and only normal numbers, choices by logits and Gumbel numbers can become an "
-            f"input; {GREEDY_ONLY}."
+            f"{name}: draws by {where}; expected normal numbers, a choice by logits, or Gumbel numbers; {GREEDY_ONLY}."
         )
     if logits is not None and int(runs.run([whole(node.input[1])], {})[0]) != 1:
         raise ExportRefused(f"{name}: draws several choices at once ({where}), expected one; {GREEDY_ONLY}.")
