@@ -13,7 +13,7 @@ from typing import Any
 from rlway_client.common.returns import show_together
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
-from rlway_client.contract.nesting import expression
+from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import sampling_sentences
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.bundle.usage import usage
@@ -105,18 +105,19 @@ def _quality(training: dict[str, Any]) -> str:
 
 
 def _rows(manifest: Manifest) -> str:
-    specs = [("input", "observation", spec) for spec in manifest.interface.inputs]
-    specs += [("output", "action", spec) for spec in manifest.interface.results]
+    keys = places(manifest.interface)
+    specs = [("input", spec) for spec in manifest.interface.inputs]
+    specs += [("output", spec) for spec in manifest.interface.results]
     return "\n".join(
-        f"| {kind} `{spec.name}`{_key(spec, whole)} | {spec.label}{_table(spec)} |" for kind, whole, spec in specs
+        f"| {kind} `{spec.name}`{_key(keys.get(spec.name))} | {spec.label}{_table(spec)} |" for kind, spec in specs
     )
 
 
-def _key(spec: TensorSpec, whole: str) -> str:
+def _key(place: str | None) -> str:
     """The tensor's place in the observation or in the action, where that is an object."""
-    if not spec.path:
+    if place is None:
         return ""
-    shown = expression(whole, spec.path).replace("|", "\\|")
+    shown = place.replace("|", "\\|")
     fence = "``" if "`" in shown else "`"
     return f": {fence}{shown}{fence}"
 

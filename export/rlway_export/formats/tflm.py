@@ -17,7 +17,7 @@ from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import expression
+from rlway_client.contract.nesting import places
 from rlway_export.formats.c.header import comment
 
 A_LINE = 16  # bytes
@@ -110,8 +110,7 @@ def _header(manifest: Manifest, name: str, size: int, methods: list[str], tensor
 
 def _places(manifest: Manifest, tensors: dict[str, str]) -> list[str]:
     """Which of the interpreter's tensors is which."""
-    wholes = [("observation", manifest.interface.inputs), ("action", manifest.interface.results)]
-    keys = {spec.name: expression(whole, spec.path) for whole, specs in wholes for spec in specs if spec.path}
+    keys = places(manifest.interface)
     if not tensors:
         return []
     rows = [f"    {place:<10} {name:<16} {keys.get(name, '')}" for name, place in tensors.items()]

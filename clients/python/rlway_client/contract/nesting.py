@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.interface import Interface
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
 
@@ -123,6 +124,17 @@ def holds_tuple(value: Any) -> bool:
 def expression(whole: str, path: Sequence[str]) -> str:
     """A part as programs write it: `action["legs"]["left"]`."""
     return whole + "".join(f"[{json.dumps(key)}]" for key in path)
+
+
+def places(interface: Interface) -> dict[str, str]:
+    """Where each tensor lies that is a part of something: `action["gear"]` by the tensor's name."""
+    groups = {
+        "observation": interface.observation,
+        "action": interface.actions,
+        "info": interface.outputs,
+        "state": interface.state,
+    }
+    return {spec.name: expression(whole, spec.path) for whole, specs in groups.items() for spec in specs if spec.path}
 
 
 def is_tuple(tree: Tree) -> bool:

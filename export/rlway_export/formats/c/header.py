@@ -9,7 +9,7 @@ from __future__ import annotations
 from rlway_client.contract.interface import NEUTRAL
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import expression
+from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import MEANINGS
 from rlway_export.formats.c.signature import RESET, CSignature, Parameter
 
@@ -19,6 +19,7 @@ GUMBEL = "Gumbel noise samples the trained distribution"
 
 def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
     """`policy.h`; `memory` says how much memory a call takes."""
+    keys = places(manifest.interface)
     about = [
         f"{manifest.policy}, version {manifest.version}: {_what(manifest)}.",
         f"Written by RLway {manifest.versions.get('rlway-export', '')} on {manifest.created}.",
@@ -26,12 +27,15 @@ def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
         "    cc -std=c99 -O3 -c policy.c        and -lm where the program is linked",
         "",
         "Inputs:",
-        *(_describe(parameter, "observation") for parameter in (*signature.observation, *signature.noise)),
-        *(f"{_describe(parameter)}; NULL is {NEUTRAL[parameter.spec.name]:g}" for parameter in signature.time_step),
+        *(_describe(parameter, keys) for parameter in (*signature.observation, *signature.noise)),
+        *(
+            f"{_describe(parameter, keys)}; NULL is {NEUTRAL[parameter.spec.name]:g}"
+            for parameter in signature.time_step
+        ),
         "",
-        *_state_meaning(signature),
+        *_state_meaning(signature, keys),
         "Outputs; NULL for what is not wanted:",
-        *(_describe(parameter, "action") for parameter in signature.outputs),
+        *(_describe(parameter, keys) for parameter in signature.outputs),
         "",
         _noise_meaning(manifest),
         memory,
@@ -81,7 +85,7 @@ def _what(manifest: Manifest) -> str:
     return f"{kind} for {manifest.env}" if manifest.env else kind
 
 
-def _describe(parameter: Parameter, whole: str = "") -> str:
+def _describe(parameter: Parameter, keys: dict[str, str]) -> str:
     spec = parameter.spec
     low, high = spec.bounds()
     pairs = [f"{a:g} to {b:g}" for a, b in zip(low.ravel(), high.ravel(), strict=True)]
@@ -92,17 +96,17 @@ def _describe(parameter: Parameter, whole: str = "") -> str:
     else:
         bounds = "; ".join(pairs[:MOST_BOUNDS]) + ("; ..." if len(pairs) > MOST_BOUNDS else "")
     shape = f", {' x '.join(map(str, spec.shape))}" if len(spec.shape) > 1 else ""
-    key = f", {expression(whole, spec.path)}" if spec.path else ""
+    key = f", {keys[spec.name]}" if spec.name in keys else ""
     table = f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
     return f"    {parameter.name:<12} {f'{parameter.kind}[{spec.size}]':<12} {bounds}{shape}{key}{table}"
 
 
-def _state_meaning(signature: CSignature) -> list[str]:
+def _state_meaning(signature: CSignature, keys: dict[str, str]) -> list[str]:
     if not signature.state:
         return []
     return [
         "What the policy remembers, kept by the caller between calls and changed by each:",
-        *(_describe(parameter) for parameter in signature.state),
+        *(_describe(parameter, keys) for parameter in signature.state),
         f"    {RESET:<12} {'int':<12} other than 0 where an episode begins: what is remembered is forgotten first,",
         f"{'':30}and need not have been set",
         "",
