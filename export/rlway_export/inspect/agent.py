@@ -4,7 +4,7 @@ In:      the names in a SavedModel: those of its variables' scopes, of its objec
 Out:     `Agent`: which it is, and the name that says so. None where nothing does.
 
 A SavedModel does not name its agent. Its networks, and the noise of a collect policy, belong to some agents and not to
-others. Where two agents have the same policy, both are named.
+others. Where two agents have the same policy, both are named; behavioural cloning has the networks of any.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RULES = (
     Rule("categorical DQN", ("CategoricalQNetwork", "CategoricalQRnnNetwork")),
     Rule("bandit", ("_reward_network", "GlobalAndArmCommonTowerNetwork", "_covariance_matrices", "_cov_matrix")),
     Rule("DQN", ("QRnnNetwork", "QNetwork", "_q_network")),
-    Rule("an actor's", ("_actor_network",)),
+    Rule("an actor-critic", ("_actor_network",)),
 )
 
 

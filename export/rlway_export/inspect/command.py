@@ -6,6 +6,7 @@ Out:     one screen, or JSON.
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def inspect(path: Path, as_json: bool) -> None:
 
         report = inspect_path(path)
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print(json.dumps(msgspec.to_builtins(report), indent=2))  # which can write any path
     else:
         from rlway_export.inspect.screen import show
 

@@ -32,7 +32,7 @@ def keras_report(path: Path) -> Report:
         path=str(path),
         kind="Keras",
         title="a Keras network",
-        written=Written(by="Keras", version=f"Keras {file.version}", file_time=file_time(path)),
+        written=Written(by=f"Keras {file.version}", file_time=file_time(path)),
         signatures=[signature] if signature else [],
         policy=trial.policy,
         saved_rows=_fixed_rows(network) if network else None,

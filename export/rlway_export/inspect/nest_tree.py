@@ -14,9 +14,9 @@ from rich.tree import Tree
 
 from rlway_client.cli.inspect import bounds_in_words
 from rlway_client.contract.specs import TensorSpec
+from rlway_export.inspect.printable import short
 
 MOST_LEAVES = 16
-LONGEST = 60  # characters of a name
 
 
 def nest_tree(specs: Sequence[TensorSpec]) -> RenderableType:
@@ -29,17 +29,11 @@ def nest_tree(specs: Sequence[TensorSpec]) -> RenderableType:
         for depth in range(1, len(spec.path)):
             path = spec.path[:depth]
             if path not in branches:
-                branches[path] = branches[path[:-1]].add(Text(printable(path[-1])))
-        branches[spec.path[:-1]].add(Text(f"{printable(spec.path[-1] if spec.path else spec.name)}  {_label(spec)}"))
+                branches[path] = branches[path[:-1]].add(Text(short(path[-1])))
+        branches[spec.path[:-1]].add(Text(f"{short(spec.path[-1] if spec.path else spec.name)}  {_label(spec)}"))
     if len(specs) > MOST_LEAVES:
         tree.add(Text(f"… {len(specs) - MOST_LEAVES} more, which --json has"))
     return tree
-
-
-def printable(name: str) -> str:
-    """A name of somebody's file without what a terminal would act on, and not longer than a line."""
-    safe = "".join(letter if letter.isprintable() else "�" for letter in name)
-    return safe if len(safe) <= LONGEST else f"{safe[: LONGEST - 1]}…"
 
 
 def _label(spec: TensorSpec) -> str:

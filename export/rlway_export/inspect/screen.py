@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rlway_client.contract.sampling_sentences import MEANINGS
-from rlway_export.inspect.nest_tree import nest_tree, printable
+from rlway_export.inspect.nest_tree import nest_tree
+from rlway_export.inspect.printable import printable, short
 from rlway_export.inspect.report import Checkpoints, Memory, Policy, PolicyFolder, Report, Signature, Training, Written
 
 Row = tuple[str, RenderableType]
@@ -23,14 +24,14 @@ MADE_FROM = "the other formats are made from these; an export also compares ever
 
 def show(report: Report, console: Console) -> None:
     """Prints the report."""
-    console.print(Text.assemble((printable(report.path), "bold"), f": {report.title}"))
+    console.print(Text.assemble((printable(report.path), "bold"), f": {report.title}"), soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for key, shown in rows(report):
         grid.add_row(key, Text(shown) if isinstance(shown, str) else shown)
     console.print(grid)
-    console.print(Text(f"  {report.export.command}"), soft_wrap=True)
+    console.print(Text(f"  {printable(report.export.command)}"), soft_wrap=True)
 
 
 def rows(report: Report) -> Iterator[Row]:
@@ -40,21 +41,22 @@ def rows(report: Report) -> Iterator[Row]:
         yield from _tensors(report.policy)
     else:
         for signature in _calculating(report.signatures):
-            yield printable(signature.name) or "tensors", _signature(signature)
-    if report.policy is not None and report.exported_rows == report.saved_rows:
-        yield "rows", "any number at once" if report.saved_rows is None else _one_by_one(report.saved_rows)
-    elif report.saved_rows is not None:
-        yield (
-            "rows",
-            f"saved for {report.saved_rows} at once" + (", the files take any number" * (report.policy is not None)),
-        )
+            yield short(signature.name) or "tensors", _signature(signature)
+    yield from _rows_at_once(report)
     if report.memory is not None:
         yield "memory", _memory(report.memory)
     yield from _export(report)
 
 
-def _one_by_one(rows: int) -> str:
-    return f"{rows} at once: the files run the rows of a batch one after the other"
+def _rows_at_once(report: Report) -> Iterator[Row]:
+    saved, exported = report.saved_rows, report.exported_rows
+    if report.export.refused is not None:
+        if saved is not None:
+            yield "rows", f"saved for {saved} at once"
+    elif exported is not None:
+        yield "rows", f"{exported} at once; the files run the rows of a batch one after the other"
+    else:
+        yield "rows", "any number at once" if saved is None else f"saved for {saved} at once, the files take any number"
 
 
 def _origin(report: Report) -> Iterator[Row]:
@@ -62,7 +64,7 @@ def _origin(report: Report) -> Iterator[Row]:
     if report.training is not None:
         yield "training", _training(report.training)
     elif report.written.agent is not None:
-        yield "agent", f"{report.written.agent}, by {printable(report.written.agent_seen or '')} in the graph"
+        yield "agent", f"probably {report.written.agent}, by {short(report.written.agent_seen or '')} in the graph"
     if report.onnx is not None:
         yield "operators", f"{_counted(report.onnx.operators)}; IR version {report.onnx.ir_version}"
     if report.keras is not None:
@@ -76,14 +78,14 @@ def _origin(report: Report) -> Iterator[Row]:
 
 
 def _written(written: Written) -> str:
-    by = printable(written.by) if written.by else "a program that does not say its name"
+    by = short(written.by) if written.by else "a program that does not say its name"
     time = f"file of {written.file_time[:16].replace('T', ' ')} UTC" if written.file_time else None
-    return ", ".join(part for part in (by, printable(written.version or ""), time) if part)
+    return ", ".join(part for part in (by, short(written.version or ""), time) if part)
 
 
 def _training(training: Training) -> str:
     preset = f" (preset {training.preset})" if training.preset else ""
-    begun = f"{training.algorithm} in {printable(training.env)}{preset}, seed {training.seed}"
+    begun = f"{training.algorithm} in {short(training.env)}{preset}, seed {training.seed}"
     if not training.has_ended:
         return f"{begun}; it has not ended"
     return f"{begun}; ended after {training.steps or 0:,} steps with a mean return of {training.final_return or 0:.1f}"
@@ -100,7 +102,7 @@ def _checkpoints(checkpoints: Checkpoints) -> str:
 
 
 def _counted(kinds: dict[str, int]) -> str:
-    return _listed([f"{count} {printable(kind)}" for kind, count in kinds.items()])
+    return _listed([f"{count} {short(kind)}" for kind, count in kinds.items()])
 
 
 def _listed(parts: list[str]) -> str:
@@ -134,13 +136,15 @@ def _chooses(policy: Policy) -> str:
 
 
 def _calculating(signatures: list[Signature]) -> list[Signature]:
-    """Those that make something of something; all of them if none does."""
-    return [one for one in signatures if one.inputs and one.outputs] or signatures
+    """Those that make something of something, each once; all of them if none does."""
+    found = [one for one in signatures if one.inputs and one.outputs]
+    alike = [(one.inputs, one.outputs) for one in found]
+    return [one for i, one in enumerate(found) if alike[i] not in alike[:i]] or signatures
 
 
 def _signature(signature: Signature) -> str:
     taken, given = (
-        _listed([f"{printable(tensor.name)} {tensor.label}" for tensor in side])
+        _listed([f"{short(tensor.name)} {tensor.label}" for tensor in side])
         for side in (signature.inputs, signature.outputs)
     )
     return f"{taken or 'nothing'} → {given or 'nothing'}"
@@ -156,12 +160,12 @@ def _memory(memory: Memory) -> str:
 def _export(report: Report) -> Iterator[Row]:
     export = report.export
     if export.refused is not None:
-        yield "export", Text(f"would be refused: {export.refused}", style="red")
+        yield "export", Text(f"would be refused: {printable(export.refused)}", style="red")
     else:
         works = [name for name, refusal in export.formats.items() if refusal is None]
         yield "export", f"converts to {', '.join(works) or 'the SavedModel alone'}; {MADE_FROM}"
         for name, refusal in export.formats.items():
             if refusal is not None:
-                yield f"not {name}", Text(refusal, style="red")
+                yield f"not {name}", Text(printable(refusal), style="red")
     for note in export.notes:
-        yield "note", Text(note, style="yellow")
+        yield "note", Text(printable(note), style="yellow")

@@ -52,12 +52,12 @@ class Trial(NamedTuple):
     def of(cls, path: Path) -> Trial:
         """Tries everything that an export of the path does until its files are compared."""
         source: Source | None = None
-        try:
-            source = open_source(path, "best")
-            with tempfile.TemporaryDirectory(prefix="rlway-inspect-") as folder:
+        with tempfile.TemporaryDirectory(prefix="rlway-inspect-") as folder:
+            try:
+                source = open_source(path, "best")
                 return cls._converted(source, Path(folder))
-        except RlwayError as error:
-            return cls(source, str(error))
+            except RlwayError as error:
+                return cls(source, str(error).replace(folder, str(path)))
 
     @classmethod
     def _converted(cls, source: Source, folder: Path) -> Trial:

@@ -26,14 +26,14 @@ from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
-from rlway_client.contract.nesting import expression
+from rlway_client.contract.nesting import places
 from rlway_client.contract.parity_table import parity_table
 from rlway_client.contract.sampling_sentences import sampling_sentences
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.local.onnx_metadata import holds_manifest, read_manifest
 
 GROUP = "rlway.inspectors"
-MANIFEST = "manifest.json"
+MANIFEST, SAVED_MODEL = "manifest.json", "saved_model.pb"
 Inspector = Callable[[Path, bool], None]  # prints what it finds; as JSON where the second argument is true
 
 
@@ -72,6 +72,8 @@ def _bundle(path: Path) -> Path | None:
     """The bundle that the path stands for; None if it stands for something else. Refuses a folder of several."""
     if _is_bundle(path):
         return newest_bundle(path)
+    if path.is_file() and path.name != SAVED_MODEL and (path.parent / MANIFEST).is_file():
+        return path.parent  # of which it is a file
     policies = [entry for entry in sorted(path.iterdir()) if _is_bundle(entry)] if path.is_dir() else []
     if policies:
         names = named([entry.name for entry in policies])
@@ -126,15 +128,11 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
 
 def _tensors(manifest: Manifest) -> Table:
     table = Table("tensor", "spec", "bounds", box=None, header_style="bold")
-    for whole, specs in (("observation", manifest.interface.inputs), ("action", manifest.interface.results)):
-        for spec in specs:
-            table.add_row(escape(spec.name + _keys(spec, whole)), spec.label, bounds_in_words(spec))
+    keys = places(manifest.interface)  # of an observation or an action that is a dict or a tuple: on a second line
+    for spec in (*manifest.interface.inputs, *manifest.interface.results):
+        place = f"\n  {keys[spec.name]}" if spec.name in keys else ""
+        table.add_row(escape(spec.name + place), spec.label, bounds_in_words(spec))
     return table
-
-
-def _keys(spec: TensorSpec, whole: str) -> str:
-    """A second line for a tensor's name: where it lies in an observation or action that is a dict or a tuple."""
-    return f"\n  {expression(whole, spec.path)}" if spec.path else ""
 
 
 def bounds_in_words(spec: TensorSpec) -> str:

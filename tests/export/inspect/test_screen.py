@@ -1,0 +1,175 @@
+"""The screen of `rlway inspect`, and the command that prints it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import msgspec
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from rich.console import Console
+
+from rlway_client.contract.interface import Draw
+from rlway_client.contract.specs import TensorSpec
+from rlway_export.inspect.report import Export, Memory, Policy, Report, Signature, Tensor, Written
+from rlway_export.inspect.screen import show
+from tests.conftest import TRAIN, run_command
+from tests.export import onnx_forms, stock
+
+MOST_LINES = 40
+POLICY = Policy(
+    observation=[TensorSpec("observation", (4,), "float32", -1, 1)],
+    actions=[TensorSpec("action", (), "int64", 0, 2)],
+    noise=None,
+    draws=[],
+    time_step=[],
+    state=[],
+    outputs=[],
+    chooses="greedy",
+    epsilon=None,
+)
+REPORT = Report(
+    path="there",
+    kind="SavedModel",
+    title="a SavedModel",
+    written=Written(by="TF-Agents' PolicySaver", version="TensorFlow 2.9.1", file_time="2022-05-01T08:30:00+00:00"),
+    policy=POLICY,
+    memory=Memory(parameters=1234, weight_bytes=4936, activation_bytes=None),
+    export=Export(
+        refused=None,
+        formats={"onnx": None, "tflite": None, "c": "C: has no Cosh."},
+        notes=["it was assumed."],
+        flags=[],
+        command="rlway export there",
+    ),
+)
+
+
+def shown(report: Report) -> str:
+    """The screen, as a terminal of 100 columns has it, with single spaces."""
+    console = Console(file=io.StringIO(), width=100)
+    show(report, console)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(" ".join(line.split()) for line in console.file.getvalue().splitlines())
+
+
+def test_the_screen_has_a_line_for_each_fact() -> None:
+    """Who wrote it and when, what it takes and gives, what an export would do."""
+    assert shown(REPORT).splitlines() == [
+        "there: a SavedModel",
+        "written TF-Agents' PolicySaver, TensorFlow 2.9.1, file of 2022-05-01 08:30 UTC",
+        "observation float32[4] -1 … 1",
+        "action int64 0 … 2",
+        "chooses greedily",
+        "rows any number at once",
+        "memory 1,234 parameters in 4,936 bytes",
+        "export converts to onnx, tflite; the other formats are made from these; an export also",
+        "compares every file with the policy",
+        "not c C: has no Cosh.",
+        "note it was assumed.",
+        "rlway export there",
+    ]
+
+
+def test_a_nest_is_a_tree() -> None:
+    """The keys of dicts and tuples, each under the one that holds it; a long nest is cut."""
+    paths = [("arm", "speed"), ("arm", "torque"), ("camera",)]
+    specs = [TensorSpec("_".join(path), (2,), "float32", path=path) for path in paths]
+    lines = shown(msgspec.structs.replace(REPORT, policy=msgspec.structs.replace(POLICY, observation=specs)))
+    assert "observation arm\n├── speed float32[2] unbounded\n└── torque float32[2] unbounded\ncamera" in lines
+    many = [TensorSpec(f"o{i}", (), "float32", path=(f"key{i}",)) for i in range(50)]
+    lines = shown(msgspec.structs.replace(REPORT, policy=msgspec.structs.replace(POLICY, observation=many)))
+    assert "… 34 more, which --json has" in lines
+    assert len(lines.splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize(
+    ("chooses", "epsilon", "draws", "sentence"),
+    [
+        ("sampled", None, [Draw("normal", 2), Draw("gumbel", 3)], "2 standard normal, then 3 Gumbel numbers as noise"),
+        ("epsilon-greedy", 0.1, [], "ε-greedily with ε = 0.1; the files are greedy"),
+        (
+            "epsilon-greedy",
+            None,
+            [Draw("gumbel", 3)],
+            "ε-greedily with an ε that is not constant; the files take 3 Gum",
+        ),
+        ("greedy", None, [Draw("gumbel", 3)], "chooses greedily; the files take 3 Gumbel numbers as noise"),
+    ],
+)
+def test_the_screen_says_how_actions_are_chosen(
+    chooses: str, epsilon: float | None, draws: list[Draw], sentence: str
+) -> None:
+    """The source's own way, and what becomes of its draws."""
+    changed = {"chooses": chooses, "epsilon": epsilon, "draws": draws}
+    policy = msgspec.structs.replace(POLICY, **changed)
+    assert sentence in shown(msgspec.structs.replace(REPORT, policy=policy)).replace("\n", " ")
+
+
+def test_a_refused_source_is_shown_by_its_signature() -> None:
+    """The functions that give something for something, each once, and the sentence of the export."""
+    tensors = [Tensor("x", "float32", [None, 4])], [Tensor("y", "float32", None)]
+    signatures = [Signature("serve", *tensors), Signature("other", *tensors), Signature("get", [], tensors[1])]
+    refused = msgspec.structs.replace(REPORT.export, refused="there: draws.")
+    lines = shown(
+        msgspec.structs.replace(REPORT, policy=None, signatures=signatures, export=refused, saved_rows=1)
+    ).splitlines()
+    assert "serve x float32[?, 4] → y float32 of any shape" in lines
+    assert "rows saved for 1 at once" in lines
+    assert "export would be refused: there: draws." in lines
+    assert not any(line.startswith(("other", "get", "observation")) for line in lines)
+
+
+def test_names_in_a_file_cannot_command_the_terminal(tmp_path: Path) -> None:
+    """Escape sequences and markup in the names of tensors, of operators and of the program that wrote it."""
+    evil = "\x1b[31m[bold]obs"
+    node = helper.make_node("Relu", [evil], ["y\x07"], name="\x1b]0;title\x07")
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info(evil, TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y\x07", TensorProto.FLOAT, ["n", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name=evil)
+    onnx.save(model, tmp_path / "evil.onnx")
+    done = run_command(TRAIN, "inspect", tmp_path / "evil.onnx")
+    assert (done.status, done.stderr) == (0, "")
+    assert "[bold]obs" in done.stdout
+    assert all(letter.isprintable() or letter == "\n" for letter in done.stdout)
+
+
+@pytest.mark.slow
+def test_the_command_inspects_what_an_export_takes(tmp_path: Path) -> None:
+    """One screen of at most 40 lines, or JSON; nothing is written to the folder, nor to stderr."""
+    path = onnx_forms.save(onnx_forms.rsl_rl_lstm(), tmp_path / "actor.onnx")
+    done = run_command(TRAIN, "inspect", path)
+    assert (done.status, done.stderr) == (0, "")
+    assert f"{path}: an ONNX file in the form of rsl_rl" in done.stdout
+    assert len(done.stdout.splitlines()) <= MOST_LINES
+    printed = run_command(TRAIN, "inspect", path, "--json")
+    report = json.loads(printed.stdout)
+    assert report["policy"]["state"][0]["shape"] == [2, 8]
+    assert set(report) == set(Report.__struct_fields__)
+    assert [one.name for one in tmp_path.iterdir()] == ["actor.onnx"]
+
+
+@pytest.mark.slow
+def test_the_command_shows_a_saved_model_on_one_screen(tmp_path: Path) -> None:
+    """A recurrent policy that draws is the longest of the usual ones."""
+    stock.save(stock.agent("recurrent-ppo").collect_policy, tmp_path)
+    done = run_command(TRAIN, "inspect", tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+    for word in ("PPO", "standard normal", "actor_network_state", "info_dist_params_loc", "onnx, tflite, c"):
+        assert word in done.stdout
+    assert len(done.stdout.splitlines()) <= MOST_LINES
+
+
+def test_a_path_that_is_no_text_is_printed_as_json(tmp_path: Path) -> None:
+    """Its bytes are of no encoding; the JSON is text all the same, and has them back."""
+    path = onnx_forms.save(onnx_forms.sb3_dqn(), tmp_path / "policy-\udcff.onnx")
+    done = run_command(TRAIN, "inspect", path, "--json")
+    assert done.status == 0, done.stderr
+    assert json.loads(done.stdout)["path"].endswith("policy-\udcff.onnx")
