@@ -27,6 +27,7 @@ from rlway_export.reference.onnx.policy import OnnxPolicy
 
 TRIED_ROWS = 128
 BATCHES = (1, 7, 64)
+CLOSE, HALF = 1e-5, 2e-3  # how far answers may differ, relative to the largest; of a graph in float16
 ROW_BY_ROW = (
     "the graph of {} takes one observation at a time, and could not be made to take several: a server runs the rows of "
     "a batch one after the other."
@@ -45,11 +46,13 @@ def adapt(policy: OnnxPolicy) -> tuple[Any, list[str]]:
     """The model, without metadata, and notes for the user."""
     core, inputs = modern(policy.graph, policy.name), _probes(policy)
     expected = policy.run_act(inputs)
+    is_half = any(value.dtype == np.float16 for value in inputs.values()) or "float16" in policy.dtypes.values()
+    close = HALF if is_half else CLOSE
     for attempt in _attempts(policy, core):
         model = ContractGraph(policy, attempt.model, attempt.axes, attempt.is_free).build()
         simple = free_batch(model, {}) if attempt.is_free else folded(model)
         for found in (simple, model):
-            if found is not None and _answers_alike(found, policy, inputs, expected, attempt.is_free):
+            if found is not None and _answers_alike(found, inputs, expected, _compared(policy), attempt.is_free, close):
                 return found, [] if attempt.is_free else [ROW_BY_ROW.format(policy.name)]
     raise ExportRefused(
         f"{policy.name}: an observation gets other answers in a batch than by itself, so no file of it can be "
@@ -124,15 +127,22 @@ def _static(value: Any) -> list[int] | None:
     return [dim.dim_value for dim in dims] if all(dim.dim_value > 0 for dim in dims) else None
 
 
-def _answers_alike(model: Any, policy: OnnxPolicy, inputs: Arrays, expected: Arrays, is_free: bool) -> bool:
-    """Whether the model gives what the file gives; by scores where there are any, as equal scores have two actions."""
+def _compared(policy: OnnxPolicy) -> list[str]:
+    """Scores rather than actions where there are any, because two actions may have equal ones."""
+    interface = policy.interface
+    judged = interface.judged or [spec.name for spec in interface.actions]
+    return [*judged, *(spec.name for spec in interface.next_state)]
+
+
+def _answers_alike(
+    model: Any, inputs: Arrays, expected: Arrays, compared: list[str], is_free: bool, close: float
+) -> bool:
+    """Whether the model gives what the file gives."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    compared = [*policy.interface.judged, *(spec.name for spec in policy.interface.next_state)]
-    compared += [] if policy.interface.judged else [spec.name for spec in policy.interface.actions]
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         taken = [value.name for value in session.get_inputs()]
@@ -142,13 +152,13 @@ def _answers_alike(model: Any, policy: OnnxPolicy, inputs: Arrays, expected: Arr
 
         for batch in BATCHES if is_free else (1,):
             found = run_in_batches(run, inputs, batch)
-            if not all(_close(expected[name], found[name]) for name in compared):
+            if not all(_near(expected[name], found[name], close) for name in compared):
                 return False
     except Exception:  # onnxruntime raises many unrelated kinds for a graph that does not take the rows
         return False
     return True
 
 
-def _close(expected: Any, found: Any) -> bool:
+def _near(expected: Any, found: Any, close: float) -> bool:
     largest = max(1.0, float(np.abs(expected).max()))
-    return expected.shape == found.shape and bool(np.allclose(expected, found, 0, 1e-5 * largest, equal_nan=True))
+    return expected.shape == found.shape and bool(np.allclose(expected, found, 0, close * largest, equal_nan=True))

@@ -11,6 +11,7 @@ or row by row, and the choice of the action in numpy. Nothing of what the export
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -31,6 +32,7 @@ from rlway_export.reference.onnx.layout import Layout, Place
 from rlway_export.reference.onnx.roles import ActionPart, Roles
 
 CHUNK_ROWS = 256
+MOST_NUMBERS = 2**21  # of one row: an image of 800 × 800 in colour
 LONGEST_S = 60.0  # for one call: a loop may have been written to run for ever
 NOISE = "noise"
 
@@ -138,6 +140,7 @@ class OnnxPolicy:
     def _find_interface(self) -> Interface:
         """The tensors, from the declared inputs and from the answer to a row of zeros."""
         rows = 2 if self.layout.is_free else 1
+        self._check_size([place.shape for place in self.layout.places.values()])
         given = self._probe(rows)
         self.dtypes = {name: str(value.dtype) for name, value in given.items()}  # of the file's outputs
         many = len(self.roles.observation) > 1
@@ -184,6 +187,14 @@ class OnnxPolicy:
             )
         return int(value.shape[1])
 
+    def _check_size(self, shapes: list[tuple[int, ...]]) -> None:
+        """Raises ExportRefused for more numbers than thousands of rows can have in memory."""
+        size = sum(math.prod(shape) for shape in shapes)
+        if size > MOST_NUMBERS:
+            raise ExportRefused(
+                f"{self.name}: expected at most {MOST_NUMBERS:,} numbers in the inputs of one row, got {size:,}."
+            )
+
     def _check_state(self, given: str, value: AnyArray, place: Place, rows: int) -> None:
         expected, found = place.put(np.zeros((rows, *place.shape))).shape, value.shape
         if found != expected:
@@ -198,6 +209,7 @@ class OnnxPolicy:
             name: place.put(np.zeros((rows, *place.shape), place.dtype)) for name, place in self.layout.places.items()
         }
         feed |= self._constants(rows)
+        self._check_size([draw.shape for draw in self.draws if draw.like is None])
         self._draw_places = [self._draw_place(draw, feed, rows) for draw in self.draws]
         for draw, place in self.draw_places():
             feed[draw.name] = place.put(np.zeros((rows, *place.shape), np.float32))

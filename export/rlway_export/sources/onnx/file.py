@@ -132,6 +132,10 @@ def _inlined(path: Path, model: Any) -> Any:
 def _check_operators(path: Path, model: Any) -> None:
     import onnx
 
+    values = [*model.graph.input, *model.graph.output]
+    for name in (*(value.name for value in values), *(name for node in nodes(model.graph) for name in _names(node))):
+        if not name.isprintable():
+            raise RunInvalid(f"{path}: has a name with control characters, {ascii(name)[:60]}; export it with others.")
     for node in nodes(model.graph):
         if node.domain not in OWN:
             raise RunInvalid(
@@ -144,6 +148,10 @@ def _check_operators(path: Path, model: Any) -> None:
                 f"{path}: its operator {short_name(node.op_type)} is not known to ONNX {onnx.__version__}; export it "
                 f"with opset_version=17."
             )
+
+
+def _names(node: Any) -> Iterator[str]:
+    yield from (node.name, node.op_type, node.domain, *node.output)
 
 
 def _check_inferred(path: Path, model: Any) -> None:

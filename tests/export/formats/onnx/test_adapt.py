@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto
 
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.parity import Arrays
@@ -104,3 +105,23 @@ def test_reshapes_to_one_row_are_made_free_in_any_opset(flat: Callable[[Graph], 
     assert notes == []
     assert model.opset_import[0].version == 17
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def _half() -> Form:
+    g = Graph()
+    small = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float16)
+    g.add("Tanh", g.add("MatMul", "obs", g.constant(small)), output="q_values")
+    shape = [["b", 4], ["b", 3]]
+    model = g.model([("obs", TensorProto.FLOAT16, shape[0])], [("q_values", TensorProto.FLOAT16, shape[1])])
+    return Form(model, {})
+
+
+def test_scores_in_float16_become_float32(tmp_path: Path) -> None:
+    """As the contract has them; the observation stays what it is."""
+    policy = opened(_half(), tmp_path)
+    model, _ = adapt(policy)
+    inputs = _inputs(policy, 5)
+    found = _run(model, inputs)
+    assert inputs["observation"].dtype == np.float16
+    assert found["q_values"].dtype == np.float32
+    np.testing.assert_allclose(found["q_values"], policy.run_act(inputs)["q_values"], atol=2e-3)

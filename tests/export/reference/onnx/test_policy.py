@@ -160,6 +160,21 @@ def test_outputs_that_do_not_fit_are_refused(model: Any, meaning: str, sentence:
     assert sentence in str(refusal.value)
 
 
+def _wide_draw() -> Any:
+    g = Graph()
+    g.add("ReduceMean", g.add("Add", "obs", g.add("RandomNormal", shape=[1, 2**27])), output="action", axes=[1])
+    return g.model([("obs", FLOAT, ["b", 1])], [("action", FLOAT, ["b", 1])])
+
+
+@pytest.mark.parametrize(
+    "model", [_graph("ReduceMean", ("action", FLOAT, ["b", 1]), ("obs", FLOAT, ["b", 2**27]), axes=[1]), _wide_draw()]
+)
+def test_rows_beyond_any_memory_are_refused(model: Any) -> None:
+    """Files are compared over thousands of them."""
+    with pytest.raises(ExportRefused, match=r"expected at most 2,097,152 numbers in the inputs of one row, got 134,2"):
+        _plain(model)
+
+
 def test_an_observation_that_nothing_reads_is_refused() -> None:
     """Rather than ask callers for it."""
     model = _graph("Relu", ("action", FLOAT, ["b", 4]))

@@ -65,6 +65,10 @@ def _unknown_value(model: Any) -> None:
     model.graph.node[0].input[0] = "nowhere"
 
 
+def _two_lines(model: Any) -> None:
+    model.graph.node[0].name = "layer\n\x1b[31m"
+
+
 def _circle(model: Any) -> None:
     calls = [helper.make_node(other, ["x"], ["y"], domain="own") for other in ("G", "F")]
     for name, call in zip("FG", calls, strict=True):
@@ -84,6 +88,7 @@ def _circle(model: Any) -> None:
         (_negative_size, "got the shape [-1]"),
         (_huge_value, "huge: expected at most 268435456 numbers, got 1099511627776"),
         (_unknown_value, "is no sound ONNX file"),
+        (_two_lines, r"has a name with control characters, 'layer\n\x1b[31m'"),
         (_circle, "call each other in a circle"),
     ],
 )
