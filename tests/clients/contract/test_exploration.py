@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rlway_client import Explore
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.exploration import check_explore, draw_noise
+from rlway_client.contract.exploration import check_explore, draw_noise, sampling_explore
 from rlway_client.contract.interface import Draw
 from tests.clients.contract.generated import THOROUGH
 
@@ -75,3 +75,36 @@ def test_only_the_exploration_of_the_action_space_is_taken() -> None:
     ]:
         with pytest.raises(SpecViolated, match="explore"):
             check_explore(explore, draws)
+
+
+MIXED = [Draw("gumbel", 3), Draw("normal", 2), Draw("gumbel", 2)]
+
+
+def test_draws_of_both_kinds_take_both_options() -> None:
+    """What is not given stays greedy; the draws lie in `noise` in their order."""
+    assert sampling_explore(MIXED) == Explore(temperature=1.0, sigma=1.0)
+    for explore in (sampling_explore(MIXED), Explore(temperature=2.0), Explore(sigma=0.5)):
+        check_explore(explore, MIXED)
+        noise = draw_noise(explore, 5000, MIXED, np.random.default_rng(0))
+        normal, gumbel = noise[:, 3:5], np.concatenate([noise[:, :3], noise[:, 5:]], axis=1)
+        np.testing.assert_allclose(normal.std(), explore.sigma or 0.0, rtol=0.02)
+        np.testing.assert_allclose(gumbel.std(), (explore.temperature or 0.0) * np.pi / np.sqrt(6), rtol=0.02)
+    for explore in (Explore(epsilon=0.1), Explore(epsilon=0.1, sigma=1.0), Explore(), Explore(sigma=-1.0)):
+        with pytest.raises(SpecViolated, match="explore"):
+            check_explore(explore, MIXED)
+
+
+def test_epsilon_forces_a_choice_of_every_discrete_part() -> None:
+    """A row explores in all of its parts, or in none."""
+    draws = [Draw("gumbel", 3), Draw("gumbel", 2)]
+    check_explore(Explore(epsilon=0.5), draws)
+    noise = draw_noise(Explore(epsilon=0.5), 1000, draws, np.random.default_rng(0))
+    forced = [np.count_nonzero(part, axis=1) for part in np.split(noise, [3], axis=1)]
+    np.testing.assert_array_equal(*forced)
+    assert set(forced[0]) == {0, 1}
+
+
+@pytest.mark.parametrize("draws", [[Draw("gumbel", 4)], [Draw("normal", 2)]])
+def test_one_kind_of_draws_is_sampled_by_its_own_option(draws: list[Draw]) -> None:
+    """With the distribution of the policy's own draws."""
+    check_explore(sampling_explore(draws), draws)

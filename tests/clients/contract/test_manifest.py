@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from rlway_client import Manifest, TensorSpec
 from rlway_client.contract.errors import BundleInvalid, UsageError
-from rlway_client.contract.exploration import sampling_explore
+from rlway_client.contract.exploration import Explore, sampling_explore
 from rlway_client.contract.interface import TIME_STEP, Draw, Interface
 from rlway_client.contract.manifest import (
     FILE_NAME,
@@ -111,3 +112,32 @@ def test_one_plain_action_is_no_list() -> None:
     plain, keyed = TensorSpec("action", (), "int64"), TensorSpec("action_left", (), "int64", path=("left",))
     for actions, written in (([plain], plain), ([keyed], [keyed])):
         assert tensor_fields(Interface([plain], actions, None, [], []))["action"] == written
+
+
+GEAR = TensorSpec("action_gear", (), "int64", 0, 2, ("gear",))
+NOISE = TensorSpec("noise", (3,), "float32")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"action": [replace(GEAR, name="gear")]}, "action: expected the name 'action_…', got 'gear'"),
+        ({"action": replace(GEAR, path=())}, "action: expected the name 'action', got 'action_gear'"),
+        ({"action": [GEAR, replace(GEAR, name="action_2")]}, r"expected one tensor at the path .*gear.*, got 2"),
+        ({"action": [GEAR, GEAR]}, "outputs: expected a name of its own for each, got 'action_gear' twice"),
+        ({"action": []}, "Expected `array` of length >= 1"),
+        ({"noise": NOISE, "draws": [Draw("normal", 2)]}, "draws: expected 3 numbers in all, as noise has, got 2"),
+        ({"noise": None, "draws": [Draw("normal", 2)]}, "draws: expected 0 numbers in all"),
+        ({"noise": None, "explore": Explore(sigma=1.0)}, "explore: .* exported without a noise input"),
+        ({"noise": NOISE, "draws": [Draw("normal", 3)], "explore": Explore(epsilon=0.1)}, "explore: .* got epsilon"),
+        ({"time_step": [TensorSpec("rewards", (), "float32")]}, "time_step: expected reward, discount, step_type"),
+        ({"time_step": [TensorSpec("reward", (), "float64")]}, "time_step: .* got 'reward' or another type"),
+        ({"action": [GEAR], "action_values": [1.0]}, "action_values: expected one per action, got 1 for int64"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_contradicts_itself_is_refused(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    """In one sentence that begins with its place."""
+    manifest = replace(linear_policy(tmp_path).manifest, **changes)
+    with pytest.raises(BundleInvalid, match=f"here: .*{says}") as refused:
+        decode_manifest(encode_manifest(manifest), "here")
+    assert len(str(refused.value)) < 300

@@ -24,9 +24,13 @@ def act(
     ],
     url: UrlOption = DEFAULT_URL,
     policy: PolicyOption = None,
-    temperature: Annotated[float | None, typer.Option(help="Sample a discrete action at this temperature.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sample a discrete action at this temperature; 0 is greedy.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Take a random discrete action with this probability.")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Sample a continuous action; 1 is the trained spread.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Sample a continuous action; 1 is the trained spread, 0 is greedy.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
     time_step: Annotated[
         str | None,

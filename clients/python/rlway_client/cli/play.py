@@ -29,9 +29,13 @@ def play(
     envs: Annotated[int, typer.Option(help="Environments at once, each with a connection of its own.", min=1)] = 4,
     time_limit: TimeLimit = None,
     seed: Annotated[int, typer.Option(help="Episode i starts from reset(seed=SEED+i).", min=0)] = 1000,
-    temperature: Annotated[float | None, typer.Option(help="Sample discrete actions at this temperature.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Sample discrete actions at this temperature; 0 is greedy.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Take random discrete actions with this probability.")] = None,
-    sigma: Annotated[float | None, typer.Option(help="Sample continuous actions; 1 is the trained spread.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Sample continuous actions; 1 is the trained spread, 0 is greedy.")
+    ] = None,
     key: KeyOption = None,
     timeout_s: TimeoutOption = 5.0,
     as_json: Annotated[
