@@ -21,10 +21,12 @@ from rlway_export.bundle.batch import export_all
 from rlway_export.bundle.options import Actions, check_options, check_sources
 from rlway_export.common.quiet import patient_collector, quiet_conversion
 from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
+from rlway_export.sources.agent.code import AgentCode
 from rlway_export.sources.run_facts import Each
+from rlway_export.sources.tensor_options import TensorOptions
 
 if TYPE_CHECKING:
-    from rlway_export.watch import Watch
+    from rlway_export.watch.watch import Watch
 
 NAMED = "Of an ONNX file, a Keras network, a SavedModel without action"  # whose tensors have names, but no roles
 
@@ -116,12 +118,18 @@ def export(
     ] = None,
     jobs: Annotated[int, typer.Option(help="With several sources: how many to export at a time.", min=1)] = 1,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Follow the run until it ends, and publish a version per checkpoint.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="Publish a version for each new checkpoint of a run, a trigger or an agent, or whenever a file or a "
+            "SavedModel is replaced. Ends with the run, or else with Ctrl-C.",
+        ),
     ] = False,
     each: Annotated[
         Each | None,
         typer.Option(
-            help="With --watch: publish each checkpoint better than all before, or each new one; better if not given."
+            help="With --watch of a run: publish each checkpoint better than all before, or each new one; better if "
+            "not given."
         ),
     ] = None,
     poll_s: Annotated[
@@ -145,14 +153,19 @@ def export(
     if watch:
         if checkpoint is not None:
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
-        if observations is not None or imports:
-            raise UsageError("--watch follows runs of `rlway train`, which need no --observations and no --import.")
         parent_ended = _stdin_ended() if until_stdin_ends else None
-        from rlway_export.watch import Watch
-
         with quiet_conversion():
-            watched = Watch(sources[0], models, names[0], chosen, evaluate, each or "better", env, time_limit)
-            _publish(watched, names[0], poll_s or 1.0, parent_ended, as_json)
+            from rlway_export.reference.policy import import_named
+            from rlway_export.watch.kinds import Told
+            from rlway_export.watch.watch import Publication, Watch
+
+            for module in imports or ():
+                import_named(module)
+            taken, given, said, kept, fixed = (tuple(some or ()) for some in (observation, action, meaning, state, fix))
+            tensors = TensorOptions(taken, given, said, kept, fixed, reference)
+            told = Told(each, tensors, None if agent is None else AgentCode(agent), actions == "sampled")
+            to = Publication(models, names[0], chosen, evaluate, env, time_limit, observations, actions)
+            _publish(Watch(sources[0], to, told), names[0], poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
         raise UsageError("--each and --poll-s: say how --watch goes on; add --watch, or leave them out.")
@@ -197,11 +210,8 @@ def _show_bundle(bundle: Bundle) -> None:
 
 def _publish(watch: Watch, policy: str, poll_s: float, parent_ended: threading.Event | None, as_json: bool) -> None:
     def published(bundle: Bundle) -> None:
-        training = bundle.manifest.training
-        earned = training["evaluated_return"]
-        words = "not evaluated" if earned is None else f"return {show_together([earned])[0]}"
         print(
-            f"published {policy} version {bundle.manifest.version}: checkpoint {training['checkpoint']}, {words}",
+            f"published {policy} version {bundle.manifest.version}: {_made_of(bundle)}",
             file=sys.stderr if as_json else sys.stdout,
             flush=True,
         )
@@ -209,6 +219,17 @@ def _publish(watch: Watch, policy: str, poll_s: float, parent_ended: threading.E
             _print_json(bundle)
 
     watch.publish(poll_s, parent_ended, lambda text: print(text, file=sys.stderr, flush=True), published)
+
+
+def _made_of(bundle: Bundle) -> str:
+    training = bundle.manifest.training
+    if training.get("checkpoint") is None:
+        return training.get("file") or "the SavedModel"
+    words = f"checkpoint {training['checkpoint']}"
+    if "evaluated_return" not in training:  # only a run evaluates its checkpoints
+        return words
+    earned = training["evaluated_return"]
+    return f"{words}, " + ("not evaluated" if earned is None else f"return {show_together([earned])[0]}")
 
 
 def _print_json(bundle: Bundle) -> None:

@@ -17,7 +17,8 @@ from rlway_client.contract.specs import TensorSpec
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.play.environment import Environment
 from rlway_export.sources.detect import open_source
-from rlway_export.watch import Watch
+from rlway_export.watch.kinds import Told
+from rlway_export.watch.watch import Publication, Watch
 from tests.conftest import TRAIN, run_command
 from tests.export import stock
 
@@ -274,7 +275,7 @@ def test_an_environment_of_a_run_is_checked_before_it_is_followed(own_run: Path,
     """With --watch as well, where otherwise each checkpoint would be refused."""
 
     def follow(env: str | None) -> None:
-        watch = Watch(own_run, tmp_path / "models", "p", [], 1, "new", env)
+        watch = Watch(own_run, Publication(tmp_path / "models", "p", [], 1, env), Told("new"))
         watch.publish(0.01, None, lambda _: None, lambda _: None)
 
     with pytest.raises(UsageError, match="which never runs unasked"):

@@ -18,12 +18,13 @@ from rlway_export.bundle.writer import write_bundle
 from rlway_export.sources.detect import open_source
 from rlway_export.sources.run import RunSource
 from rlway_export.sources.tf_agents import SavedModelSource
-from rlway_export.watch import Watch
+from rlway_export.watch.kinds import Told
+from rlway_export.watch.watch import Publication, Watch
 from tests.conftest import TRAIN, run_command
 
 pytestmark = pytest.mark.slow
 
-GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, or a SavedModel of PolicySaver"
+GIVE = "give a run of `rlway train`, a folder of PolicySavedModelTrigger, a SavedModel, an ONNX file or a Keras network"
 LONGEST = 300  # characters of a sentence, without the folder of the tests
 
 
@@ -45,7 +46,6 @@ def place(trained_run: Path, trigger: Path, models: Path, tmp_path_factory: pyte
     tf.summary.create_file_writer(str(place / "their/root/train")).close()
     tf.train.Checkpoint(step=tf.Variable(1)).save(str(place / "ckpt/ckpt"))
     np.savez(place / "rows.npz", observation=np.zeros((3, 4)))
-    tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))]).save(place / "network.keras")
     (place / "notes/todo.txt").write_text("nothing")
     (place / "train.py").write_text("print()")
     (place / "gone").symlink_to(place / "nowhere")
@@ -86,14 +86,13 @@ WRONG: dict[str, str] = {
     "lone/checkpoints": r"holds weights without a graph; give the folder in which their graph lies beside checkpoints/",
     f"lone/checkpoints/{FOLDER}": r"holds weights without a graph",
     f"lone/checkpoints/{FOLDER}/variables": r"holds weights without a graph",
-    "ckpt": r"holds weights without a graph; .*save the agent's policy with TF-Agents' PolicySaver",
+    "ckpt": r"holds weights without a graph; .* or the folder of checkpoints with --agent module:function",
     "events": r"holds TensorBoard's events; give a run",
     "events/train": r"holds TensorBoard's events; give a run",
     "empty": r"is an empty folder; give a run",
     "notes": r"holds no policy; give a run",
     # files
     "rows.npz": r"is a file of arrays, as --observations takes them; give a run",
-    "network.keras": r"is a Keras network without its policy; save the agent's policy with TF-Agents' PolicySaver",
     "train.py": r"is a program; give a run .* that it writes\.",
     "notes/todo.txt": r"is a file, and no saved_model\.pb; give a run",
     f"lone/checkpoints/{FOLDER}/variables/variables.index": r"holds weights without a graph",
@@ -168,11 +167,12 @@ def test_a_part_of_a_run_is_exported_with_a_note(place: Path, tmp_path: Path) ->
     assert manifest.noise is None
 
 
-@pytest.mark.parametrize("name", ["rows.npz", "models/cartpole/1", "their/root/policies/checkpoints/.."])
-def test_watch_refuses_what_never_becomes_a_run(name: str, place: Path, tmp_path: Path) -> None:
-    """With --watch a file, a bundle and a trigger's folder are refused at once: no training begins there."""
+@pytest.mark.parametrize("name", ["rows.npz", "models/cartpole/1", "models/cartpole/1/model.onnx"])
+def test_watch_refuses_what_never_becomes_a_source(name: str, place: Path, tmp_path: Path) -> None:
+    """With --watch a file, a bundle and what lies in it are refused at once: no training begins there."""
     with pytest.raises(UsageError):
-        Watch(place / name, tmp_path, "p", [], 0, "new").publish(0.01, None, lambda _: None, lambda _: None)
+        following = Watch(place / name, Publication(tmp_path, "p", []), Told("new"))
+        following.publish(0.01, None, lambda _: None, lambda _: None)
 
 
 def test_the_command_refuses_a_wrong_path(place: Path, tmp_path: Path) -> None:

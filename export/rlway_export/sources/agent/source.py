@@ -21,9 +21,9 @@ from rlway_export.common.provenance import Provenance
 from rlway_export.reference.graph_policy import GraphPolicy
 from rlway_export.reference.policy import loading
 from rlway_export.sources.agent.code import AgentCode
-from rlway_export.sources.agent.folder import SavedCheckpoint, find_checkpoint, is_checkpoint_folder
 from rlway_export.sources.agent.restored import Reader, restore_policy
 from rlway_export.sources.checkpoints import bake
+from rlway_export.sources.saved_checkpoint import SavedCheckpoint, find_checkpoint, is_checkpoint_folder
 
 
 class AgentSource(NamedTuple):

@@ -22,8 +22,13 @@ from rlway_client.contract.bundle import Bundle, bundle_versions
 from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.run import kept_checkpoints
 from rlway_export.bundle.writer import write_bundle
+from rlway_export.sources.agent.code import AgentCode
 from rlway_export.sources.run import RunSource
-from rlway_export.watch import WEIGHTS, Watch
+from rlway_export.sources.run_facts import Each
+from rlway_export.sources.tensor_options import TensorOptions
+from rlway_export.watch.kinds import Told
+from rlway_export.watch.run import WEIGHTS
+from rlway_export.watch.watch import Publication, Watch
 from tests.conftest import TRAIN
 
 pytestmark = pytest.mark.slow
@@ -130,7 +135,8 @@ def test_publishing_collects_observations_in_the_trained_environment(
     training.finish()
     for named, rows in ((None, 50), (env, 2048)):
         models = tmp_path / f"models-{rows}"
-        Watch(training.folder, models, "p", [], 0, "new", named).publish(0.01, None, lambda _: None, lambda _: None)
+        following = Watch(training.folder, Publication(models, "p", [], env=named), Told("new"))
+        following.publish(0.01, None, lambda _: None, lambda _: None)
         manifest = Bundle.open(models / "p/1").manifest
         assert (manifest.env, manifest.observed[0].rows) == (env, rows)
 
@@ -211,9 +217,8 @@ def test_lasting_damage_is_reported_and_stops_no_other_checkpoint(
     (note,) = notes
     assert "checkpoint.json: damaged" in note
     (training.folder / "evaluations.csv").write_text("iteration,mean_return\n1,much\n")
-    better = Watch(training.folder, tmp_path / "models", "cartpole", [], 0, "better")
     with pytest.raises(ExportRefused, match="could not be published"):
-        better.publish(0.01, None, notes.append, lambda _: None)
+        watch(training.folder, each="better").publish(0.01, None, notes.append, lambda _: None)
     assert any("evaluations.csv: cannot be read" in note for note in notes)
 
 
@@ -230,19 +235,22 @@ def test_an_environment_that_fails_is_reported_and_ends_nothing(saved_often: tup
         (training.folder / name).write_text(json.dumps(facts | {"env": f"{maze}:Broken"}))
     notes: list[str] = []
     with pytest.raises(ExportRefused, match="2 of its checkpoints could not be published"):
-        Watch(training.folder, tmp_path / "models", "cartpole", [], 1, "new", f"{maze}:Broken").publish(
-            0.01, None, notes.append, lambda _: None
-        )
+        to = Publication(tmp_path / "models", "cartpole", [], episodes=1, env=f"{maze}:Broken")
+        Watch(training.folder, to, Told("new")).publish(0.01, None, notes.append, lambda _: None)
     assert len(notes) == 2
     assert all("broken.py:Broken: its step() raised ValueError: no more" in note for note in notes)
 
 
 def test_what_cannot_be_followed_is_refused(saved_often: tuple[Path, Path], tmp_path: Path) -> None:
-    """TF-Agents' own folders, which never end; a finished run whose checkpoints have no checkpoint.json."""
+    """A finished run whose checkpoints have no checkpoint.json; options that no run takes."""
     run = saved_often[0]
-    for foreign in (run / "policies", run / "policies/greedy_policy"):
-        with pytest.raises(UsageError, match="--watch follows runs of `rlway train`"):
-            follow(foreign)
+    for to, told, expected in (
+        (Publication(tmp_path, "p", [], observations=tmp_path / "rows.npz"), Told(), "--observations: .* is a run"),
+        (Publication(tmp_path, "p", []), Told(tensors=TensorOptions(meaning=("logits",))), "--as: .* says itself"),
+        (Publication(tmp_path, "p", []), Told(agent=AgentCode("make.py:agent")), "--agent: .* has the graph"),
+    ):
+        with pytest.raises(UsageError, match=expected):
+            Watch(run, to, told).publish(0.01, None, lambda _: None, lambda _: None)
     shutil.copytree(run, tmp_path / "old", ignore=shutil.ignore_patterns("checkpoint.json", "job.json", "train"))
     with pytest.raises(ExportRefused, match="nothing to follow; leave --watch out"):
         follow(tmp_path / "old")
@@ -278,9 +286,9 @@ def test_the_command_prints_a_line_of_json_per_version(
     ]
 
 
-def watch(run: Path) -> Watch:
-    """Publishes each new checkpoint as its SavedModel alone, which is quick."""
-    return Watch(run, run.parent / "models", "cartpole", [], 0, "new")
+def watch(run: Path, each: Each = "new") -> Watch:
+    """Publishes checkpoints as their SavedModel alone, which is quick."""
+    return Watch(run, Publication(run.parent / "models", "cartpole", []), Told(each))
 
 
 def follow(run: Path, until: Callable[[], bool] | None = None, note: Callable[[str], None] = lambda _: None) -> None:

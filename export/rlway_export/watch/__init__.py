@@ -1,0 +1,1 @@
+"""Follows what is still being written, and publishes each version of it."""
