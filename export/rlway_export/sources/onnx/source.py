@@ -16,6 +16,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_export.common.provenance import Provenance
 from rlway_export.reference.onnx.policy import OnnxPolicy
 from rlway_export.reference.onnx.roles import Roles
+from rlway_export.sources.kinds import is_onnx
 from rlway_export.sources.onnx.file import OnnxFile, read_onnx
 from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
 from rlway_export.sources.onnx.recorded import check_recorded
@@ -66,7 +67,13 @@ class OnnxSource(NamedTuple):
 
     @property
     def provenance(self) -> Provenance:
-        facts = {"checkpoint": None, "file": self.title, "sha256": sha256(self.folder), "producer": self.file.producer}
+        facts = {
+            "checkpoint": None,
+            "file": self.title,
+            "kind": "ONNX file" if is_onnx(self.folder) else "LEAPP pipeline",
+            "sha256": sha256(self.folder),
+            "producer": self.file.producer,
+        }
         return Provenance(None, None, None, None, facts)
 
     def materialize(self, _: Path) -> OnnxPolicy:

@@ -120,7 +120,8 @@ def test_the_parts_of_a_pipeline_become_one_policy(tmp_path: Path) -> None:
     assert [spec.path for spec in manifest.observation] == [("obs_processor/joint_pos",), ("obs_processor/command",)]
     assert manifest.action.name == "action"  # type: ignore[union-attr]
     assert [spec.label for spec in manifest.state] == ["float32[4]"]
-    assert manifest.training["file"] == "walk.yaml"
+    card = (bundle.path / "README.md").read_text()
+    assert "A policy in the LEAPP pipeline `walk.yaml`, which pytorch 2.6.0 wrote" in card
     assert manifest.parity[0].batch_sizes == [1, 7, 64]
 
 
