@@ -17,6 +17,7 @@ def flat_function(function: Any, graph: Any = None) -> Any:
     own = function.inputs[: len(function.inputs) - len(captured)]
     variables = {tensor.name: value for tensor, value in zip(function.inputs[len(own) :], captured, strict=True)}
     content = graph or function.graph.as_graph_def()
+    _forget_order(content, {f"^{tensor.op.name}" for tensor in function.inputs})
 
     def run(*given: Any) -> Any:
         traced = tf.compat.v1.get_default_graph()
@@ -28,3 +29,9 @@ def flat_function(function: Any, graph: Any = None) -> Any:
 
     signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in own]
     return tf.function(run, signature, autograph=False).get_concrete_function()
+
+
+def _forget_order(graph: Any, inputs: set[str]) -> None:
+    """Drops what says that an operation waits for an input: what is given is there from the beginning."""
+    for node in graph.node:
+        node.input[:] = [name for name in node.input if name not in inputs]
