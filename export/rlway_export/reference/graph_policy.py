@@ -89,7 +89,8 @@ class GraphPolicy(SavedPolicy):
 
     def sample(self, inputs: Arrays) -> Arrays:
         """The SavedModel's answers with its own draws; `inputs` needs no noise."""
-        return self._by_name(self._as_saved.sample(self._given(inputs), self._original.outputs))
+        with explained():
+            return self._by_name(self._as_saved.sample(self._given(inputs), self._original.outputs))
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
         """A call of the SavedModel's own `action` for the first of these rows."""
