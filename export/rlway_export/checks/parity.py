@@ -56,7 +56,7 @@ def judge(evidence: Evidence, policy: Reference, file: Path, runner: Runner, tol
     own = 2 * _own_rounding(evidence, policy, limit)
     if own <= limit.difference:
         return found
-    words = f"{limit.words}; or {own:.1e}, twice what one step of float32 in the inputs changes in the policy itself"
+    words = f"{limit.words}, or {own:.1e} by rounding the inputs"
     limit = limit._replace(difference=own, words=words)
     return compare(file.name, runner, policy.interface, limit, evidence.inputs, evidence.expected)
 
