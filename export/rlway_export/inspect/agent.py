@@ -1,6 +1,7 @@
 """The agent that a policy belongs to, as far as its graph tells.
 
-In:      the names in a SavedModel: those of its variables' scopes, of its objects' attributes, of its operations.
+In:      the names in a SavedModel: those of its variables' scopes, of its objects' attributes, of its operations; the
+         names of a checkpoint's objects.
 Out:     `Agent`: which it is, and the name that says so. None where nothing does.
 
 A SavedModel does not name its agent. Its networks, and the noise of a collect policy, belong to some agents and not to
@@ -35,14 +36,17 @@ VALUES = ("_value_network", "ValueNetwork", "ValueRnnNetwork")
 RULES = (
     Rule("DDPG", ("_ou_process", "ornstein_uhlenbeck_noise")),
     Rule("TD3", ("_noise_distribution",), ("_actor_network",)),
-    Rule("SAC", ("TanhNormalProjectionNetwork", "SquashToSpecNormal")),
+    Rule("SAC", ("_log_alpha", "TanhNormalProjectionNetwork", "SquashToSpecNormal")),
+    Rule("TD3", ("_critic_network_2",), ("_actor_network",)),
+    Rule("DDPG", ("_critic_network",), ("_actor_network",)),
     Rule("PPO", ("_observation_normalizer", *VALUES), ("_actor_network",)),
+    Rule("PPO", ("_value_net",), ("_actor_net",)),
     Rule("DDPG or TD3", ACTORS),
     Rule("PPO, REINFORCE or another with a stochastic actor", STOCHASTIC),
     Rule("categorical DQN", ("CategoricalQNetwork", "CategoricalQRnnNetwork")),
     Rule("bandit", ("_reward_network", "GlobalAndArmCommonTowerNetwork", "_covariance_matrices", "_cov_matrix")),
     Rule("DQN", ("QRnnNetwork", "QNetwork", "_q_network")),
-    Rule("an actor-critic", ("_actor_network",)),
+    Rule("one with an actor", ("_actor_network",)),
 )
 
 

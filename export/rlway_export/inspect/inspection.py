@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlway_client.contract.errors import RunInvalid
+from rlway_export.inspect.checkpoint_folder import checkpoint_report
 from rlway_export.inspect.keras_file import keras_report
 from rlway_export.inspect.onnx_file import onnx_report
 from rlway_export.inspect.report import Report
@@ -19,7 +20,9 @@ from rlway_export.inspect.run import run_report
 from rlway_export.inspect.tf_agents import saved_model_report, trigger_report
 from rlway_export.sources.base import SAVED_MODEL
 from rlway_export.sources.kinds import POLICIES, graph_of, is_bundle, is_keras, is_onnx, is_run, is_saved_model
-from rlway_export.sources.unsuitable import unsuitable
+from rlway_export.sources.onnx.leapp import leapp_file
+from rlway_export.sources.saved_checkpoint import is_checkpoint_folder
+from rlway_export.sources.unsuitable import WEIGHTS, unsuitable, what_it_is
 
 
 def inspect_path(path: Path) -> Report:
@@ -32,7 +35,7 @@ def inspect_path(path: Path) -> Report:
 
 def _inspect(path: Path) -> Report:
     """The kinds are looked for in the order in which an export looks for them."""
-    if is_onnx(path):
+    if is_onnx(path) or leapp_file(path) is not None:
         return onnx_report(path)
     if is_keras(path):
         return keras_report(path)
@@ -46,4 +49,6 @@ def _inspect(path: Path) -> Report:
         return trigger_report(path, path / POLICIES)
     if graph_of(path):
         return trigger_report(path, path)
+    if is_checkpoint_folder(path) and what_it_is(path) == WEIGHTS:  # and no part of a run or of a trigger's folder
+        return checkpoint_report(path)
     raise unsuitable(path)

@@ -1,4 +1,4 @@
-"""The report on an ONNX file of any library.
+"""The report on an ONNX file of any library, or on a bundle of LEAPP.
 
 In:      a path.
 Out:     `Report`.
@@ -16,24 +16,28 @@ from rlway_export.inspect.memory import memory, onnx_weights
 from rlway_export.inspect.report import Onnx, Report, Signature, Tensor, Written
 from rlway_export.inspect.trial import Trial
 from rlway_export.sources.onnx.file import OWN, OnnxFile, nodes, read_onnx
+from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
 from rlway_export.sources.onnx.recipes import recognise
 from rlway_export.sources.tensor_file import FileTensor
 
 
 def onnx_report(path: Path) -> Report:
     """What the file says, and what an export makes of it."""
-    file, recipe = (found := read_onnx(path)), recognise(found)
+    pipeline = leapp_file(path)
+    file = read_onnx(path) if pipeline is None else read_leapp(pipeline).file
+    recipe = recognise(file)
     library, is_known, _ = recipe.title.rpartition("'")  # of a library's form, the title is its genitive
+    title = f"an ONNX file in the form of {library}" if is_known else "an ONNX file"
     opset = next(one.version for one in file.model.opset_import if one.domain in OWN)
     trial = Trial.of(path)
     return Report(
         path=str(path),
         kind="ONNX",
-        title=f"an ONNX file in the form of {library}" if is_known else "an ONNX file",
+        title=title if pipeline is None else "a bundle of LEAPP",
         written=Written(
             by=file.producer or None,
             version=f"opset {opset}",
-            file_time=file_time(path),
+            file_time=file_time(pipeline or path),
         ),
         signatures=[Signature("", *(_tensors(side) for side in (file.inputs, file.outputs)))],
         policy=trial.policy,
@@ -41,7 +45,7 @@ def onnx_report(path: Path) -> Report:
         exported_rows=trial.rows,
         memory=memory(onnx_weights(file.model), trial.model),
         onnx=Onnx(opset=opset, ir_version=file.model.ir_version, operators=_operators(file)),
-        export=trial.export(path, find_flags(file, recipe)),
+        export=trial.export(path, find_flags(file, recipe) if pipeline is None else ()),
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import TensorSpec
 
-Kind = Literal["run", "trigger", "SavedModel", "ONNX", "Keras"]
+Kind = Literal["run", "trigger", "SavedModel", "ONNX", "Keras", "checkpoints"]
 Dims = list[int | str | None]  # a name or None for a free dimension
 
 
@@ -121,7 +121,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     refused: str | None  # the sentence with which it would be refused
     formats: dict[str, str | None]  # a format that was tried → the sentence with which it is refused
     notes: list[str]
-    flags: list[str]  # options that say what its tensors are, as their names suggest; MEANING has to be replaced
+    flags: list[str]  # options that it needs or could be given; capitals stand for what only the user knows
     command: str  # with these options, where they are needed
 
 
@@ -143,4 +143,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory | None = None
     onnx: Onnx | None = None
     keras: Keras | None = None
+    contents: dict[str, int] = {}  # of checkpoints without a graph: how many numbers each object has
     export: Export

@@ -64,11 +64,13 @@ def _origin(report: Report) -> Iterator[Row]:
     if report.training is not None:
         yield "training", _training(report.training)
     elif report.written.agent is not None:
-        yield "agent", f"probably {report.written.agent}, by {short(report.written.agent_seen or '')} in the graph"
+        yield "agent", f"probably {report.written.agent}, by the name {short(report.written.agent_seen or '')}"
     if report.onnx is not None:
         yield "operators", f"{_counted(report.onnx.operators)}; IR version {report.onnx.ir_version}"
     if report.keras is not None:
         yield "layers", _counted(report.keras.layers)
+    if report.contents:
+        yield "contents", _listed([f"{short(name)} {size:,} numbers" for name, size in report.contents.items()])
     if report.policies:
         yield "policies", ", ".join(map(_folder, report.policies))
     if report.checkpoints is not None:

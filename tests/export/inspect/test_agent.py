@@ -30,6 +30,8 @@ AGENTS = {
     "ppo": ("PPO", "PPO"),
     "ppo-discrete": ("PPO", "PPO"),
     "recurrent-ppo": ("PPO", "PPO"),
+    "reinforce": ("PPO, REINFORCE or another with a stochastic actor",) * 2,
+    "lin-ucb": ("bandit", "bandit"),
 }
 
 

@@ -14,6 +14,7 @@ from tf_agents.policies.actor_policy import ActorPolicy
 from tf_agents.policies.policy_saver import PolicySaver
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import time_step_spec
+from tf_agents.utils import common
 
 import rlway_export
 from rlway_client.contract.errors import RlwayError, RunInvalid
@@ -198,6 +199,50 @@ def test_the_form_of_an_onnx_file_is_recognised(tmp_path: Path) -> None:
     assert report.export.flags[-4:] == ["--state", "h_in:h_out", "--state", "c_in:c_out"]
     assert "--state" not in report.export.command
     assert report.export.formats == CONVERTED
+
+
+LEAPP = """\
+models:
+  policy:
+    parameters:
+      backend: onnx
+      model_path: policy.onnx
+pipeline:
+  inputs:
+    policy: [obs]
+  outputs:
+    policy: [actions]
+"""
+
+
+def test_a_bundle_of_leapp_is_told_by_its_wiring(tmp_path: Path) -> None:
+    """Which needs no options."""
+    onnx_forms.save(onnx_forms.rsl_rl(), tmp_path / "policy.onnx")
+    (tmp_path / "walk.yaml").write_text(LEAPP)
+    report = inspect_path(tmp_path)
+    assert (report.kind, report.title, report.export.flags) == ("ONNX", "a bundle of LEAPP", [])
+    assert report.policy is not None
+    assert [spec.label for spec in report.policy.observation] == ["float32[8]"]
+    assert report.export.refused is None
+
+
+def test_checkpoints_without_a_graph_are_told_by_what_they_hold(tmp_path: Path) -> None:
+    """As common.Checkpointer writes them: their agent, its networks, and that its code is needed. None is run."""
+    step = tf.Variable(0, dtype=tf.int64)
+    writer = common.Checkpointer(str(tmp_path / "ckpt"), max_to_keep=2, agent=stock.agent("sac"), global_step=step)
+    for number in (100, 200):
+        step.assign(number)
+        writer.save(number)
+    report = inspect_path(tmp_path / "ckpt")
+    assert (report.kind, report.written.agent, report.train_step) == ("checkpoints", "SAC", 200)
+    assert report.checkpoints is not None
+    assert (report.checkpoints.numbers, report.checkpoints.exported) == ([100, 200], 200)
+    assert report.contents["agent/_actor_network"] == 4 * 16 + 16 + 16 * 16 + 16 + 16 * 4 + 4
+    assert "--agent MODULE:FUNCTION" in report.export.command
+    assert "holds weights without a graph" in refused_alike(report, tmp_path / "ckpt", tmp_path / "models")
+    (tmp_path / "ckpt/ckpt-200.index").write_bytes(b"\xff" * 100)
+    with pytest.raises(RunInvalid, match="is a damaged checkpoint"):
+        inspect_path(tmp_path / "ckpt")
 
 
 def test_a_keras_network_is_told_with_the_options_that_it_needs(tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ import json
 from pathlib import Path
 
 import msgspec
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from rich.console import Console
 
 from rlway_client.contract.interface import Draw
@@ -123,22 +121,20 @@ def test_a_refused_source_is_shown_by_its_signature() -> None:
     assert not any(line.startswith(("other", "get", "observation")) for line in lines)
 
 
-def test_names_in_a_file_cannot_command_the_terminal(tmp_path: Path) -> None:
-    """Escape sequences and markup in the names of tensors, of operators and of the program that wrote it."""
+def test_names_in_a_file_cannot_command_the_terminal() -> None:
+    """Neither escape sequences nor rich's markup: of tensors, keys, writers, and in sentences that quote them."""
     evil = "\x1b[31m[bold]obs"
-    node = helper.make_node("Relu", [evil], ["y\x07"], name="\x1b]0;title\x07")
-    graph = helper.make_graph(
-        [node],
-        "graph",
-        [helper.make_tensor_value_info(evil, TensorProto.FLOAT, ["n", 4])],
-        [helper.make_tensor_value_info("y\x07", TensorProto.FLOAT, ["n", 4])],
+    tensors = [Tensor(evil, "float32", [None, 4])]
+    policy = msgspec.structs.replace(POLICY, observation=[TensorSpec("o", (), "float32", path=(evil,))])
+    written = msgspec.structs.replace(REPORT.written, by=evil, agent="DQN", agent_seen=evil)
+    export = msgspec.structs.replace(REPORT.export, refused=evil, notes=[evil], formats={"c": evil}, command=evil)
+    report = msgspec.structs.replace(
+        REPORT, path=evil, policy=policy, written=written, contents={evil: 1}, signatures=[Signature(evil, tensors, [])]
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name=evil)
-    onnx.save(model, tmp_path / "evil.onnx")
-    done = run_command(TRAIN, "inspect", tmp_path / "evil.onnx")
-    assert (done.status, done.stderr) == (0, "")
-    assert "[bold]obs" in done.stdout
-    assert all(letter.isprintable() or letter == "\n" for letter in done.stdout)
+    for changed in ({}, {"export": export}, {"policy": None}):
+        text = shown(msgspec.structs.replace(report, **changed))
+        assert "[bold]obs" in text
+        assert all(letter.isprintable() or letter == "\n" for letter in text)
 
 
 @pytest.mark.slow
