@@ -34,6 +34,7 @@ from tf_agents.networks.q_rnn_network import QRnnNetwork
 from tf_agents.networks.sequential import Sequential
 from tf_agents.networks.value_network import ValueNetwork
 from tf_agents.networks.value_rnn_network import ValueRnnNetwork
+from tf_agents.policies.epsilon_greedy_policy import EpsilonGreedyPolicy
 from tf_agents.policies.greedy_policy import GreedyPolicy
 from tf_agents.policies.policy_saver import PolicySaver
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
@@ -91,6 +92,8 @@ def initialized(made: Any) -> Any:
 def greedy(name: str) -> Any:
     """The policy that is deployed."""
     policy = agent(name).policy
+    if isinstance(policy, EpsilonGreedyPolicy):
+        policy = policy.wrapped_policy
     return policy if isinstance(policy, GreedyPolicy) else GreedyPolicy(policy)
 
 
@@ -199,9 +202,15 @@ def _cql_sac() -> Any:
     return _sac(CqlSacAgent, **conservative, include_critic_entropy_term=False, use_lagrange_cql_alpha=False)
 
 
+def actor(action: Any = PUSH) -> ActorNetwork:
+    """A network that gives the action itself."""
+    begin_alike()
+    return ActorNetwork(VECTOR, action, fc_layer_params=LAYER)
+
+
 def _deterministic(kind: Any) -> Any:
-    actor = ActorNetwork(VECTOR, PUSH, fc_layer_params=LAYER)
-    return kind(time_step_spec(VECTOR), PUSH, actor, _critic(), actor_optimizer=_adam(), critic_optimizer=_adam())
+    optimizers = {f"{name}_optimizer": _adam() for name in ("actor", "critic")}
+    return kind(time_step_spec(VECTOR), PUSH, actor(), _critic(), **optimizers)
 
 
 def _recurrent_ddpg() -> Any:
@@ -228,8 +237,7 @@ def _reinforce() -> Any:
 
 
 def _cloned_push() -> Any:
-    network = ActorNetwork(VECTOR, PUSH, fc_layer_params=LAYER)
-    return BehavioralCloningAgent(time_step_spec(VECTOR), PUSH, cloning_network=network, optimizer=_adam())
+    return BehavioralCloningAgent(time_step_spec(VECTOR), PUSH, cloning_network=actor(), optimizer=_adam())
 
 
 def _epsilon_bandit() -> Any:

@@ -67,11 +67,17 @@ def _places(shapes: list[FixedShape], plain: int, sampled: int) -> list[int]:
 
 
 def _relaxed(graph: FrozenGraph) -> FrozenGraph:
-    """The same nodes, with inputs of any number of rows."""
+    """The same nodes, with inputs of any number of rows. Sizes that were noted down for values are forgotten."""
     relaxed = graph.copy()
-    inputs = set(map(base, graph.inputs))
-    for node in relaxed.graph.node:
+    inputs, functions = set(map(base, graph.inputs)), relaxed.graph.library.function
+    for attributes in [found for function in functions for found in function.arg_attr.values()]:
+        attributes.attr.pop("_output_shapes", None)
+    for node in [*relaxed.graph.node, *(node for function in functions for node in function.node_def)]:
         node.attr.pop("_output_shapes", None)
+        for shape in node.attr["output_shapes"].list.shape if "output_shapes" in node.attr else []:
+            shape.Clear()
+            shape.unknown_rank = True
+    for node in relaxed.graph.node:
         if node.name in inputs and node.attr["shape"].shape.dim:
             node.attr["shape"].shape.dim[0].size = -1
     return relaxed

@@ -21,6 +21,8 @@ from rlway_export.graphs.editing import GraphEditor
 from rlway_export.graphs.frozen import FrozenGraph, Runs, whole
 
 SELECTS = ("Select", "SelectV2")
+DIGITS = 6  # of ε, which float32 has
+BELOW, ABOVE = -1.0, 2.0
 COMPARES = ("Greater", "GreaterEqual", "Less", "LessEqual")
 
 
@@ -30,7 +32,7 @@ class Exploration(NamedTuple):
     select: str
     greedy: str  # the value of the greedy branch
     draw: str  # the node of u
-    greedy_at: float  # the value of u, 0 or 1, with which the greedy branch is taken
+    greedy_at: float  # the value of u, below or above every ε, with which the greedy branch is taken
     epsilon: float | None  # the probability to explore; None where it depends on the observation
 
 
@@ -75,9 +77,9 @@ def without_exploration(graph: FrozenGraph, explorations: list[Exploration]) -> 
 
 
 def _exploration(graph: FrozenGraph, node: Any, draw: str, greedy_first: bool, runs: Runs, rows: Arrays) -> Exploration:
-    greedy_at = 1.0 if _taken(node, draw, 1.0, runs, rows) == greedy_first else 0.0
+    greedy_at = ABOVE if _taken(node, draw, ABOVE, runs, rows) == greedy_first else BELOW
     threshold = _threshold(graph, node.input[0], draw, runs)
-    epsilon = None if threshold is None else threshold if greedy_at == 1.0 else 1.0 - threshold
+    epsilon = None if threshold is None else round(threshold if greedy_at == ABOVE else 1.0 - threshold, DIGITS)
     return Exploration(node.name, node.input[1 if greedy_first else 2], draw, greedy_at, epsilon)
 
 
@@ -100,4 +102,4 @@ def _threshold(graph: FrozenGraph, condition: str, draw: str, runs: Runs) -> flo
     if len(sides) != 1 or graph.ancestors(sides) & varied:
         return None
     (value,) = runs.run([whole(sides[0])], {})
-    return round(min(max(float(value), 0.0), 1.0), 6) if value.size == 1 else None
+    return min(max(float(value), 0.0), 1.0) if value.size == 1 else None

@@ -103,8 +103,9 @@ class Generated(Drawing):
     """Draws with a tf.random.Generator, whose state is a variable that every draw changes."""
 
     def __init__(self, draw: Any) -> None:
+        generator: Any = tf.random.Generator.from_seed(1)
         super().__init__(PUSH, lambda seen: numbers(seen, 2) + draw(generator, [tf.shape(seen)[0], 2]))
-        generator = self.generator = tf.random.Generator.from_seed(1)
+        self.generator = generator
 
 
 def _chosen(logits: Any) -> Any:

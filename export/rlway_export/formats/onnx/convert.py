@@ -28,8 +28,13 @@ LARGER = (
 
 
 def convert_to_onnx(policy: SavedPolicy, manifest: Manifest) -> tuple[Any, list[str]]:
-    """The model, with inputs and outputs named as in the manifest, and notes for the user."""
+    """The model, with inputs and outputs named as in the manifest, and notes for the user.
+
+    If the policy takes only one row at a time, so does the model.
+    """
     converted = _convert(policy)
+    if policy.rows is not None:
+        return describe(converted, manifest), []
     simple = free_batch(converted, {spec.name: spec.lookup_bounds() for spec in manifest.observation})
     model, notes = (converted, [LARGER]) if simple is None else (simple, [])
     return describe(model, manifest), notes
@@ -75,7 +80,11 @@ def _convert(policy: SavedPolicy) -> Any:
         if not onnx.defs.has(node.op_type, node.domain):
             raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {short_name(node.name)} is made of.")
     for value in [*model.graph.input, *model.graph.output]:
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        batch = value.type.tensor_type.shape.dim[0]
+        if policy.rows is None:
+            batch.dim_param = "batch"
+        else:
+            batch.dim_value = policy.rows
     return model
 
 
