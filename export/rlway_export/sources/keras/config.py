@@ -67,6 +67,7 @@ def _check(part: Part, known: set[str], name: str) -> None:
     fields = part.fields
     kind, module = fields["class_name"], fields.get("module")
     registered = fields.get("registered_name")
+    kind = kind if isinstance(kind, str) else str(kind)
     if kind in VALUES:
         return
     if kind == "function":
