@@ -33,13 +33,14 @@ def inspector(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def test_inspect_shows_a_bundle(tmp_path: Path, succeed: Succeed) -> None:
-    """As text or, with --json, as the manifest; a policy's folder stands for its newest version."""
+    """As text or, with --json, as the manifest; a folder of versions stands for its newest, a file for its bundle."""
     linear_policy(tmp_path)
     bundle = linear_policy(tmp_path, version=2)
     shown = succeed("inspect", bundle.path)
     for word in ("linear", "version 2", "float32[4]", "q_values", "model.onnx"):
         assert word in shown
-    assert json.loads(succeed("inspect", tmp_path / "linear", "--json"))["version"] == 2
+    for path in (tmp_path / "linear", bundle.path / "manifest.json"):
+        assert json.loads(succeed("inspect", path, "--json"))["version"] == 2
 
 
 def with_manifest(bundle: Bundle, manifest: bytes) -> bytes:
