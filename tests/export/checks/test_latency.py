@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from msgspec.structs import replace
 from tf_agents.policies.policy_saver import PolicySaver
 from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import StepType, TimeStep
 
 from rlway_client.cli.inspect import measured_table
 from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
+from rlway_export.bundle.model_card import model_card
 from rlway_export.bundle.writer import write_bundle
-from rlway_export.checks.latency import make_call
+from rlway_export.checks.latency import make_call, saved_model_us
 from rlway_export.formats.c.source import write_c
 from rlway_export.formats.registry import parse_formats
+from rlway_export.reference.base import Reference
 from rlway_export.sources.detect import open_source
 from tests.export import stock
 from tests.export.formats.c.c_policies import draw, make_manifest, model, node
@@ -41,6 +45,13 @@ def bundle(policy: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bandit")
     source = open_source(stock.save(policy, folder / "source"), "best")
     return write_bundle(source, folder / "models", "arms", parse_formats("onnx,tflite"), lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def original(policy: Any, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The policy as it was saved."""
+    saved = stock.save(policy, tmp_path_factory.mktemp("source"))
+    return open_source(saved, "best").materialize(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +81,17 @@ def test_a_bandit_over_arms_is_exported_and_timed(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("file", ["saved_model.pb", "model.onnx", "model.tflite"])
-def test_the_timed_call_acts_on_the_given_row(file: str, policy: Any, bundle: Bundle, rows: Arrays) -> None:
+def test_the_timed_call_acts_on_the_given_row(
+    file: str, policy: Any, bundle: Bundle, original: Reference, rows: Arrays
+) -> None:
     """Each tensor of the row reaches its input."""
     found = []
     for i in range(ROWS):
         row = {f"observation_{key}": value[i : i + 1] for key, value in rows.items()}
         made = make_call(bundle.path / file, bundle.manifest, row)
-        assert made is not None
-        answer: Any = made[0]()
-        found.append(int((answer if file == "model.tflite" else answer[0])[0]))
+        call = original.timed(row) if made is None else made[0]
+        answer: Any = call()
+        found.append(int(answer[0][0]))
     assert found == list(act(policy, rows))
     assert len(set(found)) > 1
 
@@ -115,20 +128,28 @@ def test_the_names_in_a_signature_do_not_matter(tmp_path: Path) -> None:
     assert all(row.action_us for row in bundle.manifest.measured)
 
 
-def test_a_saved_model_that_cannot_be_timed_is_exported(policy: Any, rows: Arrays, tmp_path: Path) -> None:
-    """Without arms its `action` has no features to return, but the files still have an action."""
+def test_a_saved_model_that_fails_on_a_row_is_not_timed(original: Reference, rows: Arrays) -> None:
+    """Without arms its `action` has no features to return."""
+    row = {f"observation_{key}": value[:1] for key, value in rows.items()}
+    assert saved_model_us(original.timed(row)) is not None
+    assert saved_model_us(original.timed(row | {"observation_num_actions": np.zeros(1, np.int32)})) is None
+
+
+def test_what_was_not_timed_is_shown_so(bundle: Bundle, tmp_path: Path) -> None:
+    """As a dash, for which nothing is known to be faster."""
+    saved_model, *files = bundle.manifest.measured
+    manifest = replace(bundle.manifest, measured=[replace(saved_model, action_us=None), *files])
+    assert measured_table(manifest).row_count == 3
+    (line,) = (line for line in model_card(manifest, tmp_path).splitlines() if line.startswith("| SavedModel |"))
+    assert line.split(" | ")[2:4] == ["–", "–"]
+
+
+def test_a_row_that_the_policy_cannot_look_up_is_named(policy: Any, rows: Arrays, tmp_path: Path) -> None:
+    """A single number, of the observations that were given."""
     np.savez(tmp_path / "rows.npz", **rows | {"num_actions": np.zeros(ROWS)})
     source = open_source(stock.save(policy, tmp_path / "source"), "best")
-    bundle = write_bundle(
-        source,
-        tmp_path / "models",
-        "arms",
-        parse_formats("onnx"),
-        lambda _: None,
-        observations=tmp_path / "rows.npz",
-    )
-    saved_model, onnx = bundle.manifest.measured
-    assert saved_model.action_us is None
-    assert onnx.action_us is not None
-    assert measured_table(bundle.manifest).row_count == 2
-    assert "| SavedModel |" in (bundle.path / "README.md").read_text()
+    given = tmp_path / "rows.npz"
+    with pytest.raises(
+        UsageError, match=r"rows\.npz: row 0: observation_num_actions: expected at least 1, as .*, got 0"
+    ):
+        write_bundle(source, tmp_path / "models", "arms", parse_formats("onnx"), lambda _: None, observations=given)

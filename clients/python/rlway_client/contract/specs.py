@@ -193,6 +193,7 @@ def find_lookup_faults(row: AnyArray, spec: TensorSpec, where: str) -> list[Faul
     """The first `MAX_FAULTS` values of one row that lie outside their table."""
     low, high = (np.broadcast_to(bound, spec.shape) for bound in spec.lookup_bounds())
     faults = []
+    row = np.asarray(row)  # one number may be Python's
     for place in np.argwhere(outside_lookup(row, spec))[:MAX_FAULTS]:
         index = tuple(int(i) for i in place)
         expected = f"{describe_range(low[index], high[index])}, as the policy looks it up in a table"
