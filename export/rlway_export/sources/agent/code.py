@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from functools import cached_property
 from typing import Any
 
-from rlway_client.common.quote import clipped
+from rlway_client.common.quote import clipped, reason
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.envs.find import load_code, sentence
 
@@ -53,7 +53,7 @@ class AgentCode:
             with redirect_stdout(sys.stderr):
                 module = load_code(source)
         except EnvironmentFault as error:
-            raise UsageError(f"--agent {clipped(str(error).rstrip('.'))}.") from error
+            raise UsageError(f"--agent {reason(str(error), most=240)}.") from error
         found = getattr(module, attribute, None)
         if found is None:
             raise UsageError(f"--agent {self.name}: {source} has no {attribute!r}; {RETURNS}.")
