@@ -106,3 +106,11 @@ def test_any_value_either_fits_or_has_faults(value: Any, spec: TensorSpec) -> No
         array = np.array(value, spec.numpy_dtype)
         assert array.shape == spec.shape
         assert np.isfinite(array).all()
+
+
+def test_a_single_number_outside_of_its_table_is_named() -> None:
+    """As numpy's or Python's: neither can be indexed like an array."""
+    place = TensorSpec("place", (), "int64", lookup_minimum=1, lookup_maximum=9)
+    for number in (0, np.int64(0), np.array(0)):
+        (fault,) = find_lookup_faults(np.asarray(number).astype(object)[()], place, "place")
+        assert fault.sentence == "place: expected 1 to 9, as the policy looks it up in a table, got 0"
