@@ -2,40 +2,26 @@
 
 In:      a SavedModel of PolicySaver, of any version of TF-Agents.
 Out:     `Roles`: the function to run, and what each of its inputs and outputs is, in order.
-Refuses: a SavedModel without `action`, one whose `action` is not that of a policy (ExportRefused).
+Refuses: a SavedModel without `action`, one whose `action` is not that of a policy, one that takes or gives other things
+         than tensors (ExportRefused).
 
-The nests come from the description of the function `action`. Where there is none, they come from the names in the
-signature of that name, of which there are several kinds:
-
-    0/observation/pose   1/state/0   action   state/state/0   info/log_probability     paths
-    arg_0_observation    time_step_observation   observation                            names
+The nests come from the description of the function `action`. Where there is none, they come from the signature of that
+name.
 """
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from rlway_client.common.quote import named
 from rlway_client.contract.errors import ExportRefused
 from rlway_export.graphs import nests
-from rlway_export.graphs.nests import KeyPath, Leaf, UnknownType, field
+from rlway_export.graphs.nests import Leaf, UnknownType, field
+from rlway_export.graphs.policy_specs import read_specs
+from rlway_export.graphs.ports import SAVE, TIME_STEP, Port, Role, port_of
 from rlway_export.graphs.saved_model import SavedModel
-
-Role = Literal["step_type", "reward", "discount", "observation", "state", "action", "info"]
-TIME_STEP: tuple[Role, ...] = ("step_type", "reward", "discount", "observation")
-SAVE = "save one with TF-Agents' PolicySaver"
-PREFIX = re.compile(r"^(?:0/|(?:arg_0|time_step|0)_)?(step_type|reward|discount|observation)(?:[/_](.+))?$")
-STATE = re.compile(r"^(?:1/|(?:arg_1|policy_state|1)_)(.+)$")
-ASSUMED = "{}: does not tell how its tensors are nested; {} was taken as the path of {}."
-
-
-class Port(NamedTuple):
-    """One input or output of the function."""
-
-    role: Role
-    leaf: Leaf  # its path is that within the observation, the state, …
+from rlway_export.graphs.signature_roles import SignatureRoles
 
 
 class Roles(NamedTuple):
@@ -49,7 +35,12 @@ class Roles(NamedTuple):
     @classmethod
     def of(cls, model: SavedModel, name: str) -> Roles:
         """`name` is the SavedModel's name in messages."""
-        return _described(model, name) or _named(model, name)
+        try:
+            return _described(model, name) or _named(model, name)
+        except UnknownType as unknown:
+            raise ExportRefused(
+                f"{name}: its `action` takes or gives a {str(unknown)[:64]}; expected dense tensors of numbers."
+            ) from None
 
     def taken(self, role: Role) -> list[Leaf]:
         """The inputs of one part, in order."""
@@ -103,13 +94,10 @@ def _outputs(signature: Any, function: Any, name: str) -> list[Port]:
     ports = [Port("action", leaf) for leaf in nests.leaves(field(signature, "action"))]
     state, info = field(signature, "state"), field(signature, "info")
     ports += [Port("state", leaf) for leaf in (nests.leaves(state) if state is not None else [])]
-    with suppress(
-        UnknownType
-    ):  # or None in its place: the information comes last, so that the others keep their places
+    # The information comes last, so that the others keep their places where it has types that are not known.
+    with suppress(UnknownType):
         ports += [Port("info", leaf) for leaf in (nests.leaves(info) if info is not None else [])]
-    return ports + [
-        Port("info", _leaf_of(tensor, (str(i),))) for i, tensor in enumerate(function.outputs[len(ports) :])
-    ]
+    return ports + [port_of("info", (str(i),), tensor) for i, tensor in enumerate(function.outputs[len(ports) :])]
 
 
 def _named(model: SavedModel, name: str) -> Roles:
@@ -119,53 +107,5 @@ def _named(model: SavedModel, name: str) -> Roles:
         there = f"it has {named(sorted(signatures))}" if signatures else "it has no signature"
         raise ExportRefused(f"{name}: has no `action` signature ({there[:120]}), so it is not a policy; {SAVE}.")
     function = signatures["action"]
-    by_tensor = _names_of(function)
-    inputs, notes = [], []
-    for tensor in function.inputs[: len(by_tensor)]:
-        label = by_tensor[tensor.name]
-        port = _input_port(label, tensor)
-        if port is None:
-            raise ExportRefused(
-                f"{name}: its `action` takes {label[:64]!r}, which is no part of a time step or policy state; {SAVE}."
-            )
-        inputs.append(port)
-        if port.role == "observation" and len(port.leaf.path) > 0:
-            notes.append(ASSUMED.format(name, " and ".join(map(repr, port.leaf.path))[:80], label[:64]))
-    outputs = [_output_port(label, tensor) for label, tensor in zip(_labels(function), function.outputs, strict=True)]
-    if not any(port.role == "action" for port in outputs):
-        raise ExportRefused(f"{name}: its `action` gives no action, so it is not a policy's; {SAVE}.")
-    return Roles(function, inputs, outputs, notes)
-
-
-def _names_of(function: Any) -> dict[str, str]:
-    """The signature's name of each of the function's own inputs."""
-    _, given = function.structured_input_signature
-    return {f"{spec.name or key}:0": key for key, spec in given.items()}
-
-
-def _labels(function: Any) -> list[str]:
-    """The names of the function's outputs, in order: TensorFlow sorts them."""
-    return sorted(function.structured_outputs)
-
-
-def _input_port(label: str, tensor: Any) -> Port | None:
-    found = PREFIX.match(label)
-    if found is not None:
-        path = tuple(found[2].split("/")) if found[2] else ()
-        return Port(found[1], _leaf_of(tensor, path))  # type: ignore[arg-type]
-    state = STATE.match(label)
-    return Port("state", _leaf_of(tensor, tuple(state[1].split("/")))) if state else None
-
-
-def _output_port(label: str, tensor: Any) -> Port:
-    role, _, path = label.partition("/")
-    known: dict[str, Role] = {"action": "action", "state": "state", "policy_state": "state"}
-    leaf = _leaf_of(tensor, tuple(path.split("/")) if path else ())
-    if role in known:
-        return Port(known[role], leaf)
-    return Port("info", leaf._replace(path=tuple(label.removeprefix("info/").split("/"))))
-
-
-def _leaf_of(tensor: Any, path: KeyPath) -> Leaf:
-    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-    return Leaf(path, tensor.name, shape, tensor.dtype.name)
+    found = SignatureRoles(function, read_specs(model.folder), name)
+    return Roles(function, found.inputs, found.outputs, found.notes)

@@ -20,10 +20,19 @@ from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 
 MOST_ELEMENTS = 2**28
-FILES = re.compile(
-    r"(Read|Write)File|MatchingFiles|.*ReaderV?\d?$|.*DatasetV?\d?$|LMDB|Save(V2|Slices)?$|MergeV2Checkpoints|"
-    r"ImmutableConst|(Eager)?PyFunc(Stateless)?$|.*Py(Func|Trampoline)|Debug|Print(V2)?$|.*Summary(Writer|V2)?$|"
-    r"DecodeProto|Rpc|TPU|Send$|Recv$|_Send|_Recv|.*Bigtable|AudioMicrofrontend|TextLine"
+# Operations that TensorFlow does not call stateful, and that are more than arithmetic.
+TOUCHES = re.compile(
+    r"ReadFile|MatchingFiles|ImmutableConst|InitializeTableFromTextFile|GenerateVocabRemapping|PyFunc|(De|En)codeProto|"
+    r".*Dataset|Print|Abort|Debug|Remote|_?(Send|Recv)|.*Summary|XlaCustomCall|TRTEngineOp|_?\w*TPU"
+)
+# Stateful ones that keep to variables, random numbers, tables, lists of tensors and functions.
+KEEPS_TO_ITSELF = re.compile(
+    r"_?(Read)?Variable|VarHandleOp|VarIsInitialized|TemporaryVariable|Assign\w*Variable|Resource(Gather|Scatter|Strided)|"
+    r"(Random(?!SeedGenerator|ShuffleQueue)|Multinomial|(Parameterized)?TruncatedNormal|Stateful(Standard|Uniform|Trunc|Random))"
+    r"|StatelessRandomGetAlg|Rng|NonDeterministicInts|"
+    r"(Anonymous)?(Mutable)?(Dense)?HashTable|LookupTable|InitializeTableV2|TensorArray|Stack|DestroyResource|"
+    r"StatefulPartitionedCall|_?(If|While|Case)$|Assert|CheckNumerics|Empty$|DeepCopy|GuaranteeConst|CudnnRNN|DeviceIndex|"
+    r"DisableCopyOnRead|IsTensorFloat32Enabled|Timestamp|_Arg|_Retval"
 )
 RUN_ON_LOAD = ("_initialize", "_create_resource")  # children of a SavedModel's objects that loading calls
 
@@ -42,7 +51,7 @@ def check_model(meta: Any, roots: list[str], name: str) -> None:
 def check_nodes(nodes: Iterable[Any], name: str) -> None:
     """Raises ExportRefused unless these operations only compute."""
     for node in nodes:
-        if FILES.match(node.op):
+        if _touches_more(node.op):
             raise ExportRefused(
                 f"{name}: its {short_name(node.name)} is a {node.op}, and a policy may only compute; save the policy "
                 f"without it."
@@ -55,6 +64,15 @@ def check_nodes(nodes: Iterable[Any], name: str) -> None:
                     f"{name}: its constant {short_name(node.name)}: expected at most {MOST_ELEMENTS:,} elements, got "
                     f"{elements:,}."
                 )
+
+
+def _touches_more(op: str) -> bool:
+    """Whether an operation does more than compute. One that TensorFlow does not know cannot run."""
+    from tensorflow.python.framework import op_def_registry
+
+    known = op_def_registry.get(op)
+    stateful = known is not None and known.is_stateful
+    return TOUCHES.match(op) is not None or (stateful and KEEPS_TO_ITSELF.match(op) is None)
 
 
 def _run_on_load(meta: Any) -> Iterator[str]:

@@ -25,8 +25,9 @@ from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec, make_spec
 from rlway_export.graphs.frozen import FrozenGraph, base, call_of, changed_variable
-from rlway_export.graphs.policy_specs import SPECS, Bounds, read_bounds
-from rlway_export.graphs.roles import Port, Role, Roles
+from rlway_export.graphs.policy_specs import SPECS, Specs, read_specs
+from rlway_export.graphs.ports import Port, Role
+from rlway_export.graphs.roles import Roles
 from rlway_export.graphs.sampled import Original, SampledGraph
 from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.graphs.scores import add_scores, find_scores
@@ -47,7 +48,7 @@ class GraphPolicy(SavedPolicy):
         self._roles = Roles.of(self._saved, name)
         self.notes = [*self._roles.notes]
         self._check_function()
-        bounds = read_bounds(saved_model)
+        bounds = read_specs(saved_model)
         if bounds is None:
             self.notes.append(f"{name}: its {SPECS} cannot be read, so the bounds of its tensors are not known.")
         self._observation = self._specs("observation", "observation", bounds)
@@ -171,10 +172,10 @@ class GraphPolicy(SavedPolicy):
         found = [named[port.role, port.leaf.path] for port in self._roles.outputs]
         return [NEXT + n if p.role == "state" else n for n, p in zip(found, self._roles.outputs, strict=True)]
 
-    def _specs(self, title: str, role: Role, bounds: Bounds | None = None) -> list[TensorSpec]:
+    def _specs(self, title: str, role: Role, bounds: Specs | None = None) -> list[TensorSpec]:
         """The tensors of one part, in TensorFlow's order, with their bounds."""
         found = self._roles.given(role) if role in ("action", "info") else self._roles.taken(role)
-        known = getattr(bounds, role) if bounds is not None else {}
+        known = bounds.by_path(role) if bounds is not None else {}
         titles = names(title, [leaf.path for leaf in found])
         specs = []
         for name, leaf in zip(titles, found, strict=True):
