@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.evidence import Evidence
 from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEXT, RESET, Draw
@@ -32,15 +33,28 @@ EPISODE_STEPS = 16  # on average
 
 
 def gather(policy: Reference, observations: Arrays) -> Evidence:
-    """The SavedModel's answers to at most `ROWS` of the observations."""
+    """The policy's answers to at most `ROWS` of the observations. Raises ExportRefused if some are not finite."""
     inputs = {name: spread(array, ROWS) for name, array in observations.items()}
     noise = policy.interface.noise
     if noise is not None:
         inputs[noise.name] = sample_noise(policy.interface.noise_draws, rows_of(inputs))
     inputs |= vary_time_step(policy.interface.time_step, rows_of(inputs))
-    if policy.interface.state:
-        return _gather_with_state(policy, inputs)
-    return Evidence(inputs, policy.run_act(inputs))
+    with_state = bool(policy.interface.state)
+    evidence = _gather_with_state(policy, inputs) if with_state else Evidence(inputs, policy.run_act(inputs))
+    _check_finite(policy, evidence)
+    return evidence
+
+
+def _check_finite(policy: Reference, evidence: Evidence) -> None:
+    """No file can be compared where the policy itself gives no number, such as 0 · ∞ for an infinite deviation."""
+    rows, odd = rows_of(evidence.expected), np.zeros(rows_of(evidence.expected), np.bool_)
+    for spec in policy.interface.actions:
+        odd |= ~np.isfinite(evidence.expected[spec.name].reshape(rows, -1)).all(axis=1)
+    if odd.any():
+        raise ExportRefused(
+            f"the policy gives no finite action for {odd.sum():,} of the {rows:,} observations that it is compared "
+            f"over; give some that it visits, with --observations FILE.npz or --env."
+        )
 
 
 def judge(evidence: Evidence, policy: Reference, file: Path, runner: Runner, tolerance: Tolerance) -> list[Parity]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.parity import Arrays
-from rlway_export.checks import sampling
+from rlway_export.checks import parity, sampling
 from rlway_export.checks.sampling import compare_sampling, default_explore, fisher, kolmogorov_smirnov
 from rlway_export.reference.graph_policy import GraphPolicy
 from tests.export import stock
@@ -106,3 +106,13 @@ def test_exploration_by_default_is_what_the_source_did(policies: dict[str, Graph
         "dqn": Explore(epsilon=0.1),
     }
     assert default_explore(GraphPolicy(stock.save(stock.greedy("dqn"), tmp_path / "greedy"), "greedy")) is None
+
+
+def test_a_policy_that_gives_no_number_is_refused_before_any_file_is_compared(tmp_path: Path) -> None:
+    """An infinite deviation times zero noise is none."""
+    agent = stock.agent("sac")
+    for variable in agent.policy.variables()[-2:]:  # the projection to means and deviations
+        variable.assign_add(np.full(variable.shape, 1e3, np.float32))
+    policy = GraphPolicy(stock.save(agent.policy, tmp_path / "wide"), "wide")
+    with pytest.raises(ExportRefused, match=r"^the policy gives no finite action for .* of the 10 observations"):
+        parity.gather(policy, rows(policy))
