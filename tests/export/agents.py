@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,24 @@ def initialized(make: Any) -> Any:
     return stock.initialized(make())
 
 
-def checkpointed(agent: Any, folder: Path, steps: int = 7) -> Path:
-    """As the DQN tutorial's checkpointer writes it, with replay buffer and step."""
-    step = tf.Variable(steps, dtype=tf.int64, name="global_step")
+def checkpointer(agent: Any, folder: Path) -> Callable[[int], None]:
+    """As the DQN tutorial makes it, with replay buffer and step; it keeps the last checkpoint."""
+    count = tf.Variable(0, dtype=tf.int64, name="global_step")
     replay = TFUniformReplayBuffer(agent.collect_data_spec, batch_size=1, max_length=10)
-    checkpointer = common.Checkpointer(
-        ckpt_dir=str(folder), max_to_keep=1, agent=agent, policy=agent.policy, replay_buffer=replay, global_step=step
+    saver = common.Checkpointer(
+        ckpt_dir=str(folder), max_to_keep=1, agent=agent, policy=agent.policy, replay_buffer=replay, global_step=count
     )
-    checkpointer.save(step)
+
+    def save(step: int) -> None:
+        count.assign(step)
+        saver.save(count)
+
+    return save
+
+
+def checkpointed(agent: Any, folder: Path, step: int = 7) -> Path:
+    """One checkpoint of the DQN tutorial's."""
+    checkpointer(agent, folder)(step)
     return folder
 
 

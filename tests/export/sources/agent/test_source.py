@@ -143,7 +143,7 @@ def test_a_checkpoint_is_chosen_by_its_number(dqn: Any, tmp_path: Path) -> None:
 
 def test_untrained_weights_are_noted(dqn: Any, tmp_path: Path) -> None:
     """The checkpoint's step is that of the SavedModel."""
-    agents.checkpointed(dqn, tmp_path / "saved", steps=0)
+    agents.checkpointed(dqn, tmp_path / "saved", step=0)
     assert any("its train step is 0" in note for note in exported(tmp_path / "saved", tmp_path).manifest.notes)
 
 
