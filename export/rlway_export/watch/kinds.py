@@ -17,6 +17,7 @@ from rlway_export.sources.agent.source import AgentSource
 from rlway_export.sources.base import SAVED_MODEL, Source
 from rlway_export.sources.detect import open_source
 from rlway_export.sources.kinds import CHECKPOINTS, KERAS_SUFFIXES, ONNX_SUFFIX, is_bundle, is_run, is_saved_model
+from rlway_export.sources.onnx.source import OnnxSource
 from rlway_export.sources.run_facts import Each
 from rlway_export.sources.saved_checkpoint import SavedCheckpoint
 from rlway_export.sources.tensor_options import NOTHING_SAID, TensorOptions
@@ -65,8 +66,10 @@ def _followed(path: Path, told: Told) -> Followed | None:
     folder = path.parent if path.name == SAVED_MODEL else path
     if isinstance(source, SavedModelSource) and source.folder != source.graph:
         return _trigger(folder, source.folder)
+    if isinstance(source, OnnxSource):
+        folder = source.content
     # A folder that is empty, or in which a training has only begun, may become anything.
-    return None if source is None else FollowedContent(folder, partial(open_source, folder, LATEST, told.tensors))
+    return None if source is None else FollowedContent(folder, partial(open_source, path, LATEST, told.tensors))
 
 
 def _open(path: Path, told: Told) -> Source:

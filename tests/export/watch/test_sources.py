@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from rlway_client.contract.bundle import Bundle, bundle_versions
@@ -213,6 +215,17 @@ def test_each_content_of_a_path_is_published_once(case: str, tmp_path: Path) -> 
     assert Publishing(path, models, told, first).run() == []
     assert len(Publishing(path, models, told, third).run()) == 1
     assert len(versions(models)) == 3
+
+
+def test_weights_beside_an_onnx_file_are_part_of_it(tmp_path: Path) -> None:
+    """PyTorch writes them into another file, and the ONNX file itself stays the same."""
+    path, models = tmp_path / "policy.onnx", tmp_path / "models"
+    beside = tmp_path / "policy.onnx.data"
+    onnx.save(onnx_forms.cleanrl_ppo().model, path, save_as_external_data=True, location=beside.name, size_threshold=0)
+    halved = (np.frombuffer(beside.read_bytes(), np.float32) / 2).tobytes()
+    steps = (lambda: None, lambda: beside.write_bytes(halved))
+    assert len(Publishing(path, models, Told(), *steps).run()) == 2
+    assert Publishing(path, models, Told()).run() == []
 
 
 def test_a_file_that_cannot_be_exported_is_reported_until_it_is_replaced(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_export.common.provenance import Provenance
 from rlway_export.reference.onnx.policy import OnnxPolicy
 from rlway_export.reference.onnx.roles import Roles
+from rlway_export.sources.content import content_of
 from rlway_export.sources.kinds import is_onnx
 from rlway_export.sources.onnx.file import OnnxFile, read_onnx
 from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
@@ -54,6 +55,11 @@ class OnnxSource(NamedTuple):
         return self.folder.name
 
     @property
+    def content(self) -> Path:
+        """The file, or the folder of a pipeline's files: what is another source once anything in it has changed."""
+        return self.folder if is_onnx(self.folder) else self.folder.parent
+
+    @property
     def recorded(self) -> None:
         return None
 
@@ -73,6 +79,7 @@ class OnnxSource(NamedTuple):
             "kind": "ONNX file" if is_onnx(self.folder) else "LEAPP pipeline",
             "sha256": sha256(self.folder),
             "producer": self.file.producer,
+            "content": content_of(self.content),
         }
         return Provenance(None, None, None, None, facts)
 
