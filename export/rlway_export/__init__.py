@@ -45,8 +45,7 @@ def export(
 ) -> Bundle:
     """Converts a trained policy, proves that the files act alike, and publishes the bundle, as `rlway export` does.
 
-    run           a run folder of rlway_train.train or `rlway train`; a folder of PolicySavedModelTrigger; a SavedModel;
-                  an ONNX file; a Keras network; with `agent`, a folder of checkpoints.
+    run           a run; what TF-Agents saved; a SavedModel, an ONNX file, a Keras network; with `agent`, checkpoints.
     models        the folder of bundles: the next version goes to models/POLICY/VERSION.
     checkpoint    "best", "latest", a checkpoint's number, or "initial".
     formats       "onnx,tflite,c" or a list of such names; ONNX and TFLite if not given. The SavedModel is always there.
