@@ -32,6 +32,7 @@ def flat_function(function: Any, graph: Any = None) -> Any:
 
 
 def _forget_order(graph: Any, inputs: set[str]) -> None:
-    """Drops what says that an operation waits for an input: what is given is there from the beginning."""
+    """Drops what says that an operation waits for an input, which is there from the beginning, or where it is placed."""
     for node in graph.node:
+        node.attr.pop("_class", None)
         node.input[:] = [name for name in node.input if name not in inputs]
