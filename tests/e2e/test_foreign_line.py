@@ -1,4 +1,4 @@
-"""The whole line for a policy that somebody else saved: it samples actions of several parts, and is served as it was."""
+"""The whole line for a policy that somebody else saved: it samples actions of several parts, and is served."""
 
 from __future__ import annotations
 

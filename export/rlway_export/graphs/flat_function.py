@@ -32,7 +32,7 @@ def flat_function(function: Any, graph: Any = None) -> Any:
 
 
 def _forget_order(graph: Any, inputs: set[str]) -> None:
-    """Drops what says that an operation waits for an input, which is there from the beginning, or where it is placed."""
+    """Drops what says where an operation is placed, or that it waits for an input: those are there from the start."""
     for node in graph.node:
         node.attr.pop("_class", None)
         node.input[:] = [name for name in node.input if name not in inputs]
