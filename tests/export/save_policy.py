@@ -1,6 +1,6 @@
-"""Saves one of TF-Agents' own policies, as anybody's program does: python -m tests.e2e.save_policy KIND WHICH FOLDER.
+"""Saves one of TF-Agents' own policies, as anybody's program does: python -m tests.export.save_policy KIND WHICH FOLDER.
 
-In:      a kind of tests/export/stock.py; `policy` or `collect_policy`; where to.
+In:      a kind of stock.py; `policy` or `collect_policy`; where to.
 """
 
 from __future__ import annotations
