@@ -79,3 +79,9 @@ def test_what_a_policy_reads_of_the_time_step_follows_the_noise() -> None:
     policy = Interface([VECTOR], [CHOICE], NOISE, [CELLS], [], [TensorSpec("reward", (), "float32")])
     assert names(policy.inputs) == ["observation", "noise", "reward", "cells", "reset"]
     assert policy.noise_draws == [Draw("gumbel", 2)]
+
+
+def test_what_is_told_of_the_action_may_be_one_tensor_or_several() -> None:
+    """Each is compared like an action; other outputs only have to be finite."""
+    outputs = [TensorSpec(name, (), "float32") for name in ("q_values", "loc", "info", "info_log_probability")]
+    assert Interface([VECTOR], [CHOICE], None, [], outputs).info == ["info", "info_log_probability"]

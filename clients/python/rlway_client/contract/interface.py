@@ -30,7 +30,7 @@ NEXT = "next_"
 TIME_STEP = {"reward": "float32", "discount": "float32", "step_type": "int32"}
 NEUTRAL = {"reward": 0.0, "discount": 1.0, "step_type": 1}  # within an episode
 SCORES = ("q_values", "logits")  # outputs of which a discrete action is the largest, once the noise is added
-INFO = "info_"  # what the policy tells of its action, such as the action's log-probability
+INFO = "info"  # or `info_…`: what the policy tells of its action, such as the action's log-probability
 
 
 class Draw(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Interface(NamedTuple):
     @property
     def info(self) -> list[str]:
         """The outputs that tell of the action."""
-        return [spec.name for spec in self.outputs if spec.name.startswith(INFO)]
+        return [spec.name for spec in self.outputs if spec.name == INFO or spec.name.startswith(f"{INFO}_")]
 
     @property
     def choices(self) -> list[Choice]:
