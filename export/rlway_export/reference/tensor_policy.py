@@ -19,9 +19,10 @@ import numpy as np
 
 from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Sampling
-from rlway_client.contract.parity import Arrays
+from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
 from rlway_export.graphs.frozen import FrozenGraph, changed_variable
 from rlway_export.graphs.named_function import NamedFunction
@@ -66,9 +67,12 @@ class TensorPolicy(SavedPolicy):
         return Sampling(kind="sampled") if self._sampled.sites else None
 
     def sample(self, inputs: Arrays) -> Arrays:
-        """The answers with its own draws; `inputs` needs no noise."""
+        """The answers with its own draws, and with draws for its scores; `inputs` needs no noise."""
         given = dict(zip(self._original.inputs, self._values(inputs, np), strict=True))
-        return self._results(inputs, self._as_saved.sample(given, self._original.outputs), np)
+        draws = self.interface.noise_draws
+        noise = draw_noise(sampling_explore(draws), rows_of(inputs), draws, np.random.default_rng(1)) if draws else None
+        known = inputs if noise is None else inputs | {NOISE: noise}
+        return self._results(known, self._as_saved.sample(given, self._original.outputs), np)
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
         """A call of the function for the first of these rows."""
@@ -200,7 +204,8 @@ class TensorPolicy(SavedPolicy):
         draws = [Draw(site.distribution, site.size) for site in self._sampled.sites]
         draws += [Draw("gumbel", spec.size) for spec in outputs]
         noise = TensorSpec(NOISE, (sum(draw.size for draw in draws),), "float32") if draws else None
-        is_plain = len(draws) == 1 and not self._sampled.sites  # as the contract has it without a list of draws
+        # As the contract has it without a list of draws.
+        is_plain = len(draws) == 1 and not self._sampled.sites and all(spec.is_discrete for spec in actions)
         return Interface(self._observation, actions, noise, self._state, outputs, (), [] if is_plain else draws)
 
     def _check_action(self, part: ActionPart, value: AnyArray, rows: int) -> None:

@@ -157,7 +157,8 @@ class OnnxPolicy:
         draws = [Draw(d.distribution, int(np.prod(place.shape))) for d, place in self.draw_places()]
         draws += [Draw("gumbel", spec.size) for spec in outputs]
         noise = TensorSpec(NOISE, (sum(draw.size for draw in draws),), "float32") if draws else None
-        is_plain = len(draws) == 1 and not self.draws  # as the contract has it without a list of draws
+        # As the contract has it without a list of draws.
+        is_plain = len(draws) == 1 and not self.draws and all(spec.is_discrete for spec in actions)
         return Interface(observation, actions, noise, state, outputs, (), [] if is_plain else draws)
 
     def _action_specs(self, given: Arrays, rows: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
