@@ -122,8 +122,10 @@ def _match(agent: Any, policy: Any, reader: Reader) -> tuple[dict[Any, str], str
     view = tf.train.TrackableView
     strict = {id(one) for one in view(policy).descendants() if not isinstance(one, TFPolicy)}
     there = reader.children(reader.nodes[0])
-    saved_as = {"policy": (policy, agent.policy, agent.collect_policy), "agent": (agent,)}
+    saved_as = {"policy": (policy, agent.policy, agent.collect_policy), "agent": (agent,), "tf_agent": (agent,)}
     pairs = [(there[name], thing) for name, things in saved_as.items() if name in there for thing in things]
+    own = view.children(agent)  # such as `_actor_network`, saved as actor_network=
+    pairs += [(node, own[f"_{name}"]) for name, node in there.items() if f"_{name}" in own]
     pairs.append((reader.nodes[0], agent))  # saved as tf.train.Checkpoint(root=agent)
     if SAVED in there:
         listed = reader.children(there[SAVED])

@@ -75,11 +75,11 @@ class AgentSource(NamedTuple):
         """The policy's SavedModel with the checkpoint's weights."""
         agent = self.code.agent
         policy = _sampling(agent.policy) if self.is_sampled else _greedy(agent.policy)
-        with tempfile.TemporaryDirectory(prefix="rlway-agent-") as scratch:
+        refusal = f"{self.saved.prefix}: its policy cannot be loaded"
+        with tempfile.TemporaryDirectory(prefix="rlway-agent-") as scratch, loading(refusal):
             _save(agent, policy, self.saved.prefix, Path(scratch), self.code.name)
-            with loading(f"{self.saved.prefix}: its policy cannot be loaded"):
-                bake(Path(scratch), Path(scratch), destination)
-                saved = GraphPolicy(destination, str(self.saved.prefix))
+            bake(Path(scratch), Path(scratch), destination)
+            saved = GraphPolicy(destination, str(self.saved.prefix))
         saved.notes = [*self.notes, *saved.notes]
         return saved
 

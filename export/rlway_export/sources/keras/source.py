@@ -14,6 +14,7 @@ from typing import NamedTuple
 from rlway_client.common.files import sha256
 from rlway_client.contract.errors import UsageError
 from rlway_export.common.provenance import Provenance
+from rlway_export.reference.policy import loading
 from rlway_export.reference.tensor_policy import TensorPolicy
 from rlway_export.sources.keras.file import KerasFile, read_keras
 from rlway_export.sources.keras.network import load_network, named_function, write_saved_model
@@ -64,7 +65,8 @@ class KerasSource(NamedTuple):
 
     def materialize(self, destination: Path) -> TensorPolicy:
         """The network's SavedModel in the folder, and the network itself as the policy."""
-        named = named_function(load_network(self.file), self.title)
-        policy = named_policy(named, self.folder, self.options, self.title)
-        write_saved_model(named, destination, self.title)
+        with loading(f"{self.folder}: cannot be run as a policy"):
+            named = named_function(load_network(self.file), self.title)
+            policy = named_policy(named, self.folder, self.options, self.title)
+            write_saved_model(named, destination, self.title)
         return policy

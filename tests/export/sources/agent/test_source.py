@@ -113,12 +113,16 @@ def _itself(agent: Any, folder: Path) -> None:
     tf.train.Checkpoint(root=agent).save(str(folder / "ckpt"))
 
 
+def _network_alone(agent: Any, folder: Path) -> None:
+    tf.train.Checkpoint(q_network=agent._q_network, target_q_network=agent._target_q_network).save(str(folder / "ckpt"))
+
+
 def _without_a_graph(agent: Any, folder: Path) -> None:
     """As PolicySavedModelTrigger saves weights, whose graphs are gone."""
     PolicySaver(agent.policy).save_checkpoint(str(folder / "policy_checkpoint_0000000012"))
 
 
-@pytest.mark.parametrize("save", [_agent_alone, _policy_alone, _collecting, _itself, _without_a_graph])
+@pytest.mark.parametrize("save", [_agent_alone, _policy_alone, _network_alone, _collecting, _itself, _without_a_graph])
 def test_the_policy_is_found_however_it_was_saved(save: Any, dqn: Any, tmp_path: Path) -> None:
     """With the agent, by itself, as the root, with or without a number."""
     (tmp_path / "saved").mkdir()
