@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from rlway_client.common.quote import short_name
 from rlway_client.contract.specs import AnyArray
+from rlway_export.graphs.flat_function import flat_function
 from rlway_export.graphs.generators import without_generators
 
 SHAPES = ("Rank", "Shape", "ShapeN", "Size", "ZerosLike", "OnesLike")  # read a value's shape, not the value
@@ -188,7 +189,12 @@ def call_of(function: Any, values: list[AnyArray]) -> Callable[[], object]:
     """A call of a concrete function with these values in the order of its inputs, to be timed."""
     import tensorflow as tf
 
-    left = iter([tf.constant(value) for value in values])
+    tensors = [tf.constant(value) for value in values]
+    described = [leaf for leaf in tf.nest.flatten(function.structured_outputs) if leaf is not None]
+    if len(described) != len(function.outputs):  # some results have types that are not known here
+        flat_call = flat_function(function)
+        return lambda: [output.numpy() for output in flat_call(*tensors)]
+    left = iter(tensors)
     signature = function.structured_input_signature
     flat = [next(left) if isinstance(leaf, tf.TensorSpec) else leaf for leaf in tf.nest.flatten(signature)]
     args, kwargs = tf.nest.pack_sequence_as(signature, flat)

@@ -2,7 +2,8 @@
 
 In:      the message of `saved_model.pb`.
 Refuses: operations that read or write files, run programs or code of Python; constants of more than `MOST_ELEMENTS`
-         elements; assets outside of the SavedModel's folder (ExportRefused, with the operation's name).
+         elements; assets outside of the SavedModel's folder (ExportRefused, with the operation's name); constants that
+         contradict themselves (RunInvalid).
 
 Every SavedModel has functions that save and restore its variables. They are not run: the check follows only the
 functions that loading and acting run.
@@ -17,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from rlway_client.common.quote import short_name
-from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.errors import ExportRefused, RunInvalid
 
 MOST_ELEMENTS = 2**28
 # Operations that TensorFlow does not call stateful, and that are more than arithmetic.
@@ -40,6 +41,7 @@ RUN_ON_LOAD = ("_initialize", "_create_resource")  # children of a SavedModel's 
 def check_model(meta: Any, roots: list[str], name: str) -> None:
     """`roots` are the functions that an export runs; `name` is the SavedModel's name in messages."""
     functions = {function.signature.name: function for function in meta.graph_def.library.function}
+    _check_constants([node for function in functions.values() for node in function.node_def], name)
     roots = [*roots, *_run_on_load(meta)]
     check_nodes(reachable(functions, roots), name)
     for asset in meta.asset_file_def:
@@ -64,6 +66,13 @@ def check_nodes(nodes: Iterable[Any], name: str) -> None:
                     f"{name}: its constant {short_name(node.name)}: expected at most {MOST_ELEMENTS:,} elements, got "
                     f"{elements:,}."
                 )
+
+
+def _check_constants(nodes: list[Any], name: str) -> None:
+    """Refuses constants whose content is of another type than they say: TensorFlow would end the process."""
+    for node in nodes:
+        if node.op == "Const" and node.attr["value"].tensor.dtype != node.attr["dtype"].type:
+            raise RunInvalid(f"{name}: its constant {short_name(node.name)} is damaged; save or copy it again.")
 
 
 def _touches_more(op: str) -> bool:

@@ -43,7 +43,7 @@ class SavedModel(NamedTuple):
     @property
     def train_step(self) -> int | None:
         """The train step at which it was saved: −1 if nobody counted, None if it has none, or it is no variable."""
-        step = getattr(self.loaded, "train_step", None)
+        step: Any = getattr(self.loaded, "train_step", None)
         return int(step.numpy()) if hasattr(step, "numpy") else None
 
 

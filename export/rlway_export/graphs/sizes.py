@@ -17,8 +17,9 @@ from rlway_export.graphs.nests import Leaf
 
 
 def is_known(leaf: Leaf) -> bool:
-    """Whether all sizes but that of the batch are known."""
-    return bool(leaf.shape) and None not in (leaf.shape or ())[1:]
+    """Whether all sizes but that of the batch are known, and none is zero."""
+    shape = leaf.shape or ()
+    return bool(shape) and None not in shape[1:] and 0 not in shape
 
 
 def known_leaf(leaf: Leaf, graph: FrozenGraph, tensor: str, feed: Callable[[int], Arrays], fixed: int | None) -> Leaf:

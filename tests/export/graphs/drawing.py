@@ -42,8 +42,10 @@ def widths(seen: Any, *shape: int) -> Any:
 class Drawing(TFPolicy):  # type: ignore[misc]
     """A policy with this action, or this distribution of actions, for an observation."""
 
-    def __init__(self, spec: Any, act: Any = None, distribution: Any = None, observation: Any = stock.VECTOR) -> None:
-        super().__init__(time_step_spec(observation), spec, clip=False)
+    def __init__(
+        self, spec: Any, act: Any = None, distribution: Any = None, observation: Any = stock.VECTOR, **options: Any
+    ) -> None:
+        super().__init__(time_step_spec(observation), spec, clip=False, **options)
         self.act, self.of = act, distribution
 
     def _variables(self) -> list[Any]:
