@@ -41,7 +41,7 @@ RUN_ON_LOAD = ("_initialize", "_create_resource")  # children of a SavedModel's 
 def check_model(meta: Any, roots: list[str], name: str) -> None:
     """`roots` are the functions that an export runs; `name` is the SavedModel's name in messages."""
     functions = {function.signature.name: function for function in meta.graph_def.library.function}
-    _check_constants([node for function in functions.values() for node in function.node_def], name)
+    check_constants([node for function in functions.values() for node in function.node_def], name)
     roots = [*roots, *_run_on_load(meta)]
     check_nodes(reachable(functions, roots), name)
     for asset in meta.asset_file_def:
@@ -68,7 +68,7 @@ def check_nodes(nodes: Iterable[Any], name: str) -> None:
                 )
 
 
-def _check_constants(nodes: list[Any], name: str) -> None:
+def check_constants(nodes: list[Any], name: str) -> None:
     """Refuses constants whose content is of another type than they say: TensorFlow would end the process."""
     for node in nodes:
         if node.op == "Const" and node.attr["value"].tensor.dtype != node.attr["dtype"].type:

@@ -14,7 +14,7 @@ from typing import Any
 from rlway_client.common.quote import reason
 from rlway_client.contract.errors import RunInvalid
 from rlway_export.graphs.frozen import FrozenGraph, base
-from rlway_export.graphs.safety import check_nodes, reachable
+from rlway_export.graphs.safety import check_constants, check_nodes, reachable
 
 INIT_OPS = ("saved_model_main_op", "legacy_init_op")  # collections
 
@@ -27,7 +27,9 @@ def is_version1(meta: Any) -> bool:
 def check_version1(meta: Any, name: str) -> None:
     """Checks what loading and acting run; `name` is the SavedModel's name in messages."""
     if is_version1(meta):
-        check_nodes(_run(meta), name)
+        check_constants(meta.graph_def.node, name)
+        own = base(meta.saver_def.filename_tensor_name)
+        check_nodes((node for node in _run(meta) if not _reads(node, own)), name)
 
 
 def graph_between(folder: Path, meta: Any, inputs: list[str], outputs: list[str], name: str) -> FrozenGraph:
@@ -45,6 +47,11 @@ def graph_between(folder: Path, meta: Any, inputs: list[str], outputs: list[str]
         raise RunInvalid(f"{name}: cannot be loaded: {reason(error)}.") from error
     there = {node.name for node in frozen.node}
     return FrozenGraph(frozen, [tensor for tensor in inputs if base(tensor) in there], outputs).pruned()
+
+
+def _reads(node: Any, file: str) -> bool:
+    """Whether it reads the SavedModel's own variables; `file` is the node that is given their path."""
+    return node.op == "RestoreV2" and len(node.input) > 0 and base(node.input[0]) == file
 
 
 def _run(meta: Any) -> Iterator[Any]:

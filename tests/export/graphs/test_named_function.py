@@ -79,6 +79,19 @@ def test_a_saved_model_of_tensorflow_1_that_writes_a_file_is_refused_before_it_i
     assert not (tmp_path / "written").exists()
 
 
+def test_a_saved_model_of_tensorflow_1_restores_only_its_own_variables(tmp_path: Path) -> None:
+    """Those of another file would become part of the bundle."""
+
+    def others() -> Any:
+        return tf.raw_ops.RestoreV2(
+            prefix=str(tmp_path / "other"), tensor_names=["kernel"], shape_and_slices=[""], dtypes=[tf.float32]
+        )[0].op
+
+    folder = networks.version1(tmp_path / "saved", extra=others)
+    with pytest.raises(ExportRefused, match="is a RestoreV2, and a policy may only compute"):
+        opened(folder)
+
+
 def test_a_damaged_saved_model_of_tensorflow_1_is_refused(tmp_path: Path) -> None:
     """In one sentence with its name."""
     folder = networks.version1(tmp_path / "saved")
