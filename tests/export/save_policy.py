@@ -1,4 +1,4 @@
-"""Saves one of TF-Agents' own policies, as anybody's program does: python -m tests.export.save_policy KIND WHICH FOLDER.
+"""Saves one of TF-Agents' policies, as anybody's program does: python -m tests.export.save_policy KIND WHICH FOLDER.
 
 In:      a kind of stock.py; `policy` or `collect_policy`; where to.
 """

@@ -21,6 +21,7 @@ import numpy as np
 
 from rlway_client.common.quote import named, reason
 from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid, UsageError
+from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEUTRAL, NEXT, Interface
 from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
@@ -94,8 +95,10 @@ class SavedPolicy(ABC):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def sample(self, inputs: Arrays) -> Arrays:
-        """The answers of a policy that samples, with its own draws; `inputs` needs no noise."""
-        raise NotImplementedError
+        """The answers with noise of the policy's own distribution; the noise among the inputs is ignored."""
+        draws, rows = self.interface.noise_draws, rows_of(inputs)
+        noise = draw_noise(sampling_explore(draws), rows, draws, np.random.default_rng()) if draws else None
+        return self.run_act(inputs if noise is None else inputs | {"noise": noise})
 
     def _run(self, rows: list[Any]) -> Arrays:
         with explained():
