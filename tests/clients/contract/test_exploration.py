@@ -89,8 +89,13 @@ def test_draws_of_both_kinds_take_both_options() -> None:
         normal, gumbel = noise[:, 3:5], np.concatenate([noise[:, :3], noise[:, 5:]], axis=1)
         np.testing.assert_allclose(normal.std(), explore.sigma or 0.0, rtol=0.02)
         np.testing.assert_allclose(gumbel.std(), (explore.temperature or 0.0) * np.pi / np.sqrt(6), rtol=0.02)
-    for explore in (Explore(epsilon=0.1), Explore(epsilon=0.1, sigma=1.0), Explore(), Explore(sigma=-1.0)):
-        with pytest.raises(SpecViolated, match="explore"):
+    for explore, says in [
+        (Explore(), "explore: expected one or both of temperature, sigma, got none"),
+        (Explore(epsilon=0.1, sigma=1.0), "explore: expected one or both of temperature, sigma, got epsilon, sigma"),
+        (Explore(epsilon=0.1), "explore.epsilon: expected temperature or sigma for a mixed action, got epsilon"),
+        (Explore(sigma=-1.0), "explore.sigma: expected a number from 0 to 1e.06, got -1"),
+    ]:
+        with pytest.raises(SpecViolated, match=f"^{says}$"):
             check_explore(explore, MIXED)
 
 

@@ -24,6 +24,7 @@ def test_what_a_caller_does_not_give_is_neutral() -> None:
     read = read_time_step({"reward": 2.5}, ALL)
     assert values(read) == {"reward": 2.5, "discount": 1.0, "step_type": 1}
     assert {name: str(array.dtype) for name, array in read.items()} == TIME_STEP
+    assert values(read_time_step({"reward": np.array([[2.5]])}, ALL)) == values(read)
     assert values(neutral_time_step(ALL[1:], 1)) == {"discount": 1.0, "step_type": 1}
 
 
@@ -37,6 +38,7 @@ def test_what_a_caller_does_not_give_is_neutral() -> None:
         ({"step_type": float("nan")}, "time_step.step_type: expected int32, got NaN"),
         ({"step_type": None}, "time_step.step_type: expected int32, got null"),
         ({"step_type": [1]}, "time_step.step_type: expected int32, got an array of 1"),
+        ({"step_type": np.array([[5]])}, r"expected 0 \(first\), 1 \(mid\) or 2 \(last\), got 5"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_name(given: dict[str, Any], says: str) -> None:

@@ -48,7 +48,8 @@ def check_explore(explore: Explore, draws: Sequence[Draw]) -> None:
         raise SpecViolated([Fault("explore", "nothing: this policy was exported without a noise input", "an object")])
     allowed = ("temperature", "sigma") if mixed else ("epsilon", "temperature") if "gumbel" in kinds else ("sigma",)
     if not given or (len(given) > 1 and not (mixed and set(given) == set(allowed))):
-        raise SpecViolated([Fault("explore", f"exactly one of {', '.join(allowed)}", ", ".join(given) or "none")])
+        expected = f"{'one or both' if mixed else 'exactly one'} of {', '.join(allowed)}"
+        raise SpecViolated([Fault("explore", expected, ", ".join(given) or "none")])
     for name, value in given.items():
         if name not in allowed:
             kind = "mixed" if mixed else "discrete" if "gumbel" in kinds else "continuous"
