@@ -61,7 +61,6 @@ class ActDecoder:
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self._draws = manifest.interface.noise_draws
-        self._explore = manifest.explore  # where a request does not say
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
@@ -91,7 +90,7 @@ class ActDecoder:
         )
         # Nearly every body holds one observation and at most a deadline. For others, `decode_plain` raises UNREADABLE.
         is_plain = self._form.plain and ActionForm(manifest.actions).plain
-        may_be_plain = is_plain and not (manifest.state or manifest.explore or manifest.time_step)
+        may_be_plain = is_plain and not (manifest.state or manifest.time_step)
         self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
         self.max_plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # the size of a raw observation
@@ -146,7 +145,7 @@ class ActDecoder:
 
     def _make_call(self, options: Any, observations: Any, rows: int, batched: bool, caller: Caller) -> Call:
         call = Call(observations, rows, caller, batched=batched, deadline_ms=options.deadline_ms)
-        call.explore, call.seed = self._explore, options.seed
+        call.seed = options.seed
         if options.explore is not None:
             check_explore(options.explore, self._draws)
             call.explore = options.explore
@@ -163,7 +162,7 @@ class ActDecoder:
             raise SpecViolated([Fault("body", expected, f"{len(body)} bytes")])
         rows = len(body) // row_bytes
         check_rows(rows, self._max_rows)
-        return Call(self._form.read_rows(body), rows, caller, batched=True, raw=True, explore=self._explore)
+        return Call(self._form.read_rows(body), rows, caller, batched=True, raw=True)
 
     def _check_size(self, body: bytes) -> None:
         if len(body) > self._max_json_bytes:

@@ -67,7 +67,7 @@ class PolicyState:
 
 
 class Plain:
-    """A request for the greedy action to one observation, to a policy without state that acts greedily by default."""
+    """A request for the action to one observation, without options, to a policy without state."""
 
     __slots__ = ()
 
@@ -77,7 +77,7 @@ class Plain:
 
     rows: ClassVar[int] = 1
     batched: ClassVar[bool] = False
-    explore: ClassVar[None] = None
+    explore: ClassVar[None] = None  # as the manifest says
     seed: ClassVar[None] = None
     outputs: ClassVar[tuple[str, ...]] = ()
     time_step: ClassVar[None] = None
@@ -189,7 +189,7 @@ class Call:
         self.caller = caller
         self.batched = batched  # whether the request had `observations`, and is answered with `actions`
         self.raw = raw  # answered as octets
-        self.explore = explore
+        self.explore = explore  # None: as the manifest says
         self.seed = seed
         self.outputs = outputs
         self.time_step: Arrays | None = None  # what the request gives of it, by name, one number for each row

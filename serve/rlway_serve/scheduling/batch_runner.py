@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,11 @@ class BatchRunner:
         self._form = ObservationForm(manifest.observation)
         self._observation = manifest.observation[0].name
         self._action = ActionForm(manifest.actions)
-        self._noise_size = manifest.noise.size if manifest.noise else 0
         self._runtime = runtime
         self._inputs = RunInputs(manifest)
+        self._noise_size = self._inputs.noise_size
+        by_default = manifest.explore
+        self._plain_noise = partial(self._inputs.draw, by_default) if by_default else runtime.zero_noise
         self._needed = (*self._action.names, *(spec.name for spec in manifest.interface.next_state))
         self._decoder = decoder
         self._drift = drift
@@ -89,7 +92,7 @@ class BatchRunner:
             inputs: Arrays = {self._observation: rows}
             if (not raw or all_finite(rows)) and (not self._form.looks_up or self._form.are_in_tables(inputs)):
                 if self._noise_size:
-                    inputs["noise"] = self._runtime.zero_noise(len(observations))
+                    inputs["noise"] = self._plain_noise(len(observations))
                 actions = self._runtime.run(inputs, ("action",))[0]
                 if len(actions) == len(observations) and all_finite(actions):
                     self._drift.look(inputs)

@@ -28,8 +28,13 @@ class RunInputs:
         self.noise_size = manifest.noise.size if manifest.noise else 0
         self.state = manifest.state
         self._draws = manifest.interface.noise_draws
+        self._explore = manifest.explore  # of calls that do not say; None: they are greedy
         self._time_step = TimeStepForm(manifest.time_step)
         self._generator = np.random.default_rng()
+
+    def draw(self, explore: Explore, rows: int) -> FloatArray:  # -> [rows, n]
+        """Noise for calls without a seed."""
+        return draw_noise(explore, rows, self._draws, self._generator)
 
     def add(self, batch: Sequence[AnyCall], inputs: Arrays) -> None:
         """Adds all of them to the observations."""
@@ -73,7 +78,7 @@ class RunInputs:
     def _noise(self, batch: Sequence[AnyCall]) -> FloatArray:  # -> [rows, n]
         noise = np.zeros((sum(call.rows for call in batch), self.noise_size), np.float32)
         start = 0
-        for (explore, seeded), calls in groupby(batch, _drawn_with):
+        for (explore, seeded), calls in groupby(batch, self._drawn_with):
             end = start + sum(call.rows for call in calls)
             if explore is not None:
                 generator = self._generator if seeded is None else np.random.default_rng(seeded.seed)
@@ -81,7 +86,6 @@ class RunInputs:
             start = end
         return noise
 
-
-def _drawn_with(call: AnyCall) -> tuple[Explore | None, AnyCall | None]:
-    """Calls with equal keys share their draws, which saves time; one with a seed has draws of its own."""
-    return call.explore, None if call.seed is None else call
+    def _drawn_with(self, call: AnyCall) -> tuple[Explore | None, AnyCall | None]:
+        """Calls with equal keys share their draws, which saves time; one with a seed has draws of its own."""
+        return call.explore or self._explore, None if call.seed is None else call

@@ -16,6 +16,8 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.exploration import Explore, draw_noise
 from rlway_client.contract.manifest import encode_manifest
 from rlway_client.contract.specs import AnyArray
+from rlway_serve.codec.decoder import ActDecoder
+from rlway_serve.settings import Settings
 from tests.bundles import BIAS, WEIGHTS, gaussian_policy, greedy_policy, linear_policy, summing_policy
 from tests.servers import JSON, OCTETS, Answer, Server, act_request, running_server
 from tests.steered import DRAWS, TUPLE, Drive, drive, steered_policy
@@ -118,6 +120,27 @@ def test_plain_requests_are_sampled_from_the_softmax(server: Server) -> None:
             wire.send(request * 50)
             taken += [wire.answer().json["action"] for _ in range(50)]
     assert abs(np.mean(taken) - weights[1] / weights.sum()) < 0.05
+
+
+@pytest.mark.parametrize("bad", [[], [np.nan]], ids=["sound", "with one that is refused"])
+def test_plain_octets_are_sampled(server: Server, bad: list[float]) -> None:
+    """Each draws its own numbers; so they do where a row among them is not sound, and the others are run again."""
+    path = "/v1/policies/spread/act"
+    rows = [np.array(ROW, "<f4")] * 8
+    rows[4:4] = [np.array([value, 0, 0, 0], "<f4") for value in bad]
+    with server.connect() as wire:
+        wire.send(b"".join(act_request(row.tobytes(), path=path, media_type=OCTETS) for row in rows))
+        answers = [wire.answer() for _ in rows]
+    assert [answer.status for answer in answers] == [200] * 4 + [422] * len(bad) + [200] * 4
+    assert len({answer.body for answer in answers if answer.status == 200}) == 8
+
+
+def test_a_default_exploration_needs_no_more_than_a_plain_call(tmp_path: Path) -> None:
+    """The batch draws for its rows; an action of several parts is no plain call."""
+    settings = Settings(models=tmp_path)
+    one = replace(linear_policy(tmp_path, "softmax").manifest, explore=Explore(temperature=1.0))
+    several = steered_policy(tmp_path, "sampled", explore=BOTH).manifest
+    assert [ActDecoder(manifest, settings).plain_octets for manifest in (one, several)] == [16, -1]
 
 
 def test_a_raw_request_is_sampled_too(server: Server, lane: str) -> None:
