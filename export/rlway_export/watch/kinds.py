@@ -105,6 +105,6 @@ def _agent(path: Path, agent: AgentCode, told: Told) -> Followed:
         _try_open(path, told)  # its checkpoints may be yet to come
 
     def source(saved: SavedCheckpoint) -> AgentSource:
-        return AgentSource(path, saved, agent, told.is_sampled)
+        return AgentSource.of(saved, agent, told.is_sampled)
 
     return FollowedCheckpoints(path, path, source, by_content)

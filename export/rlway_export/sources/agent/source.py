@@ -33,6 +33,7 @@ class AgentSource(NamedTuple):
     saved: SavedCheckpoint
     code: AgentCode
     is_sampled: bool
+    checksum: str  # from before it was read: one that is replaced meanwhile counts as another
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -48,7 +49,12 @@ class AgentSource(NamedTuple):
         if not saved.is_complete:
             raise RunInvalid(f"{saved.prefix}: is no complete checkpoint: its index or a part of its data is missing.")
         told = f"{folder}: nothing says which checkpoint is the best; taking the latest, {saved.title}."
-        return cls(folder, saved, code, is_sampled, (told,) if checkpoint == "best" else ())
+        return cls.of(saved, code, is_sampled)._replace(folder=folder, notes=(told,) if checkpoint == "best" else ())
+
+    @classmethod
+    def of(cls, saved: SavedCheckpoint, code: AgentCode, is_sampled: bool) -> AgentSource:
+        """This checkpoint, which is complete."""
+        return cls(saved.prefix.parent, saved, code, is_sampled, saved.content())
 
     @property
     def title(self) -> str:
@@ -68,7 +74,7 @@ class AgentSource(NamedTuple):
 
     @property
     def provenance(self) -> Provenance:
-        facts = {"checkpoint": self.saved.number, "agent": self.code.name, "sha256": self.saved.content()}
+        facts = {"checkpoint": self.saved.number, "agent": self.code.name, "sha256": self.checksum}
         return Provenance(None, None, None, None, facts)
 
     def materialize(self, destination: Path) -> GraphPolicy:
