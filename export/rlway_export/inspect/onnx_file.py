@@ -15,7 +15,7 @@ from rlway_export.inspect.flags import find_flags
 from rlway_export.inspect.memory import memory, onnx_weights
 from rlway_export.inspect.report import Onnx, Report, Signature, Tensor, Written
 from rlway_export.inspect.trial import Trial
-from rlway_export.sources.onnx.file import OWN, OnnxFile, nodes, read_onnx
+from rlway_export.sources.onnx.file import OnnxFile, nodes, read_onnx
 from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
 from rlway_export.sources.onnx.recipes import recognise
 from rlway_export.sources.tensor_file import FileTensor
@@ -28,7 +28,6 @@ def onnx_report(path: Path) -> Report:
     recipe = recognise(file)
     library, is_known, _ = recipe.title.rpartition("'")  # of a library's form, the title is its genitive
     title = f"an ONNX file in the form of {library}" if is_known else "an ONNX file"
-    opset = next(one.version for one in file.model.opset_import if one.domain in OWN)
     trial = Trial.of(path)
     return Report(
         path=str(path),
@@ -36,7 +35,7 @@ def onnx_report(path: Path) -> Report:
         title=title if pipeline is None else "a bundle of LEAPP",
         written=Written(
             by=file.producer or None,
-            version=f"opset {opset}",
+            version=f"opset {file.opset}",
             file_time=file_time(pipeline or path),
         ),
         signatures=[Signature("", *(_tensors(side) for side in (file.inputs, file.outputs)))],
@@ -44,7 +43,7 @@ def onnx_report(path: Path) -> Report:
         saved_rows=trial.source_rows,
         exported_rows=trial.rows,
         memory=memory(onnx_weights(file.model), trial.model),
-        onnx=Onnx(opset=opset, ir_version=file.model.ir_version, operators=_operators(file)),
+        onnx=Onnx(opset=file.opset, ir_version=file.model.ir_version, operators=_operators(file)),
         export=trial.export(path, find_flags(file, recipe) if pipeline is None else ()),
     )
 

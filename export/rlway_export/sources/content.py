@@ -7,6 +7,7 @@ Out:     its files; a checksum over all of them.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from rlway_client.common.files import sha256
@@ -26,8 +27,10 @@ def content_of(path: Path) -> str:
     files = content_files(path)
     if files == [path]:
         return sha256(path)
-    parts = [f"{one.relative_to(path.parent)}\0{sha256(one)}\n" for one in files]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for one in files:
+        digest.update(os.fsencode(one.relative_to(path.parent)) + f"\0{sha256(one)}\n".encode())
+    return digest.hexdigest()
 
 
 def _belongs(one: Path, to: Path) -> bool:

@@ -2,8 +2,8 @@
 
 In:      a path, which checkpoint; what the user says of a file's tensors; the code of a checkpoint's agent.
 Out:     its `Source`.
-Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give instead); whatever
-         each kind of source refuses.
+Refuses: a path from which nothing can be exported (RunInvalid says what it is, and what to give instead), or whose
+         bytes are no text; whatever each kind of source refuses.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def open_source(
 
     With `agent` it is a folder of checkpoints, and `is_sampled` says whether the policy that draws is meant.
     """
+    _check_text(path)
     try:
         if agent is not None and path.exists():
             _check_agent(path, options)
@@ -58,6 +59,14 @@ def open_source(
         raise unsuitable(path)
     except OSError as error:
         raise RunInvalid(f"{str(path)[:100]}: cannot be read: {error.strerror}.") from error
+
+
+def _check_text(path: Path) -> None:
+    """The manifest names the path, and is JSON."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise RunInvalid(f"{ascii(str(path))[:100]}: expected a path whose bytes are UTF-8; rename it.") from None
 
 
 def _check_agent(path: Path, options: TensorOptions) -> None:

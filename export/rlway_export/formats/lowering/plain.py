@@ -17,6 +17,7 @@ import numpy as np
 from rlway_client.contract.specs import AnyArray
 from rlway_export.formats.lowering.builder import Builder
 from rlway_export.formats.lowering.recurrent import ACTIVATIONS, unroll_layer
+from rlway_export.sources.onnx.file import opset_of
 
 Attributes = dict[str, Any]
 Rewrite = Callable[[Any, Attributes, Builder], bool]
@@ -30,8 +31,7 @@ def plain(model: Any) -> Any:
         return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    opset = max(one.version for one in copy.opset_import if one.domain in ("", "ai.onnx"))
-    shapes, constants = _shapes(copy), _constants(copy)
+    opset, shapes, constants = opset_of(copy), _shapes(copy), _constants(copy)
     nodes: list[Any] = []
     for i, node in enumerate(copy.graph.node):
         builder = Builder(f"plain_{i}_{node.op_type}", opset, constants, shapes)

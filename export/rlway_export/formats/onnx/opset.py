@@ -11,6 +11,7 @@ from typing import Any
 
 from rlway_client.common.quote import reason
 from rlway_client.contract.errors import ExportRefused
+from rlway_export.sources.onnx.file import opset_of
 
 OPSET = 17
 IR_VERSION = 8  # of that opset
@@ -21,7 +22,7 @@ def modern(model: Any, name: str) -> Any:
     import onnx
     import onnx.version_converter
 
-    opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    opset = opset_of(model)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if opset < OPSET:

@@ -28,13 +28,15 @@ class KerasSource(NamedTuple):
     folder: Path  # the file itself
     file: KerasFile
     options: TensorOptions
+    checksum: str  # from before it was read: a file that is replaced meanwhile counts as another
 
     @classmethod
     def open(cls, path: Path, checkpoint: str, options: TensorOptions) -> KerasSource:
         """`checkpoint` may only be `best` or `latest`."""
         if checkpoint not in ("best", "latest"):
             raise UsageError(f"{path}: is one network without checkpoints; leave out --checkpoint.")
-        return cls(path, read_keras(path), options)
+        checksum = sha256(path)
+        return cls(path, read_keras(path), options, checksum)
 
     @property
     def title(self) -> str:
@@ -58,7 +60,7 @@ class KerasSource(NamedTuple):
             "checkpoint": None,
             "file": self.title,
             "kind": "Keras network",
-            "sha256": sha256(self.folder),
+            "sha256": self.checksum,
             "producer": f"Keras {self.file.version}",
         }
         return Provenance(None, None, None, None, facts)

@@ -3,7 +3,8 @@
 In:      a path.
 Out:     `OnnxFile`: the model in one piece, its inputs and outputs.
 Refuses: what is no ONNX file, a damaged one, an opset newer than the library here, operators that are not ONNX's own,
-         weights in places that the file must not name, tensors beyond any policy's size (RunInvalid).
+         names that are no text, weights in places that the file must not name, tensors or functions beyond any policy's
+         size (RunInvalid).
 
 Reading runs nothing. An ONNX file holds no code: custom operators need a library that only a program can register.
 """
@@ -15,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlway_client.common.quote import reason, short_name
+from rlway_client.common.quote import clipped, reason, short_name
 from rlway_client.contract.errors import RunInvalid
 from rlway_export.sources.onnx.external import MOST_BYTES, embed_external_data, tensors
 from rlway_export.sources.tensor_file import FileTensor, signature_of
 
 OLDEST = 7  # the first opset that `onnx` can bring to a newer one
 MOST_ELEMENTS = 2**28  # of one tensor, with one row: 1 GiB of float32
+MOST_NODES = 2**18  # once the functions are in their places
 OWN = ("", "ai.onnx")  # the names of ONNX's own domain
 
 
@@ -41,12 +43,24 @@ class OnnxFile(NamedTuple):
     @property
     def producer(self) -> str:
         """The program that wrote it, if it says so."""
-        return f"{self.model.producer_name} {self.model.producer_version}".strip()
+        text = clipped(f"{self.model.producer_name} {self.model.producer_version}")
+        return "".join(letter for letter in text if letter.isprintable())
+
+    @property
+    def opset(self) -> int:
+        """That of ONNX's own operators."""
+        return opset_of(self.model)
+
+
+def opset_of(model: Any) -> int:
+    """The opset of ONNX's own operators; 0 if the model names none."""
+    return next((one.version for one in model.opset_import if one.domain in OWN), 0)
 
 
 def read_onnx(path: Path) -> OnnxFile:
     """Reads and checks the file."""
     model = _parse(path)
+    _check_text(path, model)
     _check_version(path, model)
     _check_sizes(path, model)
     embed_external_data(model, path)
@@ -87,12 +101,25 @@ def _parse(path: Path) -> Any:
     return model
 
 
+def _check_text(path: Path, model: Any) -> None:
+    """Of a text that is none, protobuf gives the bytes."""
+    waiting = [model]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                waiting += [value] if hasattr(value, "ListFields") else value
+            elif field.type == field.TYPE_STRING:
+                texts = [value] if isinstance(value, str | bytes) else value
+                odd = next((text for text in texts if isinstance(text, bytes)), None)
+                if odd is not None:
+                    raise RunInvalid(f"{path}: has a name that is no text, {odd[:40]!r}; export it with others.")
+
+
 def _check_version(path: Path, model: Any) -> None:
     import onnx
 
-    newest = onnx.defs.onnx_opset_version()
-    opset = next((opset.version for opset in model.opset_import if opset.domain in OWN), None)
-    if opset is None:
+    newest, opset = onnx.defs.onnx_opset_version(), opset_of(model)
+    if not opset:
         raise RunInvalid(f"{path}: names no opset of ONNX's own operators; export it with opset_version=17.")
     if not OLDEST <= opset <= newest:
         raise RunInvalid(f"{path}: expected opset {OLDEST} to {newest}, got {opset}; export it with opset_version=17.")
@@ -116,17 +143,25 @@ def _inlined(path: Path, model: Any) -> Any:
     """The model with the bodies of its own functions in their places."""
     import onnx.inliner
 
-    bodies = {(one.domain, one.name): {(node.domain, node.op_type) for node in one.node} for one in model.functions}
-    resolved: set[tuple[str, str]] = set()
-    while len(resolved) < len(bodies):
-        ready = {key for key, called in bodies.items() if called & bodies.keys() <= resolved} - resolved
+    bodies = {(one.domain, one.name): _called(one) for one in model.functions}
+    sizes: dict[tuple[str, str], int] = {}  # in nodes
+    while len(sizes) < len(bodies):
+        ready = [key for key in bodies.keys() - sizes.keys() if set(bodies[key]) & bodies.keys() <= sizes.keys()]
         if not ready:
             raise RunInvalid(f"{path}: its functions call each other in a circle; export it from its framework again.")
-        resolved |= ready
+        sizes |= {key: sum(sizes.get(one, 1) for one in bodies[key]) for key in ready}
+    size = sum(sizes.get(one, 1) for one in _called(model.graph))
+    if size > MOST_NODES:
+        raise RunInvalid(f"{path}: expected at most {MOST_NODES:,} nodes with those of its functions, got {size:.2g}.")
     try:
         return onnx.inliner.inline_local_functions(model)
     except Exception as error:  # the inliner's kinds are not documented
         raise RunInvalid(f"{path}: its functions cannot be resolved: {reason(error)}.") from None
+
+
+def _called(graph: Any) -> list[tuple[str, str]]:
+    """The operator or function of each node."""
+    return [(node.domain, node.op_type) for node in nodes(graph)]
 
 
 def _check_operators(path: Path, model: Any) -> None:
@@ -166,7 +201,7 @@ def _check_inferred(path: Path, model: Any) -> None:
 
 
 def nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of branches and loops included."""
+    """All nodes of a graph or a function, those of branches and loops included."""
     waiting = [graph]
     while waiting:
         for node in waiting.pop().node:

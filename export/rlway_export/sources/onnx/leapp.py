@@ -24,7 +24,7 @@ from rlway_client.contract.parity import Arrays
 from rlway_export.reference.onnx.roles import ActionPart, Roles, StatePart
 from rlway_export.sources.onnx.block_yaml import MOST_BYTES, read_yaml
 from rlway_export.sources.onnx.external import local_file
-from rlway_export.sources.onnx.file import OnnxFile, described, read_onnx
+from rlway_export.sources.onnx.file import OnnxFile, described, opset_of, read_onnx
 from rlway_export.sources.onnx.safetensors import read_safetensors
 
 SECTIONS = ("models", "pipeline")
@@ -119,7 +119,7 @@ def _joined(path: Path, parts: dict[str, Any], flow: dict[str, str], wanted: lis
 
     if len(parts) == 1:
         return next(iter(parts.values()))
-    opsets = {model.opset_import[0].version for model in parts.values()}
+    opsets = {opset_of(model) for model in parts.values()}
     if len(opsets) > 1:
         raise RunInvalid(f"{path}: its parts are of different opsets, {sorted(opsets)}; export them with one.")
     joined: Any = None

@@ -33,6 +33,7 @@ class OnnxSource(NamedTuple):
     roles: Roles
     notes: list[str]
     reference: Path | None
+    checksums: dict[str, str]  # from before it was read: a file that is replaced meanwhile counts as another
 
     @classmethod
     def open(cls, path: Path, checkpoint: str, options: TensorOptions) -> OnnxSource:
@@ -44,11 +45,13 @@ class OnnxSource(NamedTuple):
             wiring = [name for name in options.given if name != "--reference"]
             if wiring:
                 raise UsageError(f"{' and '.join(wiring)}: {pipeline.name} says what its tensors are; leave it out.")
+            checksums = _checksums(pipeline)
             bundle = read_leapp(pipeline)
-            return cls(pipeline, bundle.file, bundle.roles, [], options.reference)
+            return cls(pipeline, bundle.file, bundle.roles, [], options.reference, checksums)
+        checksums = _checksums(path)
         file = read_onnx(path)
         roles, notes = find_roles(file, options)
-        return cls(path, file, roles, notes, options.reference)
+        return cls(path, file, roles, notes, options.reference, checksums)
 
     @property
     def title(self) -> str:
@@ -57,7 +60,7 @@ class OnnxSource(NamedTuple):
     @property
     def content(self) -> Path:
         """The file, or the folder of a pipeline's files: what is another source once anything in it has changed."""
-        return self.folder if is_onnx(self.folder) else self.folder.parent
+        return _content_path(self.folder)
 
     @property
     def recorded(self) -> None:
@@ -77,9 +80,8 @@ class OnnxSource(NamedTuple):
             "checkpoint": None,
             "file": self.title,
             "kind": "ONNX file" if is_onnx(self.folder) else "LEAPP pipeline",
-            "sha256": sha256(self.folder),
             "producer": self.file.producer,
-            "content": content_of(self.content),
+            **self.checksums,
         }
         return Provenance(None, None, None, None, facts)
 
@@ -90,3 +92,12 @@ class OnnxSource(NamedTuple):
             check_recorded(self.reference, policy)
         policy.notes += self.notes
         return policy
+
+
+def _content_path(file: Path) -> Path:
+    """The file, or the folder of a pipeline's files."""
+    return file if is_onnx(file) else file.parent
+
+
+def _checksums(file: Path) -> dict[str, str]:
+    return {"sha256": sha256(file), "content": content_of(_content_path(file))}

@@ -69,11 +69,31 @@ def _two_lines(model: Any) -> None:
     model.graph.node[0].name = "layer\n\x1b[31m"
 
 
+def _add_function(model: Any, name: str, body: list[Any]) -> None:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model.functions.append(helper.make_function("own", name, ["x"], ["y"], body, opsets))
+
+
 def _circle(model: Any) -> None:
-    calls = [helper.make_node(other, ["x"], ["y"], domain="own") for other in ("G", "F")]
-    for name, call in zip("FG", calls, strict=True):
-        opsets = [helper.make_opsetid("own", 1)]
-        model.functions.append(helper.make_function("own", name, ["x"], ["y"], [call], opsets))
+    for name, other in ("FG", "GF"):
+        _add_function(model, name, [helper.make_node(other, ["x"], ["y"], domain="own")])
+    model.opset_import.append(helper.make_opsetid("own", 1))
+
+
+def _circle_in_a_branch(model: Any) -> None:
+    call = helper.make_node("F", ["x"], ["z"], domain="own")
+    branch = helper.make_graph([call], "branch", [], [helper.make_tensor_value_info("z", FLOAT, None)])
+    _add_function(model, "F", [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)])
+
+
+def _doubling(model: Any) -> None:
+    """Sixty functions, each of which calls the one before twice."""
+    for i in range(60):
+        kind = {"op_type": f"F{i - 1}", "domain": "own"} if i else {"op_type": "Relu", "domain": ""}
+        pairs = (("x", "between"), ("between", "y"))
+        body = [helper.make_node(inputs=[taken], outputs=[made], **kind) for taken, made in pairs]
+        _add_function(model, f"F{i}", body)
+    model.graph.node.append(helper.make_node("F59", ["obs"], ["huge"], domain="own"))
     model.opset_import.append(helper.make_opsetid("own", 1))
 
 
@@ -90,6 +110,8 @@ def _circle(model: Any) -> None:
         (_unknown_value, "is no sound ONNX file"),
         (_two_lines, r"has a name with control characters, 'layer\n\x1b[31m'"),
         (_circle, "call each other in a circle"),
+        (_circle_in_a_branch, "call each other in a circle"),
+        (_doubling, "expected at most 262,144 nodes with those of its functions, got 1.2e+18"),
     ],
 )
 def test_an_unsound_model_is_refused_with_one_sentence(
@@ -103,6 +125,26 @@ def test_an_unsound_model_is_refused_with_one_sentence(
         read_onnx(path)
     assert sentence in str(refusal.value)
     assert str(refusal.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("name", [b"logits", b"Gemm", b"written by"])
+def test_a_name_that_is_no_text_is_refused(name: bytes, tmp_path: Path) -> None:
+    """Of a value, of an operator, of the program that wrote the file."""
+    model = cleanrl_ppo().model
+    model.producer_name = "written by"
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(model.SerializeToString().replace(name, b"\xff" * len(name)))
+    with pytest.raises(RunInvalid, match=r"has a name that is no text, b'.*\\xff\\xff"):
+        read_onnx(path)
+
+
+def test_the_program_that_wrote_a_file_is_named_on_one_line(tmp_path: Path) -> None:
+    """Whatever it says of itself, nothing reaches a terminal that this would act on."""
+    model = cleanrl_ppo().model
+    model.producer_name, model.producer_version = "py\x1b[31mtorch\n", "2" * 1000
+    producer = read_onnx(_write(tmp_path / "policy.onnx", model)).producer
+    assert producer.startswith("py[31mtorch 222")
+    assert len(producer) < 150
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08", b"\xff" * 100, b"PK\x03\x04" + bytes(50)])
