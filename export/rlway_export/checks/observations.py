@@ -26,7 +26,7 @@ ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096
 LARGEST_SAMPLE = 10  # of whole numbers without bounds
 MOST_RANGES = 512  # of one input; an input with more values, such as an image, has one range for all
-UNREADABLE = (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile)
+UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)  # TypeError: a single array
 Origin = Literal["visited", "given", "sampled"]
 
 
@@ -95,7 +95,11 @@ def check_file(path: Path, interface: Interface | None) -> None:
             ):
                 raise UsageError(_missing_array(path, interface.observation, arrays.files))
     except UNREADABLE as error:
-        raise UsageError(f"{path}: cannot be read: {reason(error)}.") from None
+        raise UsageError(f"{path}: cannot be read: {_why(error)}.") from None
+
+
+def _why(error: Exception) -> str:
+    return "it is one array, and no archive of arrays by name" if isinstance(error, TypeError) else reason(error)
 
 
 def read_observations(path: Path, interface: Interface, refusal: type[RlwayError]) -> Arrays:
@@ -108,7 +112,7 @@ def read_observations(path: Path, interface: Interface, refusal: type[RlwayError
                 raise refusal(_missing_array(path, specs, arrays.files))
             found = {spec.name: arrays[name] for spec, name in zip(specs, called, strict=True)}
     except UNREADABLE as error:
-        raise refusal(f"{path}: cannot be read: {reason(error)}.") from None
+        raise refusal(f"{path}: cannot be read: {_why(error)}.") from None
     rows = {len(array) if array.ndim else 0 for array in found.values()}
     converted = {}
     for spec in interface.observation:

@@ -23,7 +23,7 @@ from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.reference.onnx.roles import Roles
 
 TOLERANCE = 1e-5
-UNREADABLE = (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile)
+UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)  # TypeError: a single array
 
 
 class RoledPolicy(Protocol):
@@ -72,7 +72,9 @@ def _read(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except UNREADABLE as error:
-        raise UsageError(f"--reference {path}: cannot be read: {reason(error)}.") from None
+        is_one = isinstance(error, TypeError)
+        why = "it is one array, and no archive of arrays by name" if is_one else reason(error)
+        raise UsageError(f"--reference {path}: cannot be read: {why}.") from None
 
 
 def _outputs(policy: RoledPolicy) -> dict[str, TensorSpec]:
@@ -107,7 +109,13 @@ def _fit(path: Path, array: AnyArray, spec: TensorSpec, rows: int) -> AnyArray:
             f"{path}: {short_name(spec.name)}: expected {rows or 'some'} rows of {spec.label}, got {array.dtype} of "
             f"the shape {list(array.shape)}."
         )
-    return array.astype(spec.numpy_dtype)
+    given = array.astype(spec.numpy_dtype)
+    if given.dtype.kind != "f" and (given != array).any():
+        raise UsageError(
+            f"{path}: {short_name(spec.name)}: expected {spec.dtype}, got {array.dtype} with fractions or of a larger "
+            f"range; record what the file takes and gives."
+        )
+    return given
 
 
 def _compare(path: Path, policy: str, name: str, expected: AnyArray, found: AnyArray) -> None:

@@ -8,6 +8,7 @@ Refuses: names that the file does not have, tensors without a role, a meaning th
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from rlway_client.common.quote import named, short_name
@@ -29,8 +30,9 @@ def find_roles(file: TensorFile, options: TensorOptions, recipe: Recipe | None =
     state = [_state(file, pair) for pair in options.state]
     fixed = dict(_fixed(file, one) for one in options.fixed)
     said = {*observation, *(part.taken for part in state), *fixed}
-    state = state or [part for part in recipe.state if part.taken not in said]
-    fixed |= {name: value for name, value in recipe.fixed.items() if name not in said}
+    suggested = [] if state else [part for part in recipe.state if part.taken not in said]
+    usual = {name: value for name, value in recipe.fixed.items() if name not in said}
+    state, fixed = state or suggested, fixed | usual
     held = {part.taken for part in state} | set(fixed)
     left = [one.name for one in file.inputs if one.name not in held]
     observation = (
@@ -38,7 +40,7 @@ def find_roles(file: TensorFile, options: TensorOptions, recipe: Recipe | None =
     )
     roles = Roles(observation, _action(file, options, recipe), state, fixed)
     _check(file, roles)
-    is_all_said = options.observation and options.action and options.meaning
+    is_all_said = options.observation and options.action and options.meaning and not suggested and not usual
     return roles, [] if is_all_said else [_assumed(roles, recipe)]
 
 
@@ -101,9 +103,12 @@ def _fixed(file: TensorFile, pair: str) -> tuple[str, float]:
         value = float(number)
     except ValueError:
         value = float("nan")
-    if not name or value != value:
+    if not name or not math.isfinite(value):
         raise UsageError(f"--fix {short_name(pair)}: expected NAME=NUMBER, an input and the value that it always has.")
-    return _known(file, "--fix", name, file.inputs).name, value
+    tensor = _known(file, "--fix", name, file.inputs)
+    if not tensor.dtype.startswith("float") and not value.is_integer():
+        raise UsageError(f"--fix {short_name(pair)}: expected a whole number for {short_name(name)} {tensor.dtype}.")
+    return name, value
 
 
 def _check(file: TensorFile, roles: Roles) -> None:

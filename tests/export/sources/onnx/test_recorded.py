@@ -59,12 +59,22 @@ def test_other_answers_are_refused(tmp_path: Path) -> None:
         ({"obs": ROWS[:0], "logits": np.zeros((0, 2))}, "observation: expected some rows"),
         ({"obs": ROWS, "logits": np.zeros((9, 2)), "reward": ROWS}, "its array reward is no tensor of the policy"),
         ({"obs": np.array([{}] * 9), "logits": np.zeros((9, 2))}, "cannot be read"),
+        ({"obs": ROWS, "action": np.full(9, 0.5)}, "action: expected int64, got float64 with fractions"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     """Each with the shape that was expected; pickled objects are not loaded."""
     with pytest.raises(UsageError, match=sentence):
         _open(onnx_forms.cleanrl_ppo(), tmp_path, **arrays)
+
+
+def test_a_single_array_is_no_archive(tmp_path: Path) -> None:
+    """What numpy.save writes has no names."""
+    path = onnx_forms.save(onnx_forms.cleanrl_ppo(), tmp_path / "policy.onnx")
+    np.save(tmp_path / "recorded.npy", ROWS)
+    options = TensorOptions(reference=tmp_path / "recorded.npy")
+    with pytest.raises(UsageError, match="cannot be read: it is one array, and no archive of arrays by name"):
+        OnnxSource.open(path, "best", options).materialize(tmp_path)
 
 
 def test_a_recorded_state_is_where_a_row_begins(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_options_replace_what_the_form_suggests(tmp_path: Path) -> None:
         ({"state": ("image:nothing",)}, "--state nothing: policy.onnx has no such output"),
         ({"observation": ("command",), "state": ("image:choice",)}, "of one type, got float32 and int64"),
         ({"fixed": ("command=fast",)}, "--fix command=fast: expected NAME=NUMBER"),
+        ({"fixed": ("command=inf",)}, "--fix command=inf: expected NAME=NUMBER"),
         ({"fixed": ("speed=1",)}, "--fix speed: policy.onnx has no such input"),
         ({"observation": ("image", "image", "command")}, "its input image has two roles"),
         ({"observation": BOTH, "fixed": ("command=1",)}, "its input command has two roles"),
@@ -106,6 +107,20 @@ def test_what_does_not_fit_is_refused_with_one_sentence(options: dict[str, Any],
     with pytest.raises(UsageError) as refusal:
         find_roles(file, TensorOptions(**chosen))
     assert sentence in str(refusal.value)
+
+
+def test_a_whole_number_is_not_fixed_to_a_fraction(tmp_path: Path) -> None:
+    """It would lose it without a word."""
+    file = _read(onnx_forms.rllib(), tmp_path)
+    with pytest.raises(UsageError, match=r"--fix seq_lens=0\.5: expected a whole number for seq_lens int"):
+        find_roles(file, TensorOptions(meaning=("logits",), fixed=("seq_lens=0.5",)))
+
+
+@pytest.mark.parametrize(("state", "notes"), [((), 1), (("state_ins:state_outs",), 0)])
+def test_a_state_that_is_only_suggested_is_noted(state: tuple[str, ...], notes: int, tmp_path: Path) -> None:
+    """Even where observation, action and meaning are given."""
+    said = TensorOptions(("obs",), ("output",), ("logits",), state, ("seq_lens=1",))
+    assert len(find_roles(_read(onnx_forms.rllib(), tmp_path), said)[1]) == notes
 
 
 def test_a_name_may_hold_colons(tmp_path: Path) -> None:
