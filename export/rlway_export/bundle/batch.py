@@ -47,7 +47,8 @@ def export_all(
         for source, name in zip(sources, names, strict=True):
             finish(source, *export_one(source, name, models, options))
     else:
-        with ProcessPoolExecutor(min(jobs, len(sources)), multiprocessing.get_context("spawn")) as pool:
+        pool = ProcessPoolExecutor(min(jobs, len(sources)), multiprocessing.get_context("spawn"))
+        try:
             waiting = {
                 pool.submit(export_one, source, name, models, options): source
                 for source, name in zip(sources, names, strict=True)
@@ -57,6 +58,8 @@ def export_all(
                     finish(waiting[done], *done.result())
                 except BrokenProcessPool:
                     finish(waiting[done], None, "its process was killed, perhaps for want of memory; use fewer --jobs.")
+        finally:  # after Ctrl-C, no further source is begun
+            pool.shutdown(cancel_futures=True)
     if failed:
         raise ExportRefused(f"{failed} of {len(sources)} sources could not be published, as told above.")
 
