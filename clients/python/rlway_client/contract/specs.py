@@ -57,7 +57,7 @@ class TensorSpec(msgspec.Struct, frozen=True):
     minimum,
     maximum:  inclusive bounds of the training: one number for all elements, or one per element in row-major order;
               None is unbounded. An observation may exceed them: the policy still acts.
-    path:     the keys under which it lies in a nested observation; empty when the tensor is the whole observation.
+    path:     the keys under which it lies in a nested observation, action, info or state; empty when it is the whole.
     lookup_minimum,
     lookup_maximum:  likewise, for values that the policy looks up in a table (an embedding, a one-hot encoding). A
               value outside is in no table, and is refused before the policy runs. None takes any value.
