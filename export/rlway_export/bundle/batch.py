@@ -5,14 +5,14 @@ Out:     a bundle each, as soon as it is published.
 Refuses: at the end, if some could not be published (ExportRefused says how many; each was reported before).
 
 With one job the sources share this process, and TensorFlow starts once. With more, each job is a process of its own
-that exports one source after the other.
+that exports one source after the other. After Ctrl-C only what has begun is finished.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ import rlway_export
 from rlway_client.common.quote import reason
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, RlwayError
+
+Result = tuple[Path | None, str]  # the bundle's folder, or None and why there is none
+Finish = Callable[[Path, Path | None, str], None]
+KILLED = "its process was killed, perhaps for want of memory; use fewer --jobs."
 
 
 def export_all(
@@ -43,28 +47,43 @@ def export_all(
             failed += 1
             note(f"{source} is not published: {sentence}")
 
+    pairs = list(zip(sources, names, strict=True))
     if jobs == 1:
-        for source, name in zip(sources, names, strict=True):
+        for source, name in pairs:
             finish(source, *export_one(source, name, models, options))
     else:
-        pool = ProcessPoolExecutor(min(jobs, len(sources)), multiprocessing.get_context("spawn"))
-        try:
-            waiting = {
-                pool.submit(export_one, source, name, models, options): source
-                for source, name in zip(sources, names, strict=True)
-            }
-            for done in as_completed(waiting):
-                try:
-                    finish(waiting[done], *done.result())
-                except BrokenProcessPool:
-                    finish(waiting[done], None, "its process was killed, perhaps for want of memory; use fewer --jobs.")
-        finally:  # after Ctrl-C, no further source is begun
-            pool.shutdown(cancel_futures=True)
+        _export_in_processes(pairs, models, options, min(jobs, len(sources)), finish)
     if failed:
         raise ExportRefused(f"{failed} of {len(sources)} sources could not be published, as told above.")
 
 
-def export_one(source: Path, name: str, models: Path, options: dict[str, Any]) -> tuple[Path | None, str]:
+def _export_in_processes(
+    pairs: Sequence[tuple[Path, str]], models: Path, options: dict[str, Any], jobs: int, finish: Finish
+) -> None:
+    """Hands a source to each idle process. After one was killed, new processes take the sources that are left."""
+    left = list(reversed(pairs))
+    while left:
+        running: dict[Future[Result], Path] = {}
+        is_broken = False
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+            while running or (left and not is_broken):
+                while left and len(running) < jobs and not is_broken:
+                    source, name = left.pop()
+                    try:
+                        running[pool.submit(export_one, source, name, models, options)] = source
+                    except BrokenProcessPool:  # noticed only now
+                        left.append((source, name))
+                        is_broken = True
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    source = running.pop(done)
+                    try:
+                        result = done.result()
+                    except BrokenProcessPool:
+                        result, is_broken = (None, KILLED), True
+                    finish(source, *result)
+
+
+def export_one(source: Path, name: str, models: Path, options: dict[str, Any]) -> Result:
     """The bundle's folder, or None and why there is none."""
     try:
         return rlway_export.export(source, models, name, **options).path, ""
