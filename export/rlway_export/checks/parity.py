@@ -28,6 +28,7 @@ from rlway_client.contract.time_step import neutral_time_step, sample_time_step
 from rlway_export.reference.base import Reference
 
 ROWS = 2048
+MOST_ROUNDING = 1e-3  # what rounding the inputs may explain, as a share of the outputs' range
 EPISODES = 32  # at once, for a policy with state
 EPISODE_STEPS = 16  # on average
 
@@ -61,13 +62,15 @@ def judge(evidence: Evidence, policy: Reference, file: Path, runner: Runner, tol
     """One `Parity` per batch size of the runner.
 
     No file can be nearer to the policy than rounding lets the policy be to itself: file and policy may each be one
-    step of float32 in the inputs away from the exact answer. So twice what such a step changes is allowed as well.
+    step of float32 in the inputs away from the exact answer. So twice what such a step changes is allowed as well, up
+    to `MOST_ROUNDING`: where a step changes more than that, the policy jumps, which excuses no file.
     """
     limit = limit_for(policy.interface, tolerance, evidence.expected)
     found = compare(file.name, runner, policy.interface, limit, evidence.inputs, evidence.expected)
     if all(row.passed for row in found):
         return found
-    own = 2 * _own_rounding(evidence, policy, limit)
+    most = limit.difference * MOST_ROUNDING / tolerance.relative
+    own = min(most, 2 * _own_rounding(evidence, policy, limit))
     if own <= limit.difference:
         return found
     words = f"{limit.words}, or {own:.1e} by rounding the inputs"

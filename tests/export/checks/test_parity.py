@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx import numpy_helper
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.evidence import Evidence
 from rlway_client.contract.interface import TIME_STEP, Draw, Interface
 from rlway_client.contract.manifest import Parity
 from rlway_client.contract.parity import Arrays, Runner, summarize
@@ -131,6 +133,42 @@ def test_a_continuous_policy_keeps_its_sampled_actions_in_every_file(gaussian: A
         found = summarize(judge(gaussian, one.open(context), rows))
         assert found.passed, found
         assert found.observations == 2048
+
+
+class Formula:
+    """A policy, or a file of it, of one number."""
+
+    batch_sizes = (64,)
+    interface = Interface(
+        [TensorSpec("observation", (1,), "float32")], [TensorSpec("action", (1,), "float32")], None, [], []
+    )
+
+    def __init__(self, formula: Callable[[Any], Any]) -> None:
+        self._formula = formula
+
+    def run_act(self, inputs: Arrays) -> Arrays:
+        return {"action": self._formula(inputs["observation"])}
+
+    run = run_act
+
+
+@pytest.mark.parametrize(
+    ("formula", "error", "passes"),
+    [
+        (lambda x: (x - 1) * np.float32(1e3), 1e-4, True),  # the rounding of x, a thousand times larger
+        (lambda x: (x - 1) * np.float32(1e3), 1e-2, False),
+        (np.floor, 1e-2, False),  # which jumps at the whole numbers that are observed
+    ],
+)
+def test_what_rounding_changes_in_the_policy_excuses_a_file_to_a_limit(
+    formula: Callable[[Any], Any], error: float, passes: bool
+) -> None:
+    """A jump of the policy does not count as rounding."""
+    inputs = {"observation": np.ones((64, 1), np.float32)}
+    policy: Any = Formula(formula)
+    evidence = Evidence(inputs, policy.run_act(inputs))
+    file = Formula(lambda x: formula(x) + np.float32(error))
+    assert summarize(parity.judge(evidence, policy, Path("file"), file, FLOAT32)).passed is passes
 
 
 def test_half_of_the_rows_are_drawn_as_the_policy_draws() -> None:
