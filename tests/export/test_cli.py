@@ -51,8 +51,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "run.json tells of inputs with the shapes [3], [2]; the SavedModel's `act` takes [4], [2].",
     ),
     "no checkpoint": (lambda f: shutil.rmtree(f / "policies/checkpoints"), "has no checkpoint"),
-    "cut checkpoint": (damage_checkpoints, "cannot be loaded into"),
-    "cut graph": (lambda f: cut(f / "policies/greedy_policy/saved_model.pb"), "cannot be loaded"),
+    "cut checkpoint": (damage_checkpoints, " in greedy_policy: cannot be loaded: "),
+    "cut graph": (
+        lambda f: cut(f / "policies/greedy_policy/saved_model.pb"),
+        "in greedy_policy: its saved_model.pb is damaged",
+    ),
 }
 
 

@@ -64,9 +64,10 @@ class RunSource(NamedTuple):
     def materialize(self, destination: Path) -> ActPolicy:
         """The greedy policy's graph with this checkpoint's weights."""
         graph, weights = self.folder / GRAPH, checkpoint_path(self.folder / CHECKPOINTS, self.checkpoint)
-        with loading(f"{weights}: cannot be loaded into {graph}"):
+        name = f"{weights} in {graph.name}"
+        with loading(f"{name}: cannot be loaded"):
             bake(graph, weights, destination)
-            return ActPolicy(destination, self.run.interface, str(graph))
+            return ActPolicy(destination, self.run.interface, name)
 
 
 def _refuse_unfinished(folder: Path) -> None:
