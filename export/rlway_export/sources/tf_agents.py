@@ -106,18 +106,18 @@ class SavedModelSource(NamedTuple):
 
     def materialize(self, destination: Path) -> GraphPolicy | TensorPolicy:
         """The graph with its own weights, or with the checkpoint's."""
-        weights, sentence = self.graph, f"{self.graph}: cannot be loaded"
+        weights, name = self.graph, str(self.graph)
         if self.checkpoint is not None:
             weights = checkpoint_path(self.folder / CHECKPOINTS, self.checkpoint)
-            sentence = f"{weights}: cannot be loaded into {self.graph}"
+            name = f"{weights} in {self.graph.name}"
         if not self.takes_untrained and train_step(weights) == UNTRAINED:
             raise ExportRefused(
                 f"{weights}: its train step is 0: these are the weights of before the training; give the folder whose "
                 f"{CHECKPOINTS}/ has later ones, or --checkpoint {INITIAL} to export these."
             )
-        with loading(sentence):
+        with loading(f"{name}: cannot be loaded"):
             bake(self.graph, weights, destination)
-            policy = self._policy(destination, str(self.graph))
+            policy = self._policy(destination, name)
         self._check_action(policy)
         policy.notes = [*self.notes, *policy.notes]
         return policy

@@ -32,6 +32,8 @@ ROWS = 6
 STEPS = 9
 # Operations on shapes: none that is left depends on the observation.
 SHAPE_ARITHMETIC = {"Shape", "Expand", "ConstantOfShape", "Gather", "Slice", "Cast", "Unsqueeze", "Squeeze", "Range"}
+# Solve linear equations in a loop that ends when the result is exact enough: the loop is in the files, too.
+LOOPING = {"lin-ucb"}
 # Formats besides ONNX and TFLite, by the policies that they are tried with.
 SMALLER = "onnx-fp16,tflite-fp16,tflite-dynamic"
 OTHER_FORMATS = {
@@ -68,8 +70,8 @@ def nested(policy: Any, inputs: Arrays) -> Any:
     return tf.nest.pack_sequence_as(policy.time_step_spec.observation, [tf.constant(leaf) for leaf in leaves])
 
 
-def walk(policy: Any, observations: Arrays) -> list[Any]:
-    """The policy's own actions, step by step; every third step is the first of an episode."""
+def walk(policy: Any, observations: Arrays) -> list[list[Any]]:
+    """The parts of the policy's own actions, step by step; every third step is the first of an episode."""
     state, actions = policy.get_initial_state(ROWS), []
     for step in range(STEPS):
         rows = {name: array[step * ROWS : (step + 1) * ROWS] for name, array in observations.items()}
@@ -77,7 +79,7 @@ def walk(policy: Any, observations: Arrays) -> list[Any]:
         zeros = tf.zeros(ROWS)
         answer = policy.action(TimeStep(tf.fill([ROWS], kind), zeros, zeros + 1, nested(policy, rows)), state)
         state = answer.state
-        actions.append(answer.action.numpy())
+        actions.append([part.numpy() for part in tf.nest.flatten(answer.action)])
     return actions
 
 
@@ -94,12 +96,13 @@ def test_a_stock_policy_acts_in_onnx_as_in_tf_agents(name: str, exported: Export
         if state:
             inputs |= state | {"reset": np.full(ROWS, step % 3 == 0)}
         found = runner.run(inputs)
-        np.testing.assert_allclose(found["action"], expected, rtol=0, atol=1e-5)
+        for spec, part in zip(interface.actions, expected, strict=True):
+            np.testing.assert_allclose(found[spec.name], part, rtol=0, atol=1e-5)
+            assert found[spec.name].dtype == part.dtype
         state = {name: found[f"next_{name}"] for name in state}
-    assert found["action"].dtype == expected.dtype
 
 
-@pytest.mark.parametrize("name", ["scalar", "dict", "tuple", "sac", "recurrent-dqn", "recurrent-ppo"])
+@pytest.mark.parametrize("name", ["scalar", "dict", "tuple", "sac", "ppo-mixed", "recurrent-dqn", "recurrent-ppo"])
 def test_a_stock_policy_acts_on_a_robot_as_in_tf_agents(name: str, exported: Exported) -> None:
     """One nested observation after the other, with the state reset where an episode begins."""
     policy, bundle = exported(name)
@@ -110,7 +113,8 @@ def test_a_stock_policy_acts_on_a_robot_as_in_tf_agents(name: str, exported: Exp
             robot.reset()
         seen = [array[step * ROWS + row] for array in observations.values()]
         action = robot.act(tf.nest.pack_sequence_as(policy.time_step_spec.observation, seen))
-        np.testing.assert_allclose(action, expected[row], rtol=0, atol=1e-5)
+        for part, own in zip(tf.nest.flatten(action), expected, strict=True):
+            np.testing.assert_allclose(part, own[row], rtol=0, atol=1e-5)
     assert isinstance(action, int) == bundle.manifest.interface.is_discrete
 
 
@@ -124,10 +128,12 @@ def test_the_manifest_has_the_tensors_of_a_stock_policy(name: str, exported: Exp
     assert [spec.dtype for spec in manifest.observation] == [leaf.dtype.name for leaf in leaves]
     bound = [(spec.minimum, spec.maximum) for spec in manifest.observation]
     assert bound == [(getattr(leaf, "minimum", None), getattr(leaf, "maximum", None)) for leaf in leaves]
-    assert manifest.actions[0].dtype == policy.action_spec.dtype.name
-    low, high = manifest.actions[0].bounds()
-    np.testing.assert_array_equal((low, high), (policy.action_spec.minimum, policy.action_spec.maximum))
-    assert (manifest.noise, manifest.algorithm, manifest.env, manifest.notes) == (None, None, None, [])
+    for spec, own in zip(manifest.actions, tf.nest.flatten(policy.action_spec), strict=True):
+        assert (spec.dtype, spec.shape) == (own.dtype.name, tuple(own.shape))
+        for bound, expected in zip(spec.bounds(), (own.minimum, own.maximum), strict=True):
+            np.testing.assert_array_equal(bound, np.broadcast_to(expected, spec.shape))
+    assert (manifest.noise, manifest.algorithm, manifest.env) == (None, None, None)
+    assert ["no smaller graph was found" in note for note in manifest.notes] == [True] * (name in LOOPING)
     assert (manifest.compared_over, manifest.observed) == ("sampled", [])
     assert bool(manifest.state) == name.startswith("recurrent")
     assert all(row.passed and row.observations >= 2000 for row in manifest.parity)
@@ -145,13 +151,13 @@ def test_a_dict_keeps_its_keys(exported: Exported) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", stock.KINDS)
+@pytest.mark.parametrize("name", [name for name in stock.KINDS if name not in LOOPING])
 def test_a_stock_graph_has_no_leftover_shape_arithmetic(name: str, exported: Exported) -> None:
-    """The batch is the only free dimension, and no operation reads it; only pixels are cast."""
+    """The batch is the only free dimension, and no operation reads it; only pixels and choices of 32 bits are cast."""
     model = onnx.load(exported(name)[1].path / "model.onnx")
     operations = [node.op_type for node in model.graph.node]
     wasted = [kind for kind in operations if kind in SHAPE_ARITHMETIC]
-    assert wasted == (["Cast"] if name == "image" else [])
+    assert wasted == (["Cast"] if name in ("image", "ppo-mixed") else [])
     for value in [*model.graph.input, *model.graph.output]:
         first, *others = value.type.tensor_type.shape.dim
         assert first.dim_param == "batch"
@@ -195,7 +201,7 @@ def test_a_file_that_ignores_reset_does_not_pass(exported: Exported, tmp_path: P
     runner = open_runner(tmp_path / "model.onnx", bundle.manifest)
     policy = SavedModelSource.open(bundle.path, "best").materialize(tmp_path)
     evidence = parity.gather(policy, Observations.find(policy.interface, None, None).arrays)
-    found = parity.judge(evidence, policy.interface, tmp_path / "model.onnx", runner, FORMATS["onnx"].tolerance)
+    found = parity.judge(evidence, policy, tmp_path / "model.onnx", runner, FORMATS["onnx"].tolerance)
     assert not any(row.passed for row in found)
     assert all((row.state_difference or 0) > (row.allowed_state_difference or 0) for row in found)
 

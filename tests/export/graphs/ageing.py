@@ -22,9 +22,7 @@ def aged(source: Path, destination: Path, age: str) -> Path:
     title, version = AGES[age]
 
     def change(model: Any) -> None:
-        types = list(type_specs(model.meta_graphs[0].object_graph_def))
-        assert types
-        for spec in types:
+        for spec in type_specs(model.meta_graphs[0].object_graph_def):
             spec.type_spec_class, spec.type_spec_class_name = GIVEN_UP, title
         model.meta_graphs[0].meta_info_def.tensorflow_version = version
 
