@@ -84,7 +84,13 @@ class OnnxPolicy:
         """The state of that input at the beginning of an episode, one row."""
         part = next(part for part in self.roles.state if part.taken == taken)
         place = self.layout.places[taken]
-        return np.zeros(place.shape, place.dtype) if part.initial is None else part.initial.reshape(place.shape)
+        first = np.zeros(place.shape) if part.initial is None else part.initial
+        if first.size != math.prod(place.shape):
+            raise ExportRefused(
+                f"{self.name}: {short_name(taken)}: expected initial values of the shape {list(place.shape)}, got "
+                f"{list(first.shape)}; write them again."
+            )
+        return first.reshape(place.shape).astype(place.dtype)
 
     def _feed(self, rows: Arrays) -> Arrays:
         """The file's inputs, from those of the contract."""

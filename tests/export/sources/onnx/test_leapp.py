@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rlway_export
-from rlway_client.contract.errors import RlwayError, RunInvalid, UsageError
+from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid, UsageError
 from rlway_client.contract.specs import AnyArray
 from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
 from rlway_export.sources.onnx.source import OnnxSource
@@ -94,7 +94,8 @@ def _safetensors(path: Path, **arrays: AnyArray) -> None:
     header, body = {}, b""
     for name, array in arrays.items():
         end = len(body) + array.nbytes
-        header[name.replace("__", "/")] = {"dtype": "F32", "shape": [*array.shape], "data_offsets": [len(body), end]}
+        kind = f"F{8 * array.itemsize}"
+        header[name.replace("__", "/")] = {"dtype": kind, "shape": [*array.shape], "data_offsets": [len(body), end]}
         body += array.tobytes()
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + body)
@@ -133,6 +134,23 @@ def test_an_episode_begins_with_the_initial_values(tmp_path: Path) -> None:
     kept = np.stack([np.full(4, 9, np.float32), begin])
     found = policy.run_act(specs | {"state": kept, "reset": np.array([True, False])})
     assert np.array_equal(found["action"][0], found["action"][1])
+
+
+def test_initial_values_of_another_type_are_cast(tmp_path: Path) -> None:
+    """As many numbers of another precision are the same state."""
+    folder = _bundle(tmp_path)
+    _safetensors(folder / "walk_initial_values.safetensors", policy__hidden=np.array([1, 2, 3, 4], np.float64))
+    policy = OnnxSource.open(folder, "best", TensorOptions()).materialize(tmp_path)
+    assert policy.initial("policy/hidden").dtype == np.float32
+
+
+def test_initial_values_of_another_shape_are_refused(tmp_path: Path) -> None:
+    """They would begin the episodes of another policy."""
+    folder = _bundle(tmp_path)
+    _safetensors(folder / "walk_initial_values.safetensors", policy__hidden=np.zeros(3, np.float32))
+    policy = OnnxSource.open(folder, "best", TensorOptions()).materialize(tmp_path)
+    with pytest.raises(ExportRefused, match=r"expected initial values of the shape \[4\], got \[3\]; write them again"):
+        policy.initial("policy/hidden")
 
 
 def test_a_part_by_itself_keeps_its_names(tmp_path: Path) -> None:
