@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Dict, Discrete, Tuple
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlway_client import TensorSpec
@@ -45,6 +45,7 @@ def paths_of(action: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], A
 
 @THOROUGH
 @given(tree=TREES)
+@example(tree={"a": {"0": None, "1": {"0": None}}})  # parts of different depths within a tuple
 def test_each_part_of_an_action_lies_where_its_path_says(tree: Any) -> None:
     """In dicts, or in tuples where the keys are "0", "1", …, at any depth."""
     specs = specs_of(tree)

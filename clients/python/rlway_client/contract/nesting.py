@@ -63,7 +63,7 @@ def read(observation: Any, tree: Tree) -> Arrays:  # -> [1, …] by the tensors'
 
 
 def nest(arrays: Arrays, tree: Tree) -> Any:
-    """Nests arrays, given by the tensors' names, as the observation does: the inverse of `leaves`."""
+    """Nests arrays, given by the tensors' names, as the observation or the action does: the inverse of `leaves`."""
     if isinstance(tree, TensorSpec):
         return arrays[tree.name]
     return {key: nest(arrays, branch) for key, branch in tree.items()}
@@ -82,9 +82,7 @@ def arrange_action(action: Any) -> Any:
 
 def row_of(arrays: Arrays, tree: Tree, row: int = 0) -> Any:
     """The action of one row, given the actions' tensors [B, …] by name, as an environment takes it."""
-    if isinstance(tree, TensorSpec):
-        return arrange_action(arrays[tree.name][row])
-    return arrange_action({key: row_of(arrays, branch, row) for key, branch in tree.items()})
+    return arrange_action(nest({name: array[row] for name, array in arrays.items()}, tree))
 
 
 def arrange(observation: Any, tree: Tree | None) -> Any:
