@@ -158,30 +158,53 @@ class Original:
 
     def sample(self, given: Arrays, outputs: list[str]) -> list[AnyArray]:
         """The outputs with the policy's own draws."""
-        return self._in_parts(given, partial(self._as_saved, outputs))
+        if self._graph.function is None:
+            return self._in_parts(given, partial(self._runs.run, outputs))
+        if self._fixed is None:
+            return self._call(self._function, outputs, given)
+        places = self._parts(given)
+        found = self._call(self._function_of_parts, outputs, {name: value[places] for name, value in given.items()})
+        return [value.reshape(-1, *value.shape[2:])[: rows_of(given)] for value in found]
 
     def close(self) -> None:
         self._runs.close()
+
+    def _parts(self, given: Arrays) -> AnyArray:  # -> [N, fixed]
+        """The places of the rows that run together; the last row fills the last part."""
+        assert self._fixed is not None
+        rows = rows_of(given)
+        return np.minimum(np.arange(-(-rows // self._fixed) * self._fixed), rows - 1).reshape(-1, self._fixed)
 
     def _in_parts(self, given: Arrays, run: Callable[[Arrays], list[AnyArray]]) -> list[AnyArray]:
         """What `run` gives for all rows; if the policy takes a fixed number of them, for so many after each other."""
         if self._fixed is None:
             return run(given)
-        parts = []
-        for start in range(0, rows_of(given), self._fixed):
-            parts.append(run({name: value[start : start + self._fixed] for name, value in given.items()}))
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        places = self._parts(given)
+        parts = [run({name: value[part] for name, value in given.items()}) for part in places]
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return [value[: len(value) * rows_of(given) // places.size] for value in joined]
 
-    def _as_saved(self, outputs: list[str], given: Arrays) -> list[AnyArray]:
-        if self._graph.function is None:
-            return self._runs.run(outputs, given)
-        values = self._function(*(given[name] for name in self._graph.inputs))
+    def _call(self, function: Any, outputs: list[str], given: Arrays) -> list[AnyArray]:
+        values = function(*(given[name] for name in self._graph.inputs))
         found = dict(zip(self._graph.outputs, values, strict=True))
         return [found[name].numpy() for name in outputs]
 
     @cached_property
     def _function(self) -> Any:
         return flat_function(self._graph.function)
+
+    @cached_property
+    def _function_of_parts(self) -> Any:
+        """The function for each part of [N, fixed, …], in a loop of TensorFlow's."""
+        import tensorflow as tf
+
+        function = self._function
+        signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in function.outputs]
+
+        def run(*parts: Any) -> Any:
+            return tf.map_fn(lambda part: function(*part), parts, fn_output_signature=signature)
+
+        return tf.function(run, autograph=False)
 
     def _with_noise(self, outputs: list[str], given: Arrays) -> list[AnyArray]:
         known = {name: value for name, value in given.items() if name != NOISE}

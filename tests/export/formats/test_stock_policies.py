@@ -130,8 +130,8 @@ def test_the_manifest_has_the_tensors_of_a_stock_policy(name: str, exported: Exp
     assert bound == [(getattr(leaf, "minimum", None), getattr(leaf, "maximum", None)) for leaf in leaves]
     for spec, own in zip(manifest.actions, tf.nest.flatten(policy.action_spec), strict=True):
         assert (spec.dtype, spec.shape) == (own.dtype.name, tuple(own.shape))
-        for bound, expected in zip(spec.bounds(), (own.minimum, own.maximum), strict=True):
-            np.testing.assert_array_equal(bound, np.broadcast_to(expected, spec.shape))
+        for limit, expected in zip(spec.bounds(), (own.minimum, own.maximum), strict=True):
+            np.testing.assert_array_equal(limit, np.broadcast_to(expected, spec.shape))
     assert (manifest.noise, manifest.algorithm, manifest.env) == (None, None, None)
     assert ["no smaller graph was found" in note for note in manifest.notes] == [True] * (name in LOOPING)
     assert (manifest.compared_over, manifest.observed) == ("sampled", [])

@@ -91,7 +91,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         r"TFLite: has no operation for Minimum of float64, which clip_by_value/Minimum is made of; try onnx instead\.",
     ),
     "float64 in TFLite Micro": (lambda: pushes(tf.float64), "tflm", "TFLite: .* Minimum of float64, .*; try onnx"),
-    "float16 in C": (lambda: seen_through(smaller(tf.float16)), "c", r"C: the value ….* is of float16, which C source is not written for; leave c out"),
+    "float16 in C": (
+        lambda: seen_through(smaller(tf.float16)),
+        "c",
+        r"C: the value ….* is of float16, which C source is not written for; leave c out",
+    ),
     "float16 in TFLite": (
         lambda: seen_through(smaller(tf.float16)),
         "tflite-fp16",
