@@ -22,7 +22,14 @@ GREEDY = Explore(temperature=0.0, sigma=0.0)
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """PPO's collect policy with a dict of actions, exported so that a server samples it."""
     place = tmp_path_factory.mktemp("foreign")
-    saver = [TRAIN.with_name("python"), "-m", "tests.export.save_policy", "ppo-mixed", "collect_policy", place / "theirs"]
+    saver = [
+        TRAIN.with_name("python"),
+        "-m",
+        "tests.export.save_policy",
+        "ppo-mixed",
+        "collect_policy",
+        place / "theirs",
+    ]
     subprocess.run([str(word) for word in saver], cwd=ROOT, check=True, capture_output=True)
     words = ("--models", place / "models", "--policy", "hand", "--actions", "sampled", "--formats", "onnx,tflite,c")
     done = run_command(TRAIN, "export", place / "theirs", *words)
