@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rlway_client.contract.errors import ExportRefused
+from rlway_client.contract.errors import ExportRefused, RunInvalid
 from rlway_export.graphs.safety import MOST_ELEMENTS
 from rlway_export.reference.graph_policy import GraphPolicy
 from tests.export import stock
@@ -156,14 +156,15 @@ def constant(change: Callable[[Any], None]) -> Callable[[Any], None]:
                 node for node in function.node_def if node.op == "Const" and "action_fn" in function.signature.name
             ]
             for node in found[:1]:
-                change(node.attr["value"].tensor)
+                change(node)
 
     return apply
 
 
-def grown(tensor: Any) -> None:
+def grown(node: Any) -> None:
+    tensor = node.attr["value"].tensor
     tensor.Clear()
-    tensor.dtype = tf.float32.as_datatype_enum
+    tensor.dtype = node.attr["dtype"].type = tf.float32.as_datatype_enum
     for _ in range(2):
         tensor.tensor_shape.dim.add().size = 2**20
     tensor.float_val.append(1.0)
@@ -176,6 +177,18 @@ def test_a_constant_that_would_fill_the_memory_is_refused(tmp_path: Path) -> Non
     expected = rf"its constant .*: expected at most {MOST_ELEMENTS:,} elements, got 1,099,511,627,776"
     with pytest.raises(ExportRefused, match=expected):
         GraphPolicy(source, "bomb")
+
+
+def of_another_type(node: Any) -> None:
+    node.attr["value"].tensor.dtype = tf.qint8.as_datatype_enum
+
+
+def test_a_constant_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    """A flipped bit is enough for it, and TensorFlow would end the process."""
+    saved = stock.save(stock.greedy("dqn"), tmp_path / "saved")
+    source = changed(saved, tmp_path / "source", constant(of_another_type))
+    with pytest.raises(RunInvalid, match=r"its constant .* is damaged; save or copy it again"):
+        GraphPolicy(source, "damaged")
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/etc/passwd", "a/../../outside.txt"])
