@@ -87,6 +87,7 @@ def _load(folder: Path, meta: Any, name: str) -> Any:
     copy = Message(saved_model_schema_version=1)
     copy.meta_graphs.add().CopyFrom(meta)
     _forget_types(copy.meta_graphs[0].object_graph_def)
+    scratch = ""
     try:
         with tempfile.TemporaryDirectory(prefix="rlway-saved-model-") as scratch:
             for entry in folder.iterdir():
@@ -99,8 +100,10 @@ def _load(folder: Path, meta: Any, name: str) -> Any:
     except MemoryError:
         raise ExportRefused(f"{name}: does not fit into this machine's memory.") from None
     except Exception as error:  # TensorFlow has no single error for damaged files
-        told = reason(str(error).replace(scratch, str(folder)))
-        raise RunInvalid(f"{name}: cannot be loaded: {told}.") from error
+        told = str(error)
+        for place in filter(None, (scratch, str(folder))):  # the folder may be a draft, which nobody knows
+            told = told.replace(place, name)
+        raise RunInvalid(f"{name}: cannot be loaded: {reason(told)}.") from error
 
 
 def _forget_types(objects: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -216,3 +217,21 @@ def test_an_unreadable_policy_names_the_folder(tmp_path: Path) -> None:
     """As it was given, not as it was copied to be loaded."""
     with pytest.raises(RunInvalid, match=r"^mine: its saved_model\.pb cannot be read: No such file"):
         GraphPolicy(tmp_path, "mine")
+
+
+def test_weights_that_cannot_be_read_are_named_by_the_path_that_was_given(small: Path, tmp_path: Path) -> None:
+    """An export loads a draft of the bundle, whose path says nothing to anybody."""
+    draft = Path(shutil.copytree(small, tmp_path / ".draft"))
+    no_index(draft)
+    with pytest.raises(RunInvalid, match=r"^mine: cannot be loaded: .*mine/variables/variables") as refusal:
+        GraphPolicy(draft, "mine")
+    assert str(tmp_path) not in str(refusal.value)
+
+
+def test_a_missing_temporary_folder_is_told_in_a_sentence(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy that is loaded has no place then."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(RunInvalid, match=r"^mine: cannot be loaded: .*nowhere"):
+        GraphPolicy(small, "mine")
