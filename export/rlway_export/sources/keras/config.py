@@ -23,12 +23,14 @@ MODULES = re.compile(
 )
 KINDS = ("layers", "models", "initializers", "regularizers", "constraints")  # modules of tf.keras
 INTERNAL = ("Functional", "Policy", "SlicingOpLambda", "TFOpLambda")  # classes that tf.keras does not show
+LOOKUPS = ("deserialize", "get", "serialize")  # of keras.activations, which are no activations but find one by its name
 VALUES = ("__bytes__", "__ellipsis__", "__numpy__", "__slice__", "__tensor__", "__tuple__")
 CODE = ("Lambda", "__lambda__")
 READERS = ("DenseFeatures", "IntegerLookup", "SequenceFeatures", "StringLookup", "TFSMLayer", "TextVectorization")
 OPERATIONS = ("SlicingOpLambda", "TFOpLambda")
 COMPUTES = re.compile(
-    r"(compat\.v1\.)?((math|nn|linalg|bitwise|image|keras\.activations|__operators__)(\.\w+)+|"
+    r"(compat\.v1\.)?((math|nn|linalg|bitwise|image|__operators__)(\.\w+)+|"
+    rf"keras\.activations\.(?!({'|'.join(LOOKUPS)})\b)\w+|"
     r"(keras\.backend\.)?(abs|add|arg(max|min|sort)|batch_flatten|broadcast_to|cast|clip\w*|concat(enate)?|cos|cum\w+|"
     r"divide|einsum|equal|exp|expand_dims|eye|fill|flatten|floor\w*|gather(_nd)?|greater(_equal)?|identity|less(_equal)?|"
     r"log|logical_\w+|matmul|max|maximum|mean|min|minimum|multiply|negative|norm|not_equal|one_hot|ones(_like)?|pad|"
@@ -119,4 +121,6 @@ def _known_classes() -> set[str]:
 def _is_activation(name: Any) -> bool:
     import tensorflow as tf
 
-    return isinstance(name, str) and not name.startswith("_") and callable(vars(tf.keras.activations).get(name))
+    if not isinstance(name, str) or name.startswith("_") or name in LOOKUPS:
+        return False
+    return callable(vars(tf.keras.activations).get(name))

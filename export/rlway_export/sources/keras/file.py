@@ -20,8 +20,7 @@ from rlway_export.sources.keras.config import check_code
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-MOST_BYTES = 2**31 - 1
-MOST_ELEMENTS = 2**28
+MOST_BYTES = 2**31 - 1  # of the file; of the weights, once they are unpacked
 READ_HERE = "2"  # the major version of Keras
 
 
@@ -126,6 +125,6 @@ def _check_group(path: Path, file: Any) -> None:
             elif not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
                 raise RunInvalid(f"{path}: its weights {short_name(name)} lie in another file; save the network again.")
             else:
-                total += found.size or 0
-    if total > MOST_ELEMENTS:
-        raise RunInvalid(f"{path}: expected at most {MOST_ELEMENTS:,} weights, got {total:,}.")
+                total += found.nbytes if found.shape is not None else 0
+    if total > MOST_BYTES:
+        raise RunInvalid(f"{path}: expected weights of at most {MOST_BYTES} bytes, got {total}.")

@@ -21,9 +21,10 @@ from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid
 from rlway_export.graphs.named_function import DEFAULT, NamedFunction
 from rlway_export.graphs.nests import Leaf
 from rlway_export.sources.keras.config import check_names
-from rlway_export.sources.keras.file import CONFIG, METADATA, MOST_ELEMENTS, WEIGHTS, KerasFile, open_weights
+from rlway_export.sources.keras.file import CONFIG, METADATA, WEIGHTS, KerasFile, open_weights
 
 TRIED_ROWS = 16
+MOST_ELEMENTS = 2**28  # of all weights: 1 GiB of float32
 
 
 def load_network(file: KerasFile) -> Any:

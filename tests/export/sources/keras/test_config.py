@@ -48,6 +48,19 @@ ATTACKS: dict[str, tuple[Any, str]] = {
     "an operation that deletes": (layer("TFOpLambda", OPERATION, function="io.gfile.remove"), "io.gfile.remove, which"),
     "an operation that loads": (layer("TFOpLambda", OPERATION, function="saved_model.load"), "saved_model.load, which"),
     "an operation that calls Python": (layer("TFOpLambda", OPERATION, function="py_function"), "py_function, which"),
+    "an operation that builds": (
+        layer("TFOpLambda", OPERATION, function="keras.activations.deserialize"),
+        "deserialize, which",
+    ),
+    "an operation that finds": (
+        layer("TFOpLambda", OPERATION, function="keras.activations.get"),
+        "activations.get, which",
+    ),
+    "an activation that builds": (
+        layer("Dense", activation=function("deserialize", "builtins")),
+        "function deserialize",
+    ),
+    "an activation that finds": (layer("Dense", activation=function("get", "builtins")), "has the function get, which"),
     "an attribute of any class": (layer("ClassMethod", OPERATION, cls_symbol="io.gfile"), "a ClassMethod, a class"),
     "a class without a name": (layer(["Dense"]), "a class that is not Keras' own"),  # type: ignore[arg-type]
 }
@@ -68,7 +81,15 @@ def test_code_and_names_of_others_are_refused_with_their_layer(case: str, depth:
 
 @pytest.mark.parametrize(
     "name",
-    ["math.reduce_mean", "nn.relu", "clip_by_value", "__operators__.getitem", "compat.v1.gather", "keras.backend.mean"],
+    [
+        "keras.activations.gelu",
+        "math.reduce_mean",
+        "nn.relu",
+        "clip_by_value",
+        "__operators__.getitem",
+        "compat.v1.gather",
+        "keras.backend.mean",
+    ],
 )
 def test_operations_that_compute_are_taken(name: str) -> None:
     """As Keras finds them between the layers of a functional network."""

@@ -145,6 +145,11 @@ def _gigantic(file: Any, name: str) -> None:
     file.create_dataset(name, (2**40,), "f4", chunks=(1024,))
 
 
+def _wide(file: Any, name: str) -> None:
+    """Few elements of a type with many bytes each."""
+    file.create_dataset(name, (4,), f"S{2**30 - 1}", chunks=(1,))
+
+
 def _circle(file: Any, name: str) -> None:
     file.create_dataset(name, data=np.zeros((4, 16), np.float32))
     file["again"] = file["/"]
@@ -156,7 +161,8 @@ def _circle(file: Any, name: str) -> None:
         (_external_link, "are a link"),
         (_soft_link, "are a link"),
         (_external_data, "lie in another file"),
-        (_gigantic, "expected at most 268,435,456 weights, got 1,099,5"),
+        (_gigantic, "expected weights of at most 2147483647 bytes, got 4398046511"),
+        (_wide, "expected weights of at most 2147483647 bytes, got 4294967"),
     ],
 )
 def test_weights_that_lie_elsewhere_are_refused(make: Any, expected: str, saved: Path, tmp_path: Path) -> None:
