@@ -2,7 +2,7 @@
 
 In:      its name, `module:function` or `file.py:function`, or the function itself.
 Out:     the agent, built once.
-Refuses: a name that stands for no function, a function that fails or returns something else (UsageError).
+Refuses: a name that is no text or stands for no function, a function that fails or returns something else (UsageError).
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ class AgentCode:
     def __init__(self, function: str | Callable[[], Any]) -> None:
         self._function = function
         self.name = function if isinstance(function, str) else getattr(function, "__name__", "agent")
+        try:
+            self.name.encode()
+        except UnicodeEncodeError:  # the manifest names it, and is JSON
+            raise UsageError(f"--agent {ascii(self.name)[:100]}: expected a name in UTF-8; rename it.") from None
         source, _, attribute = self.name.rpartition(":")
         if isinstance(function, str) and not (source and attribute):
             raise UsageError(f"--agent {clipped(function)}: expected module:function or file.py:function.")

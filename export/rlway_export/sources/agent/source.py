@@ -12,6 +12,8 @@ The greedy policy is exported, or with sampled actions the one that draws: what 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,12 +98,20 @@ def _save(agent: Any, policy: Any, prefix: Path, folder: Path, name: str) -> Non
     from tf_agents.policies.policy_saver import PolicySaver
 
     reader = Reader.open(prefix)
-    try:
+    with _savable(name):
         saver = PolicySaver(policy, train_step=tf.Variable(reader.train_step, dtype=tf.int64))
-    except Exception as error:  # a policy may contain any code
-        raise ExportRefused(f"--agent {name}: its policy cannot be saved: {reason(error)}.") from error
     restore_policy(agent, policy, reader)
-    saver.save(str(folder))
+    with _savable(name):
+        saver.save(str(folder))
+
+
+@contextmanager
+def _savable(name: str) -> Iterator[None]:
+    """A policy may contain any code, which runs while it is traced and saved."""
+    try:
+        yield
+    except Exception as error:
+        raise ExportRefused(f"--agent {name}: its policy cannot be saved: {reason(error)}.") from error
 
 
 def _greedy(policy: Any) -> Any:

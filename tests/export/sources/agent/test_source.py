@@ -210,6 +210,7 @@ OTHERS: dict[str, tuple[Any, type[RlwayError], str]] = {
     "no such file": ("nowhere.py:agent", UsageError, r"^--agent nowhere\.py: no such file\.$"),
     "no such module": ("nowhere.at_all:agent", UsageError, "could not be imported: ModuleNotFoundError"),
     "no such function": ("tests.export.agents:dqn", UsageError, "tests.export.agents has no 'dqn'; name a function"),
+    "no text": ("agent-\udcff.py:agent", UsageError, r"^--agent 'agent-\\udcff\.py:agent': expected a name in UTF-8"),
     "no function": ("tests.export.agents", UsageError, "expected module:function or file.py:function"),
 }
 
@@ -220,6 +221,20 @@ def test_an_agent_that_does_not_fit_is_refused(case: str, folder: Path, tmp_path
     agent, kind, expected = OTHERS[case]
     with pytest.raises(kind, match=expected):
         exported(folder, tmp_path / "models", agent)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_policy_that_fails_while_it_is_written_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was traced before, and its weights were found."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("holds what cannot be tracked")
+
+    monkeypatch.setattr(PolicySaver, "save", fail)
+    with pytest.raises(ExportRefused, match="its policy cannot be saved: holds what cannot be tracked"):
+        exported(folder, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
