@@ -2,20 +2,24 @@
 
 In:      text in the block style of YAML's usual writers, with lists in brackets.
 Out:     dicts, lists, strings, numbers, booleans and None.
-Refuses: everything else of YAML, such as tags, anchors and texts over several lines (ValueError names the line).
+Refuses: everything else of YAML, such as tags, anchors and texts over several lines; long lines, deep nesting
+         (ValueError names the line).
 
-No YAML library is needed for so little, and nothing in such a file can build objects or repeat itself.
+No YAML library is needed for so little, and nothing in such a file can build objects or repeat itself. The time to read
+it grows with its length, whatever it holds.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Any, NamedTuple
 
 MOST_BYTES = 1 << 20
 DEEPEST = 32  # levels of nesting
+LONGEST = 1 << 12  # characters of a line, also of one that goes on in the next lines
 KEY = re.compile(
-    r"""(?P<key>"[^"]*"|'[^']*'|[^\s\[\]{}"'#&*!|>%@`-][^\[\]{}"'#]*?|-[^\s].*?)\s*:(?=\s|$)(?P<rest>.*)"""
+    r"""(?P<key>"[^"]*"\s*|'[^']*'\s*|[^\s\[\]{}"'#&*!|>%@`-][^\[\]{}"'#]*?|-[^\s].*?):(?=\s|$)(?P<rest>.*)"""
 )
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -35,78 +39,89 @@ def read_yaml(text: str) -> Any:
     lines = _lines(text)
     if not lines:
         return None
-    value, rest = _block(lines, lines[0].indent, 0)
-    if rest:
-        raise ValueError(f"line {rest[0].number} is not indented like the others")
+    value = _block(lines, lines[0].indent, 0)
+    if lines:
+        raise ValueError(f"line {lines[0].number} is not indented like the others")
     return value
 
 
-def _lines(text: str) -> list[_Line]:
+def _lines(text: str) -> deque[_Line]:
     """The lines with content; one whose brackets are open goes on in the next."""
-    lines: list[_Line] = []
+    lines: deque[_Line] = deque()
+    opened = 0
     for number, raw in enumerate(text.splitlines(), 1):
         content = raw.split(" #")[0].rstrip() if not raw.lstrip().startswith("#") else ""
         if "\t" in raw[: len(raw) - len(raw.lstrip())]:
             raise ValueError(f"line {number} is indented by tabs")
         if not content.strip() or content in ("---", "..."):
             continue
-        if lines and _open(lines[-1].text) > 0:
-            lines[-1] = lines[-1]._replace(text=f"{lines[-1].text} {content.strip()}")
+        if opened > 0:
+            last = lines.pop()
+            line = last._replace(text=f"{last.text} {content.strip()}")
+            opened += _opened(content)
         else:
-            lines.append(_Line(number, len(content) - len(content.lstrip()), content.strip()))
+            line = _Line(number, len(content) - len(content.lstrip()), content.strip())
+            opened = _opened(content)
+        if line.indent + len(line.text) > LONGEST:
+            raise ValueError(f"line {line.number} has more than {LONGEST} characters")
+        lines.append(line)
     return lines
 
 
-def _open(text: str) -> int:
+def _opened(text: str) -> int:
+    """How many more brackets it opens than it closes."""
     plain = re.sub(r"\"[^\"]*\"|'[^']*'", "", text)
     return sum(plain.count(one) for one in "[{") - sum(plain.count(one) for one in "]}")
 
 
-def _block(lines: list[_Line], indent: int, depth: int) -> tuple[Any, list[_Line]]:
-    """The value of the lines with this indentation, and the lines after it."""
+def _block(lines: deque[_Line], indent: int, depth: int) -> Any:
+    """The value of the lines with this indentation, which it takes from `lines`."""
+    first = lines[0]
     if depth > DEEPEST:
-        raise ValueError(f"line {lines[0].number} is nested too deeply")
-    if lines[0].text == "-" or lines[0].text.startswith("- "):
+        raise ValueError(f"line {first.number} is nested too deeply")
+    if _is_item(first):
         return _sequence(lines, indent, depth)
-    if KEY.fullmatch(lines[0].text):
+    if KEY.fullmatch(first.text):
         return _mapping(lines, indent, depth)
-    return _flow(lines[0].text, lines[0].number), lines[1:]
+    lines.popleft()
+    return _flow(first.text, first.number)
 
 
-def _sequence(lines: list[_Line], indent: int, depth: int) -> tuple[list[Any], list[_Line]]:
+def _is_item(line: _Line) -> bool:
+    return line.text == "-" or line.text.startswith("- ")
+
+
+def _sequence(lines: deque[_Line], indent: int, depth: int) -> list[Any]:
     found: list[Any] = []
-    while lines and lines[0].indent == indent and (lines[0].text == "-" or lines[0].text.startswith("- ")):
-        first = lines[0]
+    while lines and lines[0].indent == indent and _is_item(lines[0]):
+        first = lines.popleft()
         inner = first.text[1:].lstrip()
-        offset = len(first.text) - len(inner)
-        rest = [_Line(first.number, indent + offset, inner), *lines[1:]] if inner else lines[1:]
-        if not inner and (not rest or rest[0].indent <= indent):
+        if inner:
+            lines.appendleft(_Line(first.number, indent + len(first.text) - len(inner), inner))
+        elif not lines or lines[0].indent <= indent:
             found.append(None)
-            lines = rest
             continue
-        value, lines = _block(rest, rest[0].indent, depth + 1)
-        found.append(value)
-    return found, lines
+        found.append(_block(lines, lines[0].indent, depth + 1))
+    return found
 
 
-def _mapping(lines: list[_Line], indent: int, depth: int) -> tuple[dict[str, Any], list[_Line]]:
+def _mapping(lines: deque[_Line], indent: int, depth: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     while lines and lines[0].indent == indent:
-        line = lines[0]
+        line = lines.popleft()
         matched = KEY.fullmatch(line.text)
         if matched is None:
             raise ValueError(f"line {line.number}: expected KEY: VALUE, got {line.text[:40]!r}")
-        key, rest = matched["key"].strip("\"'"), matched["rest"].strip()
+        key, rest = matched["key"].strip().strip("\"'"), matched["rest"].strip()
         if key in found:
             raise ValueError(f"line {line.number}: {key[:40]!r} is there twice")
-        lines = lines[1:]
         if rest:
             found[key] = _flow(rest, line.number)
         elif lines and (lines[0].indent > indent or (lines[0].indent == indent and lines[0].text.startswith("-"))):
-            found[key], lines = _block(lines, lines[0].indent, depth + 1)
+            found[key] = _block(lines, lines[0].indent, depth + 1)
         else:
             found[key] = None
-    return found, lines
+    return found
 
 
 def _flow(text: str, number: int) -> Any:

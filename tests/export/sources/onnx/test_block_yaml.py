@@ -53,9 +53,29 @@ def test_a_document_is_read_as_it_was_written(text: str, expected: Any) -> None:
         "a: " + "[" * 100 + "]" * 100,
         "\n".join(" " * i + "a:" for i in range(100)),
         "x" * (1 << 21),
+        "x" * 5000,
+        "a: [" + "1,\n" * 2000 + "1]",
+        "- " * 100 + "a",
     ],
 )
 def test_other_yaml_is_refused(text: str) -> None:
     """With the line, whatever it tries: no tags, no references, no bottomless nesting."""
     with pytest.raises(ValueError, match=r"line|at most"):
         read_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("a{}:\n", 50_000), ("- 1\n", 100_000), ("- - 1\n  - 2\n", 50_000), ("-\n", 200_000), ("- [1]\n", 100_000)],
+)
+def test_many_lines_are_read_one_after_the_other(text: str, size: int) -> None:
+    """No line is copied once for each line before it, which would take minutes."""
+    assert len(read_yaml("".join(text.format(i) for i in range(size)))) == size
+
+
+def test_a_line_of_spaces_is_no_riddle() -> None:
+    """Where a key ends is found without going back, however many spaces it has."""
+    spaces = f"a{' ' * 4000}b\n" * 200
+    with pytest.raises(ValueError, match=r"^line 2 is not indented like the others"):
+        read_yaml(spaces)
+    assert read_yaml("a b  : 1\n'c d' : 2") == {"a b": 1, "c d": 2}
