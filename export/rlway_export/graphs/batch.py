@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,10 +77,24 @@ def _relaxed(graph: FrozenGraph) -> FrozenGraph:
         for shape in node.attr["output_shapes"].list.shape if "output_shapes" in node.attr else []:
             shape.Clear()
             shape.unknown_rank = True
+    _rename_functions(relaxed.graph)
     for node in relaxed.graph.node:
         if node.name in inputs and node.attr["shape"].shape.dim:
             node.attr["shape"].shape.dim[0].size = -1
     return relaxed
+
+
+def _rename_functions(graph: Any) -> None:
+    """Gives the functions other names: TensorFlow takes two of one name only if they are equal."""
+    functions = graph.library.function
+    names = {function.signature.name: f"{function.signature.name}_free" for function in functions}
+    for node in [*graph.node, *(node for function in functions for node in function.node_def)]:
+        for attribute in node.attr.values():
+            for called in (attribute.func, *attribute.list.func):
+                if called.name in names:
+                    called.name = names[called.name]
+    for function in functions:
+        function.signature.name = names[function.signature.name]
 
 
 def _let_select_broadcast(graph: FrozenGraph, runs: Runs, feed: Arrays) -> None:
