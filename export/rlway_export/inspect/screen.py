@@ -24,12 +24,12 @@ MADE_FROM = "the other formats are made from these; an export also compares ever
 
 def show(report: Report, console: Console) -> None:
     """Prints the report."""
-    console.print(Text.assemble((printable(report.path), "bold"), f": {report.title}"), soft_wrap=True)
+    console.print(Text.assemble((printable(report.path), "bold"), f": {printable(report.title)}"), soft_wrap=True)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for key, shown in rows(report):
-        grid.add_row(key, Text(shown) if isinstance(shown, str) else shown)
+        grid.add_row(key, Text(printable(shown)) if isinstance(shown, str) else shown)
     console.print(grid)
     console.print(Text(f"  {printable(report.export.command)}"), soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 In:      a path.
 Out:     `Trial`: the source, the policy, which formats it can be converted to.
-Refuses: nothing: the sentence of a refusal is what was found.
+Refuses: nothing: the sentence of a refusal, or of any other error, is what was found.
 
 The policy is loaded and converted in a temporary folder. No episode is played, no file is compared or measured, and
 nothing is published.
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from rlway_client.common.quote import reason
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Manifest, Sampling
@@ -26,6 +27,7 @@ from rlway_export.formats.context import Context
 from rlway_export.formats.lowering.policy import rows_of_model
 from rlway_export.formats.onnx_graphs import OnnxGraphs
 from rlway_export.formats.registry import parse_formats
+from rlway_export.inspect.printable import printable
 from rlway_export.inspect.report import Export, Policy
 from rlway_export.reference.onnx.policy import OnnxPolicy
 from rlway_export.sources.base import Source
@@ -56,8 +58,8 @@ class Trial(NamedTuple):
             try:
                 source = open_source(path, "best")
                 return cls._converted(source, Path(folder))
-            except RlwayError as error:
-                return cls(source, str(error).replace(folder, str(path)))
+            except Exception as error:  # of TensorFlow, a converter, onnxruntime: an export would raise it as well
+                return cls(source, _sentence(error).replace(folder, str(path)))
 
     @classmethod
     def _converted(cls, source: Source, folder: Path) -> Trial:
@@ -123,13 +125,18 @@ def _refusal(context: Context, name: str) -> str | None:
     try:
         for wanted in parse_formats(name):
             wanted.write(context)
-    except RlwayError as error:
-        return str(error)
+    except Exception as error:  # the other formats may still be possible
+        return _sentence(error)
     return None
 
 
 def _plain_model(context: Context) -> Any | None:
     try:
         return context.plain_onnx_model
-    except RlwayError:
+    except Exception:  # `formats` says why
         return None
+
+
+def _sentence(error: Exception) -> str:
+    """One sentence, whatever raised the error. What others say may quote anything of a file."""
+    return str(error) if isinstance(error, RlwayError) else f"{type(error).__name__}: {printable(reason(error))}."

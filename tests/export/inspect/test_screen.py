@@ -12,7 +12,17 @@ from rich.console import Console
 
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import TensorSpec
-from rlway_export.inspect.report import Export, Memory, Policy, Report, Signature, Tensor, Written
+from rlway_export.inspect.report import (
+    Export,
+    Memory,
+    Policy,
+    PolicyFolder,
+    Report,
+    Signature,
+    Tensor,
+    Training,
+    Written,
+)
 from rlway_export.inspect.screen import show
 from tests.conftest import TRAIN, run_command
 from tests.export import onnx_forms, stock
@@ -131,7 +141,11 @@ def test_names_in_a_file_cannot_command_the_terminal() -> None:
     report = msgspec.structs.replace(
         REPORT, path=evil, policy=policy, written=written, contents={evil: 1}, signatures=[Signature(evil, tensors, [])]
     )
-    for changed in ({}, {"export": export}, {"policy": None}):
+    outputs = msgspec.structs.replace(policy, outputs=[TensorSpec(evil, (), "float32")])
+    training = Training(algorithm=evil, env=evil, preset=evil, seed=1, has_ended=False)
+    policies = [PolicyFolder(name=evil, is_exported=True, draws=[evil])]
+    others = {"policy": outputs, "training": training, "policies": policies, "title": evil}
+    for changed in ({}, {"export": export}, {"policy": None}, others):
         text = shown(msgspec.structs.replace(report, **changed))
         assert "[bold]obs" in text
         assert all(letter.isprintable() or letter == "\n" for letter in text)
