@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rlway_client.contract.errors import UsageError
 from rlway_export.inspect.report import Signature, Tensor
-from rlway_export.reference.onnx.roles import StatePart
+from rlway_export.reference.roles import StatePart
 from rlway_export.sources.named_policy import NamedTensors
-from rlway_export.sources.onnx.recipes import Recipe, meaning_of, usual_names
-from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.recipe import Recipe, meaning_of, usual_names
+from rlway_export.sources.roles import find_roles
 from rlway_export.sources.tensor_file import FileTensor, TensorFile
 from rlway_export.sources.tensor_options import NOTHING_SAID
 

@@ -24,10 +24,10 @@ from rlway_client.contract.interface import NEUTRAL, NEXT, RESET, TIME_STEP, Dra
 from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec, make_spec
+from rlway_export.graphs.action_function import ActionFunction
 from rlway_export.graphs.frozen import FrozenGraph, base, call_of, changed_variable
 from rlway_export.graphs.policy_specs import SPECS, Specs, read_specs
 from rlway_export.graphs.ports import Port, Role
-from rlway_export.graphs.roles import Roles
 from rlway_export.graphs.sampled import Original, SampledGraph
 from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.graphs.scores import add_scores, find_scores
@@ -45,19 +45,19 @@ class GraphPolicy(SavedPolicy):
     def __init__(self, saved_model: Path, name: str) -> None:
         self._name = name
         self._saved = SavedModel.open(saved_model, name)
-        self._roles = Roles.of(self._saved, name)
-        self.notes = [*self._roles.notes]
+        self._action = ActionFunction.of(self._saved, name)
+        self.notes = [*self._action.notes]
         self._check_function()
         bounds = read_specs(saved_model)
         if bounds is None:
             self.notes.append(f"{name}: its {SPECS} cannot be read, so the bounds of its tensors are not known.")
         self._observation = self._specs("observation", "observation", bounds)
         self._state = self._specs("state", "state")
-        self._original = FrozenGraph.of(self._roles.function)
+        self._original = FrozenGraph.of(self._action.function)
         with explained():
             self._find_sizes()
         actions = self._specs("action", "action", bounds)
-        tensors = dict(zip(self._original.outputs, self._roles.outputs, strict=True))
+        tensors = dict(zip(self._original.outputs, self._action.outputs, strict=True))
         chosen = [name for name, port in tensors.items() if port.role == "action"]
         with explained():
             self._sampled = SampledGraph.of(self._original, chosen, self._fixed_rows(), self._feed, name)
@@ -96,7 +96,7 @@ class GraphPolicy(SavedPolicy):
     def timed(self, inputs: Arrays) -> Callable[[], object]:
         """A call of the SavedModel's own `action` for the first of these rows."""
         given = self._given({name: array[:1] for name, array in inputs.items()})
-        return call_of(self._roles.function, [given[name] for name in self._original.inputs])
+        return call_of(self._action.function, [given[name] for name in self._original.inputs])
 
     @property
     def _model(self) -> Any:
@@ -123,13 +123,13 @@ class GraphPolicy(SavedPolicy):
 
         known = dict(zip((spec.name for spec in self.interface.inputs), inputs, strict=True))
         rows = tf.shape(inputs[0])[0] if self.rows is None else self.rows
-        given = [self._port(port, known, tf, rows) for port in self._roles.inputs]
+        given = [self._port(port, known, tf, rows) for port in self._action.inputs]
         noise = [known["noise"]] if self._sampled.sites else []
         return dict(zip(self._names, self._graph.call([*given, *noise]), strict=True))
 
     def _given(self, inputs: Arrays) -> Arrays:
         """The values of the original graph's inputs, by tensor."""
-        values = [self._port(port, inputs, np, rows_of(inputs)) for port in self._roles.inputs]
+        values = [self._port(port, inputs, np, rows_of(inputs)) for port in self._action.inputs]
         return dict(zip(self._original.inputs, values, strict=True))
 
     def _port(self, port: Port, known: dict[str, Any], library: Any, rows: Any) -> Any:
@@ -154,12 +154,12 @@ class GraphPolicy(SavedPolicy):
 
     def _fixed_rows(self) -> int | None:
         """The only number of rows that the SavedModel takes; None for any."""
-        sizes = {port.leaf.shape[0] for port in self._roles.inputs if port.leaf.shape}
+        sizes = {port.leaf.shape[0] for port in self._action.inputs if port.leaf.shape}
         return next((size for size in sizes if size is not None), None)
 
     def _time_step(self) -> list[TensorSpec]:
         """What the policy reads of the time step, besides the observation."""
-        inputs = zip(self._roles.inputs, self._graph.inputs, strict=False)
+        inputs = zip(self._action.inputs, self._graph.inputs, strict=False)
         read = self._graph.ancestors(self._graph.outputs, values=True)
         roles = [port.role for port, name in inputs if base(name) in read and len(port.leaf.shape or ()) == 1]
         wanted = [role for role in roles if role in TIME_STEP and not (role == "step_type" and self._state)]
@@ -169,12 +169,12 @@ class GraphPolicy(SavedPolicy):
         """The interface's name of each of the graph's outputs."""
         specs = {"action": actions, "info": info, "state": self._state}
         named = {(role, spec.path): spec.name for role, group in specs.items() for spec in group}
-        found = [named[port.role, port.leaf.path] for port in self._roles.outputs]
-        return [NEXT + n if p.role == "state" else n for n, p in zip(found, self._roles.outputs, strict=True)]
+        found = [named[port.role, port.leaf.path] for port in self._action.outputs]
+        return [NEXT + n if p.role == "state" else n for n, p in zip(found, self._action.outputs, strict=True)]
 
     def _specs(self, title: str, role: Role, bounds: Specs | None = None) -> list[TensorSpec]:
         """The tensors of one part, in TensorFlow's order, with their bounds."""
-        found = self._roles.given(role) if role in ("action", "info") else self._roles.taken(role)
+        found = self._action.given(role) if role in ("action", "info") else self._action.taken(role)
         known = bounds.by_path(role) if bounds is not None else {}
         titles = names(title, [leaf.path for leaf in found])
         specs = []
@@ -185,16 +185,16 @@ class GraphPolicy(SavedPolicy):
         return specs
 
     def _check_function(self) -> None:
-        for port in self._roles.inputs:
+        for port in self._action.inputs:
             self._check_port(port)
-        if not self._roles.taken("observation"):
+        if not self._action.taken("observation"):
             raise ExportRefused(f"{self._name}: observes nothing; only a policy of one array or more can be exported.")
-        taken, given = ([leaf.path for leaf in side("state")] for side in (self._roles.taken, self._roles.given))
+        taken, given = ([leaf.path for leaf in side("state")] for side in (self._action.taken, self._action.given))
         if sorted(taken) != sorted(given):
             raise ExportRefused(
                 f"{self._name}: takes {len(taken)} parts of policy state and gives {len(given)}; expected the same."
             )
-        changed = changed_variable(self._roles.function)
+        changed = changed_variable(self._action.function)
         if changed is not None:
             raise ExportRefused(
                 f"{self._name}: changes a variable while it acts ({changed}), as the noise of DDPG's collect policy "
@@ -204,11 +204,11 @@ class GraphPolicy(SavedPolicy):
     def _find_sizes(self) -> None:
         """Completes the sizes of the results. Refuses those that are still not known."""
         fixed, outputs = self._fixed_rows(), []
-        for port, tensor in zip(self._roles.outputs, self._original.outputs, strict=True):
+        for port, tensor in zip(self._action.outputs, self._original.outputs, strict=True):
             leaf = known_leaf(port.leaf, self._original, tensor, self._feed, fixed)
             outputs.append(port._replace(leaf=leaf))
             self._check_port(outputs[-1])
-        self._roles = self._roles._replace(outputs=outputs)
+        self._action = self._action._replace(outputs=outputs)
 
     def _check_port(self, port: Port) -> None:
         title, leaf = short_name("/".join((port.role, *port.leaf.path))), port.leaf

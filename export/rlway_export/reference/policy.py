@@ -25,9 +25,9 @@ from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEUTRAL, NEXT, Interface
 from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
+from rlway_export.graphs.action_function import ActionFunction
 from rlway_export.graphs.frozen import FrozenGraph, call_of, freeze, has_loops
 from rlway_export.graphs.loops import unroll
-from rlway_export.graphs.roles import Roles
 from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.reference.nest import leaves
 
@@ -141,7 +141,7 @@ class ActPolicy(SavedPolicy):
         self._check_inputs()
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
-        return timed_action(Roles.of(self._saved, self._name), self.interface, inputs)
+        return timed_action(ActionFunction.of(self._saved, self._name), self.interface, inputs)
 
     @property
     def _model(self) -> Any:
@@ -182,15 +182,15 @@ class ActPolicy(SavedPolicy):
         return {NEXT + name if name in state else name: value for name, value in outputs.items()}
 
 
-def timed_action(roles: Roles, interface: Interface, inputs: Arrays) -> Callable[[], object]:
+def timed_action(action: ActionFunction, interface: Interface, inputs: Arrays) -> Callable[[], object]:
     """A call of a SavedModel's `action` for the first row of the inputs, in the middle of an episode."""
     rows = {spec.path: inputs[spec.name][:1] for spec in interface.observation}
     values = []
-    for port in roles.inputs:
+    for port in action.inputs:
         shape = [1, *[size or 1 for size in (port.leaf.shape or ())[1:]]]
         value = rows[port.leaf.path] if port.role == "observation" else np.full(shape, NEUTRAL.get(port.role, 0))
         values.append(value.astype(port.leaf.dtype))
-    return call_of(roles.function, values)
+    return call_of(action.function, values)
 
 
 @contextmanager

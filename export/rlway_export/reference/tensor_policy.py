@@ -19,20 +19,27 @@ import numpy as np
 
 from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
-from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Sampling
-from rlway_client.contract.parity import Arrays, rows_of
-from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.graphs.frozen import FrozenGraph, changed_variable
 from rlway_export.graphs.named_function import NamedFunction
 from rlway_export.graphs.nests import Leaf
 from rlway_export.graphs.sampled import Original, SampledGraph
-from rlway_export.reference.nest import names
-from rlway_export.reference.onnx.roles import ActionPart, Roles
 from rlway_export.reference.policy import SavedPolicy, explained
+from rlway_export.reference.roles import Roles
+from rlway_export.reference.tensor_interface import (
+    NOISE,
+    action_specs,
+    check_state,
+    choose_action,
+    contract_names,
+    input_spec,
+    make_interface,
+    with_noise,
+)
 
-NOISE = "noise"
 UNBOUNDED = "{}: does not say the bounds of its observations; pass some that it meets with --observations FILE.npz."
 
 
@@ -69,9 +76,7 @@ class TensorPolicy(SavedPolicy):
     def sample(self, inputs: Arrays) -> Arrays:
         """The answers with its own draws, and with draws for its scores; `inputs` needs no noise."""
         given = dict(zip(self._original.inputs, self._values(inputs, np), strict=True))
-        draws = self.interface.noise_draws
-        noise = draw_noise(sampling_explore(draws), rows_of(inputs), draws, np.random.default_rng(1)) if draws else None
-        known = inputs if noise is None else inputs | {NOISE: noise}
+        known = with_noise(self.interface, inputs, seed=1)
         return self._results(known, self._as_saved.sample(given, self._original.outputs), np)
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
@@ -139,17 +144,9 @@ class TensorPolicy(SavedPolicy):
     def _results(self, known: dict[str, Any], answers: list[Any], library: Any) -> dict[str, Any]:
         """The interface's results from the function's answers, in NumPy or in TensorFlow."""
         given = dict(zip(self.roles.outputs, answers, strict=True))
-        found, scores, start = {}, iter(self.interface.outputs), self._sampled.noise_size
-        for part, spec in zip(self.roles.action, self.interface.actions, strict=True):
-            value = given[part.tensor]
-            if part.is_scores:
-                told = next(scores)
-                value = found[told.name] = _cast(value, "float32", library)
-                noise = known[NOISE][:, start : start + told.size] if NOISE in known else 0
-                value, start = library.argmax(value + noise, -1), start + told.size
-            found[spec.name] = _cast(value, spec.dtype, library)
-        for remembered, spec in zip(self.roles.state, self._state, strict=True):
-            found[NEXT + spec.name] = given[remembered.given]
+        found = choose_action(self.roles.action, self.interface, given, known.get(NOISE), library)
+        for part, spec in zip(self.roles.state, self._state, strict=True):
+            found[NEXT + spec.name] = given[part.given]
         return found
 
     def _feed(self, rows: int) -> Arrays:
@@ -162,64 +159,29 @@ class TensorPolicy(SavedPolicy):
         return self._values(known | {RESET.name: np.arange(rows) % 2 == 0}, np)
 
     def _input_specs(self) -> tuple[list[TensorSpec], list[TensorSpec]]:
+        taken = [part.taken for part in self.roles.state]
         for name in self.roles.fixed:
             shape = self._leaves[name].shape
             if shape is None or None in shape[1:]:
                 self._known(self._leaves[name])
-        sides = []
-        for title, tensors in (
-            ("observation", self.roles.observation),
-            ("state", [part.taken for part in self.roles.state]),
-        ):
-            paths: list[tuple[str, ...]] = [(name,) if len(tensors) > 1 else () for name in tensors]
-            leaves = [self._known(self._leaves[name]) for name in tensors]
-            titled = zip(names(title, paths), leaves, paths, strict=True)
-            sides.append([_spec(name, leaf, path if title == "observation" else ()) for name, leaf, path in titled])
-        return sides[0], sides[1]
+        leaves = {name: self._known(self._leaves[name]) for name in [*self.roles.observation, *taken]}
+        observation = [
+            _input_spec(name, leaves[tensor], path)
+            for tensor, name, path in contract_names("observation", self.roles.observation)
+        ]
+        state = [_input_spec(name, leaves[tensor], ()) for tensor, name, _ in contract_names("state", taken)]
+        return observation, state
 
     def _find_interface(self) -> Interface:
         """The tensors, from what the function takes and from what it answers to a few rows."""
         rows = self._fixed or 3
         with explained():
             given = dict(zip(self.roles.outputs, self._call(self._probe(rows)), strict=True))
-        parts = self.roles.action
-        paths: list[tuple[str, ...]] = [(part.tensor,) if len(parts) > 1 else () for part in parts]
-        actions, outputs = [], []
-        for part, path, title in zip(parts, paths, names("action", paths), strict=True):
-            value = given[part.tensor]
-            self._check_action(part, value, rows)
-            if part.is_scores:
-                count = int(value.shape[1])
-                actions.append(TensorSpec(title, (), "int64", 0.0, float(count - 1), path))
-                outputs.append(TensorSpec(part.meaning + title.removeprefix("action"), (count,), "float32"))
-            else:
-                actions.append(TensorSpec(title, value.shape[1:], str(value.dtype), path=path))
-        for part_of_state, spec in zip(self.roles.state, self._state, strict=True):
-            found = given[part_of_state.given]
-            if found.shape != (rows, *spec.shape):
-                raise ExportRefused(
-                    f"--state: {short_name(part_of_state.given)}: expected the shape of the state that it becomes, "
-                    f"{[rows, *spec.shape]}, got {list(found.shape)}."
-                )
-        draws = [Draw(site.distribution, site.size) for site in self._sampled.sites]
-        draws += [Draw("gumbel", spec.size) for spec in outputs]
-        noise = TensorSpec(NOISE, (sum(draw.size for draw in draws),), "float32") if draws else None
-        # As the contract has it without a list of draws.
-        is_plain = len(draws) == 1 and not self._sampled.sites and all(spec.is_discrete for spec in actions)
-        return Interface(self._observation, actions, noise, self._state, outputs, (), [] if is_plain else draws)
-
-    def _check_action(self, part: ActionPart, value: AnyArray, rows: int) -> None:
-        tensor = short_name(part.tensor)
-        if not value.ndim or len(value) != rows or 0 in value.shape or str(value.dtype) not in DTYPES:
-            raise ExportRefused(
-                f"{self.name}: {tensor}: expected an action for each of {rows} observations, got "
-                f"{value.dtype}{list(value.shape)}; name another output with --action."
-            )
-        if part.is_scores and (value.ndim != 2 or value.shape[1] < 2):
-            raise ExportRefused(
-                f"--as {part.meaning}: expected a score for each of several actions in {tensor}, got the shape "
-                f"{list(value.shape[1:])} for one observation; give --as action or --as mean."
-            )
+        actions, scores = action_specs(self.roles.action, given, rows, self.name)
+        for part, spec in zip(self.roles.state, self._state, strict=True):
+            check_state(part, (rows, *spec.shape), given[part.given].shape)
+        own = [Draw(site.distribution, site.size) for site in self._sampled.sites]
+        return make_interface(self._observation, actions, self._state, scores, own)
 
     def _check(self) -> None:
         changed = changed_variable(self._function)
@@ -249,14 +211,8 @@ class TensorPolicy(SavedPolicy):
         )
 
 
-def _spec(name: str, leaf: Leaf, path: tuple[str, ...]) -> TensorSpec:
-    """Pixels have the bounds of their type; of other numbers none are known."""
-    low, high = (0.0, 255.0) if leaf.dtype == "uint8" else (None, None)
-    return TensorSpec(name, tuple(size or 0 for size in (leaf.shape or ())[1:]), leaf.dtype, low, high, path)
-
-
-def _cast(value: Any, dtype: str, library: Any) -> Any:
-    return value.astype(dtype) if library is np else library.cast(value, dtype)
+def _input_spec(name: str, leaf: Leaf, path: tuple[str, ...]) -> TensorSpec:
+    return input_spec(name, tuple(size or 0 for size in (leaf.shape or ())[1:]), leaf.dtype, path)
 
 
 def _sample(spec: TensorSpec, rows: int, generator: np.random.Generator) -> AnyArray:

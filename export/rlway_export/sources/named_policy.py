@@ -13,9 +13,9 @@ from typing import NamedTuple
 from rlway_export.graphs.named_function import NamedFunction
 from rlway_export.graphs.nests import Leaf
 from rlway_export.reference.tensor_policy import TensorPolicy
-from rlway_export.sources.onnx.recipes import usual_names
-from rlway_export.sources.onnx.recorded import check_recorded
-from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.recipe import usual_names
+from rlway_export.sources.recorded import check_recorded
+from rlway_export.sources.roles import find_roles
 from rlway_export.sources.tensor_file import FileTensor, signature_of
 from rlway_export.sources.tensor_options import TensorOptions
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from rlway_client.contract.interface import NEXT, RESET
 from rlway_client.contract.specs import TensorSpec
-from rlway_export.reference.onnx.policy import NOISE, OnnxPolicy
+from rlway_export.reference.onnx.policy import OnnxPolicy
+from rlway_export.reference.tensor_interface import NOISE
 
 CORE = "source/"  # the prefix of the file's own names
 

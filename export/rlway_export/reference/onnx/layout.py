@@ -18,7 +18,7 @@ from rlway_client.common.quote import short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.specs import AnyArray
 from rlway_export.reference.onnx.draws import GraphDraw
-from rlway_export.reference.onnx.roles import Roles
+from rlway_export.reference.roles import Roles
 
 Dims = list[int | str]  # a name, or "" for a free dimension without one
 

@@ -21,20 +21,27 @@ import numpy as np
 
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import ExportRefused
-from rlway_client.contract.exploration import draw_noise, sampling_explore
 from rlway_client.contract.interface import NEXT, RESET, Draw, Interface
 from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
-from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
-from rlway_export.reference.nest import names
+from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.reference.onnx.draws import GraphDraw, draws_as_inputs, keep_outputs
 from rlway_export.reference.onnx.layout import Layout, Place
-from rlway_export.reference.onnx.roles import ActionPart, Roles
+from rlway_export.reference.roles import Roles
+from rlway_export.reference.tensor_interface import (
+    NOISE,
+    action_specs,
+    check_state,
+    choose_action,
+    contract_names,
+    input_spec,
+    make_interface,
+    with_noise,
+)
 
 CHUNK_ROWS = 256
 MOST_NUMBERS = 2**21  # of one row: an image of 800 × 800 in colour
 LONGEST_S = 60.0  # for one call: a loop may have been written to run for ever
-NOISE = "noise"
 
 
 class OnnxPolicy:
@@ -67,9 +74,7 @@ class OnnxPolicy:
 
     def sample(self, inputs: Arrays) -> Arrays:
         """The answers of the file with its own draws, and with draws for its scores."""
-        draws = self.interface.noise_draws
-        noise = draw_noise(sampling_explore(draws), rows_of(inputs), draws, np.random.default_rng(0)) if draws else None
-        return self._in_chunks(inputs if noise is None else inputs | {NOISE: noise}, self._own_session)
+        return self._in_chunks(with_noise(self.interface, inputs, seed=0), self._own_session)
 
     def timed(self, inputs: Arrays) -> Callable[[], object]:
         """A call of the file itself with the first of these rows."""
@@ -113,28 +118,16 @@ class OnnxPolicy:
     def _act(self, rows: Arrays, session: Any) -> Arrays:  # [n, …] -> [n, …]
         taken, feed = {value.name for value in session.get_inputs()}, self._feed(rows)
         given = self._run({name: value for name, value in feed.items() if name in taken}, session)
-        noise = rows.get(NOISE, np.zeros((rows_of(rows), 0), np.float32))
-        start = sum(int(np.prod(place.shape)) for _, place in self.draw_places())
-        answers: Arrays = {}
-        for action, spec, scores in zip(self.roles.action, self.interface.actions, self._scores(), strict=True):
-            value = self._rows(given[action.tensor])
-            if scores is not None:
-                value = value.astype(np.float32)
-                answers[scores.name] = value
-                value = np.argmax(value + noise[:, start : start + scores.size], axis=-1)
-                start += scores.size
-            answers[spec.name] = value.astype(spec.numpy_dtype)
+        values = self._action_values(given)
+        answers = choose_action(self.roles.action, self.interface, values, rows.get(NOISE), np)
         for part, spec in zip(self.roles.state, self.interface.state, strict=True):
             answers[NEXT + spec.name] = self.layout.places[part.taken].take(given[part.given])
         return {spec.name: answers[spec.name] for spec in self.interface.results}
 
-    def _rows(self, value: AnyArray) -> AnyArray:
-        return value if self.layout.is_batched else value[np.newaxis]
-
-    def _scores(self) -> list[TensorSpec | None]:
-        """The scores of each part of the action; None for one that is the action itself."""
-        specs = iter(self.interface.outputs)
-        return [next(specs) if part.is_scores else None for part in self.roles.action]
+    def _action_values(self, given: Arrays) -> Arrays:
+        """The outputs of which the action is made, with a batch dimension."""
+        found = {part.tensor: given[part.tensor] for part in self.roles.action}
+        return found if self.layout.is_batched else {name: value[np.newaxis] for name, value in found.items()}
 
     def _constants(self, n: int) -> Arrays:
         places = {name: place for name, place in self.layout.places.items() if name in self.roles.fixed}
@@ -149,50 +142,22 @@ class OnnxPolicy:
         self._check_size([place.shape for place in self.layout.places.values()])
         given = self._probe(rows)
         self.dtypes = {name: str(value.dtype) for name, value in given.items()}  # of the file's outputs
-        many = len(self.roles.observation) > 1
-        paths: list[tuple[str, ...]] = [(name,) if many else () for name in self.roles.observation]
-        named = zip(names("observation", paths), paths, self.roles.observation, strict=True)
-        observation = [_observation_spec(title, path, self.layout.places[tensor]) for title, path, tensor in named]
-        actions, outputs = self._action_specs(given, rows)
-        places = [self.layout.places[part.taken] for part in self.roles.state]
-        paths = [(part.taken,) if len(places) > 1 else () for part in self.roles.state]
-        titles = names("state", paths)
-        state = [TensorSpec(title, place.shape, str(place.dtype)) for title, place in zip(titles, places, strict=True)]
-        for part, place in zip(self.roles.state, places, strict=True):
-            self._check_state(part.given, given[part.given], place, rows)
-        draws = [Draw(d.distribution, int(np.prod(place.shape))) for d, place in self.draw_places()]
-        draws += [Draw("gumbel", spec.size) for spec in outputs]
-        noise = TensorSpec(NOISE, (sum(draw.size for draw in draws),), "float32") if draws else None
-        # As the contract has it without a list of draws.
-        is_plain = len(draws) == 1 and not self.draws and all(spec.is_discrete for spec in actions)
-        return Interface(observation, actions, noise, state, outputs, (), [] if is_plain else draws)
-
-    def _action_specs(self, given: Arrays, rows: int) -> tuple[list[TensorSpec], list[TensorSpec]]:
-        parts = self.roles.action
-        paths: list[tuple[str, ...]] = [(part.tensor,) if len(parts) > 1 else () for part in parts]
-        actions, outputs = [], []
-        for part, path, title in zip(parts, paths, names("action", paths), strict=True):
-            value = self._rows(given[part.tensor])
-            if not value.ndim or len(value) != rows or 0 in value.shape or str(value.dtype) not in DTYPES:
-                raise ExportRefused(
-                    f"{self.name}: {short_name(part.tensor)}: expected an action for each of {rows} observations, got "
-                    f"{value.dtype}{list(value.shape)}; name another output with --action."
-                )
-            if part.is_scores:
-                n = self._count_scores(part, value)
-                actions.append(TensorSpec(title, (), "int64", 0.0, float(n - 1), path))
-                outputs.append(TensorSpec(part.meaning + title.removeprefix("action"), (n,), "float32"))
-            else:
-                actions.append(TensorSpec(title, value.shape[1:], str(value.dtype), path=path))
-        return actions, outputs
-
-    def _count_scores(self, part: ActionPart, value: AnyArray) -> int:
-        if value.ndim != 2 or value.shape[1] < 2:
-            raise ExportRefused(
-                f"--as {part.meaning}: expected a score for each of several actions in {short_name(part.tensor)}, got "
-                f"the shape {list(value.shape[1:])} for one observation; give --as action or --as mean."
-            )
-        return int(value.shape[1])
+        places, roles = self.layout.places, self.roles
+        observation = [
+            input_spec(name, places[tensor].shape, str(places[tensor].dtype), path)
+            for tensor, name, path in contract_names("observation", roles.observation)
+        ]
+        actions, scores = action_specs(roles.action, self._action_values(given), rows, self.name)
+        state = [
+            TensorSpec(name, places[tensor].shape, str(places[tensor].dtype))
+            for tensor, name, _ in contract_names("state", [part.taken for part in roles.state])
+        ]
+        for part in roles.state:
+            place = places[part.taken]
+            expected = place.put(np.zeros((rows, *place.shape))).shape
+            check_state(part, expected, given[part.given].shape)
+        own = [Draw(draw.distribution, int(np.prod(place.shape))) for draw, place in self.draw_places()]
+        return make_interface(observation, actions, state, scores, own)
 
     def _check_size(self, shapes: list[tuple[int, ...]]) -> None:
         """Raises ExportRefused for more numbers than thousands of rows can have in memory."""
@@ -200,14 +165,6 @@ class OnnxPolicy:
         if size > MOST_NUMBERS:
             raise ExportRefused(
                 f"{self.name}: expected at most {MOST_NUMBERS:,} numbers in the inputs of one row, got {size:,}."
-            )
-
-    def _check_state(self, given: str, value: AnyArray, place: Place, rows: int) -> None:
-        expected, found = place.put(np.zeros((rows, *place.shape))).shape, value.shape
-        if found != expected:
-            raise ExportRefused(
-                f"--state: {short_name(given)}: expected the shape of the state that it becomes, {list(expected)}, got "
-                f"{list(found)}."
             )
 
     def _probe(self, rows: int) -> Arrays:
@@ -292,9 +249,3 @@ class OnnxPolicy:
         finally:
             limit.cancel()
         return found
-
-
-def _observation_spec(title: str, path: tuple[str, ...], place: Place) -> TensorSpec:
-    """Pixels have the bounds of their type; of other numbers none are known."""
-    low, high = (0.0, 255.0) if place.dtype == np.uint8 else (None, None)
-    return TensorSpec(title, place.shape, str(place.dtype), low, high, path)

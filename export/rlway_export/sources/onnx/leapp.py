@@ -21,7 +21,7 @@ from rlway_client.common.files import sha256
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import RunInvalid
 from rlway_client.contract.parity import Arrays
-from rlway_export.reference.onnx.roles import ActionPart, Roles, StatePart
+from rlway_export.reference.roles import ActionPart, Roles, StatePart
 from rlway_export.sources.onnx.block_yaml import MOST_BYTES, read_yaml
 from rlway_export.sources.onnx.external import local_file
 from rlway_export.sources.onnx.file import OnnxFile, described, opset_of, read_onnx

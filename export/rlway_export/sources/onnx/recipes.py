@@ -9,38 +9,15 @@ Out:     `Recipe`: the roles that its form suggests; empty where it suggests non
     TorchRL              observation[, is_init, STATE] → action[, next_STATE]
     stable-baselines3    one input → actions, values, log_prob; or the output of a network and values
     others               by the usual names: obs or observation → action, mean, q_values, logits
-
-What a float output means cannot be told from a graph: where no name says it, the user has to.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Literal, NamedTuple
+from collections.abc import Callable
 
-from rlway_export.reference.onnx.roles import Meaning, StatePart
-from rlway_export.sources.tensor_file import FileTensor, TensorFile
-
-OBSERVATION = re.compile(r"(obs|observation|observations)(_?\d+)?|obs_.+|observation_.+", re.IGNORECASE)
-MEANING_OF: dict[str, Meaning] = {
-    **dict.fromkeys(("action", "actions", "continuous_actions", "discrete_actions"), "action"),
-    **dict.fromkeys(("mean", "mu", "action_mean", "actions_mean"), "mean"),
-    **dict.fromkeys(("q_values", "qvalues", "q", "q_value"), "q_values"),
-    **dict.fromkeys(("logits", "action_logits", "policy_logits"), "logits"),
-}
-
-
-class Recipe(NamedTuple):
-    """Roles by name, as far as the form tells them."""
-
-    title: str
-    observation: Sequence[str] = ()
-    action: Sequence[str] = ()
-    meaning: Sequence[Meaning] = ()
-    state: Sequence[StatePart] = ()
-    fixed: Mapping[str, float] = MappingProxyType({})
+from rlway_export.sources.recipe import OBSERVATION, Recipe, names_of, state_pairs, usual_names
+from rlway_export.sources.tensor_file import TensorFile
 
 
 def recognise(file: TensorFile) -> Recipe:
@@ -48,49 +25,43 @@ def recognise(file: TensorFile) -> Recipe:
     return next(recipe for find in RECIPES if (recipe := find(file)) is not None)
 
 
-def meaning_of(tensor: FileTensor) -> Meaning | Literal[""]:
-    """What an output means by its name; a whole number can only be the action itself."""
-    is_whole = tensor.dtype.startswith(("int", "uint"))
-    return MEANING_OF.get(tensor.name.lower(), "action" if is_whole else "")
-
-
 def _ml_agents(file: TensorFile) -> Recipe | None:
-    inputs, outputs = _names(file.inputs), _names(file.outputs)
+    inputs, outputs = names_of(file.inputs), names_of(file.outputs)
     if not {"version_number", "memory_size"} <= set(outputs):
         return None
     kinds = [(f"deterministic_{kind}_actions", f"{kind}_actions") for kind in ("continuous", "discrete")]
     action = [name for kind in kinds if (name := next((one for one in kind if one in outputs), None))]
     observation = [name for name in inputs if re.fullmatch(r"obs_\d+", name)]
-    state = _pairs(file, [("recurrent_in", "recurrent_out")])
+    state = state_pairs(file, [("recurrent_in", "recurrent_out")])
     masks = {"action_masks": 1.0} if "action_masks" in inputs else {}  # no action is forbidden
     return Recipe("ML-Agents'", observation, action, ["action"] * len(action), state, masks)
 
 
 def _rllib(file: TensorFile) -> Recipe | None:
-    inputs, outputs = _names(file.inputs), _names(file.outputs)
+    inputs, outputs = names_of(file.inputs), names_of(file.outputs)
     if "output" not in outputs or not ({"state_ins", "seq_lens"} & set(inputs)):
         return None
-    state = _pairs(file, [("state_ins", "state_outs")])
+    state = state_pairs(file, [("state_ins", "state_outs")])
     held = {"obs", *(part.taken for part in state)}
     fixed = {name: float(name == "seq_lens") for name in inputs if name not in held}
     return Recipe("RLlib's", ["obs"], ["output"], [], state, fixed)
 
 
 def _rsl_rl(file: TensorFile) -> Recipe | None:
-    inputs, outputs = _names(file.inputs), _names(file.outputs)
+    inputs, outputs = names_of(file.inputs), names_of(file.outputs)
     states = [("h_in", "h_out"), ("c_in", "c_out")]
     others = set(inputs) - {taken for taken, _ in states}
     if "obs" not in others or "actions" not in outputs or not all(OBSERVATION.fullmatch(name) for name in others):
         return None
     observation = [name for name in inputs if name in others]
-    return Recipe("rsl_rl's", observation, ["actions"], ["mean"], _pairs(file, states))
+    return Recipe("rsl_rl's", observation, ["actions"], ["mean"], state_pairs(file, states))
 
 
 def _torchrl(file: TensorFile) -> Recipe | None:
-    inputs, outputs = _names(file.inputs), _names(file.outputs)
+    inputs, outputs = names_of(file.inputs), names_of(file.outputs)
     if "is_init" not in inputs or "action" not in outputs:
         return None
-    state = _pairs(file, [(name, f"next_{name}") for name in inputs])
+    state = state_pairs(file, [(name, f"next_{name}") for name in inputs])
     held = {"is_init", *(part.taken for part in state)}
     observation = [name for name in inputs if name not in held]
     return Recipe("TorchRL's", observation, ["action"], ["action"], state, {"is_init": 0.0})
@@ -107,19 +78,6 @@ def _stable_baselines3(file: TensorFile) -> Recipe | None:
     return Recipe("stable-baselines3's", observation, action) if len(ranks) == 2 else None
 
 
-def usual_names(file: TensorFile) -> Recipe:
-    """The form of a file that no library is known by."""
-    inputs, outputs = _names(file.inputs), _names(file.outputs)
-    pairs = [(name, name.removesuffix("_in") + "_out") for name in inputs if name.endswith("_in")]
-    state = _pairs(file, [*pairs, *((name, f"next_{name}") for name in inputs)])
-    left = [name for name in inputs if name not in {part.taken for part in state}]
-    observation = left if len(left) == 1 or all(map(OBSERVATION.fullmatch, left)) else []
-    given = [name for name in outputs if name not in {part.given for part in state}]
-    known = [name for name in given if name.lower() in MEANING_OF]
-    action = given if len(given) == 1 else known[:1]
-    return Recipe("its names suggest", observation, action, [], state)
-
-
 RECIPES: tuple[Callable[[TensorFile], Recipe | None], ...] = (
     _ml_agents,
     _rllib,
@@ -128,13 +86,3 @@ RECIPES: tuple[Callable[[TensorFile], Recipe | None], ...] = (
     _stable_baselines3,
     usual_names,
 )
-
-
-def _names(tensors: list[FileTensor]) -> list[str]:
-    return [tensor.name for tensor in tensors]
-
-
-def _pairs(file: TensorFile, names: list[tuple[str, str]]) -> list[StatePart]:
-    """The pairs of an input and an output that the file has."""
-    inputs, outputs = ({one.name: one for one in side} for side in (file.inputs, file.outputs))
-    return [StatePart(taken, given) for taken, given in names if taken in inputs and given in outputs]

@@ -15,13 +15,14 @@ from rlway_client.common.files import sha256
 from rlway_client.contract.errors import UsageError
 from rlway_export.common.provenance import Provenance
 from rlway_export.reference.onnx.policy import OnnxPolicy
-from rlway_export.reference.onnx.roles import Roles
+from rlway_export.reference.roles import Roles
 from rlway_export.sources.content import content_of
 from rlway_export.sources.kinds import is_onnx
 from rlway_export.sources.onnx.file import OnnxFile, read_onnx
 from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
-from rlway_export.sources.onnx.recorded import check_recorded
-from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.onnx.recipes import recognise
+from rlway_export.sources.recorded import check_recorded
+from rlway_export.sources.roles import find_roles
 from rlway_export.sources.tensor_options import TensorOptions
 
 
@@ -50,7 +51,7 @@ class OnnxSource(NamedTuple):
             return cls(pipeline, bundle.file, bundle.roles, [], options.reference, checksums)
         checksums = _checksums(path)
         file = read_onnx(path)
-        roles, notes = find_roles(file, options)
+        roles, notes = find_roles(file, options, recognise(file))
         return cls(path, file, roles, notes, options.reference, checksums)
 
     @property

@@ -15,9 +15,10 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.parity import Arrays
 from rlway_export.reference.onnx import policy as policy_module
 from rlway_export.reference.onnx.policy import OnnxPolicy
-from rlway_export.reference.onnx.roles import ActionPart, Roles, StatePart
+from rlway_export.reference.roles import ActionPart, Roles, StatePart
 from rlway_export.sources.onnx.file import read_onnx
-from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.onnx.recipes import recognise
+from rlway_export.sources.roles import find_roles
 from rlway_export.sources.tensor_options import TensorOptions
 from tests.export import onnx_forms
 from tests.export.onnx_forms import BOOL, FLOAT, INT64, UINT8, Form, Graph, Value
@@ -25,7 +26,7 @@ from tests.export.onnx_forms import BOOL, FLOAT, INT64, UINT8, Form, Graph, Valu
 
 def opened(form: Form, folder: Path, **options: Any) -> OnnxPolicy:
     file = read_onnx(onnx_forms.save(form, folder / "policy.onnx"))
-    roles, _ = find_roles(file, TensorOptions(**{**form.options, **options}))
+    roles, _ = find_roles(file, TensorOptions(**{**form.options, **options}), recognise(file))
     return OnnxPolicy(file.model, roles, "policy.onnx")
 
 

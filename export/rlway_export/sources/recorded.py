@@ -20,7 +20,7 @@ from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.interface import RESET, Interface
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
-from rlway_export.reference.onnx.roles import Roles
+from rlway_export.reference.roles import Roles
 
 TOLERANCE = 1e-5
 UNREADABLE = (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile)  # TypeError: a single array

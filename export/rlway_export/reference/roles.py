@@ -1,4 +1,4 @@
-"""What the tensors of an ONNX file are to a policy.
+"""What the tensors of a file or a function are to a policy.
 
 Out:     `Roles`.
 """
@@ -34,7 +34,7 @@ class StatePart(NamedTuple):
 
 
 class Roles(NamedTuple):
-    """Every input of the file, and the wanted outputs."""
+    """Every input of the file or the function, and the wanted outputs."""
 
     observation: list[str]
     action: list[ActionPart]

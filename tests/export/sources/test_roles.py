@@ -1,16 +1,17 @@
-"""Which role each tensor of an ONNX file has: by the options, and by the form of the file."""
+"""Which role each tensor of a file has: by the options, and by the form of the file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlway_client.contract.errors import UsageError
+from rlway_export.reference.roles import Roles
 from rlway_export.sources.onnx.file import OnnxFile, read_onnx
-from rlway_export.sources.onnx.roles import find_roles
+from rlway_export.sources.onnx.recipes import recognise
+from rlway_export.sources.roles import find_roles
 from rlway_export.sources.tensor_options import TensorOptions
 from tests.export import onnx_forms
 from tests.export.onnx_forms import FLOAT, INT64, Form, Graph
@@ -22,6 +23,10 @@ def _read(form: Form, folder: Path) -> OnnxFile:
     return read_onnx(onnx_forms.save(form, folder / "policy.onnx"))
 
 
+def _found(file: OnnxFile, options: TensorOptions) -> tuple[Roles, list[str]]:
+    return find_roles(file, options, recognise(file))
+
+
 def _two_inputs() -> Form:
     g = Graph()
     g.add("Add", "image", "command", output="steering")
@@ -30,50 +35,14 @@ def _two_inputs() -> Form:
     return Form(g.model([("image", FLOAT, ["b", 3]), ("command", FLOAT, ["b", 3])], outputs), {})
 
 
-@pytest.mark.parametrize(
-    ("form", "note"),
-    [
-        (onnx_forms.sb3_ppo, "stable-baselines3's: the observation is input, the action actions (as action)."),
-        (onnx_forms.cleanrl_ppo, "its names suggest: the observation is obs, the action logits (as logits)."),
-        (onnx_forms.rsl_rl, "rsl_rl's: the observation is obs, the action actions (as mean)."),
-        (onnx_forms.torchrl, "its names suggest: the observation is observation, the action action (as action)."),
-    ],
-)
-def test_a_known_form_needs_no_options(form: Callable[[], Form], note: str, tmp_path: Path) -> None:
-    """A note says what was assumed."""
-    _, notes = find_roles(_read(form(), tmp_path), TensorOptions())
-    assert notes == [f"taken as {note}"]
-
-
-def test_the_recipe_of_ml_agents_takes_what_is_not_drawn(tmp_path: Path) -> None:
-    """And allows every action, as the masks of its discrete actions are not observed."""
-    roles, _ = find_roles(_read(onnx_forms.ml_agents(), tmp_path), TensorOptions())
-    assert roles.observation == ["obs_0", "obs_1"]
-    assert [one.tensor for one in roles.action] == [
-        "deterministic_continuous_actions",
-        "deterministic_discrete_actions",
-    ]
-    assert roles.fixed == {"action_masks": 1.0}
-
-
-def test_the_recipe_of_rllib_leaves_the_meaning_to_the_user(tmp_path: Path) -> None:
-    """Its `output` may be logits, Q-values, or the parameters of a distribution."""
-    file = _read(onnx_forms.rllib(), tmp_path)
-    with pytest.raises(UsageError, match=r"what its output output float32.* means is not known; say it with --as"):
-        find_roles(file, TensorOptions())
-    roles, _ = find_roles(file, TensorOptions(meaning=("logits",)))
-    assert [(one.taken, one.given) for one in roles.state] == [("state_ins", "state_outs")]
-    assert roles.fixed == {"seq_lens": 1.0}
-
-
 def test_options_replace_what_the_form_suggests(tmp_path: Path) -> None:
     """One by one: the others are still taken from the form. If all are given, there is nothing to tell."""
     file = _read(onnx_forms.ml_agents(), tmp_path)
-    roles, _ = find_roles(file, TensorOptions(action=("continuous_actions",), fixed=("action_masks=0.5",)))
+    roles, _ = _found(file, TensorOptions(action=("continuous_actions",), fixed=("action_masks=0.5",)))
     assert [(one.tensor, one.meaning) for one in roles.action] == [("continuous_actions", "action")]
     assert roles.fixed == {"action_masks": 0.5}
     said = TensorOptions(("obs_0", "obs_1"), ("discrete_actions",), ("action",), (), ("action_masks=1",))
-    assert find_roles(file, said)[1] == []
+    assert _found(file, said)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +74,7 @@ def test_what_does_not_fit_is_refused_with_one_sentence(options: dict[str, Any],
     file = _read(_two_inputs(), tmp_path)
     chosen = {"action": ("choice",), **options} if "observation" in options else options
     with pytest.raises(UsageError) as refusal:
-        find_roles(file, TensorOptions(**chosen))
+        _found(file, TensorOptions(**chosen))
     assert sentence in str(refusal.value)
 
 
@@ -113,14 +82,14 @@ def test_a_whole_number_is_not_fixed_to_a_fraction(tmp_path: Path) -> None:
     """It would lose it without a word."""
     file = _read(onnx_forms.rllib(), tmp_path)
     with pytest.raises(UsageError, match=r"--fix seq_lens=0\.5: expected a whole number for seq_lens int"):
-        find_roles(file, TensorOptions(meaning=("logits",), fixed=("seq_lens=0.5",)))
+        _found(file, TensorOptions(meaning=("logits",), fixed=("seq_lens=0.5",)))
 
 
 @pytest.mark.parametrize(("state", "notes"), [((), 1), (("state_ins:state_outs",), 0)])
 def test_a_state_that_is_only_suggested_is_noted(state: tuple[str, ...], notes: int, tmp_path: Path) -> None:
     """Even where observation, action and meaning are given."""
     said = TensorOptions(("obs",), ("output",), ("logits",), state, ("seq_lens=1",))
-    assert len(find_roles(_read(onnx_forms.rllib(), tmp_path), said)[1]) == notes
+    assert len(_found(_read(onnx_forms.rllib(), tmp_path), said)[1]) == notes
 
 
 def test_a_name_may_hold_colons(tmp_path: Path) -> None:
@@ -130,5 +99,5 @@ def test_a_name_may_hold_colons(tmp_path: Path) -> None:
     g.add("Identity", "h:1", output="action")
     shape = ["b", 2]
     model = g.model([("obs:0", FLOAT, shape), ("h:0", FLOAT, shape)], [("action", FLOAT, shape), ("h:1", FLOAT, shape)])
-    roles, _ = find_roles(_read(Form(model, {}), tmp_path), TensorOptions(("obs:0",), state=("h:0:h:1",)))
+    roles, _ = _found(_read(Form(model, {}), tmp_path), TensorOptions(("obs:0",), state=("h:0:h:1",)))
     assert [(one.taken, one.given) for one in roles.state] == [("h:0", "h:1")]

@@ -1,6 +1,6 @@
 """The roles of a file's tensors: what the user said, and for the rest what the file's form says.
 
-In:      an ONNX file, or another whose tensors have names; the user's options.
+In:      a file, or a function, whose tensors have names; the user's options; the recipe that fits.
 Out:     `Roles`, and notes on what was not said but assumed.
 Refuses: names that the file does not have, tensors without a role, a meaning that does not fit its tensor (UsageError
          lists what the file takes and gives).
@@ -15,17 +15,16 @@ from rlway_client.common.quote import named, short_name
 from rlway_client.common.suggest import near
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.specs import DTYPES
-from rlway_export.reference.onnx.roles import ActionPart, Meaning, Roles, StatePart
-from rlway_export.sources.onnx.recipes import Recipe, meaning_of, recognise
+from rlway_export.reference.roles import ActionPart, Meaning, Roles, StatePart
+from rlway_export.sources.recipe import Recipe, meaning_of
 from rlway_export.sources.tensor_file import FileTensor, TensorFile
 from rlway_export.sources.tensor_options import TensorOptions
 
 MEANINGS = get_args(Meaning)
 
 
-def find_roles(file: TensorFile, options: TensorOptions, recipe: Recipe | None = None) -> tuple[Roles, list[str]]:
-    """A role for every input, and for the outputs that are wanted. Without a recipe, the first that fits is taken."""
-    recipe = recipe or recognise(file)
+def find_roles(file: TensorFile, options: TensorOptions, recipe: Recipe) -> tuple[Roles, list[str]]:
+    """A role for every input, and for the outputs that are wanted."""
     observation = [_known(file, "--observation", name, file.inputs).name for name in options.observation]
     state = [_state(file, pair) for pair in options.state]
     fixed = dict(_fixed(file, one) for one in options.fixed)

@@ -1,7 +1,7 @@
 """Which tensor of a saved `action` is what: observation, time step, policy state, action, information.
 
 In:      a SavedModel of PolicySaver, of any version of TF-Agents.
-Out:     `Roles`: the function to run, and what each of its inputs and outputs is, in order.
+Out:     `ActionFunction`: the function to run, and what each of its inputs and outputs is, in order.
 Refuses: a SavedModel without `action`, one whose `action` is not that of a policy, one that takes or gives other things
          than tensors (ExportRefused).
 
@@ -24,7 +24,7 @@ from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.graphs.signature_roles import SignatureRoles
 
 
-class Roles(NamedTuple):
+class ActionFunction(NamedTuple):
     """The function that acts, and its tensors in order."""
 
     function: Any  # a concrete function of TensorFlow
@@ -33,7 +33,7 @@ class Roles(NamedTuple):
     notes: list[str]  # what was assumed, a sentence each
 
     @classmethod
-    def of(cls, model: SavedModel, name: str) -> Roles:
+    def of(cls, model: SavedModel, name: str) -> ActionFunction:
         """`name` is the SavedModel's name in messages."""
         try:
             return _described(model, name) or _named(model, name)
@@ -51,7 +51,7 @@ class Roles(NamedTuple):
         return [port.leaf for port in self.outputs if port.role == role]
 
 
-def _described(model: SavedModel, name: str) -> Roles | None:
+def _described(model: SavedModel, name: str) -> ActionFunction | None:
     """From the description of the function `action`; None if there is none."""
     nodes = model.meta.object_graph_def.nodes
     child = next((child for child in (nodes[0].children if nodes else []) if child.local_name == "action"), None)
@@ -63,7 +63,7 @@ def _described(model: SavedModel, name: str) -> Roles | None:
         described = model.meta.object_graph_def.concrete_functions[called]
         inputs = _inputs(described.canonicalized_input_signature)
         if inputs is not None:
-            return Roles(function, inputs, _outputs(described.output_signature, function, name), [])
+            return ActionFunction(function, inputs, _outputs(described.output_signature, function, name), [])
     raise ExportRefused(f"{name}: its `action` takes no time step; save it without input_fn_and_spec.")
 
 
@@ -100,7 +100,7 @@ def _outputs(signature: Any, function: Any, name: str) -> list[Port]:
     return ports + [port_of("info", (str(i),), tensor) for i, tensor in enumerate(function.outputs[len(ports) :])]
 
 
-def _named(model: SavedModel, name: str) -> Roles:
+def _named(model: SavedModel, name: str) -> ActionFunction:
     """From the names in the signature `action`."""
     signatures = getattr(model.loaded, "signatures", {})
     if "action" not in signatures:
@@ -108,4 +108,4 @@ def _named(model: SavedModel, name: str) -> Roles:
         raise ExportRefused(f"{name}: has no `action` signature ({there[:120]}), so it is not a policy; {SAVE}.")
     function = signatures["action"]
     found = SignatureRoles(function, read_specs(model.folder), name)
-    return Roles(function, found.inputs, found.outputs, found.notes)
+    return ActionFunction(function, found.inputs, found.outputs, found.notes)
