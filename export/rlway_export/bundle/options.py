@@ -28,7 +28,7 @@ def check_sources(sources: Sequence[Path], policy: str | None, jobs: int, watch:
             raise UsageError("--jobs: exports several sources at a time, and there is one; leave it out.")
         return [policy]
     if watch:
-        raise UsageError("--watch follows one run; give one source.")
+        raise UsageError("--watch: follows one source, and there are several; give one.")
     if policy is not None:
         raise UsageError("--policy: names one policy, and there are several sources; leave it out.")
     names = [source.stem if source.is_file() else source.absolute().name for source in sources]

@@ -27,16 +27,16 @@ EVENTS = "events.out.tfevents"
 LEVELS = 4  # folders above a path in which its owner is looked for
 SHOWN = 3
 
-ARCHIVE, PYTORCH = (
-    f"is an archive; unpack it, and {GIVE}",
-    "is of PyTorch; export its policy with torch.onnx.export, and give that ONNX file",
-)
+ARCHIVE = f"is an archive; unpack it, and {GIVE}"
+OF_SB3 = f"{ARCHIVE}; if it is of stable-baselines3, export its policy with torch.onnx.export, and give that ONNX file"
+PYTORCH = "is of PyTorch; export its policy with torch.onnx.export, and give that ONNX file"
 FILES = {
     ".npz": f"is a file of arrays, as --observations takes them; {GIVE}",
     ".tflite": f"is a TFLite file, which an export makes of a policy; {GIVE}",
     ".pb": f"is no {SAVED_MODEL} of a SavedModel; {GIVE}",
     **dict.fromkeys((".pt", ".pth"), PYTORCH),
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz"), ARCHIVE),
+    **dict.fromkeys((".tar", ".tgz", ".gz"), ARCHIVE),
+    ".zip": OF_SB3,
     **dict.fromkeys((".py", ".ipynb"), f"is a program; {GIVE} that it writes"),
     **dict.fromkeys((".index", ".data-00000-of-00001"), WEIGHTS),
 }

@@ -186,7 +186,7 @@ def test_several_sources_are_exported_in_one_command(tmp_path: Path) -> None:
         (("x/a.onnx", "y/a.onnx"), "would both be published as a"),
         (("a.onnx", "--policy", "p", "--jobs", "2"), "--jobs: exports several sources at a time"),
         (("a.onnx",), "--policy: expected the name"),
-        (("a.onnx", "b.onnx", "--watch"), "--watch follows one run"),
+        (("a.onnx", "b.onnx", "--watch"), "--watch: follows one source, and there are several"),
     ],
 )
 def test_options_of_one_source_and_of_several_are_told_apart(words: tuple[str, ...], sentence: str) -> None:

@@ -48,6 +48,8 @@ def place(trained_run: Path, trigger: Path, models: Path, tmp_path_factory: pyte
     np.savez(place / "rows.npz", observation=np.zeros((3, 4)))
     (place / "notes/todo.txt").write_text("nothing")
     (place / "train.py").write_text("print()")
+    for name in ("ppo.zip", "runs.tar"):
+        (place / name).write_bytes(b"PK")
     (place / "gone").symlink_to(place / "nowhere")
     return place
 
@@ -93,6 +95,8 @@ WRONG: dict[str, str] = {
     "notes": r"holds no policy; give a run",
     # files
     "rows.npz": r"is a file of arrays, as --observations takes them; give a run",
+    "ppo.zip": r"is an archive; unpack it, .* of stable-baselines3, .* with torch\.onnx\.export, and give that",
+    "runs.tar": r"is an archive; unpack it, and give a run .* or a Keras network\.$",
     "train.py": r"is a program; give a run .* that it writes\.",
     "notes/todo.txt": r"is a file, and no saved_model\.pb; give a run",
     f"lone/checkpoints/{FOLDER}/variables/variables.index": r"holds weights without a graph",
