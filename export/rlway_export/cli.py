@@ -17,7 +17,7 @@ from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity_table import parity_table
-from rlway_export.bundle.batch import export_all
+from rlway_export.bundle.batch import NOTE, export_all
 from rlway_export.bundle.options import Actions, check_options, check_sources
 from rlway_export.common.quiet import patient_collector, quiet_conversion
 from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
@@ -172,7 +172,8 @@ def export(
     console = Console(stderr=True)
 
     def show(step: str) -> None:
-        console.print(f"  {step}", style="yellow" if step.startswith("note: ") else "dim", markup=False, soft_wrap=True)
+        style = "yellow" if NOTE in step else "dim"  # of several sources, the policy's name goes before it
+        console.print(f"  {step}", style=style, markup=False, soft_wrap=True)
 
     options: dict[str, Any] = {
         "checkpoint": checkpoint or "best",

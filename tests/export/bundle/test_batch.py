@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import rlway_export
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
-from rlway_export.bundle.batch import export_all
+from rlway_export.bundle.batch import Result, export_all, export_one
+from rlway_export.common.quiet import PATIENT
 from tests.export import onnx_forms
 
 pytestmark = pytest.mark.slow
@@ -44,6 +48,40 @@ def test_a_process_that_is_killed_does_not_stop_the_others(tmp_path: Path, monke
         export_all(
             sources, names, tmp_path / "models", options, 2, lambda b: published.append(b.manifest.policy), notes.append
         )
-    assert len(published) + len(notes) == 4
+    failed = [note for note in notes if "is not published" in note]
+    assert len(published) + len(failed) == 4
     assert len(published) >= 2
-    assert all("its process was killed, perhaps for want of memory; use fewer --jobs." in note for note in notes)
+    assert all("its process was killed, perhaps for want of memory; use fewer --jobs." in note for note in failed)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_notes_are_told_with_the_name_of_their_policy(jobs: int, tmp_path: Path) -> None:
+    """As they are of one source; the steps of several would run into each other."""
+    sources = [onnx_forms.save(onnx_forms.cleanrl_ppo(), tmp_path / f"{name}.onnx") for name in ("left", "right")]
+    bundles: list[Bundle] = []
+    notes: list[str] = []
+    export_all(sources, ["left", "right"], tmp_path / "models", {"formats": "onnx"}, jobs, bundles.append, notes.append)
+    told = [f"{bundle.manifest.policy}: note: {note}" for bundle in bundles for note in bundle.manifest.notes]
+    assert told
+    assert set(told) <= set(notes)
+    assert all(note.startswith(("left: note: ", "right: note: ")) for note in notes)
+
+
+def test_the_collector_is_patient_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While TensorFlow is imported; what each later export leaves has to go."""
+    seen: list[Any] = []
+
+    def export(*_: Any, log: Any, **__: Any) -> Any:
+        seen.append(gc.get_threshold())
+        log("note: a note")
+        log("a step")
+        raise ValueError("no more")
+
+    monkeypatch.setattr(rlway_export, "export", export)
+    gc.unfreeze()
+    before = gc.get_threshold()
+    results = [export_one(tmp_path, "p", tmp_path, {}) for _ in range(2)]
+    gc.unfreeze()
+    assert seen == [PATIENT, before]
+    assert gc.get_threshold() == before
+    assert results == [Result(None, "ValueError: no more.", ["note: a note"])] * 2
