@@ -75,8 +75,8 @@ def _relaxed(graph: FrozenGraph) -> FrozenGraph:
     for node in [*relaxed.graph.node, *(node for function in functions for node in function.node_def)]:
         node.attr.pop("_output_shapes", None)
         for shape in node.attr["output_shapes"].list.shape if "output_shapes" in node.attr else []:
-            shape.Clear()
-            shape.unknown_rank = True
+            for size in shape.dim:
+                size.size = -1
     _rename_functions(relaxed.graph)
     for node in relaxed.graph.node:
         if node.name in inputs and node.attr["shape"].shape.dim:

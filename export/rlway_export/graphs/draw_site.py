@@ -104,7 +104,7 @@ def drawn(runs: Runs, sites: list[DrawSite], noise: list[AnyArray], given: Array
         tensor = runs.graph.get_tensor_by_name(whole(site.node))
         value = site.arrange(numbers)
         if site.logits is not None:
-            (logits,) = runs.run([whole(site.logits)], given | found)
+            (logits,) = runs.run([tensor.op.inputs[0].name], given | found)
             value = np.argmax(logits + value.astype(logits.dtype), axis=-1)
             value = value if tensor.op.type == "ArgMax" else value[:, None]
         found[tensor.name] = value.astype(tensor.dtype.as_numpy_dtype)

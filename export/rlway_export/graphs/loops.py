@@ -61,9 +61,9 @@ def _without(unrolled: FrozenGraph, loop: Any, rounds: int) -> FrozenGraph | Non
     body, condition = (functions[loop.attr[part].func.name] for part in ("body", "cond"))
     values, conditions = list(loop.input), []
     for i in range(rounds + 1):
-        conditions += _insert(graph, condition, values, f"{loop.name}/condition_{i}/")
+        conditions += insert(graph, condition, values, f"{loop.name}/condition_{i}/")
         if i < rounds:
-            values = _insert(graph, body, values, f"{loop.name}/round_{i}/")
+            values = insert(graph, body, values, f"{loop.name}/round_{i}/")
     if _depend(graph, conditions, unrolled.inputs):
         return None
     graph.node.remove(loop)
@@ -105,7 +105,7 @@ def _without_lists(unrolled: FrozenGraph) -> FrozenGraph:
     return unrolled._replace(graph=tf.compat.v1.graph_util.extract_sub_graph(graph, kept))
 
 
-def _insert(graph: Any, function: Any, given: list[str], prefix: str) -> list[str]:
+def insert(graph: Any, function: Any, given: list[str], prefix: str) -> list[str]:
     """Adds a function's nodes, which read the values `given`, and returns the names of its results."""
     import tensorflow as tf
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def

@@ -11,7 +11,7 @@ Refuses: draws that no input can replace (ExportRefused).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +21,7 @@ from rlway_client.contract.errors import ExportRefused, RlwayError
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray
 from rlway_export.graphs.batch import free_graphs
+from rlway_export.graphs.branches import decide
 from rlway_export.graphs.draw_site import GREEDY_ONLY, DrawSite, SharedDraw, drawn
 from rlway_export.graphs.draws import find_draws, refuse_draws_in_functions
 from rlway_export.graphs.exploration import Exploration, find_exploration, without_exploration
@@ -49,17 +50,20 @@ class SampledGraph(NamedTuple):
     def of(cls, original: FrozenGraph, action: list[str], fixed: int | None, feed: Feed, name: str) -> SampledGraph:
         """`action` are the action's tensors; `fixed` is the original's number of rows, None for any."""
         refuse_draws_in_functions(original, name)
+        decided = decide(original)
+        chosen = [decided.outputs[original.outputs.index(tensor)] for tensor in action]
+        known = original.nodes.keys()
         if fixed is None:
             try:
-                made = cls._made(original, action, None, feed, name)
+                made = cls._made(decided, chosen, None, feed, name, known)
             except SharedDraw:
-                freed = cls._freed(original.of_one_row(), action, 1, feed, name)
+                freed = cls._freed(decided.of_one_row(), chosen, 1, feed, name, known)
                 if freed is None:
                     raise
                 return freed
             made._check_rows(feed, name)
             return made
-        freed = cls._freed(original, action, fixed, feed, name)
+        freed = cls._freed(decided, chosen, fixed, feed, name, known)
         if freed is not None:
             return freed
         if fixed != 1:
@@ -67,26 +71,31 @@ class SampledGraph(NamedTuple):
                 f"{name}: takes {fixed} rows at once, and no graph was found that takes more or fewer and acts alike; "
                 f"save it with batch_size=None."
             )
-        return cls._made(original, action, fixed, feed, name)._replace(original_rows=fixed)
+        return cls._made(decided, chosen, fixed, feed, name, known)._replace(original_rows=fixed)
 
     @classmethod
-    def _freed(cls, original: FrozenGraph, action: list[str], fixed: int, feed: Feed, name: str) -> SampledGraph | None:
+    def _freed(
+        cls, original: FrozenGraph, action: list[str], fixed: int, feed: Feed, name: str, known: Collection[str]
+    ) -> SampledGraph | None:
         """One that takes any number of rows, and does for each of them what the original does for `fixed` rows."""
         unrolled = unroll(original) or original
         chosen = [unrolled.outputs[original.outputs.index(tensor)] for tensor in action]
         for free in free_graphs(unrolled, fixed, feed(fixed)):
-            found = _tried(partial(cls._made, free, chosen, None, feed, name))
+            found = _tried(partial(cls._made, free, chosen, None, feed, name, known))
             if found is not None and _tried(partial(found._acts_as, original, fixed, feed)):
                 return found._replace(original_rows=fixed)
         return None
 
     @classmethod
-    def _made(cls, graph: FrozenGraph, action: list[str], fixed: int | None, feed: Feed, name: str) -> SampledGraph:
+    def _made(
+        cls, graph: FrozenGraph, action: list[str], fixed: int | None, feed: Feed, name: str, known: Collection[str]
+    ) -> SampledGraph:
+        """`known` are the original's nodes: a choice whose noise the original is given must be one of them."""
         explorations = find_exploration(graph, lambda rows: feed(fixed or rows))
         greedy = without_exploration(graph, explorations) if explorations else graph
         sites = find_draws(greedy, feed, name, fixed)
         if explorations and not sites:
-            sites = _greedy_choice(greedy, action, feed, fixed)
+            sites = [site for site in _greedy_choice(greedy, action, feed, fixed) if site.node in known]
         changed = take_noise(greedy, sites, fixed) if sites else greedy
         return cls(changed, sites, explorations, fixed)
 

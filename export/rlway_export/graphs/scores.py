@@ -26,10 +26,11 @@ class Score(NamedTuple):
 
     spec: TensorSpec
     logits: str
+    node: str  # which chooses by them
 
 
 def find_scores(sampled: SampledGraph, actions: list[TensorSpec], tensors: list[str]) -> list[Score]:
-    """The scores of each part of the action that one choice alone decides; `tensors` are the parts in the graph."""
+    """The scores of each part of the action that one choice alone decides; `tensors` are the parts in its graph."""
     kind, found = "q_values" if sampled.explorations else "logits", list[Score]()
     for site in sampled.sites:
         graph = sampled.graph
@@ -40,7 +41,7 @@ def find_scores(sampled: SampledGraph, actions: list[TensorSpec], tensors: list[
         name, shape = kind + action.name.removeprefix("action"), (*action.shape, site.shape[1])
         dtype = _dtype(graph, site.node)
         if dtype in FLOATS and all(score.spec.name != name for score in found):
-            found.append(Score(TensorSpec(name, shape, dtype), whole(site.logits)))
+            found.append(Score(TensorSpec(name, shape, dtype), whole(site.logits), site.node))
     return found
 
 

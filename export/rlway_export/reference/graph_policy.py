@@ -25,7 +25,7 @@ from rlway_client.contract.manifest import Sampling
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec, make_spec
 from rlway_export.graphs.action_function import ActionFunction
-from rlway_export.graphs.frozen import FrozenGraph, base, call_of, changed_variable
+from rlway_export.graphs.frozen import FrozenGraph, base, call_of, changed_variable, whole
 from rlway_export.graphs.policy_specs import SPECS, Specs, read_specs
 from rlway_export.graphs.ports import Port, Role
 from rlway_export.graphs.sampled import Original, SampledGraph
@@ -68,9 +68,11 @@ class GraphPolicy(SavedPolicy):
             self.notes.append(
                 f"{name}: draws the same numbers for all rows of a batch; its files take others for each."
             )
-        scores = find_scores(self._sampled, actions, chosen)
+        places = dict(zip(self._original.outputs, self._sampled.graph.outputs, strict=True))
+        scores = find_scores(self._sampled, actions, [places[tensor] for tensor in chosen])
         self._graph = add_scores(self._sampled.graph, scores)
-        self._fetched = [*self._original.outputs, *(score.logits for score in scores)]
+        nodes = self._original.nodes
+        self._fetched = [*self._original.outputs, *(whole(nodes[score.node].input[0]) for score in scores)]
         self._scores = scores
         info = self._specs("info", "info")
         outputs = [*(score.spec for score in scores), *info]

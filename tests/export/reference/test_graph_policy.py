@@ -25,7 +25,7 @@ from rlway_export.formats.registry import parse_formats
 from rlway_export.reference.graph_policy import GraphPolicy
 from rlway_export.sources.detect import open_source
 from tests.export import stock
-from tests.export.graphs.drawing import EXAMPLES, PUSH, Drawing, numbers, step_of
+from tests.export.graphs.drawing import EXAMPLES, PUSH, Drawing, numbers, step_of, tfd
 
 pytestmark = pytest.mark.slow
 
@@ -255,3 +255,28 @@ def test_the_saved_model_itself_is_timed(tmp_path: Path) -> None:
     timed: Any = graph.timed({"observation": SEEN})
     (found,) = timed()
     np.testing.assert_allclose(found, policy.action(step_of(SEEN[:1])).action, rtol=1e-5, atol=1e-6)
+
+
+def test_a_branch_that_a_variable_decides_is_taken(tmp_path: Path) -> None:
+    """It cannot change any more, so the files have that branch alone, and what is chosen by it."""
+    trained = tf.Variable(True)
+
+    def logits(seen: Any) -> Any:
+        return tf.cond(trained, lambda: numbers(seen, 3), lambda: -numbers(seen, 3))
+
+    def distribution(seen: Any) -> Any:
+        return tfd.Categorical(logits=logits(seen), dtype=tf.int64)
+
+    policy = Drawing(stock.CHOICE, distribution=distribution)
+    policy.trained = trained
+    bundle = write_bundle(
+        open_source(stock.save(policy, tmp_path / "source"), "best"),
+        tmp_path / "models",
+        "branch",
+        parse_formats("onnx,c"),
+        lambda _: None,
+    )
+    zeros = np.zeros((ROWS, 3), np.float32)
+    found = OnnxRunner(bundle.path / "model.onnx").run({"observation": SEEN, "noise": zeros})
+    np.testing.assert_allclose(found["logits"], numbers(SEEN, 3), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found["action"], np.argmax(numbers(SEEN, 3), axis=-1))

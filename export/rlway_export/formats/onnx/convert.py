@@ -79,12 +79,17 @@ def _convert(policy: SavedPolicy) -> Any:
     for node in model.graph.node:
         if not onnx.defs.has(node.op_type, node.domain):
             raise ExportRefused(f"ONNX: has no operation for {node.op_type}, which {short_name(node.name)} is made of.")
+    specs = {spec.name: spec for spec in (*policy.interface.inputs, *policy.interface.results)}
     for value in [*model.graph.input, *model.graph.output]:
-        batch = value.type.tensor_type.shape.dim[0]
+        shape = value.type.tensor_type.shape
+        shape.Clear()  # the sizes of what a branch or a loop gives are not always known
+        batch = shape.dim.add()
         if policy.rows is None:
             batch.dim_param = "batch"
         else:
             batch.dim_value = policy.rows
+        for size in specs[value.name].shape:
+            shape.dim.add().dim_value = size
     return model
 
 
