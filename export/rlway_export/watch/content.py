@@ -1,6 +1,6 @@
 """A file or a SavedModel that is replaced: an ONNX file, a Keras network, a folder.
 
-In:      its path, whether or not it is there yet.
+In:      its path, whether or not it is there yet; what finds its files.
 Out:     what is there now, once it has not changed between two looks; a version for each other content.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from rlway_client.common.files import sha256
 from rlway_client.contract.manifest import Manifest
 from rlway_export.sources.base import SAVED_MODEL, Source
-from rlway_export.sources.content import content_files, content_of
+from rlway_export.sources.content import content_of
 from rlway_export.watch.followed import Found, Stamp, stamp
 
 
@@ -22,8 +22,8 @@ class FollowedContent:
 
     things, ends_itself = "versions", False
 
-    def __init__(self, path: Path, open_now: Callable[[], Source]) -> None:
-        self.path, self._open = path, open_now
+    def __init__(self, path: Path, files: Callable[[], list[Path]], open_now: Callable[[], Source]) -> None:
+        self.path, self._files, self._open = path, files, open_now
         self._stamp: Stamp | None = ()
         self.damage: set[str] = set()
         self.is_settled = False
@@ -42,7 +42,7 @@ class FollowedContent:
 
     def _stamp_now(self) -> Stamp | None:
         try:
-            return stamp(content_files(self.path))
+            return stamp(self._files())
         except OSError:  # replaced at this moment
             return None
 
@@ -53,7 +53,7 @@ class FollowedContent:
         """Whether a bundle was made of what is there now: a SavedModel is copied into it, of others it says so."""
         if (self.path / SAVED_MODEL).is_file():
             return partial(_has_files, cache(partial(_model_files, self.path)))
-        return partial(_names_content, cache(partial(content_of, self.path)))
+        return partial(_names_content, cache(lambda: content_of(self._files())))
 
 
 def _has_files(files: Callable[[], dict[str, str]], manifest: Manifest) -> bool:

@@ -15,8 +15,10 @@ from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_export.sources.agent.code import AgentCode
 from rlway_export.sources.agent.source import AgentSource
 from rlway_export.sources.base import SAVED_MODEL, Source
+from rlway_export.sources.content import content_files
 from rlway_export.sources.detect import open_source
 from rlway_export.sources.kinds import CHECKPOINTS, KERAS_SUFFIXES, ONNX_SUFFIX, is_bundle, is_run, is_saved_model
+from rlway_export.sources.onnx.parts import model_files, pipeline_files
 from rlway_export.sources.onnx.source import OnnxSource
 from rlway_export.sources.run_facts import Each
 from rlway_export.sources.saved_checkpoint import SavedCheckpoint
@@ -57,7 +59,8 @@ def _followed(path: Path, told: Told) -> Followed | None:
     if path.suffix.lower() in (ONNX_SUFFIX, *KERAS_SUFFIXES):
         if path.is_file():
             _try_open(path, told)
-        return FollowedContent(path, partial(open_source, path, LATEST, told.tensors))
+        files = model_files if path.suffix.lower() == ONNX_SUFFIX else content_files
+        return FollowedContent(path, partial(files, path), partial(open_source, path, LATEST, told.tensors))
     if is_run(path):
         if told.tensors.given:
             _open(path, told)
@@ -66,10 +69,12 @@ def _followed(path: Path, told: Told) -> Followed | None:
     folder = path.parent if path.name == SAVED_MODEL else path
     if isinstance(source, SavedModelSource) and source.folder != source.graph:
         return _trigger(folder, source.folder)
+    if source is None:  # a folder that is empty, or in which a training has only begun, may become anything
+        return None
+    open_now = partial(open_source, path, LATEST, told.tensors)
     if isinstance(source, OnnxSource):
-        folder = source.content
-    # A folder that is empty, or in which a training has only begun, may become anything.
-    return None if source is None else FollowedContent(folder, partial(open_source, path, LATEST, told.tensors))
+        return FollowedContent(source.folder, partial(pipeline_files, path), open_now)
+    return FollowedContent(folder, partial(content_files, folder), open_now)
 
 
 def _open(path: Path, told: Told) -> Source:

@@ -9,7 +9,7 @@ import pytest
 
 from rlway_client.common.files import sha256
 from rlway_client.contract.errors import RunInvalid
-from rlway_export.sources.content import content_of
+from rlway_export.sources.content import content_files, content_of
 from rlway_export.sources.detect import open_source
 from tests.export import networks, onnx_forms
 
@@ -25,10 +25,11 @@ def test_a_path_whose_bytes_are_no_text_is_refused(name: str, tmp_path: Path) ->
 
 def test_a_folder_has_a_checksum_whatever_its_files_are_called(tmp_path: Path) -> None:
     """Their names are bytes."""
+    (tmp_path / "graph").write_bytes(b"0")
     (tmp_path / "weights-\udcff.bin").write_bytes(b"1")
-    before = content_of(tmp_path)
+    before = content_of(content_files(tmp_path))
     (tmp_path / "weights-\udcff.bin").write_bytes(b"2")
-    assert content_of(tmp_path) != before
+    assert content_of(content_files(tmp_path)) != before
 
 
 def test_an_onnx_file_that_is_replaced_later_is_named_as_it_was_read(tmp_path: Path) -> None:

@@ -217,15 +217,46 @@ def test_each_content_of_a_path_is_published_once(case: str, tmp_path: Path) -> 
     assert len(versions(models)) == 3
 
 
-def test_weights_beside_an_onnx_file_are_part_of_it(tmp_path: Path) -> None:
-    """PyTorch writes them into another file, and the ONNX file itself stays the same."""
+@pytest.mark.parametrize("name", ["policy.onnx.data", "weights.bin"])
+def test_weights_beside_an_onnx_file_are_part_of_it(name: str, tmp_path: Path) -> None:
+    """PyTorch writes them into another file, of any name, and the ONNX file itself stays the same."""
     path, models = tmp_path / "policy.onnx", tmp_path / "models"
-    beside = tmp_path / "policy.onnx.data"
+    beside = tmp_path / name
     onnx.save(onnx_forms.cleanrl_ppo().model, path, save_as_external_data=True, location=beside.name, size_threshold=0)
     halved = (np.frombuffer(beside.read_bytes(), np.float32) / 2).tobytes()
     steps = (lambda: None, lambda: beside.write_bytes(halved))
     assert len(Publishing(path, models, Told(), *steps).run()) == 2
     assert Publishing(path, models, Told()).run() == []
+
+
+PIPELINE = """\
+models:
+  policy:
+    parameters:
+      backend: onnx
+      model_path: policy.onnx
+pipeline:
+  inputs:
+    policy: [obs]
+  outputs:
+    policy: [actions]
+"""
+
+
+def test_a_pipeline_is_published_when_what_it_names_is_replaced(tmp_path: Path) -> None:
+    """Not when anything else in its folder is."""
+    folder, models = tmp_path / "walk", tmp_path / "models"
+    folder.mkdir()
+    (folder / "walk.yaml").write_text(PIPELINE)
+
+    def saved(text: str) -> None:
+        form = onnx_forms.rsl_rl()
+        form.model.doc_string = text
+        onnx_forms.save(form, folder / "policy.onnx")
+
+    assert len(Publishing(folder, models, Told(), lambda: saved("one"), lambda: saved("two")).run()) == 2
+    (folder / "notes.txt").write_text("new")
+    assert Publishing(folder, models, Told()).run() == []
 
 
 def test_a_file_that_cannot_be_exported_is_reported_until_it_is_replaced(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -54,6 +55,18 @@ def tensors(model: Any) -> Iterator[Any]:
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
                 yield from (part for part in (sparse.values, sparse.indices) if part.ByteSize())
             waiting += [graph for graph in (attribute.g, *attribute.graphs) if graph.ByteSize()]
+
+
+def external_files(model: Any, path: Path) -> list[Path]:
+    """The files that the external tensors name, there or not; none of those that would be refused."""
+    import onnx
+
+    found = set[Path]()
+    external = (one for one in tensors(model) if one.data_location == onnx.TensorProto.EXTERNAL)
+    for location in {entry.value for one in external for entry in one.external_data if entry.key == "location"}:
+        with suppress(RunInvalid, OSError, TypeError):  # whoever reads the weights says what is wrong
+            found.add(local_file(location, path, ""))
+    return sorted(found)
 
 
 def _read(tensor: Any, path: Path) -> bytes:

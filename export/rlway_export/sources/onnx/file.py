@@ -59,7 +59,7 @@ def opset_of(model: Any) -> int:
 
 def read_onnx(path: Path) -> OnnxFile:
     """Reads and checks the file."""
-    model = _parse(path)
+    model = parse_onnx(path)
     _check_text(path, model)
     _check_version(path, model)
     _check_sizes(path, model)
@@ -85,7 +85,8 @@ def described(path: Path, model: Any) -> OnnxFile:
     return OnnxFile(path, model, inputs, [_tensor(value) for value in known.graph.output])
 
 
-def _parse(path: Path) -> Any:
+def parse_onnx(path: Path) -> Any:
+    """The message as it is in the file: unchecked, with its weights in other files."""
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -43,6 +43,17 @@ def leapp_file(path: Path) -> Path | None:
     return next((one for one in candidates if one.is_file() and _is_pipeline(one)), None)
 
 
+def leapp_parts(path: Path) -> tuple[list[Path], list[Path]]:
+    """The models that the YAML file names, and its initial values, there or not. Raises as reading does."""
+    document = _mapping(read_yaml(path.read_text(encoding="utf-8")))
+    models, pipeline = (_mapping(document.get(section)) for section in SECTIONS)
+    parameters = (_mapping(_mapping(facts).get("parameters")) for facts in models.values())
+    locations = [str(one.get("model_path")) for one in parameters]
+    values = [] if pipeline.get("initial_values") is None else [str(pipeline["initial_values"])]
+    found = [[local_file(one, path, str(path)) for one in some] for some in (locations, values)]
+    return found[0], found[1]
+
+
 def read_leapp(path: Path) -> LeappBundle:
     """`path` is the YAML file."""
     try:

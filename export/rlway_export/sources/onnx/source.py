@@ -20,6 +20,7 @@ from rlway_export.sources.content import content_of
 from rlway_export.sources.kinds import is_onnx
 from rlway_export.sources.onnx.file import OnnxFile, read_onnx
 from rlway_export.sources.onnx.leapp import leapp_file, read_leapp
+from rlway_export.sources.onnx.parts import model_files
 from rlway_export.sources.onnx.recipes import recognise
 from rlway_export.sources.recorded import check_recorded
 from rlway_export.sources.roles import find_roles
@@ -59,11 +60,6 @@ class OnnxSource(NamedTuple):
         return self.folder.name
 
     @property
-    def content(self) -> Path:
-        """The file, or the folder of a pipeline's files: what is another source once anything in it has changed."""
-        return _content_path(self.folder)
-
-    @property
     def recorded(self) -> None:
         return None
 
@@ -95,10 +91,5 @@ class OnnxSource(NamedTuple):
         return policy
 
 
-def _content_path(file: Path) -> Path:
-    """The file, or the folder of a pipeline's files."""
-    return file if is_onnx(file) else file.parent
-
-
 def _checksums(file: Path) -> dict[str, str]:
-    return {"sha256": sha256(file), "content": content_of(_content_path(file))}
+    return {"sha256": sha256(file), "content": content_of(model_files(file))}
