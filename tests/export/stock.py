@@ -23,6 +23,8 @@ from tf_agents.agents.sac.tanh_normal_projection_network import TanhNormalProjec
 from tf_agents.agents.td3.td3_agent import Td3Agent
 from tf_agents.bandits.agents.greedy_reward_prediction_agent import GreedyRewardPredictionAgent
 from tf_agents.bandits.agents.lin_ucb_agent import LinearUCBAgent
+from tf_agents.bandits.agents.linear_thompson_sampling_agent import LinearThompsonSamplingAgent
+from tf_agents.bandits.agents.neural_boltzmann_agent import NeuralBoltzmannAgent
 from tf_agents.bandits.agents.neural_epsilon_greedy_agent import NeuralEpsilonGreedyAgent
 from tf_agents.bandits.networks.global_and_arm_feature_network import create_feed_forward_common_tower_network
 from tf_agents.bandits.specs.utils import create_per_arm_observation_spec
@@ -62,6 +64,7 @@ PER_ARM = create_per_arm_observation_spec(3, 4, max_num_actions=5, add_num_actio
 ARM = BoundedTensorSpec([], tf.int32, 0, 4, "action")
 CHOICE = BoundedTensorSpec([], tf.int64, 0, 2, "action")
 PUSH = BoundedTensorSpec([2], tf.float32, [-1, -2], [1, 3], "action")
+MASKED = (VECTOR, BoundedTensorSpec([3], tf.int32, 0, 1, "mask"))
 # An action of several parts: two grips, and a push.
 HAND = {"grip": BoundedTensorSpec([], tf.int32, 0, 2, "grip"), "push": PUSH}
 
@@ -245,6 +248,30 @@ def _epsilon_bandit() -> Any:
     return NeuralEpsilonGreedyAgent(time_step_spec(VECTOR), CHOICE, network, _adam(), epsilon=0.2)
 
 
+def _masked() -> Any:
+    """A DQN that observes which of its actions are possible."""
+    network = QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)
+    return DqnAgent(
+        time_step_spec(MASKED),
+        CHOICE,
+        q_network=network,
+        optimizer=_adam(),
+        observation_and_action_constraint_splitter=lambda seen: seen,
+    )
+
+
+def thompson() -> Any:
+    """A bandit that draws the parameters of its rewards."""
+    return LinearThompsonSamplingAgent(time_step_spec(VECTOR), CHOICE)
+
+
+def boltzmann_bandit() -> Any:
+    """A bandit that draws an arm by the rewards that its network expects."""
+    begin_alike()
+    network = QNetwork(VECTOR, CHOICE, fc_layer_params=LAYER)
+    return NeuralBoltzmannAgent(time_step_spec(VECTOR), CHOICE, network, _adam(), temperature=0.5)
+
+
 def _lin_ucb() -> Any:
     return LinearUCBAgent(time_step_spec(VECTOR), CHOICE)
 
@@ -274,6 +301,7 @@ KINDS: dict[str, Any] = {
     "image": _image,
     "dict": _dict,
     "tuple": _tuple,
+    "masked": _masked,
     "keys": lambda: keyed(KEYS),
     "recurrent-keras": lambda: sequential([_keras.LSTM(6, return_state=True, return_sequences=True)]),
     "recurrent-dqn": _recurrent_q,

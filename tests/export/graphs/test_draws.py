@@ -27,6 +27,8 @@ from tests.export.graphs.drawing import (
     PUSH,
     Drawing,
     Generated,
+    gumbel,
+    normal,
     numbers,
     step_of,
     tfd,
@@ -280,6 +282,21 @@ def test_what_no_input_can_replace_is_refused_by_name(case: str, tmp_path: Path)
     make, expected = REFUSED[case]
     with pytest.raises(ExportRefused, match=expected):
         GraphPolicy(stock.save(make(), tmp_path / "source"), str(tmp_path / "source"))
+
+
+def test_bandits_draw_too(tmp_path: Path) -> None:
+    """Thompson sampling draws the rewards of all arms, a Boltzmann policy one arm by its expected reward."""
+    seen, zeros = np.repeat(SEEN[:1], MANY, axis=0), np.zeros((ROWS, 3), np.float32)
+    for name, draw in (("thompson", normal(3)), ("boltzmann_bandit", gumbel(3))):
+        saved = Saved.of(stock.initialized(getattr(stock, name)()).policy, tmp_path / name)
+        assert saved.graph.interface.noise_draws == [draw]
+        noise = np.random.default_rng(2).standard_normal((MANY, 3)).astype(np.float32)
+        if draw.distribution == "gumbel":
+            noise = np.random.default_rng(2).gumbel(size=(MANY, 3)).astype(np.float32)
+            greedy = GreedyPolicy(saved.policy).action(step_of(SEEN)).action
+            np.testing.assert_array_equal(saved.act(SEEN, zeros)["action"], greedy)
+        found, own = saved.act(seen, noise)["action"], saved.graph.sample({"observation": seen})["action"]
+        assert apart(found.astype(np.float64), own.astype(np.float64)) < MOST_APART
 
 
 def test_a_draw_on_which_no_action_depends_is_left_out(tmp_path: Path) -> None:
