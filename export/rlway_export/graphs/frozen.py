@@ -40,7 +40,12 @@ class FrozenGraph(NamedTuple):
     def call(self, inputs: list[Any]) -> list[Any]:
         """The graph's outputs, within the function that is being traced."""
         import tensorflow as tf
+        from tensorflow.python.eager.context import context
 
+        # TensorFlow registers the bodies of loops and branches only where it has read them from a file itself.
+        for function in self.graph.library.function:
+            if not context().has_function(function.signature.name):
+                context().add_function_def(function)
         given = dict(zip(self.inputs, inputs, strict=True))
         found: list[Any] = tf.graph_util.import_graph_def(self.graph, given, self.outputs, name="")
         return found

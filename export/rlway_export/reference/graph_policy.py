@@ -33,7 +33,7 @@ from rlway_export.graphs.saved_model import SavedModel
 from rlway_export.graphs.scores import add_scores, find_scores
 from rlway_export.graphs.sizes import is_known, known_leaf
 from rlway_export.reference.nest import names
-from rlway_export.reference.policy import SavedPolicy, explained
+from rlway_export.reference.policy import SavedPolicy, explained, loading
 
 FIRST, MID = 0, 1  # step types of TF-Agents
 UNTRAINED = 0  # the train step that PolicySavedModelTrigger saves when it is made; −1 means that nobody counted
@@ -53,7 +53,8 @@ class GraphPolicy(SavedPolicy):
             self.notes.append(f"{name}: its {SPECS} cannot be read, so the bounds of its tensors are not known.")
         self._observation = self._specs("observation", "observation", bounds)
         self._state = self._specs("state", "state")
-        self._original = FrozenGraph.of(self._action.function)
+        with loading(f"{name}: its graph cannot be read"):
+            self._original = FrozenGraph.of(self._action.function)
         with explained():
             self._find_sizes()
         actions = self._specs("action", "action", bounds)

@@ -79,12 +79,14 @@ def test_a_fixed_batch_becomes_free(name: str, tmp_path: Path) -> None:
     policy = stock.greedy(name)
     graph = GraphPolicy(save(policy, tmp_path / "source"), name)
     assert (graph.rows, graph.notes) == (None, [])
-    act = graph.convertible(None).act
+    plain, converted = graph.module(None).act, graph.convertible(None).act
     for rows in BATCHES:
         inputs = inputs_of(graph, rows)
-        found = act(*(inputs[spec.name] for spec in graph.interface.inputs))
-        for output, expected in acted(policy, graph, inputs).items():
-            np.testing.assert_allclose(found[output], expected, rtol=1e-4, atol=1e-5)
+        expected = acted(policy, graph, inputs)
+        for act in (plain, converted):
+            found = act(*(inputs[spec.name] for spec in graph.interface.inputs))
+            for output, values in expected.items():
+                np.testing.assert_allclose(found[output], values, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", DRAWN)

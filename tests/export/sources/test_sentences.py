@@ -183,6 +183,7 @@ def test_messages_of_libraries_become_one_short_line() -> None:
     assert reason("x" * 500).endswith("x…")
     assert len(reason("x" * 500)) == 110
     assert short_name("a/b") == "a/b"
+    assert short_name("a\nb\x1b[0m") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[0m"
     assert short_name(LONG).endswith("layer_layer_")
     assert named(["a", "b"]) == "a, b"
     assert named([LONG, "b"]).endswith("… (2 in all)")

@@ -13,12 +13,13 @@ NAME, LIST, REASON, TEXT = 60, 80, 110, 120  # characters, so that a path and tw
 
 def short_name(name: str) -> str:
     """The name. A long one loses its beginning: its last parts say what a node does, and in which layer."""
-    return name if len(name) <= NAME else f"…{name[1 - NAME :]}"
+    safe = _visible(name)
+    return safe if len(safe) <= NAME else f"…{safe[1 - NAME :]}"
 
 
 def named(names: Sequence[str]) -> str:
     """The names as a list, which is cut at its end if it is long."""
-    text = ", ".join(names)
+    text = _visible(", ".join(names))
     return text if len(text) <= LIST else f"{text[: LIST - 1]}… ({len(names)} in all)"
 
 
@@ -34,3 +35,8 @@ def reason(error: BaseException | str, most: int = REASON) -> str:
     kind = "no reason given" if isinstance(error, str) else type(error).__name__
     first = next((line for line in lines if line), kind).rstrip(".:")
     return first if len(first) <= most else f"{first[: most - 1]}…"
+
+
+def _visible(text: str) -> str:
+    """The text with a sign for each letter that cannot be seen: a name in a damaged file may hold anything."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
