@@ -233,5 +233,5 @@ def test_a_missing_temporary_folder_is_told_in_a_sentence(
 ) -> None:
     """The copy that is loaded has no place then."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    with pytest.raises(RunInvalid, match=r"^mine: cannot be loaded: .*nowhere"):
+    with pytest.raises(RunInvalid, match=r"^mine: cannot be loaded: .*No such file or directory"):
         GraphPolicy(small, "mine")
