@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,8 +35,12 @@ class Line(NamedTuple):
 
 @pytest.fixture(scope="session")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    """`rlway serve models`, `rlway train … --publish models/cartpole`, and a client that asks all the time."""
-    place, done = tmp_path_factory.mktemp("line"), Event()
+    """`rlway serve models`, `rlway train … --publish models/cartpole`, and a client that asks all the time.
+
+    The training is held still from its first version until that one has answered: it may publish the next within the
+    second after which the server looks again.
+    """
+    place, asked, done = tmp_path_factory.mktemp("line"), Event(), Event()
     models, run = place / "models", place / "run"
     models.mkdir()
 
@@ -43,28 +49,35 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
         with PolicyClient(url, "cartpole", timeout_s=10.0) as policy:
             while not done.wait(0.002):  # as an environment takes its time
                 versions.append(policy.ask([0.1, 0.0, -0.05, 0.0]).version)
+                asked.set()
         return versions
 
     train = [str(TRAIN), "train", "dqn", *SHORT, "--run", str(run), "--publish", str(models / "cartpole")]
     with (
         running_server(models, place / "log") as server,
         (place / "training").open("wb") as output,
-        subprocess.Popen(train, stdout=output, stderr=output) as training,
+        subprocess.Popen(train, stdout=output, stderr=output, start_new_session=True) as training,
         ThreadPoolExecutor(1) as pool,
     ):
         before = server.ask(get_request("/readyz")).status
         try:
             wait_for(
-                lambda: server.ask(get_request("/readyz")).status == 200 or training.poll() is not None,
-                "the first version to act",
+                lambda: (models / "cartpole" / "1").is_dir() or training.poll() is not None,
+                "the first version",
                 PATIENCE_S,
             )
+            assert training.poll() is None, (place / "training").read_text()
+            os.killpg(training.pid, signal.SIGSTOP)
+            wait_for(lambda: server.ask(get_request("/readyz")).status == 200, "the first version to act")
             client = pool.submit(keep_asking, server.url)
+            assert asked.wait(PATIENCE_S)
+            os.killpg(training.pid, signal.SIGCONT)
             assert training.wait(PATIENCE_S) == 0, (place / "training").read_text()
             acts = re.compile(rf"cartpole: version {bundle_versions(models / 'cartpole')[0]} acts")
             wait_for(lambda: acts.search(server.log.read_text()) is not None, "the last version to act")
         finally:
-            training.kill()
+            if training.poll() is None:
+                os.killpg(training.pid, signal.SIGKILL)
             done.set()
         return Line(run, models / "cartpole", before, client.result(), server.stop())
 
