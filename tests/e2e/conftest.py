@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from rlway_client import PolicyClient
@@ -56,7 +55,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
     with (
         running_server(models, place / "log") as server,
         (place / "training").open("wb") as output,
-        subprocess.Popen(train, stdout=output, stderr=output, start_new_session=True) as training,
+        subprocess.Popen(train, stdout=output, stderr=output) as training,
         ThreadPoolExecutor(1) as pool,
     ):
         before = server.ask(get_request("/readyz")).status
@@ -67,17 +66,19 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
                 PATIENCE_S,
             )
             assert training.poll() is None, (place / "training").read_text()
-            os.killpg(training.pid, signal.SIGSTOP)
+            processes = [psutil.Process(training.pid), *psutil.Process(training.pid).children(recursive=True)]
+            for process in processes:
+                process.suspend()
             wait_for(lambda: server.ask(get_request("/readyz")).status == 200, "the first version to act")
             client = pool.submit(keep_asking, server.url)
             assert asked.wait(PATIENCE_S)
-            os.killpg(training.pid, signal.SIGCONT)
+            for process in processes:
+                process.resume()
             assert training.wait(PATIENCE_S) == 0, (place / "training").read_text()
             acts = re.compile(rf"cartpole: version {bundle_versions(models / 'cartpole')[0]} acts")
             wait_for(lambda: acts.search(server.log.read_text()) is not None, "the last version to act")
         finally:
-            if training.poll() is None:
-                os.killpg(training.pid, signal.SIGKILL)
+            training.kill()
             done.set()
         return Line(run, models / "cartpole", before, client.result(), server.stop())
 
