@@ -89,8 +89,9 @@ clean:  ## removes environments and caches; runs/ and models/ stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hashes
-	$(LOCK) serve/pyproject.toml -o locks/serve.txt
-	$(LOCK) serve/pyproject.toml --extra otel --group serve/pyproject.toml:dev -c locks/serve.txt -o locks/serve-dev.txt
+	# The tests' clients allow fewer versions of protobuf than the server does: the larger set comes first.
+	$(LOCK) serve/pyproject.toml --extra otel --group serve/pyproject.toml:dev -o locks/serve-dev.txt
+	$(LOCK) serve/pyproject.toml -c locks/serve-dev.txt -o locks/serve.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet -o locks/train.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet --group train/pyproject.toml:dev \
 		-c locks/train.txt -o locks/train-dev.txt
