@@ -175,7 +175,7 @@ class ActDecoder:
 
     def faults(self, call: AnyCall) -> list[Fault]:
         """The values of a decoded call that do not fit, by path: those not finite in their dtype, or in no table."""
-        return self._form.faults(call.observations, call.rows, call.batched)
+        return self._form.faults(call.observations, call.rows, call.batched, call.named)
 
     def _check_outputs(self, names: list[str]) -> tuple[str, ...]:
         for i, name in enumerate(names):

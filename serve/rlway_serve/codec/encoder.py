@@ -1,7 +1,8 @@
 """Writes the answers to act requests.
 
 In:      calls, and the runtime's outputs for all of their rows.
-Out:     a `Response` to each: JSON as it was asked (`action` or `actions`), or the action's raw little-endian bytes.
+Out:     a `Response` to each: JSON as it was asked (`action` or `actions`), the action's raw little-endian bytes, or
+         what the reply of another protocol writes.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class ActEncoder:
         start = 0
         for call in batch:
             end = start + call.rows
-            if call.raw:
+            if call.reply is not None:
+                names = (*self._form.names, *call.outputs)
+                responses.append(call.reply.write({name: results[name][start:end] for name in names}))
+            elif call.raw:
                 octets = octets or self._form.octets(results)
                 size = self._form.row_bytes
                 responses.append(self._raw(octets[start * size : end * size]))

@@ -134,8 +134,11 @@ class ObservationForm:
         rows: AnyArray = np.logical_or.reduce(unfit)
         return rows
 
-    def faults(self, observations: Any, rows: int, batched: bool) -> list[Fault]:
-        """The values that are not finite in their dtype or have no entry in their table, by path."""
+    def faults(self, observations: Any, rows: int, batched: bool, named: bool = False) -> list[Fault]:
+        """The values that are not finite in their dtype or have no entry in their table, by path.
+
+        The paths of `named` observations begin with the tensor's name.
+        """
         faults: list[Fault] = []
         for spec in self.specs:
             values = np.asarray(observations if self.plain else observations[spec.name]).reshape(rows, *spec.shape)
@@ -143,6 +146,8 @@ class ObservationForm:
                 cast = values.astype(spec.numpy_dtype)
             for row in np.flatnonzero(_unfit_rows(cast, spec))[:MAX_FAULTS]:
                 where = (f"observations[{row}]" if batched else "observation") + nesting.in_brackets(spec.path)
+                if named:
+                    where = f"{spec.name}[{row}]" if batched else spec.name
                 faults += find_faults(values[row].tolist(), spec, where)
         return faults[:MAX_FAULTS]
 

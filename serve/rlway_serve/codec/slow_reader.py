@@ -51,11 +51,11 @@ class SlowReader:
         one: Any = UNSET
         several: Any = UNSET
         if observation is not UNSET:
-            one, faults = self._read_rows([observation], lambda _: "observation")
+            one, faults = self.read_rows([observation], lambda _: "observation")
         if observations is not UNSET:
             if isinstance(observations, list) and observations:
                 check_rows(len(observations), self._max_rows)
-                several, more = self._read_rows(observations, lambda i: f"observations[{i}]")
+                several, more = self.read_rows(observations, lambda i: f"observations[{i}]")
                 faults += more
             else:
                 got = describe(observations) if observations != [] else "0"
@@ -64,7 +64,7 @@ class SlowReader:
             raise SpecViolated(faults[:MAX_FAULTS])
         return SlowlyRead(options, one, several)
 
-    def _read_rows(self, rows: list[Any], name: Callable[[int], str]) -> tuple[Any, list[Fault]]:
+    def read_rows(self, rows: list[Any], name: Callable[[int], str]) -> tuple[Any, list[Fault]]:
         """The rows as arrays, or their faults.
 
         Rows are converted in parts, and checked one by one only in a part that has a fault: a large body must not block

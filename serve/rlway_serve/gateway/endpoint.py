@@ -1,6 +1,6 @@
-"""Admits act requests, chooses the version that answers, and queues the call: for the hot lane, FastAPI, WebSockets.
+"""Admits act requests, chooses the version that answers, and queues the call: for all transports and protocols.
 
-In:      media type, authorization, a body, the caller.
+In:      media type, authorization, a body, the caller; or the route of another protocol, with what it reads.
 Out:     a `Response` to the caller: at once for a refusal, else when the policy has run.
 
 Only express calls bypass it. `transport/repeat.py` queues them directly, and only if the server needs no keys, limits
@@ -10,7 +10,7 @@ no rate and sends no traces.
 from __future__ import annotations
 
 import logging
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rlway_client.contract.errors import NotReady, RlwayError, SpecViolated
 from rlway_client.contract.specs import Fault
@@ -19,9 +19,11 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.episodes import ConnectionEpisode, Episode, Episodes
 from rlway_serve.gateway.rate_limit import RateLimit
+from rlway_serve.gateway.route import Headers, Route
 from rlway_serve.messages.call import Call, Caller, PlainCall
 from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import JSON, OCTETS, new_internal_error, problem_response
+from rlway_serve.messages.wire import Refusing
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
@@ -120,6 +122,49 @@ class Endpoint:
         except Exception as error:
             self._refuse(policy, error, call)
 
+    def ask(
+        self,
+        route: Route,
+        authorization: bytes | None,
+        headers: Headers,
+        body: Any,
+        caller: Caller,
+        stream_episode: ConnectionEpisode | None = None,
+    ) -> None:
+        """As `act`, for a request of another protocol; `headers` are those that its route reads."""
+        policy = route.policy
+        try:
+            if self.keys.needed or self.rates is not None or self.draining:
+                self._admit(authorization, caller)
+            version = policy.active
+            if (
+                version is not None
+                and isinstance(caller, PlainCall)
+                and (stream_episode is None or stream_episode.episode is None)
+                and route.take_plain(version, headers, body, caller)
+            ):
+                version.batcher.submit_plain(caller)
+                return
+            question = route.question(headers, body)
+        except Exception as error:
+            self._refuse(policy, error, caller, route)
+            return
+        try:
+            episode = self.episodes.find(policy.name, question.pin, stream_episode)
+            version = episode.version if episode else policy.choose(question.pin)
+        except Exception as error:
+            self._refuse(policy, error, caller, question)
+            return
+        try:
+            call = question.read(version, caller)
+            begins = call.reset is not None and bool(call.reset.all())
+            in_episode = question.pin.episode is not None or stream_episode is not None
+            if call.given_state is None and (in_episode or not begins):
+                self._join(call, policy, version, question.pin, episode, stream_episode)
+            version.batcher.submit(call)
+        except Exception as error:
+            self._refuse(version, error, caller, question)
+
     def _submit(
         self,
         policy: ServedPolicy,
@@ -138,14 +183,20 @@ class Endpoint:
         except Exception as error:
             self._refuse(version, error, caller)
 
-    def _refuse(self, asked: ServedPolicy | LoadedVersion, error: Exception, caller: Caller) -> None:
+    def _refuse(
+        self,
+        asked: ServedPolicy | LoadedVersion,
+        error: Exception,
+        caller: Caller,
+        protocol: Refusing | None = None,
+    ) -> None:
         """Answers with the error, and counts it for the policy or the version that refused."""
         if not isinstance(error, RlwayError):
             internal = new_internal_error()
             log.error("an act request failed (request id %s)", internal.request_id, exc_info=error)
             error = internal
         asked.metrics.count_refusal(error)
-        caller.answer(problem_response(error))
+        caller.answer(problem_response(error) if protocol is None else protocol.refuse(error))
 
     def _admit(self, authorization: bytes | None, caller: Caller) -> None:
         key = self.keys.check(authorization)

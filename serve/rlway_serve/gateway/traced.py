@@ -6,6 +6,7 @@ from typing import Any
 
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import ConnectionEpisode
+from rlway_serve.gateway.route import Headers, Route
 from rlway_serve.messages.call import Caller, PlainCall
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.telemetry.tracing import TracedCaller, Tracing
@@ -42,3 +43,15 @@ class TracedEndpoint(Endpoint):
         stream_episode: ConnectionEpisode | None = None,
     ) -> None:
         self.act(policy, media_type, authorization, body, call, stream_episode)
+
+    def ask(
+        self,
+        route: Route,
+        authorization: bytes | None,
+        headers: Headers,
+        body: Any,
+        caller: Caller,
+        stream_episode: ConnectionEpisode | None = None,
+    ) -> None:
+        traced = TracedCaller(self._tracing, route.policy.name, route.protocol, caller)
+        super().ask(route, authorization, headers, body, traced, stream_episode)

@@ -18,10 +18,12 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 
+from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
-from rlway_serve.messages.response import Response
+from rlway_serve.messages.response import Response, problem_response
+from rlway_serve.messages.wire import Reply, Wire
 
 TraceHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -74,6 +76,7 @@ class Plain:
     arrived_s: float  # of `time.perf_counter()`
     observations: Any
     deadline_s: float | None  # on the same clock
+    wire: Wire | None  # None: the native one
 
     rows: ClassVar[int] = 1
     batched: ClassVar[bool] = False
@@ -83,6 +86,15 @@ class Plain:
     time_step: ClassVar[None] = None
     state: ClassVar[None] = None
     first: ClassVar[bool] = False
+    noise: ClassVar[None] = None
+    given_state: ClassVar[None] = None
+    reset: ClassVar[None] = None
+    named: ClassVar[bool] = False
+    reply: ClassVar[None] = None
+
+    def refusal(self, error: RlwayError) -> Response:
+        """The error as the request's protocol writes it."""
+        return problem_response(error) if self.wire is None else self.wire.refuse(error)
 
     def take(self, request: Any) -> None:
         """Takes observation and deadline from a decoded `PlainRequest`."""
@@ -100,8 +112,9 @@ class PlainCall(Plain, msgspec.Struct, gc=False, eq=False):
     connection: Any  # has a `transport` and a `client`
     arrived_s: float
     observations: Any = None
-    raw: bool = False  # octets, and answered as such
+    raw: bool = False  # octets, and answered as such on the native wire
     deadline_s: float | None = None
+    wire: Wire | None = None
 
     @property
     def abandoned(self) -> bool:
@@ -130,7 +143,7 @@ class ExpressCall(Plain):
 
     __slots__ = ()
 
-    raw: bool  # octets, and answered as such
+    raw: bool  # octets, and answered as such on the native wire
     transport: asyncio.Transport
 
     @property
@@ -163,14 +176,21 @@ class Call:
         "deadline_s",
         "explore",
         "first",
+        "given_state",
+        "named",
+        "noise",
         "observations",
         "outputs",
         "raw",
+        "reply",
+        "reset",
         "rows",
         "seed",
         "state",
         "time_step",
     )
+
+    wire: ClassVar[None] = None
 
     def __init__(
         self,
@@ -195,6 +215,11 @@ class Call:
         self.time_step: Arrays | None = None  # what the request gives of it, by name, one number for each row
         self.state: PolicyState | None = None  # of the episode that the call is a step of
         self.first = False  # whether that episode begins with this call
+        self.noise: AnyArray | None = None  # [rows, n]; None: drawn as `explore` says
+        self.given_state: Arrays | None = None  # the policy state that the request itself holds, in place of an episode
+        self.reset: AnyArray | None = None  # bool[rows]: where the policy ignores the state that it is given
+        self.reply: Reply | None = None  # None: answered as on the native routes
+        self.named = False  # whether error sentences call each observation by its tensor's name
         self.arrived_s = time.perf_counter()
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000
 
@@ -208,6 +233,10 @@ class Call:
 
     def answer(self, response: Response) -> None:
         self.caller.answer(response)
+
+    def refusal(self, error: RlwayError) -> Response:
+        """The error as the request's protocol writes it."""
+        return problem_response(error) if self.reply is None else self.reply.refuse(error)
 
 
 AnyCall = PlainCall | ExpressCall | Call

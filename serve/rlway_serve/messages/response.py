@@ -38,6 +38,16 @@ class Response:
         self.written_with: list[tuple[bytes, bytes]] | None = None
 
 
+class GrpcRefusal(Response):
+    """An error for a gRPC caller: `body` is its sentence, and `code` the name of the gRPC status."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, error: RlwayError) -> None:
+        super().__init__(error.http, b"text/plain", str(error).encode("utf-8", "replace"))
+        self.code = error.grpc
+
+
 def problem_response(error: RlwayError) -> Response:
     """The error as RFC 9457 problem+json, with the headers that its status calls for."""
     headers: tuple[tuple[bytes, bytes], ...] = ()

@@ -23,6 +23,7 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_serve.backends.select import open_runtime
 from rlway_serve.codec.decoder import ActDecoder
+from rlway_serve.codec.tensors import TensorForm
 from rlway_serve.registry.models_folder import Stamp, stamp_of, stamp_of_all
 from rlway_serve.scheduling.batcher import Batcher
 from rlway_serve.settings import Settings
@@ -56,6 +57,7 @@ class LoadedVersion:
         self.stamp = stamp
         self.runtime = open_runtime(bundle, settings)
         self.decoder = ActDecoder(bundle.manifest, settings)
+        self.tensors = TensorForm(bundle.manifest, settings)
         self.metrics = metrics.add(bundle.manifest.policy, self.number)
         self.batcher = Batcher(
             bundle.manifest,

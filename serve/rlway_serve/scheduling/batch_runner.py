@@ -29,7 +29,8 @@ from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.codec.encoder import ActEncoder
 from rlway_serve.codec.observation import ObservationForm, all_finite
 from rlway_serve.messages.call import AnyCall, Call, ExpressCall, PlainCall
-from rlway_serve.messages.response import Response, new_internal_error, problem_response
+from rlway_serve.messages.response import Response, new_internal_error
+from rlway_serve.messages.wire import PlainReply, Wire
 from rlway_serve.scheduling.run_inputs import RunInputs
 from rlway_serve.telemetry.drift import Drift
 
@@ -65,7 +66,7 @@ class BatchRunner:
         except RunFailed:
             raise
         except Exception as error:
-            return self._failed(len(batch), error)
+            return self._failed(batch, error)
 
     def run_apart(self, batch: Sequence[AnyCall]) -> list[Response]:
         """As `run`, after the model has failed: refuses only the calls on which it fails. Never raises.
@@ -77,16 +78,38 @@ class BatchRunner:
             try:
                 return self._run(calls)
             except RunFailed as failed:
-                return self._by_halves(calls, failed) if self._runtime.works() else self._failed(len(batch), failed)
+                return self._by_halves(calls, failed) if self._runtime.works() else self._failed(batch, failed)
         except Exception as error:
-            return self._failed(len(batch), error)
+            return self._failed(batch, error)
 
     def run_plain(self, batch: Sequence[PlainCall | ExpressCall]) -> list[Response]:
         """As `run`, for a batch of plain calls that are all raw or all JSON."""
-        return self.run_plain_rows([call.observations for call in batch], batch[0].raw) or self.run(batch)
+        wires = {call.wire for call in batch}
+        actions = self._run_plain_rows([call.observations for call in batch], batch[0].raw)
+        if actions is None:
+            return self.run(batch)
+        if len(wires) == 1:
+            return self._write_plain(actions, batch[0].raw, batch[0].wire)
+        responses: dict[int, Response] = {}
+        for wire in wires:
+            places = [i for i, call in enumerate(batch) if call.wire is wire]
+            written = self._write_plain(actions[places], batch[0].raw, wire)
+            responses.update(zip(places, written, strict=True))
+        return [responses[i] for i in range(len(batch))]
 
-    def run_plain_rows(self, observations: list[Any], raw: bool = False) -> list[Response] | None:
+    def run_plain_rows(
+        self, observations: list[Any], raw: bool = False, wire: Wire | None = None
+    ) -> list[Response] | None:
         """The answers to plain calls with these observations; None if any row is not sound, or the run fails."""
+        actions = self._run_plain_rows(observations, raw)
+        return None if actions is None else self._write_plain(actions, raw, wire)
+
+    def _write_plain(self, actions: AnyArray, raw: bool, wire: Wire | None) -> list[Response]:
+        if wire is not None:
+            return wire.write_actions(actions)
+        return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
+
+    def _run_plain_rows(self, observations: list[Any], raw: bool) -> AnyArray | None:  # -> [rows, *shape]
         try:
             rows = self._form.join(observations) if raw else self._form.stack_plain(observations)
             inputs: Arrays = {self._observation: rows}
@@ -96,15 +119,19 @@ class BatchRunner:
                 actions = self._runtime.run(inputs, ("action",))[0]
                 if len(actions) == len(observations) and all_finite(actions):
                     self._drift.look(inputs)
-                    return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
+                    return actions
         except Exception:
             log.debug("policy %s: a batch of plain calls failed, and is run again", self._name, exc_info=True)
         return None
 
     def _as_call(self, call: AnyCall) -> AnyCall:
-        if call.raw and not isinstance(call, Call):
-            return Call(self._form.read_rows(call.observations), 1, call, batched=True, raw=True)
-        return call
+        if isinstance(call, Call) or not (call.raw or call.wire):
+            return call
+        rows = self._form.read_rows(call.observations) if call.raw else [call.observations]
+        read = Call(rows, 1, call, batched=True, raw=call.wire is None)
+        if call.wire is not None:
+            read.reply, read.named = PlainReply(call.wire, self._action.names[0]), True
+        return read
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:
         inputs = self._form.stack([call.observations for call in batch])
@@ -134,7 +161,10 @@ class BatchRunner:
         ]
         sound = [call for call, found in zip(batch, faults, strict=True) if not found]
         answered = iter(self._run(sound) if sound else [])
-        return [problem_response(SpecViolated(found)) if found else next(answered) for found in faults]
+        return [
+            call.refusal(SpecViolated(found)) if found else next(answered)
+            for call, found in zip(batch, faults, strict=True)
+        ]
 
     def _run_without_culprits(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
         """Refuses the calls whose action is not finite, since no motor may get it; runs the others once more.
@@ -166,11 +196,11 @@ class BatchRunner:
             self._log_from_s = now_s + LOG_EVERY_S
             reason = " ".join(str(failed)[:1000].split())[:300]
             log.warning("policy %s: the model fails on an observation (%s)", self._name, reason)
-        place = "observations" if call.batched else "observation"
+        place = "observations" if call.batched and not call.named else "observation"
         row = self._find_failing(call) if call.rows > 1 else 0
         if call.batched and row is not None:
-            place = f"observations[{row}]"
-        return problem_response(SpecViolated([Fault(place, UNSOUND.expected, UNSOUND.got)]))
+            place = f"{place}[{row}]"
+        return call.refusal(SpecViolated([Fault(place, UNSOUND.expected, UNSOUND.got)]))
 
     def _find_failing(self, call: AnyCall) -> int | None:
         """The first row on which the model fails, found by bisection; None if it fails only on several together."""
@@ -190,12 +220,16 @@ class BatchRunner:
     def _fails(self, inputs: Arrays, start: int, end: int) -> bool:
         return self._runtime.fails({name: array[start:end] for name, array in inputs.items()})
 
-    def _failed(self, calls: int, cause: Exception) -> list[Response]:
+    def _failed(self, batch: Sequence[AnyCall], cause: Exception) -> list[Response]:
         error = new_internal_error()
         log.error(
-            "policy %s: a batch of %d calls failed (request id %s)", self._name, calls, error.request_id, exc_info=cause
+            "policy %s: a batch of %d calls failed (request id %s)",
+            self._name,
+            len(batch),
+            error.request_id,
+            exc_info=cause,
         )
-        return [problem_response(error)] * calls
+        return [call.refusal(error) for call in batch]
 
 
 def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:
@@ -206,5 +240,5 @@ def _any_of_each(batch: list[AnyCall], rows: AnyArray) -> list[bool]:
 
 
 def _refuse_action(call: AnyCall) -> Response:
-    place = "observations" if call.batched else "observation"
-    return problem_response(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))
+    place = "observations" if call.batched and not call.named else "observation"
+    return call.refusal(SpecViolated([Fault(place, "values with a finite action", "an action that is not")]))

@@ -193,7 +193,8 @@ class Batcher:
             return taken
         self._metrics.count_refusal(LATE, len(late))
         for call in late:
-            call.answer(self._late)
+            native = call.wire is None and call.reply is None
+            call.answer(self._late if native else call.refusal(LATE))
         return [call for call in taken if call.deadline_s is None or ends_s <= call.deadline_s]
 
     def _answer(self, batch: list[AnyCall], plain: bool, responses: list[Response], began_s: float) -> None:

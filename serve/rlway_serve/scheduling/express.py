@@ -3,8 +3,9 @@
 In:      connections, each with a body that may be plain; JSON is decoded only when it runs.
 Out:     their answers, if all bodies are plain, in time and sound. Otherwise the calls move into the fair queue, and
          those whose body is not plain are submitted again in the ordinary way.
-Refuses: bodies whose size shows that they are not plain; octets while JSON waits, and JSON while octets wait; all
-         bodies once the queue is half full. The connection then submits them in the ordinary way.
+Refuses: bodies whose size shows that they are not plain; octets while JSON or octets of another protocol wait, and
+         JSON while octets wait; all bodies once the queue is half full. The connection then submits them in the
+         ordinary way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rlway_serve.backends.base import Runtime
 from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.messages.call import ExpressCall
 from rlway_serve.messages.response import Response
+from rlway_serve.messages.wire import Wire
 from rlway_serve.scheduling.batch_runner import BatchRunner
 from rlway_serve.scheduling.fair_queue import FairQueue, drop_abandoned
 
@@ -56,8 +58,9 @@ class ExpressQueue:
         self._wake = wake  # called when the first call waits
         self._run_early = run_early  # called when enough wait
         self._on_answers = on_answers
-        self.calls: list[ExpressCall] = []  # in order of arrival; all octets, or none
+        self.calls: list[ExpressCall] = []  # in order of arrival; all octets, or none; all of one wire
         self._octets = 0  # how many calls are octets
+        self._wire: Wire | None = None  # of the calls that are octets
 
     def submit(self, call: ExpressCall, body_bytes: int) -> bool:
         """Queues a call with `body_bytes` of JSON, if they may be plain and there is room; returns whether it did."""
@@ -73,10 +76,14 @@ class ExpressQueue:
         return True
 
     def submit_octets(self, call: ExpressCall, size: int) -> bool:
-        """As `submit`, for a body of `size` octets."""
+        """As `submit`, for a body of `size` octets. Octets of one wire wait at a time."""
         queue = self._queue
         if queue.rows >= queue.ample_rows or size != self._plain_octets or self._octets < len(self.calls):
             return False
+        if call.wire is not self._wire:
+            if self.calls:
+                return False
+            self._wire = call.wire
         if len(self.calls) >= EXPRESS_RUN_CALLS:
             self._run_early()
         queue.rows += 1
@@ -123,7 +130,7 @@ class ExpressQueue:
             if any(ends_s > call.arrived_s + wait_s for call, wait_s in zip(calls, waits_s, strict=True)):
                 return False
         observations = bodies if raw else [request.observation for request in requests]
-        responses = self._runner.run_plain_rows(observations, raw) if calls else []
+        responses = self._runner.run_plain_rows(observations, raw, self._wire if raw else None) if calls else []
         if responses is None:
             return False
         self._keep(later)

@@ -139,6 +139,9 @@ class FairQueue:
         later: list[AnyCall] = []
         playing: set[object] = set()
         for call in taken:
+            if call.state is None:  # the request holds the state itself
+                batch.append(call)
+                continue
             (later if call.state in playing else batch).append(call)
             playing.add(call.state)
         for call in reversed(later):

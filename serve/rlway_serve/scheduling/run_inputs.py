@@ -48,7 +48,7 @@ class RunInputs:
     def state_faults(self, call: AnyCall) -> list[Fault]:
         """Why a step cannot continue from the state of its episode; empty if it can."""
         before = self._state_before(call)
-        if before is None or rows_of(before) == call.rows:
+        if before is None or call.given_state is not None or rows_of(before) == call.rows:
             return []
         return [Fault("observations", f"{rows_of(before)}, as at the step before", str(call.rows))]
 
@@ -61,6 +61,8 @@ class RunInputs:
                 call.state.arrays = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self.state}
 
     def _state_before(self, call: AnyCall) -> Arrays | None:
+        if call.given_state is not None:
+            return call.given_state
         return None if call.first or call.state is None or not self.state else call.state.arrays
 
     def _add_state(self, batch: Sequence[AnyCall], inputs: Arrays) -> None:
@@ -73,19 +75,28 @@ class RunInputs:
                     for call, state in zip(batch, states, strict=True)
                 ]
             )
-        inputs[RESET.name] = np.repeat([state is None for state in states], [call.rows for call in batch])
+        reset = np.repeat([state is None for state in states], [call.rows for call in batch])
+        start = 0
+        for call in batch:
+            if call.reset is not None:
+                reset[start : start + call.rows] |= call.reset
+            start += call.rows
+        inputs[RESET.name] = reset
 
     def _noise(self, batch: Sequence[AnyCall]) -> FloatArray:  # -> [rows, n]
         noise = np.zeros((sum(call.rows for call in batch), self.noise_size), np.float32)
         start = 0
         for (explore, seeded), calls in groupby(batch, self._drawn_with):
-            end = start + sum(call.rows for call in calls)
-            if explore is not None:
+            group = list(calls)
+            end = start + sum(call.rows for call in group)
+            if group[0].noise is not None:
+                noise[start:end] = group[0].noise
+            elif explore is not None:
                 generator = self._generator if seeded is None else np.random.default_rng(seeded.seed)
                 noise[start:end] = draw_noise(explore, end - start, self._draws, generator)
             start = end
         return noise
 
     def _drawn_with(self, call: AnyCall) -> tuple[Explore | None, AnyCall | None]:
-        """Calls with equal keys share their draws, which saves time; one with a seed has draws of its own."""
-        return call.explore or self._explore, None if call.seed is None else call
+        """Calls with equal keys share their draws, which saves time; one with a seed or noise has its own."""
+        return call.explore or self._explore, None if call.seed is None and call.noise is None else call

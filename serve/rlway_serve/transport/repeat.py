@@ -16,17 +16,19 @@ from typing import Any
 
 from rlway_serve.messages.call import ExpressCall, PlainCall
 from rlway_serve.messages.response import Response
+from rlway_serve.messages.wire import Wire
 from rlway_serve.scheduling.express import ExpressQueue
 
 
 class Repeating(ExpressCall):
     """A connection that may be an express call."""
 
-    __slots__ = ("_express", "_place", "arrived_s", "awaits_express", "deadline_s", "observations", "raw")
+    __slots__ = ("_express", "_place", "arrived_s", "awaits_express", "deadline_s", "observations", "raw", "wire")
 
     def __init__(self) -> None:
         self.awaits_express = False  # whether an express call has neither an answer nor a place yet
         self.raw = False  # whether its body is octets
+        self.wire: Wire | None = None  # None: the native one
         self.observations: Any = None
         self._express: ExpressQueue | None = None  # the queue that holds the call
         self._place: PlainCall | None = None  # the place of a call that got one after the batcher had decoded it

@@ -213,7 +213,7 @@ class OneThing(ExpressCall):
     """A connection that waits for one action."""
 
     def __init__(self, row: list[float], answered: list[int]) -> None:
-        self.arrived_s, self.deadline_s, self.raw = time.perf_counter(), None, False
+        self.arrived_s, self.deadline_s, self.raw, self.wire = time.perf_counter(), None, False, None
         self.observations = json.dumps({"observation": row}).encode()
         self._answered = answered
 

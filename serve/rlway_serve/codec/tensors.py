@@ -1,0 +1,235 @@
+"""Named tensors, as other protocols send them, against a policy's spec.
+
+In:      tensors by name: numpy arrays of any numeric dtype, or nested lists as JSON has them; options.
+Out:     a `Call`, whose arrays have the policy's dtypes.
+Refuses: unknown, doubled and missing names, other shapes, numbers that the dtype cannot hold (SpecViolated, each fault
+         with its tensor's name and place); too many rows (BodyTooLarge); noise beside `explore` (RequestMalformed).
+
+A tensor may have its name in the manifest, or its name in TF-Agents' signatures: `0/observation/camera`, `0/step_type`,
+`1/…` for the policy state. Floats are rounded to the policy's precision. All other numbers have to fit exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from rlway_client.common.quote import clipped, named
+from rlway_client.contract.errors import RequestMalformed, SpecViolated
+from rlway_client.contract.exploration import Explore, check_explore
+from rlway_client.contract.interface import RESET, TIME_STEP
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, describe
+from rlway_client.contract.time_step import STEP_TYPE, are_known
+from rlway_serve.codec.observation import ObservationForm
+from rlway_serve.codec.slow_reader import SlowReader, check_rows
+from rlway_serve.messages.call import Call, Receiver
+from rlway_serve.settings import Settings
+
+FIRST = 0  # the step type with which an episode begins
+
+
+class TensorForm:
+    """The tensors that one policy takes and gives, by name."""
+
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+        self._observation = manifest.observation
+        self._plain = len(manifest.observation) == 1 and not manifest.observation[0].path
+        self._draws = manifest.interface.noise_draws
+        self._state = manifest.state
+        self._reads = {spec.name for spec in manifest.time_step}
+        self._max_rows = settings.max_rows
+        time_step = [TensorSpec(name, (), dtype) for name, dtype in TIME_STEP.items()]
+        state = [*manifest.state, RESET] if manifest.state else []
+        noise = [manifest.noise] if manifest.noise else []
+        inputs = [*manifest.observation, *noise, *time_step, *state]
+        self.specs = {spec.name: spec for spec in inputs}
+        self._names = _spellings(manifest)
+        self._readers = {
+            spec.name: SlowReader(ObservationForm([replace(spec, path=())]), settings.max_rows) for spec in inputs
+        }
+        self.actions = tuple(spec.name for spec in manifest.actions)
+        self._next = tuple(spec.name for spec in manifest.interface.next_state)
+        self.results = {spec.name: spec for spec in manifest.interface.results}
+
+    def name_of(self, name: str) -> str | None:
+        """The manifest's name of an input that a request may call `name`; None if there is none."""
+        return name if name in self.specs else self._names.get(name)
+
+    def read(
+        self,
+        tensors: Mapping[str, Any],
+        caller: Receiver,
+        *,
+        batched: bool = True,
+        explore: Explore | None = None,
+        seed: int | None = None,
+        outputs: Sequence[str] = (),
+        deadline_ms: float | None = None,
+        in_episode: bool = False,
+    ) -> Call:
+        """The request as a call. If `batched`, its tensors have a leading batch dimension, else the specs' shapes.
+
+        `outputs` names results; the action's tensors are always among them. A request of a policy with state that is
+        `in_episode` finds its state there. Otherwise it holds the state itself, or its step type begins an episode, and
+        the next state is among its outputs.
+        """
+        arrays, rows = self._read_all(tensors, batched)
+        if explore is not None:
+            check_explore(explore, self._draws)
+            if "noise" in arrays:
+                raise RequestMalformed("noise: expected either `noise` or `explore`, got both.")
+        observations: Any = {spec.name: arrays[spec.name] for spec in self._observation}
+        if self._plain:
+            observations = observations[self._observation[0].name]
+        call = Call(observations, rows, caller, batched=batched, deadline_ms=deadline_ms)
+        call.named = True
+        call.explore, call.seed, call.noise = explore, seed, arrays.get("noise")
+        call.time_step = {name: arrays[name] for name in self._reads if name in arrays} or None
+        call.outputs = self._check_outputs(outputs)
+        if self._state:
+            self._read_state(call, arrays, in_episode)
+        return call
+
+    def _read_all(self, tensors: Mapping[str, Any], batched: bool) -> tuple[Arrays, int]:
+        """All tensors in their dtypes, by the manifest's names, and their number of rows."""
+        faults: list[Fault] = []
+        arrays: Arrays = {}
+        rows = 0
+        for given, value in tensors.items():
+            where = clipped(given)
+            name = self.name_of(given)
+            if name is None:
+                expected = f"nothing: the policy's inputs are {named([*self.specs])}"
+                faults.append(Fault(where, expected, "it"))
+                continue
+            if name in arrays:
+                faults.append(Fault(where, f"the input {name} once", "it twice"))
+                continue
+            try:
+                arrays[name] = self._read_one(name, value, where, batched)
+            except SpecViolated as error:
+                faults += error.faults
+                continue
+            rows = rows or len(arrays[name])
+            if len(arrays[name]) != rows:
+                faults.append(Fault(where, f"{rows} rows, as the inputs before it", str(len(arrays[name]))))
+        missing = [spec.name for spec in self._observation if spec.name not in arrays]
+        if missing and not faults:
+            faults = [Fault(name, self.specs[name].label, "nothing") for name in missing]
+        if faults:
+            raise SpecViolated(faults[:MAX_FAULTS])
+        return arrays, rows
+
+    def _read_one(self, name: str, value: Any, where: str, batched: bool) -> AnyArray:  # -> [rows, *shape]
+        spec = self.specs[name]
+        if isinstance(value, np.ndarray | np.generic):
+            array = cast(check_shape(np.asarray(value), spec, where, batched, self._max_rows), spec, where)
+        else:
+            array = self._read_lists(spec, value, where, batched)
+        if name == STEP_TYPE and not are_known(name, array):
+            place, number = _first_where(~np.isin(array, (0, 1, 2)), array)
+            raise SpecViolated([Fault(f"{where}{place}", "0 (first), 1 (mid) or 2 (last)", number)])
+        return array
+
+    def _read_lists(self, spec: TensorSpec, value: Any, where: str, batched: bool) -> AnyArray:  # -> [rows, *shape]
+        if batched and not (isinstance(value, list) and value):
+            got = "0" if value == [] else describe(value)
+            raise SpecViolated([Fault(where, f"an array of at least 1 {spec.label}", got)])
+        given = value if batched else [value]
+        check_rows(len(given), self._max_rows)
+        rows, faults = self._readers[spec.name].read_rows(
+            given, (lambda i: f"{where}[{i}]") if batched else lambda _: where
+        )
+        if faults:
+            raise SpecViolated(faults)
+        return rows  # type: ignore[no-any-return]  # one input: an array
+
+    def _check_outputs(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The further outputs, without the action's tensors."""
+        for name in names:
+            if name not in self.results:
+                expected = f"any of {named([*self.results])}"
+                raise SpecViolated([Fault("outputs", expected, clipped(name))])
+        return tuple(name for name in dict.fromkeys(names) if name not in self.actions)
+
+    def _read_state(self, call: Call, arrays: Arrays, in_episode: bool) -> None:
+        given = {spec.name: arrays[spec.name] for spec in self._state if spec.name in arrays}
+        if given and len(given) < len(self._state):
+            missing = next(spec for spec in self._state if spec.name not in given)
+            raise SpecViolated([Fault(missing.name, f"{missing.label}, as the rest of the policy state", "nothing")])
+        if RESET.name in arrays:
+            call.reset = arrays[RESET.name]
+        elif STEP_TYPE in arrays:
+            call.reset = arrays[STEP_TYPE] == FIRST
+        if given:
+            call.given_state = given
+        begins = call.reset is not None and bool(call.reset.all())
+        if given or (begins and not in_episode):
+            call.outputs = tuple(dict.fromkeys((*call.outputs, *self._next)))
+
+
+def check_shape(array: AnyArray, spec: TensorSpec, where: str, batched: bool, max_rows: int) -> AnyArray:
+    """The array with its batch dimension, which it lacks unless `batched`. Raises SpecViolated or BodyTooLarge."""
+    rows = array.shape[0] if batched and array.ndim else 1
+    expected = (rows, *spec.shape) if batched else spec.shape
+    if array.shape != expected or rows < 1:
+        shape = f"[{', '.join(map(str, ('B', *spec.shape) if batched else spec.shape))}]"
+        raise SpecViolated([Fault(where, f"the shape {shape}", f"[{', '.join(map(str, array.shape))}]")])
+    check_rows(rows, max_rows)
+    return array if batched else array[np.newaxis]
+
+
+def cast(array: AnyArray, spec: TensorSpec, where: str) -> AnyArray:
+    """The numbers in the spec's dtype. Raises SpecViolated for one that the dtype cannot hold.
+
+    A float may be rounded, and becomes infinite if it is too large; who runs the policy checks that.
+    """
+    dtype = spec.numpy_dtype
+    if array.dtype == dtype:
+        return np.require(array, requirements=["C", "A"])  # a view of received bytes may begin anywhere
+    if array.dtype.kind not in "biuf":
+        raise SpecViolated([Fault(where, spec.label, f"an array of {clipped(array.dtype)}")])
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = array.astype(dtype)
+        if dtype.kind == "f":
+            return converted
+        limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        # A float as large as 2^63 is equal to the nearest float of the largest int64, so the limits are compared, too.
+        unfit = (converted != array) | (array < limits[0]) | (array > limits[1])
+        if array.dtype.kind == "f":
+            unfit |= array >= float(limits[1]) + 1
+    if unfit.any():
+        place, number = _first_where(unfit, array)
+        raise SpecViolated([Fault(where + place, spec.dtype, number)])
+    return converted
+
+
+def _first_where(mask: AnyArray, array: AnyArray) -> tuple[str, str]:
+    """The place of the first true element, as error sentences write it, and the number there."""
+    index = tuple(int(i) for i in np.argwhere(mask)[0])
+    return "".join(f"[{i}]" for i in index), describe(array[index].item())
+
+
+def _spellings(manifest: Manifest) -> dict[str, str]:
+    """The manifest's name of each input under its names in TF-Agents' signatures."""
+    names: dict[str, str] = {}
+    for spec in manifest.observation:
+        path = "/".join(spec.path)
+        for spelling in filter(None, (path, *_below("observation", path), *_below("0/observation", path))):
+            names[spelling] = spec.name
+    if len(manifest.observation) == 1:
+        names["observation"] = names["0/observation"] = manifest.observation[0].name
+    for name in TIME_STEP:
+        names[f"0/{name}"] = name
+    for spec in manifest.state:
+        names["/".join(("1", *spec.path))] = spec.name
+    return names
+
+
+def _below(root: str, path: str) -> Iterator[str]:
+    yield f"{root}/{path}" if path else root
