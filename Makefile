@@ -1,4 +1,4 @@
-# Twelve verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
+# Thirteen verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
 PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -17,7 +17,7 @@ SERVING := clients/python/rlway_client serve/rlway_serve docs/api demo.py \
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 PYTEST_TRAIN := .venv-train/bin/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo test test-quick lint format bench docs image clean lock
+.PHONY: help setup demo test test-quick lint format bench docs image clean lock protos
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -95,3 +95,7 @@ lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hash
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet -o locks/train.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet --group train/pyproject.toml:dev \
 		-c locks/train.txt -o locks/train-dev.txt
+
+protos: setup  ## generates the stubs of clients/python/rlway_client/protos/*.proto anew, beside them
+	cd clients/python && ../../.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
+		$(patsubst clients/python/%,%,$(wildcard clients/python/rlway_client/protos/*.proto))
