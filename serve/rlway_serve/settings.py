@@ -13,8 +13,12 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from rlway_client.common.quote import named
+from rlway_client.contract.errors import UsageError
+
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
+PROTOCOLS = ("openpi", "oip", "tfs")  # besides the native one
 FOLDER_POLL_S, STORE_POLL_S = 1.0, 10.0  # where `--poll-s` is not given
 
 
@@ -36,6 +40,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
     port: Annotated[int, Option("Port; 0 takes a free one.", min=0, max=65535)] = 8080
+    grpc_port: Annotated[
+        int | None, Option("Port for gRPC; 0 takes a free one; no gRPC by default.", min=0, max=65535)
+    ] = None
+    protocols: Annotated[str, Option("Further protocols that are open, with commas between; none of them: ''.")] = (
+        ",".join(PROTOCOLS)
+    )
     poll_s: Annotated[
         float | None,
         Option(
@@ -106,6 +116,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     express: Annotated[bool, Option("Express calls, which --no-express forbids for tests.", hidden=True)] = True
+
+    @property
+    def open_protocols(self) -> frozenset[str]:
+        """The protocols besides the native one that requests may speak. Raises UsageError for an unknown name."""
+        names = frozenset(filter(None, (name.strip() for name in self.protocols.split(","))))
+        if unknown := names - {*PROTOCOLS}:
+            expected = ", ".join(PROTOCOLS)
+            raise UsageError(f"--protocols: expected any of {expected}, with commas between, got {named([*unknown])}.")
+        return names
 
     @property
     def folder_poll_s(self) -> float:

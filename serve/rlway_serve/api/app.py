@@ -6,24 +6,23 @@ Out:     an ASGI application.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response as HttpResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported, NotFound, RequestMalformed, RlwayError
+from rlway_client.contract.errors import NotFound, RequestMalformed, RlwayError
 from rlway_serve import __version__
 from rlway_serve.api.openapi import describe
-from rlway_serve.gateway.body_budget import BodyReservation
+from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
 from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response, response_headers
+from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
@@ -34,8 +33,10 @@ Handler = Callable[..., Awaitable[Any]]
 log = logging.getLogger(__name__)
 
 
-def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Settings) -> FastAPI:
-    """Builds the application with all routes."""
+def create_app(
+    endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Settings, protocols: Sequence[APIRouter] = ()
+) -> FastAPI:
+    """Builds the application with all routes; `protocols` holds those of other protocols."""
     app = FastAPI(
         title="RLway",
         version=__version__,
@@ -88,7 +89,7 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
     async def _act(policy: ServedPolicy, request: Request) -> HttpResponse:
         hold = endpoint.bodies.hold()
         try:
-            body = await _read_body(request, settings.max_body_bytes, hold)
+            body = await read_body(request, settings.max_body_bytes, hold)
             return await _answer(policy, request, body)
         except ClientDisconnect:
             return HttpResponse(status_code=499)  # for the access log; the client is gone
@@ -101,8 +102,8 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
     async def _answer(policy: ServedPolicy, request: Request, body: bytes) -> HttpResponse:
         caller = FutureCaller(request)
         media_type = request.headers.get("content-type", "").encode("latin-1")
-        endpoint.act(policy, media_type, _authorization(request), body, caller)
-        return _to_http(await caller.answered)
+        endpoint.act(policy, media_type, authorization_of(request), body, caller)
+        return to_http(await caller.answered)
 
     @read("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
     async def stream(policy: str, request: Request) -> HttpResponse:
@@ -133,78 +134,28 @@ def create_app(endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Setti
 
     @read("/metrics", summary="Prometheus metrics", response_class=HttpResponse)
     async def read_metrics(request: Request) -> HttpResponse:
-        endpoint.keys.check_admin(_authorization(request))
+        endpoint.keys.check_admin(authorization_of(request))
         return HttpResponse(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    for router in protocols:
+        app.include_router(router)
     describe(app, repository, endpoint.keys)
     return app
-
-
-class FutureCaller:
-    """A request that FastAPI handles, and that waits for its answer."""
-
-    def __init__(self, request: Request) -> None:
-        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.peer = request.client.host if request.client else None
-        self.trace_headers = tuple(header for header in request.headers.raw if header[0] in TRACE_HEADERS)
-
-    @property
-    def connection(self) -> FutureCaller:
-        """Itself: each request that FastAPI handles takes its own turn."""
-        return self
-
-    @property
-    def abandoned(self) -> bool:
-        return self.answered.done()
-
-    def answer(self, response: Response) -> None:
-        if not self.answered.done():  # it is done if the client has left
-            self.answered.set_result(response)
 
 
 def _check_key(endpoint: Endpoint, request: Request, policy: ServedPolicy | None = None) -> None:
     """Raises if the key is missing or wrong, and counts the refusal under the policy that was asked."""
     try:
-        endpoint.keys.check(_authorization(request))
+        endpoint.keys.check(authorization_of(request))
     except RlwayError as error:
         if policy is not None:
             policy.metrics.count_refusal(error)
         raise
 
 
-def _authorization(request: Request) -> bytes | None:
-    authorization = request.headers.get("authorization")
-    return authorization.encode("latin-1") if authorization is not None else None
-
-
-async def _read_body(request: Request, max_bytes: int, hold: BodyReservation) -> bytes:
-    """Reads the whole body; raises as soon as it is known to be too large."""
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise MediaTypeUnsupported(f"content-encoding: expected none, got {encoding[:40]}; send the body as it is.")
-    declared = request.headers.get("content-length", "0").lstrip("0") or "0"
-    too_large = BodyTooLarge(f"body: expected at most {max_bytes} bytes; send the observations in several requests.")
-    if not declared.isdecimal() or len(declared) > 18 or int(declared) > max_bytes:
-        raise too_large
-    hold.grow_to(int(declared))
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_large
-        hold.grow_to(len(body))
-    return bytes(body)
-
-
-def _to_http(response: Response) -> HttpResponse:
-    answer = HttpResponse(response.body, response.status)
-    answer.raw_headers = response_headers(response)
-    return answer
-
-
 async def _on_rlway_error(_: Request, error: Exception) -> HttpResponse:
     assert isinstance(error, RlwayError)
-    return _to_http(problem_response(error))
+    return to_http(problem_response(error))
 
 
 async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
@@ -221,10 +172,10 @@ async def _on_http_error(request: Request, error: Exception) -> HttpResponse:
     if "GET" in headers.get("allow", ""):
         headers["allow"] = "GET, HEAD"  # FastAPI names only the methods of the first route with this path
     encoded = tuple((name.encode(), value.encode()) for name, value in headers.items())
-    return _to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), encoded))
+    return to_http(Response(error.status_code, PROBLEM, msgspec.json.encode(problem), encoded))
 
 
 async def _on_bug(request: Request, error: Exception) -> HttpResponse:
     internal = new_internal_error()
     log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
-    return _to_http(problem_response(internal))
+    return to_http(problem_response(internal))

@@ -4,8 +4,8 @@ In:      a policy's name and the id of an episode, as requests name it.
 Out:     `Episode`: the version that it began with, and its state.
 Refuses: an episode that is not known and does not begin (NotFound), another version than its own (RequestMalformed).
 
-An episode keeps its version loaded until it ends: after `ttl_s` without a request, when its id begins a new episode,
-or when more than `max_rows` environments play and it is the least recently used.
+An episode keeps its version loaded until it ends: when a request says so, after `ttl_s` without a request, when its id
+begins a new episode, or when more than `max_rows` environments play and it is the least recently used.
 """
 
 from __future__ import annotations
@@ -100,6 +100,14 @@ class Episodes:
             asyncio.get_running_loop().call_later(self._ttl_s, self._expire_by_timer)
         return episode
 
+    def end(self, policy: str, name: str, state: PolicyState | None) -> None:
+        """Ends the episode with this id and state; nothing happens if the id has begun another one since."""
+        episode = self._known.get((policy, name))
+        if episode is not None and episode.state is state:
+            del self._known[policy, name]
+            self._rows -= episode.rows
+            self._ended[policy, "finished"] += 1
+
     def expire(self) -> None:
         """Ends those without a request for `ttl_s`."""
         until_s = self._clock() - self._ttl_s
@@ -125,7 +133,7 @@ class Episodes:
         known = GaugeMetricFamily("rlway_episodes", "Episodes in play", labels=["policy", "version"])
         begun = CounterMetricFamily("rlway_episodes_begun", "Episodes that began", labels=["policy"])
         ended = CounterMetricFamily(
-            "rlway_episodes_ended", "Episodes that were given up, by reason", labels=["policy", "reason"]
+            "rlway_episodes_ended", "Episodes that ended, by reason", labels=["policy", "reason"]
         )
         playing = Counter((policy, str(episode.version.number)) for (policy, _), episode in self._known.items())
         for labels, count in playing.items():

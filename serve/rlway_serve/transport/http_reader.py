@@ -88,9 +88,12 @@ class HttpReader:
             slots.append(slot := Slot(connection, arrived_s))
             if routes.access_log is not None:
                 slot.details = RequestDetails(head, head.body_bytes, 0)
-            routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, data[start:end], slot)
+            if head.route is None:
+                routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, data[start:end], slot)
+            else:
+                routes.endpoint.ask(head.route, head.authorization, head.further, data[start:end], slot)
             begin = end
-        plain = slot is not None and slot.observations is not None
+        plain = slot is not None and slot.observations is not None and slot.wire is None
         if begin == size and plain and routes.access_log is None:
             connection.repeated = head
         return data[begin:]

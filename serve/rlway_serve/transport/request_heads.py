@@ -6,12 +6,14 @@ Out:     `Head`; None for a request that FastAPI has to answer.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.route import Route
 from rlway_serve.messages.response import JSON, read_request_id
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
@@ -22,6 +24,20 @@ from rlway_serve.transport.stream_calls import SharedByStreams
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))  # FastAPI answers requests with these
 MAX_KNOWN_HEADS = 1024
 MAX_KNOWN_HEAD_BYTES = 2048
+
+
+class PostRoutes(Protocol):
+    """The routes of a protocol that is asked by POST."""
+
+    def find(self, url: bytes) -> Route | None:
+        """The route of a URL, if a policy that is served has it. Called once for each new head."""
+
+
+class StreamRoutes(Protocol):
+    """The routes of a protocol that is asked by WebSocket."""
+
+    def by_url(self) -> dict[bytes, Route]:
+        """The route of each URL. Called when policies have come or gone."""
 
 
 class Head(msgspec.Struct):
@@ -35,6 +51,8 @@ class Head(msgspec.Struct):
     path: bytes
     request_id: bytes
     trace_headers: tuple[tuple[bytes, bytes], ...] = ()
+    route: Route | None = None  # of another protocol; None: an act request
+    further: dict[bytes, bytes] = {}  # the headers that the route reads
     raw: bytes = b""  # the first line and headers as received; this and the next three only of a remembered head
     body_start: int = 0  # the length of `raw`
     request_bytes: int = 0  # the length of `raw` and the body
@@ -45,16 +63,25 @@ class HotRoutes:
     """What all HTTP connections of a server share: the hot lane's routes, and the heads that it remembers."""
 
     def __init__(
-        self, endpoint: Endpoint, settings: Settings, access_log: AccessLog | None, streams: SharedByStreams
+        self,
+        endpoint: Endpoint,
+        settings: Settings,
+        access_log: AccessLog | None,
+        streams: SharedByStreams,
+        post_routes: Sequence[PostRoutes] = (),
+        stream_routes: Sequence[StreamRoutes] = (),
     ) -> None:
         self.endpoint = endpoint
         self.streams = streams
         self.settings = settings
         self.max_in_flight = settings.max_in_flight
         self.access_log = access_log
+        self._post_routes = post_routes
+        self._stream_routes = stream_routes
         self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
         self.by_url: dict[bytes, ServedPolicy] = {}
         self.streams_by_url: dict[bytes, str] = {}
+        self.stream_routes_by_url: dict[bytes, Route] = {}
         self.known_heads: dict[bytes, Head] = {}
         self.find_policies()
         endpoint.repository.on_change(self.find_policies)
@@ -67,7 +94,14 @@ class HotRoutes:
         self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
         if repository.default:
             self.by_url[b"/act"] = repository.default
+        self.stream_routes_by_url = {
+            url: route for routes in self._stream_routes for url, route in routes.by_url().items()
+        }
         self.forget_heads()
+
+    def find_route(self, url: bytes) -> Route | None:
+        """The route of another protocol that a POST to this URL takes."""
+        return next((route for routes in self._post_routes if (route := routes.find(url)) is not None), None)
 
     def forget_heads(self) -> None:
         """From now on every head is parsed and checked anew."""
@@ -84,16 +118,22 @@ class HotRoutes:
                 self.forget_heads()
             endpoint = self.endpoint
             admits_all = not (endpoint.sees_every_request or endpoint.keys.needed or endpoint.rates is not None)
-            head.may_be_express = admits_all and head.media_type in (JSON, b"")
+            head.may_be_express = admits_all and head.media_type in (JSON, b"") and head.route is None
             head.raw, head.body_start, head.request_bytes = raw, len(raw), len(raw) + head.body_bytes
             self.known_heads[raw] = head
 
     def read_head(
-        self, policy: ServedPolicy, url: bytes, headers: list[tuple[bytes, bytes]], parser: Any
+        self,
+        policy: ServedPolicy,
+        url: bytes,
+        headers: list[tuple[bytes, bytes]],
+        parser: Any,
+        route: Route | None = None,
     ) -> Head | None:
         """What parsed headers say; the first of repeated ones counts. None for what the hot lane does not read."""
         body_bytes, media_type, authorization, request_id = -1, b"", None, b""
         trace_headers: tuple[tuple[bytes, bytes], ...] = ()
+        further: dict[bytes, bytes] = {}
         for name, value in headers:
             if name == b"content-length":
                 body_bytes = int(value)
@@ -107,8 +147,11 @@ class HotRoutes:
                 trace_headers += ((name, value),)
             elif name in self._slow_headers:
                 return None
+            if route is not None and name in route.headers:
+                further.setdefault(name, value)
         plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
         if not plain or not 0 <= body_bytes <= self.settings.max_body_bytes:
             return None
         keep_alive = parser.should_keep_alive()
-        return Head(policy, body_bytes, media_type, authorization, keep_alive, url, request_id, trace_headers)
+        known = (policy, body_bytes, media_type, authorization, keep_alive, url, request_id, trace_headers)
+        return Head(*known, route, further)

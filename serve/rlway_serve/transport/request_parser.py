@@ -179,9 +179,11 @@ class RequestParser:
             return
         if parser.get_http_version() == "1.1" and sum(name == b"host" for name, _ in self._headers) != 1:
             raise RequestMalformed("host: expected once.")  # httptools turns it into an error of its own
-        policy = routes.by_url.get(self._url)
+        policy, route = routes.by_url.get(self._url), None
+        if policy is None and parser.get_method() == b"POST" and (route := routes.find_route(self._url)) is not None:
+            policy = route.policy
         if policy is not None and (app is None or not app.unanswered):
-            self._head = routes.read_head(policy, self._url, self._headers, parser)
+            self._head = routes.read_head(policy, self._url, self._headers, parser, route)
         if self._head is None:
             self._enter_app()
             return
@@ -245,11 +247,13 @@ class RequestParser:
         if not slot.keep_alive:
             self.takes_no_more = connection.closing = True
         connection.answers.slots.append(slot)
-        if refusal is None:
-            self._routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, body, slot)
-        else:
+        if refusal is not None:
             head.policy.metrics.count_refusal(refusal)
-            slot.answer(problem_response(refusal))
+            slot.answer(problem_response(refusal) if head.route is None else head.route.refuse(refusal))
+        elif head.route is not None:
+            self._routes.endpoint.ask(head.route, head.authorization, head.further, body, slot)
+        else:
+            self._routes.endpoint.act_plain(head.policy, head.media_type, head.authorization, body, slot)
 
     # Offers of another protocol.
 
