@@ -11,7 +11,7 @@ TRAINING := train/rlway_train export/rlway_export tests/train tests/export tests
 	$(addprefix benchmarks/,training.py solving.py sac_learner.py actors.py minitaur.py export.py export_start.py \
 	policies_in_the_wild.py) \
 	examples/own_environment.py
-SERVING := clients/python/rlway_client serve/rlway_serve docs/api demo.py \
+SERVING := clients/python/generate_protos.py clients/python/rlway_client serve/rlway_serve docs/api demo.py \
 	$(filter-out $(TRAINING),$(wildcard tests/[a-z]* benchmarks/*.py examples/*.py))
 
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
@@ -97,5 +97,4 @@ lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hash
 		-c locks/train.txt -o locks/train-dev.txt
 
 protos: setup  ## generates the stubs of clients/python/rlway_client/protos/*.proto anew, beside them
-	cd clients/python && ../../.venv/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. \
-		$(patsubst clients/python/%,%,$(wildcard clients/python/rlway_client/protos/*.proto))
+	.venv/bin/python clients/python/generate_protos.py
