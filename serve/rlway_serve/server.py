@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -25,10 +26,11 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import Episodes
+from rlway_serve.gateway.protocol import OpenProtocol
 from rlway_serve.gateway.rate_limit import RateLimit
 from rlway_serve.gateway.traced import TracedEndpoint
 from rlway_serve.registry.repository import Repository
-from rlway_serve.settings import Settings
+from rlway_serve.settings import PROTOCOLS, Settings
 from rlway_serve.system.ports import bind
 from rlway_serve.system.reload import Reloader, Watched
 from rlway_serve.system.tls import tls_context, watched_tls
@@ -67,13 +69,16 @@ def serve(
     endpoint = make_endpoint(
         repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rate_limit, settings.max_json_bytes
     )
+    metrics.watch(endpoint.protocols)
+    protocols = [_open_protocol(name, endpoint, settings) for name in PROTOCOLS if name in settings.open_protocols]
     # After the models are loaded: a client that connects earlier should be refused rather than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
         streams = SharedByStreams(endpoint, settings, access_log)
         metrics.watch(streams.counts)
-        routes = HotRoutes(endpoint, settings, access_log, streams)
+        routes = HotRoutes(endpoint, settings, access_log, streams, protocols)
+        routers = [protocol.router for protocol in protocols if protocol.router is not None]
         config = uvicorn.Config(
-            Middleware(create_app(endpoint, shown_metrics, settings), access_log),
+            Middleware(create_app(endpoint, shown_metrics, settings, routers), access_log),
             http="httptools",
             ws="none",
             loop="uvloop",
@@ -94,6 +99,11 @@ def serve(
         repository.close()
         if tracing is not None:
             tracing.close()
+
+
+def _open_protocol(name: str, endpoint: Endpoint, settings: Settings) -> OpenProtocol:
+    opened: OpenProtocol = import_module(f"rlway_serve.protocols.{name}").open_protocol(endpoint, settings)
+    return opened
 
 
 class Server(uvicorn.Server):

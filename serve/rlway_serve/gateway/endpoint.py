@@ -19,7 +19,7 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.episodes import ConnectionEpisode, Episode, Episodes
 from rlway_serve.gateway.rate_limit import RateLimit
-from rlway_serve.gateway.route import Headers, Route
+from rlway_serve.gateway.route import Headers, Question, Route
 from rlway_serve.messages.call import Call, Caller, PlainCall
 from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import JSON, OCTETS, new_internal_error, problem_response
@@ -27,6 +27,7 @@ from rlway_serve.messages.wire import Refusing
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.telemetry.protocols import ProtocolCounts
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Endpoint:
         self.rates = rates
         self._max_json_bytes = max_json_bytes
         self.draining = False  # whether the server is stopping
+        self.protocols = ProtocolCounts()
 
     @property
     def ready(self) -> bool:
@@ -132,11 +134,11 @@ class Endpoint:
         stream_episode: ConnectionEpisode | None = None,
     ) -> None:
         """As `act`, for a request of another protocol; `headers` are those that its route reads."""
-        policy = route.policy
+        self.protocols.asked[route.protocol, route.policy.name] += 1
         try:
             if self.keys.needed or self.rates is not None or self.draining:
                 self._admit(authorization, caller)
-            version = policy.active
+            version = route.policy.active
             if (
                 version is not None
                 and isinstance(caller, PlainCall)
@@ -144,26 +146,33 @@ class Endpoint:
                 and route.take_plain(version, headers, body, caller)
             ):
                 version.batcher.submit_plain(caller)
-                return
-            question = route.question(headers, body)
+            else:
+                self._submit_question(route, route.question(headers, body), caller, stream_episode)
         except Exception as error:
-            self._refuse(policy, error, caller, route)
-            return
+            self._refuse_route(route, route.policy, error, caller, route)
+
+    def _submit_question(
+        self, route: Route, question: Question, caller: Caller, stream_episode: ConnectionEpisode | None
+    ) -> None:
+        asked: ServedPolicy | LoadedVersion = route.policy
         try:
-            episode = self.episodes.find(policy.name, question.pin, stream_episode)
-            version = episode.version if episode else policy.choose(question.pin)
-        except Exception as error:
-            self._refuse(policy, error, caller, question)
-            return
-        try:
+            episode = self.episodes.find(route.policy.name, question.pin, stream_episode)
+            asked = version = episode.version if episode else route.policy.choose(question.pin)
             call = question.read(version, caller)
             begins = call.reset is not None and bool(call.reset.all())
             in_episode = question.pin.episode is not None or stream_episode is not None
             if call.given_state is None and (in_episode or not begins):
-                self._join(call, policy, version, question.pin, episode, stream_episode)
+                self._join(call, route.policy, version, question.pin, episode, stream_episode)
             version.batcher.submit(call)
         except Exception as error:
-            self._refuse(version, error, caller, question)
+            self._refuse_route(route, asked, error, caller, question)
+
+    def _refuse_route(
+        self, route: Route, asked: ServedPolicy | LoadedVersion, error: Exception, caller: Caller, words: Refusing
+    ) -> None:
+        refusal = self._count_refusal(asked, error)
+        self.protocols.refused[route.protocol, route.policy.name, type(refusal).__name__] += 1
+        caller.answer(words.refuse(refusal))
 
     def _submit(
         self,
@@ -183,20 +192,17 @@ class Endpoint:
         except Exception as error:
             self._refuse(version, error, caller)
 
-    def _refuse(
-        self,
-        asked: ServedPolicy | LoadedVersion,
-        error: Exception,
-        caller: Caller,
-        protocol: Refusing | None = None,
-    ) -> None:
-        """Answers with the error, and counts it for the policy or the version that refused."""
+    def _refuse(self, asked: ServedPolicy | LoadedVersion, error: Exception, caller: Caller) -> None:
+        caller.answer(problem_response(self._count_refusal(asked, error)))
+
+    def _count_refusal(self, asked: ServedPolicy | LoadedVersion, error: Exception) -> RlwayError:
+        """What the caller is told. It is counted for the policy or the version that refused."""
         if not isinstance(error, RlwayError):
             internal = new_internal_error()
             log.error("an act request failed (request id %s)", internal.request_id, exc_info=error)
             error = internal
         asked.metrics.count_refusal(error)
-        caller.answer(problem_response(error) if protocol is None else protocol.refuse(error))
+        return error
 
     def _admit(self, authorization: bytes | None, caller: Caller) -> None:
         key = self.keys.check(authorization)

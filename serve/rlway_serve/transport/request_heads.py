@@ -7,12 +7,13 @@ Out:     `Head`; None for a request that FastAPI has to answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.protocol import OpenProtocol
 from rlway_serve.gateway.route import Route
 from rlway_serve.messages.response import JSON, read_request_id
 from rlway_serve.registry.served_policy import ServedPolicy
@@ -24,20 +25,6 @@ from rlway_serve.transport.stream_calls import SharedByStreams
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))  # FastAPI answers requests with these
 MAX_KNOWN_HEADS = 1024
 MAX_KNOWN_HEAD_BYTES = 2048
-
-
-class PostRoutes(Protocol):
-    """The routes of a protocol that is asked by POST."""
-
-    def find(self, url: bytes) -> Route | None:
-        """The route of a URL, if a policy that is served has it. Called once for each new head."""
-
-
-class StreamRoutes(Protocol):
-    """The routes of a protocol that is asked by WebSocket."""
-
-    def by_url(self) -> dict[bytes, Route]:
-        """The route of each URL. Called when policies have come or gone."""
 
 
 class Head(msgspec.Struct):
@@ -68,16 +55,15 @@ class HotRoutes:
         settings: Settings,
         access_log: AccessLog | None,
         streams: SharedByStreams,
-        post_routes: Sequence[PostRoutes] = (),
-        stream_routes: Sequence[StreamRoutes] = (),
+        protocols: Sequence[OpenProtocol] = (),
     ) -> None:
         self.endpoint = endpoint
         self.streams = streams
         self.settings = settings
         self.max_in_flight = settings.max_in_flight
         self.access_log = access_log
-        self._post_routes = post_routes
-        self._stream_routes = stream_routes
+        self._posts = [protocol.posts for protocol in protocols if protocol.posts is not None]
+        self._streams = [protocol.streams for protocol in protocols if protocol.streams is not None]
         self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
         self.by_url: dict[bytes, ServedPolicy] = {}
         self.streams_by_url: dict[bytes, str] = {}
@@ -94,14 +80,12 @@ class HotRoutes:
         self.streams_by_url = {f"/v1/policies/{policy.name}/stream".encode(): policy.name for policy in repository}
         if repository.default:
             self.by_url[b"/act"] = repository.default
-        self.stream_routes_by_url = {
-            url: route for routes in self._stream_routes for url, route in routes.by_url().items()
-        }
+        self.stream_routes_by_url = {url: route for routes in self._streams for url, route in routes.by_url().items()}
         self.forget_heads()
 
     def find_route(self, url: bytes) -> Route | None:
         """The route of another protocol that a POST to this URL takes."""
-        return next((route for routes in self._post_routes if (route := routes.find(url)) is not None), None)
+        return next((route for routes in self._posts if (route := routes.find(url)) is not None), None)
 
     def forget_heads(self) -> None:
         """From now on every head is parsed and checked anew."""

@@ -1,0 +1,36 @@
+"""What one protocol gives to the transports; `protocols/<name>/__init__.py` makes it in the function `open_protocol`.
+
+In:      an endpoint and the settings.
+Out:     `OpenProtocol`.
+Refuses: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from fastapi import APIRouter
+
+from rlway_serve.gateway.route import Route
+
+
+class PostRoutes(Protocol):
+    """The routes of a protocol that is asked by POST."""
+
+    def find(self, url: bytes) -> Route | None:
+        """The route of a URL, if a policy that is served has it. Called once for each new head."""
+
+
+class StreamRoutes(Protocol):
+    """The routes of a protocol that is asked by WebSocket."""
+
+    def by_url(self) -> dict[bytes, Route]:
+        """The route of each URL. Called when policies have come or gone."""
+
+
+class OpenProtocol(NamedTuple):
+    """A protocol that requests may speak."""
+
+    posts: PostRoutes | None = None
+    streams: StreamRoutes | None = None
+    router: APIRouter | None = None  # of the application

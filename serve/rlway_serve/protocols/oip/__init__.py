@@ -1,0 +1,12 @@
+"""The Open Inference Protocol (KServe V2), as Triton and KServe speak it."""
+
+from __future__ import annotations
+
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.protocol import OpenProtocol
+from rlway_serve.settings import Settings
+
+
+def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:  # noqa: ARG001
+    """The protocol for one server."""
+    return OpenProtocol()
