@@ -2,9 +2,9 @@
 
 Out:     POOL, in which `make protos` lets every stub define its messages.
 
-A pool holds each full name once. With a pool of their own, these messages can share a process with tritonclient,
-ovmsclient or tensorflow_serving, whose messages have the same full names; to such a package they go as bytes.
-protobuf's own types are defined anew here as well: a google.protobuf.Int64Value of the default pool is another class.
+A pool holds each full name once. With a pool of their own, these messages can share a process with tritonclient or
+tensorflow_serving, whose messages have the same full names; to such a package they go as bytes. protobuf's own types
+are defined anew here as well: a google.protobuf.Int64Value of the default pool is another class.
 """
 
 from __future__ import annotations
