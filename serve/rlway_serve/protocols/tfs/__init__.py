@@ -1,1 +1,13 @@
 """TensorFlow Serving's API: `/v1/models/{model}:predict`, the status and the metadata of models."""
+
+
+from __future__ import annotations
+
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.protocol import OpenProtocol
+from rlway_serve.settings import Settings
+
+
+def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:  # noqa: ARG001
+    """The protocol for one server."""
+    return OpenProtocol()
