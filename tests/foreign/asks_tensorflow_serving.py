@@ -1,0 +1,121 @@
+"""Asks through tensorflow-serving-api: the signature `serving_default`, or `action` with TF-Agents' time steps.
+
+In:      the signature, the address, a folder, tasks (tests/foreign/tasks.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from tests.foreign.tasks import Arrays, Step, carry_out
+
+TIMEOUT_S = 60.0
+
+
+class ServingClient:
+    """The official stubs."""
+
+    takes_rows = True
+
+    def __init__(self, signature: str, address: str) -> None:
+        channel = grpc.insecure_channel(address)
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self._signature = signature
+        self._sums: dict[int, Any] = {}  # the policy state of the episodes that the client keeps itself
+
+    def act(self, policy: str, observation: Arrays) -> Any:
+        inputs = self._time_step(observation) if self._signature == "action" else observation
+        return tf.make_ndarray(self._prediction.Predict(self._request(policy, inputs), TIMEOUT_S).outputs["action"])
+
+    def act_in_episodes(self, policy: str, steps: Sequence[Step]) -> list[Any]:
+        asked = []
+        for step in steps:
+            if step.episode % 2:
+                state = np.zeros((1, 4), np.float32) if step.first else self._sums[step.episode]
+                inputs = {"observation": step.observation[None], "sum": state}
+            else:
+                step_type = np.array([0 if step.first else 2 if step.last else 1], np.int32)
+                name = np.array([f"robot-{self._signature}-{step.episode}"])
+                inputs = {"0/observation": step.observation[None], "0/step_type": step_type, "episode": name}
+            asked.append(self._prediction.Predict.future(self._request(policy, inputs), TIMEOUT_S))
+        actions = []
+        for step, future in zip(steps, asked, strict=True):
+            outputs = future.result().outputs
+            if step.episode % 2:
+                self._sums[step.episode] = tf.make_ndarray(outputs["next_sum"])
+            actions.append(tf.make_ndarray(outputs["action"]))
+        return actions
+
+    def describe(self, policy: str) -> dict[str, Any]:
+        metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        metadata.model_spec.name = policy
+        told = self._prediction.GetModelMetadata(metadata, TIMEOUT_S)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        assert told.metadata["signature_def"].Unpack(signatures)
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = policy
+        return {
+            "spec": MessageToDict(told.model_spec),
+            "signatures": MessageToDict(signatures)["signatureDef"],
+            "status": MessageToDict(self._models.GetModelStatus(status, TIMEOUT_S)),
+        }
+
+    def outputs(self) -> Arrays:
+        """Names an output beside the action."""
+        observation = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+        request = self._request("balancing", {"observation": observation})
+        request.output_filter.extend(["action", "q_values"])
+        response = self._prediction.Predict(request, TIMEOUT_S)
+        facts = {"spec": MessageToDict(response.model_spec)}
+        got = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+        return {"observation": observation, **got, "facts": facts}
+
+    def _time_step(self, observation: Arrays) -> Arrays:
+        rows = len(next(iter(observation.values())))
+        names = {"joints_arm": "joints/arm"}
+        inputs = {f"0/observation/{names.get(name, name)}": value for name, value in observation.items()}
+        if list(observation) == ["observation"]:
+            inputs = {"0/observation": observation["observation"]}
+        return {
+            **inputs,
+            "0/step_type": np.ones(rows, np.int32),
+            "0/reward": np.zeros(rows, np.float32),
+            "0/discount": np.ones(rows, np.float32),
+        }
+
+    def _request(self, policy: str, inputs: Arrays) -> Any:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = policy
+        request.model_spec.signature_name = self._signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        return request
+
+
+def main(signature: str, address: str, folder: str, *tasks: str) -> None:
+    client = ServingClient(signature, address)
+    carry_out(client, Path(folder), tasks, {"outputs": client.outputs})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,39 @@
+"""openpi-client: its policy, its ActionChunkBroker and its Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.foreign.conftest import ForeignServer
+from tests.foreign.programs import Answers, run_program
+from tests.foreign.proofs import PlaysEverything
+
+CLIENTS = {
+    "policy": "openpi WebsocketClientPolicy",
+    "broker": "openpi ActionChunkBroker",
+    "runtime": "openpi Runtime",
+}
+
+
+@pytest.fixture(scope="module", params=CLIENTS)
+def answers(request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: Any) -> Answers:
+    """All tasks in one way."""
+    client, folder = CLIENTS[request.param], tmp_path_factory.mktemp("recorded")
+    words = [request.param, f"ws://{foreign.http}"]
+    return run_program(client, ".venv-openpi", "asks_openpi", words, foreign.models, folder, [])
+
+
+class TestOpenpi(PlaysEverything):
+    """Everything, and what only this client asks."""
+
+    errors = frozenset({"RuntimeError", "InvalidStatus"})  # of a request; of a connection
+
+    def test_the_description_is_what_the_client_expects(self, answers: Answers) -> None:
+        """The metadata comes first, and names policy, version and horizon; float64 is taken."""
+        described = answers.of("described")["described"]
+        assert described["metadata"]["policy"] == described["default"]["policy"] == "balancing"
+        assert described["metadata"]["version"] == 1
+        assert described["metadata"]["action_horizon"] == 1
+        assert "actions" in described["answer"]
