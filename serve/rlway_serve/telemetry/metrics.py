@@ -62,6 +62,8 @@ class PolicyMetrics:
         self.queue_s = Histogram(SECONDS)
         self.compute_s = Histogram(SECONDS)
         self.batch_rows = Histogram(BATCH_ROWS)
+        self.by_rows: dict[int, tuple[int, float]] = {}  # by a run's rows: how many runs, and their seconds in all
+        self.last_run_s = 0.0  # when the last run ended, of `time.perf_counter()`
         self._runs: list[float] = []  # begin, end, calls and rows of each run that is not in the histograms yet
         self._arrivals_s: list[float] = []  # of the calls of these runs
 
@@ -101,6 +103,12 @@ class PolicyMetrics:
         self.request_s.add(now_s.repeat(times) - arrivals_s)
         self.compute_s.add(now_s - began_s)
         self.batch_rows.add(rows)
+        self.last_run_s = float(now_s[-1])
+        sizes, places = np.unique(rows, return_inverse=True)
+        runs, seconds = np.bincount(places).tolist(), np.bincount(places, now_s - began_s).tolist()
+        for size, count, taken_s in zip(map(int, sizes), runs, seconds, strict=True):
+            counted, before_s = self.by_rows.get(size, (0, 0.0))
+            self.by_rows[size] = counted + count, before_s + taken_s
 
     def count_refusal(self, error: RlwayError, requests: int = 1) -> None:
         """Counts requests that never ran."""

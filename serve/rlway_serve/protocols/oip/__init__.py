@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
+from rlway_serve.protocols.oip.rest_route import OipRoutes
+from rlway_serve.protocols.oip.routes import make_router
 from rlway_serve.settings import Settings
 
 
-def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:  # noqa: ARG001
+def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:
     """The protocol for one server."""
-    return OpenProtocol()
+    routes = OipRoutes(endpoint, settings)
+    return OpenProtocol(posts=routes, router=make_router(endpoint, routes, settings))

@@ -1,0 +1,105 @@
+"""One request of the Open Inference Protocol, whether it came over REST or gRPC.
+
+In:      tensors by name, options, the names of the outputs that are asked for.
+Out:     a `Call` with this question as its reply.
+Refuses: what `codec/tensors.py` refuses; a step of a recurrent policy without a `sequence_id` (SpecViolated).
+
+A subclass writes the answers. With `sequence_end` the episode ends once its last step has been answered; a step that is
+refused may be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rlway_client.contract.errors import RlwayError, SpecViolated
+from rlway_client.contract.parity import Arrays
+from rlway_client.contract.specs import AnyArray, Fault
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.messages.call import Call, Receiver
+from rlway_serve.messages.response import Response
+from rlway_serve.protocols.oip.parameters import Options
+from rlway_serve.registry.loaded_version import LoadedVersion
+
+
+class OipQuestion:
+    """A request that can be read against any version of a policy."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        version: int | None,
+        options: Options,
+        tensors: Mapping[str, AnyArray],
+        outputs: Sequence[str] = (),
+    ) -> None:
+        self.pin = options.pin(version)
+        self._endpoint = endpoint
+        self._options = options
+        self._tensors = tensors
+        self._outputs = outputs
+        self.answered_by: LoadedVersion | None = None
+
+    def read(self, version: LoadedVersion, caller: Receiver) -> Call:
+        """The request as a call of this version. Raises RlwayError."""
+        options = self._options
+        ending = EndingCaller(self._endpoint, caller) if options.ends else None
+        call = version.tensors.read(
+            self._tensors,
+            ending or caller,
+            explore=options.explore,
+            seed=options.seed,
+            outputs=self._outputs,
+            deadline_ms=options.deadline_ms,
+            in_episode=options.episode is not None,
+        )
+        if version.manifest.state and options.episode is None and call.given_state is None and not _begins(call):
+            expected = "an id, with `sequence_start`: true where it begins: this policy has a state"
+            raise SpecViolated([Fault("parameters.sequence_id", expected, "none")])
+        if ending is not None and options.episode is not None:
+            ending.ends(version.manifest.policy, options.episode, call)
+        call.reply = self
+        self.answered_by = version
+        return call
+
+    def names(self, results: Arrays) -> Sequence[str]:
+        """The outputs of the answer, in order: those asked for, or all that this request computes."""
+        return self._outputs or tuple(results)
+
+    def write(self, results: Arrays) -> Response:
+        raise NotImplementedError
+
+    def refuse(self, error: RlwayError) -> Response:
+        raise NotImplementedError
+
+
+def _begins(call: Call) -> bool:
+    return call.reset is not None and bool(call.reset.all())
+
+
+class EndingCaller:
+    """Takes the answer to the last step of an episode, and ends the episode."""
+
+    def __init__(self, endpoint: Endpoint, caller: Receiver) -> None:
+        self._endpoint = endpoint
+        self._caller = caller
+        self._last: tuple[str, str, Call] | None = None
+
+    def ends(self, policy: str, episode: str, call: Call) -> None:
+        """Says which episode ends with this call."""
+        self._last = policy, episode, call
+
+    @property
+    def connection(self) -> object:
+        return self._caller.connection
+
+    @property
+    def abandoned(self) -> bool:
+        return self._caller.abandoned
+
+    def answer(self, response: Response) -> None:
+        last, self._last = self._last, None  # the call and its caller would keep each other alive
+        if last is not None and response.status == 200:
+            policy, episode, call = last
+            self._endpoint.episodes.end(policy, episode, call.state)
+        self._caller.answer(response)
