@@ -25,7 +25,7 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, describe
 from rlway_client.contract.time_step import STEP_TYPE, are_known
-from rlway_serve.codec.observation import ObservationForm
+from rlway_serve.codec.observation import ObservationForm, all_finite
 from rlway_serve.codec.slow_reader import SlowReader, check_rows
 from rlway_serve.messages.call import Call, Receiver
 from rlway_serve.settings import Settings
@@ -38,6 +38,8 @@ class TensorForm:
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self._observation = manifest.observation
+        self._observed = {spec.name for spec in manifest.observation}
+        self._noise = manifest.noise.name if manifest.noise else ""  # infinite noise rules an action out, or forces it
         self._plain = len(manifest.observation) == 1 and not manifest.observation[0].path
         self._draws = manifest.interface.noise_draws
         self._state = manifest.state
@@ -131,6 +133,12 @@ class TensorForm:
             array = cast(check_shape(np.asarray(value), spec, where, batched, self._max_rows), spec, where)
         else:
             array = self._read_lists(spec, value, where, batched)
+        # A run checks the observations of all its callers at once.
+        if name not in self._observed and not all_finite(array):
+            odd = np.isnan(array) if name == self._noise else ~np.isfinite(array)
+            if odd.any():
+                place, number = _first_where(odd, array)
+                raise SpecViolated([Fault(where + place, f"finite {spec.dtype}", number)])
         if name == STEP_TYPE and not are_known(name, array):
             place, number = _first_where(~np.isin(array, (0, 1, 2)), array)
             raise SpecViolated([Fault(f"{where}{place}", "0 (first), 1 (mid) or 2 (last)", number)])
@@ -196,17 +204,28 @@ def cast(array: AnyArray, spec: TensorSpec, where: str) -> AnyArray:
         raise SpecViolated([Fault(where, spec.label, f"an array of {clipped(array.dtype)}")])
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(dtype)
-        if dtype.kind == "f":
-            return converted
-        limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        # A float as large as 2^63 is equal to the nearest float of the largest int64, so the limits are compared, too.
-        unfit = (converted != array) | (array < limits[0]) | (array > limits[1])
-        if array.dtype.kind == "f":
-            unfit |= array >= float(limits[1]) + 1
+    if dtype.kind == "f":
+        return converted
+    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    unfit = _not_whole_between(array, low, high)
     if unfit.any():
         place, number = _first_where(unfit, array)
         raise SpecViolated([Fault(where + place, spec.dtype, number)])
     return converted
+
+
+def _not_whole_between(array: AnyArray, low: int, high: int) -> AnyArray:  # -> bool, likewise
+    """Which numbers are not whole numbers between these limits, both included."""
+    odd: AnyArray
+    if array.dtype.kind == "f":
+        wide = array.astype(np.float64)
+        odd = ~((np.trunc(wide) == wide) & (wide >= float(low)) & (wide < float(high + 1)))
+    elif array.dtype.kind == "b" or (int(array.min()) >= low and int(array.max()) <= high):
+        odd = np.zeros(array.shape, bool)
+    else:
+        numbers = array.astype(object)  # numpy compares uint64 with negative numbers as floats
+        odd = np.asarray((numbers < low) | (numbers > high), bool)
+    return odd
 
 
 def _first_where(mask: AnyArray, array: AnyArray) -> tuple[str, str]:
