@@ -138,6 +138,21 @@ class Endpoint:
         try:
             if self.keys.needed or self.rates is not None or self.draining:
                 self._admit(authorization, caller)
+        except Exception as error:
+            self._refuse_route(route, route.policy, error, caller, route)
+        else:
+            self.ask_admitted(route, headers, body, caller, stream_episode)
+
+    def ask_admitted(
+        self,
+        route: Route,
+        headers: Headers,
+        body: Any,
+        caller: Caller,
+        stream_episode: ConnectionEpisode | None = None,
+    ) -> None:
+        """As `ask`, for a caller that is admitted and counted already."""
+        try:
             version = route.policy.active
             if (
                 version is not None

@@ -7,11 +7,12 @@ Refuses: nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from fastapi import APIRouter
 
-from rlway_serve.gateway.route import Route
+from rlway_serve.gateway.route import Route, StreamRoute
 
 
 class PostRoutes(Protocol):
@@ -24,7 +25,7 @@ class PostRoutes(Protocol):
 class StreamRoutes(Protocol):
     """The routes of a protocol that is asked by WebSocket."""
 
-    def by_url(self) -> dict[bytes, Route]:
+    def by_url(self) -> Mapping[bytes, StreamRoute]:
         """The route of each URL. Called when policies have come or gone."""
 
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from rlway_serve.messages.call import Call, PlainCall, Receiver
 from rlway_serve.messages.request import Pin
-from rlway_serve.messages.wire import Refusing, Reply
+from rlway_serve.messages.response import Response
+from rlway_serve.messages.wire import Refusing, Reply, Wire
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.served_policy import ServedPolicy
 
@@ -46,3 +47,22 @@ class Route(Refusing, Protocol):
 
     def question(self, headers: Headers, body: Any) -> Question:
         """The request. Raises RlwayError."""
+
+
+class PlainMessages(Protocol):
+    """The messages of a WebSocket that hold nothing but the observation of one version's only input."""
+
+    wire: Wire
+
+    def read(self, message: bytes) -> bytes | None:
+        """The observation's octets; None for a message of another kind."""
+
+
+class StreamRoute(Route, Protocol):
+    """A route whose requests are the binary messages of a WebSocket; a text message is given to it as a `str`."""
+
+    def greet(self) -> Response:
+        """The first message, which the server sends. Raises RlwayError, which refuses the connection."""
+
+    def plain_messages(self, version: LoadedVersion) -> PlainMessages | None:
+        """The reader of plain messages, which may be express calls; None for a version that has none."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from rlway_client.contract.errors import RequestTimeout, RlwayError, TooManyConnections
@@ -30,6 +31,7 @@ from rlway_serve.transport.request_heads import Head, HotRoutes
 from rlway_serve.transport.request_parser import RequestParser
 from rlway_serve.transport.timeouts import ConnectionTimeouts
 from rlway_serve.transport.websocket import WebSocket
+from rlway_serve.transport.websocket_route import RouteWebSocket
 
 SHORT_LINGER_S = 1.0  # long enough for the answer to reach the peer
 
@@ -203,11 +205,16 @@ class HttpConnection(Repeating, asyncio.Protocol):
         limit_s, stopping = self._linger_s or settings.body_timeout_s, self._routes.endpoint.draining
         self._successor = linger(self, self.transport, live, limit_s, stopping)
 
-    def become_stream(self, policy: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def become_stream(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """Hands the connection over to a WebSocket, which reads all further bytes."""
         self.timeouts.end()
         self._server_state.connections.discard(self)
-        stream = WebSocket(self._routes.streams, policy, self.transport, self._server_state, headers)
+        routes, rest = self._routes, (self.transport, self._server_state, headers)
+        route = routes.find_stream_route(url)
+        if route is None:
+            stream = WebSocket(routes.streams, routes.streams_by_url[url], *rest)
+        else:
+            stream = RouteWebSocket(routes.streams, route, partial(routes.find_stream_route, url), *rest)
         stream.open(url)
         self._successor = stream
 

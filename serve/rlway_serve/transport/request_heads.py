@@ -14,7 +14,7 @@ import msgspec
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
-from rlway_serve.gateway.route import Route
+from rlway_serve.gateway.route import Route, StreamRoute
 from rlway_serve.messages.response import JSON, read_request_id
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
@@ -67,7 +67,7 @@ class HotRoutes:
         self._slow_headers = SLOW_HEADERS | ({b"origin"} if settings.cors_origins else set())
         self.by_url: dict[bytes, ServedPolicy] = {}
         self.streams_by_url: dict[bytes, str] = {}
-        self.stream_routes_by_url: dict[bytes, Route] = {}
+        self.stream_routes_by_url: dict[bytes, StreamRoute] = {}
         self.known_heads: dict[bytes, Head] = {}
         self.find_policies()
         endpoint.repository.on_change(self.find_policies)
@@ -82,6 +82,14 @@ class HotRoutes:
             self.by_url[b"/act"] = repository.default
         self.stream_routes_by_url = {url: route for routes in self._streams for url, route in routes.by_url().items()}
         self.forget_heads()
+
+    def is_stream(self, url: bytes) -> bool:
+        """Whether an offer of WebSocket is accepted there."""
+        return url in self.streams_by_url or self.find_stream_route(url) is not None
+
+    def find_stream_route(self, url: bytes) -> StreamRoute | None:
+        """The route of another protocol that a WebSocket takes there, whatever the query."""
+        return self.stream_routes_by_url.get(url.partition(b"?")[0])
 
     def find_route(self, url: bytes) -> Route | None:
         """The route of another protocol that a POST to this URL takes."""

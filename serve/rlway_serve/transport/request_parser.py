@@ -46,7 +46,7 @@ class ReaderHost(Protocol):
     def close_if_done(self) -> None:
         """Closes if the connection is marked to close and no answer is due."""
 
-    def become_stream(self, policy: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def become_stream(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         """Hands the connection over to a WebSocket, which reads all further bytes."""
 
     def on_held_bytes_read(self) -> None:
@@ -263,13 +263,13 @@ class RequestParser:
         On a stream's route, an offer of WebSocket is accepted unless answers are due. Then only `rest` is returned.
         """
         connection, method = self._connection, self._parser.get_method()
-        policy = self._routes.streams_by_url.get(self._url)
+        is_stream = self._routes.is_stream(self._url)
         due = connection.answers.slots or (connection.app is not None and connection.app.unanswered)
-        if policy is not None and method == b"GET" and not (self.takes_no_more or due):
+        if is_stream and method == b"GET" and not (self.takes_no_more or due):
             upgrade = [value.lower() for name, value in self._headers if name == b"upgrade"]
             if upgrade == [b"websocket"]:
                 self.takes_no_more, self.reading = True, False
-                connection.become_stream(policy, self._url, self._headers)
+                connection.become_stream(self._url, self._headers)
                 return rest
         if method == b"CONNECT" or self.takes_no_more:
             connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.messages.call import PlainCall, TraceHeaders
-from rlway_serve.messages.response import Response
+from rlway_serve.messages.response import Response, read_request_id
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.streams import StreamCounts
@@ -18,6 +18,13 @@ class SharedByStreams:
         self.settings = settings
         self.access_log = access_log
         self.counts = StreamCounts()
+
+    @property
+    def may_be_express(self) -> bool:
+        """Whether messages may be express calls: not where each has to be looked at."""
+        endpoint = self.endpoint
+        looked_at = endpoint.sees_every_request or endpoint.keys.needed or endpoint.rates is not None
+        return not looked_at and self.access_log is None
 
 
 class FrameCall(PlainCall, gc=False, eq=False):
@@ -44,3 +51,8 @@ class LoggedFrameCall(FrameCall, gc=False, eq=False):
     def answer(self, response: Response) -> None:
         self.connection.log(self.method, response.status, self.request_bytes, len(response.body), self.arrived_s)
         super().answer(response)
+
+
+def find_request_id(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The request id of a handshake, if it has one that may be repeated in logs."""
+    return read_request_id(next((value for name, value in headers if name == b"x-request-id"), b""))

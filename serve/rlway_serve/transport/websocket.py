@@ -23,14 +23,14 @@ from websockets.server import ServerProtocol
 from rlway_client.contract.errors import RlwayError
 from rlway_serve.gateway.episodes import ConnectionEpisode
 from rlway_serve.messages.call import PlainCall
-from rlway_serve.messages.response import OCTETS, Response, problem_response, read_request_id
+from rlway_serve.messages.response import OCTETS, Response, problem_response
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
 from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.lingering import linger
 from rlway_serve.transport.repeat import Repeating
-from rlway_serve.transport.stream_calls import FrameCall, LoggedFrameCall, SharedByStreams
-from rlway_serve.transport.websocket_frames import MESSAGES, FrameReader, write_frame
+from rlway_serve.transport.stream_calls import FrameCall, LoggedFrameCall, SharedByStreams, find_request_id
+from rlway_serve.transport.websocket_frames import MESSAGES, Fragments, FrameReader, write_frame
 from rlway_serve.transport.websocket_handshake import answer_handshake
 from rlway_serve.transport.websocket_pings import PingTimer
 
@@ -64,14 +64,11 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._protocol = ServerProtocol(origins=None, max_size=shared.settings.max_body_bytes)
         self._reader = FrameReader(shared.settings.max_body_bytes)
         self._episode = ConnectionEpisode()
-        self._pieces: list[bytes] = []  # of the message being read
-        self._kind = Opcode.TEXT  # the kind of that message
+        self._fragments = Fragments()
         self._text_label, self._binary_label = (policy, "text"), (policy, "binary")
         self._waiting: deque[tuple[Opcode, bytes]] = deque()  # messages beyond `max_in_flight`
         self._due: deque[FrameCall] = deque()  # calls whose answers are not sent yet, in order
-        endpoint = shared.endpoint
-        looked_at = endpoint.sees_every_request or endpoint.keys.needed or endpoint.rates is not None
-        self._may_be_express = not looked_at and shared.access_log is None  # whether messages may be express calls
+        self._may_be_express = shared.may_be_express
         self._pings = PingTimer(self._loop, self._ping, transport.abort)
         self._closing = False  # whether the connection closes once no answer is due
         self._open = False  # between the handshake and the close: messages may be sent and received
@@ -86,7 +83,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         self.transport.set_protocol(self)
         keys, origins = self._shared.endpoint.keys, self._shared.settings.cors_origins
         default_headers = self._server_state.default_headers
-        answer = answer_handshake(self._protocol, url, self._headers, keys, origins, default_headers)
+        answer = answer_handshake(self._protocol, url, self._headers, keys, origins, default_headers, self.prepare)
         if answer is None:
             self.transport.close()
             return
@@ -96,13 +93,19 @@ class WebSocket(Repeating, asyncio.Protocol):
             return  # `_flush` has ended it
         self.transport.resume_reading()
         self._pings.start()
+        self.greet()
+
+    def prepare(self) -> None:
+        """Called before the handshake is accepted; what it raises refuses the handshake."""
+
+    def greet(self) -> None:
+        """Called when the connection is open, before anything is read from it."""
 
     def log(self, method: str, status: int, request_bytes: int | None, sent_bytes: int, began_s: float) -> None:
         """Writes to the access log, if there is one. A frame has the request id of its connection's handshake."""
         if self._shared.access_log is not None:
-            found = (value for name, value in self._headers if name == b"x-request-id")
             asked = (self.client, method, self._url, status, request_bytes, sent_bytes, began_s)
-            self._shared.access_log.write(*asked, read_request_id(next(found, b"")))
+            self._shared.access_log.write(*asked, find_request_id(self._headers))
 
     # Frames.
 
@@ -111,11 +114,11 @@ class WebSocket(Repeating, asyncio.Protocol):
         if self.awaits_express:
             self.end_express()
         if self._open and not (self._due or self._waiting or self._closing):
-            short = self._reader.read_short(data)
-            if short is not None:
+            whole = self._reader.read_whole(data)
+            if whole is not None:
                 opcode = MESSAGES[data[0]]
-                if not (self._may_be_express and self._submit_if_plain(opcode, short)):
-                    self._ask(opcode, short)
+                if not (self._may_be_express and self.submit_if_plain(opcode, whole)):
+                    self._ask(opcode, whole)
                 return
         for kind, message in self._reader.read(data):
             if kind is None:
@@ -129,17 +132,10 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._protocol.receive_data(frame)
         for event in self._protocol.events_received():
             assert isinstance(event, Frame)
-            if event.opcode in (Opcode.TEXT, Opcode.BINARY):
-                self._kind = event.opcode
-            elif event.opcode != Opcode.CONT:
-                continue  # the protocol has answered pings and a close itself
-            self._pieces.append(bytes(event.data))
-            if event.fin:
-                message = b"".join(self._pieces)
-                self._pieces.clear()
-                if not self._closing:
-                    self._waiting.append((self._kind, message))
-        self._reader.within_message = bool(self._pieces)
+            message = self._fragments.add(event)  # none for pings and a close, which the protocol has answered itself
+            if message is not None and not self._closing:
+                self._waiting.append(message)
+        self._reader.within_message = self._fragments.unfinished
         self._flush()
 
     def _ask_waiting(self) -> None:
@@ -151,10 +147,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         pause = bool(self._waiting) or self._pings.write_paused
         if pause != self._pings.read_paused and not self.transport.is_closing():
             self._pings.read_paused = pause
-            if pause:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+            (self.transport.pause_reading if pause else self.transport.resume_reading)()
 
     def _ask(self, kind: Opcode, message: bytes) -> None:
         self._count(kind)
@@ -164,6 +157,10 @@ class WebSocket(Repeating, asyncio.Protocol):
         else:
             call = LoggedFrameCall(self, arrived_s, method=kind.name, request_bytes=len(message))
         self._due.append(call)
+        self.submit(kind, message, call)
+
+    def submit(self, kind: Opcode, message: bytes, call: FrameCall) -> None:
+        """Gives a message to the endpoint."""
         if (policy := self._find_policy(call)) is not None:
             endpoint, media_type = self._shared.endpoint, OCTETS if kind is BINARY else b""
             endpoint.act_plain(policy, media_type, self._authorization, message, call, self._episode)
@@ -181,7 +178,7 @@ class WebSocket(Repeating, asyncio.Protocol):
 
     # Express calls.
 
-    def _submit_if_plain(self, kind: Opcode, message: bytes) -> bool:
+    def submit_if_plain(self, kind: Opcode, message: bytes) -> bool:
         """Submits an express call if the message may be plain; returns whether it did."""
         endpoint = self._shared.endpoint
         policy = endpoint.repository.find(self._policy)
@@ -218,10 +215,13 @@ class WebSocket(Repeating, asyncio.Protocol):
 
     def send_at_once(self, response: Response) -> None:
         if not response.framed:
-            kind = BINARY if response.media_type == OCTETS else Opcode.TEXT
-            response.framed = write_frame(kind, response.body)
+            response.framed = write_frame(BINARY if self.is_binary(response) else Opcode.TEXT, response.body)
         if self._open and not self.transport.is_closing():
             self.transport.write(response.framed)
+
+    def is_binary(self, response: Response) -> bool:
+        """Whether the answer is a binary frame."""
+        return response.media_type == OCTETS
 
     def _flush(self) -> None:
         """Sends what the protocol has to send; called after every event given to it."""
@@ -294,7 +294,7 @@ class WebSocket(Repeating, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._stop_timers()
         self._waiting.clear()
-        self._pieces.clear()
+        self._fragments.clear()
         self._reader.clear()
         self._server_state.connections.discard(self)
         self._shared.counts.open[self._policy] -= 1

@@ -2,11 +2,12 @@
 
 In:      the first line and the headers of a request that offers WebSocket, as the HTTP parser read them.
 Out:     an answer: 101, or the problem that refuses it.
-Refuses: callers without a key (KeyMissing, KeyRefused), and pages of another origin (KeyRefused).
+Refuses: callers without a key (KeyMissing, KeyRefused), pages of another origin (KeyRefused), and whom `admit` refuses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from websockets.datastructures import Headers
@@ -26,6 +27,7 @@ def answer_handshake(
     keys: Keys,
     cors_origins: tuple[str, ...],
     default_headers: DefaultHeaders,
+    admit: Callable[[], object],
 ) -> Any:
     """The answer, which is given to `protocol` to send; None if `protocol` cannot read the request."""
     lines = [b"GET " + url + b" HTTP/1.1", *(name + b": " + value for name, value in headers), b"", b""]
@@ -36,6 +38,7 @@ def answer_handshake(
     try:
         keys.check(next((value for name, value in headers if name == b"authorization"), None))
         check_origin(request.headers, cors_origins)
+        admit()
         answer = protocol.accept(request)
     except RlwayError as error:
         answer = _refuse(protocol, problem_response(error))

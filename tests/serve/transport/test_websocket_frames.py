@@ -37,9 +37,9 @@ def by_reader(data: bytes, cuts: list[int], max_bytes: int = MAX_BYTES) -> list[
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     for begin, end in pairwise(edges):
         packet = data[begin:end]
-        short = reader.read_short(packet)
-        if short is not None:
-            found.append((Opcode(packet[0] & 0x0F), short, True))
+        whole = reader.read_whole(packet)
+        if whole is not None:
+            found.append((Opcode(packet[0] & 0x0F), whole, True))
             continue
         for kind, part in reader.read(packet):
             if kind is not None:

@@ -1,0 +1,103 @@
+"""Messages that hold nothing but the observation, of a policy that observes one tensor: nearly all that a robot sends.
+
+In:      messages.
+Out:     the observation's octets; None for a message of any other kind.
+Refuses: nothing.
+
+A client sends the same bytes with every observation, apart from the observation itself. So the bytes around it are
+remembered once a message was read, and a message with the same bytes around data of the same length means the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.manifest import Manifest
+from rlway_serve.codec.tensors import TensorForm
+from rlway_serve.messages.wire import Wire
+from rlway_serve.protocols.openpi.answers import OpenpiWire
+from rlway_serve.protocols.openpi.messages import write_message
+from rlway_serve.protocols.openpi.question import OpenpiQuestion
+
+MAX_KNOWN = 256
+MAX_KNOWN_PER_SIZE = 8
+MAX_KNOWN_BYTES = 2048  # of the bytes around an observation
+DATA_KEYS = tuple(map(write_message, (b"data", "data")))
+WIDE, NARROW = np.dtype("<f8"), np.dtype("<f4")
+
+
+class KnownMessage(NamedTuple):
+    """The bytes around an observation."""
+
+    head: bytes
+    tail: bytes
+    start: int  # where the data begin and end
+    end: int
+    wide: bool  # float64, for a policy that observes float32
+
+
+class PlainMessages:
+    """The plain messages of one version, and the wire that answers them."""
+
+    def __init__(self, manifest: Manifest, tensors: TensorForm, octets: int) -> None:
+        self.wire: Wire = OpenpiWire(manifest)
+        self._manifest = manifest
+        self._tensors = tensors
+        self._spec = manifest.observation[0]
+        self._octets = octets
+        self._known: dict[int, list[KnownMessage]] = {}  # by the message's length
+        self._count = 0
+
+    def read(self, message: bytes) -> bytes | None:
+        """The observation as the policy's raw octets."""
+        for known in self._known.get(len(message), ()):
+            if message.startswith(known.head) and message.endswith(known.tail):
+                data = message[known.start : known.end]
+                return _narrow(data) if known.wide else data
+        return self._learn(message)
+
+    def _learn(self, message: bytes) -> bytes | None:
+        try:
+            question = OpenpiQuestion(message, self._tensors)
+            inputs = question.inputs(self._tensors, self._manifest)
+        except RlwayError:
+            return None
+        spec = self._spec
+        if question.has_controls or len(inputs) != 1:
+            return None
+        ((name, array),) = inputs.items()
+        if self._tensors.name_of(name) != spec.name or not isinstance(array, np.ndarray) or array.shape != spec.shape:
+            return None
+        wide = (array.dtype, spec.numpy_dtype) == (WIDE, NARROW)
+        if not wide and array.dtype != spec.numpy_dtype:
+            return None
+        data = array.tobytes()
+        self._remember(message, data, wide)
+        return _narrow(data) if wide else data
+
+    def _remember(self, message: bytes, data: bytes, wide: bool) -> None:
+        """Remembers the bytes around the data, if there is no doubt where these are."""
+        coded = write_message(data)
+        places = [message.find(key + coded) + len(key) for key in DATA_KEYS if message.count(key + coded) == 1]
+        if len(places) != 1 or len(message) - len(data) > MAX_KNOWN_BYTES:
+            return
+        end = places[0] + len(coded)
+        start = end - len(data)
+        if self._count >= MAX_KNOWN:
+            self._known.clear()
+            self._count = 0
+        alike = self._known.setdefault(len(message), [])
+        if len(alike) >= MAX_KNOWN_PER_SIZE:
+            self._count -= len(alike)
+            alike.clear()
+        alike.append(KnownMessage(message[:start], message[end:], start, end, wide))
+        self._count += 1
+
+
+def _narrow(data: bytes) -> bytes:
+    """float64 as float32. A number that is too large becomes infinite, and is refused when it would run."""
+    with np.errstate(over="ignore"):
+        return np.frombuffer(data, WIDE).astype(NARROW).tobytes()
