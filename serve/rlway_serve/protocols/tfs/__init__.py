@@ -1,13 +1,15 @@
 """TensorFlow Serving's API: `/v1/models/{model}:predict`, the status and the metadata of models."""
 
-
 from __future__ import annotations
 
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
+from rlway_serve.protocols.tfs.rest_route import TfsRoutes
+from rlway_serve.protocols.tfs.routes import make_router
 from rlway_serve.settings import Settings
 
 
-def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:  # noqa: ARG001
+def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:
     """The protocol for one server."""
-    return OpenProtocol()
+    routes = TfsRoutes(endpoint, settings)
+    return OpenProtocol(posts=routes, router=make_router(endpoint, routes, settings))

@@ -1,0 +1,130 @@
+"""The REST routes that FastAPI answers: status and metadata, and predict requests that the hot lane does not take.
+
+In:      `/v1/models` and what is below it; `/`, where KServe's client asks whether the server lives.
+Out:     JSON, of any media type that a client sends or none.
+Refuses: in TensorFlow Serving's form: other paths and methods, unknown models, versions and labels, missing keys.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import Response as HttpResponse
+from starlette.requests import ClientDisconnect
+
+from rlway_client.common.quote import clipped, named
+from rlway_client.contract.errors import NotFound, RlwayError
+from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.messages.response import JSON, Response, new_internal_error
+from rlway_serve.protocols.tfs.errors import in_serving_words, not_implemented
+from rlway_serve.protocols.tfs.metadata import describe_metadata, describe_status
+from rlway_serve.protocols.tfs.paths import PREFIX, Asked, parse_path
+from rlway_serve.protocols.tfs.rest_answer import refuse
+from rlway_serve.protocols.tfs.rest_route import TfsRoutes
+from rlway_serve.protocols.tfs.status import version_states
+from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.settings import Settings
+
+READING = ("GET", "HEAD")
+ALL_METHODS = [*READING, "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+log = logging.getLogger(__name__)
+
+
+def make_router(endpoint: Endpoint, found: TfsRoutes, settings: Settings) -> APIRouter:
+    """The routes of the REST API. They are not in the OpenAPI document, which describes the native ones."""
+    routes = APIRouter(include_in_schema=False)
+    rest = RestApi(endpoint, found, settings)
+
+    @routes.api_route("/", methods=[*READING])
+    async def alive() -> HttpResponse:
+        return _json({"status": "alive"})
+
+    @routes.api_route(PREFIX, methods=ALL_METHODS)
+    @routes.api_route(f"{PREFIX}/{{rest:path}}", methods=ALL_METHODS)
+    async def models(request: Request) -> HttpResponse:
+        return await rest.answer(request)
+
+    return routes
+
+
+class RestApi:
+    """Answers requests in TensorFlow Serving's form, whatever is wrong with them."""
+
+    def __init__(self, endpoint: Endpoint, routes: TfsRoutes, settings: Settings) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._routes = routes
+
+    async def answer(self, request: Request) -> HttpResponse:
+        """The answer to a request to `/v1/models` or below it."""
+        try:
+            return await self._answer(request)
+        except ClientDisconnect:
+            return HttpResponse(status_code=499)  # for the access log; the client is gone
+        except RlwayError as error:
+            return to_http(refuse(error))
+        except Exception as error:
+            internal = new_internal_error()
+            log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
+            return to_http(refuse(internal))
+
+    async def _answer(self, request: Request) -> HttpResponse:
+        method, path = request.method, request.scope["path"]
+        if path == PREFIX and method in READING:
+            self._endpoint.keys.check(authorization_of(request))
+            return _json({"models": [policy.name for policy in self._endpoint.repository]})
+        asked = parse_path(method, path)
+        # Before the model is looked up: the sentence about an unknown model names the others.
+        self._check_key(request, asked)
+        policy = self._find(asked)
+        if method == "POST":
+            if asked.method != "predict":
+                raise not_implemented(asked.method)
+            return await self._predict(policy, asked, request)
+        if not asked.method:
+            return _json(describe_status(policy.name, version_states(policy, asked.pin, self._settings.keep_versions)))
+        try:
+            return _json(describe_metadata(policy.choose(asked.pin)))
+        except RlwayError as error:
+            raise in_serving_words(error, asked.model, asked.pin) from None
+
+    async def _predict(self, policy: ServedPolicy, asked: Asked, request: Request) -> HttpResponse:
+        hold = self._endpoint.bodies.hold()
+        try:
+            body = await read_body(request, self._settings.max_body_bytes, hold)
+            caller = FutureCaller(request)
+            route = self._routes.route(policy, asked.version, asked.label)
+            self._endpoint.ask(route, authorization_of(request), {}, body, caller)
+            return to_http(await caller.answered)
+        except RlwayError as error:
+            policy.metrics.count_refusal(error)
+            raise
+        finally:
+            hold.release()
+
+    def _check_key(self, request: Request, asked: Asked) -> None:
+        try:
+            self._endpoint.keys.check(authorization_of(request))
+        except RlwayError as error:
+            policy = self._endpoint.repository.find(asked.model)
+            if policy is not None:
+                policy.metrics.count_refusal(error)
+            raise
+
+    def _find(self, asked: Asked) -> ServedPolicy:
+        policy = self._endpoint.repository.find(asked.model)
+        if policy is None:
+            served = named([policy.name for policy in self._endpoint.repository]) or "none yet"
+            if not asked.method:
+                raise NotFound(f"Could not find any versions of model {clipped(asked.model)}; served are: {served}.")
+            raise in_serving_words(NotFound(f"served are: {served}."), asked.model, asked.pin)
+        return policy
+
+
+def _json(content: Any) -> HttpResponse:
+    return to_http(Response(200, JSON, msgspec.json.encode(content)))
