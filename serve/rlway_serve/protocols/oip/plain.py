@@ -4,7 +4,8 @@ In:      the JSON of a request; or remembered JSON with one observation behind i
 Out:     the observation for a `PlainCall`, and the `Wire` that writes its answer.
 Refuses: nothing. A request that is not plain takes the general way, which says what is wrong with it.
 
-Answers to a small discrete policy are prepared. Others have one constant head, into which the action is set.
+Answers to a small discrete policy are prepared. In others, only the action differs, and the id where a request has one:
+KServe's client gives each of its requests one.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from rlway_serve.codec.decoder import UNREADABLE
 from rlway_serve.codec.nesting import row_type
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
-from rlway_serve.messages.wire import Wire
 from rlway_serve.protocols.oip.datatypes import NAMES
 from rlway_serve.protocols.oip.parameters import MOST
-from rlway_serve.protocols.oip.rest_answer import RestAnswers, refuse
+from rlway_serve.protocols.oip.rest_answer import JSON_LENGTH, RestAnswers, refuse
 from rlway_serve.protocols.oip.rest_request import RestRequest
 from rlway_serve.registry.loaded_version import LoadedVersion
 
@@ -71,8 +71,8 @@ class PlainForm:
         self._decode = self._decoder(manifest, one_row)
         self._decode_other = self._decoder(manifest, row) if len(spec.shape) == 1 else None
         answers = RestAnswers(manifest)
-        self.json: Wire = ActionWire(manifest, answers, binary=False)
-        self.binary: Wire = ActionWire(manifest, answers, binary=True)
+        self.json = ActionWire(manifest, answers, binary=False)
+        self.binary = ActionWire(manifest, answers, binary=True)
 
     def _decoder(self, manifest: Manifest, data: Any) -> Callable[[bytes], Any]:
         name: Any = Literal[(*self._names,)]
@@ -88,6 +88,7 @@ class PlainForm:
             parameters=(PlainParameters, NO_PARAMETERS),
             outputs=(Annotated[list[output], Meta(max_length=1)], []),
             model_name=(model | None, None),
+            id=(str | None, None),
         )
         return msgspec.json.Decoder(request).decode
 
@@ -112,7 +113,8 @@ class PlainForm:
         if request.outputs and request.outputs[0].parameters is not None:
             own = request.outputs[0].parameters.binary_data
             binary = binary if own is None else own
-        call.wire = self.binary if binary else self.json
+        wire = self.binary if binary else self.json
+        call.wire = wire if request.id is None else IdWire(wire, request.id)
         if parameters.timeout:
             call.deadline_s = call.arrived_s + parameters.timeout / 1e6
         return True
@@ -148,12 +150,12 @@ class ActionWire:
 
         few = _few_actions(spec)
         self._prepared = {action: write(np.array([action], self._dtype)) for action in few}
-        # What stands before and behind the action is the same in every answer.
+        # What stands before and behind the action is the same in every answer; an id comes before the outputs.
         example = write(np.zeros((1, *spec.shape), self._dtype))
-        data = b"[" + b",".join([_zero(self._dtype)] * spec.size) + b"]"
-        self._size = 0 if not binary else spec.row_bytes
-        self._before = example.body[: -self._size] if binary else example.body[: example.body.rindex(data)]
-        self._behind = b"" if binary else example.body[example.body.rindex(data) + len(data) :]
+        data = b"\0" * spec.row_bytes if binary else b"[" + b",".join([_zero(self._dtype)] * spec.size) + b"]"
+        place = example.body.rindex(data)
+        self._before, self._behind = example.body[:place], example.body[place + len(data) :]
+        self._id_place = self._before.index(b'"outputs":')
         self._media_type, self._headers = example.media_type, example.headers
 
     def write_actions(self, actions: AnyArray) -> list[Response]:  # actions [rows, *shape]
@@ -163,14 +165,43 @@ class ActionWire:
                 return list(map(self._prepared.__getitem__, actions.tolist()))
             except KeyError:
                 pass
-        before, behind, kind, headers = self._before, self._behind, self._media_type, self._headers
+        return self._write(actions, self._before, self._headers)
+
+    def write_with_id(self, actions: AnyArray, request_id: str) -> list[Response]:  # actions [rows, *shape]
+        """As `write_actions`, for requests with this id."""
+        own = b'"id":%s,' % msgspec.json.encode(request_id)
+        before = self._before[: self._id_place] + own + self._before[self._id_place :]
+        headers = ((JSON_LENGTH, str(len(before)).encode()),) if self._binary else self._headers
+        return self._write(actions, before, headers)
+
+    def _write(self, actions: AnyArray, before: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> list[Response]:
+        kind, behind = self._media_type, self._behind
         return [Response(200, kind, before + data + behind, headers) for data in self._data(actions)]
 
     def _data(self, actions: AnyArray) -> Sequence[bytes]:
         if self._binary:
-            octets, size = np.ascontiguousarray(actions, self._dtype).tobytes(), self._size
+            octets = np.ascontiguousarray(actions, self._dtype).tobytes()
+            size = len(octets) // len(actions)
             return [octets[start : start + size] for start in range(0, len(octets), size)]
         return [msgspec.json.encode(row) for row in actions.reshape(len(actions), -1).tolist()]
+
+    def refuse(self, error: RlwayError) -> Response:
+        """The error in the protocol's form."""
+        return refuse(error)
+
+
+class IdWire:
+    """Writes the answer to one request with an id."""
+
+    __slots__ = ("_id", "_wire")
+
+    def __init__(self, wire: ActionWire, request_id: str) -> None:
+        self._wire = wire
+        self._id = request_id
+
+    def write_actions(self, actions: AnyArray) -> list[Response]:  # actions [1, *shape]
+        """The answer."""
+        return self._wire.write_with_id(actions, self._id)
 
     def refuse(self, error: RlwayError) -> Response:
         """The error in the protocol's form."""
