@@ -1,6 +1,6 @@
 """Checks callers' keys, in two scopes: the API and administration.
 
-In:      the `Authorization` header.
+In:      the `Authorization` header: `Bearer KEY`, or `Api-Key KEY` as openpi's client writes it.
 Out:     the digest of the key, if it is accepted.
 Refuses: KeyMissing, KeyRefused; key files that cannot be read at the start (UsageError). Later, an unreadable file is
          logged and the keys in use stay.
@@ -22,6 +22,8 @@ from rlway_client.contract.errors import KeyMissing, KeyRefused, UsageError
 from rlway_serve.settings import Settings
 
 API_VARIABLE, ADMIN_VARIABLE = "RLWAY_API_KEYS", "RLWAY_ADMIN_KEYS"
+
+SCHEMES = (b"bearer", b"api-key")
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Keys:
             log.info("keys: read again; %d for the API, %d for administration.", len(self._api), len(self._admin))
 
     def check(self, authorization: bytes | None) -> bytes | None:
-        """The digest of the key in a `Bearer` header; None if the API needs no key. Raises KeyMissing, KeyRefused."""
+        """The digest of the key in the header; None if the API needs no key. Raises KeyMissing, KeyRefused."""
         return _check(authorization, [*self._api, *self._admin]) if self._api else None
 
     def check_admin(self, authorization: bytes | None) -> None:
@@ -80,7 +82,7 @@ class Keys:
 def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
     scheme, _, given = (authorization or b"").partition(b" ")
     given = given.strip()
-    if scheme.lower() != b"bearer" or not given:
+    if scheme.lower() not in SCHEMES or not given:
         raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
     digest = sha256(given).digest()
     # `sum`, since `any` would stop at the matching key, and the time would reveal its place.

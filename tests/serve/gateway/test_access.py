@@ -39,12 +39,12 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def bearer(key: str) -> str:
-    return f"authorization: Bearer {key}"
+def bearer(key: str, scheme: str = "Bearer") -> str:
+    return f"authorization: {scheme} {key}"
 
 
-def act_status(server: Server, key: str, lane: str = "hot") -> int:
-    return server.ask(act_request(BODY, lane=lane, headers=[bearer(key)])).status
+def act_status(server: Server, key: str, lane: str = "hot", scheme: str = "Bearer") -> int:
+    return server.ask(act_request(BODY, lane=lane, headers=[bearer(key, scheme)])).status
 
 
 def refusals(server: Server) -> float:
@@ -67,6 +67,14 @@ def test_an_admin_key_opens_what_an_api_key_opens(guarded: Server, lane: str) ->
     assert statuses == {"api-key": 403, "admin-key": 200}
     assert guarded.ask(get_request("/metrics")).status == 401
     assert guarded.ask(get_request("/healthz")).status == guarded.ask(get_request("/readyz")).status == 200
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Api-Key", "API-KEY"])
+def test_a_key_comes_as_a_bearer_or_as_an_api_key(guarded: Server, scheme: str) -> None:
+    """Robots that use openpi's client write it in the second way; other schemes are none."""
+    assert act_status(guarded, "api-key", scheme=scheme) == 200
+    assert act_status(guarded, "wrong-key", scheme=scheme) == 403
+    assert act_status(guarded, "api-key", scheme="Basic") == 401
 
 
 def test_keys_are_rotated_when_their_file_changes(tmp_path: Path, log: Path) -> None:
