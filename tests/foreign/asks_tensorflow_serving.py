@@ -42,27 +42,20 @@ class ServingClient:
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._signature = signature
         self._sums: dict[int, Any] = {}  # the policy state of the episodes that the client keeps itself
+        self._sum, self._next_sum = ("1", "state") if signature == "action" else ("sum", "next_sum")
 
     def act(self, policy: str, observation: Arrays) -> Any:
         inputs = self._time_step(observation) if self._signature == "action" else observation
         return tf.make_ndarray(self._prediction.Predict(self._request(policy, inputs), TIMEOUT_S).outputs["action"])
 
     def act_in_episodes(self, policy: str, steps: Sequence[Step]) -> list[Any]:
-        asked = []
-        for step in steps:
-            if step.episode % 2:
-                state = np.zeros((1, 4), np.float32) if step.first else self._sums[step.episode]
-                inputs = {"observation": step.observation[None], "sum": state}
-            else:
-                step_type = np.array([0 if step.first else 2 if step.last else 1], np.int32)
-                name = np.array([f"robot-{self._signature}-{step.episode}"])
-                inputs = {"0/observation": step.observation[None], "0/step_type": step_type, "episode": name}
-            asked.append(self._prediction.Predict.future(self._request(policy, inputs), TIMEOUT_S))
+        inputs = [self._keep(step) if step.episode % 2 else self._name(step) for step in steps]
+        futures = [self._prediction.Predict.future(self._request(policy, each), TIMEOUT_S) for each in inputs]
         actions = []
-        for step, future in zip(steps, asked, strict=True):
+        for step, future in zip(steps, futures, strict=True):
             outputs = future.result().outputs
             if step.episode % 2:
-                self._sums[step.episode] = tf.make_ndarray(outputs["next_sum"])
+                self._sums[step.episode] = tf.make_ndarray(outputs[self._next_sum])
             actions.append(tf.make_ndarray(outputs["action"]))
         return actions
 
@@ -90,6 +83,18 @@ class ServingClient:
         got = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
         return {"observation": observation, **got, "facts": facts}
 
+    def _keep(self, step: Step) -> Arrays:
+        """The state in the request; a first step has none, or zeros."""
+        inputs = {"0/observation": step.observation[None], "0/step_type": _step_type(step)}
+        if self._signature == "action" and step.first:
+            return inputs
+        return {**inputs, self._sum: np.zeros((1, 4), np.float32) if step.first else self._sums[step.episode]}
+
+    def _name(self, step: Step) -> Arrays:
+        """The episode's name in the request."""
+        name = np.array([f"robot-{self._signature}-{step.episode}"])
+        return {"0/observation": step.observation[None], "0/step_type": _step_type(step), "episode": name}
+
     def _time_step(self, observation: Arrays) -> Arrays:
         rows = len(next(iter(observation.values())))
         names = {"joints_arm": "joints/arm"}
@@ -110,6 +115,10 @@ class ServingClient:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         return request
+
+
+def _step_type(step: Step) -> Any:
+    return np.array([0 if step.first else 2 if step.last else 1], np.int32)
 
 
 def main(signature: str, address: str, folder: str, *tasks: str) -> None:

@@ -43,7 +43,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignServer]
     for write in (balancing_policy, swinging_policy, picture_policy, robot_policy, summing_policy):
         write(models)
     grpc_port = free_port()
-    options = ["--grpc-port", str(grpc_port), "--default-policy", "balancing"]
+    options = ["--grpc-port", str(grpc_port), "--default", "balancing"]
     with running_server(models, models.with_name("log"), *options) as server:
         yield ForeignServer(f"{server.host}:{server.port}", f"{server.host}:{grpc_port}", models, server)
         assert server.process.poll() is None, "the server ended"

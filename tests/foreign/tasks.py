@@ -107,7 +107,7 @@ def _episodes(client: Client) -> Arrays:
     actions = np.full((WALKED_EPISODES, LONGEST_WALK), -1, np.int64)
     for t in range(LONGEST_WALK):
         alive = generator.permutation(np.flatnonzero(lengths > t)).tolist()
-        steps = [Step(e, observations[e, t], t == 0, t == lengths[e] - 1) for e in alive]
+        steps = [Step(e, observations[e, t], t == 0, bool(t == lengths[e] - 1)) for e in alive]
         answers = client.act_in_episodes("summing", steps)
         for e, action in zip(alive, answers, strict=True):
             actions[e, t] = np.asarray(action).item()

@@ -37,3 +37,8 @@ class TestOpenpi(PlaysEverything):
         assert described["metadata"]["version"] == 1
         assert described["metadata"]["action_horizon"] == 1
         assert "actions" in described["answer"]
+
+    def check_sentences(self, sentences: dict[str, str]) -> None:
+        """A policy that does not exist is told of before the connection is one; the client shows the status only."""
+        assert "HTTP 404" in sentences["policy"]
+        super().check_sentences({**sentences, "policy": "nobody"})
