@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from tf_agents.trajectories import StepType, TimeStep
 
-from rlway_client.cli.bench import sample_observations
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.load.observations import sample_observations
 from rlway_client.local.onnx_metadata import read_manifest
 from rlway_client.local.runners import open_runner
 from rlway_export.bundle.writer import write_bundle

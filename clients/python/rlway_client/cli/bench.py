@@ -2,82 +2,215 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 import typer
 
 from rlway_client.cli.connection import DEFAULT_URL, KeyOption, PolicyOption, TimeoutOption, UrlOption
-from rlway_client.contract.specs import TensorSpec
-from rlway_client.remote.client import PolicyClient, act_path
+from rlway_client.cli.load_progress import load_progress
+from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_client.load import event_loop, report
+from rlway_client.load.arrivals import Arrivals
+from rlway_client.load.chart import check_png, draw
+from rlway_client.load.histogram import Histogram
+from rlway_client.load.load_test import LoadTest
+from rlway_client.load.measured import Measured
+from rlway_client.load.observations import sample_columns
+from rlway_client.load.protocols import Protocol, check_grpc, make_dialect
+from rlway_client.load.search import LEAST_REQUESTS, Found, Trial, search
+from rlway_client.load.target import Target
+from rlway_client.remote.client import PolicyClient
 from rlway_client.remote.http import Address
-from rlway_client.remote.load import Load, run_load
-from rlway_client.remote.messages import encode_act, read_manifest
+from rlway_client.remote.messages import read_manifest
 
 DISTINCT_OBSERVATIONS = 256
+CONNECTIONS = 32
+MOST_CONNECTIONS = 65536
 
 
 def bench(
     url: UrlOption = DEFAULT_URL,
     policy: PolicyOption = None,
+    protocol: Annotated[
+        Protocol, typer.Option(help="Protocol to ask in; `stream` and `openpi` are WebSockets.")
+    ] = Protocol.NATIVE,
     connections: Annotated[
-        int, typer.Option(help="Connections; each sends its next request once it has an answer.", min=1)
-    ] = 32,
-    duration_s: Annotated[float, typer.Option(help="How long to measure, seconds.", min=0.1)] = 5.0,
-    seed: Annotated[int, typer.Option(help="Seed of the observations.", min=0)] = 0,
+        int | None,
+        typer.Option(
+            help=f"Connections, each with one request at a time; {CONNECTIONS} by default.", min=1, max=MOST_CONNECTIONS
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Requests/s in an open loop: each is due at a time that does not depend on the server. One that is "
+            "due while all connections are busy waits, and its latency counts from when it was due. Without a rate, "
+            "each connection sends its next request once it has an answer (a closed loop).",
+            min=0.001,
+        ),
+    ] = None,
+    arrivals: Annotated[
+        Arrivals,
+        typer.Option(
+            help="When requests of an open loop are due: `poisson`, at random as from independent robots, or `even`, "
+            "one each 1/RATE seconds."
+        ),
+    ] = Arrivals.POISSON,
+    slo_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="Find the highest rate at which 99 % of the requests are answered within this many milliseconds: the "
+            "rate doubles until a trial fails, then the interval is halved. Errors count as late.",
+            min=0.001,
+        ),
+    ] = None,
+    robots: Annotated[
+        str | None,
+        typer.Option(help="Numbers of closed-loop connections, such as 1,2,4,8: a table of a run for each."),
+    ] = None,
+    duration_s: Annotated[
+        float, typer.Option(help="How long to measure, seconds; of each trial or each number of robots.", min=0.1)
+    ] = 5.0,
+    binary: Annotated[
+        bool, typer.Option(help="For `oip`: send and receive tensors as octets, as tritonclient does, or as JSON.")
+    ] = True,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="The server's port for gRPC, on the host of the URL.", min=1, max=65535)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the observations and of the arrivals.", min=0)] = 0,
     key: KeyOption = None,
     timeout_s: TimeoutOption = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw the distribution of the latency into this file, by HdrHistogram's axes.")
+    ] = None,
 ) -> None:
     """Load a policy server: throughput, and latency percentiles in milliseconds.
 
-    A closed loop in one process: it takes about as much of a core as the server does, so give them one each.
+    One process: it takes about as much of a core as the server does, so give them one each. Before a run, each
+    connection asks once, which is not measured; what it answers has to fit the action's spec.
     """
+    numbers = _check_options(rate, arrivals, slo_ms, robots, connections)
+    check_grpc(protocol, grpc_port)
+    if png is not None:
+        check_png(png)
     with PolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
         manifest = read_manifest(client.describe())
-    address = Address.parse(url)
-    observations = nested_rows(manifest.observation, DISTINCT_OBSERVATIONS, seed)
-    requests = [
-        address.request("POST", act_path(policy), encode_act(row, batched=False), "application/json", key)
-        for row in observations
+    columns = sample_columns(manifest.observation, DISTINCT_OBSERVATIONS, seed)
+    target = Target(Address.parse(url), policy, manifest, columns, key, grpc_port)
+    where = f"{target.address.host}:{grpc_port}" if grpc_port else str(target.address)
+    test = LoadTest(protocol, make_dialect(protocol, target, binary), manifest.actions, where, timeout_s, seed)
+    run = _Bench(test, connections or CONNECTIONS, duration_s, arrivals, as_json)
+    title = f"{manifest.policy} over {protocol}"
+    if numbers:
+        runs = run.over_robots(numbers)
+        _draw(png, title, {f"{done.load.connections} robots": done.latencies for done in runs})
+    elif slo_ms is not None:
+        found = run.search(slo_ms)
+        _draw(png, title, report.curves(found), slo_ms)
+        if found.best is None:
+            raise RlwayError(f"{where}: {report.conclusion(found, slo_ms)}.")
+    else:
+        measured = run.once(rate)
+        load = measured.load
+        label = f"{load.connections} connections" if rate is None else f"{report.rate_text(rate)} requests/s"
+        _draw(png, title, {label: measured.latencies})
+
+
+class _Bench:
+    """The three ways to measure. Each prints its results as they come."""
+
+    def __init__(self, test: LoadTest, connections: int, duration_s: float, arrivals: Arrivals, as_json: bool) -> None:
+        self._test = test
+        self._connections = connections
+        self._duration_s = duration_s
+        self._arrivals = arrivals
+        self._as_json = as_json
+
+    def once(self, rate: float | None) -> Measured:
+        """One run."""
+        title = f"{self._connections} connections" if rate is None else f"{report.rate_text(rate)} requests/s"
+        measured = event_loop.run(self._run(title, self._connections, rate))
+        self._print(report.as_values(measured), report.describe(measured))
+        return measured
+
+    def over_robots(self, numbers: list[int]) -> list[Measured]:
+        """A closed loop for each number of connections."""
+        self._say(report.ROBOTS_HEAD)
+
+        async def run() -> list[Measured]:
+            runs = []
+            for number in numbers:
+                runs.append(await self._run(f"{number} robots", number, None))
+                self._say(report.robots_row(runs[-1].load), *report.remarks(runs[-1].load))
+            return runs
+
+        runs = event_loop.run(run())
+        self._print(report.robots_values(runs), [])
+        return runs
+
+    def search(self, slo_ms: float) -> Found:
+        """Open loops at the rates of a search."""
+        self._say(f"each trial takes {self._duration_s:g} s, over {self._connections} connections", report.TRIALS_HEAD)
+
+        async def attempt(rate: float) -> Measured:
+            return await self._run(f"{report.rate_text(rate)} requests/s", self._connections, rate, slo_ms / 1e3)
+
+        def show(trial: Trial) -> None:
+            self._say(report.trial_row(trial))
+
+        found = event_loop.run(search(attempt, slo_ms, LEAST_REQUESTS / self._duration_s, show))
+        self._print(report.search_values(found, slo_ms), [report.conclusion(found, slo_ms)] if found.best else [])
+        return found
+
+    async def _run(self, title: str, connections: int, rate: float | None, allowed_s: float | None = None) -> Measured:
+        with load_progress(title, self._duration_s, self._as_json) as watch:
+            return await self._test.run(
+                connections, self._duration_s, rate=rate, arrivals=self._arrivals, allowed_s=allowed_s, watch=watch
+            )
+
+    def _say(self, *lines: str) -> None:
+        if not self._as_json:
+            print(*lines, sep="\n", flush=True)
+
+    def _print(self, values: dict[str, Any], lines: list[str]) -> None:
+        if self._as_json:
+            print(msgspec.json.encode(values).decode())
+        elif lines:
+            print(*lines, sep="\n")
+
+
+def parse_robots(text: str) -> list[int]:
+    """Numbers of connections from `1,2,4`. Raises UsageError."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and 1 <= int(word) <= MOST_CONNECTIONS for word in words if len(word) < 9):
+        raise UsageError(
+            f"--robots: expected whole numbers from 1 to {MOST_CONNECTIONS} such as 1,2,4,8, got {text!r}."
+        )
+    return [int(word) for word in words]
+
+
+def _check_options(
+    rate: float | None, arrivals: Arrivals, slo_ms: float | None, robots: str | None, connections: int | None
+) -> list[int]:
+    """The numbers of robots, if any. Raises UsageError for options that do not go together."""
+    given = [
+        name for name, value in (("--rate", rate), ("--slo-ms", slo_ms), ("--robots", robots)) if value is not None
     ]
-    load = asyncio.run(run_load(address, requests, connections, duration_s, timeout_s))
-    print(msgspec.json.encode(load).decode() if as_json else _describe(load))
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: expected one of them, as each is another way to measure.")
+    if arrivals is not Arrivals.POISSON and rate is None and slo_ms is None:
+        raise UsageError("--arrivals: expected --rate or --slo-ms beside it, as a closed loop has no schedule.")
+    if robots is None:
+        return []
+    if connections is not None:
+        raise UsageError("--connections and --robots: expected one of them, as each robot has a connection of its own.")
+    return parse_robots(robots)
 
 
-def nested_rows(specs: list[TensorSpec], rows: int, seed: int) -> list[Any]:
-    """Sampled observations as environments give them: arrays, or dicts of them nested by the specs' paths."""
-    columns = [sample_observations(spec, rows, seed + i) for i, spec in enumerate(specs)]
-    if not specs[0].path:
-        return list(columns[0])
-    nested: list[Any] = []
-    for values in zip(*columns, strict=True):
-        row: dict[str, Any] = {}
-        for spec, value in zip(specs, values, strict=True):
-            branch = row
-            for key in spec.path[:-1]:
-                branch = branch.setdefault(key, {})
-            branch[spec.path[-1]] = value
-        nested.append(row)
-    return nested
-
-
-def sample_observations(spec: TensorSpec, rows: int, seed: int) -> Any:  # -> [rows, *shape]
-    """Sampled observations within the spec's bounds and tables; unbounded elements are standard normal."""
-    generator = np.random.default_rng(seed)
-    (low, high), (least, most) = spec.bounds(), spec.lookup_bounds()
-    low, high = np.maximum(low, least), np.minimum(high, most)
-    bounded = np.isfinite(low) & np.isfinite(high)
-    uniform = generator.uniform(np.where(bounded, low, 0), np.where(bounded, high, 1), (rows, *spec.shape))
-    values = np.where(bounded, uniform, np.clip(generator.standard_normal((rows, *spec.shape)), low, high))
-    return values.astype(spec.numpy_dtype)
-
-
-def _describe(load: Load) -> str:
-    latency = "  ".join(f"{name} {ms:.2f}" for name, ms in load.latency_ms.items())
-    return (
-        f"{load.achieved_rps:,.0f} actions/s over {load.connections} connections in {load.duration_s:.1f} s, "
-        f"{load.errors} errors; latency ms: {latency}"
-    )
+def _draw(png: Path | None, title: str, histograms: Mapping[str, Histogram], limit_ms: float | None = None) -> None:
+    if png is not None:
+        draw(png, title, histograms, limit_ms)

@@ -1,1 +1,1 @@
-"""Actions from a server: the clients, their messages over HTTP, and the load test."""
+"""Actions from a server: the clients, and their messages over HTTP."""
