@@ -110,15 +110,18 @@ class V1Client:
 
 
 def _sequence(step: Step) -> dict[str, Any]:
-    name: int | str = step.episode + 1 if step.episode % 2 else f"robot-{step.episode}"
-    return {"sequence_id": name, "sequence_start": step.first, "sequence_end": step.last}
+    return {
+        "sequence_id": step.number if step.episode % 2 else step.name,
+        "sequence_start": step.first,
+        "sequence_end": step.last,
+    }
 
 
 def _time_step(step: Step) -> Arrays:
     return {
         "0/observation": step.observation[None],
-        "0/step_type": np.array([0 if step.first else 2 if step.last else 1]),
-        "episode": np.array([f"v1-{step.episode}"]),
+        "0/step_type": np.array([step.step_type]),
+        "episode": np.array([step.name]),
     }
 
 

@@ -63,7 +63,7 @@ class OpenpiClient:
                 self._connections[place] = self.connect(policy)
             request = {"observation": step.observation}
             if shared:
-                request |= {"episode": f"robot-{step.episode}", "first": step.first}
+                request |= {"episode": step.name, "first": step.first}
             actions.append(self._connections[place].infer(request)["actions"])
         return actions
 

@@ -43,8 +43,8 @@ class OvmsClient:
     def _name(self, policy: str, step: Step) -> Any:
         inputs = {
             "0/observation": step.observation[None],
-            "0/step_type": np.array([0 if step.first else 2 if step.last else 1], np.int32),
-            "episode": [f"robot-{step.episode}"],
+            "0/step_type": np.array([step.step_type], np.int32),
+            "episode": [step.name],
         }
         return self._client.predict(inputs, policy)
 

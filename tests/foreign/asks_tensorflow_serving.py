@@ -92,8 +92,11 @@ class ServingClient:
 
     def _name(self, step: Step) -> Arrays:
         """The episode's name in the request."""
-        name = np.array([f"robot-{self._signature}-{step.episode}"])
-        return {"0/observation": step.observation[None], "0/step_type": _step_type(step), "episode": name}
+        return {
+            "0/observation": step.observation[None],
+            "0/step_type": _step_type(step),
+            "episode": np.array([step.name]),
+        }
 
     def _time_step(self, observation: Arrays) -> Arrays:
         rows = len(next(iter(observation.values())))
@@ -118,7 +121,7 @@ class ServingClient:
 
 
 def _step_type(step: Step) -> Any:
-    return np.array([0 if step.first else 2 if step.last else 1], np.int32)
+    return np.array([step.step_type], np.int32)
 
 
 def main(signature: str, address: str, folder: str, *tasks: str) -> None:

@@ -21,8 +21,11 @@ from tests.foreign.tasks import Arrays, Step, carry_out
 
 def sequence(step: Step) -> dict[str, Any]:
     """Triton's words for a step: ids are numbers or strings."""
-    name: int | str = step.episode + 1 if step.episode % 2 else f"robot-{step.episode}"
-    return {"sequence_id": name, "sequence_start": step.first, "sequence_end": step.last}
+    return {
+        "sequence_id": step.number if step.episode % 2 else step.name,
+        "sequence_start": step.first,
+        "sequence_end": step.last,
+    }
 
 
 class HttpClient:

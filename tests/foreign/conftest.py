@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.bundles import robot_policy, summing_policy
 from tests.foreign.bundles import balancing_policy, picture_policy, swinging_policy
-from tests.foreign.programs import Answers
+from tests.foreign.programs import TASKS, Answers, Program, RunningProgram
 from tests.ports import free_port
 from tests.servers import Server, running_server
 
@@ -28,12 +28,15 @@ COLUMNS = {
 
 
 class ForeignServer(NamedTuple):
-    """Where the clients ask."""
+    """Where the clients ask, by what over."""
 
-    http: str  # host and port
-    grpc: str
+    addresses: dict[str, str]
     models: Path
     server: Server
+
+    def start(self, program: Program, folder: Path, tasks: Sequence[str]) -> RunningProgram:
+        """Starts a program on these tasks."""
+        return RunningProgram(program, self.addresses[program.over], self.models, folder, tasks)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,20 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignServer]
     grpc_port = free_port()
     options = ["--grpc-port", str(grpc_port), "--default", "balancing"]
     with running_server(models, models.with_name("log"), *options) as server:
-        yield ForeignServer(f"{server.host}:{server.port}", f"{server.host}:{grpc_port}", models, server)
+        at = f"{server.host}:{server.port}"
+        addresses = {"http": at, "ws": f"ws://{at}", "grpc": f"{server.host}:{grpc_port}"}
+        yield ForeignServer(addresses, models, server)
         assert server.process.poll() is None, "the server ended"
         assert b"Traceback" not in server.log.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def answers(
+    request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: pytest.TempPathFactory
+) -> Answers:
+    """All tasks by the program that the module names."""
+    program: Program = request.param
+    return foreign.start(program, tmp_path_factory.mktemp("recorded"), (*TASKS, *program.further)).finish()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ Out:     one line of JSON for each task, and `TASK.npz` in the folder: what was 
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,21 @@ class Step(NamedTuple):
     observation: Any  # float32[4]
     first: bool
     last: bool
+
+    @property
+    def name(self) -> str:
+        """The episode's name, which no other client uses on the same server."""
+        return f"robot-{os.getpid()}-{self.episode}"
+
+    @property
+    def number(self) -> int:
+        """The same as a number."""
+        return os.getpid() * WALKED_EPISODES + self.episode
+
+    @property
+    def step_type(self) -> int:
+        """FIRST, MID or LAST, as TF-Agents counts them."""
+        return 0 if self.first else 2 if self.last else 1
 
 
 class Client(Protocol):

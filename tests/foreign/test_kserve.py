@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.foreign.conftest import ForeignServer
-from tests.foreign.programs import Answers, run_program
+from tests.foreign.programs import Answers, programs_of
 from tests.foreign.proofs import PlaysEverything
 
-CLIENTS = {
-    "rest-v1": "KServe REST v1",
-    "rest-v2": "KServe REST v2",
-    "rest-v2-json": "KServe REST v2, JSON",
-    "grpc": "KServe gRPC",
-}
-
-
-@pytest.fixture(scope="module", params=CLIENTS)
-def answers(request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: Any) -> Answers:
-    """All tasks through one transport."""
-    address = foreign.grpc if request.param == "grpc" else foreign.http
-    client, folder = CLIENTS[request.param], tmp_path_factory.mktemp("recorded")
-    return run_program(client, ".venv-kserve", "asks_kserve", [request.param, address], foreign.models, folder, [])
+pytestmark = pytest.mark.parametrize("answers", programs_of("asks_kserve"), indirect=True, scope="module", ids=str)
 
 
 class TestKServe(PlaysEverything):

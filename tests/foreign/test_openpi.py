@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.foreign.conftest import ForeignServer
-from tests.foreign.programs import Answers, run_program
+from tests.foreign.programs import Answers, programs_of
 from tests.foreign.proofs import PlaysEverything
 
-CLIENTS = {
-    "policy": "openpi WebsocketClientPolicy",
-    "broker": "openpi ActionChunkBroker",
-    "runtime": "openpi Runtime",
-}
-
-
-@pytest.fixture(scope="module", params=CLIENTS)
-def answers(request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: Any) -> Answers:
-    """All tasks in one way."""
-    client, folder = CLIENTS[request.param], tmp_path_factory.mktemp("recorded")
-    words = [request.param, f"ws://{foreign.http}"]
-    return run_program(client, ".venv-openpi", "asks_openpi", words, foreign.models, folder, [])
+pytestmark = pytest.mark.parametrize("answers", programs_of("asks_openpi"), indirect=True, scope="module", ids=str)
 
 
 class TestOpenpi(PlaysEverything):

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.foreign.conftest import ForeignServer
-from tests.foreign.programs import Answers, run_program
+from tests.foreign.programs import Answers, programs_of
 from tests.foreign.proofs import PlaysEverything
 
-CLIENTS = {"http": "ovmsclient http", "grpc": "ovmsclient grpc"}
-
-
-@pytest.fixture(scope="module", params=CLIENTS)
-def answers(request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: Any) -> Answers:
-    """All tasks through one transport."""
-    client, folder = CLIENTS[request.param], tmp_path_factory.mktemp("recorded")
-    words = [request.param, foreign.grpc if request.param == "grpc" else foreign.http]
-    return run_program(client, ".venv", "asks_ovms", words, foreign.models, folder, [])
+pytestmark = pytest.mark.parametrize("answers", programs_of("asks_ovms"), indirect=True, scope="module", ids=str)
 
 
 class TestOvms(PlaysEverything):

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from tests.foreign.bundles import BALANCE
-from tests.foreign.conftest import ForeignServer
-from tests.foreign.programs import Answers, run_program
+from tests.foreign.programs import Answers, programs_of
 from tests.foreign.proofs import PlaysEverything
 
-CLIENTS = {"serving_default": "tensorflow-serving-api", "action": "tensorflow-serving-api, time steps"}
-
-
-@pytest.fixture(scope="module", params=CLIENTS)
-def answers(request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: Any) -> Answers:
-    """All tasks with one signature."""
-    client, folder = CLIENTS[request.param], tmp_path_factory.mktemp("recorded")
-    words = [request.param, foreign.grpc]
-    program = "asks_tensorflow_serving"
-    return run_program(client, ".venv-train", program, words, foreign.models, folder, ["outputs"])
+pytestmark = pytest.mark.parametrize(
+    "answers", programs_of("asks_tensorflow_serving"), indirect=True, scope="module", ids=str
+)
 
 
 class TestTensorFlowServing(PlaysEverything):

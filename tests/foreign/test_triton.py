@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from tests.foreign.bundles import BALANCE
-from tests.foreign.conftest import ForeignServer
-from tests.foreign.programs import Answers, run_program
+from tests.foreign.programs import Answers, programs_of
 from tests.foreign.proofs import PlaysEverything
 
-CLIENTS = {
-    "http": "tritonclient http",
-    "http-json": "tritonclient http, JSON",
-    "grpc": "tritonclient grpc",
-    "grpc-stream": "tritonclient grpc stream",
-}
-
-
-@pytest.fixture(scope="module", params=CLIENTS)
-def answers(request: pytest.FixtureRequest, foreign: ForeignServer, tmp_path_factory: Any) -> Answers:
-    """All tasks through one transport."""
-    address = foreign.http if request.param.startswith("http") else foreign.grpc
-    client, folder = CLIENTS[request.param], tmp_path_factory.mktemp("recorded")
-    return run_program(client, ".venv", "asks_triton", [request.param, address], foreign.models, folder, ["outputs"])
+pytestmark = pytest.mark.parametrize("answers", programs_of("asks_triton"), indirect=True, scope="module", ids=str)
 
 
 class TestTriton(PlaysEverything):
