@@ -130,7 +130,9 @@ class TensorForm:
     def _read_one(self, name: str, value: Any, where: str, batched: bool) -> AnyArray:  # -> [rows, *shape]
         spec = self.specs[name]
         if isinstance(value, np.ndarray | np.generic):
-            array = cast(check_shape(np.asarray(value), spec, where, batched, self._max_rows), spec, where)
+            array = check_shape(np.asarray(value), spec, where, batched, self._max_rows)
+            # Faults name a row only where the request has rows.
+            array = cast(array, spec, where) if batched else cast(array.reshape(spec.shape), spec, where)[np.newaxis]
         else:
             array = self._read_lists(spec, value, where, batched)
         # A run checks the observations of all its callers at once.

@@ -11,15 +11,16 @@ a map of their own, `outputs`.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
-from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.errors import RlwayError, SpecViolated
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import grow, nest
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.openpi.messages import write_message
 
@@ -28,6 +29,7 @@ TEXT = b"text/plain; charset=utf-8"
 ACTION_HORIZON = 1  # actions in one answer
 MAX_PREPARED_ACTIONS = 1024
 DATA_KEY = write_message(b"data")
+ROW = re.compile(r"^([^\[]*)\[0\]")
 
 
 def refuse(error: RlwayError) -> Response:
@@ -60,6 +62,8 @@ class OpenpiWire:
         return [self._response(octets[start : start + size]) for start in range(0, len(octets), size)]
 
     def refuse(self, error: RlwayError) -> Response:
+        if isinstance(error, SpecViolated):  # its paths name the row of a batch, and no message holds several
+            error = SpecViolated([Fault(ROW.sub(r"\1", f.path, 1), f.expected, f.got) for f in error.faults])
         return refuse(error)
 
     def _octets(self, actions: Any) -> bytes:
