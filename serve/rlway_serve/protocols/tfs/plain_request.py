@@ -1,6 +1,7 @@
 """Reads plain predict requests over REST: one row, of which only the action is asked for.
 
-In:      a body in row or column format, in which the sole input may have any of its names or none.
+In:      a body in row or column format, in which the sole input may have any of its names or none. It may hold the rest
+         of the time step as TF-Agents' signature names it, which is checked, and which no plain policy reads.
 Out:     the row, and the wire that writes the answer.
 Refuses: nothing; a body that is not plain is read by `rest_request.py`.
 """
@@ -12,13 +13,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from rlway_client.contract.interface import TIME_STEP
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.specs import TensorSpec
+from rlway_client.contract.time_step import LAST
 from rlway_serve.codec.nesting import UNPLAIN_KEY, row_type
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.request import DeadlineMs
 from rlway_serve.protocols.tfs.rest_answer import PlainWire
 
 ONE = Meta(min_length=1, max_length=1)
+TIME_STEP_TYPES: dict[str, Any] = {
+    "0/step_type": Annotated[int, Meta(ge=0, le=LAST)],
+    **{f"0/{name}": row_type(TensorSpec(name, (), TIME_STEP[name]), finite=True) for name in ("reward", "discount")},
+}
 
 
 class PlainReader:
@@ -27,11 +35,11 @@ class PlainReader:
     def __init__(self, manifest: Manifest) -> None:
         spec, action = manifest.observation[0], manifest.actions[0]
         row: Any = row_type(spec, finite=True)
-        column: Any = Annotated[list[row], ONE]
+        column: Any = _column(row)
         spellings = dict.fromkeys((spec.name, "observation", "0/observation"))
         names = {f"f{i}": name for i, name in enumerate(spellings) if not UNPLAIN_KEY.search(name)}
-        named_row: Any = _named(row, names)
-        named_column: Any = _named(column, names)
+        named_row: Any = _named(row, names, TIME_STEP_TYPES)
+        named_column: Any = _named(column, names, {name: _column(kind) for name, kind in TIME_STEP_TYPES.items()})
         body = msgspec.defstruct(
             "PlainPredictRequest",
             [
@@ -80,7 +88,13 @@ class PlainReader:
         return values[0] if len(values) == 1 else UNSET
 
 
-def _named(kind: Any, names: dict[str, str]) -> Any:
-    """A struct of optional fields that stand for the names of one input."""
+def _column(kind: Any) -> Any:
+    return Annotated[list[kind], ONE]
+
+
+def _named(kind: Any, names: dict[str, str], further: dict[str, Any]) -> Any:
+    """A struct of optional fields: those that stand for the names of one input, and further inputs."""
     fields = [(field, kind | UnsetType, UNSET) for field in names]
-    return msgspec.defstruct("Named", fields, rename=names, forbid_unknown_fields=True, gc=False)
+    others = [(f"t{i}", other | UnsetType, UNSET) for i, other in enumerate(further.values())]
+    rename = {**names, **{f"t{i}": name for i, name in enumerate(further)}}
+    return msgspec.defstruct("Named", fields + others, rename=rename, forbid_unknown_fields=True, gc=False)

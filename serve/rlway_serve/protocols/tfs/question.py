@@ -28,7 +28,7 @@ from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.tfs.errors import in_serving_words
 from rlway_serve.protocols.tfs.options import read_options, split_controls
-from rlway_serve.protocols.tfs.signatures import check_signature, signature_of
+from rlway_serve.protocols.tfs.signatures import check_signature, output_names
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.served_policy import ServedPolicy
 
@@ -66,8 +66,8 @@ class PredictQuestion:
     def read(self, version: LoadedVersion, caller: Receiver) -> Call:
         """The request as a call of this version. Raises RlwayError."""
         options = self._options
-        outputs = signature_of(version.manifest, self._signature).outputs
-        asked = self._find_outputs({name: spec.name for name, spec in outputs.items()})
+        outputs = output_names(version.manifest, self._signature)
+        asked = self._find_outputs(outputs)
         call = version.tensors.read(
             self.name_tensors(version),
             caller,
@@ -78,8 +78,8 @@ class PredictQuestion:
             in_episode=options.episode is not None,
         )
         self._check_state(call, version)
-        given = {spec.name: name for name, spec in outputs.items()}
-        self._written = asked or {name: given[name] for name in (*version.tensors.actions, *call.outputs)}
+        names = {result: name for name, result in outputs.items()}
+        self._written = asked or {result: names[result] for result in (*version.tensors.actions, *call.outputs)}
         call.reply = self
         return call
 

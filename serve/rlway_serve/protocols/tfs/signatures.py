@@ -102,6 +102,13 @@ def signature_of(manifest: Manifest, name: str) -> Signature:
     return Signature(name, dict(sorted(named_inputs.items())), _agent_outputs(manifest))
 
 
+def output_names(manifest: Manifest, signature: str) -> dict[str, str]:
+    """The outputs of a signature: the manifest's name of each."""
+    if signature == DEFAULT:
+        return {spec.name: spec.name for spec in manifest.interface.results}
+    return {name: spec.name for name, spec in _agent_outputs(manifest).items()}
+
+
 def _agent_outputs(manifest: Manifest) -> dict[str, TensorSpec]:
     """The outputs under the names of TF-Agents' signature; those that it does not have keep their own."""
     interface = manifest.interface
