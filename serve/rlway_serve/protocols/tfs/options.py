@@ -23,7 +23,7 @@ from rlway_client.contract.exploration import Explore
 from rlway_serve.messages.request import DeadlineMs
 
 CONTROLS = ("episode", "seed", "deadline_ms")  # options that may be inputs
-MAX_DEPTH = 2  # of a control input: an array of rows, each an array of one value
+MAX_ROWS = 65536  # of a control input
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -63,12 +63,13 @@ def split_controls(
 
 
 def _single(name: str, value: Any) -> Any:
-    """The one value of a control input: it may stand alone, or be repeated for each row."""
+    """The one value of a control input: it may stand alone, or be repeated for each row, there perhaps in an array."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    values = [value]
-    for _ in range(MAX_DEPTH):
-        values = [inner for part in values for inner in (part if isinstance(part, list) else [part])]
+    rows = value if isinstance(value, list) else [value]
+    if len(rows) > MAX_ROWS:
+        raise RequestMalformed(f"{name}: expected one value, got more than {MAX_ROWS}.")
+    values = [part for row in rows for part in (row if isinstance(row, list) else [row])]
     if not values or any(type(part) is not type(values[0]) or part != values[0] for part in values[1:]):
         raise RequestMalformed(f"{name}: expected one value, the same for all rows, got {len(values)} values.")
     if not isinstance(values[0], bytes):
