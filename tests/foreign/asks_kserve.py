@@ -15,7 +15,7 @@ import numpy as np
 from kserve import InferInput, InferRequest
 from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
 
-from tests.foreign.tasks import Arrays, Step, carry_out
+from tests.foreign.tasks import KEY, Arrays, Step, carry_out
 
 DATATYPES = {"float32": "FP32", "float64": "FP64", "uint8": "UINT8", "int64": "INT64"}
 
@@ -66,9 +66,11 @@ class OpenInferenceClient:
             parameters = {**parameters, "binary_data_output": True}
         request = InferRequest(policy, inputs, parameters=parameters or None)
         if self._url:
-            response = await self._client.infer(self._url, request, model_name=policy)
+            headers = {"authorization": f"Bearer {KEY}"} if KEY else None
+            response = await self._client.infer(self._url, request, model_name=policy, headers=headers)
         else:
-            response = await self._client.infer(request)
+            metadata = [("authorization", f"Bearer {KEY}")] if KEY else None
+            response = await self._client.infer(request, headers=metadata)
         return response.get_output_by_name("action").as_numpy()
 
 

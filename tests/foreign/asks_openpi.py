@@ -19,7 +19,7 @@ from openpi_client.runtime.runtime import Runtime
 from openpi_client.runtime.subscriber import Subscriber
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
-from tests.foreign.tasks import PLAYED_EPISODES, Arrays, Step, carry_out
+from tests.foreign.tasks import KEY, PLAYED_EPISODES, Arrays, Step, carry_out
 
 SHARED_EPISODES = range(48, 64)  # of the 64: over one connection, each named by a control key
 NESTED = {"camera": ("camera",), "joints_arm": ("joints", "arm")}
@@ -38,7 +38,7 @@ class OpenpiClient:
         self._requests = 0
 
     def connect(self, policy: str) -> Any:
-        connection = WebsocketClientPolicy(f"{self._url}/v1/policies/{policy}/openpi")
+        connection = WebsocketClientPolicy(f"{self._url}/v1/policies/{policy}/openpi", api_key=KEY)
         if self._broker:
             return ActionChunkBroker(connection, connection.get_server_metadata()["action_horizon"])
         return connection

@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from tests.foreign.tasks import Arrays, Step, carry_out
+from tests.foreign.tasks import KEY, Arrays, Step, carry_out
 
 TIMEOUT_S = 60.0
 
@@ -46,7 +46,9 @@ class ServingClient:
 
     def act(self, policy: str, observation: Arrays) -> Any:
         inputs = self._time_step(observation) if self._signature == "action" else observation
-        return tf.make_ndarray(self._prediction.Predict(self._request(policy, inputs), TIMEOUT_S).outputs["action"])
+        metadata = [("authorization", f"Bearer {KEY}")] if KEY else None
+        response = self._prediction.Predict(self._request(policy, inputs), TIMEOUT_S, metadata=metadata)
+        return tf.make_ndarray(response.outputs["action"])
 
     def act_in_episodes(self, policy: str, steps: Sequence[Step]) -> list[Any]:
         inputs = [self._keep(step) if step.episode % 2 else self._name(step) for step in steps]

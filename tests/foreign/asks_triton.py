@@ -16,7 +16,9 @@ import tritonclient.grpc as grpcclient
 import tritonclient.http as httpclient
 from tritonclient.utils import np_to_triton_dtype
 
-from tests.foreign.tasks import Arrays, Step, carry_out
+from tests.foreign.tasks import KEY, Arrays, Step, carry_out
+
+HEADERS = {"headers": {"authorization": f"Bearer {KEY}"}} if KEY else {}
 
 
 def sequence(step: Step) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class HttpClient:
         self._binary = binary
 
     def act(self, policy: str, observation: Arrays) -> Any:
-        return self._client.infer(policy, self._inputs(observation), **self._outputs()).as_numpy("action")
+        return self._client.infer(policy, self._inputs(observation), **self._outputs(), **HEADERS).as_numpy("action")
 
     def act_in_episodes(self, policy: str, steps: Sequence[Step]) -> list[Any]:
         actions = []
@@ -83,7 +85,7 @@ class GrpcClient:
         self._client = grpcclient.InferenceServerClient(address)
 
     def act(self, policy: str, observation: Arrays) -> Any:
-        return self._client.infer(policy, self._inputs(observation)).as_numpy("action")
+        return self._client.infer(policy, self._inputs(observation), **HEADERS).as_numpy("action")
 
     def act_in_episodes(self, policy: str, steps: Sequence[Step]) -> list[Any]:
         inputs = [self._inputs({"observation": step.observation[None]}) for step in steps]
@@ -120,7 +122,7 @@ class StreamClient(GrpcClient):
     def __init__(self, address: str) -> None:
         super().__init__(address)
         self._answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
-        self._client.start_stream(lambda result, error: self._answers.put((result, error)))
+        self._client.start_stream(lambda result, error: self._answers.put((result, error)), **HEADERS)
 
     def act(self, policy: str, observation: Arrays) -> Any:
         self._client.async_stream_infer(policy, self._inputs(observation))

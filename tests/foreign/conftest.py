@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,25 +35,32 @@ class ForeignServer(NamedTuple):
     models: Path
     server: Server
 
-    def start(self, program: Program, folder: Path, tasks: Sequence[str]) -> RunningProgram:
+    def start(self, program: Program, folder: Path, tasks: Sequence[str], key: str | None = None) -> RunningProgram:
         """Starts a program on these tasks."""
-        return RunningProgram(program, self.addresses[program.over], self.models, folder, tasks)
+        return RunningProgram(program, self.addresses[program.over], self.models, folder, tasks, key)
 
 
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignServer]:
-    """All policies, all protocols; `balancing` is the default."""
-    models = tmp_path_factory.mktemp("foreign") / "models"
+@contextmanager
+def foreign_server(folder: Path, *options: str) -> Iterator[ForeignServer]:
+    """A server with all policies and all protocols; `balancing` is the default."""
+    models = folder / "models"
     for write in (balancing_policy, swinging_policy, picture_policy, robot_policy, summing_policy):
         write(models)
     grpc_port = free_port()
-    options = ["--grpc-port", str(grpc_port), "--default", "balancing"]
-    with running_server(models, models.with_name("log"), *options) as server:
+    options = ("--grpc-port", str(grpc_port), "--default", "balancing", *options)
+    with running_server(models, folder / "log", *options) as server:
         at = f"{server.host}:{server.port}"
         addresses = {"http": at, "ws": f"ws://{at}", "grpc": f"{server.host}:{grpc_port}"}
         yield ForeignServer(addresses, models, server)
         assert server.process.poll() is None, "the server ended"
         assert b"Traceback" not in server.log.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForeignServer]:
+    """As the server comes, with gRPC."""
+    with foreign_server(tmp_path_factory.mktemp("foreign")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

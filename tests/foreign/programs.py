@@ -88,7 +88,9 @@ class Answers(NamedTuple):
 class RunningProgram:
     """A program over its tasks, which `finish` waits for."""
 
-    def __init__(self, program: Program, address: str, models: Path, folder: Path, tasks: Sequence[str]) -> None:
+    def __init__(
+        self, program: Program, address: str, models: Path, folder: Path, tasks: Sequence[str], key: str | None
+    ) -> None:
         environment = program.environment
         python = ROOT / environment / "bin/python"
         assert python.exists(), (
@@ -97,6 +99,8 @@ class RunningProgram:
         self._client, self._folder, self._models = program.client, folder, models
         words = [program.transport, address, str(folder), *tasks]
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        if key is not None:
+            own["POLICY_KEY"] = key
         self._process = subprocess.Popen(
             [str(python), "-m", f"tests.foreign.{program.module}", *words],
             cwd=ROOT,

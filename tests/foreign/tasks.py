@@ -25,6 +25,7 @@ import gymnasium
 import numpy as np
 
 Arrays = dict[str, Any]  # by input name, each with rows before its own dimensions
+KEY = os.environ.get("POLICY_KEY")  # for a server that wants one
 PLAYED_EPISODES = 10
 WALKED_EPISODES = 64
 LONGEST_WALK = 12
