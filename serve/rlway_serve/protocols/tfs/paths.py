@@ -40,8 +40,9 @@ def parse_path(http_method: str, path: str) -> Asked:
     pattern = METHODS.get(http_method)
     found = pattern.fullmatch(path) if pattern is not None else None
     if found is None:
+        said = "GET" if http_method == "HEAD" else http_method  # HEAD and GET have equal headers
         raise RequestMalformed(
-            f"Malformed request: {http_method} {clipped(path)}; "
+            f"Malformed request: {clipped(said)} {clipped(path)}; "
             f"expected POST {PREFIX}/NAME:predict, or GET {PREFIX}/NAME."
         )
     model, version, label, method = found.groups()

@@ -30,25 +30,21 @@ from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
 
 READING = ("GET", "HEAD")
-ALL_METHODS = [*READING, "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 log = logging.getLogger(__name__)
 
 
 def make_router(endpoint: Endpoint, found: TfsRoutes, settings: Settings) -> APIRouter:
     """The routes of the REST API. They are not in the OpenAPI document, which describes the native ones."""
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter(include_in_schema=False, redirect_slashes=False)
     rest = RestApi(endpoint, found, settings)
 
     @routes.api_route("/", methods=[*READING])
     async def alive() -> HttpResponse:
         return _json({"status": "alive"})
 
-    @routes.api_route(PREFIX, methods=ALL_METHODS)
-    @routes.api_route(f"{PREFIX}/{{rest:path}}", methods=ALL_METHODS)
-    async def models(request: Request) -> HttpResponse:
-        return await rest.answer(request)
-
+    for path in (PREFIX, f"{PREFIX}/{{rest:path}}"):
+        routes.add_route(path, rest.answer, methods=[], include_in_schema=False)  # all methods
     return routes
 
 

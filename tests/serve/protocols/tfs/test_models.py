@@ -132,7 +132,9 @@ def test_kserve_can_list_the_models_and_ask_whether_the_server_lives(serving: Se
     assert get(serving, "/").json == {"status": "alive"}
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/models/linear", "/v1/models/linear/metadata", "/v1/models/x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1/models", "/v1/models/linear", "/v1/models/linear/metadata", "/v1/models/x", "/v1/models/"]
+)
 def test_head_is_answered_as_get(serving: Server, path: str) -> None:
     """With the same status and headers, and no body."""
     with serving.connect() as wire:

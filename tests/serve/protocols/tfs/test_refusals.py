@@ -121,7 +121,7 @@ def test_methods_for_examples_are_not_implemented(serving: Server, method: str) 
     assert error(answer).startswith(f"{method}: not implemented")
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ["", "/linear", "/linear:predict", "/a/b/c"])
 def test_other_methods_are_malformed(serving: Server, method: str, path: str) -> None:
     """TensorFlow Serving tells methods and paths apart by one pattern."""
