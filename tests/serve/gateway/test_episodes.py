@@ -189,6 +189,36 @@ def test_episodes_end_when_nobody_asks_or_too_many_play(tmp_path: Path, log: Pat
         assert status("pair") == 404
 
 
+def test_a_request_may_end_its_episode(tmp_path: Path, log: Path) -> None:
+    """So the Open Inference Protocol does with `sequence_end`. An episode that began meanwhile under the id goes on."""
+    summing_policy(tmp_path)
+    infer = "/v2/models/summing/infer"
+
+    def step(i: int, **parameters: Any) -> bytes:
+        sent = {"name": "observation", "shape": [1, 4], "datatype": "FP32", "data": ROWS[i].tolist()}
+        content = {"inputs": [sent], "outputs": [{"name": "q_values"}], "parameters": {"sequence_id": 5} | parameters}
+        return act_request(content, path=infer)
+
+    with running_server(tmp_path, log) as server:
+
+        def shows(line: str) -> bool:
+            return line in server.ask(get_request("/metrics")).body.decode().splitlines()
+
+        assert server.ask(step(0, sequence_start=True)).status == 200
+        assert shows('rlway_episodes{policy="summing",version="1"} 1.0')
+        assert server.ask(step(1, sequence_end=True)).status == 200
+        assert shows('rlway_episodes_ended_total{policy="summing",reason="finished"} 1.0')
+        assert not shows('rlway_episodes{policy="summing",version="1"} 1.0')
+        assert server.ask(act_request(body(ROWS[0], "5"), path=ACT)).status == 404
+        with server.connect() as wire:
+            wire.send(step(0, sequence_start=True) + step(1, sequence_end=True))
+            wire.send(step(0, sequence_start=True) + step(1))
+            for i in (0, 1, 0, 1):
+                found = wire.answer().json["outputs"][0]["data"]
+                np.testing.assert_allclose(found, Q_VALUES[i], rtol=1e-4, atol=1e-5)
+        assert server.ask(step(2)).json["outputs"][0]["data"] == pytest.approx(Q_VALUES[2].tolist(), rel=1e-4)
+
+
 def test_a_client_plays_an_episode(server: Server) -> None:
     """`PolicyClient(episode=…)` begins it with its first action, and with the first one after `reset`."""
     with PolicyClient(server.url, "summing", episode="client") as client:

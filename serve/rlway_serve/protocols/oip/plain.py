@@ -62,23 +62,23 @@ class PlainForm:
         self._max_bytes = version.decoder.max_plain_bytes
         self._octets = version.decoder.plain_octets
         self._names = dict.fromkeys((spec.name, *SPELLINGS))
-        self._action = manifest.actions[0].name
+        self._model, self._action = manifest.policy, manifest.actions[0].name
         self._datatype, self._shape = NAMES[spec.dtype], (1, *spec.shape)
         self._is_scalar = not spec.shape
         # Two readers, for nested and for flat data; one if they are alike, or if flat data would have to be nested.
         row: Any = row_type(spec, finite=True)
         one_row: Any = Annotated[list[row], Meta(min_length=1, max_length=1)]
-        self._decode = self._decoder(manifest, one_row)
-        self._decode_other = self._decoder(manifest, row) if len(spec.shape) == 1 else None
+        self._decode = self._decoder(one_row)
+        self._decode_other = self._decoder(row) if len(spec.shape) == 1 else None
         answers = RestAnswers(manifest)
         self.json = ActionWire(manifest, answers, binary=False)
         self.binary = ActionWire(manifest, answers, binary=True)
 
-    def _decoder(self, manifest: Manifest, data: Any) -> Callable[[bytes], Any]:
+    def _decoder(self, data: Any) -> Callable[[bytes], Any]:
         name: Any = Literal[(*self._names,)]
         action: Any = Literal[self._action]
         datatype: Any = Literal[self._datatype]
-        model: Any = Literal[manifest.policy]
+        model: Any = Literal[self._model]
         shape: Any = tuple[tuple(Literal[length] for length in self._shape)]  # type: ignore[misc]  # made from values
         plain_input: Any = _struct("PlainInput", name=name, shape=shape, datatype=datatype, data=data)
         output: Any = _struct("PlainOutput", name=action, parameters=(PlainOutputParameters | None, None))
@@ -127,8 +127,10 @@ class PlainForm:
         if plan.array is not None or plan.shape != self._shape or plan.datatype != self._datatype:
             return False
         binary = request.outputs.get(self._action, request.binary_outputs)
-        is_whole = not request.outputs or [*request.outputs] == [self._action]
-        if plan.name not in self._names or request.id is not None or not is_whole or not request.options.is_plain:
+        wants_more = request.outputs and [*request.outputs] != [self._action]
+        if wants_more or request.id is not None or not request.options.is_plain:
+            return False
+        if plan.name not in self._names or request.model_name not in (None, self._model):
             return False
         call.observations, call.raw = body[start:], True
         call.wire = self.binary if binary else self.json

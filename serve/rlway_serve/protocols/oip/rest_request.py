@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta
 
 from rlway_client.common import quote
 from rlway_client.contract.errors import RequestMalformed, SpecViolated
@@ -39,7 +39,7 @@ class InputFields(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     data: Any = UNSET
 
 
@@ -47,17 +47,20 @@ class OutputFields(msgspec.Struct, forbid_unknown_fields=True):
     """One of `outputs`."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class RequestFields(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON of a request. KServe's client also sends the model's name, which the URL has already."""
+    """The JSON of a request. KServe's client also sends the model's name, which the URL has already.
+
+    As in protobuf's JSON, null stands for a field that is left out.
+    """
 
     inputs: Annotated[list[InputFields], Meta(max_length=MAX_TENSORS)]
-    id: str | UnsetType = UNSET
-    parameters: dict[str, Any] = {}
-    outputs: Annotated[list[OutputFields], Meta(max_length=MAX_TENSORS)] = []
-    model_name: str | UnsetType = UNSET
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: Annotated[list[OutputFields], Meta(max_length=MAX_TENSORS)] | None = None
+    model_name: str | None = None
 
 
 class InputPlan(NamedTuple):
@@ -162,11 +165,11 @@ def _parse_int(digits: str) -> int | float:
 
 
 def _interpret(fields: RequestFields) -> RestRequest:
-    parameters = dict(fields.parameters)
+    parameters = dict(fields.parameters or ())
     binary_outputs = _pop_bool(parameters, "binary_data_output", "parameters") or False
     options = read_parameters(parameters)
     outputs: dict[str, bool] = {}
-    for i, output in enumerate(fields.outputs):
+    for i, output in enumerate(fields.outputs or ()):
         if output.name in outputs:
             raise RequestMalformed(f"outputs[{i}]: expected each name once, got {quote.clipped(output.name)!r} twice.")
         outputs[output.name] = _read_output(output, f"outputs[{i}]", binary_outputs)
@@ -180,8 +183,8 @@ def _interpret(fields: RequestFields) -> RestRequest:
             octets += math.prod(plan.shape) * plan.dtype.itemsize
         inputs[plan.name] = plan
     return RestRequest(
-        id=_encodable(fields.id, "id") if isinstance(fields.id, str) else None,
-        model_name=fields.model_name if isinstance(fields.model_name, str) else None,
+        id=None if fields.id is None else _encodable(fields.id, "id"),
+        model_name=fields.model_name,
         options=options,
         outputs=outputs,
         binary_outputs=binary_outputs,
@@ -194,7 +197,7 @@ def _plan(fields: InputFields, start: int) -> InputPlan:
     where = quote.clipped(fields.name)
     dtype = dtype_of(fields.datatype, where)
     elements = check_shape(fields.shape, where)
-    parameters = dict(fields.parameters)
+    parameters = dict(fields.parameters or ())
     size = parameters.pop("binary_data_size", None)
     if parameters.get("content_type") == "np":  # MLServer's clients say of every tensor that it is one
         del parameters["content_type"]
@@ -204,7 +207,9 @@ def _plan(fields: InputFields, start: int) -> InputPlan:
     if size is None:
         if fields.data is UNSET:
             raise SpecViolated([Fault(where, "`data`, or `binary_data_size` in its parameters", "neither")])
-        return InputPlan(fields.name, fields.datatype, shape, dtype, read_lists(fields.data, shape, dtype, where), 0)
+        array = read_lists(fields.data, shape, dtype, where)
+        array.flags.writeable = False  # as octets are: many requests may share it
+        return InputPlan(fields.name, fields.datatype, shape, dtype, array, 0)
     if fields.data is not UNSET:
         raise SpecViolated([Fault(where, "either `data` or `binary_data_size`", "both")])
     if isinstance(size, bool) or size != elements * dtype.itemsize or not isinstance(size, int):
@@ -215,7 +220,7 @@ def _plan(fields: InputFields, start: int) -> InputPlan:
 
 def _read_output(fields: OutputFields, where: str, binary_outputs: bool) -> bool:
     """Whether the output is wanted as octets."""
-    parameters = dict(fields.parameters)
+    parameters = dict(fields.parameters or ())
     binary = _pop_bool(parameters, "binary_data", f"{where}.parameters")
     if "classification" in parameters:
         raise RequestMalformed(f"{where}.parameters.classification: not served; ask for the output as it is.")

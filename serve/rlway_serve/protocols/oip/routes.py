@@ -48,7 +48,7 @@ class IndexRequest(msgspec.Struct, forbid_unknown_fields=True):
     ready: bool = False
 
 
-class OipRoute(APIRoute):
+class RefusingRoute(APIRoute):
     """A route whose refusals have the protocol's form."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, HttpResponse]]:
@@ -71,7 +71,7 @@ class OipRoute(APIRoute):
 
 def make_router(endpoint: Endpoint, routes: OipRoutes, settings: Settings) -> APIRouter:
     """All routes of the protocol."""
-    router = APIRouter(route_class=OipRoute, redirect_slashes=False)
+    router = APIRouter(route_class=RefusingRoute, redirect_slashes=False)
     pages = Pages(endpoint, settings)
     models = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 
@@ -108,7 +108,8 @@ def make_router(endpoint: Endpoint, routes: OipRoutes, settings: Settings) -> AP
             return to_http(error_response(405, f"{asked}: expected {names}.", ((b"allow", names.encode()),)))
         return to_http(error_response(404, f"{asked}: not found; GET /v2 lists what this server has of the protocol."))
 
-    router.add_route("/v2/{rest:path}", unknown, methods=[], include_in_schema=False)
+    for path in ("/v2", "/v2/{rest:path}"):
+        router.add_route(path, unknown, methods=[], include_in_schema=False)  # all methods
     return router
 
 
