@@ -34,6 +34,7 @@ MAX_SHAPE_BYTES = 5 + 9 * MAX_DIMENSIONS  # of a shape as MessagePack
 LARGEST_FIXED = 0x7F  # first bytes up to this are small whole numbers
 
 ARRAY, SCALAR = "__ndarray__", "__npgeneric__"
+TRUE = b"\xc3"
 FIELDS = {ARRAY: {ARRAY, "data", "dtype", "shape"}, SCALAR: {SCALAR, "data", "dtype"}}
 DTYPES = {  # by every way to write them; others are refused
     order + kind: np.dtype((order if order != "|" else "") + kind)
@@ -102,10 +103,9 @@ class _Reader:
             raise RequestMalformed(f"{where}: expected every key once, got one twice.")
         for marker, expected in FIELDS.items():
             if marker in fields:
-                if fields.keys() != expected:
-                    raise RequestMalformed(
-                        f"{where}: expected an array's keys {', '.join(sorted(expected))}, got others."
-                    )
+                if fields.keys() != expected or bytes(fields[marker]) != TRUE:
+                    keys = ", ".join(sorted(expected - {marker}))
+                    raise RequestMalformed(f"{where}: expected an array as {marker}: true, {keys}, got something else.")
                 return self._read_array(fields, where) if marker is ARRAY else self._read_scalar(fields, where)
         if binary:
             raise RequestMalformed(f"{where}: expected text as keys, got binary ones that are not those of an array.")

@@ -54,7 +54,7 @@ class OpenpiRoute:
             return None
         plain = self._plain.get(version)
         if plain is None:
-            plain = PlainMessages(version.manifest, version.tensors, version.decoder.plain_octets)
+            plain = PlainMessages(version.manifest, version.tensors)
             self._plain[version] = plain
         self._newest = weakref.ref(version), plain
         return plain

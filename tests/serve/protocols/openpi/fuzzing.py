@@ -107,7 +107,7 @@ class Fuzzer:
         self.findings = Findings()
         self._forms = [(manifest, TensorForm(manifest, SETTINGS)) for manifest in MANIFESTS]
         linear = TensorForm(LINEAR, SETTINGS)
-        self._plain = PlainMessages(LINEAR, linear, LINEAR.observation[0].row_bytes)
+        self._plain = PlainMessages(LINEAR, linear)
 
     def check(self, message: bytes) -> None:
         """Reads one message, and notes what is wrong."""
@@ -184,10 +184,11 @@ def messages(generator: random.Random) -> Iterator[bytes]:
     """Without end."""
     row: AnyArray = np.arange(4, dtype=np.float32)
     plain = [
-        pack({name: row.astype(dtype)} | more)
+        pack({name: (row * factor).astype(dtype)} | more)
         for name in ("observation", "x")
         for dtype in ("<f4", "<f8", ">f4")
         for more in ({}, {"prompt": "go"})
+        for factor in (0, 1, -1)
     ]
     while True:
         kind = generator.random()
