@@ -135,3 +135,10 @@ def test_noise_is_an_input_that_may_be_left_out(serving: Server) -> None:
     assert answers[0] == answers[1] != answers[2]
     as_inputs = {"inputs": {"observation": [ROW] * 50, "seed": [[1]] * 50}, "explore": {"epsilon": 1.0}}
     assert predict(serving, "linear", as_inputs).json["outputs"] == answers[0]
+
+
+def test_outputs_that_are_not_finite_are_written_as_tensorflow_serving_does(serving: Server) -> None:
+    """With tokens that JSON does not have: NaN and Infinity."""
+    asked = {"inputs": [[3e38, 0, 3e38, 0]], "output_filter": ["q_values", "action"]}
+    answer = predict(serving, "linear", asked)
+    assert answer.body == b'{"outputs":{"q_values":[[Infinity,-Infinity]],"action":[0]}}'

@@ -196,3 +196,15 @@ def test_a_server_can_be_without_the_protocol(tmp_path: Path, log: Path) -> None
         assert predict(server, "q", {"instances": [ROW]}).status == 404
         assert get(server, "/v1/models").status == 404
         assert get(server, "/v1/policies").status == 200
+
+
+def test_an_encoded_body_is_refused(serving: Server) -> None:
+    """In the protocol's form, though FastAPI reads it."""
+    answer = predict(serving, "linear", b"\x1f\x8b", "hot", "content-encoding: gzip")
+    assert answer.status == 400
+    assert error(answer).startswith("content-encoding: expected none, got gzip")
+
+
+def test_the_log_shows_no_fault_of_the_server(serving: Server) -> None:
+    """After all that these tests have sent."""
+    assert "Traceback" not in serving.log.read_text()
