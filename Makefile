@@ -66,6 +66,8 @@ format: setup  ## formats everything and mends what can be mended
 bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
 	PYTHONPATH=. .venv/bin/python benchmarks/wires.py
+	PYTHONPATH=. .venv/bin/python benchmarks/protocols.py
+	PYTHONPATH=. .venv/bin/python benchmarks/robots.py
 	PYTHONPATH=. .venv/bin/python benchmarks/peers.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overflow.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py

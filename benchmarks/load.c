@@ -1,7 +1,7 @@
 /* Asks a policy server over many connections, closed loop or open, faster than a server answers.
 
    In:      the bytes of one request: a whole HTTP/1.1 request or, with a handshake, a whole masked WebSocket frame.
-            A run of # in it is replaced by the milliseconds that are left of the request's deadline when it is sent.
+            GREETINGS is how many frames the server sends before it is asked. A run of # in it is replaced by the milliseconds that are left of the request's deadline when it is sent.
    Out:     one JSON object: answers by kind, their latency from the moment at which the request was due.
    Refuses: an answer that is none of 200, 429, 503, 504, or a frame of another kind or length: status 1 and a sentence.
 
@@ -38,7 +38,7 @@ static struct { int64_t ok, late, refused, unavailable, expired, given_up; } cou
 static uint32_t latency[BINS], lag[BINS];
 static char request[MAX_REQUEST], handshake[MAX_REQUEST];
 static size_t request_length, handshake_length, gap, gap_length, answer_length;
-static unsigned connections, in_flight;
+static unsigned connections, in_flight, greetings;
 static int poller;
 static double rate;
 static int64_t deadline_us, start_us, counted_from_us, end_us;
@@ -70,6 +70,13 @@ static double percentile_ms(const uint32_t *bins, double percent)
     for (int i = 0; i < BINS; i++)
         if ((seen += bins[i]) >= total * percent / 100) return (i + 1) * BIN_US / 1000.0;
     return 0;
+}
+
+static double mean_ms(const uint32_t *bins)
+{
+    double total = 0, sum = 0;
+    for (int i = 0; i < BINS; i++) total += bins[i], sum += bins[i] * (i + 0.5) * BIN_US / 1000.0;
+    return total ? sum / total : 0;
 }
 
 static int counts(int64_t due_us) { return due_us >= counted_from_us && due_us < end_us; }
@@ -135,10 +142,12 @@ static void ask_due(struct connection *c, int64_t due_us, int64_t now)
 static size_t read_answer(const char *text, size_t length, int *status)
 {
     if (handshake_length) {
-        if (length < 2) return 0;
-        if (text[0] != (char)0x82 || (size_t)text[1] != answer_length) fail("a frame is not the answer that was expected");
+        size_t head = answer_length > 125 ? 4 : 2;
+        if (length < head) return 0;
+        size_t told = (unsigned char)text[1] == 126 ? ((unsigned char)text[2] << 8) + (unsigned char)text[3] : (size_t)text[1];
+        if (text[0] != (char)0x82 || told != answer_length) fail("a frame is not the answer that was expected");
         *status = 200;
-        return length < 2 + answer_length ? 0 : 2 + answer_length;
+        return length < head + answer_length ? 0 : head + answer_length;
     }
     const char *end = memmem(text, length, "\r\n\r\n", 4);
     if (!end) return 0;
@@ -185,6 +194,24 @@ static void read_answers(struct connection *c)
     if (rate == 0) ask_again(c, now);
 }
 
+static void read_all(int fd, unsigned char *into, size_t length)
+{
+    for (ssize_t got; length; length -= got, into += got)
+        if ((got = recv(fd, into, length, 0)) <= 0) fail("a greeting did not come");
+}
+
+/* Reads one frame, and forgets it. */
+static void skip_frame(int fd)
+{
+    unsigned char head[10], payload[256];
+    read_all(fd, head, 2);
+    size_t length = head[1], more = length == 126 ? 2 : length == 127 ? 8 : 0;
+    read_all(fd, head + 2, more);
+    if (more) length = 0;
+    for (size_t i = 0; i < more; i++) length = (length << 8) + head[2 + i];
+    for (size_t part; length; length -= part) read_all(fd, payload, part = length < sizeof payload ? length : sizeof payload);
+}
+
 static void open_connection(struct connection *c, int port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -198,6 +225,7 @@ static void open_connection(struct connection *c, int port)
         while (got < 4 || memcmp(c->answers + got - 4, "\r\n\r\n", 4))
             if (got == BUFFER || recv(c->fd, c->answers + got++, 1, 0) != 1) fail("the handshake was not answered");
         if (atoi(c->answers + 9) != 101) fail("the handshake was refused");
+        for (unsigned i = 0; i < greetings; i++) skip_frame(c->fd);
     }
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     watch(c, EPOLLIN);
@@ -236,8 +264,8 @@ static void run(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8 && argc != 10)
-        fail("expected PORT REQUEST CONNECTIONS IN_FLIGHT SECONDS RATE DEADLINE_MS [HANDSHAKE ANSWER_BYTES]");
+    if (argc != 8 && argc != 11)
+        fail("expected PORT REQUEST CONNECTIONS IN_FLIGHT SECONDS RATE DEADLINE_MS [HANDSHAKE ANSWER_BYTES GREETINGS]");
     int port = atoi(argv[1]);
     request_length = read_file(argv[2], request);
     connections = atoi(argv[3]);
@@ -246,9 +274,10 @@ int main(int argc, char **argv)
     rate = atof(argv[6]);
     deadline_us = atof(argv[7]) * 1e3;
     if (in_flight < 1 || in_flight > MAX_IN_FLIGHT || !connections) fail("expected 1 to 64 requests in flight");
-    if (argc == 10) {
+    if (argc == 11) {
         handshake_length = read_file(argv[8], handshake);
         answer_length = atoi(argv[9]);
+        greetings = atoi(argv[10]);
     }
     char *run_of_gaps = memchr(request, '#', request_length);
     if (run_of_gaps && !handshake_length) {
@@ -264,9 +293,9 @@ int main(int argc, char **argv)
     double seconds = (end_us - counted_from_us) / 1e6;
     double cpu_s = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
     printf("{\"rps\": %.1f, \"late\": %.1f, \"refused\": %.1f, \"unavailable\": %.1f, \"expired\": %.1f, "
-           "\"given_up\": %.1f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"lag_p99_ms\": %.3f, \"cpu\": %.2f}\n",
+           "\"given_up\": %.1f, \"mean_ms\": %.3f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"lag_p99_ms\": %.3f, \"cpu\": %.2f}\n",
            count.ok / seconds, count.late / seconds, count.refused / seconds, count.unavailable / seconds,
-           count.expired / seconds, count.given_up / seconds, percentile_ms(latency, 50), percentile_ms(latency, 99),
+           count.expired / seconds, count.given_up / seconds, mean_ms(latency), percentile_ms(latency, 50), percentile_ms(latency, 99),
            percentile_ms(lag, 99), cpu_s / ((now_us() - start_us) / 1e6));
     return 0;
 }

@@ -60,6 +60,7 @@ class Offer(NamedTuple):
     unavailable: float  # 503
     expired: float  # 504
     given_up: float  # never sent, because earlier ones of their connection were unanswered
+    mean_ms: float
     p50_ms: float
     p99_ms: float
     lag_p99_ms: float  # how late the load itself was
@@ -163,11 +164,13 @@ def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, tim
 # Loads.
 
 
-def write_request(folder: Path, body: bytes = PLAIN, media_type: str = JSON) -> Path:
-    """Writes a script for wrk."""
+def write_request(folder: Path, body: bytes = PLAIN, media_type: str = JSON, **headers: str) -> Path:
+    """Writes a script for wrk. `headers` are further ones, with _ for -."""
     script = folder / f"{sha256(body).hexdigest()[:16]}.lua"
     quoted = "".join(f"\\{byte:03}" for byte in body)
-    script.write_text(f'wrk.method="POST" wrk.body="{quoted}" wrk.headers["Content-Type"]="{media_type}"')
+    all_headers = {"Content-Type": media_type} | {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f'wrk.headers["{name}"]="{value}"' for name, value in all_headers.items()]
+    script.write_text(" ".join((f'wrk.method="POST" wrk.body="{quoted}"', *lines)))
     return script
 
 
@@ -215,10 +218,11 @@ def run_load(
     deadline_ms: float = 0.0,
     handshake: Path | None = None,
     answer_bytes: int = 0,
+    greetings: int = 0,
 ) -> Offer:
     """A closed loop at rate 0, else an open one; see load.c. A failed request ends the benchmark."""
     numbers = [str(port), str(request), str(connections), str(in_flight), str(seconds), str(rate), str(deadline_ms)]
-    stream = [str(handshake), str(answer_bytes)] if handshake else []
+    stream = [str(handshake), str(answer_bytes), str(greetings)] if handshake else []
     done = subprocess.run([*pinned(LOAD_CORE), str(program), *numbers, *stream], stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.exit(f"{sys.argv[0]}: the load on port {port} failed.")
