@@ -68,6 +68,8 @@ COPY --from=serve-env /opt/rlway /opt/rlway
 # because each run would leave an anonymous volume behind.
 RUN mkdir /models
 USER 65532:65532
+# 8500 is for gRPC, which only --grpc-port opens.
+EXPOSE 8500
 EXPOSE 8080
 # Liveness, without curl: 20 ms of Python. A server that is loading or draining is healthy; ask /readyz for readiness.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
