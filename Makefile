@@ -1,4 +1,4 @@
-# Thirteen verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
+# Fourteen verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
 PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -17,7 +17,9 @@ SERVING := clients/python/generate_protos.py clients/python/rlway_client serve/r
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 PYTEST_TRAIN := .venv-train/bin/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo test test-quick lint format bench docs image clean lock protos
+FOREIGN := .venv-kserve/ready .venv-openpi/ready  # of the clients that other people wrote
+
+.PHONY: help setup demo test test-quick clients lint format bench docs image clean lock protos
 
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -40,17 +42,26 @@ $(UV):
 	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
 	@touch $@
 
+# The environments of clients that cannot live beside the others: KServe's wants psutil < 6, openpi's numpy < 2.
+$(FOREIGN): .venv-%/ready: locks/%.txt | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-$*
+	$(UV) pip sync --quiet --compile-bytecode --python .venv-$* --require-hashes $<
+	@touch $@
+
 demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a minute
 	@.venv/bin/python demo.py
 
-test: setup  ## every test, in both environments
+test: setup $(FOREIGN)  ## every test, in both environments
 	$(PYTEST) tests/clients tests/serve tests/k8s tests/packages tests/docs
 	$(PYTEST_TRAIN) tests/train tests/export
-	$(PYTEST) tests/e2e tests/examples
+	$(PYTEST) tests/e2e tests/examples tests/foreign
 
 test-quick: setup  ## every test that is not marked slow, in less than two minutes
 	$(PYTEST) -m "not slow" tests/clients tests/serve tests/k8s tests/packages tests/docs
 	$(PYTEST_TRAIN) -m "not slow" tests/train tests/export
+
+clients: setup $(FOREIGN)  ## plays through the clients of Triton, KServe, TensorFlow Serving, OpenVINO and openpi: a table
+	$(PYTEST) tests/foreign
 
 lint: setup  ## formatting, lint, strict types and the order of imports, over everything
 	.venv/bin/ruff format --check $(CODE)
@@ -86,17 +97,19 @@ image:  ## the server's container image, with docker, podman or buildah (TARGET=
 	k8s/build-image $(TARGET)
 
 clean:  ## removes environments and caches; runs/ and models/ stay
-	rm -rf .venv .venv-train .tools .peers build dist
+	rm -rf .venv .venv-train .venv-kserve .venv-openpi .tools .peers build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-lock: | $(UV)  ## resolves the four requirements files in locks/ anew, with hashes
+lock: | $(UV)  ## resolves the six requirements files in locks/ anew, with hashes
 	# The tests' clients allow fewer versions of protobuf than the server does: the larger set comes first.
 	$(LOCK) serve/pyproject.toml --extra otel --group serve/pyproject.toml:dev -o locks/serve-dev.txt
 	$(LOCK) serve/pyproject.toml -c locks/serve-dev.txt -o locks/serve.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet -o locks/train.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet --group train/pyproject.toml:dev \
 		-c locks/train.txt -o locks/train-dev.txt
+	printf '%s\n' 'kserve==0.21.*' 'gymnasium>=1.0' | $(LOCK) - -o locks/kserve.txt
+	printf '%s\n' 'openpi-client==0.1.*' 'gymnasium>=1.0' | $(LOCK) - -o locks/openpi.txt
 
 protos: setup  ## generates the stubs of clients/python/rlway_client/protos/*.proto anew, beside them
 	.venv/bin/python clients/python/generate_protos.py
