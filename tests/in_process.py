@@ -29,6 +29,7 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.gateway.body_budget import BodyBudget
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import Episodes
+from rlway_serve.protocols.openpi import open_protocol as open_openpi
 from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
@@ -84,7 +85,8 @@ class InProcessServer:
         self._endpoint = Endpoint(
             repository, Keys(settings), budget, self._new_episodes(), None, settings.max_json_bytes
         )
-        self._routes = HotRoutes(self._endpoint, settings, None, SharedByStreams(self._endpoint, settings))
+        protocols = [open_openpi(self._endpoint, settings)]
+        self._routes = HotRoutes(self._endpoint, settings, None, SharedByStreams(self._endpoint, settings), protocols)
         app = app or Middleware(create_app(self._endpoint, MultiprocessMetrics(metrics), settings), None)
         self._config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
         self._config.load()
