@@ -87,15 +87,15 @@ class SlowReader:
         return (UNSET, faults) if faults else (self._form.join_arrays(parts), faults)
 
 
-def check_rows(rows: int, most: int) -> None:
+def check_rows(rows: int, most: int, where: str = "observations") -> None:
     """Raises BodyTooLarge if a request has too many rows."""
     if rows > most:
-        raise too_many(str(rows), most)
+        raise too_many(str(rows), most, where)
 
 
-def too_many(got: str, most: int) -> BodyTooLarge:
+def too_many(got: str, most: int, where: str = "observations") -> BodyTooLarge:
     """The error for a request with too many rows."""
-    return BodyTooLarge(f"observations: expected at most {most}, got {got}; send several requests.")
+    return BodyTooLarge(f"{where}: expected at most {most} rows, got {got}; send several requests.")
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class TensorForm:
         arrays: Arrays = {}
         rows = 0
         for given, value in tensors.items():
+            if len(faults) >= MAX_FAULTS:
+                break
             where = clipped(given)
             name = self.name_of(given)
             if name is None:
@@ -151,7 +153,7 @@ class TensorForm:
             got = "0" if value == [] else describe(value)
             raise SpecViolated([Fault(where, f"an array of at least 1 {spec.label}", got)])
         given = value if batched else [value]
-        check_rows(len(given), self._max_rows)
+        check_rows(len(given), self._max_rows, where)
         rows, faults = self._readers[spec.name].read_rows(
             given, (lambda i: f"{where}[{i}]") if batched else lambda _: where
         )
@@ -190,7 +192,7 @@ def check_shape(array: AnyArray, spec: TensorSpec, where: str, batched: bool, ma
     if array.shape != expected or rows < 1:
         shape = f"[{', '.join(map(str, ('B', *spec.shape) if batched else spec.shape))}]"
         raise SpecViolated([Fault(where, f"the shape {shape}", f"[{', '.join(map(str, array.shape))}]")])
-    check_rows(rows, max_rows)
+    check_rows(rows, max_rows, where)
     return array if batched else array[np.newaxis]
 
 

@@ -127,7 +127,7 @@ def test_too_many_rows_are_refused() -> None:
     """As many as `--max-rows` are read."""
     assert read(LINEAR, {"observation": np.zeros((8, 4))}).rows == 8
     for rows in (np.zeros((9, 4)), np.zeros((9, 4)).tolist()):
-        with pytest.raises(BodyTooLarge, match="at most 8, got 9"):
+        with pytest.raises(BodyTooLarge, match="observation: expected at most 8 rows, got 9"):
             read(LINEAR, {"observation": rows})
 
 

@@ -267,7 +267,7 @@ def test_too_many_rows_are_413(linear: Server, lane: str, media_type: str) -> No
         body = np.zeros((rows, 4), "<f4").tobytes() if media_type == OCTETS else {"observations": [[0, 0, 0, 0]] * rows}
         answer = linear.ask(act_request(body, lane=lane, media_type=media_type))
         assert answer.status == status
-    assert answer.detail == "observations: expected at most 4096, got 4097; send several requests."
+    assert answer.detail == "observations: expected at most 4096 rows, got 4097; send several requests."
 
 
 @pytest.mark.parametrize("lane", LANES)
