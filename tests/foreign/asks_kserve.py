@@ -1,4 +1,6 @@
-"""Asks through KServe's own clients: `rest-v1`, `rest-v2`, `rest-v2-json` (tensors as JSON numbers) or `grpc`.
+"""Asks through KServe's own clients: `rest-v1`, `rest-v2`, `rest-v2-json`, `grpc` or `grpc-contents`.
+
+`rest-v2-json` sends tensors as JSON numbers, `grpc-contents` as lists of a type.
 
 In:      the transport, the address, a folder, tasks (tests/foreign/tasks.py).
 """
@@ -27,8 +29,8 @@ class OpenInferenceClient:
 
     def __init__(self, runner: asyncio.Runner, transport: str, address: str) -> None:
         self._runner = runner
-        self._binary = transport != "rest-v2-json"
-        self._url = None if transport == "grpc" else f"http://{address}"
+        self._transport = transport
+        self._url = f"http://{address}" if transport.startswith("rest") else None
         self._client = runner.run(self._connect(address))
 
     async def _connect(self, address: str) -> Any:
@@ -60,9 +62,12 @@ class OpenInferenceClient:
         inputs = []
         for name, value in observation.items():
             tensor = InferInput(name, list(value.shape), DATATYPES[value.dtype.name])
-            tensor.set_data_from_numpy(value, binary_data=self._binary)
+            if self._transport == "grpc-contents":
+                tensor.data = value.ravel().tolist()
+            else:
+                tensor.set_data_from_numpy(value, binary_data=self._transport != "rest-v2-json")
             inputs.append(tensor)
-        if self._url and self._binary:
+        if self._transport == "rest-v2":
             parameters = {**parameters, "binary_data_output": True}
         request = InferRequest(policy, inputs, parameters=parameters or None)
         if self._url:

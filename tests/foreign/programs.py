@@ -45,6 +45,7 @@ PROGRAMS = (
     Program("KServe REST v2", ".venv-kserve", "asks_kserve", "rest-v2", "http"),
     Program("KServe REST v2, JSON", ".venv-kserve", "asks_kserve", "rest-v2-json", "http"),
     Program("KServe gRPC", ".venv-kserve", "asks_kserve", "grpc", "grpc"),
+    Program("KServe gRPC, contents", ".venv-kserve", "asks_kserve", "grpc-contents", "grpc"),
     Program("ovmsclient http", ".venv", "asks_ovms", "http", "http"),
     Program("ovmsclient grpc", ".venv", "asks_ovms", "grpc", "grpc"),
     Program(
