@@ -142,8 +142,8 @@ def nginx_command(folder: Path, port: int, connections: int = 1024) -> list[str]
 
 
 def pinned(core: str) -> list[str]:
-    """The prefix that binds a command to cores, where that is possible."""
-    return ["taskset", "-c", core] if shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
+    """The prefix that binds a command to cores, where that is possible; nothing without cores."""
+    return ["taskset", "-c", core] if core and shutil.which("taskset") and (os.cpu_count() or 1) > 1 else []
 
 
 def wait_until_answering(port: int, path: str = "/act", body: bytes = PLAIN, timeout_s: float = 60.0) -> bytes:
