@@ -144,8 +144,7 @@ class ActionWire:
 
     def __init__(self, manifest: Manifest, answers: RestAnswers, binary: bool) -> None:
         spec = manifest.actions[0]
-        self._dtype, self._shape = spec.numpy_dtype, spec.shape
-        self._binary = binary
+        self._dtype, self._binary = spec.numpy_dtype, binary
 
         def write(action: AnyArray) -> Response:
             return answers.write({spec.name: action}, (spec.name,), lambda _: binary)
