@@ -42,6 +42,7 @@ class Server(NamedTuple):
     port: int
     policies: list[dict[str, Any]]
     log: Path
+    grpc: str | None = None  # the address, with `--grpc-port 0`
 
     def connect(self) -> Wire:
         return Wire(self.host, self.port)
@@ -66,7 +67,7 @@ def running_server(models: Path | str, log: Path, *options: str, prefix: Sequenc
         try:
             ready = _first_line(process, log)
             host, _, port = ready["url"].partition("://")[2].rpartition(":")
-            yield Server(process, ready["url"], host, int(port), ready["policies"], log)
+            yield Server(process, ready["url"], host, int(port), ready["policies"], log, ready["grpc"])
         finally:
             if process.poll() is None:
                 process.kill()

@@ -73,6 +73,7 @@ def serve(
             print(msgspec.json.encode(ready).decode(), flush=True)
         else:
             names = ", ".join(f"{p['name']} v{p['version']}" for p in ready.policies) or "nothing yet"
-            print(f"serving {names} at {ready.url}  (docs: {ready.url}/docs)", flush=True)
+            also = f" and gRPC at {ready.grpc}" if ready.grpc else ""
+            print(f"serving {names} at {ready.url}{also}  (docs: {ready.url}/docs)", flush=True)
 
     launch(settings, announce)

@@ -17,6 +17,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -38,23 +39,33 @@ from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.metrics import Metrics
 from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
 from rlway_serve.telemetry.tracing import TracedPolicyMetrics, open_tracing
+from rlway_serve.transport.grpc_port import GrpcPort
 from rlway_serve.transport.http_connection import HttpConnection
 from rlway_serve.transport.listener import Listener
 from rlway_serve.transport.request_heads import HotRoutes
 from rlway_serve.transport.stream_calls import SharedByStreams
 
+if TYPE_CHECKING:
+    from rlway_serve.transport.grpc_server import GrpcServer
+
+FORCED_EXIT_POLL_S = 0.1  # between two looks at whether a second Ctrl-C has come
+
 
 def serve(
     settings: Settings,
-    on_ready: Callable[[Repository, str], None],
+    on_ready: Callable[[Repository, str, str | None], None],
     shared: Path | None = None,
     parent: socket.socket | None = None,
 ) -> None:
-    """Serves until a signal stops it. `on_ready` gets the policies and the base URL once requests are answered."""
+    """Serves until a signal stops it.
+
+    `on_ready` gets the policies, the base URL and gRPC's address, once requests are answered.
+    """
     keys = Keys(settings)
     tls = tls_context(settings)
     access_log = AccessLog(settings.access_log) if settings.access_log else None
-    watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls)]
+    grpc_port = None if settings.grpc_port is None else GrpcPort(settings, settings.grpc_port, shared is not None)
+    watched = [Watched(keys.files, keys.reload), watched_tls(settings, tls), *(grpc_port.watched if grpc_port else ())]
     # Before the models are loaded, which may take long: files that change meanwhile are then read again.
     reloader = Reloader(watched, on_hangup=[access_log.reopen] if access_log else [])
     tracing = open_tracing(settings.otel)
@@ -94,7 +105,14 @@ def serve(
         host, port = listener.getsockname()[:2]
         address = f"[{host}]" if ":" in host else host
         url = f"{'https' if tls else 'http'}://{address}:{port}"
-        server = Server(config, routes, endpoint, shown_metrics, reloader, parent, lambda: on_ready(repository, url))
+        rpcs = grpc_port.make_server(endpoint, protocols, access_log) if grpc_port else None
+        if rpcs is not None:
+            metrics.watch(rpcs.counts)
+
+        def announce(grpc_address: str | None) -> None:
+            on_ready(repository, url, grpc_address)
+
+        server = Server(config, routes, endpoint, shown_metrics, reloader, parent, rpcs, announce)
         server.run(sockets=[listener])
         repository.close()
         if tracing is not None:
@@ -117,7 +135,8 @@ class Server(uvicorn.Server):
         shown_metrics: MultiprocessMetrics,
         reloader: Reloader,
         parent: socket.socket | None,
-        on_ready: Callable[[], None],
+        rpcs: GrpcServer | None,
+        on_ready: Callable[[str | None], None],
     ) -> None:
         super().__init__(config)
         self._routes = routes
@@ -125,6 +144,7 @@ class Server(uvicorn.Server):
         self._shown_metrics = shown_metrics
         self._reloader = reloader
         self._parent = parent
+        self._rpcs = rpcs
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -135,10 +155,11 @@ class Server(uvicorn.Server):
         if self._parent is not None:
             loop.add_reader(self._parent, self._on_parent_gone)
         await super().startup([])
+        grpc_address = await self._rpcs.start() if self._rpcs is not None else None
         self.servers = [self._take_connections(listener) for listener in sockets or []]  # type: ignore[misc]
         gc.collect()
         gc.freeze()  # the garbage collector need not scan the loaded models again, which would delay answers
-        self._on_ready()
+        self._on_ready(grpc_address)
 
     def _take_connections(self, listener: socket.socket) -> Listener:
         settings, served = self._routes.settings, self.server_state.connections
@@ -156,7 +177,16 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._endpoint.draining = True
+        if self._rpcs is None:
+            await super().shutdown(sockets)
+            return
+        stopping = asyncio.ensure_future(self._rpcs.stop(self._routes.settings.drain_s))
         await super().shutdown(sockets)
+        while not stopping.done() and not self.force_exit:
+            await asyncio.wait({stopping}, timeout=FORCED_EXIT_POLL_S)
+        if not stopping.done():
+            await self._rpcs.abort()
+        await stopping
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Stops without keeping the signal: uvicorn would raise it again at the end, which changes the exit status."""

@@ -7,12 +7,13 @@ Refuses: nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from fastapi import APIRouter
 
 from rlway_serve.gateway.route import Route, StreamRoute
+from rlway_serve.gateway.rpc import Service
 
 
 class PostRoutes(Protocol):
@@ -35,3 +36,4 @@ class OpenProtocol(NamedTuple):
     posts: PostRoutes | None = None
     streams: StreamRoutes | None = None
     router: APIRouter | None = None  # of the application
+    services: Callable[[], Sequence[Service]] | None = None  # of gRPC; only this imports protobuf

@@ -44,20 +44,22 @@ class GrpcRefusal(Response):
     __slots__ = ("code",)
 
     def __init__(self, error: RlwayError) -> None:
-        super().__init__(error.http, b"text/plain", str(error).encode("utf-8", "replace"))
+        super().__init__(error.http, b"text/plain", str(error).encode("utf-8", "replace"), _retry_after(error))
         self.code = error.grpc
 
 
 def problem_response(error: RlwayError) -> Response:
     """The error as RFC 9457 problem+json, with the headers that its status calls for."""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    if isinstance(error, QueueFull):
-        headers = ((b"retry-after", str(error.retry_after_s).encode()),)
-    elif isinstance(error, TooManyConnections):
-        headers = ((b"retry-after", b"1"),)
-    elif isinstance(error, KeyMissing):
+    headers = _retry_after(error)
+    if isinstance(error, KeyMissing):
         headers = ((b"www-authenticate", b"Bearer"),)
     return Response(error.http, PROBLEM, _encode(error.problem()), headers)
+
+
+def _retry_after(error: RlwayError) -> tuple[tuple[bytes, bytes], ...]:
+    if isinstance(error, QueueFull):
+        return ((b"retry-after", str(error.retry_after_s).encode()),)
+    return ((b"retry-after", b"1"),) if isinstance(error, TooManyConnections) else ()
 
 
 def _encode(problem: dict[str, Any]) -> bytes:

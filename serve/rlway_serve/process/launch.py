@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class ServerReady(msgspec.Struct):
     """What the ready line shows. Its JSON is the output of `--json`."""
 
     url: str
+    grpc: str | None  # host and port, as clients take them; None without `--grpc-port`
     policies: list[dict[str, Any]]
 
 
@@ -50,20 +51,21 @@ def _launch(settings: Settings, on_ready: Callable[[ServerReady], None], copier:
 
         if copier is not None:
             copier.stand_by()
-        serve(settings, lambda repository, url: on_ready(_ready(repository, url)))
+        serve(settings, lambda *ready: on_ready(_ready(*ready)))
         return
     with (
         reserved_port(settings.host, settings.port) as port,
+        _reserved_grpc_port(settings) as grpc_port,
         _shared_folder() as folder,
     ):
-        shared = msgspec.structs.replace(settings, port=port)
+        shared = msgspec.structs.replace(settings, port=port, grpc_port=grpc_port)
 
         def run(link: Link) -> None:
             from rlway_serve.server import serve
 
             if copier is not None:
                 copier.stand_by()
-            serve(shared, lambda repository, url: link.report_ready(_ready(repository, url)), Path(folder), link.socket)
+            serve(shared, lambda *ready: link.report_ready(_ready(*ready)), Path(folder), link.socket)
 
         _preload()
         supervisor = Supervisor(
@@ -81,6 +83,12 @@ def _ignore_hangups() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def _reserved_grpc_port(settings: Settings) -> AbstractContextManager[int | None]:
+    if settings.grpc_port is None:
+        return nullcontext()
+    return reserved_port(settings.host, settings.grpc_port, "--grpc-port")
+
+
 def _shared_folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="rlway-workers-")
@@ -96,5 +104,6 @@ def _preload() -> None:
     import uvloop  # noqa: F401
 
 
-def _ready(repository: Any, url: str) -> ServerReady:
-    return ServerReady(url, [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready])
+def _ready(repository: Any, url: str, grpc: str | None) -> ServerReady:
+    policies = [{"name": policy.name, "version": policy.version} for policy in repository if policy.ready]
+    return ServerReady(url, grpc, policies)

@@ -11,10 +11,12 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rlway_client.contract.errors import UsageError
 
 BACKLOG = 2048
+PORT = "--port"
 
 
 def bind(host: str, port: int, shared: bool = False) -> socket.socket:
@@ -25,19 +27,27 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
 
 
 @contextmanager
-def reserved_port(host: str, port: int) -> Iterator[int]:
+def reserved_port(host: str, port: int, option: str = PORT) -> Iterator[int]:
     """Holds a free port for the workers to share. The socket that holds it never listens."""
-    with _bound(host, port, shared=False) as alone:
-        port = alone.getsockname()[1]
-    with _bound(host, port, shared=True):
+    _, port = free_address(host, port, option)
+    with _bound(host, port, True, option):
         yield port
 
 
-def _bound(host: str, port: int, shared: bool) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise UsageError(f"--host {host}: not an address of this machine: {error.strerror}.") from None
+def free_address(host: str, port: int, option: str = PORT) -> tuple[str, int]:
+    """The host as a number, and the port or a free one, for a library that binds it; `option` is the port's flag."""
+    with _bound(host, port, False, option) as alone:
+        found = alone.getsockname()
+    return found[0], found[1]
+
+
+def resolve(host: str) -> str:
+    """The host as a number, as `bind` takes it."""
+    return str(_resolve(host, 0)[4][0])
+
+
+def _bound(host: str, port: int, shared: bool, option: str = PORT) -> socket.socket:
+    family, kind, protocol, _, address = _resolve(host, port)
     bound = socket.socket(family, kind, protocol)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
@@ -47,6 +57,13 @@ def _bound(host: str, port: int, shared: bool) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"--port {port}: in use on {host}; choose another, or 0 for any free one.") from None
-        raise UsageError(f"--host {host} --port {port}: cannot be bound: {error.strerror}.") from None
+            raise UsageError(f"{option} {port}: in use on {host}; choose another, or 0 for any free one.") from None
+        raise UsageError(f"--host {host} {option} {port}: cannot be bound: {error.strerror}.") from None
     return bound
+
+
+def _resolve(host: str, port: int) -> tuple[Any, ...]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise UsageError(f"--host {host}: not an address of this machine: {error.strerror}.") from None

@@ -48,6 +48,13 @@ def watched_tls(settings: Settings, context: ssl.SSLContext | None) -> Watched:
     return Watched(files, reload)
 
 
+def read_pair(files: list[Path]) -> tuple[bytes, bytes]:
+    """Certificate chain and key, as they are written. Raises OSError unless they fit together."""
+    _context(files)
+    certificate, key = (path.read_bytes() for path in files)
+    return certificate, key
+
+
 def _context(files: list[Path]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # TLS 1.2 and later
     _load(context, files)

@@ -1,0 +1,108 @@
+"""The standard services besides those of the protocols: health and reflection.
+
+In:      the names and descriptors of all services; whether the server is ready.
+Out:     `grpc.health.v1.Health`: SERVING where `/readyz` answers 200, for the whole server ("") and each service;
+         `grpc.reflection.v1alpha.ServerReflection`.
+Refuses: the health of a service that is not there (NotFound).
+
+The servicer of grpcio-health-checking forgets all watchers of a service when one leaves, so only its messages are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from rlway_client.common.quote import clipped, named
+from rlway_client.contract.errors import NotFound, RequestMalformed
+from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.rpc import Service
+
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+POLL_S = 1.0  # between two looks at whether the server is ready, for those who watch
+
+Status = health_pb2.HealthCheckResponse
+
+
+class Health:
+    """The health of one server and its services."""
+
+    def __init__(self, endpoint: Endpoint, services: Sequence[str]) -> None:
+        self._endpoint = endpoint
+        self._known = frozenset(("", *services))
+        self._stopping = asyncio.Event()
+
+    def check(self, octets: bytes) -> bytes:
+        """Answers `Check`."""
+        name = _service(octets)
+        if name not in self._known:
+            there = named(sorted(filter(None, self._known)))
+            raise NotFound(f"service: expected one of {there}, or an empty text, got {clipped(name)}.")
+        return Status(status=self._status(name)).SerializeToString()  # type: ignore[no-any-return]  # bytes
+
+    async def watch(self, octets: bytes, context: Any) -> None:
+        """Answers `Watch`: a message now and at each change, until the client goes or the server stops."""
+        try:
+            name = _service(octets)
+        except RequestMalformed as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return
+        said = None
+        while True:
+            status = self._status(name)
+            if status != said:
+                await context.write(Status(status=status).SerializeToString())
+                said = status
+            if self._stopping.is_set():
+                await asyncio.get_running_loop().create_future()  # until the server ends the call
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Tells those who watch that the server stops."""
+        self._stopping.set()
+
+    def _status(self, name: str) -> int:
+        if name not in self._known:
+            return int(Status.SERVICE_UNKNOWN)
+        return int(Status.SERVING if self._endpoint.ready else Status.NOT_SERVING)
+
+
+def _service(octets: bytes) -> str:
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(octets).service)
+    except DecodeError:
+        raise RequestMalformed("message: expected a HealthCheckRequest, got other bytes.") from None
+
+
+def reflection_handler(services: Sequence[Service]) -> Any:
+    """The handler of `ServerReflectionInfo`."""
+    pool = DescriptorPool()  # of its own: the messages of the services are not in the default one
+    added: set[str] = set()
+    for file in (*(service.file for service in services), health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        _add(pool, file, added)
+    servicer = reflection.aio.ReflectionServicer([*(s.name for s in services), HEALTH, REFLECTION], pool)
+    return grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+
+
+def _add(pool: DescriptorPool, file: Any, added: set[str]) -> None:
+    """Adds a file's descriptor, after those of the files that it imports."""
+    if file.name not in added:
+        added.add(file.name)
+        for imported in file.dependencies:
+            _add(pool, imported, added)
+        pool.AddSerializedFile(file.serialized_pb)

@@ -1,0 +1,147 @@
+"""The handlers of methods with one request and one answer.
+
+In:      the message of a call.
+Out:     the message that answers it.
+Refuses: with the gRPC status of the error; a call without a message, and one whose message does not arrive within
+         `--body-timeout-s`; large messages beyond `--max-buffered-bytes` (QueueFull).
+
+To gRPC the requests are streams of one message. Only so may a handler give up a message that does not arrive; on the
+wire there is no difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import grpc
+
+from rlway_client.contract.errors import RequestMalformed, RequestTimeout
+from rlway_serve.gateway.body_budget import SMALL_BYTES
+from rlway_serve.gateway.rpc import Ask, Tell
+from rlway_serve.messages.response import GrpcRefusal, Response
+from rlway_serve.transport.grpc_calls import GrpcCall, SharedByCalls, as_told, deadline_headers, status_of
+from rlway_serve.transport.grpc_gather import Gatherer
+
+Handler = Callable[[Any, Any], Awaitable[bytes]]
+
+EOF = grpc.aio.EOF
+NO_MESSAGE = GrpcRefusal(RequestMalformed("message: expected one, got the end of the call."))
+SWEEPS = 8  # looks for late messages within `--body-timeout-s`
+
+
+class RequestHandlers:
+    """Makes the handlers of one server."""
+
+    def __init__(self, shared: SharedByCalls, gatherer: Gatherer) -> None:
+        self._shared = shared
+        self._gatherer = gatherer
+        self._timeout_s = shared.settings.body_timeout_s
+        self._arriving: dict[Any, float] = {}  # contexts of calls whose message is awaited, and since when
+        self._aborts: set[asyncio.Task[None]] = set()  # of messages that came too late
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begins to look for messages that do not arrive."""
+        self._schedule_sweep()
+
+    def close(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+
+    def asking(self, path: str, ask: Ask) -> Handler:
+        """The handler of a method that asks a policy."""
+        shared, arriving, clock_s = self._shared, self._arriving, time.perf_counter
+        gatherer, bodies = self._gatherer, shared.endpoint.bodies
+        loop = asyncio.get_running_loop()
+
+        async def handle(_: Any, context: Any) -> bytes:
+            gatherer.in_flight += 1
+            held = 0
+            try:
+                arriving[context] = clock_s()
+                try:
+                    octets = await context.read()
+                finally:
+                    del arriving[context]
+                if octets is EOF:
+                    return await refuse(context, NO_MESSAGE)
+                call = GrpcCall(context.peer(), clock_s())
+                facts = call.facts = shared.caller_of(context)
+                waiter = call.waiter = loop.create_future()
+                try:
+                    if len(octets) > SMALL_BYTES:
+                        held = bodies.reserve(len(octets))
+                    route, message = ask(octets)
+                except Exception as error:
+                    response: Response = GrpcRefusal(shared.told(error, facts))
+                else:
+                    gatherer.ask(route, facts.authorization, deadline_headers(context, call), message, call)
+                    try:
+                        response = await waiter
+                    except asyncio.CancelledError:
+                        call.gone = True
+                        raise
+                shared.log(path, call.connection, facts, response, len(octets), call.arrived_s)
+                if response.status != 200:
+                    return await refuse(context, response)
+                return response.body + call.tail if call.tail else response.body
+            finally:
+                if held:
+                    bodies.release(held)
+                gatherer.in_flight -= 1
+
+        return handle
+
+    def telling(self, path: str, tell: Tell, needs_key: bool) -> Handler:
+        """The handler of a method that is answered at once."""
+        shared = self._shared
+
+        async def handle(_: Any, context: Any) -> bytes:
+            self._arriving[context] = began_s = time.perf_counter()
+            try:
+                octets = await context.read()
+            finally:
+                del self._arriving[context]
+            if octets is EOF:
+                return await refuse(context, NO_MESSAGE)
+            facts = shared.caller_of(context)
+            try:
+                if needs_key:
+                    shared.endpoint.keys.check(facts.authorization)
+                response = Response(200, b"", tell(octets))
+            except Exception as error:
+                response = GrpcRefusal(as_told(error))
+            shared.log(path, context.peer(), facts, response, len(octets), began_s)
+            return response.body if response.status == 200 else await refuse(context, response)
+
+        return handle
+
+    def _schedule_sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(min(1.0, self._timeout_s / SWEEPS), self._sweep_late)
+
+    def _sweep_late(self) -> None:
+        """Ends calls whose message has not arrived in time. The oldest come first."""
+        now_s = time.perf_counter()
+        for context, since_s in self._arriving.items():
+            if now_s - since_s < self._timeout_s:
+                break
+            task = asyncio.get_running_loop().create_task(self._give_up(context))
+            self._aborts.add(task)
+            task.add_done_callback(self._aborts.discard)
+        self._schedule_sweep()
+
+    async def _give_up(self, context: Any) -> None:
+        error = RequestTimeout(f"message: expected its end within {self._timeout_s:g} s of the call's beginning.")
+        with suppress(Exception):  # the call may have ended meanwhile; the abort itself raises, too
+            await refuse(context, GrpcRefusal(error))
+
+
+async def refuse(context: Any, response: Response) -> bytes:
+    """Ends the call with the status of a refusal. Raises what gRPC ends handlers with."""
+    await context.abort(*status_of(response))
+    raise AssertionError("an abort returned")
