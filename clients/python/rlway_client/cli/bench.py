@@ -20,7 +20,7 @@ from rlway_client.load.load_test import LoadTest
 from rlway_client.load.measured import Measured
 from rlway_client.load.observations import sample_columns
 from rlway_client.load.protocols import Protocol, check_grpc, make_dialect
-from rlway_client.load.search import LEAST_REQUESTS, Found, Trial, search
+from rlway_client.load.search import LEAST_REQUESTS, TRIAL_LIMITS, Found, Trial, search
 from rlway_client.load.target import Target
 from rlway_client.remote.client import PolicyClient
 from rlway_client.remote.http import Address
@@ -72,7 +72,12 @@ def bench(
         typer.Option(help="Numbers of closed-loop connections, such as 1,2,4,8: a table of a run for each."),
     ] = None,
     duration_s: Annotated[
-        float, typer.Option(help="How long to measure, seconds; of each trial or each number of robots.", min=0.1)
+        float,
+        typer.Option(
+            help="How long to measure, seconds, for each number of robots and each trial; a trial takes at least "
+            f"{TRIAL_LIMITS} times the limit.",
+            min=0.1,
+        ),
     ] = 5.0,
     binary: Annotated[
         bool, typer.Option(help="For `oip`: send and receive tensors as octets, as tritonclient does, or as JSON.")
@@ -94,6 +99,8 @@ def bench(
     connection asks once, which is not measured; what it answers has to fit the action's spec.
     """
     numbers = _check_options(rate, arrivals, slo_ms, robots, connections)
+    if not binary and protocol is not Protocol.OIP:
+        raise UsageError(f"--no-binary: expected only for the protocol oip, got {protocol}.")
     check_grpc(protocol, grpc_port)
     if png is not None:
         check_png(png)
@@ -103,6 +110,8 @@ def bench(
     target = Target(Address.parse(url), policy, manifest, columns, key, grpc_port)
     where = f"{target.address.host}:{grpc_port}" if grpc_port else str(target.address)
     test = LoadTest(protocol, make_dialect(protocol, target, binary), manifest.actions, where, timeout_s, seed)
+    if slo_ms is not None:
+        duration_s = max(duration_s, TRIAL_LIMITS * slo_ms / 1e3)
     run = _Bench(test, connections or CONNECTIONS, duration_s, arrivals, as_json)
     title = f"{manifest.policy} over {protocol}"
     if numbers:
@@ -186,7 +195,7 @@ class _Bench:
 def parse_robots(text: str) -> list[int]:
     """Numbers of connections from `1,2,4`. Raises UsageError."""
     words = text.split(",")
-    if not all(word.strip().isdecimal() and 1 <= int(word) <= MOST_CONNECTIONS for word in words if len(word) < 9):
+    if not all(len(word) < 9 and word.strip().isdecimal() and 1 <= int(word) <= MOST_CONNECTIONS for word in words):
         raise UsageError(
             f"--robots: expected whole numbers from 1 to {MOST_CONNECTIONS} such as 1,2,4,8, got {text!r}."
         )

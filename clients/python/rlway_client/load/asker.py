@@ -105,12 +105,11 @@ def check_action(found: Arrays, specs: Iterable[TensorSpec]) -> None:
         if faults:
             raise Unreadable(faults[0].sentence)
         low, high = spec.bounds()
-        slack = 0.0 if spec.is_discrete else TOLERANCE
-        values = array.astype(np.float64)
-        if (values < low - slack * np.maximum(1, abs(low))).any() or (
-            values > high + slack * np.maximum(1, abs(high))
-        ).any():
-            raise Unreadable(f"{name}: expected {spec.minimum} to {spec.maximum}, got {values.tolist()}")
+        slack = np.zeros(spec.shape) if spec.is_discrete else TOLERANCE * np.maximum(1, abs(array))
+        outside = np.argwhere((array < low - slack) | (array > high + slack))
+        if len(outside):
+            at = tuple(outside[0])
+            raise Unreadable(f"{name}: expected {low[at]:g} to {high[at]:g}, got {array[at]:g}")
 
 
 def quoted(content: bytes) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from rlway_client.common.quote import reason
 from rlway_client.contract.errors import ServerUnreachable
-from rlway_client.load.asker import Fault, Listener
+from rlway_client.load.asker import QUOTED, Fault, Listener
 from rlway_client.remote.http import Address
 
 OPTIONS = [
@@ -53,7 +54,9 @@ class GrpcAsker:
         try:
             self.answer = await self._method(request, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            self.listener.answered(Fault(f"gRPC {error.code().name}", error.details() or ""))
+            # The connection may be gone. gRPC would open it again by itself, and fail at once until it has.
+            self.open = error.code() is not grpc.StatusCode.UNAVAILABLE
+            self.listener.answered(Fault(f"gRPC {error.code().name}", reason(error.details() or "", QUOTED)))
         else:
             self.listener.answered(None)
 

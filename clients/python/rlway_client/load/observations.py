@@ -33,8 +33,10 @@ def sample_observations(spec: TensorSpec, rows: int, seed: int) -> AnyArray:  # 
     generator = np.random.default_rng(seed)
     (low, high), (least, most) = spec.bounds(), spec.lookup_bounds()
     low, high = np.maximum(low, least), np.minimum(high, most)
+    if spec.numpy_dtype.kind in "ub":
+        low = np.maximum(low, 0)
     if spec.numpy_dtype.kind == "b":
-        low, high = np.maximum(low, 0), np.minimum(high, 1)
+        high = np.minimum(high, 1)
     bounded = np.isfinite(low) & np.isfinite(high)
     width = 0 if spec.numpy_dtype.kind == "f" else 1  # whole numbers are cut: the highest gets as much as the others
     uniform = generator.uniform(np.where(bounded, low, 0), np.where(bounded, high + width, 1), (rows, *spec.shape))

@@ -21,6 +21,7 @@ FIRST_RATE = 100.0  # requests/s
 NARROW = 1.05  # the search ends when the lowest rate that failed is this much above the highest that held
 LEAST_REQUESTS = 10  # in a trial: no rate is tried at which fewer are due
 ATTEMPTS = 2  # at one rate
+TRIAL_LIMITS = 20  # a trial takes at least so many times the limit: a server that is 5 % too slow is then seen
 BUSY = 0.95  # of a core: a load test that uses more may be the limit itself
 LAG_SHARE = 0.25  # of the limit: a load test that is later than this for its own schedule is the limit
 

@@ -56,6 +56,7 @@ class Slot:
         if asker is not None and asker.open:
             asker.ask(self._next())
         else:
+            self.drop()  # what the old connection says from now on is not about this request
             self._opening = asyncio.get_running_loop().create_task(self._open_and_ask())
 
     def answered(self, fault: Fault | None) -> None:
