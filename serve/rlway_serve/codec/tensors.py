@@ -222,7 +222,8 @@ def _not_whole_between(array: AnyArray, low: int, high: int) -> AnyArray:  # -> 
     """Which numbers are not whole numbers between these limits, both included."""
     odd: AnyArray
     if array.dtype.kind == "f":
-        wide = array.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
+            wide = array.astype(np.float64)
         odd = ~((np.trunc(wide) == wide) & (wide >= float(low)) & (wide < float(high + 1)))
     elif array.dtype.kind == "b" or (int(array.min()) >= low and int(array.max()) <= high):
         odd = np.zeros(array.shape, bool)

@@ -50,6 +50,7 @@ class PlainMessages:
         self._spec = manifest.observation[0]
         self._known: dict[int, list[KnownMessage]] = {}  # by the message's length
         self._count = 0
+        self._not_plain = b""  # the last message that was none, since a message may be tried twice
 
     def read(self, message: bytes) -> bytes | None:
         """The observation as the policy's raw octets."""
@@ -57,7 +58,12 @@ class PlainMessages:
             if message.startswith(known.head) and message.endswith(known.tail):
                 data = message[known.start : known.end]
                 return _narrow(data) if known.wide else data
-        return self._learn(message)
+        if message is self._not_plain:
+            self._not_plain = b""
+            return None
+        octets = self._learn(message)
+        self._not_plain = message if octets is None else b""
+        return octets
 
     def _learn(self, message: bytes) -> bytes | None:
         array = self._observation_in(message)

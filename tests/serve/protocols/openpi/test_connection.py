@@ -371,7 +371,11 @@ def test_a_policy_without_a_version_refuses_the_handshake(tmp_path: Path, log: P
 def test_a_stop_answers_what_was_asked_and_goes_away(tmp_path: Path, log: Path) -> None:
     """SIGTERM: the messages that have come are answered, then 1001."""
     linear_policy(tmp_path / "models")
-    with running_server(tmp_path / "models", log) as server, Robot(server) as robot, Robot(server) as idle:
+    with (
+        running_server(tmp_path / "models", log) as server,
+        Robot(server, max_queue=None) as robot,
+        Robot(server) as idle,
+    ):
         for message in MESSAGES:
             robot.send(message)
         robot.receive()
