@@ -21,6 +21,8 @@ from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_serve.codec import nesting
 from rlway_serve.codec.observation import all_finite, rows_not_finite
 
+MAX_PREPARED_ACTIONS = 1024
+
 
 class ActionForm:
     """The actions of one policy. They are `plain` if they are a single tensor outside any object."""
@@ -61,6 +63,14 @@ class ActionForm:
         for name in self.names:
             records[name] = results[name]
         return records.tobytes()
+
+
+def few_actions(spec: TensorSpec) -> range:
+    """Every action of a small discrete policy, whose answers can be prepared; none of others."""
+    if not spec.is_discrete or spec.shape:
+        return range(0)
+    low, high = (float(bound) for bound in spec.bounds())
+    return range(int(low), int(high) + 1) if 0 <= high - low < MAX_PREPARED_ACTIONS else range(0)
 
 
 def _rows(tree: Tree, columns: Mapping[str, list[Any]]) -> list[Any]:

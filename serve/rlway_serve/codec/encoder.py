@@ -14,12 +14,10 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.specs import AnyArray, TensorSpec
-from rlway_serve.codec.action import ActionForm
+from rlway_client.contract.specs import AnyArray
+from rlway_serve.codec.action import ActionForm, few_actions
 from rlway_serve.messages.call import AnyCall
 from rlway_serve.messages.response import JSON, OCTETS, Response
-
-MAX_PREPARED_ACTIONS = 1024
 
 
 class ActEncoder:
@@ -31,7 +29,7 @@ class ActEncoder:
         self._form = ActionForm(manifest.actions)
         self._dtype = manifest.actions[0].numpy_dtype  # for policies with one action tensor
         # Every possible answer of a small discrete policy, encoded once.
-        few = _few_actions(manifest.actions[0]) if self._form.plain else range(0)
+        few = few_actions(manifest.actions[0]) if self._form.plain else range(0)
         self._prepared = {action: self._json(action) for action in few}
         self._prepared_raw = {action: self._raw(np.array(action, self._dtype).tobytes()) for action in few}
 
@@ -94,11 +92,3 @@ class ActEncoder:
 
     def _raw(self, octets: bytes) -> Response:
         return Response(200, OCTETS, octets, self._version_header)
-
-
-def _few_actions(spec: TensorSpec) -> range:
-    """Every action of a small discrete policy; none of others."""
-    if not spec.is_discrete or spec.shape:
-        return range(0)
-    low, high = (float(bound) for bound in spec.bounds())
-    return range(int(low), int(high) + 1) if 0 <= high - low < MAX_PREPARED_ACTIONS else range(0)

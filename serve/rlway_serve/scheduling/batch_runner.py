@@ -90,12 +90,14 @@ class BatchRunner:
             return self.run(batch)
         if len(wires) == 1:
             return self._write_plain(actions, batch[0].raw, batch[0].wire)
-        responses: dict[int, Response] = {}
-        for wire in wires:
-            places = [i for i, call in enumerate(batch) if call.wire is wire]
-            written = self._write_plain(actions[places], batch[0].raw, wire)
-            responses.update(zip(places, written, strict=True))
-        return [responses[i] for i in range(len(batch))]
+        places: dict[Wire | None, list[int]] = {}
+        for i, call in enumerate(batch):
+            places.setdefault(call.wire, []).append(i)
+        responses: list[Any] = [None] * len(batch)
+        for wire, among in places.items():
+            for i, response in zip(among, self._write_plain(actions[among], batch[0].raw, wire), strict=True):
+                responses[i] = response
+        return responses
 
     def run_plain_rows(
         self, observations: list[Any], raw: bool = False, wire: Wire | None = None

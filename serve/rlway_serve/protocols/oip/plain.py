@@ -19,7 +19,8 @@ from msgspec import Meta
 
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.contract.specs import AnyArray
+from rlway_serve.codec.action import few_actions
 from rlway_serve.codec.decoder import UNREADABLE
 from rlway_serve.codec.nesting import row_type
 from rlway_serve.messages.call import PlainCall
@@ -30,7 +31,6 @@ from rlway_serve.protocols.oip.rest_answer import JSON_LENGTH, RestAnswers, refu
 from rlway_serve.protocols.oip.rest_request import RestRequest
 from rlway_serve.registry.loaded_version import LoadedVersion
 
-MAX_PREPARED_ACTIONS = 1024
 SPELLINGS = ("observation", "0/observation")  # of a sole input, besides its own name
 
 Count = Annotated[int, Meta(ge=0, le=MOST)]
@@ -149,7 +149,7 @@ class ActionWire:
         def write(action: AnyArray) -> Response:
             return answers.write({spec.name: action}, (spec.name,), lambda _: binary)
 
-        few = _few_actions(spec)
+        few = few_actions(spec)
         self._prepared = {action: write(np.array([action], self._dtype)) for action in few}
         # What stands before and behind the action is the same in every answer; an id comes before the outputs.
         example = write(np.zeros((1, *spec.shape), self._dtype))
@@ -217,11 +217,3 @@ def _struct(name: str, /, **fields: Any) -> Any:
 
 def _zero(dtype: np.dtype[Any]) -> bytes:
     return msgspec.json.encode(np.zeros((), dtype).item())
-
-
-def _few_actions(spec: TensorSpec) -> range:
-    """Every action of a small discrete policy; none of others."""
-    if not spec.is_discrete or spec.shape:
-        return range(0)
-    low, high = (float(bound) for bound in spec.bounds())
-    return range(int(low), int(high) + 1) if 0 <= high - low < MAX_PREPARED_ACTIONS else range(0)
