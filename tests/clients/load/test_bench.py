@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from rlway_client.load.report import describe
 from tests.bundles import linear_policy
 from tests.clients.conftest import MISUSED, Fail, Rlway, Succeed
 from tests.clients.load.conftest import POLICIES, Bench, Loaded
+from tests.clients.load.test_search import measured
 from tests.clients.remote.peers import answering, peer
 from tests.ports import free_port
 from tests.servers import PATIENCE_S, RLWAY, running_server
@@ -180,18 +183,36 @@ def test_a_protocol_that_is_closed_is_an_error(tmp_path: Path, fail: Fail) -> No
             assert "no gRPC server answers there" in fail(*asked, "--protocol", protocol, "--grpc-port", "1")
 
 
-def test_refusals_are_counted_and_quoted(tmp_path: Path, succeed: Succeed, fail: Fail) -> None:
-    """More than `--max-rate`: HTTP 429, in text and JSON. A wrong key: nothing is measured."""
+@pytest.mark.parametrize("protocol", ["native", "tfs"])
+def test_refusals_are_counted_and_quoted(protocol: str, tmp_path: Path, succeed: Succeed) -> None:
+    """More than `--max-rate`: HTTP 429, with the server's words in the protocol's own form."""
+    linear_policy(tmp_path / "models")
+    with running_server(tmp_path / "models", tmp_path / "log", "--max-rate", "20") as server:
+        asked = ["bench", "--url", server.url, "--duration-s", "0.2", "--connections", "2", "--protocol", protocol]
+        load = json.loads(succeed(*asked, "--json"))
+    assert load["errors"] == load["errors_by_kind"]["HTTP 429"] > 0
+    assert load["first_error"].startswith("HTTP 429: {")
+    assert "expected at most 20 requests per second" in load["first_error"]
+
+
+def test_errors_are_said_in_text() -> None:
+    """By kind, with the first one."""
+    faults = {"HTTP 429": 3, "connection lost": 1}
+    run = measured(100.0, 4)
+    load = structs.replace(run.load, errors=4, errors_by_kind=faults, first_error="HTTP 429: slow down")
+    said = describe(run._replace(load=load))
+    assert "4 errors" in said[0]
+    assert said[1] == "errors: 3 HTTP 429, 1 connection lost; the first: HTTP 429: slow down"
+    busy = structs.replace(load, generator_cpu=0.97)
+    assert "the load test itself used 97% of a core" in describe(run._replace(load=busy))[2]
+
+
+def test_a_wrong_key_is_refused_in_the_servers_words(tmp_path: Path, fail: Fail) -> None:
+    """Before anything is measured."""
     linear_policy(tmp_path / "models")
     (tmp_path / "keys").write_text("right\n")
-    options = ["--max-rate", "20", "--api-keys", str(tmp_path / "keys")]
-    with running_server(tmp_path / "models", tmp_path / "log", *options) as server:
-        asked = ["bench", "--url", server.url, "--duration-s", "0.2", "--key", "right", "--connections", "2"]
-        load = json.loads(succeed(*asked, "--json"))
-        assert load["errors"] == load["errors_by_kind"]["HTTP 429"] > 0
-        assert load["first_error"].startswith("HTTP 429: ")
-        assert "HTTP 429; the first: HTTP 429: " in succeed(*asked, "--protocol", "tfs")
-        assert "API key" in fail(*asked, "--key", "wrong")
+    with running_server(tmp_path / "models", tmp_path / "log", "--api-keys", str(tmp_path / "keys")) as server:
+        assert "API key" in fail("bench", "--url", server.url, "--key", "wrong")
 
 
 @pytest.mark.parametrize("protocol", ["stream", "openpi", "oip", "tfs", "oip-grpc", "tfs-grpc"])

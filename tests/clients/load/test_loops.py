@@ -207,3 +207,19 @@ def test_any_event_loop_and_timer_will_do(monkeypatch: pytest.MonkeyPatch) -> No
     assert event_loop.run(run()).succeeded == 10
     monkeypatch.setattr(sys, "platform", "other")
     assert event_loop.run(run()).succeeded == 10
+
+
+def test_an_open_loop_ends_when_it_cannot_keep_its_own_schedule() -> None:
+    """Requests that it cannot send would pile up in memory; answers are still read meanwhile."""
+
+    async def run() -> Tally:
+        async with stalling() as server:
+            tally = Tally()
+            times = iter([-2.0 if i > 1000 else 0.0 for i in range(10_000)])
+            await OpenLoop(await opened(slots_to(server, 1)), 1000.0, tally, times).run(60.0)
+            return tally
+
+    tally = event_loop.run(run())
+    assert tally.stopped_early
+    assert tally.offered == 1001
+    assert tally.succeeded > 0

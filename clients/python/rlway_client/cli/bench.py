@@ -29,6 +29,7 @@ from rlway_client.remote.messages import read_manifest
 DISTINCT_OBSERVATIONS = 256
 CONNECTIONS = 32
 MOST_CONNECTIONS = 65536
+MOST_RATE = 1e6  # requests/s; no process sends more
 
 
 def bench(
@@ -50,6 +51,7 @@ def bench(
             "due while all connections are busy waits, and its latency counts from when it was due. Without a rate, "
             "each connection sends its next request once it has an answer (a closed loop).",
             min=0.001,
+            max=MOST_RATE,
         ),
     ] = None,
     arrivals: Annotated[

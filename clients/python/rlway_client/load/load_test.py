@@ -11,13 +11,15 @@ Before a run, each connection asks once, which is not measured. What is read of 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from rlway_client.contract.errors import RlwayError, ServerUnreachable
+from rlway_client.contract.errors import RlwayError, ServerUnreachable, UsageError
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.load.arrivals import Arrivals, due_times
 from rlway_client.load.asker import Dialect, Fault, Unreadable, check_action
@@ -27,6 +29,7 @@ from rlway_client.load.slot import Slot
 
 OPENED_AT_ONCE = 64  # connections; a server's queue of new ones is finite
 LATE_SHARE = 0.01  # of the requests may be late where the 99th percentile is to hold
+SPARE_FILES = 64  # besides the connections
 LOOK_S = 0.5  # between two reports of progress; one on a terminal takes a quarter of a millisecond
 
 Watch = Callable[[float, Tally], None]  # is told the seconds since the start, and what has been counted
@@ -65,6 +68,7 @@ class LoadTest:
         With `allowed_s`, an open loop ends early once too many requests are later than that for the 99th percentile.
         """
         self._runs += 1
+        _allow_files(connections + SPARE_FILES)
         slots = [self._slot(i) for i in range(connections)]
         try:
             await self._open(slots)
@@ -108,6 +112,10 @@ class LoadTest:
         except ServerUnreachable as error:
             raise ServerUnreachable(f"{self._where}: {error}") from None
         except OSError as error:
+            if error.errno == errno.EMFILE:
+                raise UsageError(
+                    f"{len(slots)} connections: this process may not open so many files; raise `ulimit -n`."
+                ) from None
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error).rstrip(".")
             raise ServerUnreachable(f"{self._where}: no policy server answers there: {why}.") from None
 
@@ -168,6 +176,18 @@ class LoadTest:
             lag_p99_ms=tally.lags.percentile_ms(99) if is_open else None,
         )
         return Measured(load, tally.latencies, tally.late, tally.offered, tally.stopped_early)
+
+
+def _allow_files(count: int) -> None:
+    """Lets this process open so many files, as far as the system allows; a shell's usual limit is 1,024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _report(watch: Watch, tally: Tally) -> None:

@@ -23,6 +23,9 @@ from rlway_client.load.histogram import Histogram
 from rlway_client.load.measured import Faults
 from rlway_client.load.slot import Slot
 
+BURST = 256  # requests that are sent or queued at once
+MOST_LAG_S = 1.0
+
 
 class Tally:
     """What has been counted so far. `late` counts faults and answers that took longer than `allowed_s`."""
@@ -150,7 +153,8 @@ class ClosedLoop(Loop):
 class OpenLoop(Loop):
     """Requests are sent when they are due, or as soon as a connection is free after that.
 
-    `due_times` are seconds after the start. The loop ends early once more than `most_late` requests are late.
+    `due_times` are seconds after the start. The loop ends early once more than `most_late` requests are late, or the
+    load test itself is a second late for its schedule.
     """
 
     def __init__(
@@ -183,8 +187,16 @@ class OpenLoop(Loop):
         if self._over.done():
             return
         now_s = time.perf_counter()
+        released = 0
         while self._next_s is not None and self._next_s <= now_s:
+            if released == BURST:  # answers have to be read, too
+                asyncio.get_running_loop().call_soon(self._release)
+                return
+            released += 1
             due_s = self._next_s
+            if now_s - due_s > MOST_LAG_S:  # requests would pile up in memory
+                self._stop_early()
+                return
             self.tally.offered += 1
             self.tally.lags.record(now_s - due_s)
             if self._free:
@@ -199,14 +211,17 @@ class OpenLoop(Loop):
 
     def _proceed(self, slot: Slot, now_s: float) -> None:  # noqa: ARG002
         if self._most_late is not None and self.tally.late > self._most_late:
-            self.tally.stopped_early = True
-            self._finish()
+            self._stop_early()
         elif self._due:
             slot.ask(self._due.popleft())
         else:
             self._free.append(slot)
             if self._next_s is None:
                 self._finish_if_idle()
+
+    def _stop_early(self) -> None:
+        self.tally.stopped_early = True
+        self._finish()
 
     def _waiting(self) -> int:
         return len(self._due)

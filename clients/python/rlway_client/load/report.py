@@ -32,7 +32,8 @@ def describe(measured: Measured) -> list[str]:
         f"{load.achieved_rps:,.0f} actions/s{asked} over {load.connections} connections in {load.duration_s:.1f} s, "
         f"{load.errors} errors; latency ms: {latency}"
     )
-    return [line, *remarks(load)]
+    ended = ["ended early: the load test itself was a second late for this rate"] if measured.ended_early else []
+    return [line, *ended, *remarks(load)]
 
 
 def remarks(load: Load) -> list[str]:

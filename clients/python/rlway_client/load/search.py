@@ -69,7 +69,7 @@ async def search(try_rate: Try, limit_ms: float, least_rate: float, on_trial: Ca
 
 def judge(rate: float, measured: Measured, limit_ms: float) -> Trial:
     """Whether the trial holds; if not, what was in the way."""
-    holds = measured.due > 0 and measured.late <= LATE_SHARE * measured.due
+    holds = measured.due > 0 and not measured.ended_early and measured.late <= LATE_SHARE * measured.due
     load = measured.load
     limited_by = None
     if not holds:
