@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
+from tests.bundles import BIAS, WEIGHTS
 from tests.serve.protocols.openpi.packing import pack, unpack
 from tests.servers import ANSWER_S, Server
+
+ROWS = np.random.default_rng(7).normal(size=(64, 4)).astype(np.float32)
+EXPECTED = (ROWS @ WEIGHTS + BIAS).argmax(axis=1).tolist()
+ROW = ROWS[0]
+MESSAGES = [pack({"observation": row}) for row in ROWS]
 
 
 class Robot:
