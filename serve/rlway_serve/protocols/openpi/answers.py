@@ -20,14 +20,14 @@ from rlway_client.contract.errors import RlwayError, SpecViolated
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import grow, nest
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray, Fault, TensorSpec
+from rlway_client.contract.specs import AnyArray, Fault
+from rlway_serve.codec.action import few_actions
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.openpi.messages import write_message
 
 MSGPACK = b"application/vnd.msgpack"
 TEXT = b"text/plain; charset=utf-8"
 ACTION_HORIZON = 1  # actions in one answer
-MAX_PREPARED_ACTIONS = 1024
 DATA_KEY = write_message(b"data")
 ROW = re.compile(r"^([^\[]*)\[0\]")
 
@@ -50,7 +50,7 @@ class OpenpiWire:
         start = message.index(DATA_KEY) + len(DATA_KEY) + len(write_message(blank.tobytes())) - self._row_bytes
         self._head, self._tail = message[:start], message[start + self._row_bytes :]
         # Every possible answer of a small discrete policy, written once.
-        self._prepared = {action: self._response(self._octets(action)) for action in _few_actions(spec)}
+        self._prepared = {action: self._response(self._octets(action)) for action in few_actions(spec)}
 
     def write_actions(self, actions: AnyArray) -> list[Response]:  # actions [rows, *shape]
         if self._prepared:
@@ -84,11 +84,3 @@ def write_results(manifest: Manifest, results: Arrays, infer_ms: float | None) -
     if infer_ms is not None:
         answer["server_timing"] = {"infer_ms": infer_ms}
     return Response(200, MSGPACK, write_message(answer))
-
-
-def _few_actions(spec: TensorSpec) -> range:
-    """Every action of a small discrete policy; none of others."""
-    if not spec.is_discrete or spec.shape:
-        return range(0)
-    low, high = (float(bound) for bound in spec.bounds())
-    return range(int(low), int(high) + 1) if 0 <= high - low < MAX_PREPARED_ACTIONS else range(0)
