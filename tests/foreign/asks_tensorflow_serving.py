@@ -1,4 +1,4 @@
-"""Asks through tensorflow-serving-api: the signature `serving_default`, or `action` with TF-Agents' time steps.
+"""Asks through tensorflow-serving-api: `default`, or the signature `action` with its time steps.
 
 In:      the signature, the address, a folder, tasks (tests/foreign/tasks.py).
 """
@@ -116,7 +116,8 @@ class ServingClient:
     def _request(self, policy: str, inputs: Arrays) -> Any:
         request = predict_pb2.PredictRequest()
         request.model_spec.name = policy
-        request.model_spec.signature_name = self._signature
+        if self._signature == "action":
+            request.model_spec.signature_name = self._signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         return request

@@ -48,16 +48,15 @@ PROGRAMS = (
     Program("KServe gRPC, contents", ".venv-kserve", "asks_kserve", "grpc-contents", "grpc"),
     Program("ovmsclient http", ".venv", "asks_ovms", "http", "http"),
     Program("ovmsclient grpc", ".venv", "asks_ovms", "grpc", "grpc"),
-    Program(
-        "tensorflow-serving-api", ".venv-train", "asks_tensorflow_serving", "serving_default", "grpc", ("outputs",)
-    ),
-    Program(
-        "tensorflow-serving-api, time steps", ".venv-train", "asks_tensorflow_serving", "action", "grpc", ("outputs",)
-    ),
+    Program("tensorflow-serving-api", ".venv-train", "asks_tensorflow_serving", "default", "grpc", ("outputs",)),
+    Program("tensorflow-serving-api, action", ".venv-train", "asks_tensorflow_serving", "action", "grpc", ("outputs",)),
     Program("openpi WebsocketClientPolicy", ".venv-openpi", "asks_openpi", "policy", "ws"),
     Program("openpi ActionChunkBroker", ".venv-openpi", "asks_openpi", "broker", "ws"),
     Program("openpi Runtime", ".venv-openpi", "asks_openpi", "runtime", "ws"),
 )
+# Those whose clients walk episodes and send keys as one of the others does.
+VARIANTS = ("http-json", "rest-v2-json", "grpc-contents", "action", "broker", "runtime")
+DISTINCT = tuple(program for program in PROGRAMS if program.transport not in VARIANTS)
 
 
 def programs_of(module: str) -> list[Program]:

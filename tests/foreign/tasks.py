@@ -4,7 +4,7 @@ In:      a client as a `Client`; a folder; the names of tasks.
 Out:     one line of JSON for each task, and `TASK.npz` in the folder: what was observed and what came back.
 
 `cartpole`   10 episodes of CartPole-v1 with the policy `balancing`, side by side where a request can hold several rows
-`pendulum`   10 episodes of Pendulum-v1 with `swinging`, one row a request
+`pendulum`   10 episodes of Pendulum-v1 with `swinging`: two of them one after the other, the others side by side
 `episodes`   64 episodes of the recurrent policy `summing`, interleaved in an order that changes with every step
 `pictures`   uint8[16, 16, 3] for `picture`: 8 requests of one row, then one of 8 rows where that is possible
 `robot`      an observation of two parts for `robot`, likewise
@@ -83,20 +83,22 @@ def carry_out(client: Client, folder: Path, tasks: Sequence[str], own: dict[str,
 
 
 def _cartpole(client: Client) -> Arrays:
-    return play(client, "CartPole-v1", "balancing", together=client.takes_rows)
+    return play(client, "CartPole-v1", "balancing", alone=0)
 
 
 def _pendulum(client: Client) -> Arrays:
-    return play(client, "Pendulum-v1", "swinging", together=False)
+    return play(client, "Pendulum-v1", "swinging", alone=2)
 
 
-def play(client: Client, environment: str, policy: str, together: bool) -> Arrays:
-    """Plays episodes to their end, side by side or one after the other."""
-    seeds = range(PLAYED_EPISODES)
+def play(client: Client, environment: str, policy: str, alone: int) -> Arrays:
+    """Plays episodes to their end: the first ones alone, and the others side by side where a request can hold rows."""
+    seeds = list(range(PLAYED_EPISODES))
+    alone = alone if client.takes_rows else len(seeds)
+    groups = [[seed] for seed in seeds[:alone]] + ([seeds[alone:]] if seeds[alone:] else [])
     observations: list[Any] = []
     actions: list[Any] = []
     returns: list[float] = []
-    for group in [list(seeds)] if together else [[seed] for seed in seeds]:
+    for group in groups:
         worlds = [gymnasium.make(environment) for _ in group]
         seen = {i: world.reset(seed=seed)[0] for i, (world, seed) in enumerate(zip(worlds, group, strict=True))}
         gained = [0.0] * len(group)

@@ -8,23 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.foreign.conftest import ForeignServer, foreign_server
-from tests.foreign.programs import PROGRAMS, Program
+from tests.foreign.programs import DISTINCT, Program
 
 KEY = "correct-horse"
-KEYED = [
-    program
-    for program in PROGRAMS
-    if program.client
-    in (
-        "tritonclient http",
-        "tritonclient grpc",
-        "tritonclient grpc stream",
-        "KServe REST v2",
-        "KServe gRPC",
-        "tensorflow-serving-api",
-        "openpi WebsocketClientPolicy",
-    )
-]
+KEYED = [program for program in DISTINCT if program.module != "asks_ovms" and program.transport != "rest-v1"]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ class TestTensorFlowServing(PlaysEverything):
         assert signature["methodName"] == "tensorflow/serving/predict"
         assert signature["inputs"]["observation"]["dtype"] == "DT_FLOAT"
         assert signature["outputs"]["action"]["dtype"] == "DT_INT64"
-        (version,) = described["status"]["modelVersionStatus"]
+        (version,) = described["status"]["model_version_status"]
         assert (version["version"], version["state"]) == ("1", "AVAILABLE")
 
     def test_named_outputs_come_beside_the_action(self, answers: Answers) -> None:
