@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
 PROTOCOL = "http/protobuf"
+GRPC = "-grpc"  # the end of the names of protocols over gRPC
 FLUSH_S = 2.0  # the longest that a stop waits for the last spans
 
 log = logging.getLogger(__name__)
@@ -168,6 +169,8 @@ def _attributes(request: TracedCaller, status: int) -> dict[str, AttributeValue]
         "network.protocol.name": request.protocol,
         "http.response.status_code": status,
     }
+    if request.protocol.endswith(GRPC):
+        attributes["rpc.system"] = "grpc"  # the HTTP status is then the one that such an error has over REST
     if (peer := request.peer) is not None:
         attributes["client.address"] = peer
     if status >= 500:

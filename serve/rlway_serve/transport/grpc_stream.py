@@ -57,14 +57,16 @@ class GrpcStream:
             self._endpoint.keys.check(self._facts.authorization)
         except RlwayError as error:
             await refuse(self._context, GrpcRefusal(error))
+            return
         # It is not cancelled: gRPC ends a read that waits when the call has ended.
         reader = self._loop.create_task(self._read())
         try:
             await self._write()
+            cut_short = not self._ended
         finally:
             self._leave()
             del reader
-        if self._stopping and not self._ended:
+        if cut_short:
             await refuse(self._context, GrpcRefusal(NotReady("the server is stopping; ask another.")))
 
     def stop(self) -> None:
