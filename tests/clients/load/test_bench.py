@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.clients.load.test_search import measured
 from tests.clients.remote.peers import answering, peer
 from tests.ports import free_port
 from tests.servers import PATIENCE_S, RLWAY, running_server
+from tests.stalled import make_certificate
 
 PROTOCOLS = {
     "native": ["native"],
@@ -215,17 +217,28 @@ def test_a_wrong_key_is_refused_in_the_servers_words(tmp_path: Path, fail: Fail)
         assert "API key" in fail("bench", "--url", server.url, "--key", "wrong")
 
 
-@pytest.mark.parametrize("protocol", ["stream", "openpi", "oip", "tfs", "oip-grpc", "tfs-grpc"])
-def test_the_key_goes_with_every_protocol(protocol: str, tmp_path: Path, succeed: Succeed) -> None:
-    """In the form that its clients send."""
-    linear_policy(tmp_path / "models")
-    (tmp_path / "keys").write_text("right\n")
-    port = str(free_port())
-    options = ["--api-keys", str(tmp_path / "keys"), "--grpc-port", port]
-    with running_server(tmp_path / "models", tmp_path / "log", *options) as server:
-        asked = ["bench", "--url", server.url, "--duration-s", "0.1", "--key", "right", "--json"]
-        grpc = ["--grpc-port", port] if protocol.endswith("grpc") else []
-        assert json.loads(succeed(*asked, "--protocol", protocol, *grpc))["errors"] == 0
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    """A server that asks for a key, over TLS."""
+    folder = tmp_path_factory.mktemp("guarded")
+    linear_policy(folder / "models")
+    (folder / "keys").write_text("right\n")
+    make_certificate(folder)
+    port = free_port()
+    options = ["--api-keys", str(folder / "keys"), "--grpc-port", str(port)]
+    options += ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
+    with running_server(folder / "models", folder / "log", *options) as server:
+        yield Loaded(server, port)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_goes_over_tls_with_a_key(
+    protocol: str, guarded: Loaded, monkeypatch: pytest.MonkeyPatch, succeed: Succeed
+) -> None:
+    """The key is sent as the protocol's clients send it; one variable names the certificates to trust."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(guarded.server.log.with_name("cert.pem")))
+    asked = ["bench", "--url", guarded.server.url, "--duration-s", "0.1", "--key", "right", "--json"]
+    assert json.loads(succeed(*asked, *words_for(protocol, guarded)))["errors"] == 0
 
 
 def test_an_answer_that_does_not_fit_ends_the_test(loaded: Loaded, fail: Fail) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import os
+import ssl
 import sys
 import time
 import uuid
@@ -75,7 +75,6 @@ class LoadTest:
             await self._check(slots)
             tally = Tally(allowed_s)
             loop = self._loop(slots, duration_s, tally, rate, arrivals)
-            gc.collect()
             watching = asyncio.get_running_loop().create_task(_report(watch, tally)) if watch else None
             cpu_s = time.process_time()
             began_s = time.perf_counter()
@@ -116,7 +115,8 @@ class LoadTest:
                 raise UsageError(
                     f"{len(slots)} connections: this process may not open so many files; raise `ulimit -n`."
                 ) from None
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error).rstrip(".")
+            number = 0 if isinstance(error, ssl.SSLError) else error.errno or 0  # a name that is unknown: below 0
+            why = os.strerror(number) if number > 0 else str(error).rstrip(".")
             raise ServerUnreachable(f"{self._where}: no policy server answers there: {why}.") from None
 
     async def _check(self, slots: Sequence[Slot]) -> None:

@@ -60,7 +60,7 @@ class Slot:
             self._opening = asyncio.get_running_loop().create_task(self._open_and_ask())
 
     def answered(self, fault: Fault | None) -> None:
-        self._begun |= fault is None
+        self._begun = fault is None  # after a fault, the episode may be gone
         if self.busy:
             self.busy = False
             self.ended(self, fault)
