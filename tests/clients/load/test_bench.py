@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from rlway_client.cli.load_progress import load_progress
+from rlway_client.load.loops import Tally
 from rlway_client.load.report import describe
 from tests.bundles import linear_policy
 from tests.clients.conftest import MISUSED, Fail, Rlway, Succeed
@@ -137,7 +139,7 @@ def test_text_says_what_was_measured(loaded: Loaded, succeed: Succeed, rlway: Rl
     assert said[1].split()[0] == "rate/s"
     assert all("no" in line.split() for line in said[2:])
     longer = rlway(*asked, "--slo-ms", "6", "--connections", "1")
-    assert longer.stdout.startswith("each trial takes 0.12 s, over 1 connections\n")
+    assert longer.stdout.startswith("each trial takes 0.12 s, over 1 connection\n")
 
 
 @pytest.mark.parametrize(
@@ -250,16 +252,19 @@ def test_an_answer_that_does_not_fit_ends_the_test(loaded: Loaded, fail: Fail) -
     assert "an answer in the protocol native does not fit the action's spec: action: expected 0 to 1, got 7" in said
 
 
-def test_progress_goes_to_stderr_and_only_without_json(loaded: Loaded) -> None:
-    """Plain lines where it is no terminal."""
-    command = [str(RLWAY), "bench", "--url", loaded.server.url, "--duration-s", "1.6", "--connections", "1"]
-    plain, as_json = (
-        subprocess.run([*command, *more], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
-        for more in ([], ["--json"])
-    )
-    assert plain.stderr.startswith("1 connections: 1 of 1.6 s, ")
-    assert len(plain.stderr.splitlines()) == 1
-    assert as_json.stderr == ""
+def test_progress_is_a_plain_line_now_and_then(capfd: pytest.CaptureFixture[str]) -> None:
+    """On stderr where it is no terminal: once a second, or ten times in a long run; nothing with --json."""
+    for duration_s, expected in ((3.0, ["1", "2"]), (100.0, ["10", "20"])):
+        with load_progress("2 robots", duration_s, quiet=False) as watch:
+            assert watch is not None
+            for elapsed_s in (0.5, 1.0, 1.5, 2.1, 3.0, 10.2, 12.0, 20.0):
+                watch(elapsed_s, Tally())
+        said = capfd.readouterr()
+        assert said.out == ""
+        assert [line.split()[2] for line in said.err.splitlines()] == expected
+    assert said.err.startswith("2 robots: 10 of 100 s, 0 actions/s")
+    with load_progress("2 robots", 3.0, quiet=True) as watch:
+        assert watch is None
 
 
 def test_progress_on_a_terminal_is_one_line_that_goes_away(loaded: Loaded) -> None:
@@ -273,8 +278,7 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away(loaded: Loaded) -> No
     os.close(stderr)
     shown = os.read(terminal, 65536).decode()
     os.close(terminal)
-    assert "1 connections" in shown
-    assert "actions/s" in shown
+    assert "1 connection" in shown
     assert done.stdout.decode().count("\n") == 1
 
 

@@ -82,9 +82,10 @@ def test_a_closed_loop_counts_from_when_a_request_was_sent() -> None:
     async def run() -> Tally:
         async with stalling() as server:
             tally = Tally()
+            slots = await opened(slots_to(server, 3))
             server.gate.clear()
             asyncio.get_running_loop().call_later(0.2, server.gate.set)
-            await ClosedLoop(await opened(slots_to(server, 3)), 0.1, tally).run(60.0)
+            await ClosedLoop(slots, 0.1, tally).run(60.0)
             return tally
 
     tally = event_loop.run(run())

@@ -118,7 +118,7 @@ def bench(
     title = f"{manifest.policy} over {protocol}"
     if numbers:
         runs = run.over_robots(numbers)
-        _draw(png, title, {f"{done.load.connections} robots": done.latencies for done in runs})
+        _draw(png, title, {report.count(done.load.connections, "robot"): done.latencies for done in runs})
     elif slo_ms is not None:
         found = run.search(slo_ms)
         _draw(png, title, report.curves(found), slo_ms)
@@ -127,7 +127,7 @@ def bench(
     else:
         measured = run.once(rate)
         load = measured.load
-        label = f"{load.connections} connections" if rate is None else f"{report.rate_text(rate)} requests/s"
+        label = report.count(load.connections, "connection") if rate is None else f"{report.rate_text(rate)} requests/s"
         _draw(png, title, {label: measured.latencies})
 
 
@@ -143,7 +143,9 @@ class _Bench:
 
     def once(self, rate: float | None) -> Measured:
         """One run."""
-        title = f"{self._connections} connections" if rate is None else f"{report.rate_text(rate)} requests/s"
+        title = (
+            report.count(self._connections, "connection") if rate is None else f"{report.rate_text(rate)} requests/s"
+        )
         measured = event_loop.run(self._run(title, self._connections, rate))
         self._print(report.as_values(measured), report.describe(measured))
         return measured
@@ -155,7 +157,7 @@ class _Bench:
         async def run() -> list[Measured]:
             runs = []
             for number in numbers:
-                runs.append(await self._run(f"{number} robots", number, None))
+                runs.append(await self._run(report.count(number, "robot"), number, None))
                 self._say(report.robots_row(runs[-1].load), *report.remarks(runs[-1].load))
             return runs
 
@@ -165,7 +167,10 @@ class _Bench:
 
     def search(self, slo_ms: float) -> Found:
         """Open loops at the rates of a search."""
-        self._say(f"each trial takes {self._duration_s:g} s, over {self._connections} connections", report.TRIALS_HEAD)
+        self._say(
+            f"each trial takes {self._duration_s:g} s, over {report.count(self._connections, 'connection')}",
+            report.TRIALS_HEAD,
+        )
 
         async def attempt(rate: float) -> Measured:
             return await self._run(f"{report.rate_text(rate)} requests/s", self._connections, rate, slo_ms / 1e3)

@@ -49,7 +49,7 @@ def load_progress(title: str, duration_s: float, quiet: bool) -> Iterator[Watch 
             nonlocal next_s
             if next_s <= elapsed_s < duration_s:
                 next_s += every_s
-                print(f"{title}: {elapsed_s:.0f} of {duration_s:g} s, {_say(elapsed_s, tally)}", file=sys.stderr)
+                print(f"{title}: {int(elapsed_s)} of {duration_s:g} s, {_say(elapsed_s, tally)}", file=sys.stderr)
 
         yield write
 

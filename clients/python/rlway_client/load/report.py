@@ -28,9 +28,10 @@ def describe(measured: Measured) -> list[str]:
     load = measured.load
     latency = "  ".join(f"{name} {ms:.2f}" for name, ms in load.latency_ms.items())
     asked = "" if load.rate is None else f" of {load.offered_rps:,.0f} requests/s that were due"
+    connections = count(load.connections, "connection")
     line = (
-        f"{load.achieved_rps:,.0f} actions/s{asked} over {load.connections} connections in {load.duration_s:.1f} s, "
-        f"{load.errors} errors; latency ms: {latency}"
+        f"{load.achieved_rps:,.0f} actions/s{asked} over {connections} in {load.duration_s:.1f} s, "
+        f"{count(load.errors, 'error')}; latency ms: {latency}"
     )
     ended = ["ended early: the load test itself was a second late for this rate"] if measured.ended_early else []
     return [line, *ended, *remarks(load)]
@@ -123,6 +124,11 @@ def curves(found: Found) -> dict[str, Histogram]:
 def robots_values(runs: Sequence[Measured]) -> dict[str, Any]:
     """The runs over the number of robots for JSON: the last one's numbers, and a list of all."""
     return as_values(runs[-1]) | {"robots": [{"robots": run.load.connections} | as_values(run) for run in runs]}
+
+
+def count(number: int, noun: str) -> str:
+    """`1 robot`, `2 robots`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def rate_text(rate: float) -> str:
