@@ -27,9 +27,8 @@ from prometheus_client.samples import Sample
 from rlway_client.contract.errors import UsageError
 from rlway_serve.telemetry.metrics import Metrics
 
-ADDED_GAUGES = frozenset(
-    ["rlway_queue_rows", "rlway_grpc_streams"]
-)  # of other gauges, such as states of shared files, the highest counts
+# Of other gauges, such as states of shared files, the highest counts.
+ADDED_GAUGES = frozenset(["rlway_queue_rows", "rlway_grpc_streams"])
 WAIT_S = 1.0  # for a busy worker; after that its previous counts are used
 
 
