@@ -108,8 +108,7 @@ class TensorForm:
             where = clipped(given)
             name = self.name_of(given)
             if name is None:
-                expected = f"nothing: the policy's inputs are {named([*self.specs])}"
-                faults.append(Fault(where, expected, "it"))
+                faults.append(Fault(where, f"an input of the policy: {named([*self.specs])}", "an unknown name"))
                 continue
             if name in arrays:
                 faults.append(Fault(where, f"the input {name} once", "it twice"))

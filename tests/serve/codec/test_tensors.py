@@ -99,7 +99,7 @@ def test_without_a_batch_a_tensor_has_the_shape_of_its_spec() -> None:
     ("tensors", "sentence"),
     [
         ({}, "observation: expected float32[4], got nothing"),
-        ({"observations": ROWS}, "observations: expected nothing: the policy's inputs are observation, noise, "),
+        ({"observations": ROWS}, "observations: expected an input of the policy: observation, noise, "),
         ({"observation": ROWS, "0/observation": ROWS}, "0/observation: expected the input observation once, got it"),
         ({"observation": ROWS[:, :3]}, "observation: expected the shape [B, 4], got [2, 3]"),
         ({"observation": ROWS[0]}, "observation: expected the shape [B, 4], got [4]"),
@@ -115,7 +115,7 @@ def test_without_a_batch_a_tensor_has_the_shape_of_its_spec() -> None:
         ({"observation": ROWS, "step_type": np.array([1, 0.5])}, "step_type[1]: expected int32, got 0.5"),
         ({"observation": ROWS, "reward": np.array([0.0, np.inf])}, "reward[1]: expected finite float32, got Infinity"),
         ({"observation": ROWS, "noise": np.array([[0, 1], [np.nan, 0]])}, "noise[1][0]: expected finite float32"),
-        ({"observation": ROWS, "sum": np.zeros((2, 2))}, "sum: expected nothing: the policy's inputs are observ"),
+        ({"observation": ROWS, "sum": np.zeros((2, 2))}, "sum: expected an input of the policy: observ"),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_by_its_tensor(tensors: dict[str, Any], sentence: str) -> None:

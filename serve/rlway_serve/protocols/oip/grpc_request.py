@@ -8,7 +8,7 @@ Refuses: raw and typed contents in one request, contents of another type or size
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,9 @@ from rlway_serve.protocols.oip.parameters import Options, read_parameters
 from rlway_serve.protocols.oip.tensor_data import check_shape, read_octets
 
 MAX_TENSORS = 1024  # a request names no more inputs, and no more outputs
+CONTENT_TYPE = "content_type"  # MLServer's clients say of every tensor that it is an array
 SHARED_MEMORY = "shared_memory_"
+BINARY_SIZE = "binary_data_size"
 
 # By datatype: the field of `InferTensorContents` that holds its values. FP16 has none.
 CONTENTS = {
@@ -73,7 +75,10 @@ def read_request(request: ModelInferRequest) -> InferRequest:
 
 
 def _read_raw(tensor: Any, octets: bytes) -> AnyArray:
-    where, dtype, elements = _declared(tensor)
+    where, dtype, elements = _declared(tensor, (CONTENT_TYPE, BINARY_SIZE))
+    if not says_size(tensor.parameters, len(octets)):
+        got = str(tensor.parameters[BINARY_SIZE].int64_param)
+        raise SpecViolated([Fault(f"{where}.parameters.{BINARY_SIZE}", f"{len(octets)}, as many as came", got)])
     if tensor.contents.ByteSize():
         raise SpecViolated([Fault(where, "either raw_input_contents or contents", "both")])
     if len(octets) != elements * dtype.itemsize:
@@ -111,20 +116,25 @@ def _fit(array: AnyArray, dtype: np.dtype[Any], where: str) -> AnyArray:
     return converted
 
 
-def _declared(tensor: Any) -> tuple[str, np.dtype[Any], int]:
+def _declared(tensor: Any, allowed: Sequence[str] = (CONTENT_TYPE,)) -> tuple[str, np.dtype[Any], int]:
     """How errors call an input; its dtype; its number of elements."""
     where = quote.clipped(tensor.name)
     dtype = dtype_of(tensor.datatype, where)
     elements = check_shape(tensor.shape, where)
-    _check_parameters(tensor.parameters, f"{where}.parameters")
+    _check_parameters(tensor.parameters, f"{where}.parameters", allowed)
     return where, dtype, elements
 
 
-def _check_parameters(given: Mapping[str, Any], where: str) -> None:
+def says_size(parameters: Mapping[str, Any], size: int) -> bool:
+    """Whether the parameters of a raw input say nothing of its size, or the truth, as KServe's client does."""
+    return BINARY_SIZE not in parameters or parameters[BINARY_SIZE].int64_param == size
+
+
+def _check_parameters(given: Mapping[str, Any], where: str, allowed: Sequence[str] = (CONTENT_TYPE,)) -> None:
     for name in given:
         if name.startswith(SHARED_MEMORY):
             raise RequestMalformed(f"{where}.{quote.clipped(name)}: shared memory is not served; send the data.")
-        if name != "content_type":  # MLServer's clients say of every tensor that it is an array
+        if name not in allowed:
             raise RequestMalformed(f"{where}: expected none, got {quote.clipped(name)!r}.")
 
 

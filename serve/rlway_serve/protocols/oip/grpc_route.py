@@ -24,7 +24,7 @@ from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.datatypes import NAMES
 from rlway_serve.protocols.oip.grpc_answer import ActionWire, as_response, id_tail, refuse, write_answer
-from rlway_serve.protocols.oip.grpc_request import read_request
+from rlway_serve.protocols.oip.grpc_request import BINARY_SIZE, read_request, says_size
 from rlway_serve.protocols.oip.models import version_number
 from rlway_serve.protocols.oip.question import OipQuestion
 from rlway_serve.registry.loaded_version import LoadedVersion
@@ -87,7 +87,11 @@ class PlainForm:
         tensor, octets = inputs[0], raw[0]
         if len(octets) != self._octets or tensor.datatype != self._datatype or tensor.shape != self._shape:
             return False
-        if tensor.name not in self._names or tensor.parameters or tensor.HasField("contents") or self._is_bool:
+        if tensor.name not in self._names or tensor.HasField("contents") or self._is_bool:
+            return False
+        if tensor.parameters and not (
+            [*tensor.parameters] == [BINARY_SIZE] and says_size(tensor.parameters, self._octets)
+        ):
             return False
         if outputs and (len(outputs) != 1 or outputs[0].name != self._action or outputs[0].parameters):
             return False
