@@ -34,7 +34,7 @@ BAD_BODIES: list[tuple[bytes | dict[str, Any], str]] = [
     ({"instances": [ROW, {"observation": ROW}]}, "instances[1]: expecting value/list but got object"),
     ({"instances": [{"observation": ROW}, ROW]}, "instances[1]: expecting object but got an array of 4"),
     ({"instances": [{"observation": ROW}, {"0/observation": ROW}]}, "instances[1]: keys must be equal to: observation"),
-    ({"instances": [{"colour": ROW}]}, "colour: expected nothing: the policy's inputs are observation"),
+    ({"instances": [{"colour": ROW}]}, "colour: expected an input of the policy: observation"),
     ({"inputs": {"observation": [ROW], "colour": [1]}}, "colour: expected nothing"),
     ({"inputs": {"observation": [ROW], "0/observation": [ROW]}}, "0/observation: expected the input observation once"),
     ({"inputs": {"observation": [ROW], "noise": [[0, 0]] * 2}}, "noise: expected 1 rows"),
