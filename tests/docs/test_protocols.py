@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from rlway_client.contract.errors import BodyTooLarge, NotReady, QueueFull, RlwayError
 from rlway_serve.protocols.tfs.errors import http_status
-from tests.docs.protocols_page import ERRORS, NO, SAYS, Running, running_protocols
-from tests.docs.speakers import SPEAKERS
+from tests.docs.protocols_page import ERRORS, NO, PAGE, SAYS, Running, running_protocols
+from tests.docs.speakers import SPEAKERS, Openpi
 from tests.docs.words import Refused, Speaker
+from tests.servers import get_request
 
 KEY = "correct-horse"
 SPOKEN = [(column, kind) for column, kinds in SPEAKERS.items() for kind in kinds]
@@ -189,6 +191,45 @@ def test_a_protocol_says_what_the_table_says(row: str, column: str, speaker: Spe
     else:
         ROWS[row](speaker)
     assert speaker.ask("cartpole", ZEROS)["action"].tolist() == [0]
+
+
+ARM, CAMERA, PLAIN = np.zeros(3, np.float32), np.array([0, 9], np.uint8), np.zeros(4, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("robot", {"camera": CAMERA, "joints": {"arm": ARM}}),
+        ("robot", {"camera": CAMERA.tolist(), "joints/arm": ARM}),
+        ("robot", {"observation/camera": CAMERA, "observation/joints/arm": ARM}),
+        ("robot", {"camera": CAMERA, "joints_arm": ARM, "prompt": "pick up the cube"}),
+        ("cartpole", {"state": PLAIN}),
+        ("cartpole", {"observation": PLAIN, "server_timing": True}),
+    ],
+    ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",
+)
+def test_openpis_keys_are_those_of_its_table(policy: str, message: dict[str, Any], running: Running) -> None:
+    """Each way to name an input, and what comes beside it; other keys are refused."""
+    speaker = running.speaker("openpi", Openpi)
+    assert speaker.ask(policy, message)["action"].shape == (1,)
+    with pytest.raises(Refused):
+        speaker.ask(policy, message | {"speed": 1.0, "colour": 2.0})
+    speaker.close()
+
+
+def test_requests_are_counted_by_the_names_on_the_page(running: Running) -> None:
+    """One for each column, in both counters."""
+    for column, kind in SPOKEN:
+        speaker = running.speaker(column, kind)
+        speaker.ask("cartpole", ZEROS)
+        with pytest.raises(Refused):
+            speaker.ask("cartpole", {"observation": np.zeros((1, 5), np.float32)})
+        speaker.close()
+    sentence = PAGE.split("count them by `protocol`:")[1].split(".")[0]
+    metrics = running.server.ask(get_request("/metrics")).body.decode()
+    for counter in ("rlway_protocol_requests_total", "rlway_protocol_refusals_total"):
+        counted = {*re.findall(rf'{counter}\{{.*protocol="([^"]+)"', metrics)}
+        assert counted == {*re.findall(r"`([a-z-]+)`", sentence)}
 
 
 # ------------------------------------------------------------------------------------------------ errors
