@@ -54,7 +54,7 @@ def test_a_lock_pins_every_package_with_hashes_and_no_address(lock: Path) -> Non
     text = lock.read_text()
     assert "://" not in text
     entries = re.split(r"\n(?=[a-z])", text.strip())
-    assert len(entries) > 20
+    assert len(entries) > 10
     for entry in entries:
         assert re.match(r"[a-z0-9._-]+(\[[a-z0-9,-]+\])?==\S+", entry), entry
         assert "--hash=sha256:" in entry, entry

@@ -243,6 +243,13 @@ def test_every_protocol_goes_over_tls_with_a_key(
     assert json.loads(succeed(*asked, *words_for(protocol, guarded)))["errors"] == 0
 
 
+def test_a_certificate_that_nobody_trusts_is_the_reason(guarded: Loaded, fail: Fail) -> None:
+    """And no error of the system, whose numbers OpenSSL's look like."""
+    said = fail("bench", "--url", guarded.server.url, "--key", "right")
+    assert "no policy server answers there" in said
+    assert "certificate verify failed" in said
+
+
 def test_an_answer_that_does_not_fit_ends_the_test(loaded: Loaded, fail: Fail) -> None:
     """A server whose answers have status 200, but hold no action of this policy."""
     description = loaded.server.ask(b"GET /v1/policies/linear HTTP/1.1\r\nhost: test\r\n\r\n").json

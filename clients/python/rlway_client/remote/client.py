@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -234,7 +235,9 @@ def may_repeat(options: dict[str, Any]) -> bool:
 
 def unreachable(address: Address, error: Exception) -> ServerUnreachable:
     """The error for a connection that failed."""
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).rstrip(".")
+    # The numbers of an SSLError are OpenSSL's.
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+    reason = os.strerror(number) if number else str(error).rstrip(".")
     return ServerUnreachable(f"{address}: no policy server answers there: {reason}.")
 
 

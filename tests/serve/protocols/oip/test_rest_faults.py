@@ -62,7 +62,7 @@ FAULTS = [
     Fault(
         "unknown name that is no text",
         422,
-        "expected nothing",
+        "expected an input of the policy",
         Infer(one(name="§").body.replace(b"\\u00a7", b"\\ud800")),
     ),
     Fault("a name twice", 422, "observation: expected each input once", in_json(tensor(), tensor())),

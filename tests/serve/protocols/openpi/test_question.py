@@ -82,7 +82,7 @@ def test_a_tuple_is_a_list() -> None:
 @pytest.mark.parametrize(
     ("manifest", "parts", "words"),
     [
-        (LINEAR, {"a": ROW, "b": ROW}, ["a: expected nothing", "1 more"]),
+        (LINEAR, {"a": ROW, "b": ROW}, ["a: expected an input of the policy", "1 more"]),
         (LINEAR, {"observation": ROW, "color": 1}, ["color"]),
         (LINEAR, {"observation": ROW, "observation_2": ROW}, ["observation_2"]),
         (LINEAR, {"observation": ROW, "prompt": 5}, ["prompt"]),

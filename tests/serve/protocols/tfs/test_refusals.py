@@ -35,7 +35,7 @@ BAD_BODIES: list[tuple[bytes | dict[str, Any], str]] = [
     ({"instances": [{"observation": ROW}, ROW]}, "instances[1]: expecting object but got an array of 4"),
     ({"instances": [{"observation": ROW}, {"0/observation": ROW}]}, "instances[1]: keys must be equal to: observation"),
     ({"instances": [{"colour": ROW}]}, "colour: expected an input of the policy: observation"),
-    ({"inputs": {"observation": [ROW], "colour": [1]}}, "colour: expected nothing"),
+    ({"inputs": {"observation": [ROW], "colour": [1]}}, "colour: expected an input of the policy"),
     ({"inputs": {"observation": [ROW], "0/observation": [ROW]}}, "0/observation: expected the input observation once"),
     ({"inputs": {"observation": [ROW], "noise": [[0, 0]] * 2}}, "noise: expected 1 rows"),
     ({"instances": [[1, 2, 3, math.nan]]}, "observation[0][3]: expected finite float32, got NaN"),
