@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlway_client.contract.errors import BodyTooLarge, NotReady, QueueFull, RlwayError
+from rlway_client.contract.errors import NotReady, QueueFull, RlwayError
 from rlway_serve.protocols.tfs.errors import http_status
-from tests.docs.protocols_page import ERRORS, NO, PAGE, SAYS, Running, running_protocols
+from tests.docs.protocols_page import ERRORS, MOST_ROWS, NO, PAGE, SAYS, Running, running_protocols
 from tests.docs.speakers import SPEAKERS, Openpi
 from tests.docs.words import Refused, Speaker
 from tests.servers import get_request
@@ -236,6 +236,8 @@ def test_requests_are_counted_by_the_names_on_the_page(running: Running) -> None
 
 FAULTS: dict[str, Callable[[Speaker], Any]] = {
     "a value that does not fit the policy": lambda s: s.ask("cartpole", {"observation": np.full((1, 4), np.nan, "f4")}),
+    "unknown key, parameter or field": lambda s: s.ask("cartpole", ZEROS, last=True),  # with no id
+    "too many rows": lambda s: s.ask("cartpole", {"observation": np.zeros((MOST_ROWS + 1, 4), np.float32)}),
     "unknown policy": lambda s: s.ask("nobody", ZEROS),
     "unknown version": lambda s: s.ask("cartpole", ZEROS, version=9),
     "unknown label": lambda s: s.ask("cartpole", ZEROS, label="newest"),
@@ -269,7 +271,6 @@ def test_a_key_is_asked_for_as_the_table_says(locked: Running, column: str, kind
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        ("too many rows", BodyTooLarge),
         ("queue full, too many requests", QueueFull),
         ("no version loaded, or stopping", NotReady),
     ],
