@@ -61,7 +61,7 @@ test-quick: setup  ## every test that is not marked slow, in less than two minut
 	$(PYTEST_TRAIN) -m "not slow" tests/train tests/export
 
 clients: setup $(FOREIGN)  ## plays through the clients of Triton, KServe, TensorFlow Serving, OpenVINO and openpi: a table
-	$(PYTEST) tests/foreign
+	$(PYTEST) tests/foreign tests/docs/test_protocol_examples.py
 
 lint: setup  ## formatting, lint, strict types and the order of imports, over everything
 	.venv/bin/ruff format --check $(CODE)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar
 
-from rlway_client.contract.errors import NotReady, RlwayError, SpecViolated
+from rlway_client.contract.errors import NotReady, RequestMalformed, RlwayError, SpecViolated
 from rlway_client.contract.specs import Fault
 from rlway_serve.codec.decoder import UNREADABLE, read_pin
 from rlway_serve.gateway.api_keys import Keys
@@ -174,6 +174,8 @@ class Endpoint:
             episode = self.episodes.find(route.policy.name, question.pin, stream_episode)
             asked = version = episode.version if episode else route.policy.choose(question.pin)
             call = question.read(version, caller)
+            if call.given_state is not None and question.pin.episode is not None:
+                raise RequestMalformed("episode: expected either an episode or the policy's state itself, got both.")
             begins = call.reset is not None and bool(call.reset.all())
             in_episode = question.pin.episode is not None or stream_episode is not None
             if call.given_state is None and (in_episode or not begins):
