@@ -139,6 +139,11 @@ class StreamCall(GrpcCall, gc=False, eq=False):
     request_bytes: int = 0
     held: int = 0  # bytes of the body budget
 
+    @property
+    def trace_headers(self) -> TraceHeaders:
+        headers: TraceHeaders = self.stream.facts.trace_headers
+        return headers
+
     def answer(self, response: Response) -> None:
         self.response = response
         self.stream.answered(self)

@@ -19,7 +19,7 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers, Route
 from rlway_serve.transport.grpc_calls import GrpcCall
 
-QUIET_TURNS = 4
+QUIET_TURNS = 6
 QUIET_S = 8e-6  # a turn that takes longer has done something
 MOST_S = 2e-3
 MOST_CALLS = 512  # kept at once

@@ -23,7 +23,7 @@ from rlway_client.contract.errors import NotReady, RlwayError
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.rpc import StreamedAsk
 from rlway_serve.messages.response import GrpcRefusal
-from rlway_serve.transport.grpc_calls import SharedByCalls, StreamCall, deadline_headers
+from rlway_serve.transport.grpc_calls import NO_HEADERS, SharedByCalls, StreamCall, deadline_headers
 from rlway_serve.transport.grpc_gather import Gatherer
 from rlway_serve.transport.grpc_requests import refuse
 
@@ -43,7 +43,9 @@ class GrpcStream:
         self._asked = asked
         self._context = context
         self._peer: str = context.peer()
-        self._facts = shared.caller_of(context)
+        self.facts = shared.caller_of(context)
+        self._is_logged = shared.access_log is not None
+        self._has_deadline = context.time_remaining() is not None
         self._loop = asyncio.get_running_loop()
         self._due: deque[StreamCall] = deque()  # calls whose answers are not sent yet, in order
         self._ended = False  # whether the client has sent its last message
@@ -54,7 +56,7 @@ class GrpcStream:
     async def run(self) -> None:
         """Serves the stream to its end."""
         try:
-            self._endpoint.keys.check(self._facts.authorization)
+            self._endpoint.keys.check(self.facts.authorization)
         except RlwayError as error:
             await refuse(self._context, GrpcRefusal(error))
             return
@@ -109,27 +111,31 @@ class GrpcStream:
 
     def _ask(self, octets: bytes) -> None:
         call = StreamCall(self._peer, time.perf_counter())
-        call.stream, call.facts, call.request_bytes = self, self._facts, len(octets)
+        call.stream = self
+        if self._is_logged:
+            call.request_bytes = len(octets)
         self._due.append(call)
         try:
             if len(octets) > SMALL_BYTES:
                 call.held = self._endpoint.bodies.reserve(len(octets))
             route, message = self._asked.ask(octets)
         except Exception as error:
-            call.answer(self._asked.refuse(self._shared.told(error, self._facts)))
+            call.answer(self._asked.refuse(self._shared.told(error, self.facts)))
         else:
-            headers = deadline_headers(self._context, call)
-            self._gatherer.ask(route, self._facts.authorization, headers, message, call)
+            headers = deadline_headers(self._context, call) if self._has_deadline else NO_HEADERS
+            self._gatherer.ask(route, self.facts.authorization, headers, message, call)
 
     async def _write(self) -> None:
-        due, write = self._due, self._context.write
+        due, write, is_logged = self._due, self._context.write, self._is_logged
         while True:
             if due and (response := due[0].response) is not None:
                 call = due.popleft()
-                self._release(call)
+                if call.held:
+                    self._release(call)
                 if self._room is not None and not self._room.done():
                     self._room.set_result(None)
-                self._shared.log(self._path, self._peer, self._facts, response, call.request_bytes, call.arrived_s)
+                if is_logged:
+                    self._shared.log(self._path, self._peer, self.facts, response, call.request_bytes, call.arrived_s)
                 await write(response.body + call.tail if call.tail else response.body)
             elif not due and (self._ended or self._stopping):
                 return
