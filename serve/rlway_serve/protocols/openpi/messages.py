@@ -28,6 +28,7 @@ from rlway_client.contract.specs import AnyArray
 
 MAX_DEPTH = 16  # of maps and lists within each other
 MAX_ENTRIES = 4096  # keys of all maps together, arrays included
+MAX_KEY_CHARACTERS = 256  # an input's name is the path of its keys, so each map repeats those above it
 MAX_LIST_BYTES = 64 * 1024  # of all lists and texts together, as MessagePack; arrays have no such limit
 MAX_DIMENSIONS = 32  # of an array: the most that every numpy has
 MAX_SHAPE_BYTES = 5 + 9 * MAX_DIMENSIONS  # of a shape as MessagePack
@@ -109,6 +110,10 @@ class _Reader:
                 return self._read_array(fields, where) if marker is ARRAY else self._read_scalar(fields, where)
         if binary:
             raise RequestMalformed(f"{where}: expected text as keys, got binary ones that are not those of an array.")
+        if max(map(len, fields), default=0) > MAX_KEY_CHARACTERS:
+            raise RequestMalformed(
+                f"{where}: expected keys of at most {MAX_KEY_CHARACTERS} characters, got a longer one."
+            )
         return {key: self.read(value, short_name(key), depth + 1) for key, value in fields.items()}
 
     def _read_list(self, raw: bytes | Raw, view: memoryview, where: str, depth: int) -> Any:

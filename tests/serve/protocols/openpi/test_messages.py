@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rlway_client.contract.errors import RequestMalformed
-from rlway_serve.protocols.openpi.messages import MAX_DEPTH, MAX_ENTRIES, MAX_LIST_BYTES, read_message, write_message
+from rlway_serve.protocols.openpi.messages import (
+    MAX_DEPTH,
+    MAX_ENTRIES,
+    MAX_KEY_CHARACTERS,
+    MAX_LIST_BYTES,
+    read_message,
+    write_message,
+)
 from tests.serve.protocols.openpi.fuzzing import are_alike, fuzz
 from tests.serve.protocols.openpi.packing import pack, unpack
 
@@ -145,6 +152,7 @@ BOMBS = [
     array(shape=[2**60] * 30),
     pack({"x": {b"__ndarray__": True, b"data": [0] * 2**20, b"dtype": "<f4", b"shape": [1]}}),
     pack({f"{i}": {f"{j}": i for j in range(100)} for i in range(100)}),
+    pack({"x" * 2**20: {f"{i}": i for i in range(4000)}}),  # its paths would have 4 GB
 ]
 
 
@@ -161,7 +169,7 @@ def test_a_bomb_is_refused_before_it_is_built(bomb: bytes) -> None:
 
 
 def test_limits_are_what_they_say() -> None:
-    """Depth, keys, and the bytes of lists."""
+    """Depth, keys and their lengths, and the bytes of lists."""
     deep: Any = 1
     for _ in range(MAX_DEPTH):
         deep = {"x": deep}
@@ -169,6 +177,8 @@ def test_limits_are_what_they_say() -> None:
     refusal(pack({"x": deep}))
     assert len(read_message(pack({str(i): i for i in range(MAX_ENTRIES)}))) == MAX_ENTRIES
     refusal(pack({str(i): i for i in range(MAX_ENTRIES + 1)}))
+    assert read_message(pack({"é" * MAX_KEY_CHARACTERS: 1})) == {"é" * MAX_KEY_CHARACTERS: 1}
+    assert f"at most {MAX_KEY_CHARACTERS} characters" in refusal(pack({"x": {"é" * (MAX_KEY_CHARACTERS + 1): 1}}))
     assert len(read_message(pack({"x": [0] * (MAX_LIST_BYTES - 3)}))["x"]) == MAX_LIST_BYTES - 3
     refusal(pack({"x": [0] * (MAX_LIST_BYTES - 3), "y": [0]}))
 
