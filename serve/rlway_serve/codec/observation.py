@@ -94,13 +94,13 @@ class ObservationForm:
         rows = np.frombuffer(body, self.row_dtype)
         columns = {spec.name: rows[spec.name] for spec in self.specs}
         for name in self._bools:
-            columns[name] = _as_bool(columns[name])
+            columns[name] = as_bool(columns[name])
         return columns[self.specs[0].name] if self.plain else columns
 
     def join(self, parts: Sequence[bytes]) -> AnyArray:  # -> [rows, *shape]
         """Joins raw rows, one of each call, for a policy with one input."""
         rows = np.frombuffer(b"".join(parts), self._dtype).reshape(len(parts), *self._shape)
-        return _as_bool(rows) if self._bools else rows
+        return as_bool(rows) if self._bools else rows
 
     def stack_plain(self, rows: Sequence[Any]) -> AnyArray:  # -> [rows, *shape]
         """Stacks rows of `finite_row_type`, for a policy with one input."""
@@ -172,6 +172,12 @@ def rows_not_finite(array: AnyArray) -> AnyArray:  # -> bool[rows]
     return ~finite
 
 
+def as_bool(octets: AnyArray) -> AnyArray:
+    """A bool is one octet, and every octet but 0 is true. numpy would keep other octets than 0 and 1 as they are."""
+    values: AnyArray = octets.view(np.uint8) != 0
+    return values
+
+
 def _unfit_rows(array: AnyArray, spec: TensorSpec) -> AnyArray:  # -> bool[rows]
     """A mask of the rows with a value that is not finite, or that has no entry in its table."""
     unfit = rows_not_finite(array)
@@ -179,12 +185,6 @@ def _unfit_rows(array: AnyArray, spec: TensorSpec) -> AnyArray:  # -> bool[rows]
         return unfit
     outside = np.asarray(outside_lookup(array, spec).reshape(len(array), -1).any(axis=1))
     return unfit | outside
-
-
-def _as_bool(octets: AnyArray) -> AnyArray:
-    """A bool is one octet, and every octet but 0 is true. numpy would keep other octets than 0 and 1 as they are."""
-    values: AnyArray = octets.view(np.uint8) != 0
-    return values
 
 
 def _exactly(rows: Any, spec: TensorSpec) -> AnyArray:  # -> [rows, *shape]

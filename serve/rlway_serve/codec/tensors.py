@@ -25,7 +25,7 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, describe
 from rlway_client.contract.time_step import STEP_TYPE, are_known
-from rlway_serve.codec.observation import ObservationForm, all_finite
+from rlway_serve.codec.observation import ObservationForm, all_finite, as_bool
 from rlway_serve.codec.slow_reader import SlowReader, check_rows
 from rlway_serve.messages.call import Call, Receiver
 from rlway_serve.settings import Settings
@@ -201,6 +201,8 @@ def cast(array: AnyArray, spec: TensorSpec, where: str) -> AnyArray:
     A float may be rounded, and becomes infinite if it is too large; who runs the policy checks that.
     """
     dtype = spec.numpy_dtype
+    if array.dtype.kind == "b":
+        array = as_bool(array)
     if array.dtype == dtype:
         return np.require(array, requirements=["C", "A"])  # a view of received bytes may begin anywhere
     if array.dtype.kind not in "biuf":

@@ -123,6 +123,15 @@ def test_a_fault_is_named_by_its_tensor(tensors: dict[str, Any], sentence: str) 
     assert faults(LINEAR, tensors)[0].startswith(sentence)
 
 
+def test_every_octet_of_a_bool_but_zero_is_true() -> None:
+    """A model computes with the octet, and numpy keeps any that a request holds."""
+    switches = replace(LINEAR, observation=[TensorSpec("on", (4,), "bool", path=("on",))])
+    octets = np.array([[0, 1, 2, 255]], np.uint8).view(bool)
+    assert read(switches, {"on": octets}).observations["on"].view(np.uint8).tolist() == [[0, 1, 1, 1]]
+    assert read(LINEAR, {"observation": octets}).observations.tolist() == [[0, 1, 1, 1]]
+    assert read(switches, {"on": octets[0]}, batched=False).observations["on"].view(np.uint8).tolist() == [[0, 1, 1, 1]]
+
+
 def test_too_many_rows_are_refused() -> None:
     """As many as `--max-rows` are read."""
     assert read(LINEAR, {"observation": np.zeros((8, 4))}).rows == 8
