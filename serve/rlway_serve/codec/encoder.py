@@ -3,10 +3,12 @@
 In:      calls, and the runtime's outputs for all of their rows.
 Out:     a `Response` to each: JSON as it was asked (`action` or `actions`), the action's raw little-endian bytes, or
          what the reply of another protocol writes.
+Refuses: InternalError for a call whose reply fails; the others are answered.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +16,14 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.codec.action import ActionForm, few_actions
 from rlway_serve.messages.call import AnyCall
-from rlway_serve.messages.response import JSON, OCTETS, Response
+from rlway_serve.messages.response import JSON, OCTETS, Response, new_internal_error
+from rlway_serve.messages.wire import Reply
+
+log = logging.getLogger(__name__)
 
 
 class ActEncoder:
@@ -64,7 +70,7 @@ class ActEncoder:
             end = start + call.rows
             if call.reply is not None:
                 names = (*self._form.names, *call.outputs)
-                responses.append(call.reply.write({name: results[name][start:end] for name in names}))
+                responses.append(_write(call, call.reply, {name: results[name][start:end] for name in names}))
             elif call.raw:
                 octets = octets or self._form.octets(results)
                 size = self._form.row_bytes
@@ -92,3 +98,12 @@ class ActEncoder:
 
     def _raw(self, octets: bytes) -> Response:
         return Response(200, OCTETS, octets, self._version_header)
+
+
+def _write(call: AnyCall, reply: Reply, results: Arrays) -> Response:
+    try:
+        return reply.write(results)
+    except Exception as error:
+        internal = new_internal_error()
+        log.error("an answer cannot be written (request id %s)", internal.request_id, exc_info=error)
+        return call.refusal(internal)

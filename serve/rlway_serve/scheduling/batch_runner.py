@@ -4,7 +4,8 @@ In:      a batch of calls that fit the spec. What is cheaper to check for all of
 Out:     their responses, in the same order.
 Refuses: SpecViolated for each call with an observation or action that is not finite, a value outside its lookup table,
          a policy state with another number of rows, or an observation on which the model fails. The other calls are
-         answered. InternalError for all calls, if the model fails even on neutral observations.
+         answered. InternalError for all calls, if the model fails even on neutral observations, and for a call whose
+         answer cannot be written.
 
 It uses nothing of the event loop, so it may run on a thread.
 """
@@ -84,29 +85,39 @@ class BatchRunner:
 
     def run_plain(self, batch: Sequence[PlainCall | ExpressCall]) -> list[Response]:
         """As `run`, for a batch of plain calls that are all raw or all JSON."""
-        wires = {call.wire for call in batch}
-        actions = self._run_plain_rows([call.observations for call in batch], batch[0].raw)
-        if actions is None:
-            return self.run(batch)
-        if len(wires) == 1:
-            return self._write_plain(actions, batch[0].raw, batch[0].wire)
-        places: dict[Wire | None, list[int]] = {}
-        for i, call in enumerate(batch):
-            places.setdefault(call.wire, []).append(i)
-        responses: list[Any] = [None] * len(batch)
-        for wire, among in places.items():
-            for i, response in zip(among, self._write_plain(actions[among], batch[0].raw, wire), strict=True):
-                responses[i] = response
-        return responses
+        raw = batch[0].raw
+        actions = self._run_plain_rows([call.observations for call in batch], raw)
+        responses = None if actions is None else self._write_plain(actions, raw, [call.wire for call in batch])
+        return self.run(batch) if responses is None else responses
 
     def run_plain_rows(
         self, observations: list[Any], raw: bool = False, wire: Wire | None = None
     ) -> list[Response] | None:
-        """The answers to plain calls with these observations; None if any row is not sound, or the run fails."""
-        actions = self._run_plain_rows(observations, raw)
-        return None if actions is None else self._write_plain(actions, raw, wire)
+        """The answers to plain calls of one wire with these observations.
 
-    def _write_plain(self, actions: AnyArray, raw: bool, wire: Wire | None) -> list[Response]:
+        None if any row is not sound, the run fails, or an answer cannot be written.
+        """
+        actions = self._run_plain_rows(observations, raw)
+        return None if actions is None else self._write_plain(actions, raw, [wire])
+
+    def _write_plain(self, actions: AnyArray, raw: bool, wires: Sequence[Wire | None]) -> list[Response] | None:
+        """The answer to each action: all on one wire, or on one for each; None if one cannot be written."""
+        try:
+            if len({*wires}) == 1:
+                return self._write_on(wires[0], actions, raw)
+            places: dict[Wire | None, list[int]] = {}
+            for i, wire in enumerate(wires):
+                places.setdefault(wire, []).append(i)
+            responses: list[Any] = [None] * len(wires)
+            for wire, among in places.items():
+                for i, response in zip(among, self._write_on(wire, actions[among], raw), strict=True):
+                    responses[i] = response
+        except Exception:
+            log.debug("policy %s: a plain answer failed, and the batch is run again", self._name, exc_info=True)
+            return None
+        return responses
+
+    def _write_on(self, wire: Wire | None, actions: AnyArray, raw: bool) -> list[Response]:
         if wire is not None:
             return wire.write_actions(actions)
         return self._encoder.encode_raw(actions) if raw else self._encoder.encode_plain(actions)
