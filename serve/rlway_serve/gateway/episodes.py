@@ -70,7 +70,9 @@ class Episodes:
             self.expire()
             episode = self._known.get((policy, pin.episode))
             if episode is None:
-                raise NotFound(f"episode {pin.episode[:64]!r}: not known here; its first request has to begin it (`first`: true).")
+                raise NotFound(
+                    f"episode {pin.episode[:64]!r}: not known here; its first request has to begin it (`first`: true)."
+                )
             self._known.move_to_end((policy, pin.episode))
             episode.used_s = self._clock()
         else:
