@@ -213,9 +213,7 @@ def test_a_client_may_hold_the_policy_state_itself(client: triton.InferenceServe
         result = client.infer("summing", [given(ROWS[i : i + 2]), given(total, name="sum")])
         np.testing.assert_allclose(result.as_numpy("next_sum"), total + ROWS[i : i + 2], rtol=1e-5)
         total = result.as_numpy("next_sum")
-    with pytest.raises(
-        triton.InferenceServerException, match="either an episode or the policy's state itself, got both"
-    ):
+    with pytest.raises(triton.InferenceServerException, match="an episode or the policy's state itself, got both"):
         client.infer("summing", [given(ROWS[:2]), given(total, name="sum")], sequence_id=98, sequence_start=True)
 
 
