@@ -6,7 +6,8 @@ Out:     the route's greeting, before anything is asked; then a frame for each m
 Refuses: what the handshake refuses, among it a greeting that the route refuses; messages over `max_body_bytes` (close
          code 1009); text frames, which the route refuses in its own words.
 
-All else is as on the native stream: its limits, pings, order, episode and end.
+All else is as on the native stream: its limits, pings, order, episode and end. A connection asks the same policy for as
+long as it lives, also where its address has come to stand for another one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from websockets.frames import Opcode
 
 from rlway_client.contract.errors import NotFound
 from rlway_serve.gateway.route import Headers, StreamRoute
+from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.stream_calls import FrameCall, SharedByStreams
@@ -30,7 +32,7 @@ TEXT_BODY = ""  # what a route gets for a text frame, whatever it says
 
 
 class RouteWebSocket(WebSocket):
-    """One connection. `find_route` is asked for every message, since policies come and go."""
+    """One connection. `find_route` gives the route of its URL, for every message, since policies come and go."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class RouteWebSocket(WebSocket):
         return response.status == 200
 
     def submit(self, kind: Opcode, message: bytes, call: FrameCall) -> None:
-        route = self._find_route()
+        route = self._route_now()
         if route is None:
             self._refuse_without_route(call)
             return
@@ -69,7 +71,7 @@ class RouteWebSocket(WebSocket):
         self._shared.endpoint.ask(route, self._authorization, NO_HEADERS, body, call, self._episode)
 
     def submit_if_plain(self, kind: Opcode, message: bytes) -> bool:
-        endpoint, route = self._shared.endpoint, self._find_route()
+        endpoint, route = self._shared.endpoint, self._route_now()
         if kind is not BINARY or route is None or endpoint.draining or self._episode.episode is not None:
             return False
         version = route.policy.active
@@ -86,11 +88,18 @@ class RouteWebSocket(WebSocket):
         return asked
 
     def submit_in_turn(self, body: Any) -> None:  # noqa: ARG002  # octets that another version might read differently
-        call, route = self.new_place(), self._find_route()
+        call, route = self.new_place(), self._route_now()
         if route is None:
             self._refuse_without_route(call)
         else:
             self._shared.endpoint.ask_admitted(route, NO_HEADERS, self._message, call, self._episode)
 
-    def _refuse_without_route(self, call: Any) -> None:
-        call.answer(self._route.refuse(NotFound(f"policy {self._policy!r}: not served here any more.")))
+    def _route_now(self) -> StreamRoute | None:
+        """The route to the policy that this connection asks; None if its URL leads there no more."""
+        route = self._find_route()
+        return route if route is not None and route.policy.name == self._policy else None
+
+    def _refuse_without_route(self, call: PlainCall) -> None:
+        path = self._url.partition(b"?")[0].decode()
+        gone = f"policy {self._policy!r}: not served at {path} any more; GET /v1/policies lists what is served."
+        call.answer(self._route.refuse(NotFound(gone)))

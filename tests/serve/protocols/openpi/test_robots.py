@@ -135,6 +135,29 @@ def test_a_robot_follows_the_policy(tmp_path: Path, log: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_robot_is_never_handed_to_another_policy(tmp_path: Path, log: Path) -> None:
+    """Not even when another one becomes the default of the address that it has connected to."""
+    models = tmp_path / "models"
+    linear_policy(models)
+    with running_server(models, log, "--poll-s", "0.05") as server, Robot(server) as robot:
+        assert robot.infer({"observation": ROW})["version"] == 1
+        linear_policy(models, "other", version=7)
+        (models / "linear").rename(tmp_path / "gone")
+
+        def is_other() -> bool:
+            try:
+                with Robot(server) as later:
+                    return bool(later.metadata["policy"] == "other")
+            except InvalidStatus:  # while both are there, neither is the default
+                return False
+
+        wait_until(is_other, "the other policy to be the default")
+        for observation in (ROW, ROW.tolist()):
+            sentence = robot.refusal({"observation": observation})
+            assert "policy 'linear': not served at / any more" in sentence
+
+
+@pytest.mark.slow
 def test_a_policy_without_a_version_refuses_the_handshake(tmp_path: Path, log: Path) -> None:
     """503: there are no metadata that the server could speak first."""
     linear_policy(tmp_path / "models")
