@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tritonclient.http as triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +54,17 @@ def test_nested_data_are_the_same_as_flat_data(array: AnyArray) -> None:
     flat, nested = (read_lists(data, array.shape, dtype, "x") for data in (array.ravel().tolist(), array.tolist()))
     np.testing.assert_array_equal(flat, nested)
     np.testing.assert_array_equal(flat, array)
+
+
+@given(places=st.sets(st.integers(0, 23), min_size=1), value=st.sampled_from(["x", None, True, 10**400]))
+@settings(max_examples=100, deadline=None)
+def test_the_first_value_that_does_not_fit_is_named(places: set[int], value: object) -> None:
+    """By its place in the declared shape, whatever is wrong behind it."""
+    shape = (4, 3, 2)
+    data = [value if place in places else 0 for place in range(24)]
+    first = "".join(f"[{index}]" for index in np.unravel_index(min(places), shape))
+    with pytest.raises(SpecViolated, match=re.escape(f"x{first}: expected FP32, got")):
+        read_lists(data, shape, dtype_of("FP32", "x"), "x")
 
 
 @given(array=ARRAYS, cut=st.integers(1, 64), more=st.binary(max_size=8))
