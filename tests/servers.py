@@ -196,11 +196,11 @@ def refuses_connections(server: Server) -> bool:
     return False
 
 
-def read_metrics(server: Server) -> dict[tuple[str, ...], float]:
+def read_metrics(server: Server, *headers: str) -> dict[tuple[str, ...], float]:
     """`/metrics` by sample name and label values, such as ("rlway_requests_total", "linear", "1", "200")."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    text = server.ask(get_request("/metrics")).body.decode()
+    text = server.ask(get_request("/metrics", *headers)).body.decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    order = ("policy", "version", "status", "reason", "input", "feature", "le")
+    order = ("policy", "version", "status", "reason", "input", "feature", "le", "protocol")
     return {(s.name, *(s.labels[name] for name in order if name in s.labels)): s.value for s in samples}

@@ -166,6 +166,12 @@ class Endpoint:
         except Exception as error:
             self._refuse_route(route, route.policy, error, caller, route)
 
+    def count_unread(self, protocol: str, policy: ServedPolicy, error: RlwayError) -> None:
+        """Counts a request of another protocol that was refused before its body was read."""
+        self.protocols.asked[protocol, policy.name] += 1
+        self.protocols.refused[protocol, policy.name, type(error).__name__] += 1
+        policy.metrics.count_refusal(error)
+
     def _submit_question(
         self, route: Route, question: Question, caller: Caller, stream_episode: ConnectionEpisode | None
     ) -> None:

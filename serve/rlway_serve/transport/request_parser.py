@@ -247,9 +247,12 @@ class RequestParser:
         if not slot.keep_alive:
             self.takes_no_more = connection.closing = True
         connection.answers.slots.append(slot)
-        if refusal is not None:
+        if refusal is not None and head.route is not None:
+            self._routes.endpoint.count_unread(head.route.protocol, head.policy, refusal)
+            slot.answer(head.route.refuse(refusal))
+        elif refusal is not None:
             head.policy.metrics.count_refusal(refusal)
-            slot.answer(problem_response(refusal) if head.route is None else head.route.refuse(refusal))
+            slot.answer(problem_response(refusal))
         elif head.route is not None:
             self._routes.endpoint.ask(head.route, head.authorization, head.further, body, slot)
         else:

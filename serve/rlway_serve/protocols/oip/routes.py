@@ -30,7 +30,7 @@ from rlway_serve.protocols.oip.metadata import model_metadata, server_metadata
 from rlway_serve.protocols.oip.models import find_version
 from rlway_serve.protocols.oip.repository_index import repository_index
 from rlway_serve.protocols.oip.rest_answer import error_response, refuse
-from rlway_serve.protocols.oip.rest_route import OipRoutes
+from rlway_serve.protocols.oip.rest_route import OipRoute, OipRoutes
 from rlway_serve.protocols.oip.statistics import model_statistics
 from rlway_serve.settings import Settings
 
@@ -116,25 +116,20 @@ def make_router(endpoint: Endpoint, routes: OipRoutes, settings: Settings) -> AP
 async def _infer(endpoint: Endpoint, routes: OipRoutes, settings: Settings, request: Request) -> HttpResponse:
     """Answers an infer request that the hot lane has left: with a chunked body, with a query, …"""
     model, version = request.path_params["model"], request.path_params.get("version", "")
-    policy = endpoint.repository.find(model)
     hold = endpoint.bodies.hold()
     try:
         endpoint.keys.check(authorization_of(request))  # before the names of the policies are told
         route = routes.route(model, version)
         body = await read_body(request, settings.max_body_bytes, hold)
-    except RlwayError as error:
-        hold.release()
-        if policy is not None:
-            policy.metrics.count_refusal(error)
-        raise
-    except ClientDisconnect:
-        hold.release()
-        raise
-    try:
         headers = {name: value for name, value in reversed(request.headers.raw) if name in route.headers}
         caller = FutureCaller(request)
         endpoint.ask(route, authorization_of(request), headers, body, caller)
         return to_http(await caller.answered)
+    except RlwayError as error:
+        policy = endpoint.repository.find(model)
+        if policy is not None:
+            endpoint.count_unread(OipRoute.protocol, policy, error)
+        raise
     finally:
         hold.release()
 

@@ -24,7 +24,7 @@ from rlway_serve.protocols.tfs.errors import in_serving_words, not_implemented
 from rlway_serve.protocols.tfs.metadata import describe_metadata, describe_status
 from rlway_serve.protocols.tfs.paths import PREFIX, Asked, parse_path
 from rlway_serve.protocols.tfs.rest_answer import refuse
-from rlway_serve.protocols.tfs.rest_route import TfsRoutes
+from rlway_serve.protocols.tfs.rest_route import TfsRoute, TfsRoutes
 from rlway_serve.protocols.tfs.status import version_states
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
@@ -98,7 +98,7 @@ class RestApi:
             self._endpoint.ask(route, authorization_of(request), {}, body, caller)
             return to_http(await caller.answered)
         except RlwayError as error:
-            policy.metrics.count_refusal(error)
+            self._endpoint.count_unread(TfsRoute.protocol, policy, error)
             raise
         finally:
             hold.release()
@@ -108,8 +108,8 @@ class RestApi:
             self._endpoint.keys.check(authorization_of(request))
         except RlwayError as error:
             policy = self._endpoint.repository.find(asked.model)
-            if policy is not None:
-                policy.metrics.count_refusal(error)
+            if policy is not None and request.method == "POST":
+                self._endpoint.count_unread(TfsRoute.protocol, policy, error)
             raise
 
     def _find(self, asked: Asked) -> ServedPolicy:
