@@ -8,14 +8,18 @@ Refuses: a body that is too large (BodyTooLarge), or encoded (MediaTypeUnsupport
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response as HttpResponse
 
-from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported
+from rlway_client.contract.errors import BodyTooLarge, MediaTypeUnsupported, RlwayError
 from rlway_serve.gateway.body_budget import BodyReservation
-from rlway_serve.messages.response import Response, response_headers
+from rlway_serve.messages.response import Response, new_internal_error, response_headers
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
+
+log = logging.getLogger(__name__)
 
 
 class FutureCaller:
@@ -63,6 +67,22 @@ async def read_body(request: Request, max_bytes: int, hold: BodyReservation) -> 
             raise too_large
         hold.grow_to(len(body))
     return bytes(body)
+
+
+async def answer_in_words(
+    request: Request, answer: Awaitable[HttpResponse], refuse: Callable[[RlwayError], Response]
+) -> HttpResponse:
+    """The answer, or the error in a protocol's own form."""
+    try:
+        return await answer
+    except ClientDisconnect:
+        return HttpResponse(status_code=499)  # for the access log; the client is gone
+    except RlwayError as error:
+        return to_http(refuse(error))
+    except Exception as error:
+        internal = new_internal_error()
+        log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
+        return to_http(refuse(internal))
 
 
 def to_http(response: Response) -> HttpResponse:

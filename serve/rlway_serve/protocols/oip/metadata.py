@@ -1,6 +1,6 @@
 """What the server and its models say of themselves.
 
-In:      a loaded version; whether the server is ready.
+In:      a loaded version.
 Out:     the protocol's metadata, as dicts and lists: REST sends them as JSON, gRPC as messages.
 Refuses: nothing.
 """

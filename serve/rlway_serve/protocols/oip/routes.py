@@ -9,7 +9,6 @@ The routes are not in the OpenAPI document: the protocol has one of its own, and
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -17,14 +16,13 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response as HttpResponse
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from rlway_client.common import quote
 from rlway_client.contract.errors import NotReady, RequestMalformed, RlwayError
-from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
+from rlway_serve.gateway.asgi import FutureCaller, answer_in_words, authorization_of, read_body, to_http
 from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.messages.response import JSON, Response, new_internal_error
+from rlway_serve.messages.response import JSON, Response
 from rlway_serve.protocols.oip.configuration import model_configuration
 from rlway_serve.protocols.oip.metadata import model_metadata, server_metadata
 from rlway_serve.protocols.oip.models import find_version
@@ -38,8 +36,6 @@ Handler = Callable[..., Awaitable[HttpResponse]]
 
 READING, POSTING = ["GET", "HEAD"], ["POST"]
 MAX_INDEX_BYTES = 1024  # of the body of an index request
-
-log = logging.getLogger(__name__)
 
 
 class IndexRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,16 +51,7 @@ class RefusingRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> HttpResponse:
-            try:
-                return await handler(request)
-            except ClientDisconnect:
-                return HttpResponse(status_code=499)  # for the access log; the client is gone
-            except RlwayError as error:
-                return to_http(refuse(error))
-            except Exception as error:
-                internal = new_internal_error()
-                log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
-                return to_http(refuse(internal))
+            return await answer_in_words(request, handler(request), refuse)
 
         return answer
 

@@ -7,19 +7,17 @@ Refuses: in TensorFlow Serving's form: other paths and methods, unknown models, 
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response as HttpResponse
-from starlette.requests import ClientDisconnect
 
 from rlway_client.common.quote import clipped, named
 from rlway_client.contract.errors import NotFound, RlwayError
-from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
+from rlway_serve.gateway.asgi import FutureCaller, answer_in_words, authorization_of, read_body, to_http
 from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.messages.response import JSON, Response, new_internal_error
+from rlway_serve.messages.response import JSON, Response
 from rlway_serve.protocols.tfs.errors import in_serving_words, not_implemented
 from rlway_serve.protocols.tfs.metadata import describe_metadata, describe_status
 from rlway_serve.protocols.tfs.paths import PREFIX, Asked, parse_path
@@ -30,8 +28,6 @@ from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
 
 READING = ("GET", "HEAD")
-
-log = logging.getLogger(__name__)
 
 
 def make_router(endpoint: Endpoint, found: TfsRoutes, settings: Settings) -> APIRouter:
@@ -58,16 +54,7 @@ class RestApi:
 
     async def answer(self, request: Request) -> HttpResponse:
         """The answer to a request to `/v1/models` or below it."""
-        try:
-            return await self._answer(request)
-        except ClientDisconnect:
-            return HttpResponse(status_code=499)  # for the access log; the client is gone
-        except RlwayError as error:
-            return to_http(refuse(error))
-        except Exception as error:
-            internal = new_internal_error()
-            log.error("%s failed (request id %s)", request.url.path, internal.request_id, exc_info=error)
-            return to_http(refuse(internal))
+        return await answer_in_words(request, self._answer(request), refuse)
 
     async def _answer(self, request: Request) -> HttpResponse:
         method, path = request.method, request.scope["path"]
