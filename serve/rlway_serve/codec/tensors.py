@@ -6,12 +6,13 @@ Refuses: unknown, doubled and missing names, other shapes, numbers that the dtyp
          with its tensor's name and place); too many rows (BodyTooLarge); noise beside `explore` (RequestMalformed).
 
 A tensor may have its name in the manifest, or its name in TF-Agents' signatures: `0/observation/camera`, `0/step_type`,
-`1/…` for the policy state. Floats are rounded to the policy's precision. All other numbers have to fit exactly.
+`1/…` for the policy state. The key of a part of the observation goes before the time step's, unless the policy reads
+that part of the time step. Floats are rounded to the policy's precision. All other numbers have to fit exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,15 @@ class TensorForm:
         self._state = manifest.state
         self._reads = {spec.name for spec in manifest.time_step}
         self._max_rows = settings.max_rows
-        time_step = [TensorSpec(name, (), dtype) for name, dtype in TIME_STEP.items()]
+        self._time_step = {name for name in TIME_STEP if name not in self._observed}  # whether it is read or not
+        time_step = [TensorSpec(name, (), TIME_STEP[name]) for name in TIME_STEP if name in self._time_step]
         state = [*manifest.state, RESET] if manifest.state else []
         noise = [manifest.noise] if manifest.noise else []
         inputs = [*manifest.observation, *noise, *time_step, *state]
         self.specs = {spec.name: spec for spec in inputs}
-        self._names = _spellings(manifest)
+        unread = {name: name for name in self._time_step - self._reads}
+        own = {spec.name: spec.name for spec in inputs if spec.name not in unread}
+        self._names = unread | _spellings(manifest, self._time_step) | own
         self._readers = {
             spec.name: SlowReader(ObservationForm([replace(spec, path=())]), settings.max_rows) for spec in inputs
         }
@@ -60,7 +64,7 @@ class TensorForm:
 
     def name_of(self, name: str) -> str | None:
         """The manifest's name of an input that a request may call `name`; None if there is none."""
-        return name if name in self.specs else self._names.get(name)
+        return self._names.get(name)
 
     def read(
         self,
@@ -83,14 +87,14 @@ class TensorForm:
         arrays, rows = self._read_all(tensors, batched)
         if explore is not None:
             check_explore(explore, self._draws)
-            if "noise" in arrays:
+            if self._noise in arrays:
                 raise RequestMalformed("noise: expected either `noise` or `explore`, got both.")
         observations: Any = {spec.name: arrays[spec.name] for spec in self._observation}
         if self._plain:
             observations = observations[self._observation[0].name]
         call = Call(observations, rows, caller, batched=batched, deadline_ms=deadline_ms)
         call.named = True
-        call.explore, call.seed, call.noise = explore, seed, arrays.get("noise")
+        call.explore, call.seed, call.noise = explore, seed, arrays.get(self._noise)
         call.time_step = {name: arrays[name] for name in self._reads if name in arrays} or None
         call.outputs = self._check_outputs(outputs)
         if self._state:
@@ -142,7 +146,7 @@ class TensorForm:
             if odd.any():
                 place, number = _first_where(odd, array)
                 raise SpecViolated([Fault(where + place, f"finite {spec.dtype}", number)])
-        if name == STEP_TYPE and not are_known(name, array):
+        if name == STEP_TYPE and name in self._time_step and not are_known(name, array):
             place, number = _first_where(~np.isin(array, (0, 1, 2)), array)
             raise SpecViolated([Fault(f"{where}{place}", "0 (first), 1 (mid) or 2 (last)", number)])
         return array
@@ -175,7 +179,7 @@ class TensorForm:
             raise SpecViolated([Fault(missing.name, f"{missing.label}, as the rest of the policy state", "nothing")])
         if RESET.name in arrays:
             call.reset = arrays[RESET.name]
-        elif STEP_TYPE in arrays:
+        elif STEP_TYPE in arrays and STEP_TYPE in self._time_step:
             call.reset = arrays[STEP_TYPE] == FIRST
         if given:
             call.given_state = given
@@ -240,7 +244,7 @@ def _first_where(mask: AnyArray, array: AnyArray) -> tuple[str, str]:
     return "".join(f"[{i}]" for i in index), describe(array[index].item())
 
 
-def _spellings(manifest: Manifest) -> dict[str, str]:
+def _spellings(manifest: Manifest, time_step: Iterable[str]) -> dict[str, str]:
     """The manifest's name of each input under its names in TF-Agents' signatures."""
     names: dict[str, str] = {}
     for spec in manifest.observation:
@@ -249,7 +253,7 @@ def _spellings(manifest: Manifest) -> dict[str, str]:
             names[spelling] = spec.name
     if len(manifest.observation) == 1:
         names["observation"] = names["0/observation"] = manifest.observation[0].name
-    for name in TIME_STEP:
+    for name in time_step:
         names[f"0/{name}"] = name
     for spec in manifest.state:
         names["/".join(("1", *spec.path))] = spec.name

@@ -123,6 +123,27 @@ def test_a_fault_is_named_by_its_tensor(tensors: dict[str, Any], sentence: str) 
     assert faults(LINEAR, tensors)[0].startswith(sentence)
 
 
+@pytest.mark.parametrize("key", ["reward", "discount", "step_type", "reset"])
+@pytest.mark.parametrize("exported", [True, False])
+def test_an_observation_keeps_its_key_though_a_time_step_has_one_like_it(key: str, exported: bool) -> None:
+    """Where the policy reads no such part; exports call the tensor `observation_reward`, other bundles `reward`."""
+    spec = TensorSpec(f"observation_{key}" if exported else key, (1,), "float32", path=(key,))
+    policy = replace(LINEAR, observation=[CAMERA, spec])
+    for spelling in (key, f"observation/{key}", f"0/observation/{key}", spec.name):
+        call = read(policy, {"camera": [[1, 2]], spelling: [[7.0]]})
+        assert call.observations[spec.name].tolist() == [[7.0]]
+        assert (call.time_step, call.reset) == (None, None)
+
+
+def test_a_part_of_the_time_step_that_the_policy_reads_keeps_its_name() -> None:
+    """Then a part of the observation with the same key has its longer names."""
+    spec = TensorSpec("observation_reward", (1,), "float32", path=("reward",))
+    policy = replace(LINEAR, observation=[CAMERA, spec], time_step=[TensorSpec("reward", (), "float32")])
+    call = read(policy, {"camera": [[1, 2]], "observation/reward": [[7.0]], "reward": [3.0]})
+    assert call.observations["observation_reward"].tolist() == [[7.0]]
+    assert call.time_step["reward"].tolist() == [3.0]
+
+
 def test_every_octet_of_a_bool_but_zero_is_true() -> None:
     """A model computes with the octet, and numpy keeps any that a request holds."""
     switches = replace(LINEAR, observation=[TensorSpec("on", (4,), "bool", path=("on",))])
