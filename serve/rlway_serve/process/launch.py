@@ -37,7 +37,8 @@ class ServerReady(msgspec.Struct):
 def launch(settings: Settings, on_ready: Callable[[ServerReady], None]) -> None:
     """Serves until a signal stops it. `on_ready` is called once, when every process answers requests."""
     _ignore_hangups()
-    settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections))
+    ports = 1 if settings.grpc_port is None else 2
+    settings = msgspec.structs.replace(settings, max_connections=allow_connections(settings.max_connections, ports))
     if settings.store is None:
         _launch(settings, on_ready)
         return

@@ -17,18 +17,23 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 log = logging.getLogger(__name__)
 
 
-def allow_connections(count: int) -> int:
-    """Raises this process's limit of open files as far as the system allows; returns how many connections fit."""
+def allow_connections(count: int, ports: int = 1) -> int:
+    """Raises this process's limit of open files as far as the system allows.
+
+    Returns how many connections fit on each of its ports.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + OTHER_FILES
+    wanted = count * ports + OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return count
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted == wanted:
         return count
-    allowed = min(count, granted - min(OTHER_FILES, granted // 2))
-    log.warning("--max-connections %d: the system allows %d open files, so %d connections.", count, granted, allowed)
+    allowed = min(count, (granted - min(OTHER_FILES, granted // 2)) // ports)
+    each = " of each port" if ports > 1 else ""
+    sentence = "--max-connections %d: the system allows %d open files, so %d connections%s."
+    log.warning(sentence, count, granted, allowed, each)
     return allowed
 
 

@@ -158,3 +158,11 @@ def test_a_second_interrupt_waits_for_nobody(server: Server) -> None:
             threading.Event().wait(0.3)
         assert server.process.wait(PATIENCE_S) == 0
         assert {failure(error).code for one in calls if (error := one.exception())} <= {"UNAVAILABLE", "CANCELLED"}
+
+
+def test_both_ports_share_the_open_files(models: Path, log: Path) -> None:
+    """Each takes as many connections as fit on both of them."""
+    limited = ["prlimit", "--nofile=1000:1000"]
+    with running_server(models, log, "--grpc-port", "0", prefix=limited) as server:
+        assert ask(server, INFER, infer([LEFT])).action == [1]
+    assert "the system allows 1000 open files, so 372 connections of each port" in log.read_text()
