@@ -135,11 +135,11 @@ def test_text_says_what_was_measured(loaded: Loaded, succeed: Succeed, rlway: Rl
     asked = ["bench", "--url", loaded.server.url, "--duration-s", "0.1"]
     assert "requests/s that were due over 32 connections" in succeed(*asked, "--rate", "100")
     said = rlway(*asked, "--slo-ms", "0.001").stdout.splitlines()
-    assert said[0] == "each trial takes 0.1 s, over 32 connections"
+    assert said[0] == "each trial takes 0.1 s unless it fails sooner, over 32 connections"
     assert said[1].split()[0] == "rate/s"
     assert all("no" in line.split() for line in said[2:])
     longer = rlway(*asked, "--slo-ms", "6", "--connections", "1")
-    assert longer.stdout.startswith("each trial takes 0.12 s, over 1 connection\n")
+    assert longer.stdout.startswith("each trial takes 0.12 s unless it fails sooner, over 1 connection\n")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,7 @@ def test_text_says_what_was_measured(loaded: Loaded, succeed: Succeed, rlway: Rl
         (["--robots", "1,,2"], "--robots: expected whole numbers from 1 to 65536"),
         (["--robots", "0"], "--robots: expected whole numbers"),
         (["--robots", "1,99999999999"], "--robots: expected whole numbers"),
+        (["--rate", "50", "--duration-s", "0.1"], "--rate 50: expected at least 10 requests to be due in 0.1 s"),
         (["--arrivals", "even"], "--arrivals: expected --rate or --slo-ms"),
         (["--protocol", "oip-grpc"], "expected --grpc-port"),
         (["--grpc-port", "1"], "--grpc-port: expected none for the protocol native"),

@@ -100,7 +100,7 @@ def bench(
     One process: it takes about as much of a core as the server does, so give them one each. Before a run, each
     connection asks once, which is not measured; what it answers has to fit the action's spec.
     """
-    numbers = _check_options(rate, arrivals, slo_ms, robots, connections)
+    numbers = _check_options(rate, duration_s, arrivals, slo_ms, robots, connections)
     if not binary and protocol is not Protocol.OIP:
         raise UsageError(f"--no-binary: expected only for the protocol oip, got {protocol}.")
     check_grpc(protocol, grpc_port)
@@ -168,7 +168,7 @@ class _Bench:
     def search(self, slo_ms: float) -> Found:
         """Open loops at the rates of a search."""
         self._say(
-            f"each trial takes {self._duration_s:g} s, over {report.count(self._connections, 'connection')}",
+            f"each trial takes {self._duration_s:g} s unless it fails sooner, over {report.count(self._connections, 'connection')}",
             report.TRIALS_HEAD,
         )
 
@@ -210,7 +210,12 @@ def parse_robots(text: str) -> list[int]:
 
 
 def _check_options(
-    rate: float | None, arrivals: Arrivals, slo_ms: float | None, robots: str | None, connections: int | None
+    rate: float | None,
+    duration_s: float,
+    arrivals: Arrivals,
+    slo_ms: float | None,
+    robots: str | None,
+    connections: int | None,
 ) -> list[int]:
     """The numbers of robots, if any. Raises UsageError for options that do not go together."""
     given = [
@@ -220,6 +225,11 @@ def _check_options(
         raise UsageError(f"{' and '.join(given)}: expected one of them, as each is another way to measure.")
     if arrivals is not Arrivals.POISSON and rate is None and slo_ms is None:
         raise UsageError("--arrivals: expected --rate or --slo-ms beside it, as a closed loop has no schedule.")
+    if rate is not None and rate * duration_s < LEAST_REQUESTS:
+        raise UsageError(
+            f"--rate {rate:g}: expected at least {LEAST_REQUESTS} requests to be due in {duration_s:g} s, "
+            f"got {rate * duration_s:g}; measure for a longer --duration-s."
+        )
     if robots is None:
         return []
     if connections is not None:
