@@ -43,7 +43,7 @@ def test_an_example_prints_what_its_comments_say(example: str, running: Running)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     own |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(
-        [str(python), "-c", _addressed(example, running)], env=own, capture_output=True, text=True, timeout=300
+        [str(python), "-c", _addressed(example, running)], env=own, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == re.findall(r"print\(.*\)  # (.*)", example)
