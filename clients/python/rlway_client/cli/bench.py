@@ -167,10 +167,9 @@ class _Bench:
 
     def search(self, slo_ms: float) -> Found:
         """Open loops at the rates of a search."""
-        self._say(
-            f"each trial takes {self._duration_s:g} s unless it fails sooner, over {report.count(self._connections, 'connection')}",
-            report.TRIALS_HEAD,
-        )
+        connections = report.count(self._connections, "connection")
+        self._say(f"each trial takes {self._duration_s:g} s unless it fails sooner, over {connections}")
+        self._say(report.TRIALS_HEAD)
 
         async def attempt(rate: float) -> Measured:
             return await self._run(f"{report.rate_text(rate)} requests/s", self._connections, rate, slo_ms / 1e3)
