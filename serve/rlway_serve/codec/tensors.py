@@ -144,11 +144,10 @@ class TensorForm:
         if name not in self._observed and not all_finite(array):
             odd = np.isnan(array) if name == self._noise else ~np.isfinite(array)
             if odd.any():
-                place, number = _first_where(odd, array)
-                raise SpecViolated([Fault(where + place, f"finite {spec.dtype}", number)])
+                raise SpecViolated([_first_fault(odd, array, where, batched, f"finite {spec.dtype}")])
         if name == STEP_TYPE and name in self._time_step and not are_known(name, array):
-            place, number = _first_where(~np.isin(array, (0, 1, 2)), array)
-            raise SpecViolated([Fault(f"{where}{place}", "0 (first), 1 (mid) or 2 (last)", number)])
+            unknown = ~np.isin(array, (0, 1, 2))
+            raise SpecViolated([_first_fault(unknown, array, where, batched, "0 (first), 1 (mid) or 2 (last)")])
         return array
 
     def _read_lists(self, spec: TensorSpec, value: Any, where: str, batched: bool) -> AnyArray:  # -> [rows, *shape]
@@ -218,8 +217,7 @@ def cast(array: AnyArray, spec: TensorSpec, where: str) -> AnyArray:
     low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     unfit = _not_whole_between(array, low, high)
     if unfit.any():
-        place, number = _first_where(unfit, array)
-        raise SpecViolated([Fault(where + place, spec.dtype, number)])
+        raise SpecViolated([_first_fault(unfit, array, where, True, spec.dtype)])
     return converted
 
 
@@ -238,10 +236,11 @@ def _not_whole_between(array: AnyArray, low: int, high: int) -> AnyArray:  # -> 
     return odd
 
 
-def _first_where(mask: AnyArray, array: AnyArray) -> tuple[str, str]:
-    """The place of the first true element, as error sentences write it, and the number there."""
+def _first_fault(mask: AnyArray, array: AnyArray, where: str, batched: bool, expected: str) -> Fault:
+    """The fault of the first number where the mask is true; its place names the row only if `batched`."""
     index = tuple(int(i) for i in np.argwhere(mask)[0])
-    return "".join(f"[{i}]" for i in index), describe(array[index].item())
+    place = "".join(f"[{i}]" for i in (index if batched else index[1:]))
+    return Fault(where + place, expected, describe(array[index].item()))
 
 
 def _spellings(manifest: Manifest, time_step: Iterable[str]) -> dict[str, str]:

@@ -144,6 +144,19 @@ def test_a_part_of_the_time_step_that_the_policy_reads_keeps_its_name() -> None:
     assert call.time_step["reward"].tolist() == [3.0]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "place"),
+    [("noise", [np.nan, 0], "[0]"), ("sum", [0, np.inf], "[1]"), ("reward", np.nan, ""), ("step_type", 7, "")],
+)
+def test_a_fault_names_a_row_only_where_the_request_has_rows(name: str, value: Any, place: str) -> None:
+    """A robot sends one observation at a time."""
+    tensors = {"observation": np.zeros(4), name: np.array(value)}
+    (alone,) = faults(RECURRENT, tensors, batched=False)
+    (first,) = faults(RECURRENT, {key: np.array([array]) for key, array in tensors.items()})
+    assert alone.startswith(f"{name}{place}: ")
+    assert first.startswith(f"{name}[0]{place}: ")
+
+
 def test_every_octet_of_a_bool_but_zero_is_true() -> None:
     """A model computes with the octet, and numpy keeps any that a request holds."""
     switches = replace(LINEAR, observation=[TensorSpec("on", (4,), "bool", path=("on",))])

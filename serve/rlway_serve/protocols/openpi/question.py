@@ -2,7 +2,8 @@
 
 In:      a message; the tensors that the policy takes.
 Out:     a `Call`; later its answer.
-Refuses: what is not an openpi message (RequestMalformed), and inputs that the policy does not take (SpecViolated).
+Refuses: what is not an openpi message, `first` beside the policy's state (RequestMalformed); inputs that the policy
+         does not take (SpecViolated).
 
 An input may be called by its name in the manifest, by the path of its keys in nested maps, or by these keys with
 slashes between them, with or without `observation/` before them. A policy with one observation tensor takes it under
@@ -76,6 +77,8 @@ class OpenpiQuestion:
             deadline_ms=controls.deadline_ms,
             in_episode=bool(version.manifest.state),
         )
+        if call.given_state is not None and controls.first:
+            raise RequestMalformed("first: expected either `first` or the policy's state itself, got both.")
         call.reply = self
         return call
 

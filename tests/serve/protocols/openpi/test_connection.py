@@ -198,6 +198,8 @@ def test_an_episode_may_have_an_id(policies: Server) -> None:
         assert total(robot, step_type=0) == 1
         assert total(robot, sum=np.full(4, 10.0)) == 11
         assert "episode" in robot.refusal({"observation": one, "episode": 78})
+        for more in ({"episode": 77}, {"first": True}):
+            assert "got both" in robot.refusal({"observation": one, "sum": np.full(4, 10.0), **more})
 
 
 def test_versions_and_exploration_are_chosen_by_control_keys(policies: Server) -> None:
