@@ -86,7 +86,7 @@ class LoadTest:
             cpu = (time.process_time() - cpu_s) / (time.perf_counter() - began_s)
         finally:
             for slot in slots:
-                slot.drop()
+                slot.close()
         return self._measured(tally, connections, duration_s, rate, cpu)
 
     def _slot(self, i: int) -> Slot:

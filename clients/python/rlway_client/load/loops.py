@@ -82,6 +82,8 @@ class Loop(ABC):
         finally:
             sweeper.cancel()
             self._close()
+            for slot in self._slots:
+                slot.close()
 
     @abstractmethod
     def _begin(self) -> None: ...

@@ -84,6 +84,11 @@ class Slot:
             self.asker.close()
             self.asker = None
 
+    def close(self) -> None:
+        """Sends and reports nothing from now on: a connection that breaks later begins no further request."""
+        self.ended = _ignore
+        self.drop()
+
     def _next(self) -> bytes:
         self._place = (self._place + 1) % self._dialect.count
         if self._prepared is not None:
