@@ -1,4 +1,6 @@
-"""Metrics by protocol: requests that came by another protocol than the native one, and those of them that never ran.
+"""Metrics by protocol: requests that came by another protocol than the native one, and those of them that were refused.
+
+A request that misses its deadline in the queue is not among the refused ones: the queue knows no protocols.
 
 In:      counts by protocol and policy, which the endpoint updates.
 Out:     metric families, built only when `/metrics` is read.
@@ -25,7 +27,9 @@ class ProtocolCounts:
         labels = ["protocol", "policy"]
         asked = CounterMetricFamily("rlway_protocol_requests", "Requests by further protocols", labels=labels)
         refused = CounterMetricFamily(
-            "rlway_protocol_refusals", "Those of them that never ran, by reason", labels=[*labels, "reason"]
+            "rlway_protocol_refusals",
+            "Those of them refused before they were queued, by reason",
+            labels=[*labels, "reason"],
         )
         for names, count in self.asked.items():
             asked.add_metric([*names], count)
