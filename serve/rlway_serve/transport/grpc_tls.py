@@ -8,6 +8,7 @@ Refuses: nothing; unusable files are logged, and the certificate in use stays.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ class GrpcCertificate:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._files = [certificate, key]
-        self._configuration = self._read()
+        self._first = self._read()
+        self._renewed: deque[Any] = deque(maxlen=1)  # what gRPC has not taken yet
 
     @property
     def watched(self) -> Watched:
@@ -33,7 +35,17 @@ class GrpcCertificate:
 
     def credentials(self) -> Any:
         """The credentials of the port. gRPC asks for the certificate at each handshake, on a thread of its own."""
-        return grpc.dynamic_ssl_server_credentials(self._configuration, lambda: self._configuration)
+        return grpc.dynamic_ssl_server_credentials(self._first, self.take_renewed)
+
+    def take_renewed(self) -> Any:
+        """The certificate that replaces the one in use; None if that is still the same.
+
+        Only once: each time that gRPC replaces it, a handshake that begins at the same moment may fail.
+        """
+        try:
+            return self._renewed.popleft()
+        except IndexError:
+            return None
 
     def _read(self) -> Any:
         chain, key = read_pair(self._files)
@@ -41,7 +53,7 @@ class GrpcCertificate:
 
     def _reload(self) -> None:
         try:
-            self._configuration = self._read()
+            self._renewed.append(self._read())
         except OSError as error:
             log.error("%s: %s; gRPC keeps the certificate before it.", self._files[0], error)
 

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from rlway_client.protos.inference_pb2 import ServerReadyResponse
+from rlway_serve.transport.grpc_tls import GrpcCertificate
 from tests.bundles import linear_policy
 from tests.collector import Collector, running_collector
 from tests.rpc import (
@@ -168,6 +169,16 @@ def test_calls_leave_spans(collector: Collector, tmp_path: Path, log: Path) -> N
     assert {span.attributes["rpc.system"] for span in collector.spans} == {"grpc"}
     assert {span.attributes["client.address"] for span in collector.spans} == {"127.0.0.1"}
     assert "Traceback" not in log.read_text()
+
+
+def test_grpc_takes_a_certificate_once(tmp_path: Path) -> None:
+    """Handshakes failed, one in a thousand, when each of them replaced the certificate by itself."""
+    certificate = GrpcCertificate(*make_certificate(tmp_path, "first"))
+    assert certificate.take_renewed() is None
+    make_certificate(tmp_path, "second")
+    certificate.watched.reload()
+    assert certificate.take_renewed() is not None
+    assert certificate.take_renewed() is None
 
 
 def test_tls_is_that_of_http_and_takes_a_new_certificate(tmp_path: Path, log: Path) -> None:
