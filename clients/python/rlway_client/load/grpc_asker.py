@@ -69,19 +69,20 @@ async def connect_grpc(address: Address, port: int, method: str, key: str | None
     else:
         channel = grpc.aio.insecure_channel(where, OPTIONS)
     try:
-        await _connected(channel)
+        await _connected(channel, tls=address.tls is not None)
     except BaseException:
         await channel.close()
         raise
     return GrpcAsker(channel, method, key, listener)
 
 
-async def _connected(channel: Any) -> None:
+async def _connected(channel: Any, tls: bool) -> None:
     """Raises ServerUnreachable at the first attempt that fails; gRPC itself would go on trying."""
     state = channel.get_state(try_to_connect=True)
     while state is not grpc.ChannelConnectivity.READY:
         if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            raise ServerUnreachable("no gRPC server answers there; `rlway serve --grpc-port` opens one.")
+            how = " over TLS" if tls else ""  # gRPC does not tell the reason
+            raise ServerUnreachable(f"no gRPC server answers there{how}; `rlway serve --grpc-port` opens one.")
         await channel.wait_for_state_change(state)
         state = channel.get_state()
 
