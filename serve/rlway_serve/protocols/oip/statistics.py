@@ -6,6 +6,7 @@ Refuses: nothing.
 
 Reading a request and writing its answer are not measured apart: `compute_input` and `compute_output` take no time, and
 `compute_infer` is the run. The queue's time includes reading the request. `fail` counts refused requests, too.
+Times are those of all requests that ran, also of those whose action was refused.
 """
 
 from __future__ import annotations
