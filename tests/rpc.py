@@ -17,7 +17,7 @@ import numpy as np
 
 from rlway_client.protos.inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from rlway_client.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
-from tests.servers import ANSWER_S, Server
+from tests.servers import ANSWER_S, Server, get_request
 
 INFERENCE = "/inference.GRPCInferenceService"
 INFER, STREAM = f"{INFERENCE}/ModelInfer", f"{INFERENCE}/ModelStreamInfer"
@@ -153,3 +153,10 @@ class Talk:
     def end(self) -> None:
         """Ends sending, which also ends the thread that sends."""
         self._asked.put(None)
+
+
+def open_streams(server: Server) -> float:
+    """How many streams of ModelStreamInfer are open."""
+    lines = server.ask(get_request("/metrics")).body.decode().splitlines()
+    prefix = f'rlway_grpc_streams{{method="{STREAM.removeprefix("/")}"}} '
+    return sum(float(line.removeprefix(prefix)) for line in lines if line.startswith(prefix))

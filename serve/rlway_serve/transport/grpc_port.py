@@ -40,7 +40,7 @@ class GrpcPort:
         self._port = port
         self._certificate = open_certificate(settings)
         if not shared:  # otherwise the parent holds it
-            free_address(settings.host, port, OPTION)
+            free_address(settings.host, port, OPTION)  # gRPC itself would not say who is wrong
 
     @property
     def watched(self) -> list[Watched]:
@@ -52,10 +52,13 @@ class GrpcPort:
     ) -> GrpcServer:
         """The server with the services of these protocols."""
         services = [service for protocol in protocols if protocol.services for service in protocol.services()]
-        host, port = resolve(self._settings.host), self._port
-        if not self._shared:
-            host, port = free_address(host, port, OPTION)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return self._make(
-            address, endpoint, services, self._settings, access_log, self._certificate, shares_port=self._shared
+            resolve(self._settings.host),
+            self._port,
+            endpoint,
+            services,
+            self._settings,
+            access_log,
+            self._certificate,
+            shares_port=self._shared,
         )

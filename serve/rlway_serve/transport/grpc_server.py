@@ -45,7 +45,8 @@ class GrpcServer:
 
     def __init__(
         self,
-        address: str,
+        host: str,
+        port: int,
         endpoint: Endpoint,
         services: Sequence[Service],
         settings: Settings,
@@ -54,7 +55,8 @@ class GrpcServer:
         *,
         shares_port: bool,
     ) -> None:
-        self._address = address
+        self._host = f"[{host}]" if ":" in host else host
+        self._port = port
         self._endpoint = endpoint
         self._services = services
         self._certificate = certificate
@@ -64,23 +66,24 @@ class GrpcServer:
         self.counts = self._shared.counts
 
     async def start(self) -> str:
-        """Answers on the port, and returns its address. Raises UsageError."""
+        """Answers on the port, or on any free one for 0, and returns the address. Raises UsageError."""
         self._gatherer = Gatherer(self._endpoint)
         self._requests = RequestHandlers(self._shared, self._gatherer)
         self._streams = StreamHandlers(self._shared, self._gatherer)
         self._health = Health(self._endpoint, [service.name for service in self._services])
         handlers = Handlers(self._handlers())
         self._server = grpc.aio.server(handlers=(handlers,), options=self._options(), maximum_concurrent_rpcs=MAX_CALLS)
+        address = f"{self._host}:{self._port}"
         try:
             if self._certificate is None:
-                self._server.add_insecure_port(self._address)
+                port = self._server.add_insecure_port(address)
             else:
-                self._server.add_secure_port(self._address, self._certificate.credentials())
+                port = self._server.add_secure_port(address, self._certificate.credentials())
         except RuntimeError:
-            raise UsageError(f"--grpc-port: {self._address} cannot be bound; gRPC's log above says why.") from None
+            raise UsageError(f"--grpc-port: {address} cannot be bound; gRPC's log above says why.") from None
         await self._server.start()
         self._requests.start()
-        return self._address
+        return f"{self._host}:{port}"
 
     async def abort(self) -> None:
         """Ends all calls now."""

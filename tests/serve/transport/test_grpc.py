@@ -23,15 +23,14 @@ from tests.rpc import (
     PREDICT,
     RIGHT,
     STREAM,
-    Talk,
     ask,
     call,
     call_with,
     channel_to,
     failure,
     infer,
+    open_streams,
     predict,
-    read_streamed,
 )
 from tests.servers import ACT, ANSWER_S, Server, act_request, get_request, read_metrics, running_server, wait_until
 
@@ -146,25 +145,17 @@ def test_a_flood_of_streams_stays_within_the_limits(tmp_path: Path, log: Path) -
             over.wait(ANSWER_S)
             yield from ()
 
-        open_streams = [flood.stream_stream(STREAM)(idle()) for _ in range(1024)]
-        method = STREAM.removeprefix("/")
-        wait_until(lambda: streams(server, method) == 1024, "1,024 open streams")
+        idle_streams = [flood.stream_stream(STREAM)(idle()) for _ in range(1024)]
+        wait_until(lambda: open_streams(server) == 1024, "1,024 open streams")
         assert call(flood, INFER, infer(), timeout_s=0.2).code == "DEADLINE_EXCEEDED"
         assert ask(server, INFER, infer()).code == "OK"
-        for stream in open_streams:
+        for stream in idle_streams:
             stream.cancel()
-        wait_until(lambda: streams(server, method) == 0, "no open stream")
+        wait_until(lambda: open_streams(server) == 0, "no open stream")
         assert call(flood, INFER, infer()).code == "OK"
         over.set()
         assert server.stop() == 0
     assert "Traceback" not in log.read_text()
-
-
-def streams(server: Server, method: str) -> float:
-    """How many streams of a method are open."""
-    lines = server.ask(get_request("/metrics")).body.decode().splitlines()
-    prefix = f'rlway_grpc_streams{{method="{method}"}} '
-    return sum(float(line.removeprefix(prefix)) for line in lines if line.startswith(prefix))
 
 
 def test_a_full_queue_says_when_to_come_again(tmp_path: Path, log: Path) -> None:
@@ -227,49 +218,8 @@ def test_clients_that_vanish_leave_nothing_behind(served: Server) -> None:
             stream = channel.stream_stream(STREAM)(iter([infer()] * 50), ANSWER_S)
             next(stream)
             stream.cancel()
-        wait_until(lambda: streams(served, STREAM.removeprefix("/")) == 0, "no open stream")
+        wait_until(lambda: open_streams(served) == 0, "no open stream")
         assert call(channel, INFER, infer()).code == "OK"
-
-
-# Streams.
-
-
-def test_a_stream_answers_in_order_and_outlives_bad_messages(channel: grpc.Channel) -> None:
-    """Requests may be sent ahead; each has one answer, and an error is one of them."""
-    messages = [infer([LEFT], id="0"), b"\xff", infer([[1.0]], id="2"), infer([RIGHT], model="none"), infer(id="4")]
-    answers = [read_streamed(answer) for answer in channel.stream_stream(STREAM)(iter(messages), ANSWER_S)]
-    assert [answer.infer_response.id for answer in answers] == ["0", "", "", "", "4"]
-    assert [bool(answer.error_message) for answer in answers] == [False, True, True, True, False]
-    assert answers[1].error_message == "message: expected a ModelInferRequest, got other bytes."
-
-
-def test_many_requests_may_be_sent_ahead(channel: grpc.Channel) -> None:
-    """Reading pauses beyond `--max-in-flight`; no answer is lost."""
-    messages = [infer([LEFT if i % 3 else RIGHT], model="slow" if i == 1 else "linear", id=str(i)) for i in range(500)]
-    answers = [read_streamed(answer) for answer in channel.stream_stream(STREAM)(iter(messages), ANSWER_S)]
-    assert [answer.infer_response.id for answer in answers] == [str(i) for i in range(500)]
-
-
-def test_an_idle_stream_stays_open(served: Server, channel: grpc.Channel) -> None:
-    """A robot may wait longer between two steps than a message may take; open streams are counted."""
-    method = STREAM.removeprefix("/")
-    talk = Talk(channel)
-    talk.send(infer([LEFT]))
-    assert not read_streamed(talk.receive()).error_message
-    assert streams(served, method) == 1
-    slow = call_with(channel, INFER, iter(never_within(1.0)))  # takes as long as a message may take
-    assert slow.code == "DEADLINE_EXCEEDED"
-    talk.send(infer([LEFT]))
-    assert not read_streamed(talk.receive()).error_message
-    talk.end()
-    assert list(talk.call) == []
-    wait_until(lambda: streams(served, method) == 0, "no open stream")
-
-
-def never_within(seconds: float) -> Iterator[bytes]:
-    """No message, and no end before this time."""
-    threading.Event().wait(seconds)
-    yield from ()
 
 
 # What the server says of itself.
