@@ -22,7 +22,6 @@ from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from tests.foreign.tasks import KEY, PLAYED_EPISODES, Arrays, Step, carry_out
 
 SHARED_EPISODES = range(48, 64)  # of the 64: over one connection, each named by a control key
-NESTED = {"camera": ("camera",), "joints_arm": ("joints", "arm")}
 
 
 class OpenpiClient:
