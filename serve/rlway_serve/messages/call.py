@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -180,6 +180,7 @@ class Call:
         "named",
         "noise",
         "observations",
+        "on_action",
         "outputs",
         "raw",
         "reply",
@@ -219,6 +220,7 @@ class Call:
         self.given_state: Arrays | None = None  # the policy state that the request itself holds, in place of an episode
         self.reset: AnyArray | None = None  # bool[rows]: where the policy ignores the state that it is given
         self.reply: Reply | None = None  # None: answered as on the native routes
+        self.on_action: Callable[[Call], None] | None = None  # called before it is answered, unless with an error
         self.named = False  # whether error sentences call each observation by its tensor's name
         self.arrived_s = time.perf_counter()
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000
@@ -232,6 +234,8 @@ class Call:
         return self.caller.abandoned
 
     def answer(self, response: Response) -> None:
+        if self.on_action is not None and response.status == 200:
+            self.on_action(self)
         self.caller.answer(response)
 
     def refusal(self, error: RlwayError) -> Response:

@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from rlway_client.contract.errors import UsageError
 from rlway_serve.telemetry.tracing import open_tracing
-from tests.bundles import linear_policy
+from tests.bundles import linear_policy, summing_policy
 from tests.collector import Collector, running_collector
 from tests.ports import free_port
 from tests.serve.registry.test_startup import fail_to_serve
@@ -100,6 +100,18 @@ def test_every_lane_leaves_a_span_that_tells_how_it_went(collector: Collector, m
             "client.address": "127.0.0.1",
         }
     assert "Traceback" not in log.read_text()
+
+
+def test_the_last_step_of_an_episode_tells_its_run(collector: Collector, tmp_path: Path, log: Path) -> None:
+    """As the steps before it."""
+    summing_policy(tmp_path / "models")
+    tensor = {"name": "observation", "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 1]}
+    with running_server(tmp_path / "models", log) as server:
+        for more in ({"sequence_start": True}, {}, {"sequence_end": True}):
+            body = {"inputs": [tensor], "parameters": {"sequence_id": 5, **more}}
+            assert server.ask(act_request(body, path="/v2/models/summing/infer")).status == 200
+        assert server.stop() == 0
+    assert [span.attributes["rlway.batch_rows"] for span in collector.spans] == [1, 1, 1]
 
 
 def test_refusals_leave_spans_too(collector: Collector, models: Path, log: Path) -> None:

@@ -11,11 +11,13 @@ refused may be sent again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from rlway_client.contract.errors import RlwayError, SpecViolated
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, Fault
 from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.gateway.episodes import Episodes
 from rlway_serve.messages.call import Call, Receiver
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.parameters import Options
@@ -43,10 +45,9 @@ class OipQuestion:
     def read(self, version: LoadedVersion, caller: Receiver) -> Call:
         """The request as a call of this version. Raises RlwayError."""
         options = self._options
-        ending = EndingCaller(self._endpoint, caller) if options.ends else None
         call = version.tensors.read(
             self._tensors,
-            ending or caller,
+            caller,
             explore=options.explore,
             seed=options.seed,
             outputs=self._outputs,
@@ -56,8 +57,8 @@ class OipQuestion:
         if version.manifest.state and options.episode is None and call.given_state is None and not _begins(call):
             expected = "an id, with `sequence_start`: true where it begins: this policy has a state"
             raise SpecViolated([Fault("parameters.sequence_id", expected, "none")])
-        if ending is not None and options.episode is not None:
-            ending.ends(version.manifest.policy, options.episode, call)
+        if options.ends and options.episode is not None:
+            call.on_action = partial(_end_episode, self._endpoint.episodes, version.manifest.policy, options.episode)
         call.reply = self
         self.answered_by = version
         return call
@@ -77,29 +78,5 @@ def _begins(call: Call) -> bool:
     return call.reset is not None and bool(call.reset.all())
 
 
-class EndingCaller:
-    """Takes the answer to the last step of an episode, and ends the episode."""
-
-    def __init__(self, endpoint: Endpoint, caller: Receiver) -> None:
-        self._endpoint = endpoint
-        self._caller = caller
-        self._last: tuple[str, str, Call] | None = None
-
-    def ends(self, policy: str, episode: str, call: Call) -> None:
-        """Says which episode ends with this call."""
-        self._last = policy, episode, call
-
-    @property
-    def connection(self) -> object:
-        return self._caller.connection
-
-    @property
-    def abandoned(self) -> bool:
-        return self._caller.abandoned
-
-    def answer(self, response: Response) -> None:
-        last, self._last = self._last, None  # the call and its caller would keep each other alive
-        if last is not None and response.status == 200:
-            policy, episode, call = last
-            self._endpoint.episodes.end(policy, episode, call.state)
-        self._caller.answer(response)
+def _end_episode(episodes: Episodes, policy: str, episode: str, call: Call) -> None:
+    episodes.end(policy, episode, call.state)
