@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import grpc
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from rlway_client.contract.errors import RlwayError
 from rlway_serve.gateway.endpoint import Endpoint
@@ -36,17 +36,23 @@ CODES = {code.name: code for code in grpc.StatusCode}
 
 
 class GrpcCounts:
-    """The calls that are open now; a Prometheus collector."""
+    """The streams that are open now, and the calls that were refused unread; a Prometheus collector."""
 
     def __init__(self) -> None:
         self.open: Counter[str] = Counter()  # by method
+        self.refused: Counter[tuple[str, str]] = Counter()  # by method and the error's name
 
     def collect(self) -> Iterator[Any]:
         """Called at each scrape."""
         streams = GaugeMetricFamily("rlway_grpc_streams", "Open streams of gRPC", labels=["method"])
+        refused = CounterMetricFamily(
+            "rlway_grpc_refusals", "Calls over gRPC that were refused unread", labels=["method", "reason"]
+        )
         for method, count in self.open.items():
             streams.add_metric([method], count)
-        yield streams
+        for labels, count in self.refused.items():
+            refused.add_metric([*labels], count)
+        yield from (streams, refused)
 
 
 class SharedByCalls:
@@ -60,6 +66,18 @@ class SharedByCalls:
         # Whether the metadata of a call matter: reading them costs as much as reading a small message.
         asks = endpoint.keys.needed or endpoint.sees_every_request
         self.reads_metadata = asks or access_log is not None
+
+    def check_key(self, path: str, facts: CallerFacts) -> GrpcRefusal | None:
+        """The refusal of a call without an accepted key; None if it may go on.
+
+        It comes before the message is read, so that nobody without a key fills the server's memory.
+        """
+        try:
+            self.endpoint.keys.check(facts.authorization)
+        except RlwayError as error:
+            self.counts.refused[path.removeprefix("/"), type(error).__name__] += 1
+            return GrpcRefusal(error)
+        return None
 
     def told(self, error: Exception, facts: CallerFacts) -> RlwayError:
         """What the caller is told of a request that could not be read: without a key, only that it needs one."""

@@ -56,12 +56,16 @@ class RequestHandlers:
         """The handler of a method that asks a policy."""
         shared, arriving, clock_s = self._shared, self._arriving, time.perf_counter
         gatherer, bodies = self._gatherer, shared.endpoint.bodies
-        loop = asyncio.get_running_loop()
+        keys, loop = shared.endpoint.keys, asyncio.get_running_loop()
 
         async def handle(_: Any, context: Any) -> bytes:
             gatherer.in_flight += 1
             held = 0
             try:
+                facts = shared.caller_of(context)
+                if keys.needed and (refusal := shared.check_key(path, facts)) is not None:
+                    shared.log(path, context.peer(), facts, refusal, 0, clock_s())
+                    return await refuse(context, refusal)
                 arriving[context] = clock_s()
                 try:
                     octets = await context.read()
@@ -70,7 +74,7 @@ class RequestHandlers:
                 if octets is EOF:
                     return await refuse(context, NO_MESSAGE)
                 call = GrpcCall(context.peer(), clock_s())
-                facts = call.facts = shared.caller_of(context)
+                call.facts = facts
                 waiter = call.waiter = loop.create_future()
                 try:
                     if len(octets) > SMALL_BYTES:
@@ -101,17 +105,19 @@ class RequestHandlers:
         shared = self._shared
 
         async def handle(_: Any, context: Any) -> bytes:
-            self._arriving[context] = began_s = time.perf_counter()
+            began_s = time.perf_counter()
+            facts = shared.caller_of(context)
+            if needs_key and (refusal := shared.check_key(path, facts)) is not None:
+                shared.log(path, context.peer(), facts, refusal, 0, began_s)
+                return await refuse(context, refusal)
+            self._arriving[context] = began_s
             try:
                 octets = await context.read()
             finally:
                 del self._arriving[context]
             if octets is EOF:
                 return await refuse(context, NO_MESSAGE)
-            facts = shared.caller_of(context)
             try:
-                if needs_key:
-                    shared.endpoint.keys.check(facts.authorization)
                 response = Response(200, b"", tell(octets))
             except Exception as error:
                 response = GrpcRefusal(as_told(error))

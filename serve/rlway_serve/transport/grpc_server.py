@@ -30,8 +30,10 @@ from rlway_serve.transport.grpc_requests import RequestHandlers
 from rlway_serve.transport.grpc_stream import StreamHandlers
 from rlway_serve.transport.grpc_tls import GrpcCertificate
 
-MAX_STREAMS = 1024  # of one connection: all channels of a Python process to one server share it
-MAX_CALLS = 4096  # of all connections; an open stream is one
+MAX_STREAMS = 256  # of one connection: all channels of a Python process to one server share it
+# Of all connections; an open stream is one. Each may hold a message that has not arrived whole, of up to
+# `--max-body-bytes`: gRPC shows nothing of it before its end, so `--max-buffered-bytes` cannot count it.
+MAX_CALLS = 1024
 KEEPALIVE_S, KEEPALIVE_TIMEOUT_S = 60.0, 20.0  # between the server's pings, and how long it waits for their answers
 MIN_PING_S = 5.0  # a client that pings more often, without sending anything else, is disconnected
 IDLE_POLL_S = 0.01  # between two looks at whether all calls are answered

@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 
-from rlway_client.contract.errors import NotReady, RlwayError
+from rlway_client.contract.errors import NotReady
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.rpc import StreamedAsk
 from rlway_serve.messages.response import GrpcRefusal
@@ -55,10 +55,8 @@ class GrpcStream:
 
     async def run(self) -> None:
         """Serves the stream to its end."""
-        try:
-            self._endpoint.keys.check(self.facts.authorization)
-        except RlwayError as error:
-            await refuse(self._context, GrpcRefusal(error))
+        if (refusal := self._shared.check_key(self._path, self.facts)) is not None:
+            await refuse(self._context, refusal)
             return
         # It is not cancelled: gRPC ends a read that waits when the call has ended.
         reader = self._loop.create_task(self._read())
