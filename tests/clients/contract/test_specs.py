@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlway_client import TensorSpec
-from rlway_client.contract.specs import compact_bound, find_faults, find_lookup_faults, make_spec
+from rlway_client.contract.specs import compact_bound, describe, find_faults, find_lookup_faults, make_spec
 from tests.clients.contract.generated import THOROUGH, specs
 
 NAN = float("nan")
@@ -89,6 +89,20 @@ def test_a_value_outside_its_table_is_refused_with_the_table(
 def test_the_faults_are_cut_at_twenty() -> None:
     """An image of NaN is not read to its end."""
     assert len(find_faults([[NAN] * 84] * 84, TensorSpec("x", (84, 84), "float32"), "x")) == 20
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (10**23, "100000000000000000000000"),
+        (10**39, "a number of 40 digits"),
+        (-(10**39), "a number of 40 digits"),
+        (1.5e39, "1.5e+39"),
+    ],
+)
+def test_a_number_is_told_whole_or_by_its_length(value: float, words: str) -> None:
+    """Its first digits alone would be another number."""
+    assert describe(value) == words
 
 
 @THOROUGH

@@ -31,6 +31,7 @@ Dtype = Annotated[str, Meta(extra_json_schema={"enum": list(DTYPES)})]
 MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
 CUT = 80  # characters; longer parts of a fault's sentence are cut
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
+LONGEST_NUMBER = 24  # characters of a whole number in an error message; a part of it would be another number
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -257,8 +258,11 @@ def describe(value: Any) -> str:
             return "NaN"
         case float() if math.isinf(value):
             return "Infinity" if value > 0 else "-Infinity"
-        case int() | float():
-            return f"{value:.6g}" if isinstance(value, float) else str(value)[:24]
+        case float():
+            return f"{value:.6g}"
+        case int():
+            digits = str(value)
+            return digits if len(digits) <= LONGEST_NUMBER else f"a number of {len(digits.lstrip('-'))} digits"
         case str():
             return "a string"
         case list() | tuple():

@@ -32,7 +32,7 @@ def check_shape(shape: Sequence[int], where: str) -> int:
     elements = 1
     for length in shape:
         if length < 1:
-            raise SpecViolated([Fault(f"{where}.shape", "dimensions of at least 1", str(length)[:24])])
+            raise SpecViolated([Fault(f"{where}.shape", "dimensions of at least 1", describe(length))])
         elements *= min(length, MOST_ELEMENTS)
         if elements > MOST_ELEMENTS:
             raise SpecViolated([Fault(f"{where}.shape", f"at most {MOST_ELEMENTS} elements", "more")])
