@@ -53,10 +53,11 @@ def create_app(
             allow_headers=[
                 "authorization",
                 "content-type",
+                "inference-header-content-length",  # of the Open Inference Protocol's binary data
                 "x-request-id",
                 *sorted(name.decode() for name in TRACE_HEADERS),
             ],
-            expose_headers=["retry-after", "rlway-version", "x-request-id"],
+            expose_headers=["inference-header-content-length", "retry-after", "rlway-version", "x-request-id"],
         )
     repository = endpoint.repository
 

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 RunCalls = Callable[[list[AnyCall]], list[Response]]
 
-LATE = DeadlineExceeded("deadline_ms: cannot be met.")
+LATE = DeadlineExceeded("deadline: cannot be met; the request has not run.")
 
 
 class Batcher:

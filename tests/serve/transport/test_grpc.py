@@ -190,7 +190,7 @@ def test_a_deadline_that_cannot_be_met_ends_the_call_before_the_run(served: Serv
     before = read_metrics(served).get(("rlway_actions_total", "slow", "1"), 0)
     late = infer(model="slow", parameters={"timeout": {"int64_param": 1}})
     outcome = call(channel, INFER, late)
-    assert (outcome.code, outcome.sentence) == ("DEADLINE_EXCEEDED", "deadline_ms: cannot be met.")
+    assert (outcome.code, outcome.sentence) == ("DEADLINE_EXCEEDED", "deadline: cannot be met; the request has not run.")
     assert call(channel, INFER, infer([RIGHT] * 4000, model="slow"), timeout_s=0.02).code == "DEADLINE_EXCEEDED"
     assert call(channel, INFER, infer(model="slow"), timeout_s=ANSWER_S).code == "OK"
     assert read_metrics(served)["rlway_actions_total", "slow", "1"] == before + 1

@@ -178,7 +178,7 @@ def test_a_full_queue_and_a_missed_deadline_have_their_codes(slow: Server) -> No
     assert "slow" in error(refused[0])
     for more in ({}, {"seed": 1}):
         late = predict(slow, "slow", {"instances": [ROW], "deadline_ms": 1e-6} | more)
-        assert (late.status, error(late)) == (504, "deadline_ms: cannot be met.")
+        assert (late.status, error(late)) == (504, "deadline: cannot be met; the request has not run.")
 
 
 def test_refusals_are_counted(serving: Server) -> None:
