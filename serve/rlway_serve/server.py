@@ -61,6 +61,7 @@ def serve(
 
     `on_ready` gets the policies, the base URL and gRPC's address, once requests are answered.
     """
+    names = [name for name in PROTOCOLS if name in settings.open_protocols]
     keys = Keys(settings)
     tls = tls_context(settings)
     access_log = AccessLog(settings.access_log) if settings.access_log else None
@@ -81,7 +82,7 @@ def serve(
         repository, keys, BodyBudget(settings.max_buffered_bytes), episodes, rate_limit, settings.max_json_bytes
     )
     metrics.watch(endpoint.protocols)
-    protocols = [_open_protocol(name, endpoint, settings) for name in PROTOCOLS if name in settings.open_protocols]
+    protocols = [_open_protocol(name, endpoint, settings) for name in names]
     # After the models are loaded: a client that connects earlier should be refused rather than kept waiting.
     with bind(settings.host, settings.port, shared=shared is not None) as listener:
         streams = SharedByStreams(endpoint, settings, access_log)

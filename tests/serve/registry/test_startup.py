@@ -123,6 +123,12 @@ def test_an_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
     assert "<policy>/<version>" in fail_to_serve(tmp_path)
 
 
+def test_an_unknown_protocol_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    """The folder does not even exist."""
+    said = fail_to_serve(tmp_path / "nowhere", "--protocols", "oip,mqtt")
+    assert said == "rlway: --protocols: expected any of openpi, oip, tfs, with commas between, got mqtt."
+
+
 def test_an_unknown_default_is_told_the_names(tmp_path: Path) -> None:
     """The sentence lists the policies that `--default` may name."""
     linear_policy(tmp_path / "models")
