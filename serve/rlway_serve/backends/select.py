@@ -4,15 +4,15 @@ In:      a bundle, `--device`.
 Out:     its runtime, measured and warmed up.
 Refuses: a bundle without a file that can be served (BundleInvalid).
 
-If a GPU was asked for and is not found, the log says so once and the CPU serves. `auto` tries both and keeps the one
-that is faster at the largest batch: a small network takes less time on the CPU than the transfer to the GPU and back.
+If a device was asked for and cannot be used, the log says so once, and what serves instead. `auto` tries both and keeps
+the one that is faster at the largest batch: a small network takes less time on the CPU than the transfer to the GPU and
+back.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -70,10 +70,10 @@ def _open_onnx(path: Path, manifest: Manifest, settings: Settings) -> Session:
     if settings.device == "cpu":
         return _for_batches(CpuSession(path))
     wanted = ("tensorrt", "cuda") if settings.device == "tensorrt" else ("cuda",)
-    gpu = next(_gpu_sessions(path, manifest, settings, wanted), None)
+    gpu, faults = _first_gpu(path, manifest, settings, wanted)
+    for device, fault in faults.items():
+        _report_missing(device, fault, "CUDA" if gpu else "the CPU")
     if gpu is None:
-        if settings.device != "auto":
-            _report_missing(settings.device, ", ".join(available_devices()))
         return _for_batches(CpuSession(path))
     if settings.device != "auto":
         return gpu
@@ -85,23 +85,30 @@ def _for_batches(session: CpuSession | BoundSession) -> Session:
     return RowByRow(session) if session.takes_one_row else session
 
 
-def _gpu_sessions(path: Path, manifest: Manifest, settings: Settings, wanted: tuple[str, ...]) -> Iterator[Session]:
+def _first_gpu(
+    path: Path, manifest: Manifest, settings: Settings, wanted: tuple[str, ...]
+) -> tuple[Session | None, dict[str, str]]:
+    """A session on the first of these devices that works, and why those before it do not."""
+    faults: dict[str, str] = {}
     for device in wanted:
         if device in available_devices():
             try:
-                yield _for_batches(BoundSession(path, manifest, device, settings.max_batch))
+                return _for_batches(BoundSession(path, manifest, device, settings.max_batch)), faults
             except BundleInvalid as error:
-                _report_missing(device, str(error))
+                faults[device] = str(error).rstrip(".")
+        elif device == settings.device:
+            faults[device] = f"onnxruntime has {', '.join(available_devices())}"
+    return None, faults
 
 
 _missing: set[str] = set()
 
 
-def _report_missing(device: str, found: str) -> None:
+def _report_missing(device: str, fault: str, instead: str) -> None:
     """Logs it once per device, and not for every policy."""
     if device not in _missing:
         _missing.add(device)
-        log.warning("--device %s: no such device is to be had, so the CPU serves (%s).", device, found)
+        log.warning("--device %s: cannot be used here, so %s serves: %s.", device, instead, fault)
 
 
 def _time_of(session: Session, manifest: Manifest, rows: int) -> float:

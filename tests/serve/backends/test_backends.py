@@ -200,6 +200,23 @@ def test_without_a_gpu_the_cpu_serves_and_the_log_says_so_once(
     assert f"--device {device}" in caplog.text
 
 
+def test_the_log_names_what_serves_instead_of_tensorrt(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """onnxruntime lists TensorRT also where its libraries are not installed, as on a GPU with CUDA alone."""
+
+    def open_bound(path: Path, _: Any, device: str, __: int) -> CpuSession:
+        if device == "tensorrt":
+            raise BundleInvalid("no libraries.")
+        return CpuSession(path)
+
+    monkeypatch.setattr(select, "available_devices", lambda: ["cpu", "cuda", "tensorrt"])
+    monkeypatch.setattr(select, "BoundSession", open_bound)
+    select._missing.clear()
+    select.open_session(bundle, settings(bundle.path, device="tensorrt"))
+    assert caplog.messages == ["--device tensorrt: cannot be used here, so CUDA serves: no libraries."]
+
+
 def test_a_device_that_onnxruntime_does_not_find_is_not_pretended(bundle: Bundle) -> None:
     """A session that fell back to the CPU does not count as one on the GPU."""
     if "cuda" in available_devices():
