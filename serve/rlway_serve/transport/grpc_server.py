@@ -133,6 +133,8 @@ class GrpcServer:
             ("grpc.max_metadata_size", settings.max_header_bytes),
             ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
             ("grpc.max_concurrent_streams", MAX_STREAMS),
+            # It refuses calls at random once more than that are not freed yet, though the client kept to the limit.
+            ("grpc.http.overload_protection", 0),
             ("grpc.max_allowed_incoming_connections", settings.max_connections),
             ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1000)),
             ("grpc.max_connection_idle_ms", round(settings.keep_alive_s * 1000)),

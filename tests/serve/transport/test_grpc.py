@@ -158,6 +158,12 @@ def test_a_flood_of_streams_stays_within_the_limits(tmp_path: Path, log: Path) -
     assert "Traceback" not in log.read_text()
 
 
+def test_calls_beyond_the_limit_of_a_connection_wait_their_turn(channel: grpc.Channel) -> None:
+    """A client may start 1,000 calls at once over one connection: gRPC's overload protection refused a third of them."""
+    calls = [channel.unary_unary(INFER).future(infer(), ANSWER_S) for _ in range(1000)]
+    assert [failure(error) for one in calls if (error := one.exception()) is not None] == []
+
+
 def test_a_full_queue_says_when_to_come_again(tmp_path: Path, log: Path) -> None:
     """RESOURCE_EXHAUSTED, with the seconds in the trailing metadata."""
     q_network_policy(tmp_path / "models", "slow", (2048, 2048, 2048))
