@@ -28,7 +28,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_serve.telemetry.metrics import Metrics
 
 # Of other gauges, such as states of shared files, the highest counts.
-ADDED_GAUGES = frozenset(["rlway_queue_rows", "rlway_grpc_streams"])
+ADDED_GAUGES = frozenset(["rlway_queue_rows", "rlway_streams", "rlway_grpc_streams", "rlway_episodes"])
 WAIT_S = 1.0  # for a busy worker; after that its previous counts are used
 
 
