@@ -38,14 +38,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: Path  # on this machine
     store: str | None = None  # the URL that `models` is copied from
 
-    host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
-    port: Annotated[int, Option("Port; 0 takes a free one.", min=0, max=65535)] = 8080
+    host: Annotated[
+        str, Option("Address to listen on; 0.0.0.0 for all of IPv4. With it, gRPC listens on IPv6, too.")
+    ] = "127.0.0.1"
+    port: Annotated[int, Option("Port for HTTP and WebSockets; 0 takes a free one.", min=0, max=65535)] = 8080
     grpc_port: Annotated[
-        int | None, Option("Port for gRPC; 0 takes a free one; no gRPC by default.", min=0, max=65535)
+        int | None, Option("Port for gRPC; 0 takes a free one. By default there is no gRPC.", min=0, max=65535)
     ] = None
-    protocols: Annotated[str, Option("Further protocols that are open, with commas between; none of them: ''.")] = (
-        ",".join(PROTOCOLS)
-    )
+    protocols: Annotated[
+        str, Option("Protocols that are open besides RLway's own, with commas between; '' for none.")
+    ] = ",".join(PROTOCOLS)
     poll_s: Annotated[
         float | None,
         Option(
@@ -71,18 +73,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_policy: Annotated[
         str | None, Option("Policy that answers POST /act, which names none.", name="--default")
     ] = None
-    workers: Annotated[int, Option("Processes that share the port.", min=1, max=256)] = 1
+    workers: Annotated[int, Option("Processes that share the ports.", min=1, max=256)] = 1
     max_batch: Annotated[int, Option("The most observations gathered into one batch.", min=1)] = 512
     max_rows: Annotated[int, Option("The most observations in one request.", min=1)] = 4096
     queue_capacity: Annotated[
         int, Option("The most observations that may wait per policy; further ones get 429.", min=1)
     ] = 4096
     max_in_flight: Annotated[
-        int, Option("The most requests of one connection that may wait for their answers.", min=1)
+        int, Option("The most requests of one connection, or of one gRPC stream, that may wait for answers.", min=1)
     ] = 64
-    max_connections: Annotated[int, Option("The most connections of one worker.", min=1)] = 4096
-    max_header_bytes: Annotated[int, Option("Largest request headers, bytes.", min=1024)] = 32 * 1024
-    max_body_bytes: Annotated[int, Option("Largest request body, bytes.", min=1)] = 4 * 1024 * 1024
+    max_connections: Annotated[int, Option("The most connections of one worker, on each of its ports.", min=1)] = 4096
+    max_header_bytes: Annotated[
+        int, Option("Largest request headers, or metadata of a gRPC call, bytes.", min=1024)
+    ] = 32 * 1024
+    max_body_bytes: Annotated[int, Option("Largest request body or message, bytes.", min=1)] = 4 * 1024 * 1024
     # JSON is read on the event loop, which takes about 10 ms per MiB; hence a lower limit than for raw bytes.
     max_json_bytes: Annotated[int, Option("Largest JSON body, bytes.", min=1)] = 1024 * 1024
     max_buffered_bytes: Annotated[
@@ -105,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: Annotated[float, Option("How long a shutdown waits for requests in flight, seconds.", min=0)] = 10.0
     api_keys: Annotated[Path | None, Option("File of accepted API keys, one a line; also RLWAY_API_KEYS.")] = None
     admin_keys: Annotated[Path | None, Option("File of the keys that /metrics accepts; also RLWAY_ADMIN_KEYS.")] = None
-    tls_cert: Annotated[Path | None, Option("Certificate chain, PEM; turns on HTTPS.")] = None
+    tls_cert: Annotated[Path | None, Option("Certificate chain, PEM; turns on TLS on all ports.")] = None
     tls_key: Annotated[Path | None, Option("The certificate's key, PEM.")] = None
     cors_origins: Annotated[
         tuple[str, ...], Option("Origin whose web pages may call the server; may be repeated.", name="--cors-origin")

@@ -36,7 +36,8 @@ def bench(
     url: UrlOption = DEFAULT_URL,
     policy: PolicyOption = None,
     protocol: Annotated[
-        Protocol, typer.Option(help="Protocol to ask in; `stream` and `openpi` are WebSockets.")
+        Protocol,
+        typer.Option(help="Protocol to ask in. `stream` and `openpi` are WebSockets; `…-grpc` needs --grpc-port."),
     ] = Protocol.NATIVE,
     connections: Annotated[
         int | None,
@@ -65,13 +66,13 @@ def bench(
         float | None,
         typer.Option(
             help="Find the highest rate at which 99 % of the requests are answered within this many milliseconds: the "
-            "rate doubles until a trial fails, then the interval is halved. Errors count as late.",
+            "rate doubles until it fails in two trials, then the interval is halved. Errors count as late.",
             min=0.001,
         ),
     ] = None,
     robots: Annotated[
         str | None,
-        typer.Option(help="Numbers of closed-loop connections, such as 1,2,4,8: a table of a run for each."),
+        typer.Option(help="Numbers of closed-loop connections, such as 1,2,4,8: a table with one run for each."),
     ] = None,
     duration_s: Annotated[
         float,
@@ -85,14 +86,18 @@ def bench(
         bool, typer.Option(help="For `oip`: send and receive tensors as octets, as tritonclient does, or as JSON.")
     ] = True,
     grpc_port: Annotated[
-        int | None, typer.Option(help="The server's port for gRPC, on the host of the URL.", min=1, max=65535)
+        int | None,
+        typer.Option(
+            help="The server's port for gRPC, on the host of the URL; for `oip-grpc` and `tfs-grpc`.", min=1, max=65535
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the observations and of the arrivals.", min=0)] = 0,
     key: KeyOption = None,
     timeout_s: TimeoutOption = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
     png: Annotated[
-        Path | None, typer.Option(help="Draw the distribution of the latency into this file, by HdrHistogram's axes.")
+        Path | None,
+        typer.Option(help="Draw all percentiles of the latency into this PNG file, with the axes of HdrHistogram."),
     ] = None,
 ) -> None:
     """Load a policy server: throughput, and latency percentiles in milliseconds.
