@@ -11,7 +11,6 @@ the client does not read them.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from contextlib import suppress
@@ -28,8 +27,6 @@ from rlway_serve.transport.grpc_gather import Gatherer
 from rlway_serve.transport.grpc_requests import refuse
 
 EOF = grpc.aio.EOF
-
-log = logging.getLogger(__name__)
 
 
 class GrpcStream:
@@ -56,6 +53,7 @@ class GrpcStream:
     async def run(self) -> None:
         """Serves the stream to its end."""
         if (refusal := self._shared.check_key(self._path, self.facts)) is not None:
+            self._shared.log(self._path, self._peer, self.facts, refusal, 0, time.perf_counter())
             await refuse(self._context, refusal)
             return
         # It is not cancelled: gRPC ends a read that waits when the call has ended.
@@ -63,6 +61,8 @@ class GrpcStream:
         try:
             await self._write()
             cut_short = not self._ended
+        except grpc.aio.InternalError:  # the client left with answers on their way
+            cut_short = False
         finally:
             self._leave()
             del reader
@@ -75,7 +75,9 @@ class GrpcStream:
         self._wake()
 
     def answered(self, call: StreamCall) -> None:
-        """Called when a call has its response."""
+        """Called when a call has its response; its message goes now, however late the client reads the answer."""
+        call.observations = None
+        self._release(call)
         if self._due and call is self._due[0]:
             self._wake()
 
@@ -128,8 +130,6 @@ class GrpcStream:
         while True:
             if due and (response := due[0].response) is not None:
                 call = due.popleft()
-                if call.held:
-                    self._release(call)
                 if self._room is not None and not self._room.done():
                     self._room.set_result(None)
                 if is_logged:

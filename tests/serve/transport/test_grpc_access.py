@@ -124,14 +124,18 @@ def test_the_access_log_has_a_line_for_each_call_and_message(guarded: Server, ch
     call(channel, INFER, infer(model="nothing"), metadata=[KEY])
     list(channel.stream_stream(STREAM)(iter([infer([LEFT])]), 20, (KEY,)))
     call(channel, f"{HEALTH}/Check")
+    for path_without_key in (INFER, STREAM):
+        assert call(channel, path_without_key, infer()).code == "UNAUTHENTICATED"
     lines = [json.loads(line) for line in path.read_text().splitlines()[before:]]
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [
         ("GRPC", INFER, 200),
         ("GRPC", INFER, 404),
         ("GRPC", STREAM, 200),
         ("GRPC", f"{HEALTH}/Check", 200),
+        ("GRPC", INFER, 401),
+        ("GRPC", STREAM, 401),
     ]
-    assert [line["request_id"] for line in lines] == ["robot-7", None, None, None]
+    assert [line["request_id"] for line in lines] == ["robot-7", *[None] * 5]
     assert (lines[0]["peer"].partition(":")[0], lines[0]["request_bytes"]) == ("127.0.0.1", len(infer([LEFT])))
 
 

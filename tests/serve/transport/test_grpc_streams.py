@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,13 +16,14 @@ from tests.rpc import (
     RIGHT,
     STREAM,
     Talk,
+    call,
     call_with,
     channel_to,
     infer,
     open_streams,
     read_streamed,
 )
-from tests.servers import ANSWER_S, Server, running_server, wait_until
+from tests.servers import ANSWER_S, Server, read_metrics, running_server, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,31 @@ def test_an_idle_stream_stays_open(served: Server, channel: grpc.Channel) -> Non
     talk.end()
     assert list(talk.call) == []
     wait_until(lambda: open_streams(served) == 0, "no open stream")
+
+
+def test_a_client_that_reads_late_holds_no_part_of_the_body_budget(tmp_path: Path, log: Path) -> None:
+    """Its large messages are answered and gone, so others are served; and when it leaves, nobody is alarmed."""
+    linear_policy(tmp_path / "models")
+    large = infer([LEFT] * 4096)
+    options = ["--grpc-port", "0", "--max-buffered-bytes", "300000", "--max-in-flight", "4"]
+    with (
+        running_server(tmp_path / "models", log, *options) as server,
+        channel_to(server, ("grpc.http2.bdp_probe", 0)) as late,
+        channel_to(server) as other,
+    ):
+        talk = Talk(late)
+        for _ in range(600):  # more answers than the connection holds
+            talk.send(large)
+        wait_until(lambda: 0 < asked(server) == asked(server), "the stream to stand still")
+        wait_until(lambda: call(other, INFER, large).code == "OK", "room for another's message")
+        talk.call.cancel()
+        talk.end()
+    assert "Traceback" not in log.read_text()
+
+
+def asked(server: Server) -> float:
+    """How many messages have been read."""
+    return read_metrics(server).get(("rlway_protocol_requests_total", "linear", "oip-grpc"), 0)
 
 
 def never_within(seconds: float) -> Iterator[bytes]:
