@@ -21,7 +21,7 @@ from rlway_serve.protocols.oip.datatypes import NAMES, dtype_of
 from rlway_serve.protocols.oip.parameters import Options, read_parameters
 from rlway_serve.protocols.oip.tensor_data import check_shape, read_octets
 
-MAX_TENSORS = 1024  # a request names no more inputs, and no more outputs
+MOST_PARTS = 1024  # inputs, outputs and parameters, of each
 CONTENT_TYPE = "content_type"  # MLServer's clients say of every tensor that it is an array
 SHARED_MEMORY = "shared_memory_"
 BINARY_SIZE = "binary_data_size"
@@ -53,8 +53,9 @@ class InferRequest(NamedTuple):
 
 def read_request(request: ModelInferRequest) -> InferRequest:
     """The request. Raises RequestMalformed, SpecViolated."""
-    if max(len(request.inputs), len(request.outputs)) > MAX_TENSORS:
-        raise RequestMalformed(f"inputs: expected at most {MAX_TENSORS}, and as many outputs.")
+    for part in ("inputs", "outputs", "parameters"):
+        if (got := len(getattr(request, part))) > MOST_PARTS:
+            raise RequestMalformed(f"{part}: expected at most {MOST_PARTS}, got {got}.")
     options = read_parameters(_values(request.parameters, "parameters"))
     outputs: list[str] = []
     for i, output in enumerate(request.outputs):

@@ -29,7 +29,7 @@ from rlway_serve.messages.call import Call, PlainCall, Receiver
 from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import GrpcRefusal, Response
 from rlway_serve.protocols.tfs.errors import in_serving_words
-from rlway_serve.protocols.tfs.grpc_tensor import read_tensor, write_tensor
+from rlway_serve.protocols.tfs.grpc_tensor import read_tensors, write_tensor
 from rlway_serve.protocols.tfs.question import PredictQuestion
 from rlway_serve.protocols.tfs.signatures import DATA_TYPES, DEFAULT, SIGNATURES, check_signature, signature_of
 from rlway_serve.registry.loaded_version import LoadedVersion
@@ -114,7 +114,7 @@ class PlainForm:
         if len(octets) != self._octets or tensor.dtype != self._dtype or name not in self._names or self._is_bool:
             return False
         shape = tensor.tensor_shape
-        if [dim.size for dim in shape.dim] != self._shape or shape.unknown_rank:
+        if len(shape.dim) != len(self._shape) or [dim.size for dim in shape.dim] != self._shape or shape.unknown_rank:
             return False
         if len(tensor.ListFields()) != PLAIN_FIELDS:
             return False
@@ -195,10 +195,9 @@ class GrpcQuestion(PredictQuestion):
     def __init__(self, policy: ServedPolicy, request: PredictRequest, headers: Headers, max_bytes: int) -> None:
         spec = request.model_spec
         pin = pin_of(spec)
-        tensors = {name: read_tensor(tensor, name, max_bytes) for name, tensor in request.inputs.items()}
         super().__init__(
             policy,
-            tensors,
+            read_tensors(request.inputs, max_bytes),
             {"output_filter": list(request.output_filter)},
             signature=spec.signature_name,
             version=pin.version,

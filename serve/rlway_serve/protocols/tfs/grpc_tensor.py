@@ -1,9 +1,10 @@
 """TensorFlow's tensors in protobuf.
 
-In:      a `TensorProto`; an array.
-Out:     the array; a `TensorProto` with its values in `tensor_content`.
-Refuses: unknown types and ranks, values that do not fill the shape or are in the wrong list, lists whose last value
-         would be repeated beyond `max_bytes` (SpecViolated). Sizes are compared before anything of that size is made.
+In:      the inputs of a request as `TensorProto`s by name; an array.
+Out:     their arrays; a `TensorProto` with its values in `tensor_content`.
+Refuses: more than `MOST_TENSORS` inputs (RequestMalformed); unknown types and ranks, values that do not fill the shape
+         or are in the wrong list, lists whose last value would be repeated until all inputs together have more than
+         `max_bytes` (SpecViolated). Sizes are compared before anything of that size is made.
 
 A type has a list of its own in the message, or `tensor_content` holds the values little-endian. A list that is shorter
 than the shape repeats its last value. Texts are read for the sake of `episode`, and no policy takes them.
@@ -11,16 +12,18 @@ than the shape repeats its last value. Texts are read for the sake of `episode`,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rlway_client.common.quote import clipped
-from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.errors import RequestMalformed, SpecViolated
 from rlway_client.contract.specs import AnyArray, Fault, TensorSpec
 from rlway_client.protos.tensorflow_pb2 import DataType, TensorProto, TensorShapeProto
 from rlway_serve.protocols.tfs.signatures import DATA_TYPES
 
+MOST_TENSORS = 1024  # in one request
 MOST_DIMENSIONS = 32  # as numpy
 MOST_TEXTS = 4096  # in one tensor
 STRING = 7
@@ -42,6 +45,17 @@ LISTS: dict[str, tuple[str, Any]] = {
     "uint64": ("uint64_val", np.uint64),
 }
 ABOUT = frozenset(("dtype", "tensor_shape", "version_number", "tensor_content"))
+
+
+def read_tensors(inputs: Mapping[str, TensorProto], max_bytes: int) -> dict[str, AnyArray]:
+    """The arrays by name, which have at most `max_bytes` together. Raises RequestMalformed, SpecViolated."""
+    if len(inputs) > MOST_TENSORS:
+        raise RequestMalformed(f"inputs: expected at most {MOST_TENSORS}, got {len(inputs)}.")
+    arrays: dict[str, AnyArray] = {}
+    for name, tensor in inputs.items():
+        arrays[name] = array = read_tensor(tensor, name, max_bytes)
+        max_bytes -= array.nbytes
+    return arrays
 
 
 def read_tensor(tensor: TensorProto, name: str, max_bytes: int) -> AnyArray:

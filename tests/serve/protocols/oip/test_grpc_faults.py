@@ -125,6 +125,7 @@ FAULTS = [
     Fault("a huge shape with one value", MALFORMED, "8000 values", typed({"fp32_contents": [1.0]}, shape=(2000, 4))),
     # Parameters and outputs.
     Fault("unknown parameter", MALFORMED, "colour", asking(colour={"int64_param": 1})),
+    Fault("too many parameters", MALFORMED, "parameters: expected at", asking(**{str(i): {} for i in range(1025)})),
     Fault("parameter without a value", MALFORMED, "parameters.seed: expected a value", asking(seed={})),
     Fault("parameter of another type", MALFORMED, "parameters.seed", asking(seed={"string_param": "x"})),
     Fault("fractional seed", MALFORMED, "parameters.seed", asking(seed={"double_param": 1.5})),

@@ -81,6 +81,17 @@ def without_inputs() -> bytes:
     return serialized(pb.PredictRequest(model_spec={"name": "linear"}))
 
 
+def repeating(inputs: int, values: int) -> bytes:
+    """A request with as many inputs, each of which repeats one value."""
+    request = pb.PredictRequest(model_spec={"name": "linear"})
+    for i in range(inputs):
+        given = request.inputs[f"input-{i}"]
+        given.dtype = 1
+        given.tensor_shape.dim.add(size=values)
+        given.float_val.append(1.0)
+    return serialized(request)
+
+
 def of_unknown_rank() -> bytes:
     request = predict_request()
     request.inputs["observation"].tensor_shape.unknown_rank = True
@@ -128,6 +139,8 @@ FAULTS = [
     Fault("no values", MALFORMED, "1 to 4 values in float_val", tensor()),
     Fault("too many values", MALFORMED, "1 to 4 values in float_val", tensor(float_val=[1.0] * 5)),
     Fault("a bomb of one value", MALFORMED, "at most", tensor([2**28, 4], float_val=[1.0])),
+    Fault("bombs that explode together", MALFORMED, "tensor_shape: expected at most 0 elements", repeating(9, 2**20)),
+    Fault("thousands of inputs", MALFORMED, "inputs: expected at most 1024, got 5000", repeating(5000, 1)),
     Fault("another list", MALFORMED, "float_val, as the dtype", tensor(double_val=RIGHT)),
     Fault("two lists", MALFORMED, "float_val, as the dtype", tensor(float_val=RIGHT, int_val=[1])),
     Fault("beyond the type", MALFORMED, "int8", tensor(dtype="DT_INT8", int_val=[0, 128, 0, 0])),
