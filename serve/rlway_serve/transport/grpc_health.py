@@ -3,7 +3,8 @@
 In:      the names and descriptors of all services; whether the server is ready.
 Out:     `grpc.health.v1.Health`: SERVING where `/readyz` answers 200, for the whole server ("") and each service;
          `grpc.reflection.v1alpha.ServerReflection`.
-Refuses: the health of a service that is not there (NotFound).
+Refuses: the health of a service that is not there (NotFound); `Watch` and reflection beyond `MOST_OPEN` open calls
+         (QueueFull).
 
 The servicer of grpcio-health-checking forgets all watchers of a service when one leaves, so only its messages are used.
 """
@@ -11,7 +12,7 @@ The servicer of grpcio-health-checking forgets all watchers of a service when on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,18 +20,49 @@ import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio
 
 from rlway_client.common.quote import clipped, named
-from rlway_client.contract.errors import NotFound, RequestMalformed
+from rlway_client.contract.errors import NotFound, QueueFull, RequestMalformed
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.rpc import Service
+from rlway_serve.messages.response import GrpcRefusal
+from rlway_serve.transport.grpc_requests import refuse
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+MOST_OPEN = 256  # calls that need no key and stay open: each has one of the server's `MAX_CALLS` places
 POLL_S = 1.0  # between two looks at whether the server is ready, for those who watch
 
 Status = health_pb2.HealthCheckResponse
+Handler = Callable[[Any, Any], Awaitable[None]]
+TOO_MANY = QueueFull(
+    f"Watch, reflection: expected at most {MOST_OPEN} open calls, got one more; end one of them first."
+)
+
+
+class FewOpen:
+    """Keeps places for calls that ask policies: only so many others may stay open."""
+
+    def __init__(self) -> None:
+        self._open = 0
+
+    def limit(self, handler: Handler) -> Handler:
+        """The handler, for as long as few calls are open."""
+
+        async def handle(request: Any, context: Any) -> None:
+            if self._open >= MOST_OPEN:
+                await refuse(context, GrpcRefusal(TOO_MANY))
+                return
+            self._open += 1
+            try:
+                with suppress(grpc.aio.InternalError):  # the client left with answers on their way
+                    await handler(request, context)
+            finally:
+                self._open -= 1
+
+        return handle
 
 
 class Health:
@@ -85,18 +117,28 @@ def _service(octets: bytes) -> str:
         raise RequestMalformed("message: expected a HealthCheckRequest, got other bytes.") from None
 
 
-def reflection_handler(services: Sequence[Service]) -> Any:
-    """The handler of `ServerReflectionInfo`."""
+def reflection(services: Sequence[Service]) -> Handler:
+    """Answers `ServerReflectionInfo`: each request by a message, also what is no request."""
     pool = DescriptorPool()  # of its own: the messages of the services are not in the default one
     added: set[str] = set()
     for file in (*(service.file for service in services), health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
         _add(pool, file, added)
-    servicer = reflection.aio.ReflectionServicer([*(s.name for s in services), HEALTH, REFLECTION], pool)
-    return grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        reflection_pb2.ServerReflectionRequest.FromString,
-        reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
+    servicer = aio.ReflectionServicer([*(s.name for s in services), HEALTH, REFLECTION], pool)
+
+    async def reflect(messages: AsyncIterator[bytes], context: Any) -> None:
+        requests = (_reflection_request(octets) async for octets in messages)
+        async for answer in servicer.ServerReflectionInfo(requests, context):
+            await context.write(answer.SerializeToString())
+
+    return reflect
+
+
+def _reflection_request(octets: bytes) -> Any:
+    """The request; an empty one for other bytes, which the servicer refuses."""
+    try:
+        return reflection_pb2.ServerReflectionRequest.FromString(octets)
+    except DecodeError:
+        return reflection_pb2.ServerReflectionRequest()
 
 
 def _add(pool: DescriptorPool, file: Any, added: set[str]) -> None:

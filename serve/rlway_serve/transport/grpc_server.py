@@ -11,7 +11,6 @@ one connection above `MAX_STREAMS` wait at the client until another ends, as HTT
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,7 +24,7 @@ from rlway_serve.settings import Settings
 from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.transport.grpc_calls import SharedByCalls
 from rlway_serve.transport.grpc_gather import Gatherer
-from rlway_serve.transport.grpc_health import HEALTH, REFLECTION, Health, reflection_handler
+from rlway_serve.transport.grpc_health import HEALTH, REFLECTION, FewOpen, Health, reflection
 from rlway_serve.transport.grpc_requests import RequestHandlers
 from rlway_serve.transport.grpc_stream import StreamHandlers
 from rlway_serve.transport.grpc_tls import GrpcCertificate
@@ -38,8 +37,6 @@ KEEPALIVE_S, KEEPALIVE_TIMEOUT_S = 60.0, 20.0  # between the server's pings, and
 MIN_PING_S = 5.0  # a client that pings more often, without sending anything else, is disconnected
 IDLE_POLL_S = 0.01  # between two looks at whether all calls are answered
 CLOSING_S = 0.1  # in which calls that were on their way when the server stopped are refused
-
-log = logging.getLogger(__name__)
 
 
 class GrpcServer:
@@ -121,8 +118,10 @@ class GrpcServer:
                 found[path] = grpc.stream_unary_rpc_method_handler(requests.telling(path, tell, needs_key))
         path = f"/{HEALTH}/Check"
         found[path] = grpc.stream_unary_rpc_method_handler(requests.telling(path, self._health.check, False))
-        found[f"/{HEALTH}/Watch"] = grpc.unary_stream_rpc_method_handler(self._health.watch)
-        found[f"/{REFLECTION}/ServerReflectionInfo"] = reflection_handler(self._services)
+        few = FewOpen()
+        found[f"/{HEALTH}/Watch"] = grpc.unary_stream_rpc_method_handler(few.limit(self._health.watch))
+        reflect = few.limit(reflection(self._services))
+        found[f"/{REFLECTION}/ServerReflectionInfo"] = grpc.stream_stream_rpc_method_handler(reflect)
         return found
 
     def _options(self) -> list[tuple[str, int]]:

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.bundles import linear_policy, q_network_policy
@@ -34,6 +37,7 @@ from tests.rpc import (
 )
 from tests.servers import ACT, ANSWER_S, Server, act_request, get_request, read_metrics, running_server, wait_until
 
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -159,7 +163,7 @@ def test_a_flood_of_streams_stays_within_the_limits(tmp_path: Path, log: Path) -
 
 
 def test_calls_beyond_the_limit_of_a_connection_wait_their_turn(channel: grpc.Channel) -> None:
-    """A client may start 1,000 calls at once over one connection: gRPC's overload protection refused a third of them."""
+    """A client may start 1,000 at once over one connection; gRPC's overload protection refused a third of them."""
     calls = [channel.unary_unary(INFER).future(infer(), ANSWER_S) for _ in range(1000)]
     assert [failure(error) for one in calls if (error := one.exception()) is not None] == []
 
@@ -196,7 +200,7 @@ def test_a_deadline_that_cannot_be_met_ends_the_call_before_the_run(served: Serv
     before = read_metrics(served).get(("rlway_actions_total", "slow", "1"), 0)
     late = infer(model="slow", parameters={"timeout": {"int64_param": 1}})
     outcome = call(channel, INFER, late)
-    assert (outcome.code, outcome.sentence) == ("DEADLINE_EXCEEDED", "deadline: cannot be met; the request has not run.")
+    assert outcome[:2] == ("DEADLINE_EXCEEDED", "deadline: cannot be met; the request has not run.")
     assert call(channel, INFER, infer([RIGHT] * 4000, model="slow"), timeout_s=0.02).code == "DEADLINE_EXCEEDED"
     assert call(channel, INFER, infer(model="slow"), timeout_s=ANSWER_S).code == "OK"
     assert read_metrics(served)["rlway_actions_total", "slow", "1"] == before + 1
@@ -261,6 +265,35 @@ def test_reflection_shows_all_services_and_their_messages(channel: grpc.Channel)
     for name in ("inference.ModelInferRequest", "tensorflow.TensorProto", "google.protobuf.Any"):
         file = shown.FindFileContainingSymbol(name)
         assert name.rpartition(".")[2] in [message.name for message in file.message_type]
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff", b"\x1a\x01x", b"\x2a\x04\x0a\x00\x10\x01", b"\x32\x01x"])
+def test_reflection_refuses_in_its_own_form(channel: grpc.Channel, message: bytes) -> None:
+    """What it does not know, and what is no request: each in a message, and the stream goes on."""
+    answers = channel.stream_stream(REFLECT)(iter([message, message]), ANSWER_S)
+    read = [reflection_pb2.ServerReflectionResponse.FromString(answer) for answer in answers]
+    assert [answer.WhichOneof("message_response") for answer in read] == ["error_response"] * 2
+
+
+def test_those_who_watch_leave_room_for_those_who_ask(served: Server) -> None:
+    """`Watch` and reflection need no key; 1,024 of them were all the calls that the server takes."""
+    with ExitStack() as stack:
+        channels = [stack.enter_context(channel_to(served)) for _ in range(4)]
+        watches = [channel.unary_stream(f"{HEALTH}/Watch")(b"", ANSWER_S) for channel in channels for _ in range(250)]
+        refused = [failure(error) for watch in watches if (error := first_error(watch)) is not None]
+        assert {outcome.code for outcome in refused} == {"RESOURCE_EXHAUSTED"}
+        assert "at most 256 open calls" in refused[0].sentence
+        assert len(refused) == 1000 - 256
+        assert ask(served, INFER, infer()).code == "OK"
+
+
+def first_error(watch: Any) -> Any:
+    """How a call ended before its first answer."""
+    try:
+        next(watch)
+    except grpc.RpcError as error:
+        return error
+    return None
 
 
 def test_requests_are_counted_by_protocol(served: Server, channel: grpc.Channel) -> None:
