@@ -15,7 +15,7 @@ def family(name: str, kind: str, value: float) -> Family:
 
 
 def test_counts_are_added_and_states_are_not() -> None:
-    """Counters, queues, streams and episodes are summed; a state that all workers share is not counted once per worker."""
+    """Counters, queues, streams and episodes are summed; a state that all workers share is counted once."""
     families = []
     for value in (1, 2, 4):
         families.append(family("rlway_actions", "counter", value))
