@@ -29,16 +29,15 @@ def bind(host: str, port: int, shared: bool = False) -> socket.socket:
 @contextmanager
 def reserved_port(host: str, port: int, option: str = PORT) -> Iterator[int]:
     """Holds a free port for the workers to share. The socket that holds it never listens."""
-    _, port = free_address(host, port, option)
+    port = free_port(host, port, option)
     with _bound(host, port, True, option):
         yield port
 
 
-def free_address(host: str, port: int, option: str = PORT) -> tuple[str, int]:
-    """The host as a number, and the port or a free one, for a library that binds it; `option` is the port's flag."""
+def free_port(host: str, port: int, option: str = PORT) -> int:
+    """The port, or a free one for 0. Raises UsageError for one in use; `option` is the port's flag."""
     with _bound(host, port, False, option) as alone:
-        found = alone.getsockname()
-    return found[0], found[1]
+        return int(alone.getsockname()[1])
 
 
 def resolve(host: str) -> str:

@@ -14,7 +14,7 @@ from rlway_client.contract.errors import UsageError
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
 from rlway_serve.settings import Settings
-from rlway_serve.system.ports import free_address, resolve
+from rlway_serve.system.ports import free_port, resolve
 from rlway_serve.system.reload import Watched
 from rlway_serve.telemetry.access_log import AccessLog
 
@@ -40,7 +40,7 @@ class GrpcPort:
         self._port = port
         self._certificate = open_certificate(settings)
         if not shared:  # otherwise the parent holds it
-            free_address(settings.host, port, OPTION)  # gRPC itself would not say who is wrong
+            free_port(settings.host, port, OPTION)  # gRPC itself would not say who is wrong
 
     @property
     def watched(self) -> list[Watched]:
