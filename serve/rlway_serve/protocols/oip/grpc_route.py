@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from google.protobuf.message import DecodeError
 from msgspec.structs import replace
 
-from rlway_client.contract.errors import RequestMalformed, RlwayError
+from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.parity import Arrays
 from rlway_client.protos.inference_pb2 import ModelInferRequest
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers
 from rlway_serve.gateway.rpc import TIMEOUT, RpcCall, earliest_ms
+from rlway_serve.gateway.rpc_messages import parse
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.datatypes import NAMES
@@ -39,23 +39,12 @@ class GrpcRoutes:
     def __init__(self, endpoint: Endpoint, streamed: bool) -> None:
         self.endpoint = endpoint
         self.streamed = streamed
-        self._routes: dict[str, GrpcRoute] = {}
         self._forms: WeakKeyDictionary[LoadedVersion, PlainForm] = WeakKeyDictionary()
 
     def ask(self, octets: bytes) -> tuple[GrpcRoute, ModelInferRequest]:
         """The route of a message, and what it reads. Raises RequestMalformed, NotFound."""
-        try:
-            request = ModelInferRequest.FromString(octets)
-        except DecodeError:
-            raise RequestMalformed("message: expected a ModelInferRequest, got other bytes.") from None
-        return self._route(request.model_name), request
-
-    def _route(self, model: str) -> GrpcRoute:
-        route = self._routes.get(model)
-        if route is None or route.policy is not self.endpoint.repository.find(model):
-            self._routes.pop(model, None)
-            route = self._routes[model] = GrpcRoute(self, self.endpoint.repository[model])
-        return route
+        request: ModelInferRequest = parse(ModelInferRequest, octets)
+        return GrpcRoute(self, self.endpoint.repository[request.model_name]), request
 
     def plain_form(self, version: LoadedVersion) -> PlainForm:
         """The plain form of a version, which is made once."""

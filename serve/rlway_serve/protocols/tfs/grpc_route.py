@@ -13,11 +13,10 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from msgspec.structs import replace
 
 from rlway_client.common.quote import named
-from rlway_client.contract.errors import NotFound, RequestMalformed, RlwayError
+from rlway_client.contract.errors import NotFound, RlwayError
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
@@ -25,6 +24,7 @@ from rlway_client.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers
 from rlway_serve.gateway.rpc import TIMEOUT, earliest_ms
+from rlway_serve.gateway.rpc_messages import parse
 from rlway_serve.messages.call import Call, PlainCall, Receiver
 from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import GrpcRefusal, Response
@@ -63,23 +63,12 @@ class GrpcRoutes:
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self.endpoint = endpoint
         self.max_bytes = settings.max_body_bytes
-        self._routes: dict[str, GrpcRoute] = {}
         self._forms: WeakKeyDictionary[LoadedVersion, PlainForm] = WeakKeyDictionary()
 
     def ask(self, octets: bytes) -> tuple[GrpcRoute, PredictRequest]:
         """The route of a message, and what it reads. Raises RequestMalformed, NotFound."""
-        try:
-            request = PredictRequest.FromString(octets)
-        except DecodeError:
-            raise RequestMalformed("message: expected a PredictRequest, got other bytes.") from None
-        return self._route(request.model_spec), request
-
-    def _route(self, spec: ModelSpec) -> GrpcRoute:
-        route = self._routes.get(spec.name)
-        if route is None or route.policy is not self.endpoint.repository.find(spec.name):
-            self._routes.pop(spec.name, None)
-            route = self._routes[spec.name] = GrpcRoute(self, find_policy(self.endpoint, spec))
-        return route
+        request: PredictRequest = parse(PredictRequest, octets)
+        return GrpcRoute(self, find_policy(self.endpoint, request.model_spec)), request
 
     def plain_form(self, version: LoadedVersion) -> PlainForm:
         """The plain form of a version, which is made once."""
