@@ -18,7 +18,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
@@ -27,6 +26,7 @@ from rlway_client.common.quote import clipped, named
 from rlway_client.contract.errors import NotFound, QueueFull, RequestMalformed
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.rpc import Service
+from rlway_serve.gateway.rpc_messages import parse
 from rlway_serve.messages.response import GrpcRefusal
 from rlway_serve.transport.grpc_requests import refuse
 
@@ -75,7 +75,7 @@ class Health:
 
     def check(self, octets: bytes) -> bytes:
         """Answers `Check`."""
-        name = _service(octets)
+        name = str(parse(health_pb2.HealthCheckRequest, octets).service)
         if name not in self._known:
             there = named(sorted(filter(None, self._known)))
             raise NotFound(f"service: expected one of {there}, or an empty text, got {clipped(name)}.")
@@ -84,7 +84,7 @@ class Health:
     async def watch(self, octets: bytes, context: Any) -> None:
         """Answers `Watch`: a message now and at each change, until the client goes or the server stops."""
         try:
-            name = _service(octets)
+            name = str(parse(health_pb2.HealthCheckRequest, octets).service)
         except RequestMalformed as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             return
@@ -110,13 +110,6 @@ class Health:
         return int(Status.SERVING if self._endpoint.ready else Status.NOT_SERVING)
 
 
-def _service(octets: bytes) -> str:
-    try:
-        return str(health_pb2.HealthCheckRequest.FromString(octets).service)
-    except DecodeError:
-        raise RequestMalformed("message: expected a HealthCheckRequest, got other bytes.") from None
-
-
 def reflection(services: Sequence[Service]) -> Handler:
     """Answers `ServerReflectionInfo`: each request by a message, also what is no request."""
     pool = DescriptorPool()  # of its own: the messages of the services are not in the default one
@@ -136,8 +129,8 @@ def reflection(services: Sequence[Service]) -> Handler:
 def _reflection_request(octets: bytes) -> Any:
     """The request; an empty one for other bytes, which the servicer refuses."""
     try:
-        return reflection_pb2.ServerReflectionRequest.FromString(octets)
-    except DecodeError:
+        return parse(reflection_pb2.ServerReflectionRequest, octets)
+    except RequestMalformed:
         return reflection_pb2.ServerReflectionRequest()
 
 

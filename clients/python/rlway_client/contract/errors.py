@@ -15,6 +15,7 @@ A message is one sentence that says the subject, what was expected, what was fou
     │   └── RateExceeded                likewise, for one caller that asks too often
     ├── HeadersTooLarge           431   OUT_OF_RANGE
     ├── InternalError             500   INTERNAL             carries a request id, and nothing else
+    ├── Unimplemented             501   UNIMPLEMENTED        a method of a protocol that a policy has no use for
     ├── NotReady                  503   UNAVAILABLE
     │   └── TooManyConnections          this server holds as many connections as it may
     ├── DeadlineExceeded          504   DEADLINE_EXCEEDED    the caller's own deadline passed before the policy ran
@@ -123,6 +124,10 @@ class InternalError(RlwayError):
         return super().problem() | {"request_id": self.request_id}
 
 
+class Unimplemented(RlwayError):
+    http, grpc, title = 501, "UNIMPLEMENTED", "Not implemented"
+
+
 class NotReady(RlwayError):
     http, grpc, title = 503, "UNAVAILABLE", "Not ready"
 
@@ -174,6 +179,7 @@ _BY_STATUS: dict[int, type[RlwayError]] = {
         BodyTooLarge,
         MediaTypeUnsupported,
         HeadersTooLarge,
+        Unimplemented,
         NotReady,
         DeadlineExceeded,
     )

@@ -3,21 +3,19 @@
 In:      the octets of messages.
 Out:     a `Service`: ModelInfer and ModelStreamInfer ask policies, the others tell of the server and its models.
 Refuses: what is not the method's message (RequestMalformed), unknown models and versions (NotFound); loading and
-         unloading, since the server follows its models folder by itself.
+         unloading (Unimplemented), since the server follows its models folder by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from rlway_client.contract.errors import NotReady, RequestMalformed, RlwayError
+from rlway_client.contract.errors import NotReady, Unimplemented
 from rlway_client.protos import inference_pb2 as pb
 from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.gateway.rpc import Service, StreamedAsk, Tell
+from rlway_serve.gateway.rpc import Service, StreamedAsk
+from rlway_serve.gateway.rpc_messages import tell
 from rlway_serve.protocols.oip.configuration import model_configuration
 from rlway_serve.protocols.oip.grpc_answer import refuse
 from rlway_serve.protocols.oip.grpc_route import GrpcRoutes
@@ -31,12 +29,6 @@ NAME = "inference.GRPCInferenceService"
 OPEN = frozenset(("ServerLive", "ServerReady", "ServerMetadata"))  # without a key, as over REST
 
 
-class NotServed(RlwayError):
-    """A method that the server has no use for."""
-
-    http, grpc, title = 501, "UNIMPLEMENTED", "Not implemented"
-
-
 def inference_service(endpoint: Endpoint, settings: Settings) -> Service:
     """The service of one server."""
     methods = Methods(endpoint, settings)
@@ -47,34 +39,19 @@ def inference_service(endpoint: Endpoint, settings: Settings) -> Service:
         asks={"ModelInfer": GrpcRoutes(endpoint, streamed=False).ask},
         streams={"ModelStreamInfer": StreamedAsk(streamed.ask, partial(refuse, streamed=True))},
         tells={
-            "ServerLive": _tell(pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
-            "ServerReady": _tell(pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=endpoint.ready)),
-            "ServerMetadata": _tell(pb.ServerMetadataRequest, lambda _: pb.ServerMetadataResponse(**server_metadata())),
-            "ModelReady": _tell(pb.ModelReadyRequest, methods.ready),
-            "ModelMetadata": _tell(pb.ModelMetadataRequest, methods.metadata),
-            "ModelConfig": _tell(pb.ModelConfigRequest, methods.configuration),
-            "ModelStatistics": _tell(pb.ModelStatisticsRequest, methods.statistics),
-            "RepositoryIndex": _tell(pb.RepositoryIndexRequest, methods.index),
-            "RepositoryModelLoad": _tell(pb.RepositoryModelLoadRequest, methods.load),
-            "RepositoryModelUnload": _tell(pb.RepositoryModelUnloadRequest, methods.load),
+            "ServerLive": tell(pb.ServerLiveRequest, lambda _: pb.ServerLiveResponse(live=True)),
+            "ServerReady": tell(pb.ServerReadyRequest, lambda _: pb.ServerReadyResponse(ready=endpoint.ready)),
+            "ServerMetadata": tell(pb.ServerMetadataRequest, lambda _: pb.ServerMetadataResponse(**server_metadata())),
+            "ModelReady": tell(pb.ModelReadyRequest, methods.ready),
+            "ModelMetadata": tell(pb.ModelMetadataRequest, methods.metadata),
+            "ModelConfig": tell(pb.ModelConfigRequest, methods.configuration),
+            "ModelStatistics": tell(pb.ModelStatisticsRequest, methods.statistics),
+            "RepositoryIndex": tell(pb.RepositoryIndexRequest, methods.index),
+            "RepositoryModelLoad": tell(pb.RepositoryModelLoadRequest, methods.load),
+            "RepositoryModelUnload": tell(pb.RepositoryModelUnloadRequest, methods.load),
         },
         open_tells=OPEN,
     )
-
-
-def _tell(kind: Any, answer: Callable[[Any], Any]) -> Tell:
-    """The method with requests of this message."""
-    expected = kind.DESCRIPTOR.name
-
-    def tell(octets: bytes) -> bytes:
-        try:
-            request = kind.FromString(octets)
-        except DecodeError:
-            raise RequestMalformed(f"message: expected a {expected}, got other bytes.") from None
-        written: bytes = answer(request).SerializeToString()
-        return written
-
-    return tell
 
 
 class Methods:
@@ -111,4 +88,4 @@ class Methods:
         return pb.RepositoryIndexResponse(models=repository_index(self._repository, self._settings, request.ready))
 
     def load(self, _: Any) -> Any:
-        raise NotServed("the repository extension is not served: the server follows its models folder by itself.")
+        raise Unimplemented("the repository extension is not served: the server follows its models folder by itself.")

@@ -9,7 +9,7 @@ TensorFlow Serving decides the HTTP status by the canonical code, so a `SpecViol
 from __future__ import annotations
 
 from rlway_client.common.quote import clipped
-from rlway_client.contract.errors import NotFound, RequestMalformed, RlwayError
+from rlway_client.contract.errors import NotFound, RequestMalformed, RlwayError, Unimplemented
 from rlway_serve.messages.request import Pin
 
 HTTP_STATUS = {
@@ -24,12 +24,6 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-
-
-class Unimplemented(RlwayError):
-    """A method of TensorFlow Serving that a policy has no use for."""
-
-    http, grpc, title = 501, "UNIMPLEMENTED", "Not implemented"
 
 
 def http_status(error: RlwayError) -> int:

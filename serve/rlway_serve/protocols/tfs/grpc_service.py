@@ -8,19 +8,18 @@ Refuses: what is not the method's message (RequestMalformed), unknown models, ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from rlway_client.common.quote import clipped
-from rlway_client.contract.errors import RequestMalformed, RlwayError
+from rlway_client.contract.errors import RequestMalformed, RlwayError, Unimplemented
 from rlway_client.protos import tensorflow_pb2 as tf
 from rlway_client.protos import tensorflow_serving_pb2 as pb
 from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.gateway.rpc import Service, Tell
-from rlway_serve.protocols.tfs.errors import Unimplemented, in_serving_words, not_implemented
+from rlway_serve.gateway.rpc import Service
+from rlway_serve.gateway.rpc_messages import tell
+from rlway_serve.protocols.tfs.errors import in_serving_words, not_implemented
 from rlway_serve.protocols.tfs.grpc_route import GrpcRoutes, find_policy, pin_of
 from rlway_serve.protocols.tfs.signatures import PREDICT, TensorInfo, signatures_of
 from rlway_serve.protocols.tfs.status import version_states
@@ -40,7 +39,7 @@ def prediction_services(endpoint: Endpoint, settings: Settings) -> list[Service]
         asks={"Predict": GrpcRoutes(endpoint, settings).ask},
         streams={},
         tells={
-            "GetModelMetadata": _tell(pb.GetModelMetadataRequest, methods.metadata),
+            "GetModelMetadata": tell(pb.GetModelMetadataRequest, methods.metadata),
             **{name: partial(_refuse, not_implemented(name)) for name in ("Classify", "Regress", "MultiInference")},
         },
     )
@@ -50,7 +49,7 @@ def prediction_services(endpoint: Endpoint, settings: Settings) -> list[Service]
         asks={},
         streams={},
         tells={
-            "GetModelStatus": _tell(pb.GetModelStatusRequest, methods.status),
+            "GetModelStatus": tell(pb.GetModelStatusRequest, methods.status),
             "HandleReloadConfigRequest": partial(_refuse, Unimplemented(RELOAD)),
         },
     )
@@ -59,21 +58,6 @@ def prediction_services(endpoint: Endpoint, settings: Settings) -> list[Service]
 
 def _refuse(error: Unimplemented, _: bytes) -> bytes:
     raise Unimplemented(str(error))
-
-
-def _tell(kind: Any, answer: Callable[[Any], Any]) -> Tell:
-    """The method with requests of this message."""
-    expected = kind.DESCRIPTOR.name
-
-    def tell(octets: bytes) -> bytes:
-        try:
-            request = kind.FromString(octets)
-        except DecodeError:
-            raise RequestMalformed(f"message: expected a {expected}, got other bytes.") from None
-        written: bytes = answer(request).SerializeToString()
-        return written
-
-    return tell
 
 
 class Methods:
