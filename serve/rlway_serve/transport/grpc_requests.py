@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -23,7 +23,7 @@ from rlway_client.contract.errors import RequestMalformed, RequestTimeout
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.rpc import Ask, Tell
 from rlway_serve.messages.response import GrpcRefusal, Response
-from rlway_serve.transport.grpc_calls import GrpcCall, SharedByCalls, as_told, deadline_headers, status_of
+from rlway_serve.transport.grpc_calls import CallerFacts, GrpcCall, SharedByCalls, as_told, deadline_headers, status_of
 from rlway_serve.transport.grpc_gather import Gatherer
 
 Handler = Callable[[Any, Any], Awaitable[bytes]]
@@ -33,6 +33,14 @@ NO_MESSAGE = GrpcRefusal(RequestMalformed("message: expected one, got the end of
 SWEEPS = 8  # looks for late messages within `--body-timeout-s`
 
 
+class Arriving(NamedTuple):
+    """A call whose message is awaited."""
+
+    since_s: float
+    path: str
+    facts: CallerFacts
+
+
 class RequestHandlers:
     """Makes the handlers of one server."""
 
@@ -40,7 +48,7 @@ class RequestHandlers:
         self._shared = shared
         self._gatherer = gatherer
         self._timeout_s = shared.settings.body_timeout_s
-        self._arriving: dict[Any, float] = {}  # contexts of calls whose message is awaited, and since when
+        self._arriving: dict[Any, Arriving] = {}  # by the context of the call
         self._aborts: set[asyncio.Task[None]] = set()  # of messages that came too late
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -66,13 +74,15 @@ class RequestHandlers:
                 if keys.needed and (refusal := shared.check_key(path, facts)) is not None:
                     shared.log(path, context.peer(), facts, refusal, 0, clock_s())
                     return await refuse(context, refusal)
-                arriving[context] = clock_s()
+                began = arriving[context] = Arriving(clock_s(), path, facts)
                 try:
                     octets = await context.read()
                 finally:
-                    del arriving[context]
+                    given_up = arriving.pop(context, None) is None
+                if given_up:
+                    return b""
                 if octets is EOF:
-                    return await refuse(context, NO_MESSAGE)
+                    return await self._refuse_unread(context, began, NO_MESSAGE)
                 call = GrpcCall(context.peer(), clock_s())
                 call.facts = facts
                 waiter = call.waiter = loop.create_future()
@@ -110,13 +120,15 @@ class RequestHandlers:
             if needs_key and (refusal := shared.check_key(path, facts)) is not None:
                 shared.log(path, context.peer(), facts, refusal, 0, began_s)
                 return await refuse(context, refusal)
-            self._arriving[context] = began_s
+            began = self._arriving[context] = Arriving(began_s, path, facts)
             try:
                 octets = await context.read()
             finally:
-                del self._arriving[context]
+                given_up = self._arriving.pop(context, None) is None
+            if given_up:
+                return b""
             if octets is EOF:
-                return await refuse(context, NO_MESSAGE)
+                return await self._refuse_unread(context, began, NO_MESSAGE)
             try:
                 response = Response(200, b"", tell(octets))
             except Exception as error:
@@ -133,18 +145,23 @@ class RequestHandlers:
     def _sweep_late(self) -> None:
         """Ends calls whose message has not arrived in time. The oldest come first."""
         now_s = time.perf_counter()
-        for context, since_s in self._arriving.items():
-            if now_s - since_s < self._timeout_s:
+        for context, began in list(self._arriving.items()):
+            if now_s - began.since_s < self._timeout_s:
                 break
-            task = asyncio.get_running_loop().create_task(self._give_up(context))
+            del self._arriving[context]
+            task = asyncio.get_running_loop().create_task(self._give_up(context, began))
             self._aborts.add(task)
             task.add_done_callback(self._aborts.discard)
         self._schedule_sweep()
 
-    async def _give_up(self, context: Any) -> None:
+    async def _give_up(self, context: Any, began: Arriving) -> None:
         error = RequestTimeout(f"message: expected its end within {self._timeout_s:g} s of the call's beginning.")
         with suppress(Exception):  # the call may have ended meanwhile; the abort itself raises, too
-            await refuse(context, GrpcRefusal(error))
+            await self._refuse_unread(context, began, GrpcRefusal(error))
+
+    async def _refuse_unread(self, context: Any, began: Arriving, refusal: GrpcRefusal) -> bytes:
+        self._shared.log(began.path, context.peer(), began.facts, refusal, 0, began.since_s)
+        return await refuse(context, refusal)
 
 
 async def refuse(context: Any, response: Response) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.rpc import (
     Talk,
     ask,
     call,
+    call_with,
     channel_to,
     failure,
     infer,
@@ -33,7 +35,7 @@ from tests.rpc import (
     read_streamed,
 )
 from tests.serve.gateway.test_access import make_certificate
-from tests.servers import Server, get_request, running_server, wait_until
+from tests.servers import ANSWER_S, Server, get_request, running_server, wait_until
 
 KEY = ("authorization", "Bearer api-key")
 WRONG = ("authorization", "Bearer another")
@@ -49,6 +51,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     linear_policy(models)
     models.with_name("keys").write_text("api-key\n")
     options = ["--api-keys", str(models.with_name("keys")), "--access-log", str(models.with_name("access"))]
+    options += ["--body-timeout-s", "0.5"]
     with running_server(models, models.with_name("log"), "--grpc-port", "0", *options) as server:
         yield server
         assert "Traceback" not in server.log.read_text()
@@ -117,7 +120,7 @@ def test_a_stream_needs_a_key_to_open(channel: grpc.Channel) -> None:
 
 
 def test_the_access_log_has_a_line_for_each_call_and_message(guarded: Server, channel: grpc.Channel) -> None:
-    """With the method's full name and the status that HTTP would have."""
+    """With the method's full name and the status that HTTP would have, also if no message came."""
     path = guarded.log.with_name("access")
     before = len(path.read_text().splitlines())
     call(channel, INFER, infer([LEFT]), metadata=[KEY, ("x-request-id", "robot-7")])
@@ -126,6 +129,10 @@ def test_the_access_log_has_a_line_for_each_call_and_message(guarded: Server, ch
     call(channel, f"{HEALTH}/Check")
     for path_without_key in (INFER, STREAM):
         assert call(channel, path_without_key, infer()).code == "UNAUTHENTICATED"
+    assert call_with(channel, f"{HEALTH}/Check", []).code == "INVALID_ARGUMENT"
+    over = threading.Event()
+    assert call_with(channel, f"{HEALTH}/Check", until(over)).code == "DEADLINE_EXCEEDED"
+    over.set()
     lines = [json.loads(line) for line in path.read_text().splitlines()[before:]]
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [
         ("GRPC", INFER, 200),
@@ -134,9 +141,17 @@ def test_the_access_log_has_a_line_for_each_call_and_message(guarded: Server, ch
         ("GRPC", f"{HEALTH}/Check", 200),
         ("GRPC", INFER, 401),
         ("GRPC", STREAM, 401),
+        ("GRPC", f"{HEALTH}/Check", 400),
+        ("GRPC", f"{HEALTH}/Check", 408),
     ]
-    assert [line["request_id"] for line in lines] == ["robot-7", *[None] * 5]
+    assert [line["request_id"] for line in lines] == ["robot-7", *[None] * 7]
     assert (lines[0]["peer"].partition(":")[0], lines[0]["request_bytes"]) == ("127.0.0.1", len(infer([LEFT])))
+
+
+def until(over: threading.Event) -> Iterator[bytes]:
+    """No message, and no end before this event."""
+    over.wait(ANSWER_S)
+    yield from ()
 
 
 @pytest.fixture
