@@ -51,9 +51,10 @@ def serve(
     json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
     **flags: Any,
 ) -> None:
-    """Answer observations with actions over HTTP, until SIGTERM or Ctrl-C.
+    """Answer observations with actions, until SIGTERM or Ctrl-C.
 
-    Prints one line when ready. Interactive documentation is at /docs, Prometheus metrics at /metrics.
+    Over HTTP and WebSockets, in its own protocol and those of openpi, Triton, KServe and TensorFlow Serving; over gRPC
+    with --grpc-port. Prints one line when ready. Interactive documentation is at /docs, Prometheus metrics at /metrics.
     """
 
     from rlway_client.contract.errors import UsageError
@@ -65,6 +66,8 @@ def serve(
     store = models if is_url(models) else None
     if flags["cache"] is not None and store is None:
         raise UsageError(f"--cache: {models} is on this machine already; only what lies at a URL is copied.")
+    if flags["grpc_port"] and flags["grpc_port"] == flags["port"]:
+        raise UsageError(f"--grpc-port {flags['grpc_port']}: expected another port than --port; 0 takes a free one.")
     flags["cors_origins"] = tuple(flags["cors_origins"] or ())
     settings = Settings(models=Path(models), store=store, **flags)
 

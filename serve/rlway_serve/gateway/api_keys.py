@@ -83,7 +83,7 @@ def _check(authorization: bytes | None, keys: list[bytes]) -> bytes:
     scheme, _, given = (authorization or b"").partition(b" ")
     given = given.strip()
     if scheme.lower() not in SCHEMES or not given:
-        raise KeyMissing("authorization: expected `Bearer` and an API key, got none.")
+        raise KeyMissing("authorization: expected `Bearer` or `Api-Key` and an API key, got none.")
     digest = sha256(given).digest()
     # `sum`, since `any` would stop at the matching key, and the time would reveal its place.
     if sum(hmac.compare_digest(digest, key) for key in keys) == 0:

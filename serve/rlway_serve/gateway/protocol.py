@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from fastapi import APIRouter
 
+from rlway_client.contract.errors import RlwayError
 from rlway_serve.gateway.route import Route, StreamRoute
 from rlway_serve.gateway.rpc import Service
 
@@ -28,6 +29,9 @@ class StreamRoutes(Protocol):
 
     def by_url(self) -> Mapping[bytes, StreamRoute]:
         """The route of each URL. Called when policies have come or gone."""
+
+    def missing(self, url: bytes) -> RlwayError | None:
+        """Why one of the protocol's URLs has no route; None for a URL of another kind, or with a route."""
 
 
 class OpenProtocol(NamedTuple):

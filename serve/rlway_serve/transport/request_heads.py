@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from rlway_client.contract.errors import RlwayError
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
@@ -86,6 +87,18 @@ class HotRoutes:
     def is_stream(self, url: bytes) -> bool:
         """Whether an offer of WebSocket is accepted there."""
         return url in self.streams_by_url or self.find_stream_route(url) is not None
+
+    def why_no_stream(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> RlwayError | None:
+        """Why a protocol's WebSocket URL leads to no policy; None for a URL that is no protocol's, or that has one."""
+        missing = (error for routes in self._streams if (error := routes.missing(url.partition(b"?")[0])) is not None)
+        error = next(missing, None)
+        if error is None:
+            return None
+        try:  # first: the sentence names what is served
+            self.endpoint.keys.check(next((value for name, value in headers if name == b"authorization"), None))
+        except RlwayError as refused:
+            return refused
+        return error
 
     def find_stream_route(self, url: bytes) -> StreamRoute | None:
         """The route of another protocol that a WebSocket takes there, whatever the query."""

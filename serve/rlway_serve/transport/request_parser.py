@@ -268,11 +268,14 @@ class RequestParser:
         connection, method = self._connection, self._parser.get_method()
         is_stream = self._routes.is_stream(self._url)
         due = connection.answers.slots or (connection.app is not None and connection.app.unanswered)
-        if is_stream and method == b"GET" and not (self.takes_no_more or due):
-            upgrade = [value.lower() for name, value in self._headers if name == b"upgrade"]
-            if upgrade == [b"websocket"]:
+        upgrade = [value.lower() for name, value in self._headers if name == b"upgrade"]
+        if method == b"GET" and upgrade == [b"websocket"] and not self.takes_no_more:
+            if is_stream and not due:
                 self.takes_no_more, self.reading = True, False
                 connection.become_stream(self._url, self._headers)
+                return rest
+            if (missing := self._routes.why_no_stream(self._url, self._headers)) is not None:
+                connection.refuse(missing)
                 return rest
         if method == b"CONNECT" or self.takes_no_more:
             connection.refuse(RequestMalformed("the request is not valid HTTP/1.1."))

@@ -158,6 +158,7 @@ def test_text_says_what_was_measured(loaded: Loaded, succeed: Succeed, rlway: Rl
         (["--protocol", "smtp"], "'smtp'"),
         (["--png", "/nowhere/latency.png"], "there is no folder /nowhere"),
         (["--png", "/"], "expected a file, got a folder"),
+        (["--png", "latency.jpg"], "expected a name that ends with .png"),
         (["--no-binary"], "--no-binary: expected only for the protocol oip"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -129,6 +129,12 @@ def test_an_unknown_protocol_is_named_before_anything_is_read(tmp_path: Path) ->
     assert said == "rlway: --protocols: expected any of openpi, oip, tfs, with commas between, got mqtt."
 
 
+def test_two_protocols_cannot_have_one_port(tmp_path: Path) -> None:
+    """It is said before anything is read."""
+    said = fail_to_serve(tmp_path / "nowhere", "--port", "8080", "--grpc-port", "8080")
+    assert said == "rlway: --grpc-port 8080: expected another port than --port; 0 takes a free one."
+
+
 def test_an_unknown_default_is_told_the_names(tmp_path: Path) -> None:
     """The sentence lists the policies that `--default` may name."""
     linear_policy(tmp_path / "models")

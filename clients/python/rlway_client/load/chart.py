@@ -28,6 +28,8 @@ def check_png(path: Path) -> None:
         raise UsageError(f"--png {path}: there is no folder {path.parent}.")
     if path.is_dir():
         raise UsageError(f"--png {path}: expected a file, got a folder.")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--png {path}: expected a name that ends with .png, since that is what it becomes.")
 
 
 def draw(path: Path, title: str, histograms: Mapping[str, Histogram], limit_ms: float | None = None) -> None:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from rlway_client.common.quote import named
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
@@ -213,7 +214,11 @@ def default_policy(listing: Any) -> str:
     """The name of the default policy, from the listing of `GET /v1/policies`. Raises ServerUnreachable without one."""
     name = listing.get("default") if isinstance(listing, dict) else None
     if not isinstance(name, str):
-        raise ServerUnreachable("the server has no default policy; name one of those that it serves.")
+        policies = listing.get("policies") if isinstance(listing, dict) else None
+        served = [str(policy.get("name")) for policy in policies or [] if isinstance(policy, dict)]
+        raise ServerUnreachable(
+            f"the server has no default policy; name one of those that it serves: {named(served) or 'none yet'}."
+        )
     return name
 
 

@@ -11,11 +11,12 @@ comes from.
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Mapping
 from typing import Any
 
-from rlway_client.contract.errors import RequestMalformed, RlwayError
+from rlway_client.contract.errors import NotFound, RequestMalformed, RlwayError
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.openpi import answers, metadata
@@ -25,6 +26,8 @@ from rlway_serve.protocols.openpi.question import OpenpiQuestion
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
+
+URL = re.compile(rb"/|/v1/policies/([^/]+)/openpi")
 
 
 class OpenpiRoute:
@@ -96,3 +99,17 @@ class OpenpiRoutes:
         if self._repository.default is not None:
             routes[b"/"] = self._routes[self._repository.default.name]
         return routes
+
+    def missing(self, url: bytes) -> RlwayError | None:
+        path = URL.fullmatch(url)
+        if path is None:
+            return None
+        try:
+            if path[1] is not None:
+                self._repository[path[1].decode("latin-1")]
+            elif self._repository.default is None:
+                served = ", ".join(policy.name for policy in self._repository) or "none yet"
+                return NotFound(f"/: no policy is the default; use /v1/policies/NAME/openpi; served are: {served}.")
+        except RlwayError as error:
+            return error
+        return None

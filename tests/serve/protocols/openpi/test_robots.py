@@ -71,6 +71,7 @@ def test_what_is_not_offered_is_not_there(policies: Server) -> None:
     with pytest.raises(InvalidStatus) as refused:
         Robot(policies, "nobody")
     assert refused.value.response.status_code == 404
+    assert b"policy 'nobody': not served here; served are: " in (refused.value.response.body or b"")
     with pytest.raises(InvalidStatus) as refused:
         Robot(policies, "linear", origin="http://elsewhere.example")
     assert refused.value.response.status_code == 403
@@ -155,6 +156,22 @@ def test_a_robot_is_never_handed_to_another_policy(tmp_path: Path, log: Path) ->
         for observation in (ROW, ROW.tolist()):
             sentence = robot.refusal({"observation": observation})
             assert "policy 'linear': not served at / any more" in sentence
+
+
+@pytest.mark.slow
+def test_without_a_default_a_robot_is_told_what_there_is(tmp_path: Path, log: Path) -> None:
+    """Only one with a key; `GET /` itself answers everybody that the server lives."""
+    for name in ("first", "second"):
+        linear_policy(tmp_path / "models", name)
+    (tmp_path / "keys").write_text("right\n")
+    with running_server(tmp_path / "models", log, "--api-keys", str(tmp_path / "keys")) as server:
+        for key, status, words in (("right", 404, "served are: first, second"), ("wrong", 403, "not accepted here")):
+            with pytest.raises(InvalidStatus) as refused:
+                Robot(server, key=key)
+            response = refused.value.response
+            assert response.status_code == status
+            assert words in json.loads(response.body or b"")["detail"]
+        assert server.ask(get_request("/")).status == 200
 
 
 @pytest.mark.slow
