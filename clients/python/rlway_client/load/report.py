@@ -20,6 +20,7 @@ MOST_CURVES = 8  # in a chart
 ROBOTS_HEAD = (
     f"{'robots':>7} {'actions/s':>11} {'p50 ms':>9} {'p90 ms':>9} {'p99 ms':>9} {'p999 ms':>9} {'max ms':>9} errors"
 )
+WAITED = 2.0  # times the p99 from when requests were sent: above that, the wait before it is remarked on
 TRIALS_HEAD = f"{'rate/s':>9} {'actions/s':>11} {'p50 ms':>9} {'p99 ms':>9} {'max ms':>9} {'errors':>7}  p99 holds"
 
 
@@ -43,6 +44,11 @@ def remarks(load: Load) -> list[str]:
     if load.errors:
         kinds = ", ".join(f"{count} {kind}" for kind, count in load.errors_by_kind.items())
         lines.append(f"errors: {kinds}; the first: {load.first_error}")
+    if load.rate is not None and load.latency_ms["p99"] > WAITED * load.sent_ms["p99"]:
+        lines.append(
+            f"requests waited for a free connection: the p99 is {load.sent_ms['p99']:.2f} ms from when they were sent; "
+            "more --connections may help"
+        )
     if load.generator_cpu > BUSY:
         lines.append(f"the load test itself used {load.generator_cpu:.0%} of a core: the server may be able to do more")
     return lines
@@ -74,6 +80,8 @@ def conclusion(found: Found, slo_ms: float) -> str:
         least = found.trials[-1]
         first = least.measured.load.first_error
         why = f"; the first error: {first}" if first else ""
+        if least.limited_by == "generator":
+            why += "; the load test itself was the limit, so the server may hold it"
         return (
             f"at no rate 99 % of the requests were answered within {slo_ms:g} ms, not even at {rate_text(least.rate)} "
             f"requests/s{why}"
