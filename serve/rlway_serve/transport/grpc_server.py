@@ -36,6 +36,7 @@ MAX_CALLS = 1024
 KEEPALIVE_S, KEEPALIVE_TIMEOUT_S = 60.0, 20.0  # between the server's pings, and how long it waits for their answers
 MIN_PING_S = 5.0  # a client that pings more often, without sending anything else, is disconnected
 IDLE_POLL_S = 0.01  # between two looks at whether all calls are answered
+OWN_GRACE_S = 3600.0  # gRPC's own, beyond ours: it crashes if that ends while the calls are being cancelled
 CLOSING_S = 0.1  # in which calls that were on their way when the server stopped are refused
 
 
@@ -93,7 +94,7 @@ class GrpcServer:
         self._health.stop()
         self._streams.stop()
         await asyncio.sleep(0)  # so that those who watch the server's health are told first
-        stopping = asyncio.ensure_future(self._server.stop(grace_s))
+        stopping = asyncio.ensure_future(self._server.stop(grace_s + OWN_GRACE_S))
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 while self._gatherer.in_flight:

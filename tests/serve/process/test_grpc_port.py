@@ -141,6 +141,20 @@ def test_a_stop_answers_what_is_in_flight(server: Server) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("_", range(2))
+def test_a_stop_ends_calls_beyond_its_time(models: Path, log: Path, _: int) -> None:
+    """After `--drain-s`, with status 0: gRPC crashed in one of six such stops."""
+    q_network_policy(models, "slow", (2048, 2048, 2048))
+    message = infer(np.zeros((3_000, 4)), model="slow")
+    options = ["--grpc-port", "0", "--queue-capacity", "200000", "--drain-s", "0.3"]
+    with running_server(models, log, *options) as server, channel_to(server) as channel:
+        calls = [channel.unary_unary(INFER).future(message, ANSWER_S) for _ in range(40)]
+        wait_until(lambda: asked(server) >= 40, "all requests to arrive")
+        server.process.send_signal(signal.SIGTERM)
+        assert {failure(error).code for one in calls if (error := one.exception())} <= {"UNAVAILABLE"}
+        assert server.process.wait(PATIENCE_S) == 0
+
+
 def asked(server: Server) -> float:
     lines = server.ask(get_request("/metrics")).body.decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("rlway_protocol_requests_total"))
