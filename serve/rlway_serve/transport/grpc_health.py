@@ -3,8 +3,8 @@
 In:      the names and descriptors of all services; whether the server is ready.
 Out:     `grpc.health.v1.Health`: SERVING where `/readyz` answers 200, for the whole server ("") and each service;
          `grpc.reflection.v1alpha.ServerReflection`.
-Refuses: the health of a service that is not there (NotFound); `Watch` and reflection beyond `MOST_OPEN` open calls
-         (QueueFull).
+Refuses: the health of a service that is not there (NotFound); calls that need no key beyond `MOST_OPEN` of those that
+         stay open, and of the others (QueueFull).
 
 The servicer of grpcio-health-checking forgets all watchers of a service when one leaves, so only its messages are used.
 """
@@ -32,33 +32,31 @@ from rlway_serve.transport.grpc_requests import refuse
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
-MOST_OPEN = 256  # calls that need no key and stay open: each has one of the server's `MAX_CALLS` places
+MOST_OPEN = 256  # calls of one kind that need no key: each has one of the server's `MAX_CALLS` places
 POLL_S = 1.0  # between two looks at whether the server is ready, for those who watch
 
 Status = health_pb2.HealthCheckResponse
-Handler = Callable[[Any, Any], Awaitable[None]]
-TOO_MANY = QueueFull(
-    f"Watch, reflection: expected at most {MOST_OPEN} open calls, got one more; end one of them first."
-)
+Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 class FewOpen:
-    """Keeps places for calls that ask policies: only so many others may stay open."""
+    """Keeps places for calls that ask policies: only so many others, which need no key, may be open at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._too_many = QueueFull(f"{what}: expected at most {MOST_OPEN} open calls, got one more; end one first.")
         self._open = 0
 
     def limit(self, handler: Handler) -> Handler:
         """The handler, for as long as few calls are open."""
 
-        async def handle(request: Any, context: Any) -> None:
+        async def handle(request: Any, context: Any) -> Any:
             if self._open >= MOST_OPEN:
-                await refuse(context, GrpcRefusal(TOO_MANY))
-                return
+                return await refuse(context, GrpcRefusal(self._too_many))
             self._open += 1
             try:
-                with suppress(grpc.aio.InternalError):  # the client left with answers on their way
-                    await handler(request, context)
+                return await handler(request, context)
+            except grpc.aio.InternalError:  # the client left with answers on their way
+                return b""
             finally:
                 self._open -= 1
 

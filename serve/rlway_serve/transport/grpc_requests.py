@@ -120,15 +120,9 @@ class RequestHandlers:
             if needs_key and (refusal := shared.check_key(path, facts)) is not None:
                 shared.log(path, context.peer(), facts, refusal, 0, began_s)
                 return await refuse(context, refusal)
-            began = self._arriving[context] = Arriving(began_s, path, facts)
-            try:
-                octets = await context.read()
-            finally:
-                given_up = self._arriving.pop(context, None) is None
-            if given_up:
+            octets = await self._read(path, facts, context)
+            if octets is None:
                 return b""
-            if octets is EOF:
-                return await self._refuse_unread(context, began, NO_MESSAGE)
             try:
                 response = Response(200, b"", tell(octets))
             except Exception as error:
@@ -137,6 +131,31 @@ class RequestHandlers:
             return response.body if response.status == 200 else await refuse(context, response)
 
         return handle
+
+    def opening(self, path: str, answer: Callable[[bytes, Any], Awaitable[None]]) -> Callable[[Any, Any], Any]:
+        """The handler of a method with one request, whose call then stays open for many answers."""
+
+        async def handle(_: Any, context: Any) -> None:
+            octets = await self._read(path, self._shared.caller_of(context), context)
+            if octets is not None:
+                await answer(octets, context)
+
+        return handle
+
+    async def _read(self, path: str, facts: CallerFacts, context: Any) -> bytes | None:
+        """The message of a call; None if it did not arrive, and the call is refused."""
+        began = self._arriving[context] = Arriving(time.perf_counter(), path, facts)
+        try:
+            octets = await context.read()
+        finally:
+            given_up = self._arriving.pop(context, None) is None
+        if given_up:
+            return None
+        if octets is EOF:
+            await self._refuse_unread(context, began, NO_MESSAGE)
+            return None
+        message: bytes = octets
+        return message
 
     def _schedule_sweep(self) -> None:
         loop = asyncio.get_running_loop()

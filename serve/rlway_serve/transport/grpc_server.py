@@ -107,6 +107,7 @@ class GrpcServer:
     def _handlers(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         requests, streams = self._requests, self._streams
+        told, staying = FewOpen("health and server information"), FewOpen("Watch, reflection")
         for service in self._services:
             for method, ask in service.asks.items():
                 path = f"/{service.name}/{method}"
@@ -116,12 +117,15 @@ class GrpcServer:
                 found[path] = grpc.stream_stream_rpc_method_handler(streams.streaming(path, asked))
             for method, tell in service.tells.items():
                 path, needs_key = f"/{service.name}/{method}", method not in service.open_tells
-                found[path] = grpc.stream_unary_rpc_method_handler(requests.telling(path, tell, needs_key))
+                handler = requests.telling(path, tell, needs_key)
+                found[path] = grpc.stream_unary_rpc_method_handler(handler if needs_key else told.limit(handler))
         path = f"/{HEALTH}/Check"
-        found[path] = grpc.stream_unary_rpc_method_handler(requests.telling(path, self._health.check, False))
-        few = FewOpen()
-        found[f"/{HEALTH}/Watch"] = grpc.unary_stream_rpc_method_handler(few.limit(self._health.watch))
-        reflect = few.limit(reflection(self._services))
+        check = told.limit(requests.telling(path, self._health.check, needs_key=False))
+        found[path] = grpc.stream_unary_rpc_method_handler(check)
+        path = f"/{HEALTH}/Watch"
+        watch = staying.limit(requests.opening(path, self._health.watch))
+        found[path] = grpc.stream_stream_rpc_method_handler(watch)
+        reflect = staying.limit(reflection(self._services))
         found[f"/{REFLECTION}/ServerReflectionInfo"] = grpc.stream_stream_rpc_method_handler(reflect)
         return found
 

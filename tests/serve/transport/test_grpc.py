@@ -276,7 +276,7 @@ def test_reflection_refuses_in_its_own_form(channel: grpc.Channel, message: byte
 
 
 def test_those_who_watch_leave_room_for_those_who_ask(served: Server) -> None:
-    """`Watch` and reflection need no key; 1,024 of them were all the calls that the server takes."""
+    """`Watch` and reflection need no key, and the server takes 1,024 calls in all."""
     with ExitStack() as stack:
         channels = [stack.enter_context(channel_to(served)) for _ in range(4)]
         watches = [channel.unary_stream(f"{HEALTH}/Watch")(b"", ANSWER_S) for channel in channels for _ in range(250)]

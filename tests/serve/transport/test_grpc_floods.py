@@ -11,14 +11,16 @@ import psutil
 import pytest
 
 from tests.bundles import linear_policy
-from tests.rpc import INFER, LEFT, STREAM, ask, call, channel_to, infer
+from tests.rpc import HEALTH, INFER, LEFT, STREAM, ask, call, channel_to, infer
 from tests.servers import ANSWER_S, Server, running_server, wait_until
 
 pytestmark = pytest.mark.slow
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
-END_HEADERS = 4
+ACK, END_HEADERS = 1, 4
+OIP = "/inference.GRPCInferenceService"
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CANCEL = struct.pack(">I", 8)
 
 
@@ -112,6 +114,28 @@ def test_a_flood_of_calls_that_are_reset_leaves_others_alone(served: Server) -> 
     assert process.memory_info().rss - before < 100_000_000
 
 
+@pytest.mark.parametrize(
+    "path", [f"{HEALTH}/Watch", f"{HEALTH}/Check", f"{OIP}/ServerLive", f"{OIP}/ServerMetadata", REFLECT]
+)
+def test_calls_that_need_no_key_leave_room_for_those_who_ask(served: Server, path: str) -> None:
+    """1,250 calls that send headers and no message; the server has 1,024 places."""
+    block = head(path)
+    with ExitStack() as stack:
+        for _ in range(5):
+            raw = stack.enter_context(connected(served))
+            raw.sendall(b"".join(frame(HEADERS, block, END_HEADERS, stream) for stream in range(1, 501, 2)))
+            raw.settimeout(ANSWER_S)
+            raw.sendall(frame(PING, bytes(8)))
+            read_until(raw, frame(PING, bytes(8), ACK))  # what came before it has been taken in
+        assert is_healthy(served)
+
+
+def read_until(raw: socket.socket, wanted: bytes) -> None:
+    received = b""
+    while wanted not in received:
+        received += raw.recv(65536)
+
+
 def test_headers_without_end_are_ended(served: Server) -> None:
     """Continuations are counted against `--max-header-bytes`."""
     more = b"\0\x01a\x7f\x61" + b"x" * 10_000
@@ -139,7 +163,7 @@ def test_idle_connections_are_closed_and_opened_again(served: Server) -> None:
         found = process.net_connections()
         return sum(one.laddr.port == port and one.status == "ESTABLISHED" for one in found)
 
-    with channel_to(served) as channel:
+    with channel_to(served, ("grpc.enable_retries", 1)) as channel:  # a call may meet the server's goodbye
         assert call(channel, INFER, infer([LEFT])).action == [1]
         assert open_connections() == 1
         wait_until(lambda: open_connections() == 0, "the idle connection to be closed")
