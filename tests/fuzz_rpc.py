@@ -32,8 +32,8 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import Episodes
 from rlway_serve.gateway.rpc import RpcCall
 from rlway_serve.messages.response import GrpcRefusal, Response
-from rlway_serve.protocols.oip import grpc_route as oip
-from rlway_serve.protocols.tfs import grpc_route as tfs
+from rlway_serve.protocols.oip.grpc import route as oip
+from rlway_serve.protocols.tfs.grpc import route as tfs
 from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics

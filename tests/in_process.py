@@ -36,7 +36,7 @@ from rlway_serve.telemetry.metrics import Metrics
 from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
 from rlway_serve.transport.http_connection import HttpConnection
 from rlway_serve.transport.request_heads import HotRoutes
-from rlway_serve.transport.stream_calls import SharedByStreams
+from rlway_serve.transport.websocket.calls import SharedByStreams
 from tests.bundles import linear_policy, summing_policy
 
 TURNS = 8  # of the event loop, which are enough for every answer

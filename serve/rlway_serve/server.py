@@ -39,14 +39,14 @@ from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.metrics import Metrics
 from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
 from rlway_serve.telemetry.tracing import TracedPolicyMetrics, open_tracing
-from rlway_serve.transport.grpc_port import GrpcPort
+from rlway_serve.transport.grpc.port import GrpcPort
 from rlway_serve.transport.http_connection import HttpConnection
 from rlway_serve.transport.listener import Listener
 from rlway_serve.transport.request_heads import HotRoutes
-from rlway_serve.transport.stream_calls import SharedByStreams
+from rlway_serve.transport.websocket.calls import SharedByStreams
 
 if TYPE_CHECKING:
-    from rlway_serve.transport.grpc_server import GrpcServer
+    from rlway_serve.transport.grpc.server import GrpcServer
 
 FORCED_EXIT_POLL_S = 0.1  # between two looks at whether a second Ctrl-C has come
 

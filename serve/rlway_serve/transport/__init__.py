@@ -1,1 +1,1 @@
-"""Bytes to requests, and answers to bytes: HTTP/1.1 and WebSockets."""
+"""Bytes to requests, and answers to bytes: HTTP/1.1, WebSockets, gRPC."""

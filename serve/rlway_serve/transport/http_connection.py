@@ -30,8 +30,8 @@ from rlway_serve.transport.repeat import Repeating
 from rlway_serve.transport.request_heads import Head, HotRoutes
 from rlway_serve.transport.request_parser import RequestParser
 from rlway_serve.transport.timeouts import ConnectionTimeouts
-from rlway_serve.transport.websocket import WebSocket
-from rlway_serve.transport.websocket_route import RouteWebSocket
+from rlway_serve.transport.websocket.connection import WebSocket
+from rlway_serve.transport.websocket.route import RouteWebSocket
 
 SHORT_LINGER_S = 1.0  # long enough for the answer to reach the peer
 

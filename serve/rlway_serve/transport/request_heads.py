@@ -21,7 +21,7 @@ from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.access_log import AccessLog
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
-from rlway_serve.transport.stream_calls import SharedByStreams
+from rlway_serve.transport.websocket.calls import SharedByStreams
 
 SLOW_HEADERS = frozenset((b"transfer-encoding", b"expect", b"content-encoding"))  # FastAPI answers requests with these
 MAX_KNOWN_HEADS = 1024

@@ -30,7 +30,7 @@ from rlway_client.load.observations import sample_columns
 from rlway_client.load.target import Target
 from rlway_client.load.websocket_asker import BINARY, frame
 from rlway_client.remote.http import Address
-from rlway_serve.transport.websocket_frames import FrameReader
+from rlway_serve.transport.websocket.frames import FrameReader
 
 FIRST, LATER = Episode("robot", True), Episode("robot", False)
 OCTETS = np.array([0.5, -1], np.float32).tobytes()  # an action

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from rlway_client.protos.inference_pb2 import ServerReadyResponse
-from rlway_serve.transport.grpc_tls import GrpcCertificate
+from rlway_serve.transport.grpc.tls import GrpcCertificate
 from tests.bundles import linear_policy
 from tests.collector import Collector, running_collector
 from tests.rpc import (

@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Any
 
-from rlway_serve.transport.grpc_calls import GrpcCall
-from rlway_serve.transport.grpc_gather import ALONE_S, MOST_CALLS, QUIET_TURNS, Gatherer
+from rlway_serve.transport.grpc.calls import GrpcCall
+from rlway_serve.transport.grpc.gather import ALONE_S, MOST_CALLS, QUIET_TURNS, Gatherer
 
 ROUTE: Any = None
 

@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from rlway_serve.transport.websocket_frames import FrameReader, write_frame
+from rlway_serve.transport.websocket.frames import FrameReader, write_frame
 
 MAX_BYTES = 70_000
 PAYLOADS = st.one_of(st.binary(max_size=130), st.sampled_from((125, 126, 127, 65_535, 65_536, MAX_BYTES)).map(bytes))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
 from rlway_serve.gateway.rpc import Service
-from rlway_serve.protocols.oip.rest_route import OipRoutes
-from rlway_serve.protocols.oip.routes import make_router
+from rlway_serve.protocols.oip.rest.route import OipRoutes
+from rlway_serve.protocols.oip.rest.routes import make_router
 from rlway_serve.settings import Settings
 
 
@@ -15,7 +15,7 @@ def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:
     routes = OipRoutes(endpoint, settings)
 
     def services() -> list[Service]:
-        from rlway_serve.protocols.oip.grpc_service import inference_service
+        from rlway_serve.protocols.oip.grpc.service import inference_service
 
         return [inference_service(endpoint, settings)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.protocol import OpenProtocol
 from rlway_serve.gateway.rpc import Service
-from rlway_serve.protocols.tfs.rest_route import TfsRoutes
-from rlway_serve.protocols.tfs.routes import make_router
+from rlway_serve.protocols.tfs.rest.route import TfsRoutes
+from rlway_serve.protocols.tfs.rest.routes import make_router
 from rlway_serve.settings import Settings
 
 
@@ -15,7 +15,7 @@ def open_protocol(endpoint: Endpoint, settings: Settings) -> OpenProtocol:
     routes = TfsRoutes(endpoint, settings)
 
     def services() -> list[Service]:
-        from rlway_serve.protocols.tfs.grpc_service import prediction_services
+        from rlway_serve.protocols.tfs.grpc.service import prediction_services
 
         return prediction_services(endpoint, settings)
 

@@ -20,8 +20,8 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.episodes import Episodes
 from rlway_serve.messages.call import Call, PlainCall
 from rlway_serve.messages.response import Response
-from rlway_serve.protocols.oip.rest_answer import JSON_LENGTH
-from rlway_serve.protocols.oip.rest_route import OipRoute, OipRoutes, RestQuestion
+from rlway_serve.protocols.oip.rest.answer import JSON_LENGTH
+from rlway_serve.protocols.oip.rest.route import OipRoute, OipRoutes, RestQuestion
 from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics

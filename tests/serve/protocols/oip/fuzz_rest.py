@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import RlwayError
-from rlway_serve.protocols.oip.rest_answer import refuse
+from rlway_serve.protocols.oip.rest.answer import refuse
 from tests.bundles import linear_policy, robot_policy, summing_policy
 from tests.serve.protocols.oip.decoding import Decoding, read_answer
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from rlway_serve.protocols.oip.rest_request import MAX_TENSORS
+from rlway_serve.protocols.oip.rest.request import MAX_TENSORS
 from tests.bundles import linear_policy
 from tests.serve.protocols.oip.infer_requests import INFER, ROW, Infer, in_json, in_octets, tensor
 from tests.servers import LANES, Server, running_server

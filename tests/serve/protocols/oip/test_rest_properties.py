@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as npst
 from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.specs import DTYPES, AnyArray
 from rlway_serve.protocols.oip.datatypes import NAMES, dtype_of
-from rlway_serve.protocols.oip.rest_answer import JSON_LENGTH, RestAnswers
-from rlway_serve.protocols.oip.rest_request import RequestReader, json_length
+from rlway_serve.protocols.oip.rest.answer import JSON_LENGTH, RestAnswers
+from rlway_serve.protocols.oip.rest.request import RequestReader, json_length
 from rlway_serve.protocols.oip.tensor_data import read_lists
 from tests.bundles import linear_policy
 from tests.serve.protocols.oip.decoding import Decoding

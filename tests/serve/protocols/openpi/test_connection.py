@@ -104,7 +104,7 @@ BAD: list[tuple[Any, str]] = [
     ({"observation": ROW, "version": 9}, "version 9"),
     ({"observation": ROW, "label": "new"}, "label 'new'"),
     ({"observation": ROW, "outputs": ["logits"]}, "q_values"),
-    ({"observation": ROW, "deadline_ms": 1e-9}, "deadline_ms"),
+    ({"observation": ROW, "deadline_ms": 1e-9}, "deadline: cannot be met"),
     ({"observation": ROW, "episode": "nobody"}, "episode 'nobody'"),
     ({"observation": ROW, "explore": {"sigma": 1.0}}, "explore"),
     ({"observation": ROW, "noise": np.zeros(3)}, "noise"),

@@ -25,7 +25,7 @@ import numpy as np
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.specs import outside_lookup
 from rlway_serve.messages.call import PlainCall
-from rlway_serve.protocols.tfs.rest_route import PlainReaders, TfsRoute
+from rlway_serve.protocols.tfs.rest.route import PlainReaders, TfsRoute
 from rlway_serve.registry.repository import Repository
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics

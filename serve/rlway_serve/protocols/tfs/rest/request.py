@@ -26,7 +26,7 @@ from rlway_serve.codec.decoder import UNREADABLE
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.tfs.options import CONTROLS
 from rlway_serve.protocols.tfs.question import PredictQuestion
-from rlway_serve.protocols.tfs.rest_answer import refuse, write_columns, write_rows
+from rlway_serve.protocols.tfs.rest.answer import refuse, write_columns, write_rows
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings

@@ -24,8 +24,8 @@ from rlway_serve.gateway.route import Headers, StreamRoute
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.transport._uvicorn import ServerState
-from rlway_serve.transport.stream_calls import FrameCall, SharedByStreams
-from rlway_serve.transport.websocket import BINARY, WebSocket
+from rlway_serve.transport.websocket.calls import FrameCall, SharedByStreams
+from rlway_serve.transport.websocket.connection import BINARY, WebSocket
 
 NO_HEADERS: Headers = {}
 TEXT_BODY = ""  # what a route gets for a text frame, whatever it says

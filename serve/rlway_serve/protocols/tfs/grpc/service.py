@@ -20,7 +20,7 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.rpc import Service
 from rlway_serve.gateway.rpc_messages import tell
 from rlway_serve.protocols.tfs.errors import in_serving_words, not_implemented
-from rlway_serve.protocols.tfs.grpc_route import GrpcRoutes, find_policy, pin_of
+from rlway_serve.protocols.tfs.grpc.route import GrpcRoutes, find_policy, pin_of
 from rlway_serve.protocols.tfs.signatures import PREDICT, TensorInfo, signatures_of
 from rlway_serve.protocols.tfs.status import version_states
 from rlway_serve.settings import Settings

@@ -2,7 +2,7 @@
 
 In:      a URL; the header `Inference-Header-Content-Length`, and a body.
 Out:     `OipRoute`: plain calls, and questions.
-Refuses: what `rest_request.py` refuses; too much JSON (BodyTooLarge); another model's name (RequestMalformed).
+Refuses: what `request.py` refuses; too much JSON (BodyTooLarge); another model's name (RequestMalformed).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rlway_serve.gateway.route import Headers
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.models import version_number
-from rlway_serve.protocols.oip.plain import PlainForm
 from rlway_serve.protocols.oip.question import OipQuestion
-from rlway_serve.protocols.oip.rest_answer import JSON_LENGTH, RestAnswers, refuse
-from rlway_serve.protocols.oip.rest_request import RequestReader, RestRequest, json_length
+from rlway_serve.protocols.oip.rest.answer import JSON_LENGTH, RestAnswers, refuse
+from rlway_serve.protocols.oip.rest.plain import PlainForm
+from rlway_serve.protocols.oip.rest.request import RequestReader, RestRequest, json_length
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings

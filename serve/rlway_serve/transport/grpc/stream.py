@@ -22,9 +22,9 @@ from rlway_client.contract.errors import NotReady
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.rpc import StreamedAsk
 from rlway_serve.messages.response import GrpcRefusal
-from rlway_serve.transport.grpc_calls import NO_HEADERS, SharedByCalls, StreamCall, deadline_headers
-from rlway_serve.transport.grpc_gather import Gatherer
-from rlway_serve.transport.grpc_requests import refuse
+from rlway_serve.transport.grpc.calls import NO_HEADERS, SharedByCalls, StreamCall, deadline_headers
+from rlway_serve.transport.grpc.gather import Gatherer
+from rlway_serve.transport.grpc.requests import refuse
 
 EOF = grpc.aio.EOF
 

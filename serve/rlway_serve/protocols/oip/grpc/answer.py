@@ -21,7 +21,7 @@ from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_client.protos.inference_pb2 import ModelInferResponse, ModelStreamInferResponse
 from rlway_serve.messages.response import GrpcRefusal, Response
 from rlway_serve.protocols.oip.datatypes import NAMES
-from rlway_serve.protocols.oip.grpc_request import CONTENTS
+from rlway_serve.protocols.oip.grpc.request import CONTENTS
 
 MAX_PREPARED_ACTIONS = 1024
 MEDIA_TYPE = b"application/grpc"

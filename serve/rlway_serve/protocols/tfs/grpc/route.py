@@ -2,7 +2,7 @@
 
 In:      a `PredictRequest`.
 Out:     `GrpcRoute`: plain calls, and questions.
-Refuses: what `grpc_tensor.py` and `question.py` refuse; unknown models (NotFound).
+Refuses: what `tensor.py` and `question.py` refuse; unknown models (NotFound).
 
 A plain request has one observation in `tensor_content`, and asks the active version for the action alone. In the octets
 of its answer only the action differs, so they are put together without a message.
@@ -29,7 +29,7 @@ from rlway_serve.messages.call import Call, PlainCall, Receiver
 from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import GrpcRefusal, Response
 from rlway_serve.protocols.tfs.errors import in_serving_words
-from rlway_serve.protocols.tfs.grpc_tensor import read_tensors, write_tensor
+from rlway_serve.protocols.tfs.grpc.tensor import read_tensors, write_tensor
 from rlway_serve.protocols.tfs.question import PredictQuestion
 from rlway_serve.protocols.tfs.signatures import DATA_TYPES, DEFAULT, SIGNATURES, check_signature, signature_of
 from rlway_serve.registry.loaded_version import LoadedVersion

@@ -2,7 +2,7 @@
 
 In:      a `ModelInferRequest`.
 Out:     `GrpcRoute`: plain calls, and questions.
-Refuses: what `grpc_request.py` refuses.
+Refuses: what `request.py` refuses.
 
 A plain request has raw contents of one observation and asks for the action alone. It may have an id.
 """
@@ -23,8 +23,8 @@ from rlway_serve.gateway.rpc_messages import parse
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.datatypes import NAMES
-from rlway_serve.protocols.oip.grpc_answer import ActionWire, as_response, id_tail, refuse, write_answer
-from rlway_serve.protocols.oip.grpc_request import BINARY_SIZE, read_request, says_size
+from rlway_serve.protocols.oip.grpc.answer import ActionWire, as_response, id_tail, refuse, write_answer
+from rlway_serve.protocols.oip.grpc.request import BINARY_SIZE, read_request, says_size
 from rlway_serve.protocols.oip.models import version_number
 from rlway_serve.protocols.oip.question import OipQuestion
 from rlway_serve.registry.loaded_version import LoadedVersion

@@ -19,7 +19,7 @@ from rlway_serve.system.reload import Watched
 from rlway_serve.telemetry.access_log import AccessLog
 
 if TYPE_CHECKING:
-    from rlway_serve.transport.grpc_server import GrpcServer
+    from rlway_serve.transport.grpc.server import GrpcServer
 
 OPTION = "--grpc-port"
 PACKAGES = "grpcio grpcio-health-checking grpcio-reflection protobuf"
@@ -30,8 +30,8 @@ class GrpcPort:
 
     def __init__(self, settings: Settings, port: int, shared: bool) -> None:
         try:
-            from rlway_serve.transport.grpc_server import GrpcServer
-            from rlway_serve.transport.grpc_tls import open_certificate
+            from rlway_serve.transport.grpc.server import GrpcServer
+            from rlway_serve.transport.grpc.tls import open_certificate
         except ImportError:
             raise UsageError(f"{OPTION}: gRPC is not installed; pip install {PACKAGES}") from None
         self._make = GrpcServer

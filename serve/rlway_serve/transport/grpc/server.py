@@ -22,12 +22,12 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.rpc import Service
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.access_log import AccessLog
-from rlway_serve.transport.grpc_calls import SharedByCalls
-from rlway_serve.transport.grpc_gather import Gatherer
-from rlway_serve.transport.grpc_health import HEALTH, REFLECTION, FewOpen, Health, reflection
-from rlway_serve.transport.grpc_requests import RequestHandlers
-from rlway_serve.transport.grpc_stream import StreamHandlers
-from rlway_serve.transport.grpc_tls import GrpcCertificate
+from rlway_serve.transport.grpc.calls import SharedByCalls
+from rlway_serve.transport.grpc.gather import Gatherer
+from rlway_serve.transport.grpc.health import HEALTH, REFLECTION, FewOpen, Health, reflection
+from rlway_serve.transport.grpc.requests import RequestHandlers
+from rlway_serve.transport.grpc.stream import StreamHandlers
+from rlway_serve.transport.grpc.tls import GrpcCertificate
 
 MAX_STREAMS = 256  # of one connection: all channels of a Python process to one server share it
 # Of all connections; an open stream is one. Each may hold a message that has not arrived whole, of up to

@@ -23,8 +23,8 @@ from rlway_client.contract.errors import RequestMalformed, RequestTimeout
 from rlway_serve.gateway.body_budget import SMALL_BYTES
 from rlway_serve.gateway.rpc import Ask, Tell
 from rlway_serve.messages.response import GrpcRefusal, Response
-from rlway_serve.transport.grpc_calls import CallerFacts, GrpcCall, SharedByCalls, as_told, deadline_headers, status_of
-from rlway_serve.transport.grpc_gather import Gatherer
+from rlway_serve.transport.grpc.calls import CallerFacts, GrpcCall, SharedByCalls, as_told, deadline_headers, status_of
+from rlway_serve.transport.grpc.gather import Gatherer
 
 Handler = Callable[[Any, Any], Awaitable[bytes]]
 

@@ -18,9 +18,9 @@ from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.request import Pin
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.tfs.errors import in_serving_words
-from rlway_serve.protocols.tfs.plain_request import PlainReader
-from rlway_serve.protocols.tfs.rest_answer import refuse
-from rlway_serve.protocols.tfs.rest_request import RestQuestion
+from rlway_serve.protocols.tfs.rest.answer import refuse
+from rlway_serve.protocols.tfs.rest.plain import PlainReader
+from rlway_serve.protocols.tfs.rest.request import RestQuestion
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings

@@ -17,8 +17,8 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.rpc import Service, StreamedAsk
 from rlway_serve.gateway.rpc_messages import tell
 from rlway_serve.protocols.oip.configuration import model_configuration
-from rlway_serve.protocols.oip.grpc_answer import refuse
-from rlway_serve.protocols.oip.grpc_route import GrpcRoutes
+from rlway_serve.protocols.oip.grpc.answer import refuse
+from rlway_serve.protocols.oip.grpc.route import GrpcRoutes
 from rlway_serve.protocols.oip.metadata import model_metadata, server_metadata
 from rlway_serve.protocols.oip.models import find_version
 from rlway_serve.protocols.oip.repository_index import repository_index

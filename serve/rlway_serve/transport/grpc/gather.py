@@ -17,7 +17,7 @@ from typing import Any
 
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers, Route
-from rlway_serve.transport.grpc_calls import GrpcCall
+from rlway_serve.transport.grpc.calls import GrpcCall
 
 QUIET_TURNS = 12
 QUIET_S = 8e-6  # a turn that takes longer has done something

@@ -28,7 +28,7 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.rpc import Service
 from rlway_serve.gateway.rpc_messages import parse
 from rlway_serve.messages.response import GrpcRefusal
-from rlway_serve.transport.grpc_requests import refuse
+from rlway_serve.transport.grpc.requests import refuse
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"

@@ -29,10 +29,10 @@ from rlway_serve.telemetry.tracing import TRACE_HEADERS
 from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.lingering import linger
 from rlway_serve.transport.repeat import Repeating
-from rlway_serve.transport.stream_calls import FrameCall, LoggedFrameCall, SharedByStreams, find_request_id
-from rlway_serve.transport.websocket_frames import MESSAGES, Fragments, FrameReader, write_frame
-from rlway_serve.transport.websocket_handshake import answer_handshake
-from rlway_serve.transport.websocket_pings import PingTimer
+from rlway_serve.transport.websocket.calls import FrameCall, LoggedFrameCall, SharedByStreams, find_request_id
+from rlway_serve.transport.websocket.frames import MESSAGES, Fragments, FrameReader, write_frame
+from rlway_serve.transport.websocket.handshake import answer_handshake
+from rlway_serve.transport.websocket.pings import PingTimer
 
 CLOSE_S = 5.0  # how long to wait for the peer to close
 OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to look up, and to hash

@@ -20,9 +20,9 @@ from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.messages.response import JSON, Response
 from rlway_serve.protocols.tfs.errors import in_serving_words, not_implemented
 from rlway_serve.protocols.tfs.metadata import describe_metadata, describe_status
-from rlway_serve.protocols.tfs.paths import PREFIX, Asked, parse_path
-from rlway_serve.protocols.tfs.rest_answer import refuse
-from rlway_serve.protocols.tfs.rest_route import TfsRoute, TfsRoutes
+from rlway_serve.protocols.tfs.rest.answer import refuse
+from rlway_serve.protocols.tfs.rest.paths import PREFIX, Asked, parse_path
+from rlway_serve.protocols.tfs.rest.route import TfsRoute, TfsRoutes
 from rlway_serve.protocols.tfs.status import version_states
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings

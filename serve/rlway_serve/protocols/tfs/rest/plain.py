@@ -3,7 +3,7 @@
 In:      a body in row or column format, in which the sole input may have any of its names or none. It may hold the rest
          of the time step as TF-Agents' signature names it, which is checked, and which no plain policy reads.
 Out:     the row, and the wire that writes the answer.
-Refuses: nothing; a body that is not plain is read by `rest_request.py`.
+Refuses: nothing; a body that is not plain is read by `request.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlway_client.contract.time_step import LAST
 from rlway_serve.codec.nesting import UNPLAIN_KEY, row_type
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.request import DeadlineMs
-from rlway_serve.protocols.tfs.rest_answer import PlainWire
+from rlway_serve.protocols.tfs.rest.answer import PlainWire
 
 ONE = Meta(min_length=1, max_length=1)
 TIME_STEP_TYPES: dict[str, Any] = {

@@ -27,8 +27,8 @@ from rlway_serve.protocols.oip.configuration import model_configuration
 from rlway_serve.protocols.oip.metadata import model_metadata, server_metadata
 from rlway_serve.protocols.oip.models import find_version
 from rlway_serve.protocols.oip.repository_index import repository_index
-from rlway_serve.protocols.oip.rest_answer import error_response, refuse
-from rlway_serve.protocols.oip.rest_route import OipRoute, OipRoutes
+from rlway_serve.protocols.oip.rest.answer import error_response, refuse
+from rlway_serve.protocols.oip.rest.route import OipRoute, OipRoutes
 from rlway_serve.protocols.oip.statistics import model_statistics
 from rlway_serve.settings import Settings
 

@@ -27,8 +27,8 @@ from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.datatypes import NAMES
 from rlway_serve.protocols.oip.parameters import MOST
-from rlway_serve.protocols.oip.rest_answer import JSON_LENGTH, RestAnswers, refuse
-from rlway_serve.protocols.oip.rest_request import RestRequest
+from rlway_serve.protocols.oip.rest.answer import JSON_LENGTH, RestAnswers, refuse
+from rlway_serve.protocols.oip.rest.request import RestRequest
 from rlway_serve.registry.loaded_version import LoadedVersion
 
 SPELLINGS = ("observation", "0/observation")  # of a sole input, besides its own name

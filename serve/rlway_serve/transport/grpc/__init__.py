@@ -1,0 +1,1 @@
+"""gRPC calls and streams ↔ requests: one server of grpc.aio, on the same event loop as HTTP."""
