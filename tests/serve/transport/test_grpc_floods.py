@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.bundles import linear_policy
+from tests.ports import wait_for
 from tests.rpc import HEALTH, INFER, LEFT, STREAM, ask, call, channel_to, infer
 from tests.servers import ANSWER_S, Server, running_server, wait_until
 
@@ -21,6 +22,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6,
 ACK, END_HEADERS = 1, 4
 OIP = "/inference.GRPCInferenceService"
 REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+SOON_S = 15.0  # half as long as a call may wait for its message
 CANCEL = struct.pack(">I", 8)
 
 
