@@ -4,7 +4,8 @@ In:      calls, each with a deadline or none.
 Out:     a response to each, in order of arrival.
 Refuses: what the fair queue refuses (QueueFull); DeadlineExceeded before running, never after; NotReady once closed.
 
-Batching is natural: whatever has arrived by the time the runtime is free is one batch, and nothing waits on a timer.
+Batching is natural: whatever has arrived by the time the runtime is free is one batch. Nothing waits on a timer, but
+for a moment after long runs (`rejoin.py`).
 A short run happens on the event loop, a long one on a thread while the next batch gathers. The number of rows and the
 run times measured when the policy was loaded decide which.
 """
@@ -25,6 +26,7 @@ from rlway_serve.messages.response import Response, problem_response
 from rlway_serve.scheduling.batch_runner import BatchRunner
 from rlway_serve.scheduling.express import ExpressQueue
 from rlway_serve.scheduling.fair_queue import FairQueue
+from rlway_serve.scheduling.rejoin import Rejoin
 from rlway_serve.scheduling.run_thread import RunThread
 from rlway_serve.telemetry.drift import Drift
 from rlway_serve.telemetry.metrics import PolicyMetrics
@@ -74,6 +76,7 @@ class Batcher:
         self._on_thread = False  # whether a batch is on the thread
         self._thread = RunThread(f"rlway-{self._name}")
         self._late = problem_response(LATE)
+        self._rejoin = Rejoin(self._schedule)
         self._waited_a_turn = False  # whether the next batch has waited one more turn of the loop for further calls
         self._closed = False
 
@@ -120,6 +123,13 @@ class Batcher:
     def _wake(self) -> None:
         if not self._scheduled:
             self._schedule()
+        elif not self._on_thread:
+            self._rejoin.arrived(self._waiting)
+
+    @property
+    def _waiting(self) -> int:
+        """How many calls wait, while they fit into a batch."""
+        return len(self._queue.calls) + len(self.express.calls)
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -136,7 +146,7 @@ class Batcher:
 
     def _next_batch(self) -> None:
         queue = self._queue
-        waiting = len(queue.calls) + len(self.express.calls)
+        waiting = self._waiting
         if 1 < waiting < self._max_batch and not queue.turns and not self._waited_a_turn:
             # Several callers wait: one more turn of the loop lets calls join that arrived while these were read.
             self._waited_a_turn = True
@@ -172,7 +182,7 @@ class Batcher:
 
         def answer(responses: list[Response]) -> None:
             self._on_thread = False
-            self._answer(batch, plain, responses, began_s)
+            self._answer(batch, plain, responses, began_s, may_rejoin=True)
 
         self._on_thread = True
         self._thread.start(run_or_isolate, answer)
@@ -197,14 +207,24 @@ class Batcher:
             call.answer(self._late if native else call.refusal(LATE))
         return [call for call in taken if call.deadline_s is None or ends_s <= call.deadline_s]
 
-    def _answer(self, batch: list[AnyCall], plain: bool, responses: list[Response], began_s: float) -> None:
+    def _answer(
+        self,
+        batch: list[AnyCall],
+        plain: bool,
+        responses: list[Response],
+        began_s: float,
+        may_rejoin: bool = False,
+    ) -> None:
+        ended_s = time.perf_counter()
         try:
             rows = len(batch) if plain else sum(call.rows for call in batch)
-            self._metrics.count_batch(batch, rows, began_s, time.perf_counter())
+            self._metrics.count_batch(batch, rows, began_s, ended_s)
             self._metrics.count_failed(batch, responses)
             self._give(batch, responses)
         finally:
-            self._schedule_next()
+            fits = not (self._queue.turns or self._queue.timed) and self._waiting < self._max_batch
+            if not (may_rejoin and fits and self._rejoin.begin(len(batch), self._waiting, ended_s - began_s)):
+                self._schedule_next()
 
     def _answer_express(self, calls: list[ExpressCall], responses: list[Response], began_s: float) -> None:
         self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())

@@ -37,6 +37,11 @@ class FairQueue:
         self.turns: dict[object, deque[AnyCall]] = {}  # by connection, once more waits than fits into a batch
         self._kinds = 0  # flags of the calls that wait, and perhaps of calls that have left
 
+    @property
+    def timed(self) -> bool:
+        """Whether a call that waits may have a deadline."""
+        return bool(self._kinds & TIMED_CALLS)
+
     def add_plain(self, call: PlainCall | ExpressCall) -> None:
         """Queues a plain call; the batcher has checked that there is room."""
         self.rows += 1

@@ -33,7 +33,7 @@ def model_configuration(version: LoadedVersion, settings: Settings) -> dict[str,
         idle_us = round(settings.episode_ttl_s * 1e6)
         config["sequence_batching"] = {"max_sequence_idle_microseconds": idle_us}
     else:
-        config["dynamic_batching"] = {"max_queue_delay_microseconds": 0}  # nothing waits on a timer
+        config["dynamic_batching"] = {"max_queue_delay_microseconds": 0}
     return config
 
 
