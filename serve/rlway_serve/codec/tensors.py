@@ -32,6 +32,7 @@ from rlway_serve.messages.call import Call, Receiver
 from rlway_serve.settings import Settings
 
 FIRST = 0  # the step type with which an episode begins
+SOLE = ("observation", "0/observation")  # names of an observation of one tensor, besides its own
 
 
 class TensorForm:
@@ -182,8 +183,7 @@ class TensorForm:
             call.reset = arrays[STEP_TYPE] == FIRST
         if given:
             call.given_state = given
-        begins = call.reset is not None and bool(call.reset.all())
-        if given or (begins and not in_episode):
+        if given or (call.begins and not in_episode):
             call.outputs = tuple(dict.fromkeys((*call.outputs, *self._next)))
 
 
@@ -251,7 +251,7 @@ def _spellings(manifest: Manifest, time_step: Iterable[str]) -> dict[str, str]:
         for spelling in filter(None, (path, *_below("observation", path), *_below("0/observation", path))):
             names[spelling] = spec.name
     if len(manifest.observation) == 1:
-        names["observation"] = names["0/observation"] = manifest.observation[0].name
+        names |= dict.fromkeys(SOLE, manifest.observation[0].name)
     for name in time_step:
         names[f"0/{name}"] = name
     for spec in manifest.state:

@@ -182,9 +182,8 @@ class Endpoint:
             call = question.read(version, caller)
             if call.given_state is not None and question.pin.episode is not None:
                 raise RequestMalformed("episode: expected either an episode or the policy's state itself, got both.")
-            begins = call.reset is not None and bool(call.reset.all())
             in_episode = question.pin.episode is not None or stream_episode is not None
-            if call.given_state is None and (in_episode or not begins):
+            if call.given_state is None and (in_episode or not call.begins):
                 self._join(call, route.policy, version, question.pin, episode, stream_episode)
             version.batcher.submit(call)
         except Exception as error:

@@ -226,6 +226,11 @@ class Call:
         self.deadline_s = None if deadline_ms is None else self.arrived_s + deadline_ms / 1000
 
     @property
+    def begins(self) -> bool:
+        """Whether each row says itself that its episode begins."""
+        return self.reset is not None and bool(self.reset.all())
+
+    @property
     def connection(self) -> object:
         return self.caller.connection
 

@@ -123,7 +123,7 @@ class Batcher:
     def _wake(self) -> None:
         if not self._scheduled:
             self._schedule()
-        elif not self._on_thread:
+        elif self._rejoin.timer is not None:
             self._rejoin.arrived(self._waiting)
 
     @property

@@ -22,11 +22,11 @@ MOST_SKIPPED = 16
 class Rejoin:
     """The waits of one batcher."""
 
-    __slots__ = ("_awaited", "_found", "_left", "_skipped", "_start", "_timer")
+    __slots__ = ("_awaited", "_found", "_left", "_skipped", "_start", "timer")
 
     def __init__(self, start: Callable[[], None]) -> None:
         self._start = start
-        self._timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.TimerHandle | None = None  # while a moment goes on
         self._awaited = 0  # how many calls are to wait
         self._found = 0  # how many waited when the run ended
         self._skipped = 0  # how many moments are left out after one in which nobody came
@@ -41,20 +41,20 @@ class Rejoin:
             return False
         self._awaited, self._found = answered + waiting, waiting
         moment_s = min(SHARE * run_s, MOST_S)
-        self._timer = asyncio.get_running_loop().call_later(moment_s, self._end, waiting)
+        self.timer = asyncio.get_running_loop().call_later(moment_s, self._end, waiting)
         return True
 
     def arrived(self, waiting: int) -> None:
         """A call has come; `waiting` wait now."""
-        if self._timer is not None:
+        if self.timer is not None:
             self._found = waiting
             if waiting >= self._awaited:
-                self._timer.cancel()
+                self.timer.cancel()
                 self._end(0)
 
     def _end(self, found_before: int) -> None:
         came = self._found > found_before
-        self._timer = None
+        self.timer = None
         self._skipped = 0 if came else min(2 * self._skipped or 1, MOST_SKIPPED)
         self._left = self._skipped
         self._start()

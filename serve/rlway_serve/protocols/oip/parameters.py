@@ -27,6 +27,7 @@ from rlway_client.contract.exploration import Explore
 from rlway_client.contract.specs import describe
 from rlway_serve.messages.request import Pin
 
+SHARED_MEMORY = "shared_memory_"  # with which the names of its parameters begin; it is not served
 MOST = 2**63 - 1
 LONGEST_ID = 128  # characters
 

@@ -54,7 +54,7 @@ class OipQuestion:
             deadline_ms=options.deadline_ms,
             in_episode=options.episode is not None,
         )
-        if version.manifest.state and options.episode is None and call.given_state is None and not _begins(call):
+        if version.manifest.state and options.episode is None and call.given_state is None and not call.begins:
             expected = "an id, with `sequence_start`: true where it begins: this policy has a state"
             raise SpecViolated([Fault("parameters.sequence_id", expected, "none")])
         if options.ends and options.episode is not None:
@@ -72,10 +72,6 @@ class OipQuestion:
 
     def refuse(self, error: RlwayError) -> Response:
         raise NotImplementedError
-
-
-def _begins(call: Call) -> bool:
-    return call.reset is not None and bool(call.reset.all())
 
 
 def _end_episode(episodes: Episodes, policy: str, episode: str, call: Call) -> None:

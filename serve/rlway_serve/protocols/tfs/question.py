@@ -122,8 +122,7 @@ class PredictQuestion:
         episode = self._options.episode
         if call.given_state is not None and episode is not None:
             raise RequestMalformed("episode: expected either an episode or the policy state, got both.")
-        begins = call.reset is not None and bool(call.reset.all())
-        if version.manifest.state and episode is None and call.given_state is None and not begins:
+        if version.manifest.state and episode is None and call.given_state is None and not call.begins:
             state = named([spec.name for spec in version.manifest.state])
             expected = f"an id, or {state}, or step_type 0 in all rows: this policy has a state"
             raise SpecViolated([Fault("episode", expected, "none")])

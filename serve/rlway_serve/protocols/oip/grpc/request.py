@@ -18,12 +18,11 @@ from rlway_client.contract.errors import RequestMalformed, SpecViolated
 from rlway_client.contract.specs import AnyArray, Fault
 from rlway_client.protos.inference_pb2 import ModelInferRequest
 from rlway_serve.protocols.oip.datatypes import NAMES, dtype_of
-from rlway_serve.protocols.oip.parameters import Options, read_parameters
+from rlway_serve.protocols.oip.parameters import SHARED_MEMORY, Options, read_parameters
 from rlway_serve.protocols.oip.tensor_data import check_shape, read_octets
 
 MOST_PARTS = 1024  # inputs, outputs and parameters, of each
 CONTENT_TYPE = "content_type"  # MLServer's clients say of every tensor that it is an array
-SHARED_MEMORY = "shared_memory_"
 BINARY_SIZE = "binary_data_size"
 
 # By datatype: the field of `InferTensorContents` that holds its values. FP16 has none.

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.parity import Arrays
 from rlway_client.protos.inference_pb2 import ModelInferRequest
+from rlway_serve.codec.tensors import SOLE
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers
 from rlway_serve.gateway.rpc import TIMEOUT, RpcCall, earliest_ms
@@ -29,8 +30,6 @@ from rlway_serve.protocols.oip.models import version_number
 from rlway_serve.protocols.oip.question import OipQuestion
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.served_policy import ServedPolicy
-
-SPELLINGS = ("observation", "0/observation")  # of a sole input, besides its own name
 
 
 class GrpcRoutes:
@@ -60,7 +59,7 @@ class PlainForm:
     def __init__(self, version: LoadedVersion, streamed: bool) -> None:
         spec = version.manifest.observation[0]
         self._octets = version.decoder.plain_octets
-        self._names = frozenset((spec.name, *SPELLINGS))
+        self._names = frozenset((spec.name, *SOLE))
         self._datatype, self._shape = NAMES[spec.dtype], [1, *spec.shape]
         self._is_bool = spec.dtype == "bool"  # whose octets may be others than 0 and 1
         self._action = version.manifest.actions[0].name

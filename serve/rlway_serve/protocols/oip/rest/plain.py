@@ -23,6 +23,7 @@ from rlway_client.contract.specs import AnyArray
 from rlway_serve.codec.action import few_actions
 from rlway_serve.codec.decoder import UNREADABLE
 from rlway_serve.codec.nesting import row_type
+from rlway_serve.codec.tensors import SOLE
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.oip.datatypes import NAMES
@@ -30,8 +31,6 @@ from rlway_serve.protocols.oip.parameters import MOST
 from rlway_serve.protocols.oip.rest.answer import JSON_LENGTH, RestAnswers, refuse
 from rlway_serve.protocols.oip.rest.request import RestRequest
 from rlway_serve.registry.loaded_version import LoadedVersion
-
-SPELLINGS = ("observation", "0/observation")  # of a sole input, besides its own name
 
 Count = Annotated[int, Meta(ge=0, le=MOST)]
 
@@ -61,7 +60,7 @@ class PlainForm:
         spec = manifest.observation[0]
         self._max_bytes = version.decoder.max_plain_bytes
         self._octets = version.decoder.plain_octets
-        self._names = dict.fromkeys((spec.name, *SPELLINGS))
+        self._names = dict.fromkeys((spec.name, *SOLE))
         self._model, self._action = manifest.policy, manifest.actions[0].name
         self._datatype, self._shape = NAMES[spec.dtype], (1, *spec.shape)
         self._is_scalar = not spec.shape

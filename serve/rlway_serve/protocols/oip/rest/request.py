@@ -23,14 +23,13 @@ from rlway_client.contract.errors import RequestMalformed, SpecViolated
 from rlway_client.contract.specs import AnyArray, Fault, describe
 from rlway_serve.codec.decoder import UNREADABLE
 from rlway_serve.protocols.oip.datatypes import dtype_of
-from rlway_serve.protocols.oip.parameters import Options, read_parameters
+from rlway_serve.protocols.oip.parameters import SHARED_MEMORY, Options, read_parameters
 from rlway_serve.protocols.oip.tensor_data import check_shape, read_lists, read_octets
 
 MAX_REMEMBERED = 1024
 MAX_REMEMBERED_BYTES = 2048
 MAX_TENSORS = 1024  # a request names no more inputs, and no more outputs
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-SHARED_MEMORY = "shared_memory_"
 
 
 class InputFields(msgspec.Struct, forbid_unknown_fields=True):

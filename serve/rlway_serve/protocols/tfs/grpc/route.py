@@ -21,6 +21,7 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_client.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
+from rlway_serve.codec.tensors import SOLE
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers
 from rlway_serve.gateway.rpc import TIMEOUT, earliest_ms
@@ -85,7 +86,7 @@ class PlainForm:
         manifest = version.manifest
         spec = manifest.observation[0]
         self._octets = version.decoder.plain_octets
-        self._names = frozenset((spec.name, "observation", "0/observation"))
+        self._names = frozenset((spec.name, *SOLE))
         self._dtype, self._shape = DATA_TYPES[spec.dtype].number, [1, *spec.shape]
         self._is_bool = spec.dtype == "bool"  # whose octets may be others than 0 and 1
         self._wires = {name: ActionWire(manifest, name) for name in SIGNATURES}

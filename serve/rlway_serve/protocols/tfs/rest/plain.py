@@ -18,6 +18,7 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.contract.time_step import LAST
 from rlway_serve.codec.nesting import UNPLAIN_KEY, row_type
+from rlway_serve.codec.tensors import SOLE
 from rlway_serve.messages.call import PlainCall
 from rlway_serve.messages.request import DeadlineMs
 from rlway_serve.protocols.tfs.rest.answer import PlainWire
@@ -36,7 +37,7 @@ class PlainReader:
         spec, action = manifest.observation[0], manifest.actions[0]
         row: Any = row_type(spec, finite=True)
         column: Any = _column(row)
-        spellings = dict.fromkeys((spec.name, "observation", "0/observation"))
+        spellings = dict.fromkeys((spec.name, *SOLE))
         names = {f"f{i}": name for i, name in enumerate(spellings) if not UNPLAIN_KEY.search(name)}
         named_row: Any = _named(row, names, TIME_STEP_TYPES)
         named_column: Any = _named(column, names, {name: _column(kind) for name, kind in TIME_STEP_TYPES.items()})
