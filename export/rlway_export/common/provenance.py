@@ -19,7 +19,8 @@ class Provenance(NamedTuple):
     action_values: list[float] | None
     max_episode_steps: int | None
     training: dict[str, Any]
+    frame_stack: int = 1
 
     @classmethod
     def of_run(cls, job: TrainingJob, training: dict[str, Any]) -> Provenance:
-        return cls(job.algorithm, job.env, job.action_values, job.max_episode_steps, training)
+        return cls(job.algorithm, job.env, job.action_values, job.max_episode_steps, training, job.frame_stack)

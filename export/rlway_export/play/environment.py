@@ -33,23 +33,24 @@ class Environment(NamedTuple):
     name: str
     action_values: list[float] | None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None  # None keeps the environment's own limit
+    frame_stack: int = 1  # how many of its frames are one observation
 
     @classmethod
     def find(cls, trained: Provenance, named: str | None = None, time_limit: int | None = None) -> Environment:
         """The one that the user names, else that of the training. The training's time limit holds only in its own."""
         name = trained_environment(trained.env, named)
         limit = trained.max_episode_steps if is_same(name, trained.env) else None
-        return cls(name, trained.action_values, time_limit or limit)
+        return cls(name, trained.action_values, time_limit or limit, trained.frame_stack)
 
     def open(self) -> NamedEnv:
-        return open_env(self.name, self.action_values, self.max_episode_steps)
+        return open_env(*self)
 
     def check(self, interface: Interface | None) -> None:
         """Checks that it can be made and that it fits the policy, as far as the policy is already known."""
         if interface is None:
             self.open().close()
             return
-        env = make_env(self.name, self.action_values, self.max_episode_steps)
+        env = make_env(*self)
         with NamedEnv(self.name, env) as opened:
             observation = opened.reset(SEED)
             with observed(opened):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlway_train.agents.conv_dqn import ConvDqnLearner, make_frame_replay
 from rlway_train.agents.distribution import make_strategy
 from rlway_train.agents.dqn import DqnLearner
 from rlway_train.agents.learner import Learner
@@ -23,6 +24,8 @@ from rlway_train.replay.uniform import Ring
 def make_learner(settings: TrainingSettings, domain: Domain, seed: int, replay: Replay | None = None) -> Learner[Any]:
     """The learner with this replay, or with the one that its settings ask for."""
     with make_strategy(settings).scope():
+        if isinstance(settings, DqnSettings) and settings.conv is not None:
+            return ConvDqnLearner(settings, domain, seed, make_frame_replay(settings, domain))
         if replay is None:
             replay = make_replay(settings, make_columns(settings, domain).width)
         if isinstance(settings, SacSettings):

@@ -52,13 +52,16 @@ class Learner(ABC, Generic[Chosen]):
         tf.keras.utils.set_random_seed(seed_for(seed, Purpose.NETWORK))
         self.settings = settings
         self.obs_dim, self.action_dim = domain.obs_dim, domain.action.size
-        self.preprocessing = Preprocessing(domain.leaves, settings.normalize)
+        self.preprocessing = self._make_preprocessing(domain)
         self.train_step = create_train_step()
         self.replay = replay
         self._domain, self._seed = domain, seed
         self.exploration = self._make_exploration(turn=0)
         self._replay_seed = seed_for(seed, Purpose.REPLAY) % (1 << 31)
         self._learning_rate = tf.Variable(settings.learning_rate, trainable=False)
+
+    def _make_preprocessing(self, domain: Domain) -> Preprocessing:
+        return Preprocessing(domain.leaves, self.settings.normalize)
 
     def _make_exploration(self, turn: int) -> Exploration:
         rng = np.random.default_rng(seed_for(self._seed, Purpose.EXPLORATION, turn))
@@ -211,7 +214,8 @@ class Learner(ABC, Generic[Chosen]):
     def _update_many(self, batches: Any) -> Any:  # [iterations, batch, width] -> []
         total = tf.constant(0.0)
         for i in tf.range(self.settings.block_iterations):
-            total += self.agent.train(self._transition(batches[i])).loss
+            batch = tf.nest.map_structure(lambda part, i=i: part[i], batches)  # type: ignore[misc]
+            total += self.agent.train(self._transition(batch)).loss
         return total / self.settings.block_iterations
 
     def _traced(self, act: Any) -> Any:

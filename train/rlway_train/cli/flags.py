@@ -13,6 +13,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from rlway_client.cli.help_page import HelpPage
+from rlway_train.config.convolutions import BY_SIZE
 from rlway_train.config.settings import Flag, TrainingSettings
 
 Command = Callable[..., None]
@@ -24,6 +26,16 @@ PUBLISH = Annotated[
         help="Export each better checkpoint as the next version of this policy while it trains; needs rlway-export.",
     ),
 ]
+
+
+class ConvPage(HelpPage):
+    """A command whose --conv may stand alone: then it has the value that stands for layers by the image's size."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        followers = [*args[1:], "-"]
+        alone = [arg == "--conv" and follower.startswith("-") for arg, follower in zip(args, followers, strict=True)]
+        given = [f"{arg}={BY_SIZE}" if is_alone else arg for arg, is_alone in zip(args, alone, strict=True)]
+        return super().parse_args(ctx, given)
 
 
 def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] = ()) -> Callable[[Command], Command]:

@@ -19,7 +19,7 @@ from rlway_client.cli.help_page import WIDEST, HelpPage, new_group
 from rlway_client.contract.errors import UsageError
 from rlway_train.cli.compare import compare
 from rlway_train.cli.distributed import actor, learner, replay
-from rlway_train.cli.flags import PUBLISH, settings_as_flags
+from rlway_train.cli.flags import PUBLISH, ConvPage, settings_as_flags
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.training.plan import TrainingRequest, make_plan
@@ -73,7 +73,7 @@ _ACTORS = Annotated[
 _JSON = Annotated[bool, typer.Option("--json", help="Print run.json at the end.")]
 
 
-@train.command(cls=HelpPage)
+@train.command(cls=ConvPage)
 @settings_as_flags(DqnSettings)
 def dqn(
     env: _ENV = None,

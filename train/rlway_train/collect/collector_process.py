@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import RlwayError
-from rlway_client.contract.specs import FloatArray
+from rlway_client.contract.specs import AnyArray
 from rlway_client.envs.find import sentence
 from rlway_train.collect.adders.base import Adder
 from rlway_train.collect.collector import LocalCollector
@@ -54,12 +54,16 @@ class CollectorJob:
     discretize: int | None
     time_limit: int | None
     continuous: bool
+    frame_stack: int
+    is_image: bool
     envs: int
     seed: int
     adder: Adder | None
 
     def collector(self) -> LocalCollector:
-        domain = find_domain(self.env, self.discretize, self.time_limit, self.continuous)
+        domain = find_domain(
+            self.env, self.discretize, self.time_limit, self.continuous, self.frame_stack, self.is_image
+        )
         return LocalCollector(domain.make_many(self.envs), self.seed, self.adder)
 
 
@@ -68,7 +72,8 @@ class CollectorProcess:
 
     def __init__(self, domain: Domain, envs: int, seed: int, adder: Adder | None = None) -> None:
         continuous = np.dtype(domain.action.dtype).kind == "f"
-        work = CollectorJob(domain.env, domain.discretize, domain.max_episode_steps, continuous, envs, seed, adder)
+        made = domain.env, domain.discretize, domain.max_episode_steps, continuous, domain.frame_stack, domain.is_image
+        work = CollectorJob(*made, envs, seed, adder)
         context = get_context("spawn")
         self._env = domain.env
         self._connection, theirs = context.Pipe()
@@ -77,11 +82,11 @@ class CollectorProcess:
             self._process.start()
         theirs.close()  # otherwise the pipe would stay open when the worker has ended
         self._sent_generators: Generators | None = None  # of the policy that the worker has now
-        self._ahead: FloatArray | None = None
+        self._ahead: AnyArray | None = None
         self.taken = 0
         self.returns: list[float] = []
 
-    def collect(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
+    def collect(self, policy: BatchPolicy, n: int) -> AnyArray:  # -> [n, width]
         """The next `n` rows, with this policy."""
         if self._sent_generators is not None:
             self._ahead = self._receive()
@@ -89,7 +94,7 @@ class CollectorProcess:
         self.taken = n
         return self._receive()
 
-    def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # -> [n, width]
+    def collect_ahead(self, policy: BatchPolicy, n: int) -> AnyArray:  # -> [n, width]
         """Returns the block that the previous call began. Begins the next one without waiting for it."""
         rows, self._ahead = self._ahead, None
         if rows is None:
@@ -114,7 +119,7 @@ class CollectorProcess:
         with suppress(OSError):
             self._connection.send_bytes(request)
 
-    def _receive(self) -> FloatArray:
+    def _receive(self) -> AnyArray:
         try:
             answer = self._connection.recv()
         except (EOFError, OSError):
@@ -127,7 +132,7 @@ class CollectorProcess:
             generator.bit_generator.state = state
         self._sent_generators = None
         self.returns += returns
-        block: FloatArray = rows
+        block: AnyArray = rows
         return block
 
     def _lost(self) -> WorkerLost:

@@ -1,7 +1,7 @@
 """Plays whole episodes of a policy, for their returns and the observations that it visits.
 
 In:      a policy, a number of episodes, a seed.
-Out:     `EvaluationResult`; float32[N, obs_dim] of visited observations.
+Out:     `EvaluationResult`; visited observations, [N, obs_dim].
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlway_client.contract.specs import AnyArray, FloatArray
+from rlway_client.contract.specs import AnyArray
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 if TYPE_CHECKING:
     from rlway_train.envs.vector import Environments
 
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
+MOST_BYTES = 1 << 28  # of one round's observations
 LONGEST_EPISODE = 10_000  # steps; without a time limit an episode may never end
 
 
@@ -53,7 +54,7 @@ class Evaluator:
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
-        self._kept: list[FloatArray] = []  # observations of the latest rounds, one array each
+        self._kept: list[AnyArray] = []  # observations of the latest rounds, one array each
 
     def evaluate(self, policy: BatchPolicy, episodes: int, seed: int, keep: bool = True) -> EvaluationResult:
         """Plays the episodes. Without `keep`, their observations are not among those that `visited` returns."""
@@ -67,37 +68,42 @@ class Evaluator:
         whole = sum(done[1:], done[0])
         return EvaluationResult(whole.returns[:episodes], whole.lengths[:episodes])
 
-    def visited(self) -> FloatArray:  # -> [N, obs_dim]
+    def visited(self) -> AnyArray:  # -> [N, obs_dim]
         """The observations visited in the latest evaluations: `VISITED_ROWS`, or all while there are fewer."""
         together = np.concatenate(self._kept)
         return _evenly_spaced(together, min(VISITED_ROWS, len(together)))
 
-    def _keep(self, visited: list[FloatArray]) -> None:
+    def _keep(self, visited: list[AnyArray]) -> None:
         together = np.concatenate(visited)
         self._kept.append(_evenly_spaced(together, min(VISITED_ROWS, len(together))))
         while sum(map(len, self._kept[1:])) >= VISITED_ROWS:
             del self._kept[0]
 
-    def visit(self, policy: BatchPolicy, rows: int, seed: int) -> FloatArray:  # -> [rows, obs_dim]
+    def visit(self, policy: BatchPolicy, rows: int, seed: int) -> AnyArray:  # -> [rows, obs_dim]
         """Observations that the policy acted on, spread evenly over its episodes."""
-        visited: list[FloatArray] = []
+        visited: list[AnyArray] = []
         turn = 0
         while sum(map(len, visited)) < rows:
             visited += self._round(policy, seed + turn * self._environments.n)[1]
             turn += 1
         return _evenly_spaced(np.concatenate(visited), rows)
 
-    def _round(self, policy: BatchPolicy, seed: int) -> tuple[EvaluationResult, list[FloatArray]]:
+    def _round(self, policy: BatchPolicy, seed: int) -> tuple[EvaluationResult, list[AnyArray]]:
         n = self._environments.n
         returns, lengths = np.zeros(n), np.zeros(n, np.int64)
         running = np.ones(n, np.bool_)
-        visited = []
+        visited: list[AnyArray] = []
         state: PolicyState = ()
         observation = self._environments.reset(seed)
-        for _ in range(LONGEST_EPISODE):
+        stride, held = 1, 0
+        for turn in range(LONGEST_EPISODE):
             if not running.any():
                 break
-            visited.append(observation[running])
+            if turn % stride == 0:
+                visited.append(observation[running])
+                held += visited[-1].nbytes
+            if held > MOST_BYTES:  # of images: every second turn is enough
+                visited, stride, held = visited[::2], 2 * stride, held // 2
             actions, state = policy(observation, state)
             step = self._environments.step(actions)
             state = reset_state(state, step.begins)
@@ -108,6 +114,6 @@ class Evaluator:
         return EvaluationResult(returns, lengths), visited
 
 
-def _evenly_spaced(observations: FloatArray, rows: int) -> FloatArray:
+def _evenly_spaced(observations: AnyArray, rows: int) -> AnyArray:
     """So many of the rows, evenly spaced."""
     return observations[np.linspace(0, len(observations) - 1, rows).astype(np.int64)]

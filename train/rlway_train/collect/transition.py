@@ -1,9 +1,11 @@
 """The columns of the rows that replay keeps. No other module knows their order or their width.
 
 In:      the sizes of an observation and of an action.
-Out:     the columns of each value, by name; rows float32[n, width] from values, and values from rows.
+Out:     the columns of each value, by name; rows [n, width] from values, and values from rows. Rows are float32; those
+         with images are uint8.
 
     transition   observation, action, reward, discount, successor
+    image        the same, where the observation and its successor are bytes, and each number is four of them
     sequence     length + 1 frames, each: step type, observation, action, reward, discount
 
 The discount is 0 where the task terminated. It is 1 where the episode went on, and where the time limit ended it: the
@@ -12,7 +14,7 @@ last observation of a truncated episode still has a value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from rlway_train.envs.domain import Domain
 
 
+NUMBER = 4  # bytes of a float32
+
+
 class Columns(Protocol):
     """The columns of one kind of row."""
 
     width: int
+    dtype: Any  # of a row
 
     def observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
         """The observations of all steps in these rows."""
@@ -34,6 +40,8 @@ class Columns(Protocol):
 
 class TransitionColumns:
     """The columns of a transition, which is one step, or the sum of n steps."""
+
+    dtype: Any = np.float32
 
     def __init__(self, obs_dim: int, action_dim: int) -> None:
         self.observation = slice(0, obs_dim)
@@ -53,9 +61,42 @@ class TransitionColumns:
         rows: FloatArray = np.concatenate((observation, flat, reward[:, None], discount[:, None], successor), axis=1)
         return rows
 
+    def numbers(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n, action_dim + 2]
+        """A view of actions, rewards and discounts, in this order: what is written to it is written to the rows."""
+        numbers: FloatArray = rows[:, self.action.start : self.successor.start]
+        return numbers
+
+
+class ImageColumns(TransitionColumns):
+    """The columns of a transition between images: bytes."""
+
+    dtype = np.uint8
+
+    def __init__(self, obs_dim: int, action_dim: int) -> None:
+        super().__init__(obs_dim, action_dim)
+        # `reward` and `discount` are the first of their bytes.
+        self.action = slice(obs_dim, obs_dim + NUMBER * action_dim)
+        self.reward = self.action.stop
+        self.discount = self.reward + NUMBER
+        self.successor = slice(self.discount + NUMBER, self.discount + NUMBER + obs_dim)
+        self.width = self.successor.stop
+
+    def join(
+        self, observation: AnyArray, action: AnyArray, reward: AnyArray, discount: AnyArray, successor: AnyArray
+    ) -> AnyArray:  # [n, obs_dim], [n, …], [n], [n], [n, obs_dim] -> uint8[n, width]
+        rows = np.empty((len(action), self.width), np.uint8)
+        rows[:, self.observation], rows[:, self.successor] = observation, successor
+        self.numbers(rows)[:] = np.concatenate((action.reshape(len(action), -1), reward[:, None], discount[:, None]), 1)
+        return rows
+
+    def numbers(self, rows: AnyArray) -> FloatArray:  # uint8[n, width] -> [n, action_dim + 2]
+        return super().numbers(rows).view(np.float32)
+
 
 class SequenceColumns:
     """The columns of one frame, and how frames follow each other in the row of a sequence."""
+
+    dtype: Any = np.float32
 
     def __init__(self, length: int, obs_dim: int, action_dim: int) -> None:
         self._transition = TransitionColumns(obs_dim, action_dim)
@@ -91,4 +132,9 @@ def make_columns(settings: TrainingSettings, domain: Domain) -> TransitionColumn
     """The columns of the rows that these settings learn from."""
     if isinstance(settings, DqnSettings) and settings.lstm:
         return SequenceColumns(settings.sequence_length, domain.obs_dim, domain.action.size)
-    return TransitionColumns(domain.obs_dim, domain.action.size)
+    return step_columns(domain.obs_dim, domain.action.size, domain.is_image)
+
+
+def step_columns(obs_dim: int, action_dim: int, is_image: bool) -> TransitionColumns:
+    """The columns of a single step."""
+    return (ImageColumns if is_image else TransitionColumns)(obs_dim, action_dim)

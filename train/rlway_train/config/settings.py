@@ -126,6 +126,18 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     discretize: Annotated[
         int | None, Flag("Replace a continuous action of one dimension by N values of it.", TRAINING, fixed=True)
     ] = None
+    conv: Annotated[
+        str | None,
+        Flag(
+            "Learn images of uint8 or bool, by convolutions before the hidden layers: 32x8x4,64x4x2 are filters, size "
+            "and stride of two; without a list, layers that suit the image's size.",
+            NETWORK,
+            fixed=True,
+        ),
+    ] = None
+    frame_stack: Annotated[
+        int, Flag("Observe the last N frames together, as channels of one image.", TRAINING, fixed=True)
+    ] = 1
     online: Annotated[bool, Flag("Use no replay: learn from each step once, in order.", TRAINING, fixed=True)] = False
     lstm: Annotated[
         int,

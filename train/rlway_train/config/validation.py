@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from rlway_client.contract.errors import UsageError
+from rlway_client.contract.manifest import MOST_FRAMES
+from rlway_train.config.convolutions import check_conv, for_images
 from rlway_train.config.settings import Chosen, DqnSettings, TrainingSettings
 
 
@@ -22,6 +24,8 @@ def overridden(settings: Chosen, flags: dict[str, Any]) -> Chosen:
     given = {name: value for name, value in flags.items() if name in settings.__struct_fields__ and value is not None}
     if isinstance(given.get("hidden"), str):
         given["hidden"] = _layer_sizes(given["hidden"])
+    if "conv" in given:
+        given = for_images(settings) | given
     return checked(msgspec.structs.replace(settings, **given))
 
 
@@ -40,6 +44,8 @@ def checked(settings: Chosen) -> Chosen:
             value = getattr(settings, name, None)  # not every algorithm has every setting
             if value is not None and not holds(value):
                 raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {shown(value)}")
+    if not settings.hidden and not (isinstance(settings, DqnSettings) and settings.conv):
+        raise UsageError("--hidden: expected positive layer sizes such as 256,256, got none")
     if settings.steps <= settings.initial_steps:
         raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
     online = isinstance(settings, DqnSettings) and settings.online
@@ -50,6 +56,8 @@ def checked(settings: Chosen) -> Chosen:
         )
     if isinstance(settings, DqnSettings) and settings.lstm:
         _check_recurrent(settings)
+    if isinstance(settings, DqnSettings) and settings.conv is not None:
+        check_conv(settings)
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
@@ -117,7 +125,8 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         "a whole number of at least 0",
     ),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
-    ("hidden", lambda sizes: len(sizes) > 0 and all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
+    ("frame_stack", lambda n: 1 <= n <= MOST_FRAMES, f"a whole number from 1 to {MOST_FRAMES}"),
+    ("hidden", lambda sizes: all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     (
         "gamma epsilon_start epsilon_end priority_exponent importance_exponent",
         lambda x: 0 <= x <= 1,

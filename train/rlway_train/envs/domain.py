@@ -17,8 +17,9 @@ from gymnasium.vector import AutoresetMode
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.envs.find import find_environment, sentence
+from rlway_client.envs.frame_stack import FrameStack
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
-from rlway_train.envs.learnable import continuous_action, discrete_action, observation_leaves
+from rlway_train.envs.learnable import continuous_action, discrete_action, image_leaf, observation_leaves
 from rlway_train.envs.spaces import OneVector, is_one_vector, one_vector
 from rlway_train.envs.vector import Environments
 from rlway_train.envs.wrappers import DiscreteActions, FlatActions, FromZero, OneEpisode
@@ -34,6 +35,8 @@ class Domain:
     action: TensorSpec  # as the environment takes it: discrete actions need not count from 0
     discretize: int | None
     action_values: list[float] | None  # with `discretize`: the value behind each action
+    frame_stack: int = 1  # how many frames are one observation
+    is_image: bool = False  # the observation is one image, of bytes or bits
 
     @property
     def max_episode_steps(self) -> int | None:
@@ -45,8 +48,8 @@ class Domain:
 
     @property
     def observation(self) -> TensorSpec:
-        """The observation as one vector, as it is collected."""
-        return one_vector(self.leaves)
+        """The observation as one vector, as it is collected: float32, or the bytes of an image."""
+        return one_vector(self.leaves, self.is_image)
 
     @property
     def obs_dim(self) -> int:
@@ -68,8 +71,10 @@ class Domain:
         # The argument is left out where it is not needed: a user's own class may not have it.
         modes: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
         env = gymnasium.make(self.spec, disable_env_checker=True, **modes)
+        if self.frame_stack > 1:
+            env = FrameStack(self.env, env, self.frame_stack)
         if not is_one_vector(self.leaves):
-            env = OneVector(env, self.leaves)
+            env = OneVector(env, self.leaves, self.observation)
         if self.discretize is not None:
             return DiscreteActions(env, self.discretize)
         if self._takes_plain_actions:
@@ -93,7 +98,8 @@ class Domain:
     @property
     def _needs_no_wrapper(self) -> bool:
         """Whether it needs no wrapper."""
-        return self.discretize is None and is_one_vector(self.leaves) and self._takes_plain_actions
+        is_plain = self.frame_stack == 1 and self.discretize is None
+        return is_plain and is_one_vector(self.leaves) and self._takes_plain_actions
 
     @property
     def _takes_plain_actions(self) -> bool:
@@ -103,23 +109,31 @@ class Domain:
 
 
 def find_domain(
-    env: str, discretize: int | None = None, time_limit: int | None = None, continuous: bool = False
+    env: str,
+    discretize: int | None = None,
+    time_limit: int | None = None,
+    continuous: bool = False,
+    frame_stack: int = 1,
+    is_image: bool = False,
 ) -> Domain:
     """The environment of this name. It must be one that DQN can learn, or SAC with `continuous`.
 
-    `time_limit`, in steps, replaces the environment's own.
+    `time_limit`, in steps, replaces the environment's own. With `is_image`, the observation must be one image.
     """
     spec = find_spec(env, time_limit)
     one = make_one(env, spec, discretize)
     try:
         values = one.values.ravel().tolist() if isinstance(one, DiscreteActions) else None
+        shown = one if frame_stack == 1 else FrameStack(env, one, frame_stack)
         return Domain(
             env=env,
             spec=spec,
-            leaves=observation_leaves(env, one),
+            leaves=[image_leaf(env, shown)] if is_image else observation_leaves(env, shown),
             action=(continuous_action if continuous else discrete_action)(env, one),
             discretize=discretize,
             action_values=values,
+            frame_stack=frame_stack,
+            is_image=is_image,
         )
     finally:
         one.close()
@@ -127,8 +141,12 @@ def find_domain(
 
 def domain_of(env: str, settings: TrainingSettings) -> Domain:
     """The environment of this name, changed as the settings say. Their algorithm must be able to learn it."""
-    discretize = settings.discretize if isinstance(settings, DqnSettings) else None
-    return find_domain(env, discretize, settings.time_limit, continuous=isinstance(settings, SacSettings))
+    if not isinstance(settings, DqnSettings):
+        return find_domain(env, time_limit=settings.time_limit, continuous=isinstance(settings, SacSettings))
+    is_image = settings.conv is not None
+    return find_domain(
+        env, settings.discretize, settings.time_limit, frame_stack=settings.frame_stack, is_image=is_image
+    )
 
 
 def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:

@@ -25,6 +25,7 @@ from rlway_train.envs.spaces import leaves, short
 MOST_ACTIONS = 10_000  # at most, for DQN: its network has one output for each
 SAVED_KEY = re.compile(r"[A-Za-z0-9_.\-/]+")
 PICTURE = 255  # the largest value in a picture
+FEW_CHANNELS, SMALLEST_SIDE = (1, 3, 4), 16  # of an image whose first dimension seems to be its channels
 PY_WRAPPER = "a PyEnvironmentBaseWrapper (tf_agents.environments.wrappers)"
 
 
@@ -40,8 +41,8 @@ def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSp
     if isinstance(space, Box) and _is_picture(space):
         flat = f"{PY_WRAPPER} whose observation_spec is a vector" if _is_py_environment(env) else "FlattenObservation"
         raise EnvironmentFault(
-            f"{name}: observes pictures ({short(space)}), which need convolutions, and these networks have none; "
-            f"observe what is in them, or put {flat} around it to learn from every pixel."
+            f"{name}: observes pictures ({short(space)}), which need convolutions: learn them by DQN with "
+            f"rlway train dqn --conv; or put {flat} around it to learn from every pixel by itself."
         )
     found = leaves(name, space)
     if not found:
@@ -60,6 +61,24 @@ def observation_leaves(name: str, env: gymnasium.Env[Any, Any]) -> list[TensorSp
     # Paths are compared as text: a tuple's tenth element comes before its second.
     ordered = sorted(found, key=lambda leaf: leaf.path)
     return [leaf if leaf.dtype == "bool" else msgspec.structs.replace(leaf, dtype="float32") for leaf in ordered]
+
+
+def image_leaf(name: str, env: gymnasium.Env[Any, Any]) -> TensorSpec:
+    """The observation as one image, [height, width] or [height, width, channels], of bytes or bits."""
+    space = env.observation_space
+    wrapper = PY_WRAPPER if _is_py_environment(env) else "a gymnasium.ObservationWrapper"
+    if not isinstance(space, Box | MultiBinary) or len(space.shape or ()) not in (2, 3) or not _is_of_bytes(space):
+        raise EnvironmentFault(
+            f"{name}: --conv needs observations that are one image of uint8 or bool, [height, width, channels], got "
+            f"{short(space)}; leave --conv out, or put {wrapper} around it."
+        )
+    spec = leaves(name, space)[0]
+    if len(spec.shape) == 3 and spec.shape[0] in FEW_CHANNELS and min(spec.shape[1:]) >= SMALLEST_SIDE:
+        raise EnvironmentFault(
+            f"{name}: --conv needs the channels of an image last, and {short(space)} seems to have them first; put "
+            f"{wrapper} around it that transposes them."
+        )
+    return msgspec.structs.replace(spec, dtype="uint8" if spec.dtype == "uint8" else "bool")
 
 
 def discrete_action(name: str, env: gymnasium.Env[Any, Any]) -> TensorSpec:
@@ -126,6 +145,10 @@ def _is_py_environment(env: gymnasium.Env[Any, Any]) -> bool:
 
 def _is_picture(space: Box) -> bool:
     return space.dtype == np.uint8 and len(space.shape) > 1 and int(space.high.max()) == PICTURE
+
+
+def _is_of_bytes(space: Box | MultiBinary) -> bool:
+    return isinstance(space, MultiBinary) or np.dtype(space.dtype) in (np.dtype(np.uint8), np.dtype(np.bool_))
 
 
 def _observation_remedy(space: Any) -> str:

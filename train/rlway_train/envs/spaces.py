@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 
 from rlway_client.contract.errors import EnvironmentFault
-from rlway_client.contract.specs import FloatArray, TensorSpec, make_spec
+from rlway_client.contract.specs import AnyArray, TensorSpec, make_spec
 
 
 def leaves(name: str, space: Any, label: str = "observation", path: tuple[str, ...] = ()) -> list[TensorSpec]:
@@ -70,8 +70,11 @@ def is_one_vector(specs: list[TensorSpec]) -> bool:
     return not specs[0].path and len(specs[0].shape) == 1 and specs[0].dtype != "bool"
 
 
-def one_vector(specs: list[TensorSpec]) -> TensorSpec:
-    """The spec of all tensors in one vector. A single vector keeps its spec."""
+def one_vector(specs: list[TensorSpec], is_image: bool = False) -> TensorSpec:
+    """The spec of all tensors in one vector. A single vector keeps its spec; an image becomes a vector of bytes."""
+    if is_image:
+        (image,) = specs
+        return TensorSpec("observation", (image.size,), "uint8", image.minimum, image.maximum)
     if is_one_vector(specs):
         return specs[0]
     bounds = [[bound.ravel() for bound in spec.bounds()] for spec in specs]
@@ -79,8 +82,19 @@ def one_vector(specs: list[TensorSpec]) -> TensorSpec:
     return make_spec("observation", low.shape, "float32", low, high)
 
 
-def unpack(vectors: FloatArray, specs: list[TensorSpec]) -> dict[str, FloatArray]:  # [N, obs_dim] -> [N, …] by name
-    """The tensors that were joined into vectors."""
+def image_shape(spec: TensorSpec) -> tuple[int, int, int]:
+    """Height, width and channels of an image. One without channels has one."""
+    height, width, *channels = spec.shape
+    return height, width, channels[0] if channels else 1
+
+
+def brightest(spec: TensorSpec) -> float:
+    """The largest value of an image's bytes, by which networks divide: 255 of a picture, 1 of bits."""
+    return max(1.0, float(spec.bounds()[1].max())) if spec.dtype == "uint8" else 1.0
+
+
+def unpack(vectors: AnyArray, specs: list[TensorSpec]) -> dict[str, AnyArray]:  # [N, obs_dim] -> [N, …] by name
+    """The tensors that were joined into vectors. Images are bytes; all others are float32."""
     ends = np.cumsum([spec.size for spec in specs])
     parts = np.split(vectors, ends[:-1], axis=1)
     return {spec.name: part.reshape(-1, *spec.shape) for spec, part in zip(specs, parts, strict=True)}
@@ -89,20 +103,20 @@ def unpack(vectors: FloatArray, specs: list[TensorSpec]) -> dict[str, FloatArray
 class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
     """Observes one vector in place of arrays of any shape, in dicts and tuples of any depth."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], specs: list[TensorSpec]) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any], specs: list[TensorSpec], vector: TensorSpec) -> None:
         super().__init__(env)
-        self._specs = specs
-        low, high = one_vector(specs).bounds()
-        self.observation_space = Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+        self._specs, self._dtype = specs, np.uint8 if vector.dtype == "uint8" else np.float32
+        low, high = (bound.astype(self._dtype) for bound in vector.bounds())
+        self.observation_space = Box(low, high, dtype=self._dtype)
 
-    def observation(self, observation: Any) -> FloatArray:
+    def observation(self, observation: Any) -> AnyArray:
         return np.concatenate([self._part(observation, spec) for spec in self._specs])
 
-    def _part(self, observation: Any, spec: TensorSpec) -> FloatArray:
+    def _part(self, observation: Any, spec: TensorSpec) -> AnyArray:
         part = observation
         for key in spec.path:
             part = part[int(key)] if isinstance(part, tuple | list) else part[key]
-        values: FloatArray = np.asarray(part, np.float32)
+        values: AnyArray = np.asarray(part, self._dtype)
         if values.shape != spec.shape:
             raise ValueError(f"{spec.name}: expected the shape {list(spec.shape)}, got {list(values.shape)}")
         return values.ravel()

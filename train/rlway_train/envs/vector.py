@@ -1,7 +1,7 @@
 """Several environments that step together.
 
 In:      actions int64[E], or float32[E, action_dim].
-Out:     `VectorStep`: observations float32[E, obs_dim], rewards, and how each step ended.
+Out:     `VectorStep`: observations float32[E, obs_dim], or uint8 of images; rewards, and how each step ended.
 Refuses: EnvironmentFault for an environment that raises, for a reward that is not finite, and for an observation that
          is not finite or lies outside of its own space.
 """
@@ -27,8 +27,8 @@ BoolArray = NDArray[np.bool_]
 class VectorStep:
     """One step of E environments."""
 
-    observation: FloatArray  # [E, obs_dim], to act on next: where an episode ended, the first of the next one
-    successor: FloatArray  # [E, obs_dim], that the action led to: where an episode ended, its last one
+    observation: AnyArray  # [E, obs_dim], to act on next: where an episode ended, the first of the next one
+    successor: AnyArray  # [E, obs_dim], that the action led to: where an episode ended, its last one
     reward: FloatArray  # [E]
     terminated: BoolArray  # [E], the task ended: the successor has no value
     truncated: BoolArray  # [E], the time limit ended the episode: the successor keeps its value
@@ -54,8 +54,10 @@ class Environments:
         self._low = np.asarray(low - 1e-5 * (1 + np.nan_to_num(np.abs(low), posinf=0.0)), np.float32)
         self._high = np.asarray(high + 1e-5 * (1 + np.nan_to_num(np.abs(high), posinf=0.0)), np.float32)
         self._bounded = bool(np.isfinite(self._low).any() or np.isfinite(self._high).any())
+        # An image's bytes are whole numbers within the bounds of their dtype: there is nothing to check.
+        self._is_image = spec is not None and spec.dtype == "uint8"
 
-    def reset(self, seed: int) -> FloatArray:  # -> [E, obs_dim]
+    def reset(self, seed: int) -> AnyArray:  # -> [E, obs_dim]
         try:
             observation, _ = self._vector.reset(seed=seed)
         except Exception as error:
@@ -92,7 +94,9 @@ class Environments:
     def close(self) -> None:
         self._vector.close()
 
-    def _checked(self, raw: Any) -> FloatArray:
+    def _checked(self, raw: Any) -> AnyArray:
+        if self._is_image:
+            return np.array(raw, np.uint8)
         observation = np.array(raw, np.float32)  # a copy: some environments reuse their buffers
         if not np.isfinite(observation).all():
             where, value = self._bad(observation)

@@ -17,6 +17,7 @@ import numpy as np
 from rlway_client.contract.specs import FloatArray
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.domain import Domain
+from rlway_train.policies.convolutional import greedy_conv_policy
 from rlway_train.policies.lstm import GreedyLstmPolicy
 from rlway_train.policies.numpy import (
     BatchPolicy,
@@ -58,15 +59,21 @@ class DqnExploration(Exploration):
 
     def __init__(self, settings: DqnSettings, domain: Domain, rng: np.random.Generator) -> None:
         super().__init__(rng)
-        self._settings, self._n_actions = settings, domain.n_actions
+        self._settings, self._domain, self._n_actions = settings, domain, domain.n_actions
 
     @property
     def random(self) -> RandomPolicy:
         return RandomPolicy(self._n_actions, self._rng)
 
     def exploring(self, weights: Sequence[FloatArray], step: int) -> EpsilonGreedyPolicy:
-        greedy = GreedyLstmPolicy(weights) if self._settings.lstm else GreedyPolicy(weights)
-        return EpsilonGreedyPolicy(greedy, self.random, self.epsilon(step))
+        return EpsilonGreedyPolicy(self._greedy(weights), self.random, self.epsilon(step))
+
+    def _greedy(self, weights: Sequence[FloatArray]) -> BatchPolicy:
+        if self._settings.lstm:
+            return GreedyLstmPolicy(weights)
+        if self._settings.conv is not None:
+            return greedy_conv_policy(weights, self._settings, self._domain)
+        return GreedyPolicy(weights)
 
     def epsilon(self, step: int) -> float:
         """The probability of a random action."""

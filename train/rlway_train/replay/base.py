@@ -1,6 +1,6 @@
 """What every replay does.
 
-In:      rows float32[n, width], see rlway_train.collect.transition.
+In:      rows [n, width], see rlway_train.collect.transition.
 Out:     a replay that keeps the latest of them. How rows are sampled is up to the replay and its learner.
 """
 
@@ -10,9 +10,10 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Protocol
 
-from rlway_client.contract.specs import FloatArray
+from rlway_client.contract.specs import AnyArray
 
 ROWS_FILE = "replay.npy"  # in a checkpoint: oldest first
+FRAMES_FILE = "replay.npz"  # likewise, of images
 
 
 class Replay(Protocol):
@@ -24,7 +25,7 @@ class Replay(Protocol):
         """How many rows are kept."""
 
     @abstractmethod
-    def write(self, rows: FloatArray) -> None:  # [n, width]
+    def write(self, rows: AnyArray) -> None:  # [n, width]
         """Adds rows. If there is no room, they replace the oldest."""
 
     @abstractmethod

@@ -25,6 +25,7 @@ from rlway_client.common.quote import clipped
 from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.contract.run import TrainingRun, read_run
+from rlway_train.config.convolutions import BY_SIZE
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import TrainingSettings
 from rlway_train.runs.checkpoint import Checkpoints, check_same_specs
@@ -160,6 +161,7 @@ def _checked(kind: type[TrainingSettings], given: dict[str, Any]) -> dict[str, A
             near = difflib.get_close_matches(name, kind.__struct_fields__, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; `rlway train {kind.algorithm} --help` shows them."
             raise UsageError(f"{name}: is no setting of {kind.algorithm}{hint}")
+        value = BY_SIZE if name == "conv" and value is True else value
         # The value of a Literal is checked later. Layer sizes may be text, as on the command line.
         is_text = get_origin(hints[name]) is Literal or (name == "hidden" and isinstance(value, str))
         if isinstance(value, np.generic):

@@ -69,6 +69,7 @@ def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
         action=domain.action,
         action_values=domain.action_values,
         max_episode_steps=domain.max_episode_steps,
+        frame_stack=domain.frame_stack,
         noise=learner.noise,
         state=learner.state,
         outputs=learner.outputs,

@@ -43,7 +43,8 @@ def edge(
     env_id = trained_environment(policy.manifest.env, env)
     # Another environment has its own time limit.
     trained = policy.manifest.max_episode_steps if is_same(env_id, policy.manifest.env) else None
-    environment = open_env(env_id, policy.manifest.action_values, time_limit or trained)
+    manifest = policy.manifest
+    environment = open_env(env_id, manifest.action_values, time_limit or trained, manifest.frame_stack)
     with episode_progress(f"{env_id} in process", episodes) as on_episode:
         time_step = policy.manifest.time_step
         played = play_locally(environment, policy.act, episodes, seed, on_episode, policy.reset, time_step)

@@ -53,7 +53,8 @@ def play(
             env_id = trained_environment(manifest.env, env)
             # Another environment has its own time limit.
             limit = time_limit or (manifest.max_episode_steps if is_same(env_id, manifest.env) else None)
-            environments.extend(open_env(env_id, manifest.action_values, limit) for _ in range(min(envs, episodes)))
+            wrapped = manifest.action_values, limit, manifest.frame_stack
+            environments.extend(open_env(env_id, *wrapped) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(
                     client, environments, episodes, seed, on_episode, manifest.interface, **options

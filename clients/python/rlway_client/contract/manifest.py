@@ -24,6 +24,7 @@ from rlway_client.contract.specs import TensorSpec
 MANIFEST_SCHEMA: Final = 1
 METADATA_KEY = "rlway.manifest"  # in the ONNX file's metadata_props
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MOST_FRAMES: Final = 64  # of one observation
 NAME_IN_WORDS = "1 to 64 letters, digits, '.', '_' or '-', not starting with a sign"
 # A relative path with `/` between its parts, which stays within the bundle: no part is empty, `.` or `..`.
 _PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]+"
@@ -126,6 +127,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     action: TensorSpec | Annotated[list[TensorSpec], Meta(min_length=1)]  # a list of leaves for a dict or a tuple
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the time limit of its training episodes
+    frame_stack: Annotated[int, Meta(ge=1, le=MOST_FRAMES)] = 1  # how many frames of the environment are one observation
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
     draws: list[Draw] = []  # what `noise` consists of; empty: one draw, Gumbel for a discrete action, else normal
     explore: Explore | None = None  # what a server does where a request does not say; None: it acts greedily

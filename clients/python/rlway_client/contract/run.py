@@ -42,6 +42,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     action: TensorSpec
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the time limit of an episode; None leaves it to the environment
+    frame_stack: int = 1  # how many frames of the environment are one observation
     noise: TensorSpec
     state: list[TensorSpec] = []  # the policy state: `act` takes it, with `reset`, and returns the next one
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name

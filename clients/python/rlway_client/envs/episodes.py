@@ -44,17 +44,20 @@ def summarize(returns: list[float], steps: int, started_s: float) -> PlayedEpiso
     return PlayedEpisodes(float(np.mean(returns)), returns, steps, wall_s, steps / wall_s)
 
 
-def open_env(name: str, action_values: list[float] | None = None, max_episode_steps: int | None = None) -> NamedEnv:
+def open_env(
+    name: str, action_values: list[float] | None = None, max_episode_steps: int | None = None, frame_stack: int = 1
+) -> NamedEnv:
     """The environment as the policy was trained in it, wrapped so that its failures name it."""
-    return NamedEnv(name, make_env(name, action_values, max_episode_steps))
+    return NamedEnv(name, make_env(name, action_values, max_episode_steps, frame_stack))
 
 
 def make_env(
-    env_id: str, action_values: list[float] | None = None, max_episode_steps: int | None = None
+    env_id: str, action_values: list[float] | None = None, max_episode_steps: int | None = None, frame_stack: int = 1
 ) -> gymnasium.Env[Any, Any]:
     """The environment as the policy was trained in it.
 
-    With `action_values`, an action is an index into them; `max_episode_steps` replaces the environment's time limit.
+    With `action_values`, an action is an index into them; `max_episode_steps` replaces the environment's time limit;
+    with a `frame_stack`, so many frames are one observation.
     Raises UsageError if a package is missing, EnvironmentFault if the environment cannot be made.
     """
     spec = find_environment(env_id)
@@ -70,6 +73,10 @@ def make_env(
         raise
     except (Exception, SystemExit) as error:  # anything that an environment's constructor raises is its own fault
         raise EnvironmentFault(f"{env_id}: could not be made: {told(error)}.") from error
+    if frame_stack > 1:
+        from rlway_client.envs.frame_stack import FrameStack
+
+        env = FrameStack(env_id, env, frame_stack)
     if action_values is None:
         return env
     if not isinstance(space, gymnasium.spaces.Box) or math.prod(space.shape) != 1:

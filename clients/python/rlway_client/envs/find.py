@@ -1,8 +1,9 @@
 """Finds an environment by its name, whoever wrote it.
 
-In:      a name, in one of five forms:
+In:      a name, in one of six forms:
            CartPole-v1, rlway/GridWorld-v0     registered in gymnasium
            MinitaurBulletEnv-v0                one of PyBullet's, where it is installed
+           MinAtar/Breakout-v1, ALE/Pong-v5    a game of MinAtar's or Atari's, where they are installed
            my_package.my_module:Maze-v0        registered by a module when it is imported
            my_package.my_module:Maze           a class in a module, which may lie in the current folder
            envs/maze.py:Maze                   a class in a file
@@ -42,6 +43,14 @@ def find_environment(name: str) -> EnvSpec:
     from rlway_client.envs.worlds import register_worlds
 
     register_worlds()
+    if name.startswith("MinAtar/"):
+        from rlway_client.envs.worlds.minatar import minatar_spec
+
+        return minatar_spec(name)
+    if name.startswith("ALE/"):
+        from rlway_client.envs.worlds.atari import atari_spec
+
+        return atari_spec(name)
     source, _, attribute = name.rpartition(":")
     path = name.removesuffix(":")
     if path.endswith(".py"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rlway_client.contract.specs import AnyArray, FloatArray
+from rlway_client.contract.specs import AnyArray
 from rlway_train.collect.transition import Columns, TransitionColumns
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Adder(Protocol):
     def columns(self) -> Columns:
         """The columns of the rows that it makes."""
 
-    def add(self, rows: FloatArray, ended: BoolArray, real: BoolArray) -> FloatArray:  # [E, …] -> [m, width]
+    def add(self, rows: AnyArray, ended: BoolArray, real: BoolArray) -> AnyArray:  # [E, …] -> [m, width]
         """The rows that are complete now. Where `real` is False the environment took no step."""
 
 
@@ -32,5 +32,5 @@ class TransitionAdder:
     def __init__(self, columns: TransitionColumns) -> None:
         self.columns = columns
 
-    def add(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # noqa: ARG002
+    def add(self, rows: AnyArray, ended: AnyArray, real: AnyArray) -> AnyArray:  # noqa: ARG002
         return rows if real.all() else rows[real]

@@ -20,8 +20,10 @@ from collections import deque
 
 import numpy as np
 
-from rlway_client.contract.specs import AnyArray, FloatArray
+from rlway_client.contract.specs import AnyArray
 from rlway_train.collect.transition import TransitionColumns
+
+REWARD, DISCOUNT = -2, -1  # among the numbers of a row
 
 
 class NStepAdder:
@@ -29,16 +31,17 @@ class NStepAdder:
 
     def __init__(self, n: int, gamma: float, envs: int, columns: TransitionColumns) -> None:
         self._n, self._gamma, self.columns = n, gamma, columns
-        self._waiting: list[deque[FloatArray]] = [deque() for _ in range(envs)]
+        self._waiting: list[deque[AnyArray]] = [deque() for _ in range(envs)]
 
-    def add(self, rows: FloatArray, ended: AnyArray, real: AnyArray) -> FloatArray:  # [E, width] -> [m, width]
-        reward, discount, successor = self.columns.reward, self.columns.discount, self.columns.successor
-        done: list[FloatArray] = []
+    def add(self, rows: AnyArray, ended: AnyArray, real: AnyArray) -> AnyArray:  # [E, width] -> [m, width]
+        successor, numbers = self.columns.successor, self.columns.numbers(rows)
+        done: list[AnyArray] = []
         for i in np.flatnonzero(real):
             waiting = self._waiting[i]
             for age, row in enumerate(reversed(waiting), start=1):
-                row[reward] += self._gamma**age * rows[i, reward]
-                row[discount] = self._gamma**age * rows[i, discount]
+                earlier = self.columns.numbers(row[None])[0]
+                earlier[REWARD] += self._gamma**age * numbers[i, REWARD]
+                earlier[DISCOUNT] = self._gamma**age * numbers[i, DISCOUNT]
                 row[successor] = rows[i, successor]
             waiting.append(rows[i].copy())
             if ended[i]:
@@ -46,4 +49,4 @@ class NStepAdder:
                 waiting.clear()
             elif len(waiting) == self._n:
                 done.append(waiting.popleft())
-        return np.array(done, np.float32).reshape(-1, self.columns.width)
+        return np.array(done, self.columns.dtype).reshape(-1, self.columns.width)
