@@ -88,7 +88,8 @@ class FrameReplay(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carrie
     def _write(self, rows: AnyArray) -> None:
         columns = self._columns
         images = (rows[:, columns.observation], rows[:, columns.successor])
-        self._add(np.concatenate([self._split.split(part) for part in images], axis=1), columns.numbers(rows))
+        frames = np.concatenate([self._split.split(part) for part in images], axis=1)
+        self._add(np.ascontiguousarray(frames), columns.numbers(rows))  # for the hash of each frame
 
     def _add(self, frames: AnyArray, numbers: AnyArray) -> None:  # [n, 2 · stack, frame], [n, action_dim + 2]
         fresh: dict[int, AnyArray] = {}  # frames by place; a place may be freed and taken again within these rows
