@@ -214,7 +214,7 @@ class Learner(ABC, Generic[Chosen]):
     def _update_many(self, batches: Any) -> Any:  # [iterations, batch, width] -> []
         total = tf.constant(0.0)
         for i in tf.range(self.settings.block_iterations):
-            batch = tf.nest.map_structure(lambda part, i=i: part[i], batches)  # type: ignore[misc]
+            batch = tf.nest.map_structure(lambda part, i=i: part[i], batches)
             total += self.agent.train(self._transition(batch)).loss
         return total / self.settings.block_iterations
 

@@ -48,7 +48,11 @@ def for_images(settings: Chosen) -> dict[str, Any]:
     20 times as long at 84 × 84.
     """
     usual = type(settings)()
-    return {name: value for name, value in (("hidden", ()), ("xla", False)) if getattr(settings, name) == getattr(usual, name)}
+    return {
+        name: value
+        for name, value in (("hidden", ()), ("xla", False))
+        if getattr(settings, name) == getattr(usual, name)
+    }
 
 
 def network_for(settings: DqnSettings, height: int, width: int) -> Network:

@@ -20,16 +20,26 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from rlway_client.contract.specs import AnyArray, IntArray
-from rlway_train.collect.transition import ImageColumns
+from rlway_client.contract.specs import AnyArray, FloatArray, IntArray
 from rlway_train.replay.base import FRAMES_FILE, Replay
 
 ROWS_AT_ONCE = 512  # of large images, their frames are another copy in memory
+
+
+class Columns(Protocol):
+    """The columns of the rows."""
+
+    width: int
+    observation: slice
+    successor: slice
+
+    def numbers(self, rows: AnyArray) -> FloatArray:  # uint8[n, width] -> [n, action_dim + 2]
+        """A view of the rows' numbers."""
 
 
 class FrameStacks(NamedTuple):
@@ -51,7 +61,7 @@ class FrameStacks(NamedTuple):
 class FrameReplay(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carries no types
     """The last `capacity` transitions between images."""
 
-    def __init__(self, capacity: int, columns: ImageColumns, stacks: FrameStacks) -> None:
+    def __init__(self, capacity: int, columns: Columns, stacks: FrameStacks) -> None:
         super().__init__(name="replay")
         self.capacity, self._columns, self._split = capacity, columns, stacks
         places = capacity + capacity // 8 + 2 * stacks.stack
@@ -127,7 +137,7 @@ class FrameReplay(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carrie
         self._numbers.scatter_update(tf.IndexedSlices(numbers, rows))
 
     def sample(self, shape: tuple[int, ...], seed: Any) -> tuple[Any, Any]:
-        """Samples within a graph: frames uint8[*shape, 2 · stack, frame] and numbers. The same seed, the same places."""
+        """Samples within a graph: frames uint8[*shape, 2 · stack, frame], numbers. A seed repeats the places."""
         nth = tf.random.stateless_uniform(shape, seed, 0, self._size, tf.int32)
         rows = (self._oldest + nth) % self.capacity
         return tf.gather(self._frames, tf.gather(self._stacks, rows)), tf.gather(self._numbers, rows)
@@ -175,7 +185,7 @@ class FrameTable:
 
     def find(self, frame: AnyArray) -> int | None:
         """The frame's place, or a free one that is now the frame's. None if all are taken."""
-        key = blake2b(frame, digest_size=16).digest()
+        key = blake2b(frame.data, digest_size=16).digest()
         place = self._place_of.get(key)
         if place is None and self._free:
             place = self._free.pop()

@@ -127,7 +127,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     action: TensorSpec | Annotated[list[TensorSpec], Meta(min_length=1)]  # a list of leaves for a dict or a tuple
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the time limit of its training episodes
-    frame_stack: Annotated[int, Meta(ge=1, le=MOST_FRAMES)] = 1  # how many frames of the environment are one observation
+    frame_stack: Annotated[int, Meta(ge=1, le=MOST_FRAMES)] = (
+        1  # how many frames of the environment are one observation
+    )
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
     draws: list[Draw] = []  # what `noise` consists of; empty: one draw, Gumbel for a discrete action, else normal
     explore: Explore | None = None  # what a server does where a request does not say; None: it acts greedily

@@ -40,8 +40,9 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._frames = frames
         self._adds_axis = len(space.shape) == IMAGE_WITHOUT_CHANNELS
         dtype: Any = np.dtype(space.dtype or np.int8)
-        low, high = (space.low, space.high) if isinstance(space, Box) else (np.zeros(space.shape), np.ones(space.shape))
-        self.observation_space = Box(*(self._stacked([bound.astype(dtype)] * frames) for bound in (low, high)), dtype=dtype.type)
+        bounds = (space.low, space.high) if isinstance(space, Box) else (np.zeros(space.shape), np.ones(space.shape))
+        low, high = (self._stacked([bound.astype(dtype)] * frames) for bound in bounds)
+        self.observation_space = Box(low, high, dtype=dtype.type)
         self._recent: list[AnyArray] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

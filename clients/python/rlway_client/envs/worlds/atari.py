@@ -12,7 +12,7 @@ without an action at the beginning. Several pictures together are --frame-stack.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -28,13 +28,13 @@ FRAMES_PER_S, FRAME_SKIP = 60, 4
 
 def atari_spec(name: str) -> EnvSpec:
     """The game of this id, as `gymnasium.make` takes it."""
-    for module in ("ale_py", "cv2"):
-        try:
-            import_module(module)
-        except ModuleNotFoundError as error:
-            package = f"ALE (module {error.name})"
-            raise UsageError(missing("this environment", package, "rlway-client[atari]", TRAINING)) from error
-    import_module("ale_py").ALEInterface.setLoggerMode(import_module("ale_py").LoggerMode.Error)
+    try:
+        ale = import_module("ale_py")
+        import_module("cv2")
+    except ModuleNotFoundError as error:
+        package = f"ALE (module {error.name})"
+        raise UsageError(missing("this environment", package, "rlway-client[atari]", TRAINING)) from error
+    ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)
     known = [one for one in gymnasium.registry if one.startswith(NAMESPACE)]
     if name not in known:
         alike = near(name, known) or [f"{NAMESPACE}Breakout-v5"]
@@ -45,13 +45,13 @@ def atari_spec(name: str) -> EnvSpec:
 class Atari:
     """Makes the game with its preprocessing."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_S // FRAME_SKIP}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_S // FRAME_SKIP}
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __call__(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-        game = gymnasium.make(self._name, frameskip=1, render_mode=render_mode, disable_env_checker=True)
+    def __call__(self, **options: Any) -> gymnasium.Env[Any, Any]:
+        game = gymnasium.make(self._name, frameskip=1, disable_env_checker=True, **options)
         env = AtariPreprocessing(game, frame_skip=FRAME_SKIP, grayscale_newaxis=True)
         env.metadata = self.metadata
         return env

@@ -64,14 +64,15 @@ def _import_quietly() -> Any:
 class MinAtar(gymnasium.Env[AnyArray, Any]):
     """One of the games."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: Any = {"render_modes": ["rgb_array"], "render_fps": 15}
 
     def __init__(self, game: str, minimal_actions: bool, render_mode: str | None = None) -> None:
         self._game = _import_quietly().Environment(env_name=game)
         actions = self._game.minimal_action_set() if minimal_actions else range(self._game.num_actions())
         self._actions = list(actions)
         self.render_mode = render_mode
-        self.observation_space = Box(0, 1, tuple(self._game.state_shape()), np.bool_)
+        bits: Any = np.bool_  # gymnasium's types name floats and integers only
+        self.observation_space = Box(0, 1, tuple(self._game.state_shape()), bits)
         self.action_space = Discrete(len(self._actions))
 
     def reset(
