@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-Image = np.ndarray[Any, np.dtype[Any]]
+Image = Any  # uint8[height, width]
 
 
 class Pictures(gymnasium.Env[Image, int]):
@@ -16,7 +16,7 @@ class Pictures(gymnasium.Env[Image, int]):
 
     observation_space: Any = Box(0, 255, (5, 6), np.uint8)
     action_space: Any = Discrete(2)
-    metadata: Any = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium has it
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode

@@ -39,7 +39,7 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         self._frames = frames
         self._adds_axis = len(space.shape) == IMAGE_WITHOUT_CHANNELS
-        dtype: Any = np.dtype(space.dtype or np.int8)
+        dtype: Any = space.dtype
         bounds = (space.low, space.high) if isinstance(space, Box) else (np.zeros(space.shape), np.ones(space.shape))
         low, high = (self._stacked([bound.astype(dtype)] * frames) for bound in bounds)
         self.observation_space = Box(low, high, dtype=dtype.type)

@@ -64,7 +64,7 @@ def _import_quietly() -> Any:
 class MinAtar(gymnasium.Env[AnyArray, Any]):
     """One of the games."""
 
-    metadata: Any = {"render_modes": ["rgb_array"], "render_fps": 15}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012  # as gymnasium has it
 
     def __init__(self, game: str, minimal_actions: bool, render_mode: str | None = None) -> None:
         self._game = _import_quietly().Environment(env_name=game)
