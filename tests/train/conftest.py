@@ -16,6 +16,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 
 from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.common.quiet import quiet_libraries
+from tests.train.pictures import Pictures
 
 quiet_libraries()
 
@@ -121,7 +122,7 @@ class Recall(gymnasium.Env[Observation, int]):
         return np.zeros(1, np.float32), float(ended and action == self.shown), ended, False, {}
 
 
-for kind in (Counting, Undefined, Broken, Interrupted, Echo, Unbounded, Switches, Recall):
+for kind in (Counting, Undefined, Broken, Interrupted, Echo, Unbounded, Switches, Recall, Pictures):
     gymnasium.register(f"rlway-tests/{kind.__name__}-v0", entry_point=kind)
 
 

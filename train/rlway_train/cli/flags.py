@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from rlway_client.cli.help_page import HelpPage
+from rlway_client.contract.errors import UsageError
 from rlway_train.config.convolutions import BY_SIZE
 from rlway_train.config.settings import Flag, TrainingSettings
 
@@ -36,6 +37,15 @@ class ConvPage(HelpPage):
         alone = [arg == "--conv" and follower.startswith("-") for arg, follower in zip(args, followers, strict=True)]
         given = [f"{arg}={BY_SIZE}" if is_alone else arg for arg, is_alone in zip(args, alone, strict=True)]
         return super().parse_args(ctx, given)
+
+
+class SacPage(HelpPage):
+    """The command of SAC, which says where --conv is."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if any(arg.partition("=")[0] == "--conv" for arg in args):
+            raise UsageError("--conv: SAC has no convolutions here; learn images by DQN (rlway train dqn --conv).")
+        return super().parse_args(ctx, args)
 
 
 def settings_as_flags(*kinds: type[TrainingSettings], without: Collection[str] = ()) -> Callable[[Command], Command]:

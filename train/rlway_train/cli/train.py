@@ -19,7 +19,7 @@ from rlway_client.cli.help_page import WIDEST, HelpPage, new_group
 from rlway_client.contract.errors import UsageError
 from rlway_train.cli.compare import compare
 from rlway_train.cli.distributed import actor, learner, replay
-from rlway_train.cli.flags import PUBLISH, ConvPage, settings_as_flags
+from rlway_train.cli.flags import PUBLISH, ConvPage, SacPage, settings_as_flags
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.training.plan import TrainingRequest, make_plan
@@ -94,7 +94,7 @@ def dqn(
     run_command(make_plan(DqnSettings, request, with_actors(flags, actors)), publish, as_json, actors)
 
 
-@train.command(cls=HelpPage)
+@train.command(cls=SacPage)
 @settings_as_flags(SacSettings)
 def sac(
     env: _ENV = None,

@@ -18,9 +18,10 @@ from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.envs.find import find_environment, sentence
 from rlway_client.envs.frame_stack import FrameStack
+from rlway_train.config.convolutions import network_for
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.learnable import continuous_action, discrete_action, image_leaf, observation_leaves
-from rlway_train.envs.spaces import OneVector, is_one_vector, one_vector
+from rlway_train.envs.spaces import OneVector, image_shape, is_one_vector, one_vector
 from rlway_train.envs.vector import Environments
 from rlway_train.envs.wrappers import DiscreteActions, FlatActions, FromZero, OneEpisode
 
@@ -144,9 +145,13 @@ def domain_of(env: str, settings: TrainingSettings) -> Domain:
     if not isinstance(settings, DqnSettings):
         return find_domain(env, time_limit=settings.time_limit, continuous=isinstance(settings, SacSettings))
     is_image = settings.conv is not None
-    return find_domain(
+    domain = find_domain(
         env, settings.discretize, settings.time_limit, frame_stack=settings.frame_stack, is_image=is_image
     )
+    if is_image:
+        height, width, _ = image_shape(*domain.leaves)
+        network_for(settings, height, width)  # raises UsageError if its layers do not fit
+    return domain
 
 
 def find_spec(env: str, time_limit: int | None = None) -> EnvSpec:
