@@ -25,8 +25,8 @@ from rlway_train.training.session import note, run_command
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel
 
-# The server decides these, or the command has another name for them.
-ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process")
+# The server decides these, or the command has another name for them. Images need the replay within the process.
+ELSEWHERE = ("replay", "replay_capacity", "selector", "limiter", "priority_exponent", "collect_process", "conv")
 
 REPLAY = Annotated[str, typer.Option(metavar="HOST:PORT", help="Address of `rlway train replay`.")]
 PATIENCE = Annotated[float, typer.Option(min=1, help="Give up after so many seconds without an answer.")]

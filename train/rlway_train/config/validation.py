@@ -48,6 +48,8 @@ def checked(settings: Chosen) -> Chosen:
         raise UsageError("--hidden: expected positive layer sizes such as 256,256, got none")
     if settings.steps <= settings.initial_steps:
         raise UsageError(f"--steps: expected more than the initial {settings.initial_steps}, got {settings.steps}")
+    if isinstance(settings, DqnSettings) and settings.conv is not None:
+        check_conv(settings)
     online = isinstance(settings, DqnSettings) and settings.online
     if online and settings.block_steps != settings.block_iterations * settings.batch_size:
         raise UsageError(
@@ -56,8 +58,6 @@ def checked(settings: Chosen) -> Chosen:
         )
     if isinstance(settings, DqnSettings) and settings.lstm:
         _check_recurrent(settings)
-    if isinstance(settings, DqnSettings) and settings.conv is not None:
-        check_conv(settings)
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
