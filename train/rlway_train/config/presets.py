@@ -202,6 +202,28 @@ PRESETS = {
             eval_every=3_000,
         ),
     ),
+    "minatar-breakout": Preset(
+        env="MinAtar/Breakout-v1",
+        summary="MinAtar's Breakout from its images of 10 × 10, by convolutions; minutes on one core",
+        # The network is that of MinAtar's own DQN. That one has no n-step targets, and learns from five million steps.
+        settings=DqnSettings(
+            steps=300_000,
+            conv="16x3x1",
+            hidden=(128,),
+            xla=False,
+            n_step=3,
+            learning_rate_end=1e-4,
+            batch_size=32,
+            target_period=250,
+            block_iterations=32,
+            initial_steps=5_000,
+            epsilon_end=0.02,
+            epsilon_steps=50_000,
+            eval_every=20_000,
+            confirm_episodes=20,
+            final_episodes=100,
+        ),
+    ),
     "cardgame-dqn": Preset(
         env="rlway/CardGame-v0",
         summary="draw or stop, as close to 21 as it gets: the example of an environment of one's own",
