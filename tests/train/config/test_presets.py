@@ -16,7 +16,7 @@ from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.presets import PRESETS
 from rlway_train.config.settings import DqnSettings, SacSettings
 from rlway_train.config.validation import checked
-from rlway_train.envs.domain import find_domain
+from rlway_train.envs.domain import domain_of, find_domain
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +31,8 @@ def test_every_preset_has_valid_settings_for_its_environment() -> None:
     """Its environment can be made with its wrappers, and no flag would be refused."""
     for preset in PRESETS.values():
         checked(preset.settings)
-        discretize = getattr(preset.settings, "discretize", None)
         continuous = isinstance(preset.settings, SacSettings)
-        domain = find_domain(preset.env, discretize, preset.settings.time_limit, continuous)
+        domain = domain_of(preset.env, preset.settings)
         assert domain.action.dtype == ("float32" if continuous else "int64")
 
 
