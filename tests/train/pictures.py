@@ -18,7 +18,7 @@ class Pictures(gymnasium.Env[Image, int]):
     action_space: Any = Discrete(2)
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  # as gymnasium has it
 
-    def __init__(self, render_mode: str | None = None) -> None:
+    def __init__(self, render_mode: str | None = None, **_: Any) -> None:
         self.render_mode = render_mode
 
     def reset(self, *, seed: int | None = None, **_: Any) -> tuple[Image, dict[str, Any]]:

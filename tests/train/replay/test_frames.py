@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +74,8 @@ def test_a_sample_consists_of_what_was_written(stacks: FrameStacks) -> None:
     def sampled(seed: int) -> list[bytes]:
         frames, numbers = replay.sample((400,), [seed, 1])
         observations, successors = (part.numpy() for part in replay.images(frames))
-        again: Any = columns.join(observations, *numbers.numpy().T, successors)
+        action, reward, discount = numbers.numpy().T
+        again = columns.join(observations, action, reward, discount, successors)
         return [row.tobytes() for row in again]
 
     assert set(sampled(1)) == {row.tobytes() for row in rows[-30:]}

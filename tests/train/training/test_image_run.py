@@ -41,8 +41,8 @@ ACTION = TensorSpec("action", (), "int64", 0, 2)
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of 1,000 steps that was resumed for 500 more."""
     folder = tmp_path_factory.mktemp("images") / "run"
-    often = {"initial_steps": 300, "eval_every": 500, "final_episodes": 10, "films": False}
-    learning = {"batch_size": 32, "learning_rate": 5e-3, "epsilon_steps": 500, "gamma": 0.5}
+    often: dict[str, Any] = {"initial_steps": 300, "eval_every": 500, "final_episodes": 10, "films": False}
+    learning: dict[str, Any] = {"batch_size": 32, "learning_rate": 5e-3, "epsilon_steps": 500, "gamma": 0.5}
     train(PICTURES, run=folder, steps=1000, **SETTINGS, **learning, **often)
     before = Checkpoints(folder).last
     assert before is not None
