@@ -33,7 +33,7 @@ class ConvPage(HelpPage):
     """A command whose --conv may stand alone: then it has the value that stands for layers by the image's size."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        followers = [*args[1:], "-"]
+        followers = [*args, "-"][1:]
         alone = [arg == "--conv" and follower.startswith("-") for arg, follower in zip(args, followers, strict=True)]
         given = [f"{arg}={BY_SIZE}" if is_alone else arg for arg, is_alone in zip(args, alone, strict=True)]
         return super().parse_args(ctx, given)
