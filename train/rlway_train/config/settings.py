@@ -91,6 +91,15 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_tau: Annotated[
         float, Flag("Share by which an update moves the target network towards the network; 1 copies it.", NETWORK)
     ] = 1.0
+    average_window: Annotated[
+        int,
+        Flag(
+            "Evaluate and keep the moving average of the weights over about so many iterations; 0: the weights "
+            "themselves.",
+            NETWORK,
+            fixed=True,
+        ),
+    ] = 0
     eval_every: Annotated[int, Flag("Steps between evaluations.", EVALUATING)] = 2_000
     eval_episodes: Annotated[int, Flag("Episodes per evaluation.", EVALUATING)] = 20
     confirm_episodes: Annotated[

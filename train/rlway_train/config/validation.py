@@ -112,7 +112,7 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
         "a whole number of at least 1",
     ),
     (
-        "initial_steps confirm_episodes epsilon_steps lstm burn_in op_threads",
+        "initial_steps confirm_episodes epsilon_steps lstm burn_in op_threads average_window",
         lambda n: n >= 0,
         "a whole number of at least 0",
     ),

@@ -152,6 +152,7 @@ class RunFolder:
                 interval=NEVER,  # `save_checkpoint` calls it with force
                 extra_concrete_functions=[("act", learner.act())],
             )
+        self._learner = learner
         learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int, wall_s: float) -> None:
@@ -159,7 +160,8 @@ class RunFolder:
         if iteration in self.history.checkpoints:
             return
         with self.written("the policy's checkpoint"):
-            self._trigger(iteration, force_trigger=True)
+            with self._learner.shipped():
+                self._trigger(iteration, force_trigger=True)
             kept = KeptCheckpoint(iteration=iteration, step=self.history.step, wall_s=round(wall_s, 3))
             self._write_json(f"{checkpoint_name(iteration)}/checkpoint.json", kept)
         self.history.checkpoints.append(iteration)
