@@ -82,7 +82,9 @@ def draw(q_values: Any, path: Path) -> None:  # [12, 4]
             axes.text(x + 0.5 + 0.33 * dx, y + 0.5 + 0.4 * dy, f"{value:.2f}", ha="center", va="center", fontsize=8)
         dy, dx = MOVES[int(np.argmax(of_cell))]
         axes.arrow(x + 0.5, y + 0.5, 0.12 * dx, 0.12 * dy, head_width=0.06, color="tab:blue")
-    axes.set(xlim=(0, COLUMNS), ylim=(ROWS, 0), aspect="equal", title="Q(s, a) and the greedy action")
+    axes.set(
+        xlim=(0, COLUMNS), ylim=(ROWS, 0), aspect="equal", xticks=(), yticks=(), title="Q(s, a) and the greedy action"
+    )
     figure.savefig(path)
 
 

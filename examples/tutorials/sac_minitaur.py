@@ -102,10 +102,8 @@ def main() -> None:
         summary_dir=str(options.out / "eval"),
     )
     saved = options.out / learner.POLICY_SAVED_MODEL_DIR
-    firing = [
-        triggers.PolicySavedModelTrigger(str(saved), agent, train_step, interval=options.save_every),
-        triggers.StepPerSecondLogTrigger(train_step, interval=1_000),
-    ]
+    saving = triggers.PolicySavedModelTrigger(str(saved), agent, train_step, interval=options.save_every)
+    firing = [saving, triggers.StepPerSecondLogTrigger(train_step, interval=1_000)]
     learning = learner.Learner(str(options.out), train_step, agent, lambda: dataset, triggers=firing, strategy=strategy)
 
     def evaluate() -> float:
@@ -120,6 +118,7 @@ def main() -> None:
         learning.run(iterations=1)
         if iteration % options.eval_every == 0:
             returns.append(evaluate())
+    saving(learning.train_step_numpy, force_trigger=True)  # the last interval may have been cut short
     added.close()
     store.stop()
     plt.plot([i * options.eval_every for i in range(len(returns))], returns)

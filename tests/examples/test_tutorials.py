@@ -39,7 +39,7 @@ TUTORIALS = {
         _normal((16, 4)),
     ),
     "sac_minitaur": Tutorial(
-        "--iterations 20 --initial-steps 300 --episodes 1 --eval-every 20 --save-every 10 --episode-steps 30 "
+        "--iterations 20 --initial-steps 300 --episodes 1 --eval-every 20 --save-every 15 --episode-steps 30 "
         "--frames 3 --play 1",
         ("returns.png", "trained.mp4"),
         r"iteration 20: {'AverageReturn': -?\d+\.\d+, 'AverageEpisodeLength': 30\.0}(.|\n)*taking the latest, 20\.",
@@ -73,9 +73,9 @@ def tutorials(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     def ran(name: str) -> Path:
         def run(folder: Path) -> None:
-            command = [TRAINING_PYTHON, ROOT / f"examples/tutorials/{name}.py", "--out", folder]
-            words = TUTORIALS[name].words.split()
-            done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=PATIENCE_S)
+            script = ROOT / f"examples/tutorials/{name}.py"
+            command = [str(TRAINING_PYTHON), str(script), "--out", str(folder), *TUTORIALS[name].words.split()]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
             assert done.returncode == 0, done.stderr
             (folder / "printed").write_text(done.stdout)
 
@@ -99,7 +99,7 @@ def test_a_tutorial_ends_with_a_policy_that_acts_over_http_as_in_process(tutoria
     for picture in TUTORIALS[name].pictures:
         begins = {".png": b"\x89PNG", ".mp4": b"\x00\x00\x00\x20ftyp"}[Path(picture).suffix]
         assert (folder / picture).read_bytes().startswith(begins)
-    bundle = Bundle.open(folder / "models" / policy_of(name))
+    bundle = Bundle.open(folder / "models" / policy_of(name) / "1")
     assert [compared.file for compared in bundle.manifest.parity] == ["model.onnx", "model.tflite"]
 
 
