@@ -1,6 +1,6 @@
 """Trains a preset over many seeds: does it hold, on every seed and on more than one processor?
 
-In:      a preset: .venv-train/bin/python benchmarks/seeds.py cartpole --seeds 20
+In:      a preset: PYTHONPATH=. .venv-train/bin/python benchmarks/seeds.py cartpole --seeds 20
 Out:     a table with one row per instruction set, JSON, one picture of all curves, and the run folders.
 
 Each training goes on to its full length. Its early stop is left out, so that the curve shows what comes after the
@@ -24,7 +24,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.processor import processor
 from rlway_train.config.presets import PRESETS
 
 INSTRUCTION_SETS = {
@@ -179,13 +179,6 @@ def _median_curve(trainings: Sequence[Training]) -> tuple[list[int], list[float]
     return trainings[0].steps[:shortest], returns.tolist()
 
 
-def processor() -> str:
-    """The processor's name as Linux gives it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -217,6 +210,7 @@ def main() -> None:
         ]
         trainings = [job.result() for job in jobs]
 
+    machine = processor()
     rows = [
         {"isa": isa, **summary([training for training in trainings if training.isa == isa], goal)}
         for isa in options.isa
@@ -225,7 +219,7 @@ def main() -> None:
     if options.png:
         plot(options.png, options.preset, trainings, goals[0])
     if options.json:
-        record = {"preset": options.preset, "words": words, "processor": processor(), "cpus": os.cpu_count()}
+        record = {"preset": options.preset, "words": words, **machine}
         record |= {"rows": rows, "trainings": [asdict(training) for training in trainings]}
         options.json.write_text(json.dumps(record, indent=1) + "\n")
     print(

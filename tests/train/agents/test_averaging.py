@@ -76,7 +76,7 @@ def test_a_restored_learner_goes_on_with_the_same_average(tmp_path: Path) -> Non
     learner, restored = (make_learner(settings, find_domain("CartPole-v1"), seed) for seed in (0, 1))
     rows = np.random.default_rng(0).random((64, learner.columns.width), np.float32)
     for _ in range(3):
-        learner.learn(rows, 0.0)
+        learner.learn(rows, 0)
     learner.save(tmp_path)
     restored.restore(tmp_path)
     for before, after in zip(learner.weights(), restored.weights(), strict=True):

@@ -176,14 +176,15 @@ class Learner(ABC, Generic[Chosen]):
         self._observe(rows)
         self.replay.write(rows)
 
-    def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
+    def learn(self, rows: FloatArray, step: int) -> float:  # [block_steps, width]
         """Adds the rows, runs `block_iterations` updates, and returns their mean loss.
 
-        `fraction` is the share of the training that is done. The learning rate depends on it.
+        `step` counts the environment steps before these rows. The learning rate depends on it.
         """
         settings = self.settings
         if settings.learning_rate_end is not None:
-            self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
+            done = step / (settings.learning_rate_steps or settings.steps)
+            self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, done))
         self._observe(rows)
         before = self.iterations
         try:

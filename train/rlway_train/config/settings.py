@@ -81,7 +81,11 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
-        float | None, Flag("Rate at the last step, approached linearly; the rate is constant if not given.", NETWORK)
+        float | None, Flag("Rate at the end, approached linearly; the rate is constant if not given.", NETWORK)
+    ] = None
+    learning_rate_steps: Annotated[
+        int | None,
+        Flag("Steps over which it falls from --learning-rate to --learning-rate-end; all steps if not given.", NETWORK),
     ] = None
     gradient_clip: Annotated[
         float | None, Flag("Clip gradients to at most this norm, over all variables.", NETWORK)

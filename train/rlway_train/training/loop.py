@@ -162,7 +162,7 @@ class TrainingLoop:
         start_s = time.perf_counter()
         rows = self._collector.collect_ahead(learner.exploring(history.step), settings.block_steps)
         with signals_held():
-            loss = learner.learn(rows, history.step / settings.steps)
+            loss = learner.learn(rows, history.step)
             took_s = time.perf_counter() - start_s
             if timed:
                 history.timed_s += took_s
