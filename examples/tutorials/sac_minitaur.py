@@ -64,7 +64,9 @@ def main() -> None:
             time_step,
             action,
             critic_network=CriticNetwork((observation, action), joint_fc_layer_params=HIDDEN, **GLOROT),
-            actor_network=ActorDistributionNetwork(observation, action, HIDDEN, continuous_projection_net=Squashed),
+            actor_network=ActorDistributionNetwork(
+                observation, action, fc_layer_params=HIDDEN, continuous_projection_net=Squashed
+            ),
             actor_optimizer=tf.keras.optimizers.Adam(LEARNING_RATE),
             critic_optimizer=tf.keras.optimizers.Adam(LEARNING_RATE),
             alpha_optimizer=tf.keras.optimizers.Adam(LEARNING_RATE),

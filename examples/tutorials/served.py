@@ -38,7 +38,7 @@ def play_both(bundle: Bundle, env: Any, policy: Any, episodes: int, seed: int = 
     print(f"in process: return {np.mean(local):.2f} over {episodes} episodes")
 
     agreed: list[bool] = []
-    with server(bundle.path.parents[1]) as url, PolicyClient(url, bundle.manifest.policy) as client:
+    with server(bundle.path.parents[1]) as url, PolicyClient(url, bundle.manifest.policy, timeout_s=60.0) as client:
 
         def ask(time_step: Any) -> Any:
             action = client.act(time_step.observation)
