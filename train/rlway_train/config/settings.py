@@ -159,6 +159,9 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     ] = 0.4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
     loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
+    reward_scale: Annotated[
+        float, Flag("Factor on rewards, only in the loss: Q-values have this factor, too.", NETWORK, fixed=True)
+    ] = 1.0
     n_step: Annotated[
         int, Flag("Steps whose rewards are summed before the target bootstraps from a Q-value.", NETWORK, fixed=True)
     ] = 1
