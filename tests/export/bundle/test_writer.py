@@ -242,11 +242,16 @@ def test_the_manifest_says_what_a_batch_changes(every_format: Bundle) -> None:
 
 
 def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle: Bundle) -> None:
-    """The card has the run's return."""
+    """The card has the run's return over fresh episodes, its interval, and among how many checkpoints it was chosen."""
     run = json.loads((trained_run / "run.json").read_text())
-    told = re.search(r"\| mean return \| (\S+) \(", (bundle.path / "README.md").read_text())
+    card = (bundle.path / "README.md").read_text()
+    told = re.search(r"\| mean return \| (\S+) over 20 fresh episodes \(95% interval (\S+) to (\S+)\) \|", card)
     assert told is not None
-    assert float(told[1]) == pytest.approx(run["final_return"], rel=0.005)
+    expected = [run["final_return"], *run["final_interval"]]
+    assert [float(number) for number in told.groups()] == pytest.approx(expected, rel=0.01)
+    assert f"| chosen among | {run['chosen_among']} evaluated checkpoints" in card
+    of_run = {"final_return", "final_interval", "final_episodes", "chosen_among"}
+    assert {name: bundle.manifest.training[name] for name in of_run} == {name: run[name] for name in of_run}
 
 
 def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(

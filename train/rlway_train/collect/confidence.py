@@ -34,7 +34,7 @@ ROWS = 500  # resampled at a time, which bounds the memory
 
 
 def mean_interval(returns: AnyArray) -> tuple[float, float] | None:
-    """The same interval for the same returns, whatever their order. None for fewer than two, or if one is not finite."""
+    """The same interval for the same returns, in any order. None for fewer than two, or if one is not finite."""
     n = len(returns)
     if n < 2 or not np.isfinite(returns).all():
         return None

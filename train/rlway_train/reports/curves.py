@@ -49,30 +49,25 @@ def plot_learning_curve(
 
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
     axes.plot(steps, means, color=BLUE, linewidth=1, alpha=0.45, zorder=2)
+    axes.vlines(steps, low, high, color=BLUE, alpha=0.5, linewidth=1, zorder=2)
     legend = []
     for count in sorted({int(n) for n in episodes}):
         shown, most = episodes == count, count == episodes.max()
-        legend += [
-            axes.errorbar(
-                steps[shown], means[shown], [(means - low)[shown], (high - means)[shown]],
-                fmt="o", markersize=5 if most else 4, color=BLUE, markerfacecolor=BLUE if most else "white",
-                markeredgewidth=1, elinewidth=1, ecolor=f"{BLUE}80", zorder=3, clip_on=False,
-                label=f"evaluation over {_many_episodes(count)}",
-            )
-        ]  # fmt: skip
+        legend += axes.plot(
+            steps[shown], means[shown], "o", color=BLUE, markersize=5 if most else 4, clip_on=False, zorder=3,
+            markerfacecolor=BLUE if most else "white", label=f"evaluation over {_many_episodes(count)}",
+        )  # fmt: skip
     legend += axes.plot(
         best["step"], best["mean_return"], "o", color=ORANGE, markersize=9, markeredgecolor="white", zorder=5,
         label=f"best checkpoint: {best_shown} at {best['step']:,.0f} steps",
     )  # fmt: skip
-    ends = final.interval or (final.mean_return, final.mean_return)
-    legend += [
-        axes.errorbar(
-            # Beside the curve, so that its bar does not hide those of the evaluations.
-            [steps.max() * 1.04], [final.mean_return], [[final.mean_return - ends[0]], [ends[1] - final.mean_return]],
-            fmt="D", markersize=7, color=GREEN, markeredgecolor="white", elinewidth=2, capsize=4, zorder=5,
-            label=f"the same over {_many_episodes(final.episodes, 'fresh ')}: {final_shown}",
-        )
-    ]  # fmt: skip
+    beside = steps.max() * 1.04  # the curve, so that its bar does not hide those of the evaluations
+    if final.interval is not None:
+        axes.plot([beside, beside], final.interval, color=GREEN, linewidth=2, marker="_", markersize=9, zorder=4)
+    legend += axes.plot(
+        beside, final.mean_return, "D", color=GREEN, markersize=7, markeredgecolor="white", zorder=5,
+        label=f"the same over {_many_episodes(final.episodes, 'fresh ')}: {final_shown}",
+    )  # fmt: skip
     if threshold is not None:
         solved = f"counts as solved: {threshold_shown[0]}"
         legend += [axes.axhline(threshold, color=GREY, linewidth=1.2, linestyle="--", label=solved)]

@@ -3,8 +3,8 @@
 In:      the status of the training at its beginning, after each evaluation and now, each with the time.
 Out:     `TimeLeft`: the seconds until it ends, and whether they are an estimate or only an upper bound.
 
-**Pace.** The share of the steps (or of the episodes) that is done grows at the pace of the latest half of this process's
-work. The time of evaluations is counted apart: each one that is still to come takes as long as the latest, without the
+**Pace.** How long a share of the steps (or of the episodes) takes is taken from the latest half of this process's work.
+The time of evaluations is counted apart: each one that is still to come takes as long as the latest, without the
 episodes that confirmed it. Otherwise the first evaluation, which is always confirmed, would multiply the estimate.
 
 **Goal.** With `stop_return`, the training ends once an evaluation has confirmed that return. After n evaluations, the
@@ -18,7 +18,7 @@ s · (to gain / gained), which trusts a lucky evaluation too much; and to last a
 s - s_best, is expected to last as long again as it has lasted. Few evaluations say little, so the first of them leave
 much of the weight to b. The end is never expected before the second next evaluation.
 
-It is an estimate only where there is a trend: after two evaluations, if the best one is better than the untrained policy.
+It is an estimate only where there is a trend: after two evaluations, if the best is better than the untrained policy.
 Otherwise the length of the training is an upper bound.
 """
 
@@ -52,7 +52,7 @@ class Evaluated(NamedTuple):
     """What the evaluations up to a step have found."""
 
     share: float  # of the training, at the latest evaluation
-    count: int  # of evaluations of trained policies
+    evaluations: int  # of trained policies
     first_return: float  # of the untrained policy
     best_return: float
     best_share: float  # where the best one was made
@@ -120,10 +120,10 @@ def expected_share(found: Evaluated, goal: float) -> float | None:
     bound = 1 - found.share
     if not (gained > 0 and missing > 0 and math.isfinite(gained) and math.isfinite(missing) and bound > 0):
         return None
-    if found.count < FEWEST_EVALUATIONS:
+    if found.evaluations < FEWEST_EVALUATIONS:
         return None
     expected = max(found.share * math.sqrt(missing / gained), found.share - found.best_share)
-    return float(expected ** (1 - 1 / found.count) * bound ** (1 / found.count))
+    return float(expected ** (1 - 1 / found.evaluations) * bound ** (1 / found.evaluations))
 
 
 def show_duration(seconds: float) -> str:

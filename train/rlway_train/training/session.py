@@ -22,8 +22,9 @@ import msgspec
 import numpy as np
 
 from rlway_client.common.quote import clipped
-from rlway_client.common.returns import show_estimate, show_together
+from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import TrainingSettings
@@ -96,12 +97,12 @@ def report(run: TrainingRun, folder: Path, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(run), indent=2).decode() + "\n")
         return
-    earned = show_estimate(run.final_return, run.final_interval, run.final_episodes, "fresh")
+    fresh = FreshReturn.of(msgspec.structs.asdict(run))
+    assert fresh is not None
     at_random = show_together([run.final_return, run.random_return])[1]
-    chosen = f"the best of {run.chosen_among:,} checkpoints; " if run.chosen_among else ""
     print(
-        f"{folder}: return {earned}, random actions {at_random}\n"
-        f"{chosen}{run.steps:,} steps, {run.iterations_per_s:,.0f} iterations/s, "
+        f"{folder}: return {fresh.sentence}; random actions: {at_random}\n"
+        f"{run.steps:,} steps, {run.iterations_per_s:,.0f} iterations/s, "
         f"{show_duration(run.wall_s)} with compiling and evaluating"
     )
 
