@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -86,15 +87,13 @@ def test_with_a_goal_the_time_left_is_an_estimate_once_there_is_a_trend(
     telling = reporter(Length(100_000, stop_return=500.0))
     telling.begin(TrainingStatus())
     telling.evaluated(TrainingStatus(0, mean_return=20.0, first_return=20.0), "untrained")
-    shown = TrainingStatus(mean_return=100.25, std_return=80.0, first_return=20.0, best_return=100.25, best_step=10_000)
-    for count, mark in enumerate(("best", "", "best"), 1):
-        clock.go(60)
-        shown.step, shown.evaluations = 10_000 * count, count
-        if count == 2:
-            shown.mean_return = 60.0
-        if count == 3:
-            shown.mean_return, shown.std_return, shown.best_return, shown.best_step = 500.0, 0.0, 500.0, 30_000
-        telling.evaluated(shown, mark, over=count == 3)
+    good = TrainingStatus(10_000, mean_return=100.25, std_return=80.0, evaluations=1, first_return=20.0)
+    good.best_return, good.best_std, good.best_step = 100.25, 80.0, 10_000
+    clock.go(60)
+    telling.evaluated(good, "best")
+    clock.go(60)
+    telling.evaluated(replace(good, step=20_000, mean_return=60.0, evaluations=2))
+    telling.evaluated(TrainingStatus(30_000, mean_return=500.0, evaluations=3, best_return=500.0), "best", over=True)
     assert lines == [
         "step       0 of at most 100,000  return 20  untrained",
         "step  10,000 of at most 100,000  return 100.2  ETA ≤ 9 min  best",

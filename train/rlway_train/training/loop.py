@@ -239,7 +239,8 @@ class TrainingLoop:
             status.evaluations = self.history.candidates
             status.unconfirmed = min(1.0, self._plan.settings.eval_episodes / rows[-1]["episodes"])
         if best is not None:
-            status.best_return, status.best_step = best["mean_return"], int(best["step"])
+            status.best_return, status.best_std = best["mean_return"], best["std_return"]
+            status.best_step = int(best["step"])
 
     def _save(self) -> None:
         """Writes the checkpoint that a resumed training begins with."""

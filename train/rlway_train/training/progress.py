@@ -18,7 +18,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from rlway_client.common.returns import show_mean, show_together
+from rlway_client.common.returns import show_mean
 from rlway_train.policies.exploration import ExplorationLevel
 from rlway_train.training.forecast import Evaluated, Forecast, Length
 
@@ -42,6 +42,7 @@ class TrainingStatus:
     evaluations: int = 0  # of trained policies
     first_return: float = math.nan  # of the untrained policy
     best_return: float = math.nan  # of the best evaluation, as it was confirmed
+    best_std: float = 0.0
     best_step: int = 0
     exploration_level: ExplorationLevel | None = None
 
@@ -62,7 +63,7 @@ class TrainingStatus:
         latest = f"return {show_mean(self.mean_return, self.std_return)}"
         if math.isnan(self.best_return) or self.best_return == self.mean_return:
             return latest
-        return f"{latest}  best {show_together([self.best_return])[0]} at {self.best_step:,}"
+        return f"{latest}  best {show_mean(self.best_return, self.best_std)} at {self.best_step:,}"
 
 
 class Reporter:
