@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlway_client.contract.specs import AnyArray, FloatArray
+from rlway_train.collect.confidence import mean_interval
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class EvaluationResult:
     @property
     def std_return(self) -> float:
         return float(self.returns.std())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% confidence interval of the mean return; None for one episode."""
+        return mean_interval(self.returns)
 
     @property
     def mean_length(self) -> float:

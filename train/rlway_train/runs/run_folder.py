@@ -34,7 +34,10 @@ from rlway_train.runs.history import History
 
 NEVER = 1 << 62  # iterations
 CSV_COLUMNS = {
-    "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
+    "evaluations.csv": [
+        *("step", "iteration", "wall_s", "mean_return", "std_return", "low_return", "high_return"),
+        *("mean_length", "episodes"),
+    ],
     "episodes.csv": ["episode", "return"],
 }
 DRAFTED = (*CSV_COLUMNS, "job.json", "observations.npz", "run.json")
@@ -167,6 +170,7 @@ class RunFolder:
         self.history.checkpoints.append(iteration)
 
     def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: EvaluationResult) -> None:
+        interval = dict(zip(("low_return", "high_return"), evaluation.interval or (), strict=False))
         self.history.rows.append(
             {
                 "step": step,
@@ -174,6 +178,7 @@ class RunFolder:
                 "wall_s": round(wall_s, 3),
                 "mean_return": evaluation.mean_return,
                 "std_return": evaluation.std_return,
+                **interval,
                 "mean_length": evaluation.mean_length,
                 "episodes": evaluation.episodes,
             }
