@@ -89,12 +89,11 @@ def main() -> None:
     below.set_ylabel("mean loss")
     below.set_xlabel("episode")
     plt.savefig(options.out / "episodes.png")
-    eval_env = suite_gym.load(ENV)
-    film(eval_env, agent.policy, options.out / "greedy.mp4", options.frames)
+    film(suite_gym.load(ENV), agent.policy, options.out / "greedy.mp4", options.frames)
 
     PolicySaver(agent.policy, train_step=agent.train_step_counter).save(str(options.out / "policy"))
     bundle = rlway_export.export(options.out / "policy", options.out / "models", "book-cartpole", log=print)
-    play_both(bundle, eval_env, agent.policy, options.play)
+    play_both(bundle, lambda: suite_gym.load(ENV), agent.policy, options.play)
 
 
 if __name__ == "__main__":

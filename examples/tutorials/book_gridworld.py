@@ -142,7 +142,7 @@ def main() -> None:
         options.out / "policy", options.out / "models", "book-gridworld", env=world, time_limit=50, log=print
     )
     # An untrained policy may walk into a wall for ever.
-    play_both(bundle, TimeLimit(GridWorld(), duration=50), agent.policy, options.play)
+    play_both(bundle, lambda: TimeLimit(GridWorld(), duration=50), agent.policy, options.play)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def main() -> None:
     # A class of one's own is code, so the exporter plays in it only if it is named.
     game = f"{__file__}:CardGame"
     bundle = rlway_export.export(options.out / "policy", options.out / "models", "card-game", env=game, log=print)
-    play_both(bundle, CardGame(), agent.policy, options.play)
+    play_both(bundle, CardGame, agent.policy, options.play)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main() -> None:
     # What the tutorial leaves out: the policy as a file, as a bundle with ONNX and TFLite, and on a server.
     PolicySaver(agent.policy, train_step=agent.train_step_counter).save(str(options.out / "policy"))
     bundle = rlway_export.export(options.out / "policy", options.out / "models", "dqn-cartpole", log=print)
-    play_both(bundle, eval_py_env, agent.policy, options.episodes)
+    play_both(bundle, lambda: suite_gym.load(ENV), agent.policy, options.episodes)
 
 
 if __name__ == "__main__":

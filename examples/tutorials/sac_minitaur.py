@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import reverb
@@ -55,7 +56,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     tf.keras.utils.set_random_seed(options.seed)
 
-    collect_env, eval_env = (suite_pybullet.load(ENV, max_episode_steps=options.episode_steps) for _ in range(2))
+    def make_env() -> Any:
+        return suite_pybullet.load(ENV, max_episode_steps=options.episode_steps)
+
+    collect_env, eval_env = make_env(), make_env()
     observation, action, time_step = spec_utils.get_tensor_specs(collect_env)
     strategy = strategy_utils.get_strategy(tpu=False, use_gpu=bool(tf.config.list_physical_devices("GPU")))
     with strategy.scope():
@@ -131,7 +135,7 @@ def main() -> None:
 
     # The trigger's folder: its greedy policy, with the weights of its latest checkpoint.
     bundle = rlway_export.export(saved, options.out / "models", "sac-minitaur", log=print)
-    play_both(bundle, eval_env, greedy, options.play)
+    play_both(bundle, make_env, greedy, options.play)
 
 
 if __name__ == "__main__":

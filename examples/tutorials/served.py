@@ -1,6 +1,6 @@
 """How each of the tutorials ends: its policy on a server plays the episodes that it plays in process.
 
-In:      a bundle that `rlway_export.export` returned; the environment and the policy of the script, both TF-Agents'.
+In:      a bundle that `rlway_export.export` returned; what makes a PyEnvironment; a policy of TF-Agents.
 Out:     two printed lines, the mean return in process and over HTTP; a film.
 Refuses: a server that does not start, with one sentence.
 
@@ -31,10 +31,13 @@ TOLERANCE = 1e-5  # of a continuous action; a discrete one is the same or not
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # gym draws CartPole with pygame, which otherwise wants a screen
 
 
-def play_both(bundle: Bundle, env: Any, policy: Any, episodes: int, seed: int = 1000) -> None:
-    """Plays the same episodes twice: with the actions of `policy.action`, and with those of a server of the bundle."""
+def play_both(bundle: Bundle, make_env: Callable[[], Any], policy: Any, episodes: int, seed: int = 1000) -> None:
+    """Plays the same episodes twice: with the actions of `policy.action`, and with those of a server of the bundle.
+
+    Each time in an environment of its own: PyBullet's keep something of the episodes before.
+    """
     chosen = PyTFEagerPolicy(policy, use_tf_function=True)
-    local = play(env, lambda time_step: chosen.action(time_step).action, episodes, seed)
+    local = play(make_env(), lambda time_step: chosen.action(time_step).action, episodes, seed)
     print(f"in process: return {np.mean(local):.2f} over {episodes} episodes")
 
     agreed: list[bool] = []
@@ -45,7 +48,7 @@ def play_both(bundle: Bundle, env: Any, policy: Any, episodes: int, seed: int = 
             agreed.append(np.allclose(action, chosen.action(time_step).action, rtol=0, atol=TOLERANCE))
             return action
 
-        remote = play(env, ask, episodes, seed)
+        remote = play(make_env(), ask, episodes, seed)
     print(
         f"over HTTP:  return {np.mean(remote):.2f} over {episodes} episodes, "
         f"{sum(agreed)} of {len(agreed)} actions as TF-Agents' policy"
