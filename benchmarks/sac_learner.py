@@ -79,8 +79,8 @@ def measure(rounds: int) -> dict[str, float]:
     ways: dict[str, Callable[[], Any]] = {
         "one call an update": singly,
         "bare, fused": many,
-        "rlway": lambda: plain.learn(block, 0.0),
-        "rlway --xla": lambda: compiled.learn(block, 0.0),
+        "rlway": lambda: plain.learn(block, 0),
+        "rlway --xla": lambda: compiled.learn(block, 0),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):  # in turn, so that other load on the machine affects all of them

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.common.returns import show_together
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
 from rlway_client.contract.nesting import places
@@ -88,7 +89,7 @@ def _origin(manifest: Manifest, folder: Path) -> str:
 
 | | |
 |---|---|
-| mean return | {_quality(training)} |
+{_quality(training)}
 | environment steps, gradient updates | {training["steps"]:,}, {training["iterations"]:,} |
 | training time | {training["wall_s"]:.0f} s |
 | seed, preset | {training["seed"]}, {training["preset"] or "none"} |
@@ -97,11 +98,22 @@ def _origin(manifest: Manifest, folder: Path) -> str:
 
 
 def _quality(training: dict[str, Any]) -> str:
-    final, evaluated = training["final_return"], training["evaluated_return"]
-    if final is not None:
-        earned, at_random = show_together([final, training["random_return"]])
-        return f"{earned} (uniformly random actions: {at_random})"
-    return "not measured" if evaluated is None else f"{show_together([evaluated])[0]} in the evaluation during training"
+    """Rows of a table."""
+    fresh, evaluated = FreshReturn.of(training), training["evaluated_return"]
+    if fresh is None:
+        shown = "not measured"
+        if evaluated is not None:
+            shown = f"{show_together([evaluated])[0]} in the evaluation during training"
+        return f"| mean return | {shown} |"
+    at_random = show_together([fresh.final_return, training["random_return"]])[1]
+    rows = [f"| mean return | {fresh.words} |", f"| of uniformly random actions | {at_random} |"]
+    if fresh.most_others is not None:
+        others = f"at most {fresh.most_others:.1%} of all, with 95% confidence"
+        rows.append(f"| episodes with another return | {others} |")
+    if fresh.chosen_among is not None:
+        chosen = f"{fresh.chosen_among:,} evaluated checkpoints, before the fresh episodes were played"
+        rows.append(f"| chosen among | {chosen} |")
+    return "\n".join(rows)
 
 
 def _rows(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import TensorSpec
 
@@ -62,6 +63,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None = None
     best_checkpoint: int | None = None
     final_return: float | None = None
+    fresh: FreshReturn | None = None  # the same, with its interval
 
 
 class Checkpoints(msgspec.Struct, frozen=True):

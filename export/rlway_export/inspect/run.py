@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.run import TrainingJob, TrainingRun, read_job, read_run
 from rlway_export.inspect.file_time import file_time
 from rlway_export.inspect.memory import memory
@@ -73,4 +76,5 @@ def _training(job: TrainingJob) -> Training:
         steps=run.steps if run else None,
         best_checkpoint=run.best_checkpoint if run else None,
         final_return=run.final_return if run else None,
+        fresh=FreshReturn.of(msgspec.structs.asdict(run)) if run else None,
     )

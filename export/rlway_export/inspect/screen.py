@@ -90,7 +90,8 @@ def _training(training: Training) -> str:
     begun = f"{training.algorithm} in {short(training.env)}{preset}, seed {training.seed}"
     if not training.has_ended:
         return f"{begun}; it has not ended"
-    return f"{begun}; ended after {training.steps or 0:,} steps with a mean return of {training.final_return or 0:.1f}"
+    ended = f"{begun}; ended after {training.steps or 0:,} steps"
+    return f"{ended}; return {training.fresh.sentence}" if training.fresh else ended
 
 
 def _folder(folder: PolicyFolder) -> str:

@@ -37,12 +37,16 @@ def training_facts(folder: Path, run: TrainingJob, checkpoint: int) -> dict[str,
     ended = run if isinstance(run, TrainingRun) else None
     kept = kept_checkpoint(folder, checkpoint)
     until = kept or ended  # a checkpoint without its own numbers gets those of the whole training
+    # A training plays fresh episodes only at its end, and only with the best checkpoint.
+    played = ended if ended and checkpoint == ended.best_checkpoint else None
     return facts | {
         "steps": kept.step if kept else ended.steps if ended else None,
         "iterations": checkpoint if kept or not ended else ended.iterations,
         "wall_s": until.wall_s if until else None,
-        # A training plays fresh episodes only at its end, and only with the best checkpoint.
-        "final_return": ended.final_return if ended and checkpoint == ended.best_checkpoint else None,
+        "final_return": played.final_return if played else None,
+        "final_interval": played.final_interval if played else None,  # 95%
+        "final_episodes": played.final_episodes if played else None,
+        "chosen_among": played.chosen_among if played else None,  # evaluated checkpoints
         "random_return": ended.random_return if ended else None,
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from msgspec.structs import replace
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.manifest import METADATA_KEY, encode_manifest
@@ -57,6 +58,18 @@ def test_inspect_shows_an_onnx_file_of_an_export_by_itself(tmp_path: Path, succe
     for name in ("alone.onnx", "ALONE.ONNX"):
         (tmp_path / name).write_bytes(with_manifest(bundle, encode_manifest(bundle.manifest)))
         assert "one file by itself" in succeed("inspect", tmp_path / name)
+
+
+def test_inspect_shows_what_fresh_episodes_gave(tmp_path: Path, succeed: Succeed) -> None:
+    """If the manifest says so in the words of a run; other words are not shown."""
+    bundle = linear_policy(tmp_path / "models")
+    found = {"final_return": 482.65, "final_interval": [455.1, 499.6], "final_episodes": 20, "chosen_among": 27}
+    for training, shown in ((found, True), (found | {"final_interval": ["[bold]", 1]}, False)):
+        manifest = encode_manifest(replace(bundle.manifest, training=training))
+        (tmp_path / "alone.onnx").write_bytes(with_manifest(bundle, manifest))
+        told = " ".join(succeed("inspect", tmp_path / "alone.onnx").split())
+        sentence = "return 482.6 over 20 fresh episodes (95% interval 455 to 500), by the best of 27 checkpoints"
+        assert (sentence in told) == shown
 
 
 def test_inspect_finds_damage(tmp_path: Path, fail: Fail) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlway_client.cli.progress import print_played
-from rlway_client.common.returns import show_mean, show_returns, show_together
+from rlway_client.common.returns import show_estimate, show_mean, show_returns, show_together
 from rlway_client.envs.episodes import PlayedEpisodes
 
 RETURNS = st.floats(-1e4, 1e4).map(lambda value: round(value, 4))
@@ -66,6 +66,24 @@ def test_a_mean_has_the_digits_that_its_spread_asks_for(mean: float, std: float,
 def test_numbers_side_by_side_can_be_told_apart(values: list[float], shown: list[str]) -> None:
     """474.98 does not read as 475."""
     assert show_together(values) == shown
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "episodes", "shown"),
+    [
+        (482.65, (455.12, 499.6), 20, "482.6 over 20 fresh episodes (95% interval 455 to 500)"),
+        (-5.1234, (-5.3012, -4.9499), 2_000, "-5.12 over 2,000 fresh episodes (95% interval -5.3 to -4.95)"),
+        (499.85, (499.5, 500.0), 20, "499.85 over 20 fresh episodes (95% interval 499.5 to 500)"),
+        (500.0, (500.0, 500.0), 20, "500 in each of 20 fresh episodes"),
+        (0.84, (0.84, 0.84 + 1e-12), 100, "0.84 in each of 100 fresh episodes"),
+        (0.84, None, 1, "0.84 over 1 fresh episode"),
+    ],
+)
+def test_an_estimate_has_its_interval_and_the_digits_that_it_justifies(
+    mean: float, interval: tuple[float, float] | None, episodes: int, shown: str
+) -> None:
+    """Equal episodes have no interval: its width would be zero, which they do not justify."""
+    assert show_estimate(mean, interval, episodes, "fresh") == shown
 
 
 def test_the_outcome_of_episodes_is_written_by_its_spread(capsys: pytest.CaptureFixture[str]) -> None:

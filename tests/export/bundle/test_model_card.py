@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.manifest import Manifest
+from rlway_export.bundle.model_card import model_card
 from rlway_export.bundle.usage import usage
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.formats.registry import parse_formats
@@ -69,6 +70,29 @@ def test_the_card_says_what_has_to_be_installed(bundle: Bundle) -> None:
         played = [line for line in usage(replace(bundle.manifest, env=env)).splitlines() if "--episodes" in line]
         assert len(played) == 2
         assert all(line.endswith(needed) for line in played)
+
+
+def test_the_card_says_how_sure_the_return_is(bundle: Bundle) -> None:
+    """Equal episodes have no interval, but bound the share of others; an older run has neither interval nor choice."""
+
+    def rows(**training: object) -> list[str]:
+        known = bundle.manifest.training | {"random_return": 20.0, "final_episodes": 20, "chosen_among": 27} | training
+        card = model_card(replace(bundle.manifest, training=known), bundle.path)
+        return card[card.index("| mean") : card.index("| environment steps")].splitlines()
+
+    assert rows(final_return=500.0, final_interval=[500.0, 500.0]) == [
+        "| mean return | 500 in each of 20 fresh episodes |",
+        "| of uniformly random actions | 20 |",
+        "| episodes with another return | at most 13.9% of all, with 95% confidence |",
+        "| chosen among | 27 evaluated checkpoints, before the fresh episodes were played |",
+    ]
+    assert rows(final_return=400.0, final_interval=None, chosen_among=None) == [
+        "| mean return | 400 over 20 fresh episodes |",
+        "| of uniformly random actions | 20 |",
+    ]
+    # Published while the training still ran.
+    unfinished = {"final_return": None, "final_interval": None, "final_episodes": None, "chosen_among": None}
+    assert rows(**unfinished, evaluated_return=400.0) == ["| mean return | 400 in the evaluation during training |"]
 
 
 @pytest.mark.parametrize("env", [None, "", "maze.py:Maze\nrm -r ."])

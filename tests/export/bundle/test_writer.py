@@ -19,6 +19,7 @@ from rlway_client.common.files import folder_that_appears_whole
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.exploration import Explore, draw_noise
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.manifest import METADATA_KEY, decode_manifest
 from rlway_client.contract.specs import AnyArray
@@ -242,11 +243,16 @@ def test_the_manifest_says_what_a_batch_changes(every_format: Bundle) -> None:
 
 
 def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle: Bundle) -> None:
-    """The card has the run's return."""
+    """The card has the run's return over fresh episodes, its interval, and among how many checkpoints it was chosen."""
     run = json.loads((trained_run / "run.json").read_text())
-    told = re.search(r"\| mean return \| (\S+) \(", (bundle.path / "README.md").read_text())
-    assert told is not None
-    assert float(told[1]) == pytest.approx(run["final_return"], rel=0.005)
+    card = (bundle.path / "README.md").read_text()
+    fresh = FreshReturn.of(run)
+    assert fresh is not None
+    assert f"| mean return | {fresh.words} |" in card
+    assert "95% interval" in card or "in each of 20 fresh episodes" in card
+    assert f"| chosen among | {run['chosen_among']} evaluated checkpoints" in card
+    of_run = {"final_return", "final_interval", "final_episodes", "chosen_among"}
+    assert {name: bundle.manifest.training[name] for name in of_run} == {name: run[name] for name in of_run}
 
 
 def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.inspect.report import (
@@ -80,6 +81,18 @@ def test_the_screen_has_a_line_for_each_fact() -> None:
         "note it was assumed.",
         "rlway export there",
     ]
+
+
+def test_a_run_is_shown_with_what_fresh_episodes_gave() -> None:
+    """With the interval of their mean, and the number of checkpoints that it was chosen among."""
+    fresh = FreshReturn(final_return=482.65, final_interval=(455.1, 499.6), final_episodes=20, chosen_among=27)
+    training = Training(
+        algorithm="dqn", env="CartPole-v1", preset="cartpole", seed=3, has_ended=True, steps=28_008, fresh=fresh
+    )
+    assert (
+        "training dqn in CartPole-v1 (preset cartpole), seed 3; ended after 28,008 steps; return 482.6 over 20 fresh "
+        "episodes (95% interval 455 to 500), by the best of 27 checkpoints"
+    ) in " ".join(shown(msgspec.structs.replace(REPORT, training=training)).split())
 
 
 def test_a_nest_is_a_tree() -> None:

@@ -44,7 +44,7 @@ def test_a_discount_of_zero_ends_the_sum_of_rewards(discount: float, worth: floa
     """A terminal step is worth its reward; an endless state is worth the geometric sum."""
     learning = learner(gamma=GAMMA, target_period=1, target_tau=0.1)
     for _ in range(20):
-        learning.learn(transitions(discount), fraction=0.0)
+        learning.learn(transitions(discount), step=0)
     q_values = learning.policy().q_values(np.ones((1, 2), np.float32))
     np.testing.assert_allclose(q_values, worth, atol=0.1)
 
@@ -52,10 +52,21 @@ def test_a_discount_of_zero_ends_the_sum_of_rewards(discount: float, worth: floa
 def test_compiled_updates_are_the_uncompiled_ones() -> None:
     """XLA changes the speed of a block, not what it learns."""
     compiled, plain = learner(xla=True), learner(xla=False)
-    losses = [[agent.learn(transitions(1.0), 0.0) for _ in range(3)] for agent in (compiled, plain)]
+    losses = [[agent.learn(transitions(1.0), 0) for _ in range(3)] for agent in (compiled, plain)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
     for one, other in zip(compiled.policy().layers, plain.policy().layers, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.1), (5_000, 0.06), (10_000, 0.02), (50_000, 0.02)])
+def test_the_learning_rate_falls_linearly_and_then_stays(step: int, rate: float) -> None:
+    """An update at that step changes the weights as one with that constant rate does."""
+    falling = {"learning_rate": 0.1, "learning_rate_end": 0.02, "learning_rate_steps": 10_000}
+    one, other = (learner(optimizer="sgd", xla=False, **rates) for rates in (falling, {"learning_rate": rate}))
+    one.learn(transitions(1.0), step)
+    other.learn(transitions(1.0), step)
+    for falls, stays in zip(one.policy().layers, other.policy().layers, strict=True):
+        np.testing.assert_allclose(falls, stays, rtol=1e-5, atol=1e-7)
 
 
 def test_the_numpy_policy_is_the_network() -> None:
@@ -70,4 +81,4 @@ def test_the_numpy_policy_is_the_network() -> None:
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     """The training stops with a sentence that says what to change."""
     with pytest.raises(TrainingDiverged, match="learning-rate"):
-        learner(gradient_clip=None, loss="squared").learn(transitions(1.0) * 1e30, 0.0)
+        learner(gradient_clip=None, loss="squared").learn(transitions(1.0) * 1e30, 0)

@@ -100,7 +100,7 @@ def learned(env: str, settings: TrainingSettings) -> tuple[Learner[Any], FloatAr
     learner.write(rows)
     for _ in range(3):
         rows = np.concatenate([rows, collector.collect(learner.exploring(0), 32)])
-        learner.learn(rows[-32:], 0.0)
+        learner.learn(rows[-32:], 0)
     return learner, rows[:, : domain.obs_dim]
 
 

@@ -278,7 +278,7 @@ def test_compiled_updates_over_sequences_are_the_uncompiled_ones() -> None:
     compiled, plain = learner(xla=True), learner(xla=False)
     frames = sequences(0)
     frames[::3, 2, 0], frames[::3, 3, 0] = LAST, FIRST
-    losses = [[agent.learn(flat(frames), 0.0) for _ in range(2)] for agent in (compiled, plain)]
+    losses = [[agent.learn(flat(frames), 0) for _ in range(2)] for agent in (compiled, plain)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
     for one, other in zip(compiled.policy().layers, plain.policy().layers, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
@@ -293,7 +293,7 @@ def learned(lstm: int) -> float:
     collector = LocalCollector(domain.make_many(4), 0, make_adder(settings, domain, 4))
     learning.replay.write(collector.collect(learning.random, 200))
     for block in range(80):
-        learning.learn(collector.collect(learning.exploring(block * 32), 32), 0.0)
+        learning.learn(collector.collect(learning.exploring(block * 32), 32), 0)
     return Evaluator(domain.make_many(20)).evaluate(learning.policy(), 200, seed=0).mean_return
 
 

@@ -76,7 +76,7 @@ def test_values_are_learned_from_reverb(dqn: Any, selector: str, discount: float
     """A terminal step is worth its reward; an endless state is worth the geometric sum."""
     learning = dqn(selector=selector, target_period=1, target_tau=0.1)
     for _ in range(20):
-        learning.learn(transitions(discount), fraction=0.0)
+        learning.learn(transitions(discount), step=0)
     assert learning.iterations == 400
     q_values = learning.policy().q_values(np.ones((1, 2), np.float32))
     np.testing.assert_allclose(q_values, worth, atol=0.1)
@@ -85,7 +85,7 @@ def test_values_are_learned_from_reverb(dqn: Any, selector: str, discount: float
 def test_the_loss_of_a_block_is_the_mean_of_its_updates(dqn: Any) -> None:
     """At a learning rate of almost 0 every update has the same loss, whatever their number."""
     rows = transitions(0.0)
-    losses = [dqn(block_iterations=n, learning_rate=1e-12, loss="squared").learn(rows, 0.0) for n in (1, 7)]
+    losses = [dqn(block_iterations=n, learning_rate=1e-12, loss="squared").learn(rows, 0) for n in (1, 7)]
     learner = dqn(learning_rate=1e-12)
     q_values = learner.policy().q_values(np.ones((1, 2), np.float32))[0]
     # Half of the rows take each action, but a batch of 32 may have more of one than of the other.
@@ -98,7 +98,7 @@ def test_priorities_are_td_errors(dqn: Any) -> None:
     rows = transitions(0.0)
     rows[0, COLUMNS.reward] = 100.0
     learner = dqn(selector="prioritized", learning_rate=1e-12, block_iterations=40, loss="squared")
-    learner.learn(rows, 0.0)
+    learner.learn(rows, 0)
     q_values = learner.policy().q_values(np.ones((1, 2), np.float32))[0]
     expected = np.abs(rows[:, COLUMNS.reward] - q_values[rows[:, COLUMNS.action.start].astype(int)])
     assert isinstance(learner.replay, ReverbReplay)
@@ -129,7 +129,7 @@ def test_sac_learns_from_reverb(tmp_path: Path) -> None:
     rows = COLUMNS.join(state, action, action[:, 0], np.zeros(700), state).astype(np.float32)
     learner.replay.write(rows[:500])
     for first in range(500, 700, 20):
-        learner.learn(rows[first : first + 20], 0.0)
+        learner.learn(rows[first : first + 20], 0)
     learner.close()
     assert learner.iterations == 200
     assert learner.policy().act(np.ones((1, 2), np.float32))[0, 0] > 0.8
@@ -138,14 +138,14 @@ def test_sac_learns_from_reverb(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training(dqn: Any) -> None:
     """The same as with the replay in the graph."""
     with pytest.raises(TrainingDiverged, match="learning-rate"):
-        dqn(gradient_clip=None, loss="squared").learn(transitions(1.0, reward=1e30), 0.0)
+        dqn(gradient_clip=None, loss="squared").learn(transitions(1.0, reward=1e30), 0)
 
 
 def test_tensorboard_has_the_updates_per_second(dqn: Any, tmp_path: Path) -> None:
     """TF-Agents' own trigger writes it beside the losses."""
     learning = dqn(block_iterations=600)
     for _ in range(2):
-        learning.learn(transitions(0.0), fraction=0.0)
+        learning.learn(transitions(0.0), step=0)
     learning._learn._tf_agents_learner.train_summary_writer.flush()
     tags = {
         value.tag
@@ -178,7 +178,7 @@ with strategy.scope():
     learner = DqnLearner(settings, DISCRETE, 1, make_replay(settings, COLUMNS.width))
 learner.begin(Path(tempfile.mkdtemp()), [])
 for _ in range(20):
-    learner.learn(transitions(1.0), 0.0)
+    learner.learn(transitions(1.0), 0)
 print(strategy.num_replicas_in_sync, learner.iterations, *learner.policy().q_values(np.ones((1, 2), np.float32))[0])
 for variable in learner.agent._q_network.variables:
     one, other = variable.values

@@ -58,7 +58,7 @@ def test_the_actor_finds_the_action_that_pays_most() -> None:
     """The greedy action is the best one, so every column of a row is read as what it is."""
     learning, rng = learner(), np.random.default_rng(0)
     for _ in range(40):
-        learning.learn(bandit(rng), fraction=0.0)
+        learning.learn(bandit(rng), step=0)
     np.testing.assert_allclose(learning.policy().act(np.ones((1, 3), np.float32))[0], BEST, atol=0.3)
 
 
@@ -112,7 +112,7 @@ def test_the_same_seed_learns_the_same_policy() -> None:
     for seed in (1, 1, 2):
         learning, rng = learner(seed), np.random.default_rng(0)
         for _ in range(3):
-            learning.learn(bandit(rng), 0.0)
+            learning.learn(bandit(rng), 0)
         trained.append(np.concatenate([layer.ravel() for layer in learning.policy().layers]))
     np.testing.assert_array_equal(trained[0], trained[1])
     assert (trained[0] != trained[2]).any()
@@ -121,4 +121,4 @@ def test_the_same_seed_learns_the_same_policy() -> None:
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     """Where TF-Agents itself stops first, it is the same sentence, which says what to change."""
     with pytest.raises(TrainingDiverged, match="learning-rate"):
-        learner().learn(bandit(np.random.default_rng(0)) * np.float32(1e30), 0.0)
+        learner().learn(bandit(np.random.default_rng(0)) * np.float32(1e30), 0)

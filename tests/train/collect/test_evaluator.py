@@ -37,6 +37,14 @@ def test_the_same_seed_plays_the_same_episodes() -> None:
     assert (first.returns != other.returns).any()
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_many_episodes_are_the_same_in_rounds_and_together(together: bool) -> None:
+    """Cards drawn from seeds: one round of sixteen environments plays the episodes of two rounds of eight."""
+    game = find_domain("rlway/CardGame-v0")
+    played = Evaluator(game.make_many(8), game.make_many if together else None).evaluate(Always(0), 16, seed=4)
+    assert played.lengths.tolist() == Evaluator(game.make_many(16)).evaluate(Always(0), 16, seed=4).lengths.tolist()
+
+
 def test_an_environment_takes_no_steps_after_its_episode() -> None:
     """An evaluation takes no steps beyond its episodes, and has the same result as with environments that go on."""
     game, steps = find_domain("rlway/CardGame-v0"), []

@@ -85,7 +85,7 @@ def test_online_learning_uses_each_step_once_in_order() -> None:
         domain = find_domain("rlway-tests/Counting-v0")
         learner = DqnLearner(made, domain, 1, make_replay(made, columns.width))
         for first in range(0, 2, size):
-            learner.learn(rows[first : first + size], 0.0)
+            learner.learn(rows[first : first + size], 0)
         weights.append(learner.policy().layers)
         assert learner.replay.size == 0
     for one, other in zip(*weights, strict=True):

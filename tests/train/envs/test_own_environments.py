@@ -120,7 +120,7 @@ def learned(domain: Domain, settings: TrainingSettings) -> tuple[Any, Any]:
     collector = LocalCollector(domain.make_many(2), 0)
     learner.write(collector.collect(learner.random, 32))
     rows = collector.collect(learner.exploring(0), 32)
-    learner.learn(rows, 0.0)
+    learner.learn(rows, 0)
     collector.close()
     return learner, rows[:, : domain.obs_dim]
 

@@ -306,7 +306,7 @@ def test_everything_that_learning_changes_is_restored(env: str, settings: Traini
     """Weights, targets, the optimizers' variables, the temperature, the replay and the iteration."""
     learned, rows = learner(env, settings, tmp_path)
     for _ in range(3):
-        learned.learn(rows, 0.0)
+        learned.learn(rows, 0)
     learned.save(tmp_path)
     fresh, _ = learner(env, settings, tmp_path)
     fresh.restore(tmp_path)
@@ -320,8 +320,8 @@ def test_everything_that_learning_changes_is_restored(env: str, settings: Traini
     for (name, was), now in zip(variables, fresh.agent.variables, strict=True):
         np.testing.assert_array_equal(now.numpy(), was, err_msg=name)
     if isinstance(settings, DqnSettings):  # Adam's variables show in the next update; SAC's update draws its own noise
-        learned.learn(rows, 0.0)
-        fresh.learn(rows, 0.0)
+        learned.learn(rows, 0)
+        fresh.learn(rows, 0)
         for was, now in zip(learned.weights(), fresh.weights(), strict=True):
             np.testing.assert_allclose(now, was, atol=1e-6)
     for one in (learned, fresh):

@@ -94,9 +94,21 @@ def test_only_our_own_lines_are_printed(finished: Finished) -> None:
 def test_the_best_checkpoint_is_the_one_that_evaluated_best(finished: Finished) -> None:
     """Its number is an iteration of evaluations.csv, with the highest mean return."""
     rows = evaluations(finished)
-    assert list(rows[0]) == ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"]
+    columns = "step iteration wall_s mean_return std_return low_return high_return mean_length episodes"
+    assert list(rows[0]) == columns.split()
     best = max(rows[1:], key=lambda row: float(row["mean_return"]))
     assert int(best["iteration"]) == finished.run.best_checkpoint
+    assert finished.run.chosen_among == len(rows) - 1
+    for row in rows:
+        assert float(row["low_return"]) <= float(row["mean_return"]) <= float(row["high_return"])
+
+
+def test_the_fresh_return_has_an_interval(finished: Finished) -> None:
+    """Of 20 episodes; without width if all of them get the full return."""
+    assert finished.run.final_interval is not None
+    low, high = finished.run.final_interval
+    assert 0 < low <= finished.run.final_return <= high <= 500
+    assert (low < high) == (finished.run.final_return < 500)
 
 
 def test_the_best_and_the_latest_checkpoints_are_there(finished: Finished) -> None:

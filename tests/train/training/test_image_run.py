@@ -128,13 +128,13 @@ def test_the_same_seed_gives_the_same_weights_and_a_restored_learner_goes_on_ali
         blocks = [collector.collect(RandomPolicy(2, np.random.default_rng(5)), 16) for _ in range(3)]
     learners = [make_learner(settings, domain, seed=1) for _ in range(2)]
     for learner in learners:
-        learner.learn(blocks[0], 0.0)
-        learner.learn(blocks[1], 0.0)
+        learner.learn(blocks[0], 0)
+        learner.learn(blocks[1], 16)
     learners[0].save(tmp_path)
     restored = make_learner(settings, domain, seed=2)
     restored._replay_seed = learners[0]._replay_seed
     restored.restore(tmp_path)
     for learner in (learners[1], restored):
-        learner.learn(blocks[2], 0.0)
+        learner.learn(blocks[2], 32)
         for mine, others in zip(learner.weights(), learners[1].weights(), strict=True):
             np.testing.assert_allclose(mine, others, rtol=1e-5, atol=1e-6)

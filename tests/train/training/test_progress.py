@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from rlway_train.policies.exploration import ExplorationLevel
 from rlway_train.training import progress
-from rlway_train.training.progress import LINE_S, TRAINING, Length, Reporter, TrainingStatus
+from rlway_train.training.forecast import Length
+from rlway_train.training.progress import EVALUATING, LINE_S, TRAINING, Reporter, TrainingStatus
 
 
 class Clock:
@@ -78,19 +80,39 @@ def test_steps_end_a_training_whose_episodes_are_long(
     assert lines[0].endswith("ETA 60 s")
 
 
-def test_with_a_goal_the_time_left_is_an_upper_bound(
+def test_with_a_goal_the_time_left_is_an_estimate_once_there_is_a_trend(
     reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
 ) -> None:
-    """The goal may be reached at any time. Once it is reached, no time is left."""
-    telling = reporter(Length(100_000, by_return=True))
+    """The first evaluation gives an upper bound. Once the goal is reached, no time is left."""
+    telling = reporter(Length(100_000, stop_return=500.0))
     telling.begin(TrainingStatus())
+    telling.evaluated(TrainingStatus(0, mean_return=20.0, first_return=20.0), "untrained")
+    good = TrainingStatus(10_000, mean_return=100.25, std_return=80.0, evaluations=1, first_return=20.0)
+    good.best_return, good.best_std, good.best_step = 100.25, 80.0, 10_000
     clock.go(60)
-    telling.evaluated(TrainingStatus(10_000, mean_return=100.25, std_return=80.0))
-    telling.evaluated(TrainingStatus(11_000, mean_return=500.0), "best", over=True)
+    telling.evaluated(good, "best")
+    clock.go(60)
+    telling.evaluated(replace(good, step=20_000, mean_return=60.0, evaluations=2))
+    telling.evaluated(TrainingStatus(30_000, mean_return=500.0, evaluations=3, best_return=500.0), "best", over=True)
     assert lines == [
-        "step  10,000 of at most 100,000  return 100.2  ETA ≤ 9 min",
-        "step  11,000 of at most 100,000  return 500  done  best",
+        "step       0 of at most 100,000  return 20  untrained",
+        "step  10,000 of at most 100,000  return 100.2  ETA ≤ 9 min  best",
+        "step  20,000 of at most 100,000  return 60.0  best 100.2 at 10,000  ETA about 6 min",
+        "step  30,000 of at most 100,000  return 500  done  best",
     ]
+
+
+def test_the_first_evaluation_does_not_multiply_the_time_left(
+    reporter: Callable[[Length], Reporter], clock: Clock, lines: list[str]
+) -> None:
+    """A tenth takes 10 s, and 5 s to evaluate, 4 of them to confirm: nine tenths take 90 s, and 9 s to evaluate."""
+    telling = reporter(Length(1_000))
+    telling.begin(TrainingStatus())
+    clock.go(10)
+    telling.stage(EVALUATING)
+    clock.go(5)
+    telling.evaluated(TrainingStatus(100, mean_return=7.0, evaluations=1, unconfirmed=0.2))
+    assert lines[0].endswith("ETA 99 s")
 
 
 def test_a_line_is_written_every_few_seconds_in_every_stage(
@@ -119,16 +141,16 @@ def test_a_line_is_written_every_few_seconds_in_every_stage(
 def test_a_terminal_shows_the_share_that_is_done(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three quarters of the episodes are three quarters of the bar, whatever their steps."""
+    """Three quarters of the episodes are three quarters of the bar, whatever their steps. The best return is there."""
     monkeypatch.setenv("FORCE_COLOR", "1")  # which rich takes for a terminal
     monkeypatch.setenv("COLUMNS", "120")
     with Reporter(Length(100_000, episodes=1_000)) as telling:
         telling.begin(TrainingStatus())
         clock.go(30)
         telling.stage(TRAINING)
-        telling.update(TrainingStatus(4_800, episodes=750, mean_return=0.84))
+        telling.update(TrainingStatus(4_800, episodes=750, mean_return=0.84, best_return=0.9, best_step=4_000))
     shown = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
-    assert re.search(r"training .* 75% 4,800 steps  return 0.84  ETA 10 s", shown)
+    assert re.search(r"training .* 75% 4,800 steps  return 0.84  best 0.9 at 4,000  ETA 10 s", shown)
 
 
 def test_between_evaluations_speed_loss_and_exploration_are_shown(

@@ -9,6 +9,7 @@ to 0 to 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -76,10 +77,10 @@ class ConvDqnLearner(DqnLearner):
     def policy(self, weights: list[FloatArray] | None = None) -> GreedyConvPolicy:  # type: ignore[override]
         return greedy_conv_policy(self.weights() if weights is None else weights, self.settings, self._domain)
 
-    def _compile(self) -> None:
-        self._learn = FrameUpdates(self)
+    def _make_learn(self) -> FrameUpdates:
+        return FrameUpdates(self.replay, self._sample_and_update)
 
-    def sample_and_update(self, seed: Any) -> Any:
+    def _sample_and_update(self, seed: Any) -> Any:
         """A block of updates, within a graph."""
         settings = self.settings
         return self._update(self.replay.sample((settings.block_iterations, settings.batch_size), seed))
@@ -116,10 +117,10 @@ class ConvDqnLearner(DqnLearner):
 class FrameUpdates:
     """Writes rows to the replay, whose table of frames is outside of the graph, and runs a block of updates in it."""
 
-    def __init__(self, learner: ConvDqnLearner) -> None:
-        self._replay = learner.replay
-        learner._update = tf.function(learner._update_many, jit_compile=learner.settings.xla)
-        self._update = tf.function(learner.sample_and_update, input_signature=[tf.TensorSpec([2], tf.int32)])
+    def __init__(self, replay: FrameReplay, update: Callable[[Any], Any]) -> None:
+        """`update` runs the block within a graph, from a seed to the mean loss."""
+        self._replay = replay
+        self._update = tf.function(update, input_signature=[tf.TensorSpec([2], tf.int32)])
 
     def __call__(self, rows: AnyArray, seed: Any) -> Any:
         self._replay.write(rows)

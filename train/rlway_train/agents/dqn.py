@@ -74,6 +74,7 @@ class QLearner(Learner[DqnSettings]):
             target_update_period=settings.target_period if settings.target_episodes is None else NEVER,
             td_errors_loss_fn=losses[settings.loss],
             gamma=settings.gamma,
+            reward_scale_factor=settings.reward_scale,
             gradient_clipping=settings.gradient_clip,
             train_step_counter=self.train_step,
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
@@ -21,6 +22,7 @@ from tf_agents.train.utils.train_utils import create_train_step
 
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_train.agents.averaging import WeightAverage
 from rlway_train.agents.preprocessing import PreprocessedNetwork, Preprocessing
 from rlway_train.collect.transition import Columns
 from rlway_train.common.seeds import Purpose, seed_for
@@ -73,10 +75,16 @@ class Learner(ABC, Generic[Chosen]):
         """The columns of the rows that it learns from."""
 
     def _compile(self) -> None:
+        window = self.settings.average_window
+        self._average = WeightAverage(self._network.trainable_variables, window) if window else None
         if self.settings.replay == "reverb":
             return
         self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
-        self._learn = tf.function(
+        self._learn = self._make_learn()
+
+    def _make_learn(self) -> Any:
+        """What writes a block of rows and runs the updates after it, from the rows and a seed to the mean loss."""
+        return tf.function(
             self._write_and_update,
             input_signature=[
                 tf.TensorSpec([self.settings.block_steps, self.columns.width], tf.float32),
@@ -124,16 +132,28 @@ class Learner(ABC, Generic[Chosen]):
         return []
 
     def weights(self) -> list[FloatArray]:
-        """The present weights of the policy, in the order that rlway_train.policies.numpy.dense expects."""
+        """The weights of the policy that is evaluated and shipped: the present ones, or their average.
+
+        They are in the order that rlway_train.policies.numpy.dense expects.
+        """
+        average = self._average
+        return self.present_weights() if average is None else self.preprocessing.weights() + average.weights()
+
+    def present_weights(self) -> list[FloatArray]:
+        """The weights that the next update changes, and that experience is collected with."""
         return self.preprocessing.weights() + [variable.numpy() for variable in self._network.trainable_variables]
+
+    def shipped(self) -> AbstractContextManager[None]:
+        """Within it, the agent's policies have the weights that are evaluated and shipped."""
+        return nullcontext() if self._average is None else self._average.in_place()
 
     @abstractmethod
     def policy(self, weights: list[FloatArray] | None = None) -> BatchPolicy:
-        """The greedy policy in numpy, with these weights or the present ones."""
+        """The greedy policy in numpy, with these weights or with those of `weights()`."""
 
     def exploring(self, step: int) -> BatchPolicy:
         """The policy that collects from this environment step on."""
-        return self.exploration.exploring(self.weights(), step)
+        return self.exploration.exploring(self.present_weights(), step)
 
     @abstractmethod
     def exploration_level(self, step: int) -> ExplorationLevel:
@@ -163,14 +183,15 @@ class Learner(ABC, Generic[Chosen]):
         self._observe(rows)
         self.replay.write(rows)
 
-    def learn(self, rows: FloatArray, fraction: float) -> float:  # [block_steps, width]
+    def learn(self, rows: FloatArray, step: int) -> float:  # [block_steps, width]
         """Adds the rows, runs `block_iterations` updates, and returns their mean loss.
 
-        `fraction` is the share of the training that is done. The learning rate depends on it.
+        `step` counts the environment steps before these rows. The learning rate depends on it.
         """
         settings = self.settings
         if settings.learning_rate_end is not None:
-            self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, fraction))
+            done = step / (settings.learning_rate_steps or settings.steps)
+            self._learning_rate.assign(linear(settings.learning_rate, settings.learning_rate_end, done))
         self._observe(rows)
         before = self.iterations
         try:
@@ -184,6 +205,8 @@ class Learner(ABC, Generic[Chosen]):
                 f"the loss became {loss} within iterations {before} to {before + settings.block_iterations}; "
                 f"lower --learning-rate, or set --gradient-clip."
             )
+        if self._average is not None:
+            self._average.update(settings.block_iterations, self.iterations)
         return loss
 
     def save(self, folder: Path) -> None:
@@ -201,7 +224,10 @@ class Learner(ABC, Generic[Chosen]):
 
     def _checkpoint(self) -> Any:
         # `perception` is the name in the files of checkpoints.
-        return tf.train.Checkpoint(agent=self.agent, train_step=self.train_step, perception=self.preprocessing)
+        parts = {"agent": self.agent, "train_step": self.train_step, "perception": self.preprocessing}
+        if self._average is not None:
+            parts["average"] = self._average.variables
+        return tf.train.Checkpoint(**parts)
 
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""

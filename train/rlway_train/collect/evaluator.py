@@ -6,12 +6,14 @@ Out:     `EvaluationResult`; visited observations, [N, obs_dim].
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rlway_client.contract.specs import AnyArray
+from rlway_train.collect.confidence import mean_interval
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 VISITED_ROWS = 4_096  # observations kept for parity and calibration
 MOST_BYTES = 1 << 28  # of one round's observations
+MOST_TOGETHER = 500  # environments
 LONGEST_EPISODE = 10_000  # steps; without a time limit an episode may never end
 
 
@@ -38,6 +41,11 @@ class EvaluationResult:
         return float(self.returns.std())
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% confidence interval of the mean return; None for one episode."""
+        return mean_interval(self.returns)
+
+    @property
     def mean_length(self) -> float:
         return float(self.lengths.mean())
 
@@ -52,16 +60,22 @@ class EvaluationResult:
 class Evaluator:
     """Plays in rounds: one episode in each of its environments."""
 
-    def __init__(self, environments: Environments) -> None:
-        self._environments = environments
+    def __init__(self, environments: Environments, make_more: Callable[[int], Environments] | None = None) -> None:
+        """With `make_more`, more episodes than environments are played in one round of environments of its own.
+
+        That is faster where a step of many environments costs hardly more than a step of few.
+        """
+        self._environments, self._make_more = environments, make_more
+        self._more: dict[int, Environments] = {}
         self._kept: list[AnyArray] = []  # observations of the latest rounds, one array each
 
     def evaluate(self, policy: BatchPolicy, episodes: int, seed: int, keep: bool = True) -> EvaluationResult:
         """Plays the episodes. Without `keep`, their observations are not among those that `visited` returns."""
-        rounds = -(-episodes // self._environments.n)
+        environments = self._environments_for(episodes)
+        rounds = -(-episodes // environments.n)
         done = []
         for turn in range(rounds):
-            evaluation, visited = self._round(policy, seed + turn * self._environments.n)
+            evaluation, visited = self._round(environments, policy, seed + turn * environments.n)
             done.append(evaluation)
             if keep:
                 self._keep(visited)
@@ -84,17 +98,27 @@ class Evaluator:
         visited: list[AnyArray] = []
         turn = 0
         while sum(map(len, visited)) < rows:
-            visited += self._round(policy, seed + turn * self._environments.n)[1]
+            visited += self._round(self._environments, policy, seed + turn * self._environments.n)[1]
             turn += 1
         return _evenly_spaced(np.concatenate(visited), rows)
 
-    def _round(self, policy: BatchPolicy, seed: int) -> tuple[EvaluationResult, list[AnyArray]]:
-        n = self._environments.n
+    def _environments_for(self, episodes: int) -> Environments:
+        if self._make_more is None or episodes <= self._environments.n:
+            return self._environments
+        n = min(episodes, MOST_TOGETHER)
+        if n not in self._more:
+            self._more[n] = self._make_more(n)
+        return self._more[n]
+
+    def _round(
+        self, environments: Environments, policy: BatchPolicy, seed: int
+    ) -> tuple[EvaluationResult, list[AnyArray]]:
+        n = environments.n
         returns, lengths = np.zeros(n), np.zeros(n, np.int64)
         running = np.ones(n, np.bool_)
         visited: list[AnyArray] = []
         state: PolicyState = ()
-        observation = self._environments.reset(seed)
+        observation = environments.reset(seed)
         stride, held = 1, 0
         for turn in range(LONGEST_EPISODE):
             if not running.any():
@@ -105,7 +129,7 @@ class Evaluator:
             if held > MOST_BYTES:  # of images: every second turn is enough
                 visited, stride, held = visited[::2], 2 * stride, held // 2
             actions, state = policy(observation, state)
-            step = self._environments.step(actions)
+            step = environments.step(actions)
             state = reset_state(state, step.begins)
             returns[running] += step.reward[running]
             lengths[running] += 1

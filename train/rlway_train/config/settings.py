@@ -81,7 +81,11 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     gamma: Annotated[float, Flag("Discount per step.", NETWORK, fixed=True)] = 0.99
     learning_rate: Annotated[float, Flag("The optimizer's rate.", NETWORK)] = 1e-3
     learning_rate_end: Annotated[
-        float | None, Flag("Rate at the last step, approached linearly; the rate is constant if not given.", NETWORK)
+        float | None, Flag("Rate at the end, approached linearly; the rate is constant if not given.", NETWORK)
+    ] = None
+    learning_rate_steps: Annotated[
+        int | None,
+        Flag("Steps over which it falls from --learning-rate to --learning-rate-end; all steps if not given.", NETWORK),
     ] = None
     gradient_clip: Annotated[
         float | None, Flag("Clip gradients to at most this norm, over all variables.", NETWORK)
@@ -91,6 +95,15 @@ class TrainingSettings(msgspec.Struct, frozen=True, kw_only=True):
     target_tau: Annotated[
         float, Flag("Share by which an update moves the target network towards the network; 1 copies it.", NETWORK)
     ] = 1.0
+    average_window: Annotated[
+        int,
+        Flag(
+            "Evaluate and keep the moving average of the weights over about so many iterations; 0: the weights "
+            "themselves.",
+            NETWORK,
+            fixed=True,
+        ),
+    ] = 0
     eval_every: Annotated[int, Flag("Steps between evaluations.", EVALUATING)] = 2_000
     eval_episodes: Annotated[int, Flag("Episodes per evaluation.", EVALUATING)] = 20
     confirm_episodes: Annotated[
@@ -158,6 +171,9 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     ] = 0.4
     double: Annotated[bool, Flag("Double DQN.", NETWORK)] = True
     loss: Annotated[Loss, Flag("huber or squared.", NETWORK)] = "huber"
+    reward_scale: Annotated[
+        float, Flag("Factor on rewards, only in the loss: Q-values have this factor, too.", NETWORK, fixed=True)
+    ] = 1.0
     n_step: Annotated[
         int, Flag("Steps whose rewards are summed before the target bootstraps from a Q-value.", NETWORK, fixed=True)
     ] = 1

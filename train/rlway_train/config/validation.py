@@ -115,12 +115,12 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     (
         "steps episodes n_step batch_size target_period target_episodes replay_capacity time_limit envs "
         "block_steps block_iterations eval_every log_every sequence_length "
-        "eval_episodes final_episodes save_every",
+        "eval_episodes final_episodes save_every learning_rate_steps",
         lambda n: n >= 1,
         "a whole number of at least 1",
     ),
     (
-        "initial_steps confirm_episodes epsilon_steps lstm burn_in op_threads",
+        "initial_steps confirm_episodes epsilon_steps lstm burn_in op_threads average_window",
         lambda n: n >= 0,
         "a whole number of at least 0",
     ),

@@ -70,7 +70,7 @@ class RemoteCollector:
     def collect_ahead(self, policy: BatchPolicy, n: int) -> FloatArray:  # noqa: ARG002  -> [0, width]
         """Gives actors the present weights, then waits until the batches of a block can be sampled."""
         assert isinstance(self._learner.replay, ReverbRows)
-        weights = [Weights.of(array) for array in self._learner.weights()]
+        weights = [Weights.of(array) for array in self._learner.present_weights()]
         self._channel.publish(ActivePolicy(self._step, weights, self._learner.replay.priority))
         return self._wait(lambda rows: rows.allows_samples(self._samples))
 

@@ -1,6 +1,7 @@
 """Curves of one training or of several, as pictures.
 
-In:      the rows of evaluations.csv, with returns to compare them with; training episodes and losses; groups of runs.
+In:      the rows of evaluations.csv, with fresh episodes and returns to compare them with; training episodes and
+         losses; groups of runs.
 Out:     learning_curve.png; training_curve.png; one picture of all groups.
 """
 
@@ -20,10 +21,11 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from rlway_client.common.returns import show_together
+from rlway_train.collect.evaluator import EvaluationResult
 from rlway_train.reports.comparison import Group
 
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#6b7280"
-COLOURS = (BLUE, ORANGE, "#16a34a", "#9333ea", "#db2777", "#0891b2")  # of groups of runs, in turn
+BLUE, ORANGE, GREEN, GREY = "#2563eb", "#ea580c", "#16a34a", "#6b7280"
+COLOURS = (BLUE, ORANGE, GREEN, "#9333ea", "#db2777", "#0891b2")  # of groups of runs, in turn
 
 
 def plot_learning_curve(
@@ -31,30 +33,52 @@ def plot_learning_curve(
     title: str,
     rows: Sequence[Mapping[str, float]],
     best_iteration: int,
+    final: EvaluationResult,
     random_return: float,
     threshold: float | None,
 ) -> None:
-    steps = [row["step"] for row in rows]
-    means = [row["mean_return"] for row in rows]
-    low = [row["mean_return"] - row["std_return"] for row in rows]
-    high = [row["mean_return"] + row["std_return"] for row in rows]
+    """Every evaluation with its interval, the best checkpoint, and what fresh episodes gave that checkpoint.
+
+    An evaluation of few episodes is a light point with a long bar; one that more episodes confirmed is a full point.
+    """
+    steps, means, episodes = (np.array([row[of] for row in rows]) for of in ("step", "mean_return", "episodes"))
+    low, high = (np.array([row.get(of, row["mean_return"]) for row in rows]) for of in ("low_return", "high_return"))
     best = next(row for row in rows if row["iteration"] == best_iteration)
-    side_by_side = [best["mean_return"], random_return, *([] if threshold is None else [threshold])]
-    best_shown, random_shown, *threshold_shown = show_together(side_by_side)
+    side_by_side = [best["mean_return"], final.mean_return, random_return, *([] if threshold is None else [threshold])]
+    best_shown, final_shown, random_shown, *threshold_shown = show_together(side_by_side)
 
     figure, axes = plt.subplots(figsize=(8, 5), dpi=120, layout="constrained")
-    axes.fill_between(steps, low, high, color=BLUE, alpha=0.15, linewidth=0, label="± one standard deviation")
-    axes.plot(steps, means, color=BLUE, linewidth=2, label="mean return of the greedy policy")
-    axes.axhline(random_return, color=GREY, linewidth=1.2, linestyle=":", label=f"random actions: {random_shown}")
-    if threshold is not None:
-        axes.axhline(
-            threshold, color=GREY, linewidth=1.2, linestyle="--", label=f"counts as solved: {threshold_shown[0]}"
-        )
-    axes.plot(
+    axes.plot(steps, means, color=BLUE, linewidth=1, alpha=0.45, zorder=2)
+    axes.vlines(steps, low, high, color=BLUE, alpha=0.5, linewidth=1, zorder=2)
+    legend = []
+    for count in sorted({int(n) for n in episodes}):
+        shown, most = episodes == count, count == episodes.max()
+        legend += axes.plot(
+            steps[shown], means[shown], "o", color=BLUE, markersize=5 if most else 4, clip_on=False, zorder=3,
+            markerfacecolor=BLUE if most else "white", label=f"evaluation over {_many_episodes(count)}",
+        )  # fmt: skip
+    legend += axes.plot(
         best["step"], best["mean_return"], "o", color=ORANGE, markersize=9, markeredgecolor="white", zorder=5,
-        label=f"best: {best_shown} at {best['step']:,.0f} steps",
+        label=f"best checkpoint: {best_shown} at {best['step']:,.0f} steps",
     )  # fmt: skip
-    _finish_returns(figure, axes, title, path, legend_columns=3)
+    beside = steps.max() * 1.04  # the curve, so that its bar does not hide those of the evaluations
+    if final.interval is not None:
+        axes.plot([beside, beside], final.interval, color=GREEN, linewidth=2, marker="_", markersize=9, zorder=4)
+    legend += axes.plot(
+        beside, final.mean_return, "D", color=GREEN, markersize=7, markeredgecolor="white", zorder=5,
+        label=f"the same over {_many_episodes(final.episodes, 'fresh ')}: {final_shown}",
+    )  # fmt: skip
+    if threshold is not None:
+        solved = f"counts as solved: {threshold_shown[0]}"
+        legend += [axes.axhline(threshold, color=GREY, linewidth=1.2, linestyle="--", label=solved)]
+    at_random = f"random actions: {random_shown}"
+    legend += [axes.axhline(random_return, color=GREY, linewidth=1.2, linestyle=":", label=at_random)]
+    axes.set_title("bars: 95% intervals of the mean return", loc="right", fontsize=9, color=GREY)
+    _finish_returns(figure, axes, title, path, legend_columns=2, handles=legend)
+
+
+def _many_episodes(count: int, kind: str = "") -> str:
+    return f"{count:,} {kind}episode{'s' * (count != 1)}"
 
 
 def plot_training(path: Path, title: str, returns: Sequence[float], blocks: Sequence[tuple[int, float]]) -> None:
@@ -97,8 +121,13 @@ def plot_comparison(path: Path, groups: Sequence[Group]) -> None:
     _finish_returns(figure, axes, "Mean return over training, by seeds", path, legend_columns=1)
 
 
-def _finish_returns(figure: Any, axes: Any, title: str, path: Path, legend_columns: int) -> None:
-    """Adds titles, axes and legend to a picture of returns over steps, and writes it."""
+def _finish_returns(
+    figure: Any, axes: Any, title: str, path: Path, legend_columns: int, handles: Sequence[Any] | None = None
+) -> None:
+    """Adds titles, axes and legend to a picture of returns over steps, and writes it.
+
+    The legend has the handles in their order, or everything that has a label.
+    """
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold")
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return per episode")
@@ -108,6 +137,7 @@ def _finish_returns(figure: Any, axes: Any, title: str, path: Path, legend_colum
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     # Below the axes, because a curve may pass through any corner inside them.
-    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9)
     figure.savefig(path)
     plt.close(figure)

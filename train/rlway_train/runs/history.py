@@ -42,5 +42,16 @@ class History(msgspec.Struct):
     best: BestCheckpoint | None = None
 
     @property
+    def candidates(self) -> int:
+        """How many checkpoints were evaluated, the untrained one excluded: the best is chosen among these."""
+        return sum(row["step"] > 0 for row in self.rows)
+
+    @property
+    def best_row(self) -> dict[str, int | float] | None:
+        """The evaluation of the best checkpoint; None while there is none."""
+        iteration = self.best.iteration if self.best else None
+        return next((row for row in self.rows if row["step"] > 0 and row["iteration"] == iteration), None)
+
+    @property
     def iterations_per_s(self) -> float:
         return self.timed_iterations / self.timed_s if self.timed_s else 0.0

@@ -34,7 +34,10 @@ from rlway_train.runs.history import History
 
 NEVER = 1 << 62  # iterations
 CSV_COLUMNS = {
-    "evaluations.csv": ["step", "iteration", "wall_s", "mean_return", "std_return", "mean_length", "episodes"],
+    "evaluations.csv": [
+        *("step", "iteration", "wall_s", "mean_return", "std_return", "low_return", "high_return"),
+        *("mean_length", "episodes"),
+    ],
     "episodes.csv": ["episode", "return"],
 }
 DRAFTED = (*CSV_COLUMNS, "job.json", "observations.npz", "run.json")
@@ -152,6 +155,7 @@ class RunFolder:
                 interval=NEVER,  # `save_checkpoint` calls it with force
                 extra_concrete_functions=[("act", learner.act())],
             )
+        self._learner = learner
         learner.begin(self.folder, [self._trigger])
 
     def save_checkpoint(self, iteration: int, wall_s: float) -> None:
@@ -159,12 +163,14 @@ class RunFolder:
         if iteration in self.history.checkpoints:
             return
         with self.written("the policy's checkpoint"):
-            self._trigger(iteration, force_trigger=True)
+            with self._learner.shipped():
+                self._trigger(iteration, force_trigger=True)
             kept = KeptCheckpoint(iteration=iteration, step=self.history.step, wall_s=round(wall_s, 3))
             self._write_json(f"{checkpoint_name(iteration)}/checkpoint.json", kept)
         self.history.checkpoints.append(iteration)
 
     def add_evaluation(self, step: int, iteration: int, wall_s: float, evaluation: EvaluationResult) -> None:
+        interval = dict(zip(("low_return", "high_return"), evaluation.interval or (), strict=False))
         self.history.rows.append(
             {
                 "step": step,
@@ -172,6 +178,7 @@ class RunFolder:
                 "wall_s": round(wall_s, 3),
                 "mean_return": evaluation.mean_return,
                 "std_return": evaluation.std_return,
+                **interval,
                 "mean_length": evaluation.mean_length,
                 "episodes": evaluation.episodes,
             }

@@ -38,7 +38,8 @@ class Evaluations:
     def __init__(self, plan: Plan[Any], domain: Domain, learner: Learner[Any], run_folder: RunFolder) -> None:
         self._plan, self._domain, self._learner, self._run_folder = plan, domain, learner, run_folder
         self._history = run_folder.history
-        self.evaluator = Evaluator(domain.make_many(plan.settings.eval_episodes, one_episode=True))
+        few = domain.make_many(plan.settings.eval_episodes, one_episode=True)
+        self.evaluator = Evaluator(few, domain.make_many if domain.is_vectorized else None)
         self.best_weights: list[FloatArray] = []
 
     @property

@@ -7,6 +7,7 @@ Refuses: what the environment, the learner and the folder refuse. What has been 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from rlway_train.agents.learner import Learner, TrainingDiverged
 from rlway_train.collect.adders.factory import make_adder
 from rlway_train.collect.collector import Collector, LocalCollector
 from rlway_train.collect.collector_process import CollectorProcess
-from rlway_train.collect.evaluator import EvaluationResult
 from rlway_train.common.seeds import Purpose, seed_for
 from rlway_train.common.signals import signals_held
 from rlway_train.envs.domain import Domain
@@ -27,7 +27,7 @@ from rlway_train.runs.run_folder import RunFolder
 from rlway_train.training.evaluations import Evaluations
 from rlway_train.training.loss_log import LossLog
 from rlway_train.training.plan import Plan
-from rlway_train.training.progress import TRAINING, Reporter, TrainingStatus
+from rlway_train.training.progress import EVALUATING, TRAINING, Reporter, TrainingStatus
 
 if TYPE_CHECKING:
     from rlway_train.distributed.channel import Channel
@@ -59,10 +59,7 @@ class TrainingLoop:
         self._collector = self._make_collector(seed_for(plan.seed, Purpose.COLLECTION, history.resumptions), channel)
         self._earlier_returns = history.returns
         self.status = TrainingStatus(history.step)
-        if history.rows:
-            self.status.mean_return, self.status.std_return = (
-                history.rows[-1][of] for of in ("mean_return", "std_return")
-            )
+        self._take_evaluations()
 
     def _make_collector(self, seed: int, channel: Channel | None) -> Collector:
         settings = self._plan.settings
@@ -128,8 +125,9 @@ class TrainingLoop:
 
     def _begin(self) -> None:
         history, settings = self.history, self._plan.settings
-        self._reporter.stage("evaluating")
-        self._show_evaluation(self.evaluations.untrained(self.wall_s), "untrained")
+        self._reporter.stage(EVALUATING)
+        self.evaluations.untrained(self.wall_s)
+        self._show_evaluation("untrained")
         self._collect_at_random()
         history.next_evaluation = self.evaluations.due_after(history.step)
         if self._enough_episodes:
@@ -162,7 +160,7 @@ class TrainingLoop:
         start_s = time.perf_counter()
         rows = self._collector.collect_ahead(learner.exploring(history.step), settings.block_steps)
         with signals_held():
-            loss = learner.learn(rows, history.step / settings.steps)
+            loss = learner.learn(rows, history.step)
             took_s = time.perf_counter() - start_s
             if timed:
                 history.timed_s += took_s
@@ -199,12 +197,12 @@ class TrainingLoop:
         return over or self.evaluations.reached_goal
 
     def _evaluate(self, over: bool) -> None:
-        self._reporter.stage("evaluating")
+        self._reporter.stage(EVALUATING)
         played = self.evaluations.play()
         with signals_held():
             self.evaluations.keep(played, self.wall_s)
             self._summarize()
-            self._show_evaluation(played.result, "best" * played.is_best, over or self.evaluations.reached_goal)
+            self._show_evaluation("best" * played.is_best, over or self.evaluations.reached_goal)
             self._save()
         self._reporter.stage(TRAINING)
 
@@ -228,9 +226,21 @@ class TrainingLoop:
         self._reporter.stage(TRAINING)
         self._reporter.update(status)
 
-    def _show_evaluation(self, result: EvaluationResult, mark: str = "", over: bool = False) -> None:
-        self.status.mean_return, self.status.std_return = result.mean_return, result.std_return
+    def _show_evaluation(self, mark: str = "", over: bool = False) -> None:
+        self._take_evaluations()
         self._reporter.evaluated(self.status, mark, over)
+
+    def _take_evaluations(self) -> None:
+        """Takes what evaluations have found so far, also those before a resumption, into the status."""
+        status, rows, best = self.status, self.history.rows, self.history.best_row
+        if rows:
+            status.mean_return, status.std_return = rows[-1]["mean_return"], rows[-1]["std_return"]
+            status.first_return = rows[0]["mean_return"] if rows[0]["step"] == 0 else math.nan
+            status.evaluations = self.history.candidates
+            status.unconfirmed = min(1.0, self._plan.settings.eval_episodes / rows[-1]["episodes"])
+        if best is not None:
+            status.best_return, status.best_std = best["mean_return"], best["std_return"]
+            status.best_step = int(best["step"])
 
     def _save(self) -> None:
         """Writes the checkpoint that a resumed training begins with."""

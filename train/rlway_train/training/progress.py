@@ -14,31 +14,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from rlway_client.common.returns import show_mean
 from rlway_train.policies.exploration import ExplorationLevel
+from rlway_train.training.forecast import Evaluated, Forecast, Length
 
 DRAW_S = 0.1  # between two redraws: drawing takes longer than a block
 LINE_S = 5.0  # between two plain lines
 LOOK_S = 1.0  # between two checks whether a line is due
-TRAINING = "training"
-
-
-class Length(NamedTuple):
-    """What ends a training: whichever comes first."""
-
-    steps: int
-    episodes: int | None = None
-    by_return: bool = False  # a good return ends it, at a step that cannot be known before
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether the training may end before all its steps are taken."""
-        return self.episodes is not None or self.by_return
+TRAINING, EVALUATING = "training", "evaluating"  # stages
 
 
 @dataclass
@@ -51,6 +38,12 @@ class TrainingStatus:
     loss: float = math.nan
     mean_return: float = math.nan  # of the latest evaluation
     std_return: float = 0.0
+    unconfirmed: float = 1.0  # the share of its episodes that did not only confirm it
+    evaluations: int = 0  # of trained policies
+    first_return: float = math.nan  # of the untrained policy
+    best_return: float = math.nan  # of the best evaluation, as it was confirmed
+    best_std: float = 0.0
+    best_step: int = 0
     exploration_level: ExplorationLevel | None = None
 
     @property
@@ -64,9 +57,13 @@ class TrainingStatus:
 
     @property
     def earned(self) -> str:
+        """The latest return, and the best one beside it if it is another."""
         if math.isnan(self.mean_return):
             return "not yet evaluated"
-        return f"return {show_mean(self.mean_return, self.std_return)}"
+        latest = f"return {show_mean(self.mean_return, self.std_return)}"
+        if math.isnan(self.best_return) or self.best_return == self.mean_return:
+            return latest
+        return f"{latest}  best {show_mean(self.best_return, self.best_std)} at {self.best_step:,}"
 
 
 class Reporter:
@@ -75,8 +72,8 @@ class Reporter:
     def __init__(self, length: Length, write: Callable[[str], None] | None = None) -> None:
         """Lines go to `write`, or to stderr if it is not given."""
         self._length, self._status, self._stage = length, TrainingStatus(), "starting"
-        self._start_s = self._stage_s = self._shown_s = time.monotonic()
-        self._baseline = TrainingStatus()
+        self._stage_s = self._shown_s = time.monotonic()
+        self._forecast = Forecast(length.stop_return)
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("[bold]{task.fields[stage]}"),
@@ -114,8 +111,8 @@ class Reporter:
 
     def begin(self, status: TrainingStatus) -> None:
         """Starts to estimate the time left, from this status on."""
-        self._start_s, self._status = time.monotonic(), status
-        self._baseline = TrainingStatus(status.step, status.episodes)
+        self._status = status
+        self._forecast.begin(self._fraction_done(status), time.monotonic())
         self._bar.update(self._task, completed=self._fraction_done(status))
 
     def update(self, status: TrainingStatus) -> None:
@@ -140,6 +137,10 @@ class Reporter:
 
     def evaluated(self, status: TrainingStatus, mark: str = "", over: bool = False) -> None:
         """Shows an evaluation, with a remark. `over` if it is the last one."""
+        if status.evaluations:
+            now_s = time.monotonic()
+            took_s = now_s - self._stage_s if self._stage == EVALUATING else 0.0
+            self._forecast.evaluated(self._evaluated(status), now_s, took_s, status.unconfirmed)
         if self._bar.disable:
             with self._writing:
                 self._shown_s = time.monotonic()
@@ -170,18 +171,17 @@ class Reporter:
 
     def _fraction_done(self, status: TrainingStatus) -> float:
         """The share of the training that is done."""
-        by_episodes = status.episodes / self._length.episodes if self._length.episodes else 0.0
-        return max(status.step / self._length.steps, by_episodes)
+        return self._length.share(status.step, status.episodes)
+
+    def _evaluated(self, status: TrainingStatus) -> Evaluated:
+        share = self._fraction_done(status)
+        best_share = share * status.best_step / max(status.step, 1)
+        return Evaluated(share, status.evaluations, status.first_return, status.best_return, best_share)
 
     def _eta(self, status: TrainingStatus) -> str:
-        """The time left at the present rate; empty while there is no rate."""
-        done, since = self._fraction_done(status), self._fraction_done(self._baseline)
-        if done <= since:
-            return ""
-        left_s = (time.monotonic() - self._start_s) / (done - since) * max(1.0 - done, 0.0)
-        minutes = left_s / 60
-        shown = f"{left_s:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-        return f"ETA {'≤ ' * self._length.by_return}{shown}"
+        """The time left; empty while there is no pace."""
+        left = self._forecast.left(self._fraction_done(status), time.monotonic())
+        return f"ETA {left.words}" if left else ""
 
 
 def _to_stderr(text: str) -> None:

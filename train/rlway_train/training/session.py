@@ -24,11 +24,13 @@ import numpy as np
 from rlway_client.common.quote import clipped
 from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.config.convolutions import BY_SIZE
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import TrainingSettings
 from rlway_train.runs.checkpoint import Checkpoints, check_same_specs
+from rlway_train.training.forecast import Length, show_duration
 from rlway_train.training.plan import Plan, TrainingRequest, make_plan
 from rlway_train.training.publisher import Publisher
 
@@ -96,10 +98,13 @@ def report(run: TrainingRun, folder: Path, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(run), indent=2).decode() + "\n")
         return
-    earned, at_random = show_together([run.final_return, run.random_return])
+    fresh = FreshReturn.of(msgspec.structs.asdict(run))
+    assert fresh is not None
+    at_random = show_together([run.final_return, run.random_return])[1]
     print(
-        f"{folder}: return {earned} over {run.final_episodes} episodes (random: {at_random}), {run.steps:,} steps, "
-        f"{run.iterations_per_s:,.0f} iterations/s, {run.wall_s:.0f} s"
+        f"{folder}: return {fresh.sentence}; random actions: {at_random}\n"
+        f"{run.steps:,} steps, {run.iterations_per_s:,.0f} iterations/s, "
+        f"{show_duration(run.wall_s)} with compiling and evaluating"
     )
 
 
@@ -121,9 +126,9 @@ def carry_out(plan: Plan[Any], log: Log | None = None, actors: int = 0, channel:
     domain = domain_of(plan.env, settings)
     if plan.saved is not None:
         check_same_specs(plan.saved, domain.leaves, domain.action)
-    from rlway_train.training.progress import Length, Reporter
+    from rlway_train.training.progress import Reporter
 
-    with Reporter(Length(settings.steps, settings.episodes, settings.stop_return is not None), log) as reporter:
+    with Reporter(Length(settings.steps, settings.episodes, settings.stop_return), log) as reporter:
         import tensorflow as tf
 
         from rlway_train.training.train import train

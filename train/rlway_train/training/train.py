@@ -104,6 +104,7 @@ def _finish(
         f"{learner.algorithm.upper()} on {domain.env}, seed {plan.seed}",
         history.rows,
         best.iteration,
+        final,
         random.mean_return,
         domain.reward_threshold,
     )
@@ -122,8 +123,10 @@ def _finish(
         iterations_per_s=round(history.iterations_per_s, 1),
         wall_s=round(training.wall_s, 2),
         best_checkpoint=best.iteration,
+        chosen_among=history.candidates,
         latest_checkpoint=learner.iterations,
         final_return=final.mean_return,
+        final_interval=final.interval,
         final_episodes=final.episodes,
         random_return=random.mean_return,
     )

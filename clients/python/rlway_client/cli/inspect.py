@@ -24,6 +24,7 @@ from rlway_client.common.quote import named
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing
+from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
 from rlway_client.contract.nesting import places
@@ -107,6 +108,9 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
     console.print(f"[bold]{manifest.policy}[/] version {manifest.version}  ({source})")
     checked = "one file by itself" if alone else f"all {len(manifest.files)} checksums right"
     console.print(f"exported {manifest.created}, {checked}")
+    fresh = FreshReturn.of(manifest.training)
+    if fresh is not None:
+        console.print(f"return {fresh.sentence}")
     for note in manifest.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(_tensors(manifest))

@@ -1,6 +1,7 @@
 """Writes returns for people: with as many digits as their differences need, and never as minus zero.
 
-In:      the returns of some episodes, a mean and its standard deviation, or numbers that stand side by side.
+In:      the returns of some episodes, a mean with its standard deviation or its confidence interval, or numbers that
+         stand side by side.
 Out:     text.
 
 The size of a return does not show how many of its digits matter: 0.8 may be one step short of 0.84.
@@ -33,6 +34,21 @@ def show_mean(mean: float, std: float) -> str:
     if not std > ALIKE * abs(mean):
         return _shortened(_text(mean, _places(mean, 6)))
     return _text(mean, max(int(std < 1e4), _places(std, 2)))
+
+
+def show_estimate(mean: float, interval: tuple[float, float] | None, episodes: int, kind: str = "") -> str:
+    """`469.1 over 20 fresh episodes (95% interval 431 to 495)`, where `kind` is `fresh`.
+
+    If all episodes return the same, the interval has no width, which says little: `500 in each of 20 fresh episodes`.
+    """
+    played = f"{kind} episode{'s' * (episodes != 1)}".strip()
+    if interval is None:
+        return f"{show_together([mean])[0]} over {episodes:,} {played}"
+    low, high = interval
+    if not high - low > ALIKE * max(abs(low), abs(high)):
+        return f"{show_mean(mean, 0.0)} in each of {episodes:,} {played}"
+    ends = [_shortened(_text(end, _places(high - low, 2))) for end in interval]
+    return f"{show_mean(mean, high - low)} over {episodes:,} {played} (95% interval {ends[0]} to {ends[1]})"
 
 
 def show_together(values: Sequence[float]) -> list[str]:

@@ -137,6 +137,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     time_step: list[TensorSpec] = []  # what the policy reads of `reward`, `discount` and `step_type`
     state: list[TensorSpec] = []  # goes in with `reset`, and comes out as `next_<name>`
     outputs: list[TensorSpec] = []  # besides the action and the state: `q_values`, or `loc` and `scale`
+    # Of a run: checkpoint, seed, preset, steps, iterations, wall_s, evaluated_return, final_return with final_interval
+    # (95%) and final_episodes, chosen_among, random_return, hyperparameters, versions. Of a file: its SHA-256.
     training: dict[str, Any] = {}
     notes: list[str] = []  # what a reader should know of the source, one sentence each
     parity: list[Parity] = []

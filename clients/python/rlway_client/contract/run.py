@@ -62,8 +62,12 @@ class TrainingRun(TrainingJob, frozen=True, kw_only=True):
     iterations_per_s: float  # of the training loop alone: evaluations and start-up excluded
     wall_s: float
     best_checkpoint: int  # the number in policy_checkpoint_%010d with the highest evaluation
+    chosen_among: int | None = None  # how many checkpoints were evaluated to find it; None in older runs
     latest_checkpoint: int
-    final_return: float  # mean undiscounted return of the best checkpoint over `final_episodes` fresh episodes
+    # The mean undiscounted return of the best checkpoint over `final_episodes` fresh episodes, which had no part in
+    # choosing it, with a 95% confidence interval. None for a single episode, and in older runs.
+    final_return: float
+    final_interval: tuple[float, float] | None = None
     final_episodes: int
     random_return: float  # of uniformly random actions, for comparison
 
