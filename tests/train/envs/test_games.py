@@ -32,7 +32,8 @@ def test_each_game_of_minatar_is_an_image_of_bits(name: str) -> None:
     assert observation.shape[:2] == (10, 10)
     env.unwrapped.render_mode = "rgb_array"
     picture = np.asarray(env.render())
-    assert (picture.shape, picture.dtype) == ((320, 320, 3), np.uint8)
+    assert picture.shape == (320, 320, 3)
+    assert picture.dtype == np.uint8
     assert np.ptp(picture) > 0
 
 
