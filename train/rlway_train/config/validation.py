@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from rlway_client.contract.errors import UsageError
-from rlway_client.contract.manifest import MOST_FRAMES
+from rlway_client.contract.specs import MOST_FRAMES
 from rlway_train.config.convolutions import check_conv, for_images
 from rlway_train.config.settings import Chosen, DqnSettings, TrainingSettings
 

@@ -19,12 +19,11 @@ from rlway_client.common import quote
 from rlway_client.contract.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.contract.exploration import Explore, check_explore
 from rlway_client.contract.interface import TIME_STEP, Draw, Interface
-from rlway_client.contract.specs import TensorSpec
+from rlway_client.contract.specs import MOST_FRAMES, TensorSpec
 
 MANIFEST_SCHEMA: Final = 1
 METADATA_KEY = "rlway.manifest"  # in the ONNX file's metadata_props
 POLICY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MOST_FRAMES: Final = 64  # of one observation
 NAME_IN_WORDS = "1 to 64 letters, digits, '.', '_' or '-', not starting with a sign"
 # A relative path with `/` between its parts, which stays within the bundle: no part is empty, `.` or `..`.
 _PART = r"(?!\.{1,2}(?:/|$))[^/\\\x00-\x1f\x7f-\x9f\u2028\u2029]+"

@@ -28,6 +28,7 @@ DTYPES = (
     "float64",
 )
 Dtype = Annotated[str, Meta(extra_json_schema={"enum": list(DTYPES)})]
+MOST_FRAMES = 64  # of one observation
 MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
 CUT = 80  # characters; longer parts of a fault's sentence are cut
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
