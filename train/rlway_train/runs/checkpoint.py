@@ -7,7 +7,7 @@ Refuses: a checkpoint that is damaged, or does not fit the environment (RunInval
       training.json   the job and its history
       best.npz        the weights of the best policy so far
       agent.*         networks, targets and optimizers, as TensorFlow writes them
-      replay.npy      the rows in the replay, oldest first
+      replay.npy      the rows in the replay, oldest first; replay.npz, those of images
 """
 
 from __future__ import annotations

@@ -76,7 +76,11 @@ def make_env(
     if frame_stack > 1:
         from rlway_client.envs.frame_stack import FrameStack
 
-        env = FrameStack(env_id, env, frame_stack)
+        try:
+            env = FrameStack(env_id, env, frame_stack)
+        except EnvironmentFault:
+            env.close()
+            raise
     if action_values is None:
         return env
     if not isinstance(space, gymnasium.spaces.Box) or math.prod(space.shape) != 1:
