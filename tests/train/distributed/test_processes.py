@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rlway_client.cli.main import main
 from rlway_client.contract.run import read_run
 from rlway_train.runs.checkpoint import Checkpoints
 from tests.conftest import TRAIN
@@ -120,16 +121,16 @@ def test_a_killed_replay_comes_back_with_what_it_had(start: Start, tmp_path: Pat
     assert ended(replay)[0] == 0
 
 
-def test_a_replay_that_is_not_there_is_named(start: Start, tmp_path: Path) -> None:
-    """By actor and learner, in one sentence, with the time-out."""
+def test_a_replay_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By actor and learner, in one sentence, with the time-out. These commands run here: each ends by itself."""
     port = free_port()
-    replay = f"--replay localhost:{port} --patience 1"
-    # Both at once: neither needs the other, and each takes seconds to start.
-    started = [start(f"actor {replay}"), start(f"learner --env CartPole-v1 --run {tmp_path / 'run'} {replay}")]
-    for status, said in map(ended, started):
-        assert status == FAILED
+    for words in ("actor", f"learner --env CartPole-v1 --run {tmp_path / 'run'}"):
+        with pytest.raises(SystemExit) as over:
+            main(["train", *words.split(), "--replay", f"localhost:{port}", "--patience", "1"])
+        assert over.value.code == FAILED
+        last = capsys.readouterr().err.strip().splitlines()[-1]
         assert (
-            said == f"rlway: replay at localhost:{port}: no answer within 1 s; is `rlway train replay` running there?"
+            last == f"rlway: replay at localhost:{port}: no answer within 1 s; is `rlway train replay` running there?"
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -162,13 +163,15 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
-def test_one_command_starts_actors_and_takes_them_with_it(start: Start, by: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "n"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
+def test_one_command_starts_actors_and_takes_them_with_it(
+    start: Start, by: signal.Signals, n: int, tmp_path: Path
+) -> None:
     """Interrupted or killed, it leaves no process."""
-    training = start(f"dqn --actors 2 --run {tmp_path / 'run'} --steps 1000000 " + SMALL + OFTEN)
+    training = start(f"dqn --actors {n} --run {tmp_path / 'run'} --steps 1000000 " + SMALL + OFTEN)
     hear(training, EVALUATED)
     actors = [pid for pid in children(training.pid) if b"actor_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(actors) == 2
+    assert len(actors) == n
     os.kill(training.pid, by)
     status, _ = ended(training)
     assert status == (INTERRUPTED if by == signal.SIGINT else -signal.SIGKILL)

@@ -133,12 +133,15 @@ def test_a_killed_training_resumes_without_gap_or_repetition(tmp_path: Path) -> 
     assert f"policy_checkpoint_{run.latest_checkpoint:010d}" in kept
 
 
-def test_an_interrupted_training_keeps_every_block(tmp_path: Path) -> None:
-    """Ctrl-C saves at once, including the blocks after the last evaluation."""
+def test_an_interrupted_training_keeps_every_block(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C saves at once, including the blocks after the last evaluation, without the run.json of a finished run."""
     folder = tmp_path / "run"
     words = "--env rlway-tests/Interrupted-v0 --envs 2 --initial-steps 4 --block-steps 4 --block-iterations 1 --no-xla"
     words += " --batch-size 2 --eval-every 16 --eval-episodes 2 --confirm-episodes 0"
     assert status("train", "dqn", *words.split(), "--run", str(folder)) == INTERRUPTED
+    assert "unfinished" in capsys.readouterr().err
+    assert list((folder / "policies/checkpoints").iterdir())
+    assert not (folder / "run.json").exists()
     saved = Checkpoints(folder).read()
     assert saved is not None
     assert saved.history.step > saved.history.rows[-1]["step"]
@@ -248,7 +251,8 @@ def test_resume_never_empties_a_folder_of_something_else(tmp_path: Path, capsys:
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     """Files above a size fail here as on a full disk: the replay outgrows it after some evaluations."""
     folder = tmp_path / "run"
-    training = start(folder, "--steps", "1000000", "--replay-capacity", "1000000", limit_kib=256)
+    words = ("--steps", "1000000", "--replay-capacity", "1000000", "--block-iterations", "8")
+    training = start(folder, *words, limit_kib=256)
     _, says = training.communicate(timeout=120)
     assert training.returncode == FAILED
     assert "could not be written" in says
@@ -341,7 +345,7 @@ def test_a_replay_that_actors_filled_is_not_called_damaged(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "words",
-    ["train dqn --preset cartpole --steps 3000", "train sac --preset pendulum-sac --steps 1500"],
+    ["train dqn --preset cartpole --steps 2000", "train sac --preset pendulum-sac --steps 1300"],
     ids=["dqn", "sac"],
 )
 def test_deterministic_trainings_of_one_seed_end_with_the_same_weights(words: str, tmp_path: Path) -> None:
