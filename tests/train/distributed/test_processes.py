@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from rlway_client.cli.main import main
 from rlway_client.contract.run import read_run
 from rlway_train.runs.checkpoint import Checkpoints
 from tests.conftest import TRAIN
@@ -121,16 +120,16 @@ def test_a_killed_replay_comes_back_with_what_it_had(start: Start, tmp_path: Pat
     assert ended(replay)[0] == 0
 
 
-def test_a_replay_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By actor and learner, in one sentence, with the time-out. These commands run here: each ends by itself."""
+def test_a_replay_that_is_not_there_is_named(start: Start, tmp_path: Path) -> None:
+    """By actor and learner, in one sentence, with the time-out."""
     port = free_port()
-    for words in ("actor", f"learner --env CartPole-v1 --run {tmp_path / 'run'}"):
-        with pytest.raises(SystemExit) as over:
-            main(["train", *words.split(), "--replay", f"localhost:{port}", "--patience", "1"])
-        assert over.value.code == FAILED
-        last = capsys.readouterr().err.strip().splitlines()[-1]
+    replay = f"--replay localhost:{port} --patience 1"
+    # Both at once: neither needs the other, and each takes seconds to start.
+    started = [start(f"actor {replay}"), start(f"learner --env CartPole-v1 --run {tmp_path / 'run'} {replay}")]
+    for status, said in map(ended, started):
+        assert status == FAILED
         assert (
-            last == f"rlway: replay at localhost:{port}: no answer within 1 s; is `rlway train replay` running there?"
+            said == f"rlway: replay at localhost:{port}: no answer within 1 s; is `rlway train replay` running there?"
         )
     assert list(tmp_path.iterdir()) == []
 
