@@ -14,20 +14,21 @@ from typing import Any, NamedTuple
 
 import pytest
 
+USUAL = gc.get_threshold()
+gc.set_threshold(100_000, 50, 50)  # while the tests' modules are imported: see `pytest_collection_finish`
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / ".venv-train/bin/rlway"
 SERVE = ROOT / ".venv/bin/rlway"
 
 
 def pytest_collection_finish() -> None:
-    """Garbage is collected among what the tests make, and less often.
+    """Garbage is collected only among what the tests make; beside TensorFlow, which makes much of it, less often.
 
-    The imports of TensorFlow leave a million objects that stay. Python would look through them again and again, which
-    takes an eighth of the time of a test that exports.
+    The imports leave up to a million objects that stay. Python would look through them again and again, which takes an
+    eighth of the time of a test that exports.
     """
-    if "tensorflow" in sys.modules:
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
+    gc.freeze()
+    gc.set_threshold(*((20_000, 20, 20) if "tensorflow" in sys.modules else USUAL))
 
 
 class Finished(NamedTuple):
