@@ -42,6 +42,7 @@ OFTEN = [
     "--no-films",
 ]
 INTERRUPTED, FAILED, MISUSED = 130, 1, 2
+PATIENCE_S = 300.0  # for a process to end; on a busy machine TensorFlow takes a minute to start
 
 
 def start(folder: Path, *words: str, limit_kib: int | None = None) -> subprocess.Popen[str]:
@@ -100,7 +101,7 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
             refusals.append((status(*DQN, "--run", str(folder), *words), said.getvalue()))
     wait_for(training, "step +1,.* return ")
     training.send_signal(signal.SIGINT)
-    _, says = training.communicate(timeout=60)
+    _, says = training.communicate(timeout=PATIENCE_S)
     assert training.returncode == INTERRUPTED
     assert f"--resume --run {folder}" in says
     return Interrupted(folder, refusals)
@@ -118,7 +119,7 @@ def test_a_killed_training_resumes_without_gap_or_repetition(tmp_path: Path) -> 
     training = start(folder, "--steps", "4000")
     wait_for(training, "step +1,9.* return ")
     training.kill()
-    training.communicate(timeout=60)
+    training.communicate(timeout=PATIENCE_S)
     assert not (folder / "run.json").exists()
     saved = Checkpoints(folder).read()
     assert saved is not None
@@ -159,7 +160,7 @@ def test_resume_starts_a_training_and_makes_a_finished_one_longer(tmp_path: Path
     longer = start(folder, "--resume", "--steps", "2000", "--run-stats")
     wait_for(longer, "step .* return ")
     assert not (folder / "run.json").exists()  # what says that a run is complete
-    longer.communicate(timeout=120)
+    longer.communicate(timeout=PATIENCE_S)
     assert longer.returncode == 0
     with (folder / "episodes.csv").open(newline="") as file:
         episodes = list(csv.DictReader(file))
@@ -255,7 +256,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ("--steps", "1000000", "--replay-capacity", "1000000", "--block-iterations", "8")
     training = start(folder, *words, limit_kib=256)
-    _, says = training.communicate(timeout=120)
+    _, says = training.communicate(timeout=PATIENCE_S)
     assert training.returncode == FAILED
     assert "could not be written" in says
     assert "Traceback" not in says
@@ -357,7 +358,7 @@ def test_deterministic_trainings_of_one_seed_end_with_the_same_weights(words: st
         )
         for folder in folders
     ]
-    assert [training.wait(timeout=240) for training in trainings] == [0, 0]
+    assert [training.wait(timeout=PATIENCE_S) for training in trainings] == [0, 0]
     weights = []
     for folder in folders:
         best = Checkpoints(folder).last
