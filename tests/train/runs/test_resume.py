@@ -255,7 +255,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     """Files above a size fail here as on a full disk: the replay outgrows it after some evaluations."""
     folder = tmp_path / "run"
     words = ("--steps", "1000000", "--replay-capacity", "1000000", "--block-iterations", "8")
-    training = start(folder, *words, limit_kib=256)
+    training = start(folder, *words, limit_kib=128)
     _, says = training.communicate(timeout=PATIENCE_S)
     assert training.returncode == FAILED
     assert "could not be written" in says
