@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ import onnx
 import onnxruntime as ort
 import pytest
 import tensorflow as tf
-from tensorflow.python.tools import saved_model_cli
 
 from rlway_client.common.files import folder_that_appears_whole
 from rlway_client.contract.bundle import Bundle
@@ -26,6 +26,7 @@ from rlway_export.bundle import stale
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.formats.registry import FORMATS
 from rlway_export.sources.run import RunSource
+from tests.conftest import TRAIN
 from tests.export.conftest import Rlway
 
 pytestmark = pytest.mark.slow
@@ -145,14 +146,14 @@ def test_the_parity_report_covers_2000_visited_observations_and_three_batch_size
         assert summary.max_difference == worst
 
 
-def test_tensorflows_own_tool_reads_the_bundle(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    """saved_model_cli, called here, finds the signature that TensorFlow Serving uses."""
-    words = ["show", "--dir", str(bundle.path), "--tag_set", "serve", "--signature_def", "action"]
-    asked = saved_model_cli.create_parser().parse_args(words)
-    asked.func(asked)
-    shown = capsys.readouterr().out
-    assert "inputs['0/observation'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, 4)" in shown
-    assert "outputs['action'] tensor_info:\n      dtype: DT_INT64\n      shape: (-1)" in shown
+def test_tensorflows_own_tool_reads_the_bundle(bundle: Bundle) -> None:
+    """saved_model_cli finds the signature that TensorFlow Serving uses."""
+    command = [str(TRAIN.with_name("saved_model_cli")), "show", "--dir", str(bundle.path)]
+    command += ["--tag_set", "serve", "--signature_def", "action"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "inputs['0/observation'] tensor_info:\n      dtype: DT_FLOAT\n      shape: (-1, 4)" in done.stdout
+    assert "outputs['action'] tensor_info:\n      dtype: DT_INT64\n      shape: (-1)" in done.stdout
 
 
 def test_two_exports_at_once_take_a_version_each(trained_run: Path, tmp_path: Path) -> None:
