@@ -219,7 +219,8 @@ def test_the_same_seed_trains_the_same_policy(tmp_path: Path) -> None:
     trained = {}
     for name, seed in (("one", "5"), ("again", "5"), ("other", "6")):
         arguments = ["train", "dqn", "--env", "CartPole-v1", "--seed", seed, "--run", str(tmp_path / name)]
-        arguments += ["--steps", "3000", "--hidden", "16", "--eval-every", "1000", "--no-films"]
+        arguments += ["--steps", "2000", "--hidden", "16", "--eval-every", "1000", "--no-films"]
+        arguments += ["--eval-episodes", "4", "--confirm-episodes", "0", "--final-episodes", "4"]
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 0
