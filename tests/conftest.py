@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+USUAL = gc.get_threshold()
+gc.set_threshold(100_000, 50, 50)  # while the tests' modules are imported: see `pytest_collection_finish`
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / ".venv-train/bin/rlway"
 SERVE = ROOT / ".venv/bin/rlway"
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is collected only among what the tests make; beside TensorFlow, which makes much of it, less often.
+
+    The imports leave up to a million objects that stay. Python would look through them again and again, which takes an
+    eighth of the time of a test that exports.
+    """
+    gc.freeze()
+    gc.set_threshold(*((20_000, 20, 20) if "tensorflow" in sys.modules else USUAL))
 
 
 class Finished(NamedTuple):
@@ -70,6 +84,23 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.status == 0, done.stderr
 
     return made_once(tmp_path_factory, "cartpole", train)
+
+
+def filmed_run(factory: pytest.TempPathFactory) -> Path:
+    """A folder with `run`, a CartPole training with films, and `stdout` and `stderr`: what its command printed.
+
+    The tests of training and those of exports share it, in all processes. A test must not change it.
+    """
+
+    def train(folder: Path) -> None:
+        folder.mkdir()
+        words = ["--preset", "cartpole", "--seed", 1, "--envs", 4, "--steps", 6000, "--eval-every", 1000, "--json"]
+        done = run_command(TRAIN, "train", "dqn", *words, "--run", folder / "run")
+        assert done.status == 0, done.stderr
+        (folder / "stdout").write_text(done.stdout)
+        (folder / "stderr").write_text(done.stderr)
+
+    return made_once(factory, "filmed", train)
 
 
 @pytest.fixture(scope="session")

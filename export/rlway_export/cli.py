@@ -13,13 +13,14 @@ from rich.console import Console
 
 import rlway_export
 from rlway_client.cli.progress import TimeLimit
+from rlway_client.common.garbage import patient_collector
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.parity_table import parity_table
 from rlway_export.bundle.batch import NOTE, export_all
 from rlway_export.bundle.options import Actions, check_options, check_sources
-from rlway_export.common.quiet import patient_collector, quiet_conversion
+from rlway_export.common.quiet import quiet_conversion
 from rlway_export.formats.registry import DEFAULT_FORMATS, FORMATS
 from rlway_export.sources.agent.code import AgentCode
 from rlway_export.sources.run_facts import Each

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlway_client.cli.main import main
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RlwayError
 from rlway_export.common.quiet import quiet_conversion
-from tests.conftest import export_run, made_once
+from tests.conftest import Finished, export_run, filmed_run, made_once
 
 with quiet_conversion():
     import tensorflow as tf
@@ -20,18 +22,27 @@ with quiet_conversion():
     )  # imported here, so that no test finds its notices on stderr
 
     import rlway_export
-    from rlway_export.checks import latency
+    from rlway_export.checks import latency, measure
     from rlway_export.formats.registry import FORMATS
     from tests.export import stock
 
 MOST = 300  # characters of a sentence, without the folder of the tests
+Rlway = Callable[..., Finished]
+
+
+@contextmanager
+def measured_over(rows: int, longest_s: float) -> Iterator[None]:
+    """Exports measure what a batch changes over so many rows, and time each file for so long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "ROWS", rows)
+        patch.setattr(latency, "LONGEST_S", longest_s)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _short_timings() -> Iterator[None]:
-    """Times each exported file for a moment only: that would be half of the time of small exports."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "LONGEST_S", 0.05)
+def _short_measurements() -> Iterator[None]:
+    """That would be half of the time of small exports. `every_format` is measured as users' exports are."""
+    with measured_over(64, 0.005):
         yield
 
 
@@ -52,6 +63,27 @@ def _readable_sentences(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytes
     assert [sentence for sentence in sentences if len(sentence) > MOST or "\n" in sentence] == []
 
 
+@pytest.fixture
+def rlway(capfd: pytest.CaptureFixture[str]) -> Rlway:
+    """Runs `rlway …` in this process. A process of its own would import TensorFlow for seconds."""
+
+    def run(*words: Any) -> Finished:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        said = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Finished(ended.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that the tests of training look at: it is much better than random, far from perfect."""
+    return filmed_run(tmp_path_factory) / "run"
+
+
 @pytest.fixture(scope="session")
 def models(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1 of `cartpole`, exported through the command. Not to be changed by a test."""
@@ -67,7 +99,8 @@ def every_format(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The same run in all formats, exported from Python. Not to be changed by a test."""
 
     def export(folder: Path) -> None:
-        rlway_export.export(trained_run, folder, "cartpole", formats=FORMATS)
+        with measured_over(448, 0.05):
+            rlway_export.export(trained_run, folder, "cartpole", formats=FORMATS)
 
     return Bundle.open(made_once(tmp_path_factory, "every-format", export) / "cartpole/1")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import resource
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,8 @@ import pytest
 from rlway_client.contract.errors import UsageError
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.sources.run import RunSource
-from tests.conftest import TRAIN, run_command
-from tests.export.conftest import MOST
+from tests.conftest import TRAIN
+from tests.export.conftest import MOST, Rlway
 
 pytestmark = pytest.mark.slow
 
@@ -59,23 +61,33 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-def refused(*words: object) -> str:
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(rlway: Rlway) -> Refused:
     """Runs an export that must fail; returns its one sentence."""
-    done = run_command(TRAIN, "export", *words)
-    assert done.status in (1, 2)
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    sentence = done.stderr.strip().splitlines()[-1]
-    assert sentence.startswith("rlway: ")
-    unnamed = sentence  # without the test's own paths
-    for word in sorted(map(str, words), key=len, reverse=True):
-        unnamed = unnamed.replace(word, "")
-    assert len(unnamed) <= MOST
-    return sentence
+
+    def export(*words: object) -> str:
+        done = rlway("export", *words)
+        assert done.status in (1, 2)
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        sentence = done.stderr.strip().splitlines()[-1]
+        assert sentence.startswith("rlway: ")
+        unnamed = sentence  # without the test's own paths
+        for word in sorted(map(str, words), key=len, reverse=True):
+            unnamed = unnamed.replace(word, "")
+        assert len(unnamed) <= MOST
+        return sentence
+
+    return export
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_run_is_refused_and_leaves_nothing(damage: str, trained_run: Path, tmp_path: Path) -> None:
+def test_a_damaged_run_is_refused_and_leaves_nothing(
+    damage: str, trained_run: Path, tmp_path: Path, refused: Refused
+) -> None:
     """The sentence names what is wrong, and not even the models folder is created."""
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
@@ -85,13 +97,15 @@ def test_a_damaged_run_is_refused_and_leaves_nothing(damage: str, trained_run: P
     assert not (tmp_path / "models").exists()
 
 
-def test_a_run_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_does_not_exist_is_refused(tmp_path: Path, refused: Refused) -> None:
     """The sentence names the folder, and what to give."""
     sentence = refused(tmp_path / "nothing", "--models", tmp_path / "models", "--policy", "cartpole")
     assert "nothing: no such file or folder; give a run of `rlway train`" in sentence
 
 
-def test_an_unknown_checkpoint_is_refused_with_the_existing_ones(trained_run: Path, tmp_path: Path) -> None:
+def test_an_unknown_checkpoint_is_refused_with_the_existing_ones(
+    trained_run: Path, tmp_path: Path, refused: Refused
+) -> None:
     """The sentence lists the numbers to choose from."""
     best = json.loads((trained_run / "run.json").read_text())["best_checkpoint"]
     words = ("--models", tmp_path / "models", "--policy", "cartpole", "--checkpoint")
@@ -100,13 +114,15 @@ def test_an_unknown_checkpoint_is_refused_with_the_existing_ones(trained_run: Pa
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "-x", ".hidden", "x" * 65])
-def test_a_policy_name_that_could_leave_the_folder_is_refused(name: str, trained_run: Path, tmp_path: Path) -> None:
+def test_a_policy_name_that_could_leave_the_folder_is_refused(
+    name: str, trained_run: Path, tmp_path: Path, refused: Refused
+) -> None:
     """Names are letters, digits, dots, underscores and dashes: they become folders and URLs."""
     sentence = refused(trained_run, "--models", tmp_path / "models", f"--policy={name}")
     assert "expected 1 to 64 letters, digits" in sentence
 
 
-def test_an_unknown_format_is_refused_with_the_known_ones(trained_run: Path, tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused_with_the_known_ones(trained_run: Path, tmp_path: Path, refused: Refused) -> None:
     """The sentence has the unknown name and every known one."""
     words = ("--models", tmp_path / "models", "--policy", "cartpole", "--formats")
     assert "expected some of onnx," in (sentence := refused(trained_run, *words, "onnx,pickle"))
@@ -114,7 +130,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones(trained_run: Path, tmp
     assert refused(trained_run, *words, ",").endswith("got nothing.")
 
 
-def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Path) -> None:
+def test_a_file_where_a_folder_belongs_is_named(trained_run: Path, tmp_path: Path, refused: Refused) -> None:
     """Neither the models folder nor the policy's may be a file; both are refused before anything is converted."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models/cartpole").touch()
@@ -161,31 +177,38 @@ def test_a_terminated_export_leaves_nothing(trained_run: Path, tmp_path: Path) -
     assert not (tmp_path / "models").exists()
 
 
+@contextmanager
+def largest_file(size_kib: int) -> Iterator[None]:
+    """Files of this process cannot grow beyond a size: writing more fails as on a full disk."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_kib * 1024, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+
 @pytest.mark.parametrize(("limit_kib", "formats"), [(16, "onnx"), (100, "c")])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    limit_kib: int, formats: str, trained_run: Path, tmp_path: Path
+    limit_kib: int, formats: str, trained_run: Path, tmp_path: Path, refused: Refused
 ) -> None:
     """Whichever file does not fit first: the SavedModel's weights, which TensorFlow writes, or policy.c."""
-    words = [str(TRAIN), "export", str(trained_run), "--models", str(tmp_path / "models"), "--policy", "cartpole"]
-    words += ["--formats", formats]
-    command = ["bash", "-c", f'ulimit -f {limit_kib}; exec "$@"', "bash", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert (done.returncode, done.stdout) == (1, "")
-    sentence = done.stderr.strip().splitlines()[-1]
-    assert sentence.startswith("rlway: ")
+    words = ("--models", tmp_path / "models", "--policy", "cartpole", "--formats", formats)
+    with largest_file(limit_kib):
+        sentence = refused(trained_run, *words)
     assert "cannot be written: " in sentence
     assert "nothing was published" in sentence
     assert not (tmp_path / "models").exists()
 
 
-def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+def test_flags_that_contradict_each_other_are_refused(tmp_path: Path, refused: Refused) -> None:
     """Flags that only --watch takes, and flags that it does not take."""
     words = (tmp_path, "--models", tmp_path / "models", "--policy", "cartpole")
     assert "--watch chooses by itself" in refused(*words, "--watch", "--checkpoint", "best")
     assert "add --watch, or leave them out" in refused(*words, "--each", "new")
 
 
-def test_a_missing_environment_is_refused_at_once(trained_run: Path, tmp_path: Path) -> None:
+def test_a_missing_environment_is_refused_at_once(trained_run: Path, tmp_path: Path, refused: Refused) -> None:
     """--evaluate needs the one that the run names."""
     shutil.copytree(trained_run, tmp_path / "run")
     edit_run(tmp_path / "run", env="CartPool-v1")

@@ -19,7 +19,8 @@ from rlway_export.sources.agent.code import AgentCode
 from rlway_export.sources.tensor_options import TensorOptions
 from rlway_export.watch.kinds import Told
 from rlway_export.watch.watch import Publication, Watch
-from tests.conftest import ROOT, TRAIN, run_command
+from tests.conftest import ROOT
+from tests.export.conftest import Rlway
 from tests.export.formats.test_own_runs import RUNS, make_run
 from tests.export.kinds import KINDS, Case, Kind
 
@@ -183,10 +184,10 @@ def test_a_triggers_folder_is_its_greedy_policy(sources: Sources, tmp_path: Path
         rlway_export.export(sources.path(TRIGGER, "full"), tmp_path, "p", formats="onnx", actions="sampled")
 
 
-def test_a_training_refuses_actions_of_several_parts(sources: Sources, tmp_path: Path) -> None:
+def test_a_training_refuses_actions_of_several_parts(sources: Sources, tmp_path: Path, rlway: Rlway) -> None:
     """So no run has them."""
     assert [kind for kind in TABLE if TABLE[kind]["several actions"] == NONE] == [RUN]
-    done = run_command(TRAIN, "train", "sac", "--env", f"{sources.folder}/world.py:Hand", "--run", tmp_path / "run")
+    done = rlway("train", "sac", "--env", f"{sources.folder}/world.py:Hand", "--run", tmp_path / "run")
     assert done.status != 0
     assert "got a Dict of 2" in done.stderr
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary
 
 from rlway_client.contract.run import TrainingRun, read_run
 from rlway_train.common.quiet import quiet_libraries
+from tests.conftest import filmed_run
 from tests.train.pictures import Pictures
 
 quiet_libraries()
@@ -147,9 +147,5 @@ class Finished:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A few seconds of training on CartPole, through the command as people run it."""
-    folder = tmp_path_factory.mktemp("runs") / "cartpole"
-    command = [str(RLWAY), "train", "dqn", "--preset", "cartpole", "--seed", "1", "--run", str(folder), "--json"]
-    command += ["--steps", "6000", "--eval-every", "1000", "--envs", "4"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return Finished(folder, done.stdout, done.stderr)
+    folder = filmed_run(tmp_path_factory)
+    return Finished(folder / "run", (folder / "stdout").read_text(), (folder / "stderr").read_text())

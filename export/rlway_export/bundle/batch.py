@@ -12,20 +12,18 @@ collected.
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import rlway_export
+from rlway_client.common.garbage import patient_collector
 from rlway_client.common.quote import reason
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, RlwayError
-from rlway_export.common.quiet import patient_collector
 
 KILLED = "its process was killed, perhaps for want of memory; use fewer --jobs."
 NOTE = "note: "  # with which a line of `rlway_export.export` begins that holds for longer than the step
@@ -109,7 +107,7 @@ def export_one(source: Path, name: str, models: Path, options: dict[str, Any]) -
             notes.append(line)
 
     try:
-        with nullcontext() if gc.get_freeze_count() else patient_collector():
+        with patient_collector():
             return Result(rlway_export.export(source, models, name, **options, log=log).path, "", notes)
     except RlwayError as error:
         return Result(None, str(error), notes)

@@ -6,7 +6,6 @@ Out:     nothing of theirs on stderr, except errors.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import warnings
@@ -14,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rlway_client.common.muting import quiet_tensorflow
-
-PATIENT = (200_000, 50, 1000)  # new objects, and collections of the younger generations, before Python collects
 
 
 @contextmanager
@@ -31,19 +28,3 @@ def quiet_conversion() -> Iterator[None]:
         quiet_tensorflow()
         warnings.simplefilter("ignore")
         yield
-
-
-@contextmanager
-def patient_collector() -> Iterator[None]:
-    """For a process that ends with its export: a fifth of TensorFlow's import, and the end, take no time.
-
-    The import makes a million objects that stay. Python's garbage collector would look at all of them several times
-    meanwhile, and once more when the process ends.
-    """
-    usual = gc.get_threshold()
-    gc.set_threshold(*PATIENT)
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.set_threshold(*usual)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,11 @@ import onnxruntime as ort
 import pytest
 import tensorflow as tf
 
+import rlway_export
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.exploration import Explore, draw_noise
 from rlway_client.contract.interface import Draw
 from rlway_client.contract.specs import AnyArray
-from tests.conftest import TRAIN, run_command
 from tests.export.bundle.model_card_commands import run_commands
 
 pytestmark = pytest.mark.slow
@@ -23,12 +22,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def pendulum(continuous_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The SAC run, exported through the command."""
-    folder = tmp_path_factory.mktemp("export") / "models"
-    done = run_command(TRAIN, "export", continuous_run, "--models", folder, "--policy", "pendulum", "--json")
-    assert done.status == 0, done.stderr
-    assert all(row["passed"] for row in json.loads(done.stdout)["parity"])
-    return Bundle.open(folder / "pendulum/1")
+    """The SAC run, exported as the command does without options."""
+    bundle = rlway_export.export(continuous_run, tmp_path_factory.mktemp("export") / "models", "pendulum")
+    assert all(row.passed for row in bundle.manifest.parity)
+    return Bundle.open(bundle.path)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])

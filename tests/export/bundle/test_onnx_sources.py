@@ -17,8 +17,9 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid, UsageError
 from rlway_client.contract.exploration import Explore
 from rlway_client.local.verification import verify_bundle
-from tests.conftest import TRAIN, run_command, run_json
+from tests.conftest import TRAIN, run_command
 from tests.export import onnx_forms
+from tests.export.conftest import Rlway
 from tests.export.onnx_forms import FLOAT, FORMS, INT64, Form, Graph
 
 
@@ -152,19 +153,20 @@ def test_a_file_is_no_run(tmp_path: Path) -> None:
         rlway_export.export(path, tmp_path / "models", "p", checkpoint=7)
 
 
-def test_the_command_takes_everything_by_options(tmp_path: Path) -> None:
+def test_the_command_takes_everything_by_options(tmp_path: Path, rlway: Rlway) -> None:
     """What a form suggests is not needed, and nothing is assumed then."""
     path = onnx_forms.save(onnx_forms.rllib(), tmp_path / "policy.onnx")
     words = ["--observation", "obs", "--action", "output", "--as", "logits", "--state", "state_ins:state_outs"]
     words += ["--fix", "seq_lens=1", "--formats", "onnx", "--actions", "sampled"]
-    printed = run_json(TRAIN, "export", path, "--models", tmp_path / "models", "--policy", "p", *words)
-    manifest = json.loads((Path(printed["bundle"]) / "manifest.json").read_text())
+    done = rlway("export", path, "--models", tmp_path / "models", "--policy", "p", *words, "--json")
+    assert done.status == 0, done.stderr
+    manifest = json.loads((Path(json.loads(done.stdout)["bundle"]) / "manifest.json").read_text())
     assert manifest["notes"] == []
     assert manifest["explore"] == {"temperature": 1.0}
 
 
 def test_several_sources_are_exported_in_one_command(tmp_path: Path) -> None:
-    """Each under its own name; what fails is reported in a sentence, and the rest is published."""
+    """Each under its own name, as its notes are; what fails is reported in a sentence, and the rest is published."""
     names = ("rsl-rl", "cleanrl-ppo", "rllib")
     paths = [onnx_forms.save(FORMS[name](), tmp_path / f"{name}.onnx") for name in names]
     (tmp_path / "broken.onnx").write_bytes(b"broken")
@@ -176,6 +178,13 @@ def test_several_sources_are_exported_in_one_command(tmp_path: Path) -> None:
     ]
     assert f"{tmp_path / 'broken.onnx'} is not published: {tmp_path / 'broken.onnx'}: is no ONNX file" in done.stderr
     assert "what its output output float32" in done.stderr
+    told = {
+        f"  {name}: note: {note}"
+        for name in ("cleanrl-ppo", "rsl-rl")
+        for note in Bundle.open(tmp_path / "models" / name / "1").manifest.notes
+    }
+    assert told
+    assert told <= {*done.stderr.splitlines()}
     assert done.stderr.endswith("2 of 4 sources could not be published, as told above.\n")
 
 
@@ -189,9 +198,11 @@ def test_several_sources_are_exported_in_one_command(tmp_path: Path) -> None:
         (("a.onnx", "b.onnx", "--watch"), "--watch: follows one source, and there are several"),
     ],
 )
-def test_options_of_one_source_and_of_several_are_told_apart(words: tuple[str, ...], sentence: str) -> None:
+def test_options_of_one_source_and_of_several_are_told_apart(
+    words: tuple[str, ...], sentence: str, rlway: Rlway
+) -> None:
     """Before anything is opened."""
-    done = run_command(TRAIN, "export", *words, "--models", "models")
+    done = rlway("export", *words, "--models", "models")
     assert done.status == 2
     assert sentence in done.stderr
 

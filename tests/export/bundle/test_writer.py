@@ -27,7 +27,8 @@ from rlway_export.bundle import stale
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.formats.registry import FORMATS
 from rlway_export.sources.run import RunSource
-from tests.conftest import TRAIN, run_command
+from tests.conftest import TRAIN
+from tests.export.conftest import Rlway
 
 pytestmark = pytest.mark.slow
 
@@ -256,14 +257,14 @@ def test_the_model_card_tells_how_well_the_policy_does(trained_run: Path, bundle
 
 
 def test_a_second_export_takes_the_next_version_and_leaves_the_first_alone(
-    trained_run: Path, models: Path, tmp_path: Path
+    trained_run: Path, models: Path, tmp_path: Path, rlway: Rlway
 ) -> None:
     """Versions count up; `--checkpoint latest` reports the checkpoint it took; --json has the bundle's path."""
     copy = tmp_path / "models"
     shutil.copytree(models, copy)
     before = (copy / "cartpole/1/manifest.json").read_bytes()
     words = ("--models", copy, "--policy", "cartpole", "--checkpoint", "latest", "--json")
-    done = run_command(TRAIN, "export", trained_run, *words)
+    done = rlway("export", trained_run, *words)
     assert done.status == 0, done.stderr
     printed = json.loads(done.stdout)
     assert (printed["version"], printed["bundle"]) == (2, str(copy / "cartpole/2"))

@@ -27,6 +27,7 @@ from rlway_export.inspect.report import (
 from rlway_export.inspect.screen import show
 from tests.conftest import TRAIN, run_command
 from tests.export import onnx_forms, stock
+from tests.export.conftest import Rlway
 
 MOST_LINES = 40
 POLICY = Policy(
@@ -165,14 +166,14 @@ def test_names_in_a_file_cannot_command_the_terminal() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_inspects_what_an_export_takes(tmp_path: Path) -> None:
+def test_the_command_inspects_what_an_export_takes(tmp_path: Path, rlway: Rlway) -> None:
     """One screen of at most 40 lines, or JSON; nothing is written to the folder, nor to stderr."""
     path = onnx_forms.save(onnx_forms.rsl_rl_lstm(), tmp_path / "actor.onnx")
     done = run_command(TRAIN, "inspect", path)
     assert (done.status, done.stderr) == (0, "")
     assert f"{path}: an ONNX file in the form of rsl_rl" in done.stdout
     assert len(done.stdout.splitlines()) <= MOST_LINES
-    printed = run_command(TRAIN, "inspect", path, "--json")
+    printed = rlway("inspect", path, "--json")
     report = json.loads(printed.stdout)
     assert report["policy"]["state"][0]["shape"] == [2, 8]
     assert set(report) == set(Report.__struct_fields__)

@@ -27,8 +27,8 @@ from rlway_export.formats.onnx.simplify import BATCH
 from rlway_export.formats.registry import FORMATS
 from rlway_export.sources.detect import open_source
 from rlway_export.sources.tf_agents import SavedModelSource
-from tests.conftest import TRAIN, run_command
 from tests.export import stock
+from tests.export.conftest import Rlway
 
 pytestmark = pytest.mark.slow
 
@@ -137,11 +137,11 @@ def test_a_note_says_that_the_bounds_are_unknown(trigger: Path, tmp_path: Path) 
     assert manifest.observation == [TensorSpec("observation", (4,), "float32")]
 
 
-def test_observations_can_be_given(trigger: Path, tmp_path: Path) -> None:
+def test_observations_can_be_given(trigger: Path, tmp_path: Path, rlway: Rlway) -> None:
     """By the name of the tensor, through the command; the card says so."""
     np.savez(tmp_path / "rows.npz", observation=np.random.default_rng(0).random((2500, 4)))
     words = ("--models", tmp_path / "models", "--policy", "p", "--formats", "onnx")
-    done = run_command(TRAIN, "export", trigger, *words, "--observations", tmp_path / "rows.npz")
+    done = rlway("export", trigger, *words, "--observations", tmp_path / "rows.npz")
     assert done.status == 0, done.stderr
     assert "note: " in done.stderr
     bundle = Bundle.open(tmp_path / "models/p/1")
@@ -275,9 +275,9 @@ def test_a_note_says_that_no_simpler_onnx_graph_was_found(tmp_path: Path) -> Non
     assert any("no smaller graph was found" in note for note in bundle.manifest.notes)
 
 
-def test_a_module_that_cannot_be_imported_is_named(trigger: Path, tmp_path: Path) -> None:
+def test_a_module_that_cannot_be_imported_is_named(trigger: Path, tmp_path: Path, rlway: Rlway) -> None:
     """--import is for modules that register types; a missing one is named."""
     words = ("--models", tmp_path, "--policy", "p", "--import", "nowhere.at_all")
-    done = run_command(TRAIN, "export", trigger, *words)
+    done = rlway("export", trigger, *words)
     assert done.status == 2
     assert done.stderr.strip().splitlines()[-1].startswith("rlway: --import nowhere.at_all: ModuleNotFoundError")

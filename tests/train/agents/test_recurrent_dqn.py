@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from tf_agents.trajectories import StepType, TimeStep, Transition
 
+import rlway_train
 from rlway_client.contract.run import read_run
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.factory import make_learner, make_replay
@@ -27,7 +28,6 @@ from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain, find_domain
 from rlway_train.envs.vector import Environments
 from rlway_train.policies.numpy import PolicyState, reset_state
-from tests.conftest import TRAIN, run_command
 from tests.policies import Always
 from tests.train.summaries import read_scalars
 
@@ -307,23 +307,20 @@ def test_a_recurrent_policy_uses_what_it_observed_three_steps_ago() -> None:
 def recurrent_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short training of a recurrent policy."""
     folder = tmp_path_factory.mktemp("runs") / "recurrent_run"
-    words = [
-        "--preset",
-        "cartpole-rnn",
-        "--lstm",
-        "8",
-        "--steps",
-        "1500",
-        "--eval-every",
-        "500",
-        "--no-xla",
-        "--block-iterations",
-        "4",
-        "--log-every",
-        "8",
-    ]
-    done = run_command(TRAIN, "train", "dqn", *words, "--run", folder)
-    assert done.status == 0, done.stderr
+    rlway_train.train(
+        preset="cartpole-rnn",
+        run=folder,
+        lstm=8,
+        steps=1500,
+        eval_every=500,
+        eval_episodes=4,
+        confirm_episodes=0,
+        final_episodes=4,
+        xla=False,
+        block_iterations=4,
+        log_every=8,
+        log=lambda _: None,
+    )
     return folder
 
 

@@ -118,17 +118,6 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_an_interruption_keeps_the_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Once something has been learned it is kept, without the run.json of a finished run."""
-    arguments = "--env rlway-tests/Interrupted-v0 --envs 2 --initial-steps 4 --block-steps 4 --block-iterations 1"
-    arguments += " --batch-size 2 --eval-every 4 --eval-episodes 2 --confirm-episodes 0 --no-xla"
-    assert run(arguments, tmp_path / "run") == INTERRUPTED
-    assert "unfinished" in capsys.readouterr().err
-    assert list((tmp_path / "run" / "policies" / "checkpoints").iterdir())
-    assert not (tmp_path / "run" / "run.json").exists()
-
-
 def test_a_folder_that_holds_something_is_never_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error must not cost an earlier run."""
     (tmp_path / "run.json").write_text("{}")

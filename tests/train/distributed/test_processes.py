@@ -162,13 +162,15 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
-def test_one_command_starts_actors_and_takes_them_with_it(start: Start, by: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "n"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
+def test_one_command_starts_actors_and_takes_them_with_it(
+    start: Start, by: signal.Signals, n: int, tmp_path: Path
+) -> None:
     """Interrupted or killed, it leaves no process."""
-    training = start(f"dqn --actors 2 --run {tmp_path / 'run'} --steps 1000000 " + SMALL + OFTEN)
+    training = start(f"dqn --actors {n} --run {tmp_path / 'run'} --steps 1000000 " + SMALL + OFTEN)
     hear(training, EVALUATED)
     actors = [pid for pid in children(training.pid) if b"actor_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(actors) == 2
+    assert len(actors) == n
     os.kill(training.pid, by)
     status, _ = ended(training)
     assert status == (INTERRUPTED if by == signal.SIGINT else -signal.SIGKILL)

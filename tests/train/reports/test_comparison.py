@@ -46,7 +46,7 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_group(runs: list[Path]) -
     one, other = read_groups(runs)
     assert [curve.seed for curve in one.curves] == [0, 1]
     assert [curve.seed for curve in other.curves] == [0]
-    assert one.label.endswith("gamma=0.98")
+    assert one.label.endswith("gamma=0.99")
     assert other.label.endswith("gamma=0.5")
 
 

@@ -21,7 +21,7 @@ SAC = "sac --env Pendulum-v1 --hidden 32 --batch-size 32 --strategy mirrored"
 def test_a_training_from_reverb_leaves_a_whole_run_and_no_notices(arguments: str, tmp_path: Path) -> None:
     """The folder is that of any training, and Reverb's own notices are not on the terminal."""
     folder = tmp_path / "run"
-    short = "--replay reverb --steps 1200 --initial-steps 300 --eval-every 500 --eval-episodes 2 --final-episodes 2"
+    short = "--replay reverb --steps 800 --initial-steps 300 --eval-every 300 --eval-episodes 2 --final-episodes 2"
     done = subprocess.run(
         [
             str(RLWAY),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlway_client.common.garbage import patient_collector
 from rlway_client.contract.errors import UsageError
 from rlway_train.cli.flags import PUBLISH, settings_as_flags
 from rlway_train.config.presets import kind_of
@@ -70,8 +71,9 @@ def replay(
 
     quiet_libraries()
     mute_native_stderr()
-    from rlway_train.distributed.replay_server import ReplayServer
-    from rlway_train.replay.reverb import TableOptions
+    with patient_collector():
+        from rlway_train.distributed.replay_server import ReplayServer
+        from rlway_train.replay.reverb import TableOptions
 
     table = TableOptions(
         capacity=capacity,
@@ -156,7 +158,8 @@ def reach(address: str, patience_s: float) -> Channel:
 
     quiet_libraries()
     mute_native_stderr()
-    from rlway_train.distributed.channel import Channel
+    with patient_collector():
+        from rlway_train.distributed.channel import Channel
 
     channel = Channel(address, patience_s, note)
     channel.reach()

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 
+from rlway_client.common.garbage import patient_collector
 from rlway_client.contract.errors import RlwayError
 from rlway_train.common.quiet import mute_native_stderr, quiet_libraries
 
@@ -19,8 +20,9 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_libraries()
     mute_native_stderr()
-    from rlway_train.distributed.actor import Actor
-    from rlway_train.distributed.channel import Channel
+    with patient_collector():
+        from rlway_train.distributed.actor import Actor
+        from rlway_train.distributed.channel import Channel
 
     status = 0
     try:

@@ -14,13 +14,14 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
 
+from rlway_client.common.garbage import patient_collector
 from rlway_client.common.quote import clipped
 from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
@@ -79,7 +80,7 @@ def run_command(
     """Trains as a command does: prints the result or, if the training ends early, how to continue it."""
     with Publisher(plan.folder, publish, plan.env):
         try:
-            run = carry_out(plan, actors=actors, channel=channel)
+            run = carry_out(plan, actors=actors, channel=channel, is_command=True)
         except (RlwayError, KeyboardInterrupt) as error:
             if plan.folder.exists():
                 command = plan.settings.algorithm if channel is None else f"learner --replay {channel.address}"
@@ -113,7 +114,13 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def carry_out(plan: Plan[Any], log: Log | None = None, actors: int = 0, channel: Channel | None = None) -> TrainingRun:
+def carry_out(
+    plan: Plan[Any],
+    log: Log | None = None,
+    actors: int = 0,
+    channel: Channel | None = None,
+    is_command: bool = False,
+) -> TrainingRun:
     """Trains. With actors or a channel, other processes collect. Without `log`, progress goes to stderr."""
     from rlway_train.common.quiet import mute_native_stderr, quiet_compiler, quiet_libraries
 
@@ -129,9 +136,10 @@ def carry_out(plan: Plan[Any], log: Log | None = None, actors: int = 0, channel:
     from rlway_train.training.progress import Reporter
 
     with Reporter(Length(settings.steps, settings.episodes, settings.stop_return), log) as reporter:
-        import tensorflow as tf
+        with patient_collector() if is_command else nullcontext():
+            import tensorflow as tf
 
-        from rlway_train.training.train import train
+            from rlway_train.training.train import train
 
         with suppress(RuntimeError):  # once TensorFlow runs, its threads can no longer be changed
             tf.config.threading.set_intra_op_parallelism_threads(settings.op_threads)

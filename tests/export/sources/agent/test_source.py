@@ -17,8 +17,9 @@ import rlway_export
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid, UsageError
 from rlway_client.contract.evidence import Evidence
-from tests.conftest import ROOT, TRAIN, run_command
+from tests.conftest import ROOT
 from tests.export import agents
+from tests.export.conftest import Rlway
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,9 @@ def acts_as(agent: Any, bundle: Bundle) -> bool:
     return bool(np.allclose(acted[greedy], proof.expected["action"][greedy], atol=1e-5))
 
 
-def test_the_command_exports_what_the_dqn_tutorial_checkpoints(dqn: Any, folder: Path, tmp_path: Path) -> None:
+def test_the_command_exports_what_the_dqn_tutorial_checkpoints(
+    dqn: Any, folder: Path, tmp_path: Path, rlway: Rlway
+) -> None:
     """The agent's code prints nothing to stdout, and the manifest names it."""
     code = tmp_path / "make.py"
     code.write_text(CODE)
@@ -73,7 +76,7 @@ def test_the_command_exports_what_the_dqn_tutorial_checkpoints(dqn: Any, folder:
         f"{code}:agent",
         "--json",
     )
-    done = run_command(TRAIN, "export", folder, *words)
+    done = rlway("export", folder, *words)
     assert done.status == 0, done.stderr
     assert done.stdout.startswith("{")
     bundle = Bundle.open(tmp_path / "models/p/1")

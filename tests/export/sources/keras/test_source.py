@@ -16,18 +16,18 @@ from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, RlwayError, RunInvalid, UsageError
 from rlway_export.sources.keras.file import read_keras
 from rlway_export.sources.keras.network import load_network
-from tests.conftest import TRAIN, run_command
 from tests.export import networks
+from tests.export.conftest import Rlway
 from tests.export.sources.keras.test_file import rewritten
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_command_exports_a_network(tmp_path: Path) -> None:
+def test_the_command_exports_a_network(tmp_path: Path, rlway: Rlway) -> None:
     """With one flag; the card and the manifest say what was assumed, and of what the files were made."""
     path = networks.save(networks.q_network(), tmp_path / "q_network.keras")
     words = ("--models", tmp_path / "models", "--policy", "p", "--formats", "onnx", "--as", "q_values")
-    done = run_command(TRAIN, "export", path, *words)
+    done = rlway("export", path, *words)
     assert done.status == 0, done.stderr
     assert "note: taken as its names suggest: the observation is seen, the action values (as q_values)." in done.stderr
     bundle = Bundle.open(tmp_path / "models/p/1")
