@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-package rlway-client
+# The games are under the GPL: the tests have them, the container image does not.
 WORLDS := --extra pybullet --extra minatar --extra atari
 INSTALL := install --quiet --no-deps --no-build-isolation
 
@@ -106,7 +107,7 @@ lock: | $(UV)  ## resolves the six requirements files in locks/ anew, with hashe
 	# The tests' clients allow fewer versions of protobuf than the server does: the larger set comes first.
 	$(LOCK) serve/pyproject.toml --extra otel --group serve/pyproject.toml:dev -o locks/serve-dev.txt
 	$(LOCK) serve/pyproject.toml -c locks/serve-dev.txt -o locks/serve.txt
-	$(LOCK) train/pyproject.toml export/pyproject.toml $(WORLDS) -o locks/train.txt
+	$(LOCK) train/pyproject.toml export/pyproject.toml --extra pybullet -o locks/train.txt
 	$(LOCK) train/pyproject.toml export/pyproject.toml $(WORLDS) --group train/pyproject.toml:dev \
 		-c locks/train.txt -o locks/train-dev.txt
 	printf '%s\n' 'kserve==0.21.*' 'gymnasium>=1.0' | $(LOCK) - -o locks/kserve.txt
