@@ -1,11 +1,13 @@
 """The whole line in one go: trains CartPole-v1, exports, serves, plays over HTTP and in process, loads the server.
 
-`make demo` runs it. It needs only what `make setup` installs, takes about half a minute on two cores, and stops what it
-started, also on Ctrl-C or when a step fails. It leaves runs/demo-N and a new version of models/cartpole behind.
+`make demo` runs it. It needs only what `make setup` installs, takes less than a minute on two cores, and stops what it
+started, also on Ctrl-C or when a step fails. It leaves runs/demo-N and a new version of models/cartpole behind. At the
+end it says what is typical, from docs/demo.json: benchmarks/demos.py writes it, with the numbers of many seeds.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import signal
@@ -21,15 +23,20 @@ TRAIN = ROOT / ".venv-train/bin/rlway"  # TensorFlow lives here
 SERVE = ROOT / ".venv/bin/rlway"  # and not here
 ENOUGH = 475.0  # mean return that CartPole-v1 counts as solved; 500 is the most there is
 STOP_S = 15.0
+TYPICAL = ROOT / "docs/demo.json"
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    options = parser.parse_args()
     started_s = time.monotonic()
     run = next(path for i in range(1, 10**6) if not (path := ROOT / f"runs/demo-{i}").exists())
     models = ROOT / "models"
 
     step("1/6  train", "DQN on CartPole-v1 with TF-Agents")
-    trained = rlway(TRAIN, "train", "dqn", "--preset", "cartpole", "--run", run)
+    trained = rlway(TRAIN, "train", "dqn", "--preset", "cartpole", "--seed", options.seed, "--run", run)
     step("2/6  export", "the best checkpoint as ONNX, TFLite and SavedModel")
     exported = rlway(TRAIN, "export", run, "--models", models, "--policy", "cartpole")
     print_parity(exported["parity"])
@@ -60,9 +67,33 @@ def main() -> int:
     for name, mean_return, rate, note in rows:
         shown = "" if mean_return is None else f"{mean_return:.1f}", "" if rate is None else f"{rate:,.0f}"
         print(f"  {name:<10} {shown[0]:>11} {shown[1]:>11}   {note}".rstrip())
-    print(f"\n  {verdict}, in {time.monotonic() - started_s:.0f} s")
+    wall_s = time.monotonic() - started_s
+    print(f"\n  {verdict}, in {wall_s:.0f} s")
+    if TYPICAL.exists():  # not before it is measured
+        print(f"  {typical(json.loads(TYPICAL.read_text()))}")
     print("  serve it yourself:  .venv/bin/rlway serve models")
+    if options.json is not None:
+        numbers = {
+            "seed": options.seed,
+            "wall_s": round(wall_s, 1),
+            "steps": trained["steps"],
+            "final_return": trained["final_return"],
+            "remote_return": remote["mean_return"],
+            "edge_return": edge["mean_return"],
+        }
+        options.json.write_text(json.dumps(numbers))
     return 0 if solved else 1
+
+
+def typical(record: dict[str, Any]) -> str:
+    """What benchmarks/demos.py measured, in one line."""
+    demos = record["demos"]
+    wall_s, steps = (sorted(demo[name] for demo in demos) for name in ("wall_s", "steps"))
+    return (
+        f"typical: {wall_s[len(wall_s) // 2]:.0f} s ({wall_s[0]:.0f} to {wall_s[-1]:.0f}) and "
+        f"{steps[len(steps) // 2]:,} steps ({steps[0]:,} to {steps[-1]:,}), over {len(demos)} seeds on "
+        f"{record['cpus']} cores of an {record['processor']}"
+    )
 
 
 def step(number: str, what: str) -> None:

@@ -39,13 +39,19 @@ def run(seed: int) -> dict[str, Any]:
 
 
 def shortened(output: str) -> str:
-    """The output without most of the training's progress."""
+    """The output without most of the training's progress, the export's, and the steps that print nothing of note."""
     lines = [line for line in output.strip().splitlines() if "typical:" not in line]
     progress = [i for i, line in enumerate(lines) if line.startswith(PROGRESS) and "return" in line]
-    gap = set(range(progress[0], progress[-1])) - set(progress[:FIRST] + progress[-LAST:])
-    shown = [line for i, line in enumerate(lines) if i not in gap]
-    if gap:
-        shown.insert(lines.index(lines[min(gap)]), "…")
+    exporting, table = (next(i for i, line in enumerate(lines) if begins in line) for begins in ("2/6", "file    "))
+    serving, result = (next(i for i, line in enumerate(lines) if begins in line) for begins in ("3/6", "mean return"))
+    gaps = [
+        range(progress[: FIRST + 1][-1], progress[-LAST]),
+        range(exporting + 1, table),
+        range(serving - 1, result),
+    ]
+    dropped = {i for gap in gaps for i in gap}
+    marks = {gap[0] for gap in (gaps[0], gaps[2]) if gap}
+    shown = ["…" if i in marks else line for i, line in enumerate(lines) if i in marks or i not in dropped]
     return "\n".join(shown)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import rlway_export
+from rlway_client.common.garbage import PATIENT
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
 from rlway_export.bundle.batch import Result, export_all, export_one
-from rlway_export.common.quiet import PATIENT
 from tests.export import onnx_forms
 
 pytestmark = pytest.mark.slow
