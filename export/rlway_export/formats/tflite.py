@@ -19,12 +19,13 @@ from rlway_client.common.muting import muted
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.model_files import SIGNATURE
-from rlway_client.contract.parity import Arrays, rows_of, spread
+from rlway_client.contract.parity import Arrays, rows_of
 from rlway_export.reference.policy import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 
 CALIBRATION_ROWS = 300
+MOST_ENDS = 100  # elements of an input; an image's extremes say little
 # int8 leaves these in float32: not the network's products, but what prepares an observation and chooses an action.
 # Noise that forces an action is 1e30, and a range of eight bits up to there cannot resolve a Q-value.
 NOT_QUANTIZED = ("ADD", "ARG_MAX", "DIV", "EXP", "MAXIMUM", "MINIMUM", "MUL", "RSQRT", "SPLIT", "SQRT", "SUB", "TANH")
@@ -92,7 +93,8 @@ def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
     """Eight bits for the network's arithmetic, with the ranges of these inputs."""
     import tensorflow as tf
 
-    chosen = {name: spread(array, CALIBRATION_ROWS) for name, array in inputs.items()}
+    rows = calibrating_rows(inputs)
+    chosen = {name: array[rows] for name, array in inputs.items()}
     if "noise" in chosen:
         chosen["noise"] = np.zeros_like(chosen["noise"])
 
@@ -112,6 +114,17 @@ def _quantize(converter: Any, inputs: Arrays, delicate: list[str]) -> bytes:
     )
     content: bytes = debugger.get_nondebug_quantized_model()
     return content
+
+
+def calibrating_rows(inputs: Arrays) -> Any:  # -> [n]
+    """The numbers of rows that are evenly spread, and of those with the lowest and the highest value of each element.
+
+    A row beyond the ranges would saturate, and a layer's range often comes from an extreme input.
+    """
+    spread_out = np.linspace(0, rows_of(inputs) - 1, min(CALIBRATION_ROWS, rows_of(inputs))).astype(np.int64)
+    flat = [array.reshape(len(array), -1) for array in inputs.values()]
+    ends = [end for array in flat if array.shape[1] <= MOST_ENDS for end in (array.argmin(0), array.argmax(0))]
+    return np.unique(np.concatenate([spread_out, *ends]))
 
 
 def _delicate_layers(folder: str) -> list[str]:

@@ -53,7 +53,7 @@ def judge(policy: ActPolicy, runner: Runner, observations: Arrays) -> list[Parit
 def nudged(bundle: Bundle, amount: float, destination: Path) -> OnnxRunner:
     """The bundle's ONNX file with one weight of its last layer changed."""
     model = onnx.load(bundle.path / "model.onnx")
-    weights = next(i for i in model.graph.initializer if list(i.dims)[-1] == 2 and len(i.dims) == 2)
+    weights = next(i for i in model.graph.initializer if len(i.dims) == 2 and i.dims[1] == 2)
     values = numpy_helper.to_array(weights).copy()
     values[:, 0] += amount
     weights.CopyFrom(numpy_helper.from_array(values, weights.name))
