@@ -79,18 +79,21 @@ class Training:
 
 def trained(preset: str, seed: int, isa: str, folder: Path, stop: bool, words: Sequence[str]) -> Training:
     """Trains once, or reads the run if it is there already."""
-    settings = PRESETS[preset].settings
+    settings, asked = PRESETS[preset].settings, folder / "words.json"
+    if not stop and settings.stop_return is not None:
+        words = ["--stop-return", str(NEVER), *words]
+    if (folder / "run.json").exists() and not (asked.exists() and json.loads(asked.read_text()) == list(words)):
+        raise RuntimeError(f"{folder}: is a run of other words; name another --out.")
     if not (folder / "run.json").exists():
         command = [
             str(Path(sys.executable).parent / "rlway"), "train", settings.algorithm, "--preset", preset,
             "--seed", str(seed), "--run", str(folder), "--no-films", "--op-threads", "1", "--resume", "--json",
         ]  # fmt: skip
-        if not stop and settings.stop_return is not None:
-            command += ["--stop-return", str(NEVER)]
         environment = os.environ | ONE_THREAD | INSTRUCTION_SETS[isa]
         done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
-            sys.exit(f"{preset}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+            raise RuntimeError(f"{preset}, seed {seed}: exit status {done.returncode}: {done.stderr[-1000:]}")
+        asked.write_text(json.dumps(list(words)))
     run = json.loads((folder / "run.json").read_text())
     with (folder / "evaluations.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if int(row["iteration"])]  # without the untrained policy
@@ -183,6 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
         epilog="Further words go to `rlway train`, such as --steps 60000 or --gamma 0.99.",
     )
     parser.add_argument("preset", choices=sorted(PRESETS))
@@ -192,7 +196,7 @@ def main() -> None:
     parser.add_argument("--isa", choices=INSTRUCTION_SETS, nargs="+", default=["native"])
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at a time, each on one thread")
     parser.add_argument("--stop", action="store_true", help="keep the preset's early stop")
-    parser.add_argument("--out", type=Path, help="keep the runs here; runs that are complete are not repeated")
+    parser.add_argument("--out", type=Path, help="keep the runs here; complete runs of the same words are not repeated")
     parser.add_argument("--png", type=Path, help="draw all curves")
     parser.add_argument("--json", type=Path, help="write the results here")
     options, words = parser.parse_known_args()
@@ -208,7 +212,11 @@ def main() -> None:
             for isa in options.isa
             for seed in seeds
         ]
-        trainings = [job.result() for job in jobs]
+        try:
+            trainings = [job.result() for job in jobs]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
     machine = processor()
     rows = [
@@ -222,9 +230,8 @@ def main() -> None:
         record = {"preset": options.preset, "words": words, **machine}
         record |= {"rows": rows, "trainings": [asdict(training) for training in trainings]}
         options.json.write_text(json.dumps(record, indent=1) + "\n")
-    print(
-        f"`{' '.join(['rlway train', '--preset', options.preset, *words])}` on {processor()}, {os.cpu_count()} CPUs\n"
-    )
+    command = ["rlway train", PRESETS[options.preset].algorithm, "--preset", options.preset, *words]
+    print(f"`{' '.join(command)}` on {machine['cpus']} cores of an {machine['processor']}\n")
     print("| rounding | goal | reached | steps: median (quartiles), latest | lowest later: median, of all "
           "| share low | area | fresh: median, lowest | wall, s |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|")

@@ -122,7 +122,8 @@ def calibrating_rows(inputs: Arrays) -> Any:  # -> [n]
     A row beyond the ranges would saturate, and a layer's range often comes from an extreme input.
     """
     spread_out = np.linspace(0, rows_of(inputs) - 1, min(CALIBRATION_ROWS, rows_of(inputs))).astype(np.int64)
-    flat = [array.reshape(len(array), -1) for array in inputs.values()]
+    # The noise is replaced by zeros.
+    flat = [array.reshape(len(array), -1) for name, array in inputs.items() if name != "noise"]
     ends = [end for array in flat if array.shape[1] <= MOST_ENDS for end in (array.argmin(0), array.argmax(0))]
     return np.unique(np.concatenate([spread_out, *ends]))
 

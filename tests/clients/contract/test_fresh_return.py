@@ -38,6 +38,7 @@ def test_it_is_one_sentence(training: dict[str, Any], sentence: str) -> None:
         {"final_return": None, "final_episodes": None},
         FOUND | {"final_return": "500"},
         FOUND | {"final_interval": [1, 2, 3]},
+        FOUND | {"final_interval": [500, 499]},
         FOUND | {"final_interval": "[bold]"},
         FOUND | {"final_episodes": 0},
         FOUND | {"chosen_among": -1},
@@ -54,5 +55,7 @@ def test_equal_episodes_bound_the_share_of_others() -> None:
     assert fresh.most_others is not None
     assert (1 - fresh.most_others) ** 20 == pytest.approx(0.05)
     assert fresh.most_others == pytest.approx(0.139, abs=0.001)
+    rounded = FreshReturn(final_return=0.8, final_interval=(0.7999999999999999, 0.8), final_episodes=20)
+    assert rounded.most_others == fresh.most_others
     assert FreshReturn(final_return=499.0, final_interval=(497.0, 500.0), final_episodes=20).most_others is None
     assert FreshReturn(final_return=499.0, final_episodes=20).most_others is None

@@ -37,7 +37,7 @@ class Clock(gymnasium.Env[Any, Any]):
         (Box(0, 255, (3, 4, 2), np.uint8), (3, 4, 6), np.uint8),
         (Box(0, 255, (3, 4), np.uint8), (3, 4, 3), np.uint8),
         (Box(-9, 9, (5,), np.float32), (15,), np.float32),
-        (MultiBinary((2, 2)), (2, 2, 3), np.int8),
+        (MultiBinary((2, 2)), (2, 2, 3), np.uint8),
     ],
 )
 def test_the_newest_frame_is_the_last_channel(space: Any, shape: tuple[int, ...], dtype: Any) -> None:

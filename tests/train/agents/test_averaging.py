@@ -46,6 +46,32 @@ def test_the_network_has_its_own_weights_again_afterwards() -> None:
     assert variable.numpy() == [3.0]
 
 
+def test_an_interruption_while_the_averages_are_put_in_place_leaves_the_networks_own_weights() -> None:
+    """Otherwise a resumed training would go on with some of each."""
+    first = tf.Variable([1.0])
+
+    class Second:
+        """A variable at whose first assignment Ctrl-C comes."""
+
+        def __init__(self) -> None:
+            self._variable, self.assigned = tf.Variable([2.0]), 0
+
+        def numpy(self) -> Any:
+            return self._variable.numpy()
+
+        def assign(self, value: Any) -> None:
+            self.assigned += 1
+            if self.assigned == 1:
+                raise KeyboardInterrupt
+            self._variable.assign(value)
+
+    average = WeightAverage([first, Second()], WINDOW)
+    first.assign([5.0])
+    with pytest.raises(KeyboardInterrupt), average.in_place():
+        pass
+    assert first.numpy() == [5.0]
+
+
 def test_the_average_is_what_is_evaluated_and_shipped(tmp_path: Path) -> None:
     """TF-Agents' SavedModel with the best checkpoint has the weights that were evaluated, which no network has."""
     run = tmp_path / "run"

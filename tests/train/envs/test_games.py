@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from rlway_client.contract.errors import EnvironmentFault
+from rlway_client.contract.specs import AnyArray, make_spec
 from rlway_client.envs.episodes import make_env
 from rlway_client.envs.worlds.minatar import GAMES
+from rlway_train.envs.spaces import OneVector, one_vector
+from tests.train.pictures import Pictures
 
 
 def test_an_episode_of_minatar_follows_from_its_seed_alone() -> None:
@@ -35,6 +39,16 @@ def test_each_game_of_minatar_is_an_image_of_bits(name: str) -> None:
     assert picture.shape == (320, 320, 3)
     assert picture.dtype == np.uint8
     assert np.ptp(picture) > 0
+
+
+@pytest.mark.parametrize("image", [np.full((5, 6), 0.7), np.full((5, 6), 300, np.int16)])
+def test_an_image_that_is_no_bytes_is_refused(image: AnyArray) -> None:
+    """A cast would make zeros of fractions, and 44 of 300."""
+    space = Box(0, 255, (5, 6), np.uint8)
+    spec = make_spec("observation", space.shape, "uint8", space.low, space.high)
+    wrapped = OneVector(Pictures(), [spec], one_vector([spec], is_image=True))
+    with pytest.raises(ValueError, match=r"observation: expected uint8 from 0 to 255, .*, got (float64|int16) from"):
+        wrapped.observation(image)
 
 
 def test_atari_has_its_usual_preprocessing_and_frames_are_stacked() -> None:

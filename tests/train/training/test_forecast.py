@@ -150,6 +150,16 @@ def test_evaluations_are_counted_and_their_confirmation_is_not() -> None:
     assert left.words == "14 min"
 
 
+def test_a_resumption_just_before_an_evaluation_does_not_multiply_the_time_of_evaluations() -> None:
+    """Nine evaluations in 9,984 steps of 60,000, the tenth 32 steps later: they are not 32 steps apart."""
+    forecast = Forecast(None)
+    forecast.begin(9_984 / 60_000, 0.0)
+    forecast.evaluated(Evaluated(10_016 / 60_000, 10, 0.0, 1.0, 0.1), 3.0, took_s=2.5)
+    left = forecast.left(10_500 / 60_000, 8.0)
+    assert left is not None
+    assert left.seconds < 1_500
+
+
 def test_a_training_that_gets_slower_is_measured_by_its_latest_half() -> None:
     """The first ten hundredths took 1 s each, the latest ones 3 s each."""
     forecast = Forecast(None)

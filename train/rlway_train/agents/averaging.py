@@ -50,8 +50,8 @@ class WeightAverage:
     def in_place(self) -> Iterator[None]:
         """Within the block, the network has the averages in place of its own weights."""
         own = [variable.numpy() for variable in self._of]
-        self._assign(self.weights())
         try:
+            self._assign(self.weights())
             yield
         finally:
             self._assign(own)

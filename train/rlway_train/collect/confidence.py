@@ -30,7 +30,7 @@ from rlway_client.contract.specs import AnyArray
 
 LEVEL = 0.95
 RESAMPLES = 4_000
-ROWS = 500  # resampled at a time, which bounds the memory
+RETURNS = 5_000_000  # resampled at a time, which bounds the memory
 
 
 def mean_interval(returns: AnyArray) -> tuple[float, float] | None:
@@ -40,9 +40,9 @@ def mean_interval(returns: AnyArray) -> tuple[float, float] | None:
         return None
     ordered = np.sort(returns.astype(np.float64))
     rng = np.random.default_rng(0)
-    means = np.concatenate(
-        [ordered[rng.integers(0, n, (ROWS, n), np.int32)].mean(axis=1) for _ in range(RESAMPLES // ROWS)]
-    )
+    rows = min(RESAMPLES, max(1, RETURNS // n))
+    parts = [min(rows, RESAMPLES - begun) for begun in range(0, RESAMPLES, rows)]
+    means = np.concatenate([ordered[rng.integers(0, n, (part, n), np.int32)].mean(axis=1) for part in parts])
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * _student_quantile(0.5 + LEVEL / 2, n - 1))
     ends = np.quantile(means, [tail, 1 - tail])
     low, high = np.clip(ends, ordered[0], ordered[-1])  # rounding in the sums may lead just outside

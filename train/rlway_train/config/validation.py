@@ -24,7 +24,7 @@ def overridden(settings: Chosen, flags: dict[str, Any]) -> Chosen:
     given = {name: value for name, value in flags.items() if name in settings.__struct_fields__ and value is not None}
     if isinstance(given.get("hidden"), str):
         given["hidden"] = _layer_sizes(given["hidden"])
-    if "conv" in given:
+    if "conv" in given and getattr(settings, "conv", None) is None:
         given = for_images(settings) | given
     return checked(msgspec.structs.replace(settings, **given))
 

@@ -88,18 +88,13 @@ class Domain:
         With `one_episode`, environments without such a form do nothing after their first episode. This saves steps
         if the caller resets all of them with a seed and uses one episode of each.
         """
-        if self.is_vectorized:
+        if self.spec.vector_entry_point is not None and self._needs_no_wrapper:
             vector = gymnasium.make_vec(self.spec, n, vectorization_mode="vector_entry_point")
             if vector.metadata.get("autoreset_mode") in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
                 return Environments(self.env, vector, self.observation)
             vector.close()
         make = (lambda: OneEpisode(self.make())) if one_episode else self.make
         return Environments(self.env, gymnasium.vector.SyncVectorEnv([make] * n), self.observation)
-
-    @property
-    def is_vectorized(self) -> bool:
-        """Whether it has a vectorised form of its own, in which a step of many costs hardly more than a step of few."""
-        return self.spec.vector_entry_point is not None and self._needs_no_wrapper
 
     @property
     def _needs_no_wrapper(self) -> bool:

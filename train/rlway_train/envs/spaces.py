@@ -108,6 +108,7 @@ class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
         self._specs, self._dtype = specs, np.uint8 if vector.dtype == "uint8" else np.float32
         low, high = (bound.astype(self._dtype) for bound in vector.bounds())
         self.observation_space = Box(low, high, dtype=self._dtype)
+        self._ends = int(low.min()), int(high.max()) if self._dtype == np.uint8 else 0
 
     def observation(self, observation: Any) -> AnyArray:
         return np.concatenate([self._part(observation, spec) for spec in self._specs])
@@ -116,7 +117,18 @@ class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
         part = observation
         for key in spec.path:
             part = part[int(key)] if isinstance(part, tuple | list) else part[key]
+        if self._dtype == np.uint8:
+            self._check_bytes(np.asarray(part), spec)
         values: AnyArray = np.asarray(part, self._dtype)
         if values.shape != spec.shape:
             raise ValueError(f"{spec.name}: expected the shape {list(spec.shape)}, got {list(values.shape)}")
         return values.ravel()
+
+    def _check_bytes(self, image: AnyArray, spec: TensorSpec) -> None:
+        """Casting to bytes would make zeros of fractions, and other numbers of what is too large."""
+        lowest, highest = self._ends
+        if image.dtype.kind not in "bui" or (image.size and (image.min() < lowest or image.max() > highest)):
+            raise ValueError(
+                f"{spec.name}: expected {spec.dtype} from {lowest} to {highest}, as the observation_space says, got "
+                f"{image.dtype} from {image.min():g} to {image.max():g}"
+            )

@@ -13,7 +13,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from rlway_client.contract.errors import EnvironmentFault
@@ -56,6 +56,11 @@ class Environments:
         self._bounded = bool(np.isfinite(self._low).any() or np.isfinite(self._high).any())
         # An image's bytes are whole numbers within the bounds of their dtype: there is nothing to check.
         self._is_image = spec is not None and spec.dtype == "uint8"
+
+    @property
+    def are_vectorized(self) -> bool:
+        """Whether they are of a vectorised form, in which a step of many costs hardly more than a step of few."""
+        return not isinstance(self._vector, SyncVectorEnv)
 
     def reset(self, seed: int) -> AnyArray:  # -> [E, obs_dim]
         try:

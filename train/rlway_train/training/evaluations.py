@@ -39,7 +39,7 @@ class Evaluations:
         self._plan, self._domain, self._learner, self._run_folder = plan, domain, learner, run_folder
         self._history = run_folder.history
         few = domain.make_many(plan.settings.eval_episodes, one_episode=True)
-        self.evaluator = Evaluator(few, domain.make_many if domain.is_vectorized else None)
+        self.evaluator = Evaluator(few, domain.make_many if few.are_vectorized else None)
         self.best_weights: list[FloatArray] = []
 
     @property

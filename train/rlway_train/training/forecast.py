@@ -88,6 +88,8 @@ class Forecast:
         self._evaluating_s += took_s
         self._evaluation_s = took_s * unconfirmed
         self._between = max(found.share - self._marks[-1][0], 0.0) if self._marks else 0.0
+        if len(self._marks) <= 1:  # the beginning of this process may be just before an evaluation
+            self._between = max(self._between, found.share / max(found.evaluations, 1) / 2)
         self._marks.append((found.share, self._training_s(now_s)))
         more = None if self._stop_return is None else expected_share(found, self._stop_return)
         self._end = None if more is None else found.share + max(more, 2 * self._between)

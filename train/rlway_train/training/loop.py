@@ -142,12 +142,10 @@ class TrainingLoop:
         self._reporter.stage("random steps")
         # What actors collect arrives in one call, which reports its progress through `_arrived`.
         part = RANDOM_STEPS if self._collects_here else wanted
-        rows = []
         for start in range(0, max(wanted, 1), max(part, 1)):
-            rows.append(self._collector.collect(learner.random, min(part, wanted - start)))
+            learner.write(self._collector.collect(learner.random, min(part, wanted - start)))
             history.step += self._collector.taken
             self._arrived(history.step)
-        learner.write(np.concatenate(rows))
 
     def _arrived(self, step: int) -> None:
         """Shows how many environment steps have been collected."""

@@ -18,7 +18,7 @@ PATIENT = (200_000, 50, 1000)  # new objects, and collections of the younger gen
 
 @contextmanager
 def patient_collector() -> Iterator[None]:
-    """For a command: a notebook's own objects would not be looked at again, either. Within another, it does nothing."""
+    """For a command: a notebook's own objects would not be looked at again, either. After another, it does nothing."""
     if gc.get_freeze_count():
         yield
         return

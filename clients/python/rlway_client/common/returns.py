@@ -45,10 +45,15 @@ def show_estimate(mean: float, interval: tuple[float, float] | None, episodes: i
     if interval is None:
         return f"{show_together([mean])[0]} over {episodes:,} {played}"
     low, high = interval
-    if not high - low > ALIKE * max(abs(low), abs(high)):
+    if are_alike(low, high):
         return f"{show_mean(mean, 0.0)} in each of {episodes:,} {played}"
     ends = [_shortened(_text(end, _places(high - low, 2))) for end in interval]
     return f"{show_mean(mean, high - low)} over {episodes:,} {played} (95% interval {ends[0]} to {ends[1]})"
+
+
+def are_alike(low: float, high: float) -> bool:
+    """Whether two returns differ by rounding alone."""
+    return not high - low > ALIKE * max(abs(low), abs(high))
 
 
 def show_together(values: Sequence[float]) -> list[str]:

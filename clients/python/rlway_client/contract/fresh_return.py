@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from rlway_client.common.returns import show_estimate
+from rlway_client.common.returns import are_alike, show_estimate
 
 UNSEEN = 0.05  # the probability that is left for what no episode showed
 
@@ -30,9 +30,11 @@ class FreshReturn(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, training: Mapping[str, Any]) -> FreshReturn | None:
         try:
-            return msgspec.convert(training, cls)
+            fresh = msgspec.convert(training, cls)
         except msgspec.ValidationError:
             return None
+        low, high = fresh.final_interval or (0.0, 0.0)
+        return fresh if low <= high else None
 
     @property
     def words(self) -> str:
@@ -51,6 +53,6 @@ class FreshReturn(msgspec.Struct, frozen=True, kw_only=True):
         If q is that share, n episodes show none of them with probability (1 - q)ⁿ. This is the one-sided interval of
         Clopper and Pearson, Biometrika 26 (1934), for no case among n.
         """
-        if self.final_interval is None or self.final_interval[0] < self.final_interval[1]:
+        if self.final_interval is None or not are_alike(*self.final_interval):
             return None
         return float(1 - UNSEEN ** (1 / self.final_episodes))

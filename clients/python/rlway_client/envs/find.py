@@ -43,11 +43,11 @@ def find_environment(name: str) -> EnvSpec:
     from rlway_client.envs.worlds import register_worlds
 
     register_worlds()
-    if name.startswith("MinAtar/"):
+    if name.startswith("MinAtar/") and ":" not in name:
         from rlway_client.envs.worlds.minatar import minatar_spec
 
         return minatar_spec(name)
-    if name.startswith("ALE/"):
+    if name.startswith("ALE/") and ":" not in name:
         from rlway_client.envs.worlds.atari import atari_spec
 
         return atari_spec(name)

@@ -39,22 +39,27 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         self._frames = frames
         self._adds_axis = len(space.shape) == IMAGE_WITHOUT_CHANNELS
-        dtype: Any = space.dtype
+        # gymnasium's bits are int8, which no image has.
+        dtype: Any = np.dtype(np.uint8) if isinstance(space, MultiBinary) else space.dtype
         bounds = (space.low, space.high) if isinstance(space, Box) else (np.zeros(space.shape), np.ones(space.shape))
         low, high = (self._stacked([bound.astype(dtype)] * frames) for bound in bounds)
         self.observation_space = Box(low, high, dtype=dtype.type)
+        self._dtype = dtype if isinstance(space, MultiBinary) else None
         self._recent: list[AnyArray] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         first, info = self.env.reset(seed=seed, options=options)
-        # A copy: some environments change the array that they returned before.
-        self._recent = [np.array(first)] * self._frames
+        self._recent = [self._copied(first)] * self._frames
         return self._stacked(self._recent), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         frame, *rest = self.env.step(action)
-        self._recent = [*self._recent[1:], np.array(frame)]
+        self._recent = [*self._recent[1:], self._copied(frame)]
         return self._stacked(self._recent), *rest  # type: ignore[return-value]
+
+    def _copied(self, frame: Any) -> AnyArray:
+        """A copy: some environments change the array that they returned before."""
+        return np.array(frame, self._dtype)
 
     def _stacked(self, frames: list[AnyArray]) -> AnyArray:
         return np.stack(frames, axis=-1) if self._adds_axis else np.concatenate(frames, axis=-1)
