@@ -108,7 +108,7 @@ class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
         self._specs, self._dtype = specs, np.uint8 if vector.dtype == "uint8" else np.float32
         low, high = (bound.astype(self._dtype) for bound in vector.bounds())
         self.observation_space = Box(low, high, dtype=self._dtype)
-        self._ends = int(low.min()), int(high.max()) if self._dtype == np.uint8 else 0
+        self._ends = float(low.min()), float(high.max())
 
     def observation(self, observation: Any) -> AnyArray:
         return np.concatenate([self._part(observation, spec) for spec in self._specs])
@@ -129,6 +129,6 @@ class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
         lowest, highest = self._ends
         if image.dtype.kind not in "bui" or (image.size and (image.min() < lowest or image.max() > highest)):
             raise ValueError(
-                f"{spec.name}: expected {spec.dtype} from {lowest} to {highest}, as the observation_space says, got "
+                f"{spec.name}: expected {spec.dtype} from {lowest:g} to {highest:g}, as the observation_space says, got "
                 f"{image.dtype} from {image.min():g} to {image.max():g}"
             )
