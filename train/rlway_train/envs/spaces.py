@@ -129,6 +129,6 @@ class OneVector(gymnasium.ObservationWrapper[Any, Any, Any]):
         lowest, highest = self._ends
         if image.dtype.kind not in "bui" or (image.size and (image.min() < lowest or image.max() > highest)):
             raise ValueError(
-                f"{spec.name}: expected {spec.dtype} from {lowest:g} to {highest:g}, as its space says, got {image.dtype} "
-                f"from {image.min():g} to {image.max():g}"
+                f"{spec.name}: expected {spec.dtype} from {lowest:g} to {highest:g}, as its space says, got "
+                f"{image.dtype} from {image.min():g} to {image.max():g}"
             )
