@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processor import processor
+from demo import typical
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD, README = ROOT / "docs/demo.json", ROOT / "README.md"
@@ -57,15 +58,11 @@ def shortened(output: str) -> str:
 
 def block(record: dict[str, Any]) -> str:
     """What stands in the README."""
-    demos, typical = record["demos"], record["typical"]
-    wall_s, steps = (sorted(demo[name] for demo in demos) for name in ("wall_s", "steps"))
-    middle = len(demos) // 2
+    shown = record["typical"]
     return (
-        f"```\n{shortened(typical['output'])}\n```\n\n"
-        f"This is the run with the median number of steps, of {len(demos)} seeds on {record['cpus']} cores of an "
-        f"{record['processor']}: seed {typical['seed']}. The whole\ntakes {wall_s[middle]:.0f} s as the median, "
-        f"{wall_s[0]:.0f} to {wall_s[-1]:.0f} s; the training needs {steps[middle]:,} steps, {steps[0]:,} to "
-        f"{steps[-1]:,}. Rates depend on what else the machine does.\n"
+        f"```\n{shortened(shown['output'])}\n```\n\n"
+        f"This is the run with the median number of steps (seed {shown['seed']}). Rates depend on what else the "
+        f"machine does. Median and range:\n{typical(record).removeprefix('typical: ')}.\n"
     )
 
 
@@ -85,11 +82,11 @@ def main() -> None:
         for seed in range(options.seeds):
             demos.append(run(seed))
             print({name: value for name, value in demos[-1].items() if name != "output"}, flush=True)
-        typical = sorted(demos, key=lambda demo: demo["steps"])[len(demos) // 2]
+        middle = sorted(demos, key=lambda demo: demo["steps"])[len(demos) // 2]
         record = {
             **processor(),
             "demos": [{name: value for name, value in demo.items() if name != "output"} for demo in demos],
-            "typical": {"seed": typical["seed"], "output": typical["output"]},
+            "typical": {"seed": middle["seed"], "output": middle["output"]},
         }
         RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     README.write_text(with_block(README.read_text(), json.loads(RECORD.read_text())))

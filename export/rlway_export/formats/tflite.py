@@ -19,7 +19,7 @@ from rlway_client.common.muting import muted
 from rlway_client.common.quote import reason, short_name
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.model_files import SIGNATURE
-from rlway_client.contract.parity import Arrays, rows_of
+from rlway_client.contract.parity import Arrays, rows_of, spread_rows
 from rlway_export.reference.policy import SavedPolicy
 
 Precision = Literal["float32", "float16", "dynamic", "int8"]
@@ -121,11 +121,10 @@ def calibrating_rows(inputs: Arrays) -> Any:  # -> [n]
 
     A row beyond the ranges would saturate, and a layer's range often comes from an extreme input.
     """
-    spread_out = np.linspace(0, rows_of(inputs) - 1, min(CALIBRATION_ROWS, rows_of(inputs))).astype(np.int64)
     # The noise is replaced by zeros.
     flat = [array.reshape(len(array), -1) for name, array in inputs.items() if name != "noise"]
     ends = [end for array in flat if array.shape[1] <= MOST_ENDS for end in (array.argmin(0), array.argmax(0))]
-    return np.unique(np.concatenate([spread_out, *ends]))
+    return np.unique(np.concatenate([spread_rows(rows_of(inputs), CALIBRATION_ROWS), *ends]))
 
 
 def _delicate_layers(folder: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rlway_client.contract.parity import spread
 from rlway_client.contract.specs import AnyArray
 from rlway_train.collect.confidence import mean_interval
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, reset_state
@@ -85,11 +86,11 @@ class Evaluator:
     def visited(self) -> AnyArray:  # -> [N, obs_dim]
         """The observations visited in the latest evaluations: `VISITED_ROWS`, or all while there are fewer."""
         together = np.concatenate(self._kept)
-        return _evenly_spaced(together, min(VISITED_ROWS, len(together)))
+        return spread(together, VISITED_ROWS)
 
     def _keep(self, visited: list[AnyArray]) -> None:
         together = np.concatenate(visited)
-        self._kept.append(_evenly_spaced(together, min(VISITED_ROWS, len(together))))
+        self._kept.append(spread(together, VISITED_ROWS))
         while sum(map(len, self._kept[1:])) >= VISITED_ROWS:
             del self._kept[0]
 
@@ -100,7 +101,7 @@ class Evaluator:
         while sum(map(len, visited)) < rows:
             visited += self._round(self._environments, policy, seed + turn * self._environments.n)[1]
             turn += 1
-        return _evenly_spaced(np.concatenate(visited), rows)
+        return spread(np.concatenate(visited), rows)
 
     def _environments_for(self, episodes: int) -> Environments:
         if self._make_more is None or episodes <= self._environments.n:
@@ -136,8 +137,3 @@ class Evaluator:
             running &= ~(step.terminated | step.truncated)
             observation = step.observation
         return EvaluationResult(returns, lengths), visited
-
-
-def _evenly_spaced(observations: AnyArray, rows: int) -> AnyArray:
-    """So many of the rows, evenly spaced."""
-    return observations[np.linspace(0, len(observations) - 1, rows).astype(np.int64)]

@@ -22,7 +22,7 @@ from rlway_client.contract.flips import find_flips
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Parity
 from rlway_client.contract.output_ranges import OutputRanges
-from rlway_client.contract.specs import AnyArray
+from rlway_client.contract.specs import AnyArray, IntArray
 
 Arrays = dict[str, AnyArray]  # by the name of the input or output, first dimension B
 UNCHANGED = "no action changed"
@@ -130,10 +130,13 @@ def summarize(details: list[Parity]) -> Parity:
 
 def spread(rows: AnyArray, most: int) -> AnyArray:
     """At most `most` rows, evenly spaced over all of them."""
-    if len(rows) <= most:
-        return rows
-    chosen: AnyArray = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+    chosen: AnyArray = rows if len(rows) <= most else rows[spread_rows(len(rows), most)]
     return chosen
+
+
+def spread_rows(n: int, most: int) -> IntArray:  # -> [min(n, most)]
+    """The numbers of at most `most` rows, evenly spaced over `n`."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
 
 
 def rows_of(arrays: Arrays) -> int:

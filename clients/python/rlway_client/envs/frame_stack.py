@@ -39,12 +39,12 @@ class FrameStack(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         self._frames = frames
         self._adds_axis = len(space.shape) == IMAGE_WITHOUT_CHANNELS
-        # gymnasium's bits are int8, which no image has.
-        dtype: Any = np.dtype(np.uint8) if isinstance(space, MultiBinary) else space.dtype
-        bounds = (space.low, space.high) if isinstance(space, Box) else (np.zeros(space.shape), np.ones(space.shape))
-        low, high = (self._stacked([bound.astype(dtype)] * frames) for bound in bounds)
-        self.observation_space = Box(low, high, dtype=dtype.type)
-        self._dtype = dtype if isinstance(space, MultiBinary) else None
+        self._dtype: Any = None  # of a frame, if it is not the environment's own
+        if isinstance(space, MultiBinary):
+            self._dtype = np.uint8  # gymnasium's bits are int8, which no image has
+            space = Box(0, 1, space.shape, np.uint8)
+        low, high = (self._stacked([bound] * frames) for bound in (space.low, space.high))
+        self.observation_space = Box(low, high, dtype=low.dtype.type)
         self._recent: list[AnyArray] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
