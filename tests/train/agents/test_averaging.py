@@ -23,14 +23,14 @@ WINDOW = 100
 
 
 def test_the_average_forgets_exponentially_and_early_weights_sooner() -> None:
-    """It follows its formula; the window is at most a fifth of the training so far."""
+    """It follows its formula; the window is at most four fifths of the training so far."""
     variable = tf.Variable([0.0, 1.0])
     average = WeightAverage([variable], WINDOW)
     expected = variable.numpy().astype(np.float64)
     for block in range(1, 41):
         variable.assign(tf.random.stateless_normal([2], seed=[block, 0]))
         average.update(iterations=20, done=20 * block)
-        d = math.exp(-20 / min(WINDOW, 20 * block / 5))
+        d = math.exp(-20 / min(WINDOW, 0.8 * 20 * block))
         expected = d * expected + (1 - d) * variable.numpy()
         np.testing.assert_allclose(average.weights()[0], expected, rtol=1e-5, atol=1e-6)
 

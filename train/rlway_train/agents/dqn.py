@@ -22,6 +22,7 @@ from tf_agents.utils import common
 
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
+from rlway_train.agents.target_range import TargetRange
 from rlway_train.collect.transition import TransitionColumns
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
@@ -43,6 +44,7 @@ class QLearner(Learner[DqnSettings]):
         super().__init__(settings, domain, seed, replay)
         self.n_actions = domain.n_actions
         self._target_copies = 0
+        self._target_range = TargetRange(self._row_discount, settings.reward_scale) if settings.clip_targets else None
         observation = self.preprocessing.spec
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
@@ -59,6 +61,7 @@ class QLearner(Learner[DqnSettings]):
         settings = self.settings
         kind = self.double_agent if settings.double else self.plain_agent
         losses = {"huber": common.element_wise_huber_loss, "squared": common.element_wise_squared_loss}
+        loss = losses[settings.loss]
         optimizers = {
             "adam": tf.compat.v1.train.AdamOptimizer,
             "sgd": tf.compat.v1.train.GradientDescentOptimizer,
@@ -72,12 +75,26 @@ class QLearner(Learner[DqnSettings]):
             epsilon_greedy=settings.epsilon_end,
             target_update_tau=settings.target_tau,
             target_update_period=settings.target_period if settings.target_episodes is None else NEVER,
-            td_errors_loss_fn=losses[settings.loss],
+            td_errors_loss_fn=loss if self._target_range is None else self._target_range.clipped(loss),
             gamma=settings.gamma,
             reward_scale_factor=settings.reward_scale,
             gradient_clipping=settings.gradient_clip,
             train_step_counter=self.train_step,
         )
+
+    @property
+    def _row_discount(self) -> float:
+        """The discount between the observation of a row and its successor."""
+        return self.settings.gamma**self.settings.n_step
+
+    def _observe(self, rows: FloatArray) -> None:
+        super()._observe(rows)
+        if self._target_range is not None:
+            self._target_range.observe(self.columns.rewards(rows))
+
+    def _checkpointed(self) -> dict[str, Any]:
+        own = {} if self._target_range is None else {"target_range": self._target_range}
+        return super()._checkpointed() | own
 
     @property
     def noise(self) -> TensorSpec:

@@ -223,11 +223,14 @@ class Learner(ABC, Generic[Chosen]):
         self.exploration = self._make_exploration(turn=self.iterations)
 
     def _checkpoint(self) -> Any:
-        # `perception` is the name in the files of checkpoints.
+        return tf.train.Checkpoint(**self._checkpointed())
+
+    def _checkpointed(self) -> dict[str, Any]:
+        """What learning changes besides the replay, by its name in the files of checkpoints."""
         parts = {"agent": self.agent, "train_step": self.train_step, "perception": self.preprocessing}
         if self._average is not None:
             parts["average"] = self._average.variables
-        return tf.train.Checkpoint(**parts)
+        return parts
 
     def episodes_ended(self, n: int) -> None:
         """Called after each block of updates with the number of training episodes that have ended so far."""

@@ -37,6 +37,9 @@ class Columns(Protocol):
     def observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
         """The observations of all steps in these rows."""
 
+    def rewards(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n, …]
+        """The rewards in these rows, each over as many steps as a row sums up."""
+
 
 class TransitionColumns:
     """The columns of a transition, which is one step, or the sum of n steps."""
@@ -53,6 +56,9 @@ class TransitionColumns:
 
     def observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [n, obs_dim]
         return rows[:, self.observation]
+
+    def rewards(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n]
+        return self.numbers(rows)[:, -2]
 
     def join(
         self, observation: AnyArray, action: AnyArray, reward: AnyArray, discount: AnyArray, successor: AnyArray
@@ -112,6 +118,10 @@ class SequenceColumns:
     def observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [n · frames, obs_dim]
         frames = rows.reshape(len(rows), self.frames, self.frame_width)
         return frames[..., self.observation].reshape(-1, self.observation.stop - self.observation.start)
+
+    def rewards(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n, frames]
+        rewards: FloatArray = rows.reshape(len(rows), self.frames, self.frame_width)[..., self.reward]
+        return rewards
 
     def frame(self, step_type: FloatArray, transitions: FloatArray) -> FloatArray:  # [n], [n, …] -> [n, frame_width]
         """The frame of each transition: all of it but the successor, which is in the frame that follows."""

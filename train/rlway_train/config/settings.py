@@ -174,6 +174,14 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     reward_scale: Annotated[
         float, Flag("Factor on rewards, only in the loss: Q-values have this factor, too.", NETWORK, fixed=True)
     ] = 1.0
+    clip_targets: Annotated[
+        bool,
+        Flag(
+            "Keep the targets of Q-values within the range of returns that the rewards so far allow.",
+            NETWORK,
+            fixed=True,
+        ),
+    ] = False
     n_step: Annotated[
         int, Flag("Steps whose rewards are summed before the target bootstraps from a Q-value.", NETWORK, fixed=True)
     ] = 1

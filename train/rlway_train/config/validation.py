@@ -58,6 +58,11 @@ def checked(settings: Chosen) -> Chosen:
         )
     if isinstance(settings, DqnSettings) and settings.lstm:
         _check_recurrent(settings)
+    if isinstance(settings, DqnSettings) and settings.clip_targets and settings.gamma >= 1:
+        raise UsageError(
+            f"--clip-targets: expected a --gamma below 1, since without a discount returns have no bound, got "
+            f"{shown(settings.gamma)}"
+        )
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(
             f"--replay-capacity: expected at least a batch ({settings.batch_size}) and a block "
