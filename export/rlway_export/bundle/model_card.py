@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.common.returns import show_together
+from rlway_client.contract.frame_sentence import frame_sentence
 from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
@@ -38,7 +39,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 |---|---|
 {_rows(manifest)}
 
-{" ".join([*_noise_meaning(manifest), *sampling_sentences(manifest)])}{_state_meaning(manifest)}
+{" ".join([*_frames(manifest), *_noise_meaning(manifest), *sampling_sentences(manifest)])}{_state_meaning(manifest)}
 
 ## Parity with {_reference(manifest)}
 
@@ -137,6 +138,11 @@ def _key(place: str | None) -> str:
 def _table(spec: TensorSpec) -> str:
     """The values of a tensor that the policy looks up in a table."""
     return f", looked up in a table: {looked_up(spec)}" if spec.is_lookup else ""
+
+
+def _frames(manifest: Manifest) -> list[str]:
+    sentence = frame_sentence(manifest)
+    return [] if sentence is None else [sentence]
 
 
 def _noise_meaning(manifest: Manifest) -> list[str]:

@@ -59,6 +59,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
     env: str
     preset: str | None
     seed: int
+    frame_stack: int = 1  # how many frames of the environment are one observation
     has_ended: bool
     steps: int | None = None
     best_checkpoint: int | None = None

@@ -72,6 +72,7 @@ def _training(job: TrainingJob) -> Training:
         env=job.env,
         preset=job.preset,
         seed=job.seed,
+        frame_stack=job.frame_stack,
         has_ended=run is not None,
         steps=run.steps if run else None,
         best_checkpoint=run.best_checkpoint if run else None,

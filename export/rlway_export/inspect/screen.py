@@ -87,7 +87,8 @@ def _written(written: Written) -> str:
 
 def _training(training: Training) -> str:
     preset = f" (preset {training.preset})" if training.preset else ""
-    begun = f"{training.algorithm} in {short(training.env)}{preset}, seed {training.seed}"
+    frames = f", {training.frame_stack} frames an observation" if training.frame_stack > 1 else ""
+    begun = f"{training.algorithm} in {short(training.env)}{preset}{frames}, seed {training.seed}"
     if not training.has_ended:
         return f"{begun}; it has not ended"
     ended = f"{begun}; ended after {training.steps or 0:,} steps"

@@ -72,6 +72,17 @@ def test_inspect_shows_what_fresh_episodes_gave(tmp_path: Path, succeed: Succeed
         assert (sentence in told) == shown
 
 
+def test_inspect_shows_how_many_frames_are_one_observation(tmp_path: Path, succeed: Succeed) -> None:
+    """A caller has to stack them. Where one frame is one observation there is nothing to say."""
+    bundle = linear_policy(tmp_path / "models")
+    for frames, shown in ((4, True), (1, False)):
+        manifest = encode_manifest(replace(bundle.manifest, frame_stack=frames))
+        (tmp_path / "alone.onnx").write_bytes(with_manifest(bundle, manifest))
+        told = " ".join(succeed("inspect", tmp_path / "alone.onnx").split())
+        assert ("the environment's last 4 frames (frame_stack 4)" in told) == shown
+        assert ("frames" in told) == shown
+
+
 def test_inspect_finds_damage(tmp_path: Path, fail: Fail) -> None:
     """A flipped byte is an error with the file's name, and so is a manifest within an ONNX file that is none."""
     bundle = linear_policy(tmp_path / "models")

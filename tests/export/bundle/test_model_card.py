@@ -95,6 +95,13 @@ def test_the_card_says_how_sure_the_return_is(bundle: Bundle) -> None:
     assert rows(**unfinished, evaluated_return=400.0) == ["| mean return | 400 in the evaluation during training |"]
 
 
+def test_the_card_says_how_many_frames_are_one_observation(bundle: Bundle) -> None:
+    """A robot with a client of its own has to stack them."""
+    stacked = model_card(replace(bundle.manifest, frame_stack=4), bundle.path)
+    assert "the environment's last 4 frames (frame_stack 4), joined in its last dimension, the newest last" in stacked
+    assert "frames" not in model_card(bundle.manifest, bundle.path)
+
+
 @pytest.mark.parametrize("env", [None, "", "maze.py:Maze\nrm -r ."])
 def test_the_card_names_no_environment_that_cannot_be_typed(env: str | None, bundle: Bundle) -> None:
     """Nor can a name put a shell command of its own into the card."""

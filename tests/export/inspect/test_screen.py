@@ -96,6 +96,13 @@ def test_a_run_is_shown_with_what_fresh_episodes_gave() -> None:
     ) in " ".join(shown(msgspec.structs.replace(REPORT, training=training)).split())
 
 
+def test_a_run_is_shown_with_its_frames() -> None:
+    """How many of them are one observation, where it is more than one."""
+    training = Training(algorithm="dqn", env="ALE/Pong-v5", preset=None, seed=3, frame_stack=4, has_ended=False)
+    lines = shown(msgspec.structs.replace(REPORT, training=training)).splitlines()
+    assert "training dqn in ALE/Pong-v5, 4 frames an observation, seed 3; it has not ended" in lines
+
+
 def test_a_nest_is_a_tree() -> None:
     """The keys of dicts and tuples, each under the one that holds it; a long nest is cut."""
     paths = [("arm", "speed"), ("arm", "torque"), ("camera",)]

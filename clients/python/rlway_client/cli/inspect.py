@@ -24,6 +24,7 @@ from rlway_client.common.quote import named
 from rlway_client.common.returns import show_together
 from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing
+from rlway_client.contract.frame_sentence import frame_sentence
 from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
@@ -114,6 +115,9 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
     for note in manifest.notes:
         console.print(f"[yellow]{escape(note)}[/]")
     console.print(_tensors(manifest))
+    frames = frame_sentence(manifest)
+    if frames is not None:
+        console.print(frames)
     for sentence in sampling_sentences(manifest):
         console.print(sentence)
     if manifest.parity:
