@@ -113,7 +113,8 @@ class SavedModelSource(NamedTuple):
         if not self.takes_untrained and train_step(weights) == UNTRAINED:
             raise ExportRefused(
                 f"{weights}: its train step is 0: these are the weights of before the training; give the folder whose "
-                f"{CHECKPOINTS}/ has later ones, or --checkpoint {INITIAL} to export these."
+                f"{CHECKPOINTS}/ has later ones, or --checkpoint {INITIAL} to export these; to write some, end the "
+                f"training with trigger(train_step, force_trigger=True)."
             )
         with loading(f"{name}: cannot be loaded"):
             bake(self.graph, weights, destination)

@@ -83,6 +83,7 @@ def test_untrained_weights_are_exported_only_when_they_are_asked_for(name: str, 
     copy = Path(shutil.copytree(trigger, tmp_path / "copy", ignore=ignored)) / name
     with pytest.raises(ExportRefused, match=r"its train step is 0: .* --checkpoint initial") as refusal:
         baked(copy, tmp_path / "models")
+    assert "trigger(train_step, force_trigger=True)" in str(refusal.value)
     assert len(str(refusal.value).replace(str(tmp_path), "")) < 300
     assert not (tmp_path / "models").exists()
     bundle = baked(copy, tmp_path / "models", "initial")
