@@ -213,6 +213,40 @@ def test_a_tf_agents_environment_can_be_trained_on(tmp_path: Path) -> None:
         assert steps[-1][0].tolist() == [3]
 
 
+@pytest.mark.parametrize(
+    ("body", "got"),
+    [
+        ("return self.reset() if self.n == 3 else super()._step(action)", None),
+        ("return super()._step(action)", "LAST"),
+        ("return ts.transition(self.seen(), 0.0) if self.n == 3 else super()._step(action)", "MID"),
+        ("return 1 / 0 if self.n == 3 else super()._step(action)", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_tf_agents_environment_should_begin_a_new_episode_by_itself(
+    body: str, got: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TF-Agents' drivers step on after an episode's last step. It is a warning: training here resets by itself."""
+    path = tmp_path / "counting.py"
+    path.write_text(f"{PY_ENVIRONMENT}\nclass Again(Count):\n    def _step(self, action):\n        {body}\n")
+    assert run("env", "check", f"{path}:Again", "--json") == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert len(warnings) == (got is not None)
+    assert all(f"got {got}; return self.reset() there, or call" in warning for warning in warnings)
+    # A time limit before the last step: nothing is stepped after it.
+    assert run("env", "check", f"{path}:Again", "--time-limit", "2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_a_warning_is_shown_below_the_specs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And gymnasium's environments have none: their API asks for a reset."""
+    path = tmp_path / "counting.py"
+    path.write_text(PY_ENVIRONMENT)
+    assert run("env", "check", f"{path}:Count") == 0
+    assert "warning: step() after an episode's last step" in capsys.readouterr().out.splitlines()[-1]
+    assert run("env", "check", "CartPole-v1") == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_bytes_without_bounds_go_from_0_to_255(tmp_path: Path) -> None:
     """The range of a dtype need not be symmetric."""
     path = tmp_path / "bytes.py"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlway_client.cli.help_page import HelpPage, new_group
@@ -47,6 +48,7 @@ def check(
     """Play random episodes, check observations and rewards against the environment's own specs, and print the specs.
 
     Exits with 1 if the environment breaks its specs, raises or returns NaN; one sentence names the step and the value.
+    It warns of a TF-Agents environment that does not begin a new episode when it is stepped after the last one's end.
     """
     from rlway_train.common.quiet import quiet_libraries
 
@@ -81,6 +83,8 @@ def _show(checked: Any, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for warning in checked.warnings:
+        console.print(f"[yellow]warning: {escape(warning)}[/]", highlight=False, soft_wrap=True)
 
 
 def _shape(spec: TensorSpec) -> str:

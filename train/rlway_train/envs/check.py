@@ -6,6 +6,9 @@ Refuses: EnvironmentFault, with the step and the value, for an observation outsi
          dtype, bounds, not finite), a reward that is not a finite number, a reset() or step() that raises or returns
          something other than gymnasium's API says, and two resets of one seed that differ.
 
+A TF-Agents environment that does not begin a new episode when it is stepped after the last one passes with a warning:
+TF-Agents' drivers rely on that, and RLway resets by itself.
+
 It does the same as TF-Agents' validate_py_environment, but says where the fault is, and does not start TensorFlow.
 """
 
@@ -21,6 +24,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Tuple
 from gymnasium.utils.env_checker import data_equivalence
 
+from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import EnvironmentFault
 from rlway_client.contract.specs import TensorSpec, describe
 from rlway_client.envs.find import sentence
@@ -45,6 +49,7 @@ class Checked(msgspec.Struct, frozen=True):
     mean_length: float
     terminated: int  # episodes that the task ended
     truncated: int  # episodes that the time limit ended
+    warnings: list[str] = []  # what does not matter here, but in TF-Agents' own programs
 
 
 def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, seed: int) -> Checked:
@@ -71,6 +76,7 @@ def check_environment(name: str, env: gymnasium.Env[Any, Any], episodes: int, se
         mean_length=len(check.rewards) / episodes,
         terminated=check.terminated,
         truncated=episodes - check.terminated,
+        warnings=[] if check.warning is None else [check.warning],
     )
 
 
@@ -81,6 +87,8 @@ class _Check:
         self._name, self._env = name, env
         self.rewards: list[float] = []
         self.terminated = 0
+        self.warning: str | None = None
+        self._action: Any = None  # the latest
 
     def play(self, seed: int) -> None:
         self._reset(seed)
@@ -88,6 +96,7 @@ class _Check:
             terminated, truncated = self._step()
             if terminated or truncated:
                 self.terminated += terminated
+                self._step_on()
                 return
         self._refuse(f"an episode did not end within {LONGEST_EPISODE:,} steps; set --time-limit")
 
@@ -102,6 +111,22 @@ class _Check:
         if not data_equivalence(first, again):
             self._refuse(f"reset(seed=…) gave two different observations for one seed; {remedy}")
 
+    def _step_on(self) -> None:
+        """Steps a TF-Agents environment once more after an episode's last step."""
+        inner = self._env.unwrapped
+        if self.warning is not None or not isinstance(inner, Adapted):
+            return
+        try:
+            got = inner.step_on(self._action)
+        except Exception as error:
+            got = sentence(error)
+        if got not in (None, "FIRST"):
+            self.warning = (
+                f"step() after an episode's last step: expected the FIRST of a new one, on which TF-Agents' drivers "
+                f"rely, got {clipped(got)}; return self.reset() there, or call super().__init__"
+                f"(handle_auto_reset=True)."
+            )
+
     def _reset(self, seed: int) -> Any:
         try:
             answer: Any = self._env.reset(seed=seed)
@@ -113,7 +138,7 @@ class _Check:
         return answer[0]
 
     def _step(self) -> tuple[bool, bool]:
-        action = self._env.action_space.sample()
+        action = self._action = self._env.action_space.sample()
         where = f"step {len(self.rewards) + 1}"
         try:
             answer: Any = self._env.step(action)

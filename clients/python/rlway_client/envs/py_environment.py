@@ -25,6 +25,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from rlway_client.contract.errors import EnvironmentFault
 
 PACKAGE = "tf_agents.environments"
+STEP_TYPES = ("FIRST", "MID", "LAST")  # by TF-Agents' numbers
 MOST_COUNTED = 1 << 31  # an int32 without bounds has twice as many numbers
 
 
@@ -51,6 +52,7 @@ class Adapted(gymnasium.Env[Any, Any]):
     def __init__(self, made: Any) -> None:
         self._outer = made
         self._inner = _single(made)
+        self._has_ended = False
         self._generators: Any = None  # states of the global generators, for a seeded environment without its own
         self.seedable = not isinstance(self._inner, Eager)  # a TFEnvironment takes no seed
         if not _is_array(self._inner.reward_spec()) or np.prod(self._inner.reward_spec().shape) != 1:
@@ -66,6 +68,7 @@ class Adapted(gymnasium.Env[Any, Any]):
         super().reset(seed=seed, options=options)
         if seed is not None:
             self._seed(seed)
+        self._has_ended = False
         with self._own_generators():
             return _arrays(self._inner.reset().observation), {}
 
@@ -74,7 +77,20 @@ class Adapted(gymnasium.Env[Any, Any]):
             step = self._inner.step(_action(action, self._action_spec))
         last, terminal = bool(step.is_last()), float(np.asarray(step.discount).item()) == 0.0
         reward = float(np.asarray(step.reward).item())
+        self._has_ended = last
         return _arrays(step.observation), reward, last and terminal, last and not terminal, {}
+
+    def step_on(self, action: Any) -> str | None:
+        """The type of a step after the last one: FIRST, where the environment begins a new episode by itself.
+
+        None if the latest step was not an episode's last: a time limit around the environment ended it, or a reset.
+        """
+        if not self._has_ended:
+            return None
+        with self._own_generators():
+            step = self._inner.step(_action(action, self._action_spec))
+        self._has_ended = bool(step.is_last())
+        return STEP_TYPES[int(np.asarray(step.step_type).item())]
 
     def close(self) -> None:
         outer = self._outer
