@@ -56,8 +56,8 @@ def main() -> None:
     print(f"random actions: mean return {trained.run.random_return:.1f}")
     print(f"trained:        mean return {trained.run.final_return:.1f}")
 
-    # A custom environment is code, so the exporter plays in it only if it is named here.
-    bundle = rlway_export.export(trained.folder, options.models, "docking", env=name, evaluate=5)
+    # A custom environment is code, so the exporter plays in it only if it is given here.
+    bundle = rlway_export.export(trained.folder, options.models, "docking", env=Docking, evaluate=5)
     for compared in bundle.manifest.parity:
         print(f"{compared.file}: {compared.argmax_flips} of {compared.observations} actions differ from TensorFlow's")
 

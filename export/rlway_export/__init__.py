@@ -31,7 +31,7 @@ def export(
     observations: str | Path | None = None,
     imports: Iterable[str] = (),
     evaluate: int = 0,
-    env: str | None = None,
+    env: str | type[Any] | None = None,
     time_limit: int | None = None,
     actions: Actions = "greedy",
     agent: str | Callable[[], Any] | None = None,
@@ -51,7 +51,8 @@ def export(
     formats       "onnx,tflite,c" or a list of such names; ONNX and TFLite if not given. The SavedModel is always there.
     observations  an NPZ file of observations to compare the files on, in place of the run's.
     imports       modules to import first, because a SavedModel uses types from them.
-    evaluate      plays so many episodes with every file. `env` and `time_limit` replace the run's own.
+    evaluate      plays so many episodes with every file.
+    env           the environment to play in, by its name, or its class; with `time_limit` it replaces the run's own.
     actions       "greedy" or "sampled": what a server does where a request does not say.
     log           is called with a line about each step.
 
@@ -70,6 +71,7 @@ def export(
 
     Raises rlway_client.RlwayError, whose text is the sentence that the command would print. Then nothing is published.
     """
+    from rlway_client.envs.names import name_of
     from rlway_export.bundle.options import check_options
     from rlway_export.common.quiet import quiet_conversion
     from rlway_export.formats.registry import DEFAULT_FORMATS
@@ -78,7 +80,8 @@ def export(
     from rlway_export.sources.tensor_options import TensorOptions
 
     named = DEFAULT_FORMATS if formats is None else formats if isinstance(formats, str) else ",".join(formats)
-    chosen = check_options(policy, named, evaluate, env, time_limit)
+    env_name = None if env is None else name_of(env)
+    chosen = check_options(policy, named, evaluate, env_name, time_limit)
     tensors = TensorOptions(
         _several(observation),
         _several(action),
@@ -98,7 +101,7 @@ def export(
             import_named(module)
         given = None if observations is None else Path(observations)
         say = log or (lambda _: None)
-        return write_bundle(source, Path(models), policy, chosen, say, evaluate, given, env, time_limit, actions)
+        return write_bundle(source, Path(models), policy, chosen, say, evaluate, given, env_name, time_limit, actions)
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -6,12 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
 
 import rlway_export
 from rlway_client.contract.bundle import Bundle
-from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_client.contract.errors import EnvironmentFault, RlwayError, UsageError
 
 pytestmark = pytest.mark.slow
+
+
+def test_an_environment_may_be_a_class(trained_run: Path, tmp_path: Path) -> None:
+    """This one does not fit the policy, and is named as a string would name it; an instance is refused."""
+    with pytest.raises(EnvironmentFault, match=r"^gymnasium\.envs\.classic_control\.pendulum:PendulumEnv: "):
+        rlway_export.export(trained_run, tmp_path / "models", "cartpole", env=PendulumEnv)
+    wrong: Any = PendulumEnv()
+    with pytest.raises(UsageError, match="env: expected a name or a class, got a PendulumEnv"):
+        rlway_export.export(trained_run, tmp_path / "models", "cartpole", env=wrong)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_returns_its_bundle(trained_run: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from rlway_client.contract.run import TrainingJob
+from rlway_client.envs.names import portable
 
 
 class Provenance(NamedTuple):
@@ -23,4 +24,6 @@ class Provenance(NamedTuple):
 
     @classmethod
     def of_run(cls, job: TrainingJob, training: dict[str, Any]) -> Provenance:
-        return cls(job.algorithm, job.env, job.action_values, job.max_episode_steps, training, job.frame_stack)
+        return cls(
+            job.algorithm, portable(job.env), job.action_values, job.max_episode_steps, training, job.frame_stack
+        )

@@ -22,6 +22,7 @@ from rlway_client.envs.action_fit import misfit
 from rlway_client.envs.consent import is_same, trained_environment
 from rlway_client.envs.episodes import make_env, observed, open_env
 from rlway_client.envs.named import NamedEnv
+from rlway_client.envs.names import portable
 from rlway_export.common.provenance import Provenance
 
 SEED = 1000  # as in `rlway edge` and `rlway play`
@@ -68,7 +69,7 @@ class Environment(NamedTuple):
         if trained.env is None:
             return ()
         if not is_same(self.name, trained.env):
-            return (f"it was played in {self.name} for this export, and trained in {trained.env}.",)
+            return (f"it was played in {portable(self.name)} for this export, and trained in {trained.env}.",)
         if self.max_episode_steps != trained.max_episode_steps:
             return (f"its episodes were ended after {self.max_episode_steps} steps for this export.",)
         return ()
@@ -77,7 +78,7 @@ class Environment(NamedTuple):
         """The provenance, with this environment where the source names none."""
         if trained.env is not None:
             return trained
-        return trained._replace(env=self.name, max_episode_steps=self.max_episode_steps)
+        return trained._replace(env=portable(self.name), max_episode_steps=self.max_episode_steps)
 
 
 def _ends(specs: list[TensorSpec]) -> list[Any]:

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from rlway_client.contract.errors import EnvironmentFault, UsageError
 from rlway_client.envs.episodes import make_env, open_env, play_locally
 from rlway_client.envs.find import find_environment
+from rlway_client.envs.names import name_of, portable
 
 FILE = """
 import functools, gymnasium, sys
@@ -130,8 +133,74 @@ def test_a_file_alone_is_answered_with_its_classes(alone: str, file: Path) -> No
         find_environment(alone.format(file=file))
     told = f"{file}: has Board, Flat, Unfilled, Sized, Odd; name one of them, such as {file}:Board."
     assert str(refused.value) == told
-    with pytest.raises(EnvironmentFault, match="no such file"):
-        find_environment(f"{file}x.py")
+
+
+@pytest.mark.parametrize(("kind", "named"), [(":Maze", "Maze"), ("", "Class")])
+def test_a_file_that_is_not_there_is_answered_with_how_to_name_another(kind: str, named: str) -> None:
+    """A bundle names its file relative to the folder of its export, and that may be another one here."""
+    with pytest.raises(EnvironmentFault) as refused:
+        find_environment(f"envs/maze.py{kind}")
+    assert str(refused.value) == (
+        f"envs/maze.py: no such file here; if it lies elsewhere, say where: --env path/to/maze.py:{named}"
+    )
+
+
+@pytest.fixture
+def boards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The file's classes, in a module that has already run; its name is the parameter."""
+    module = ModuleType(request.param)
+    monkeypatch.setitem(sys.modules, request.param, module)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    exec(FILE, vars(module))
+    return module
+
+
+@pytest.mark.parametrize("boards", ["boards", "__main__"], indirect=True)
+def test_a_class_is_found_by_its_name(boards: ModuleType) -> None:
+    """In an installed module, and in a notebook, which has no file."""
+    name = name_of(boards.Board)
+    assert name == f"{boards.__name__}:Board"
+    assert isinstance(make_env(name).unwrapped, boards.Board)
+
+
+@pytest.mark.parametrize("boards", ["__main__"], indirect=True)
+def test_a_class_of_the_program_itself_has_its_file(boards: ModuleType, tmp_path: Path) -> None:
+    """A bundle can then be played by another program. This one does not run a second time to find it."""
+    program = tmp_path / "program.py"
+    program.write_text("raise SystemExit('it ran again')")
+    boards.__file__ = str(program)
+    assert name_of(boards.Board) == f"{program}:Board"
+    assert isinstance(make_env(f"{program}:Board").unwrapped, boards.Board)
+
+
+def test_what_no_name_finds_is_refused() -> None:
+    """A class in a function, and an environment: several are needed."""
+
+    class Local: ...
+
+    for env, says in ((Local, "is not found by this name in .*; define it at the top"), (3, "a class, got a int")):
+        wrong: Any = env
+        with pytest.raises(UsageError, match=f"^env: .*{says}"):
+            name_of(wrong)
+    assert name_of("CartPole-v1") == "CartPole-v1"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("{here}/envs/maze.py:Maze", "envs/maze.py:Maze"),
+        ("{here}/../maze.py:Maze", "../maze.py:Maze"),
+        ("envs/maze.py:Maze", "envs/maze.py:Maze"),
+        ("my.maze:Maze-v0", "my.maze:Maze-v0"),
+        ("CartPole-v1", "CartPole-v1"),
+    ],
+)
+def test_a_name_for_a_bundle_has_no_absolute_path(
+    name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is relative to the folder in which the export runs; other names stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    assert portable(name.format(here=tmp_path)) == expected
 
 
 def test_a_file_without_classes_says_what_to_do(file: Path) -> None:

@@ -27,8 +27,11 @@ def test_the_commands_of_the_card_of_a_run_work(bundle: Bundle, tmp_path: Path) 
     assert run_commands([bundle], tmp_path / "log") == [["serve", "play", "edge", "verify"]]
 
 
-def test_a_saved_model_exported_with_an_environment_can_be_played(tmp_path: Path) -> None:
+def test_a_saved_model_exported_with_an_environment_can_be_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also with a file name that a shell would split, and with only a small TFLite file."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my worlds"
     folder.mkdir()
     (folder / "worlds.py").write_text(WORLDS)
@@ -38,7 +41,7 @@ def test_a_saved_model_exported_with_an_environment_can_be_played(tmp_path: Path
     assert run_commands([bundle], tmp_path / "log") == [["serve", "play", "edge", "verify"]]
     edge = commands_of(bundle)[2]
     assert edge[edge.index("--file") + 1] == "model.fp16.tflite"
-    assert edge[edge.index("--env") + 1] == env
+    assert edge[edge.index("--env") + 1] == "my worlds/worlds.py:Line"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,11 @@ def make_run(folder: Path, settings: TrainingSettings, leaves: list[TensorSpec],
 def bundles(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """Every run in the formats that it asks for."""
     models = tmp_path_factory.mktemp("own-bundles") / "models"
-    return {
-        name: write_bundle(open_source(runs / name, "best"), models, name, parse_formats(formats), lambda _: None)
-        for name, formats in FORMATS.items()
-    }
+    with chdir(models.parent):  # where the cards' commands run: their environments' paths are relative to it
+        return {
+            name: write_bundle(open_source(runs / name, "best"), models, name, parse_formats(formats), lambda _: None)
+            for name, formats in FORMATS.items()
+        }
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -14,6 +14,7 @@ from rlway_client.contract.errors import EnvironmentFault, ExportRefused, RlwayE
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import TensorSpec
+from rlway_client.envs.names import portable
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.play.environment import Environment
 from rlway_export.sources.detect import open_source
@@ -139,14 +140,14 @@ def test_a_saved_model_is_played_in_the_named_environment(
     """Observations are collected there, its return is measured, and the manifest names the environment."""
     env = f"{worlds}/{name}"
     manifest = export(policy, tmp_path, env, episodes=2)
-    assert (manifest.env, manifest.compared_over, manifest.notes) == (env, "visited", [])
+    assert (manifest.env, manifest.compared_over, manifest.notes) == (portable(env), "visited", [])
     (observed,) = manifest.observed
     assert observed.rows == 2048
     assert -1 <= np.min(observed.minimum) < np.max(observed.maximum) <= 1
     (measured,) = manifest.measured
     assert measured.episodes == 2
     assert measured.mean_return == 5.0 if name.startswith("guide") else 0 <= (measured.mean_return or 0) <= 10
-    assert f"- environment, as the export was told: `{env}`" in (tmp_path / "p/1/README.md").read_text()
+    assert f"- environment, as the export was told: `{portable(env)}`" in (tmp_path / "p/1/README.md").read_text()
 
 
 def test_a_named_environment_gives_the_observations(policy: Path, worlds: Path, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_given_observations_come_before_collected_ones(policy: Path, worlds: Pat
     np.savez(tmp_path / "rows.npz", observation=np.zeros((2100, 4), np.float32))
     source, env = open_source(policy, "best"), f"{worlds}/worlds.py:Line"
     manifest = write_bundle(source, tmp_path, "p", [], lambda _: None, 1, tmp_path / "rows.npz", env).manifest
-    assert (manifest.compared_over, manifest.env, manifest.measured[0].episodes) == ("given", env, 1)
+    assert (manifest.compared_over, manifest.env, manifest.measured[0].episodes) == ("given", portable(env), 1)
 
 
 def test_a_time_limit_ends_episodes_that_would_never_end(policy: Path, worlds: Path, tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_code_that_only_a_run_names_is_not_run(
     own_run: Path, worlds: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """--evaluate is refused, and no more observations are collected; the sentences say which --env would allow it."""
-    asked = re.escape(f"--env {worlds}/own.py:Own")
+    asked = re.escape(f"--env {portable(f'{worlds}/own.py:Own')}")
     with pytest.raises(UsageError, match=rf"code, which never runs unasked; .* {asked}"):
         export(own_run, tmp_path / "models", episodes=1)
     assert not (tmp_path / "models").exists()
@@ -265,7 +266,9 @@ def test_a_run_that_is_played_elsewhere_says_so(trained_run: Path, worlds: Path,
     manifest = export(trained_run, tmp_path, f"{worlds}/other.py:Other", episodes=1, time_limit=20)
     assert manifest.env == "CartPole-v1"
     (note,) = manifest.notes
-    assert note == f"it was played in {worlds}/other.py:Other for this export, and trained in CartPole-v1."
+    assert (
+        note == f"it was played in {portable(f'{worlds}/other.py:Other')} for this export, and trained in CartPole-v1."
+    )
     assert manifest.measured[0].mean_return == 20
     (note,) = export(trained_run, tmp_path, episodes=1, time_limit=20).notes
     assert note == "its episodes were ended after 20 steps for this export."

@@ -11,6 +11,7 @@ import pytest
 
 from rlway_client.cli.main import main
 from rlway_client.contract.manifest import decode_manifest
+from rlway_client.envs.names import portable
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ def trapped(trained_run: Path, tmp_path: Path) -> Trapped:
     for name in ("run.json", "job.json"):
         facts = json.loads((run / name).read_text())
         (run / name).write_text(json.dumps(facts | {"env": f"{file}:Trap"}))
-    return Trapped(run, f"{file}:Trap", mark)
+    return Trapped(run, portable(f"{file}:Trap"), mark)
 
 
 def rlway(*words: object) -> object:

@@ -21,6 +21,7 @@ from rlway_client.common.files import sha256
 from rlway_client.contract.bundle import Bundle, bundle_versions
 from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.run import kept_checkpoints
+from rlway_client.envs.names import portable
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.sources.agent.code import AgentCode
 from rlway_export.sources.run import RunSource
@@ -138,7 +139,7 @@ def test_publishing_collects_observations_in_the_trained_environment(
         following = Watch(training.folder, Publication(models, "p", [], env=named), Told("new"))
         following.publish(0.01, None, lambda _: None, lambda _: None)
         manifest = Bundle.open(models / "p/1").manifest
-        assert (manifest.env, manifest.observed[0].rows) == (env, rows)
+        assert (manifest.env, manifest.observed[0].rows) == (portable(env), rows)
 
 
 def test_the_manifest_has_the_training_up_to_the_checkpoint(saved_often: tuple[Path, Path], tmp_path: Path) -> None:

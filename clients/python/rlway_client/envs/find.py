@@ -54,8 +54,11 @@ def find_environment(name: str) -> EnvSpec:
     source, _, attribute = name.rpartition(":")
     path = name.removesuffix(":")
     if path.endswith(".py"):
+        _check_file(path, "Class")
         raise EnvironmentFault(_which(path))
     if source:
+        if source.endswith(".py"):
+            _check_file(source, attribute)
         module = load_code(source)
         known_in_gymnasium = attribute in gymnasium.registry and not source.endswith(".py")
         if hasattr(module, attribute) or not known_in_gymnasium:
@@ -108,6 +111,9 @@ def _load_file(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise EnvironmentFault(f"{path}: no such file.")
+    main = sys.modules["__main__"]
+    if Path(getattr(main, "__file__", None) or "").resolve() == file.resolve():
+        return main  # the program itself, which would run a second time
     name = f"rlway_environment_{file.stem}"
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(file.resolve()):
@@ -127,6 +133,12 @@ def _load_file(path: str) -> ModuleType:
         del sys.modules[name]
         raise _unimportable(path, error) from error
     return module
+
+
+def _check_file(path: str, attribute: str) -> None:
+    if not Path(path).is_file():
+        elsewhere = f"path/to/{Path(path).name}:{attribute}"
+        raise EnvironmentFault(f"{path}: no such file here; if it lies elsewhere, say where: --env {elsewhere}")
 
 
 def _unimportable(what: str, error: BaseException) -> EnvironmentFault:
