@@ -3,9 +3,9 @@
 In:      PYTHONPATH=. .venv-train/bin/python benchmarks/ablation.py --seeds 20
 Out:     a table with one row per change, and JSON.
 
-Each training takes 20,000 steps of the preset's 60,000, with the preset's learning rates, and does not stop early. The
-columns are those of benchmarks/seeds.py. `at the end` counts the trainings whose last three evaluations are at
-the goal on average.
+Each training takes 20,000 steps of the preset's 60,000 and does not stop early. The learning rate falls as in the
+preset, so it has not reached its end by then. The columns are those of benchmarks/seeds.py. `at the end` counts the
+trainings whose last three evaluations are at the goal on average.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,24 @@ from benchmarks.processor import processor
 from benchmarks.seeds import Training, summary, trained
 
 PRESET, STEPS, GOAL, LAST = "cartpole", 20_000, 475.0, 3
+LENGTH = f"--steps {STEPS}"
 CHANGES = {
-    "the preset": "",
-    "targets are not clipped": "--no-clip-targets",
-    "γ = 0.99": "--gamma 0.99",
-    "γ = 0.99, targets are not clipped": "--gamma 0.99 --no-clip-targets",
-    "one reward per target": "--n-step 1",
-    "five rewards per target": "--n-step 5",
-    "observations are not normalised": "--no-normalize",
-    "Huber loss": "--loss huber",
-    "two updates per step": "--block-iterations 128",
-    "the last weights, no average": "--average-window 0",
-    "constant learning rate": "--learning-rate-end 0.001",
-    "soft target updates, τ = 0.005": "--target-period 1 --target-tau 0.005",
-    "layers of 128 and 128": "--hidden 128,128",
-    "batches of 128": "--batch-size 128",
-    "plain DQN in place of double DQN": "--no-double",
-    "replay of 10,000": "--replay-capacity 10000",
+    "the preset": LENGTH,
+    "targets are not clipped": f"{LENGTH} --no-clip-targets",
+    "γ = 0.99": f"{LENGTH} --gamma 0.99",
+    "γ = 0.99, targets are not clipped": f"{LENGTH} --gamma 0.99 --no-clip-targets",
+    "one reward per target": f"{LENGTH} --n-step 1",
+    "five rewards per target": f"{LENGTH} --n-step 5",
+    "observations are not normalised": f"{LENGTH} --no-normalize",
+    "Huber loss": f"{LENGTH} --loss huber",
+    "two updates per step": f"{LENGTH} --block-iterations 128",
+    "the last weights, no average": f"{LENGTH} --average-window 0",
+    "constant learning rate": f"{LENGTH} --learning-rate-end 0.001",
+    "soft target updates, τ = 0.005": f"{LENGTH} --target-period 1 --target-tau 0.005",
+    "layers of 128 and 128": f"{LENGTH} --hidden 128,128",
+    "batches of 128": f"{LENGTH} --batch-size 128",
+    "plain DQN in place of double DQN": f"{LENGTH} --no-double",
+    "replay of 10,000": f"{LENGTH} --replay-capacity 10000",
 }
 
 
@@ -71,30 +73,36 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
 
-    found = []
-    print(
-        "| change | reached 475 | steps: median, latest | lowest later: median, of all | at the end | area | wall, s |"
-    )
+    rows, curves = [], {}
+    print(f"| change | reached {GOAL:g} | steps: median, latest | lowest later: median, of all "
+          "| at the end | area | wall, s |")  # fmt: skip
     print("|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
         out = options.out or Path(scratch)
         jobs = {
             change: [
-                pool.submit(trained, PRESET, seed, "native", out / str(number) / str(seed), False, words.split())
+                pool.submit(trained, PRESET, seed, "native", out / folder(words) / str(seed), False, words.split())
                 for seed in range(options.seeds)
             ]
-            for number, (change, words) in enumerate(list(in_full(CHANGES).items())[: options.changes])
+            for change, words in list(CHANGES.items())[: options.changes]
         }
-        for change, trainings in jobs.items():
-            found.append(row(change, [training.result() for training in trainings]))
-            print(as_line(found[-1]), flush=True)
+        try:
+            for change, trainings in jobs.items():
+                done = [training.result() for training in trainings]
+                curves[change] = [asdict(training) for training in done]
+                rows.append(row(change, done))
+                print(as_line(rows[-1]), flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     if options.json:
-        options.json.write_text(json.dumps({"preset": PRESET, "steps": STEPS, **processor(), "rows": found}) + "\n")
+        record = {"preset": PRESET, "steps": STEPS, **processor(), "rows": rows, "trainings": curves}
+        options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
-def in_full(changes: dict[str, str]) -> dict[str, str]:
-    """The changes with the words that all of them have."""
-    return {change: f"--steps {STEPS} {words}" for change, words in changes.items()}
+def folder(words: str) -> str:
+    """A folder's name for the runs of these words."""
+    return words.replace("--", "").replace(" ", "_")
 
 
 if __name__ == "__main__":

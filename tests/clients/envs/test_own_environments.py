@@ -178,7 +178,7 @@ def test_what_no_name_finds_is_refused() -> None:
 
     class Local: ...
 
-    for env, says in ((Local, "is not found by this name in .*; define it at the top"), (3, "a class, got a int")):
+    for env, says in ((Local, "is not found by this name in .*; define it at the top"), (3, "a class, got int")):
         wrong: Any = env
         with pytest.raises(UsageError, match=f"^env: .*{says}"):
             name_of(wrong)
@@ -189,7 +189,7 @@ def test_what_no_name_finds_is_refused() -> None:
     ("name", "expected"),
     [
         ("{here}/envs/maze.py:Maze", "envs/maze.py:Maze"),
-        ("{here}/../maze.py:Maze", "../maze.py:Maze"),
+        ("{here}/../maze.py:Maze", "maze.py:Maze"),
         ("envs/maze.py:Maze", "envs/maze.py:Maze"),
         ("my.maze:Maze-v0", "my.maze:Maze-v0"),
         ("CartPole-v1", "CartPole-v1"),
@@ -198,7 +198,7 @@ def test_what_no_name_finds_is_refused() -> None:
 def test_a_name_for_a_bundle_has_no_absolute_path(
     name: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is relative to the folder in which the export runs; other names stay as they are."""
+    """It is relative to the folder in which the export runs, or the file's name; other names stay as they are."""
     monkeypatch.chdir(tmp_path)
     assert portable(name.format(here=tmp_path)) == expected
 

@@ -20,10 +20,10 @@ from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.factory import make_learner, make_replay
 from rlway_train.agents.recurrent_dqn import RecurrentDqnLearner
 from rlway_train.collect.adders.factory import make_adder
-from rlway_train.collect.adders.sequence import FIRST, LAST, SequenceAdder
+from rlway_train.collect.adders.sequence import SequenceAdder
 from rlway_train.collect.collector import LocalCollector
 from rlway_train.collect.evaluator import Evaluator
-from rlway_train.collect.transition import SequenceColumns
+from rlway_train.collect.transition import FIRST, LAST, SequenceColumns
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain, find_domain
 from rlway_train.envs.vector import Environments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,29 +11,65 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlway_client.contract.errors import UsageError
+from rlway_client.contract.specs import FloatArray
 from rlway_train.agents.dqn import DqnLearner
 from rlway_train.agents.target_range import TargetRange
+from rlway_train.collect.adders.n_step import NStepAdder
+from rlway_train.collect.adders.sequence import SequenceAdder
+from rlway_train.collect.transition import ImageColumns, SequenceColumns
 from rlway_train.config.settings import DqnSettings
 from rlway_train.config.validation import checked
 from tests.train.agents.test_dqn import COLUMNS, learner
 
-REWARDS = st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=30)
+EPISODES = st.lists(
+    st.tuples(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=12), st.booleans()), min_size=1, max_size=4
+)
 GAMMA = 0.9
 HIGHEST = 1 / (1 - GAMMA)  # of the returns of rewards of 1
 
 
 @settings(max_examples=60, derandomize=True, deadline=None, database=None)
-@given(REWARDS, st.floats(0, 0.99), st.integers(1, 4), st.sampled_from([0.1, 1.0, 50.0]))
-def test_every_return_lies_within_the_range(rewards: list[float], gamma: float, n: int, scale: float) -> None:
-    """Rows sum n rewards, or fewer at the end of the episode."""
-    returns = TargetRange(gamma**n, scale)
-    sums = [sum(gamma**k * r for k, r in enumerate(rewards[t : t + n])) for t in range(len(rewards))]
-    returns.observe(np.array(sums, np.float32))
-    lowest, highest = (float(bound) for bound in returns.bounds())
-    tolerance = 1e-4 * scale * (1 + max(map(abs, rewards)) / (1 - gamma))
-    for t in range(len(rewards)):
-        worth = scale * sum(gamma**k * r for k, r in enumerate(rewards[t:]))
-        assert lowest - tolerance <= worth <= highest + tolerance
+@given(EPISODES, st.floats(0, 0.99), st.integers(1, 4), st.sampled_from([0.1, 1.0, 50.0]))
+def test_every_target_and_every_return_lies_within_the_range(
+    episodes: list[tuple[list[float], bool]], gamma: float, n: int, scale: float
+) -> None:
+    """Whether the task terminated or a time limit ended the episode, also in the middle of a sum of n rewards."""
+    adder, rows = NStepAdder(n, gamma, 1, COLUMNS), []
+    for rewards, terminated in episodes:
+        for t, reward in enumerate(rewards):
+            last = t + 1 == len(rewards)
+            discount = np.array([0.0 if last and terminated else 1.0])
+            row = COLUMNS.join(np.zeros((1, 2)), np.zeros(1), np.array([reward]), discount, np.zeros((1, 2)))
+            rows.append(adder.add(row.astype(np.float32), np.array([last]), np.array([True])))
+    targets = TargetRange(gamma, scale)
+    targets.observe(*COLUMNS.rewards_and_discounts(np.concatenate(rows)))
+    bounds = [float(bound) for bound in targets.bounds()]
+    tolerance = 1e-4 * scale * (1 + 10 / (1 - gamma))
+    for reward, discount in zip(*COLUMNS.rewards_and_discounts(np.concatenate(rows)), strict=True):
+        for q_value in bounds:
+            assert bounds[0] - tolerance <= scale * reward + gamma * discount * q_value <= bounds[1] + tolerance
+    for rewards, terminated in episodes:
+        for bound in [0.0] if terminated else bounds:
+            worth = scale * sum(gamma**k * r for k, r in enumerate(rewards)) + gamma ** len(rewards) * bound
+            assert bounds[0] - tolerance <= worth <= bounds[1] + tolerance
+
+
+def test_the_bounds_of_images_and_sequences() -> None:
+    """Their columns are laid out in other ways. A frame of a successor has no reward."""
+    rewards, discounts = np.array([3.0, -2.0]), np.array([1.0, 0.0])
+    images = ImageColumns(obs_dim=4, action_dim=1)
+    rows = images.join(np.zeros((2, 4)), np.zeros(2), rewards, discounts, np.zeros((2, 4)))
+    np.testing.assert_array_equal(images.rewards_and_discounts(rows), (rewards, discounts))
+
+    sequences = SequenceColumns(2, obs_dim=2, action_dim=1)
+    adder = SequenceAdder(1, sequences)
+    done: list[FloatArray] = []
+    for reward, discount in zip(rewards, discounts, strict=True):
+        one = COLUMNS.join(np.zeros((1, 2)), np.zeros(1), np.array([reward]), np.array([discount]), np.zeros((1, 2)))
+        done.append(adder.add(one.astype(np.float32), np.array([discount == 0]), np.array([True])))
+    found = sequences.rewards_and_discounts(np.concatenate(done))
+    assert set(zip(*(part.tolist() for part in found), strict=True)) <= {(3.0, 1.0), (-2.0, 0.0)}
+    assert -2.0 in found[0]
 
 
 def runaway(learning: DqnLearner) -> float:
@@ -60,9 +97,16 @@ def test_a_resumed_training_knows_the_range(tmp_path: Path) -> None:
     resumed.restore(tmp_path)
     assert first._target_range is not None
     assert resumed._target_range is not None
-    assert [float(bound) for bound in resumed._target_range.bounds()] == pytest.approx([7.0, 700.0])
+    assert [float(bound) for bound in resumed._target_range.bounds()] == pytest.approx([700.0, 700.0])
 
 
-def test_without_a_discount_there_is_no_range() -> None:
-    with pytest.raises(UsageError, match="--gamma below 1"):
-        checked(DqnSettings(clip_targets=True, gamma=1.0))
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"gamma": 1.0}, "expected --gamma below 1, got 1.0"),
+        ({"selector": "prioritized", "replay": "reverb"}, "uniform"),
+    ],
+)
+def test_where_there_is_no_range_it_is_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=f"^--clip-targets: .*{says}"):
+        checked(DqnSettings(clip_targets=True, **settings))

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from rlway_client.contract.specs import FloatArray
 
-LONGEST = 0.8  # of the training so far is the longest window: early weights are soon forgotten
+LONGEST_SHARE = 0.8  # the window is at most this share of the iterations so far: early weights are soon forgotten
 
 
 class WeightAverage:
@@ -40,7 +40,7 @@ class WeightAverage:
 
     def update(self, iterations: int, done: int) -> None:
         """Takes the present weights in, after a block of `iterations`. `done` counts the iterations so far."""
-        self._move(-math.expm1(-iterations / min(self._window, max(LONGEST * done, 1.0))))
+        self._move(-math.expm1(-iterations / min(self._window, max(LONGEST_SHARE * done, 1.0))))
 
     def _move_by(self, share: Any) -> None:
         for average, variable in zip(self.variables, self._of, strict=True):

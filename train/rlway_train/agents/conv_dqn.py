@@ -21,7 +21,7 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.dqn import DqnLearner
 from rlway_train.agents.preprocessing import Preprocessing
-from rlway_train.collect.transition import ImageColumns
+from rlway_train.collect.transition import DISCOUNT, REWARD, ImageColumns
 from rlway_train.config.convolutions import Network, network_for
 from rlway_train.config.settings import DqnSettings
 from rlway_train.envs.domain import Domain
@@ -89,7 +89,7 @@ class ConvDqnLearner(DqnLearner):
         frames, numbers = rows
         middle = tf.fill([frames.shape[0]], StepType.MID)
         observation, successor = (self.preprocessing.unpack(image) for image in self.replay.images(frames))
-        action, reward, discount = numbers[:, 0], numbers[:, -2], numbers[:, -1]
+        action, reward, discount = numbers[:, 0], numbers[:, REWARD], numbers[:, DISCOUNT]
         return Transition(
             TimeStep(middle, reward, discount, observation),
             PolicyStep(tf.cast(action, tf.int64), (), ()),

@@ -20,7 +20,7 @@ from tf_agents.specs.tensor_spec import BoundedTensorSpec
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition, time_step_spec
 from tf_agents.utils import common
 
-from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.learner import Learner
 from rlway_train.agents.target_range import TargetRange
 from rlway_train.collect.transition import TransitionColumns
@@ -44,7 +44,7 @@ class QLearner(Learner[DqnSettings]):
         super().__init__(settings, domain, seed, replay)
         self.n_actions = domain.n_actions
         self._target_copies = 0
-        self._target_range = TargetRange(self._row_discount, settings.reward_scale) if settings.clip_targets else None
+        self._target_range = TargetRange(settings.gamma, settings.reward_scale) if settings.clip_targets else None
         observation = self.preprocessing.spec
         action = BoundedTensorSpec([], tf.int64, 0, self.n_actions - 1, "action")
         vector = tf.TensorSpec([self.obs_dim], tf.float32, "observation")
@@ -82,15 +82,10 @@ class QLearner(Learner[DqnSettings]):
             train_step_counter=self.train_step,
         )
 
-    @property
-    def _row_discount(self) -> float:
-        """The discount between the observation of a row and its successor."""
-        return self.settings.gamma**self.settings.n_step
-
-    def _observe(self, rows: FloatArray) -> None:
+    def _observe(self, rows: AnyArray) -> None:
         super()._observe(rows)
         if self._target_range is not None:
-            self._target_range.observe(self.columns.rewards(rows))
+            self._target_range.observe(*self.columns.rewards_and_discounts(rows))
 
     def _checkpointed(self) -> dict[str, Any]:
         own = {} if self._target_range is None else {"target_range": self._target_range}

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tf_agents.train.utils.train_utils import create_train_step
 
 from rlway_client.contract.errors import RlwayError
-from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.averaging import WeightAverage
 from rlway_train.agents.preprocessing import PreprocessedNetwork, Preprocessing
 from rlway_train.collect.transition import Columns
@@ -174,7 +174,7 @@ class Learner(ABC, Generic[Chosen]):
         """The network that `make` returns, which takes vectors, with the preprocessing in front of it."""
         return make() if self.preprocessing.is_plain else PreprocessedNetwork(make, self.preprocessing, inputs)
 
-    def _observe(self, rows: FloatArray) -> None:  # [n, width]
+    def _observe(self, rows: AnyArray) -> None:  # [n, width]
         if self.preprocessing.normalize:
             self.preprocessing.observe(self.columns.observations(rows))
 

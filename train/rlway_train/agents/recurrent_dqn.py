@@ -52,10 +52,6 @@ class RecurrentDqnLearner(QLearner):
     def columns(self) -> SequenceColumns:
         return SequenceColumns(self.settings.sequence_length, self.obs_dim, self.action_dim)
 
-    @property
-    def _row_discount(self) -> float:
-        return self.settings.gamma  # a row has the reward of each step
-
     def _make_network(self, observation: Any, action: Any) -> QRnnNetwork:
         settings = self.settings
         return QRnnNetwork(

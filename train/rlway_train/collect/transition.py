@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 NUMBER = 4  # bytes of a float32
+REWARD, DISCOUNT = -2, -1  # among the numbers of a row
+FIRST, MID, LAST = 0.0, 1.0, 2.0  # TF-Agents' StepType
 
 
 class Columns(Protocol):
@@ -37,8 +39,8 @@ class Columns(Protocol):
     def observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
         """The observations of all steps in these rows."""
 
-    def rewards(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n, …]
-        """The rewards in these rows, each over as many steps as a row sums up."""
+    def rewards_and_discounts(self, rows: AnyArray) -> tuple[FloatArray, FloatArray]:  # [n, width] -> [N], [N]
+        """The rewards in these rows, summed over as many steps as the rows sum up, and the discount after each."""
 
 
 class TransitionColumns:
@@ -57,8 +59,9 @@ class TransitionColumns:
     def observations(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [n, obs_dim]
         return rows[:, self.observation]
 
-    def rewards(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n]
-        return self.numbers(rows)[:, -2]
+    def rewards_and_discounts(self, rows: AnyArray) -> tuple[FloatArray, FloatArray]:  # [n, width] -> [n], [n]
+        numbers = self.numbers(rows)
+        return numbers[:, REWARD], numbers[:, DISCOUNT]
 
     def join(
         self, observation: AnyArray, action: AnyArray, reward: AnyArray, discount: AnyArray, successor: AnyArray
@@ -119,9 +122,10 @@ class SequenceColumns:
         frames = rows.reshape(len(rows), self.frames, self.frame_width)
         return frames[..., self.observation].reshape(-1, self.observation.stop - self.observation.start)
 
-    def rewards(self, rows: AnyArray) -> FloatArray:  # [n, width] -> [n, frames]
-        rewards: FloatArray = rows.reshape(len(rows), self.frames, self.frame_width)[..., self.reward]
-        return rewards
+    def rewards_and_discounts(self, rows: AnyArray) -> tuple[FloatArray, FloatArray]:  # [n, width] -> [N], [N]
+        steps = rows.reshape(len(rows), self.frames, self.frame_width)[:, :-1]
+        steps = steps[steps[..., self.step_type] != LAST]  # the others are successors, whose reward is none
+        return steps[:, self.reward], steps[:, self.discount]
 
     def frame(self, step_type: FloatArray, transitions: FloatArray) -> FloatArray:  # [n], [n, …] -> [n, frame_width]
         """The frame of each transition: all of it but the successor, which is in the frame that follows."""

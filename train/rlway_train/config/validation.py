@@ -60,8 +60,13 @@ def checked(settings: Chosen) -> Chosen:
         _check_recurrent(settings)
     if isinstance(settings, DqnSettings) and settings.clip_targets and settings.gamma >= 1:
         raise UsageError(
-            f"--clip-targets: expected a --gamma below 1, since without a discount returns have no bound, got "
-            f"{shown(settings.gamma)}"
+            f"--clip-targets: expected --gamma below 1, got {shown(settings.gamma)}; lower it, or leave --clip-targets "
+            f"out, because a return without a discount has no bound."
+        )
+    if isinstance(settings, DqnSettings) and settings.clip_targets and settings.selector == "prioritized":
+        raise UsageError(
+            "--clip-targets: expected --selector uniform, got prioritized, which draws by TD errors that are not "
+            "clipped; leave one out."
         )
     if settings.replay_capacity < max(settings.block_steps, settings.batch_size):
         raise UsageError(

@@ -43,8 +43,12 @@ class RemoteCollector:
         """`step` is the number of steps so far. While the collector waits, it reports this number to `arrived`."""
         self._channel, self._learner, self._note, self._arrived = channel, learner, note, arrived
         settings = learner.settings
-        if settings.normalize:
-            raise UsageError("--normalize: what actors observe does not pass by the learner; train in one process.")
+        for flag in ("normalize", "clip_targets"):
+            if getattr(settings, flag, False):
+                raise UsageError(
+                    f"--{flag.replace('_', '-')}: what actors observe does not pass by the learner; train in one "
+                    f"process, or add --no-{flag.replace('_', '-')}."
+                )
         job = ActorJob.of(settings, env, seed)
         if _is_free(channel, job, fixed_settings(type(settings)), step):
             channel.clear()

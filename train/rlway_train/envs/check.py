@@ -88,7 +88,6 @@ class _Check:
         self.rewards: list[float] = []
         self.terminated = 0
         self.warning: str | None = None
-        self._action: Any = None  # the latest
 
     def play(self, seed: int) -> None:
         self._reset(seed)
@@ -117,7 +116,7 @@ class _Check:
         if self.warning is not None or not isinstance(inner, Adapted):
             return
         try:
-            got = inner.step_on(self._action)
+            got = inner.step_on(inner.action_space.sample())
         except Exception as error:
             got = sentence(error)
         if got not in (None, "FIRST"):
@@ -138,7 +137,7 @@ class _Check:
         return answer[0]
 
     def _step(self) -> tuple[bool, bool]:
-        action = self._action = self._env.action_space.sample()
+        action = self._env.action_space.sample()
         where = f"step {len(self.rewards) + 1}"
         try:
             answer: Any = self._env.step(action)

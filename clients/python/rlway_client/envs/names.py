@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from rlway_client.contract.errors import UsageError
@@ -21,7 +21,7 @@ def name_of(env: str | type[Any]) -> str:
         return env
     if not isinstance(env, type):
         raise UsageError(
-            f"env: expected a name or a class, got a {type(env).__name__[:60]}; give its name or its class."
+            f"env: expected a name or a class, got {type(env).__name__[:60]}; give its name, or the class itself."
         )
     module = sys.modules.get(env.__module__)
     if getattr(module, env.__name__, None) is not env:
@@ -29,17 +29,25 @@ def name_of(env: str | type[Any]) -> str:
             f"env: {env.__qualname__[:100]} is not found by this name in {env.__module__[:60]}; define it at the top "
             f"of a module, not in a function or a class."
         )
-    # A program is `__main__` only to itself; others find its classes in its file.
-    file = getattr(module, "__file__", None) if env.__module__ == "__main__" else None
-    return f"{file or env.__module__}:{env.__name__}"
+    return f"{_program(module) if env.__module__ == '__main__' else env.__module__}:{env.__name__}"
+
+
+def _program(main: Any) -> str:
+    """Where others find the running program, which is `__main__` only to itself."""
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name != "__main__":  # it was started by `python -m`
+        return str(spec.name)
+    file = getattr(main, "__file__", None) or ""
+    return file if file.endswith(".py") else "__main__"
 
 
 def portable(name: str) -> str:
-    """The name with the path of its file relative to the current folder, if it is absolute.
+    """The name without an absolute path: relative to the current folder, or the file's name if it lies outside.
 
     A bundle travels: an absolute path would tell of the machine that wrote it, and lead nowhere on another one.
     """
     source, colon, kind = name.rpartition(":")
-    if not source.endswith(".py") or not PurePath(source).is_absolute():
+    path = PurePath(os.path.normpath(source))
+    if path.suffix != ".py" or not path.is_absolute():
         return name
-    return f"{os.path.relpath(source)}{colon}{kind}"
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name}{colon}{kind}"

@@ -21,9 +21,7 @@ from collections import deque
 import numpy as np
 
 from rlway_client.contract.specs import AnyArray
-from rlway_train.collect.transition import TransitionColumns
-
-REWARD, DISCOUNT = -2, -1  # among the numbers of a row
+from rlway_train.collect.transition import DISCOUNT, REWARD, TransitionColumns
 
 
 class NStepAdder:

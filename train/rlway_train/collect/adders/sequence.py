@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray
-from rlway_train.collect.transition import SequenceColumns
+from rlway_train.collect.transition import FIRST, LAST, MID, SequenceColumns
 
 if TYPE_CHECKING:
     from rlway_train.envs.vector import BoolArray
-
-FIRST, MID, LAST = 0.0, 1.0, 2.0  # TF-Agents' StepType
 
 
 class SequenceAdder:
