@@ -20,7 +20,7 @@ def test_an_environment_may_be_a_class(trained_run: Path, tmp_path: Path) -> Non
     with pytest.raises(EnvironmentFault, match=r"^gymnasium\.envs\.classic_control\.pendulum:PendulumEnv: "):
         rlway_export.export(trained_run, tmp_path / "models", "cartpole", env=PendulumEnv)
     wrong: Any = PendulumEnv()
-    with pytest.raises(UsageError, match="env: expected a name or a class, got a PendulumEnv"):
+    with pytest.raises(UsageError, match="env: expected a name or a class, got PendulumEnv; give its name"):
         rlway_export.export(trained_run, tmp_path / "models", "cartpole", env=wrong)
     assert list(tmp_path.iterdir()) == []
 

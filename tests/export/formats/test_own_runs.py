@@ -145,7 +145,8 @@ def make_run(folder: Path, settings: TrainingSettings, leaves: list[TensorSpec],
 def bundles(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """Every run in the formats that it asks for."""
     models = tmp_path_factory.mktemp("own-bundles") / "models"
-    with chdir(models.parent):  # where the cards' commands run: their environments' paths are relative to it
+    (models.parent / "worlds.py").write_text(WORLDS)  # where the cards' commands run, and look for it
+    with chdir(models.parent):
         return {
             name: write_bundle(open_source(runs / name, "best"), models, name, parse_formats(formats), lambda _: None)
             for name, formats in FORMATS.items()
@@ -212,7 +213,7 @@ def test_a_bundle_with_state_is_inspected_without_tensorflow(bundles: dict[str, 
 
 
 def test_the_commands_of_the_cards_of_such_runs_work(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    """With several inputs and with policy state; the environment is code, so the commands name it."""
+    """With several inputs and with policy state; the environment is code: the commands name its file."""
     assert run_commands(bundles.values(), tmp_path / "log") == [["serve", "play", "edge", "verify"]] * len(RUNS)
     for bundle in bundles.values():
         for command in commands_of(bundle)[1:3]:

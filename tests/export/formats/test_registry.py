@@ -154,12 +154,17 @@ def test_noise_can_force_any_action_in_every_format(every_format: Bundle, file: 
 
 
 def test_fewer_bits_are_fewer_bytes(every_format: Bundle) -> None:
-    """Half for float16, and about a third for int8 with its scales; TFLite needs no operation that is not built in."""
+    """Weights take half in float16, and about a third in int8 with the scales and the small layers that stay float32.
+
+    TFLite needs no operation that is not built in.
+    """
     sizes = {file: (every_format.path / file).stat().st_size for file in FILES}
-    assert sizes["model.fp16.onnx"] < 0.6 * sizes["model.onnx"]
-    assert sizes["model.fp16.tflite"] < 0.6 * sizes["model.tflite"]
+    network = onnx.load(every_format.path / "model.onnx").graph
+    weights = sum(onnx.numpy_helper.to_array(constant).nbytes for constant in network.initializer)
+    assert sizes["model.fp16.onnx"] < sizes["model.onnx"] - 0.4 * weights
+    assert sizes["model.fp16.tflite"] < sizes["model.tflite"] - 0.4 * weights
     for file in ("model.dynamic.tflite", "model.int8.tflite"):
-        assert sizes[file] < 0.4 * sizes["model.tflite"]
+        assert sizes[file] < sizes["model.tflite"] - 0.6 * weights
     for file in FILES:
         if file.endswith(".tflite"):
             assert not [op for op in operations(every_format.path / file) if op.startswith(("Flex", "CUSTOM"))]

@@ -27,7 +27,7 @@ class Trap(CartPoleEnv):
 
 
 class Trapped(NamedTuple):
-    """A run that was trained in a file, and the mark that the file leaves when it runs."""
+    """A run that was trained in a file, the environment's name, and the mark that the file leaves when it runs."""
 
     run: Path
     env: str
@@ -44,7 +44,7 @@ def trapped(trained_run: Path, tmp_path: Path) -> Trapped:
     for name in ("run.json", "job.json"):
         facts = json.loads((run / name).read_text())
         (run / name).write_text(json.dumps(facts | {"env": f"{file}:Trap"}))
-    return Trapped(run, portable(f"{file}:Trap"), mark)
+    return Trapped(run, f"{file}:Trap", mark)
 
 
 def rlway(*words: object) -> object:
@@ -59,14 +59,14 @@ def test_export_and_verify_run_no_code_because_a_run_or_a_bundle_names_it(
     """Without its environment a run is compared over sampled observations, and says so; to play it, --env is needed."""
     words = ("export", trapped.run, "--models", tmp_path / "models", "--policy", "trapped", "--formats", "onnx")
     assert rlway(*words, "--evaluate", 1) == MISUSED
-    assert f"say so with --env {trapped.env}" in capfd.readouterr().err
+    assert f"say so with --env {portable(trapped.env)}" in capfd.readouterr().err
     assert not (tmp_path / "models").exists()
     assert rlway(*words) == 0
     assert "no observations could be collected: the policy was trained in an environment that is code" in (
         " ".join(capfd.readouterr().err.split())
     )
     bundle = tmp_path / "models/trapped/1"
-    assert decode_manifest((bundle / "manifest.json").read_bytes(), "here").env == trapped.env
+    assert decode_manifest((bundle / "manifest.json").read_bytes(), "here").env == portable(trapped.env)
     assert rlway("verify", bundle) == 0
     assert not trapped.mark.exists()
 

@@ -41,12 +41,12 @@ def runs(tmp_path: Path, finished: Finished) -> list[Path]:
     ]
 
 
-def test_runs_that_differ_in_their_seeds_alone_are_one_group(runs: list[Path]) -> None:
+def test_runs_that_differ_in_their_seeds_alone_are_one_group(runs: list[Path], finished: Finished) -> None:
     """A label names only the settings in which the groups differ."""
     one, other = read_groups(runs)
     assert [curve.seed for curve in one.curves] == [0, 1]
     assert [curve.seed for curve in other.curves] == [0]
-    assert one.label.endswith("gamma=0.99")
+    assert one.label.endswith(f"gamma={finished.run.hyperparameters['gamma']}")
     assert other.label.endswith("gamma=0.5")
 
 

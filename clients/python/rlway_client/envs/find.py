@@ -52,13 +52,13 @@ def find_environment(name: str) -> EnvSpec:
 
         return atari_spec(name)
     source, _, attribute = name.rpartition(":")
-    path = name.removesuffix(":")
-    if path.endswith(".py"):
-        _check_file(path, "Class")
-        raise EnvironmentFault(_which(path))
+    if attribute.endswith(".py"):  # a file, without a class
+        source, attribute = name, ""
+    if source.endswith(".py"):
+        _check_file(source, attribute or "Class")
+        if not attribute:
+            raise EnvironmentFault(_which(source))
     if source:
-        if source.endswith(".py"):
-            _check_file(source, attribute)
         module = load_code(source)
         known_in_gymnasium = attribute in gymnasium.registry and not source.endswith(".py")
         if hasattr(module, attribute) or not known_in_gymnasium:
