@@ -57,23 +57,31 @@ PRESETS = {
     "cartpole-rnn": Preset(
         env="rlway/CartPolePositions-v0",
         summary="CartPole-v1 without its velocities, which an LSTM estimates from past observations",
-        # A velocity is the small difference of two small numbers. At a rate of 1e-3 the network had hardly learned it
-        # after 40,000 steps. With n_step=1, some seeds balanced the pole but let the cart drift away.
+        # An LSTM's outputs are between -1 and 1. Q-values of 50 need large weights at once, and the LSTM saturates before
+        # it has learned anything from its observations: hence Q-values between 0 and 1, by the scale of the rewards.
         settings=DqnSettings(
-            steps=40_000,
+            steps=60_000,
+            block_iterations=128,
             hidden=(64,),
             lstm=32,
             sequence_length=10,
             burn_in=2,
+            normalize=True,
+            reward_scale=0.01,
+            clip_targets=True,
             n_step=3,
             loss="squared",
-            gamma=0.98,
-            learning_rate=5e-3,
-            learning_rate_end=1e-4,
+            gamma=0.99,
+            learning_rate=1e-3,
+            learning_rate_end=1e-5,
+            learning_rate_steps=40_000,
+            average_window=4_000,
             batch_size=32,
             target_period=1,
             target_tau=0.02,
+            eval_every=1_000,
             confirm_episodes=80,
+            final_episodes=100,
             stop_return=500.0,
         ),
     ),
