@@ -57,8 +57,8 @@ PRESETS = {
     "cartpole-rnn": Preset(
         env="rlway/CartPolePositions-v0",
         summary="CartPole-v1 without its velocities, which an LSTM estimates from past observations",
-        # An LSTM's outputs are between -1 and 1. Q-values of 50 need large weights at once, and the LSTM saturates before
-        # it has learned anything from its observations: hence Q-values between 0 and 1, by the scale of the rewards.
+        # An LSTM's outputs are between -1 and 1. Q-values near 50 need large weights behind it, and it saturates before it
+        # has learned anything from its observations. The scale of the rewards keeps Q-values between 0 and 1.
         settings=DqnSettings(
             steps=60_000,
             block_iterations=128,
