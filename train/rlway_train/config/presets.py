@@ -57,8 +57,8 @@ PRESETS = {
     "cartpole-rnn": Preset(
         env="rlway/CartPolePositions-v0",
         summary="CartPole-v1 without its velocities, which an LSTM estimates from past observations",
-        # An LSTM's outputs are between -1 and 1. Q-values near 50 need large weights behind it, and it saturates before it
-        # has learned anything from its observations. The scale of the rewards keeps Q-values between 0 and 1.
+        # An LSTM's outputs are between -1 and 1. Q-values near 50 need large weights behind it, and it saturates before
+        # it has learned anything from its observations. The scale of the rewards keeps Q-values between 0 and 1.
         settings=DqnSettings(
             steps=60_000,
             block_iterations=128,
