@@ -60,7 +60,7 @@ PRESETS = {
         # An LSTM's outputs are between -1 and 1. Q-values near 50 need large weights behind it, and it saturates before
         # it has learned anything from its observations. The scale of the rewards keeps Q-values between 0 and 1.
         settings=DqnSettings(
-            steps=60_000,
+            steps=40_000,
             block_iterations=128,
             hidden=(64,),
             lstm=32,
@@ -74,7 +74,7 @@ PRESETS = {
             gamma=0.99,
             learning_rate=1e-3,
             learning_rate_end=1e-5,
-            learning_rate_steps=40_000,
+            learning_rate_steps=30_000,
             average_window=4_000,
             batch_size=32,
             target_period=1,
