@@ -19,7 +19,7 @@ __all__ = ["train"]
 
 
 def train(
-    env: str | None = None,
+    env: str | type[Any] | None = None,
     *,
     preset: str | None = None,
     algorithm: str | None = None,
@@ -32,7 +32,8 @@ def train(
 ) -> Trained:
     """Trains a policy into a run folder, as `rlway train dqn` and `rlway train sac` do.
 
-    env, preset   the environment, or a preset that names one. Ids that this process has registered in gymnasium work.
+    env, preset   the environment, its name or its class; or a preset that names one. Ids that this process has
+                  registered in gymnasium work.
     algorithm     "dqn" or "sac". Without it, the preset's, or DQN.
     run, seed     the folder to write, by default runs/PRESET-SEED or runs/ENV-SEED; the seed of everything random, by
                   default 0.

@@ -27,6 +27,7 @@ from rlway_client.common.returns import show_together
 from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.run import TrainingRun, read_run
+from rlway_client.envs.names import name_of
 from rlway_train.config.convolutions import BY_SIZE
 from rlway_train.config.presets import kind_of
 from rlway_train.config.settings import TrainingSettings
@@ -53,7 +54,7 @@ class Trained(NamedTuple):
 
 
 def train(
-    env: str | None = None,
+    env: str | type[Any] | None = None,
     *,
     preset: str | None = None,
     algorithm: str | None = None,
@@ -65,7 +66,8 @@ def train(
     **settings: Any,
 ) -> Trained:
     """See rlway_train.train, which calls this."""
-    request = TrainingRequest(env, preset, None if run is None else Path(run), seed, resume)
+    name, folder = None if env is None else name_of(env), None if run is None else Path(run)
+    request = TrainingRequest(name, preset, folder, seed, resume)
     saved = Checkpoints(request.folder).read() if resume and algorithm is None else None
     kind = kind_of(saved.algorithm if saved else algorithm, preset)
     plan = make_plan(kind, request, _checked(kind, settings))
