@@ -6,6 +6,7 @@ import fcntl
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ import pytest
 
 USUAL = gc.get_threshold()
 gc.set_threshold(100_000, 50, 50)  # while the tests' modules are imported: see `pytest_collection_finish`
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job, whose children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / ".venv-train/bin/rlway"
 SERVE = ROOT / ".venv/bin/rlway"
