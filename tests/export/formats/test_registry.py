@@ -161,10 +161,10 @@ def test_fewer_bits_are_fewer_bytes(every_format: Bundle) -> None:
     sizes = {file: (every_format.path / file).stat().st_size for file in FILES}
     network = onnx.load(every_format.path / "model.onnx").graph
     weights = sum(onnx.numpy_helper.to_array(constant).nbytes for constant in network.initializer)
-    assert sizes["model.fp16.onnx"] < sizes["model.onnx"] - 0.4 * weights
+    assert sizes["model.fp16.onnx"] < sizes["model.onnx"] - 0.5 * weights
     assert sizes["model.fp16.tflite"] < sizes["model.tflite"] - 0.4 * weights
     for file in ("model.dynamic.tflite", "model.int8.tflite"):
-        assert sizes[file] < sizes["model.tflite"] - 0.6 * weights
+        assert sizes[file] < sizes["model.tflite"] - 0.65 * weights
     for file in FILES:
         if file.endswith(".tflite"):
             assert not [op for op in operations(every_format.path / file) if op.startswith(("Flex", "CUSTOM"))]
