@@ -12,6 +12,7 @@ import pytest
 
 from rlway_client import AsyncPolicyClient, PolicyClient, Reply
 from rlway_client.cli.main import main
+from rlway_client.remote.fallback.awaited import AwaitedFallback
 from tests.bundles import gaussian_policy, linear_policy
 from tests.servers import Server, running_server
 
@@ -43,6 +44,13 @@ class Awaited:
 
     def ask(self, observations: Any, **options: Any) -> Reply:
         return self._runner.run(self._client.ask(observations, **options))
+
+    def reset(self) -> None:
+        self._client.reset()
+
+    @property
+    def fallback(self) -> AwaitedFallback | None:
+        return self._client.fallback
 
     def describe(self) -> dict[str, Any]:
         return self._runner.run(self._client.describe())

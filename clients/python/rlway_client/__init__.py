@@ -9,12 +9,14 @@ from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import TensorSpec
+from rlway_client.control.actor import Actor
 from rlway_client.local.edge import EdgePolicy
 from rlway_client.remote.aio import AsyncPolicyClient
 from rlway_client.remote.client import PolicyClient
 from rlway_client.remote.messages import Reply
 
 __all__ = [
+    "Actor",
     "AsyncPolicyClient",
     "Bundle",
     "EdgePolicy",

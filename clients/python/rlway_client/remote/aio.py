@@ -21,7 +21,20 @@ from urllib.parse import quote
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
-from rlway_client.remote.client import act_path, default_policy, may_repeat, must_know, timed_out, unreachable
+from rlway_client.remote.client import (
+    PolicyClient,
+    act_path,
+    check_single,
+    default_policy,
+    may_repeat,
+    must_know,
+    timed_out,
+    unreachable,
+)
+from rlway_client.remote.fallback.arbiter import episode_ids
+from rlway_client.remote.fallback.awaited import AwaitedFallback
+from rlway_client.remote.fallback.prober import Asker
+from rlway_client.remote.fallback.switch import OnChange
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
 
@@ -37,17 +50,31 @@ class AsyncPolicyClient:
         key: str | None = None,
         timeout_s: float = 5.0,
         episode: str | None = None,
+        fallback: Any = None,
+        within_ms: float = 15.0,
+        on_change: OnChange | None = None,
     ) -> None:
         """As `PolicyClient` takes them. With an `episode`, only one request at a time may be under way."""
         self._address = Address.parse(url)
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
-        self._episode = episode
+        self.episode = episode
         self._first = True
-        self._tree: Tree | None = None  # what the policy observes, once the server has been asked
+        self.tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
         self._idle: deque[KeptConnection] = deque()  # the one used last is at the end
+        self.fallback: AwaitedFallback | None = None
+        if fallback is not None:
+            ids = episode_ids(episode)
+            self.fallback = AwaitedFallback(
+                fallback,
+                within_ms,
+                on_change,
+                episode is not None,
+                lambda: PolicyClient(url, policy, key=key, episode=next(ids)),
+                lambda blocking: AsyncPolicyClient(url, policy, key=key).continued(blocking),
+            )
 
     async def act(
         self,
@@ -56,15 +83,18 @@ class AsyncPolicyClient:
         explore: Explore | None = None,
         seed: int | None = None,
         time_step: Mapping[str, Any] | None = None,
+        taken_s: float | None = None,
     ) -> Any:
         """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
 
         The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
         The action is what the environment takes, and may be a dict or tuple as well. `time_step` is what the policy
-        reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated if the observation does not fit,
-        ServerUnreachable without an answer within `timeout_s`.
+        reads besides the observation, such as {"reward": 1.0}. With a fallback, `taken_s` is when the observation was
+        taken, on the clock of `time.monotonic()`; `within_ms` counts from then. Raises SpecViolated if the observation
+        does not fit, ServerUnreachable without an answer within `timeout_s`; with a fallback, neither.
         """
-        return (await self.ask(observation, explore=explore, seed=seed, time_step=time_step)).action
+        options: dict[str, Any] = {"explore": explore, "seed": seed, "time_step": time_step}
+        return (await self.ask(observation, taken_s=taken_s, **options)).action
 
     async def act_batch(
         self,
@@ -81,15 +111,20 @@ class AsyncPolicyClient:
         options: dict[str, Any] = {"explore": explore, "seed": seed, "time_step": time_step}
         return (await self.ask(observations, batched=True, **options)).action
 
-    async def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
+    async def ask(
+        self, observations: Any, *, batched: bool = False, taken_s: float | None = None, **options: Any
+    ) -> Reply:
         """The whole reply, with the options of `PolicyClient.ask`."""
-        if self._episode is not None:
-            options = {"episode": self._episode, "first": self._first} | options
+        if self.fallback is not None:
+            check_single(batched)
+            return await self.fallback.ask(observations, options, taken_s)
+        if self.episode is not None:
+            options = {"episode": self.episode, "first": self._first} | options
         body = await self._encode(observations, batched, options)
         try:
             reply = decode_act(await self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
-            self._tree = None  # the version that is active now may observe something else
+            self.tree = None  # the version that is active now may observe something else
             raise
         self._first = False
         return reply
@@ -97,15 +132,28 @@ class AsyncPolicyClient:
     def reset(self) -> None:
         """The next action begins an episode."""
         self._first = True
+        if self.fallback is not None:
+            self.fallback.reset()
 
     async def describe(self) -> dict[str, Any]:
         """The server's description of the policy: `manifest`, `versions`, measured latency and more."""
         name = self._policy or default_policy(decode_json(await self._exchange("GET", "/v1/policies")))
         description: dict[str, Any] = decode_json(await self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
-        self._tree = read_tree(description)
+        self.tree = read_tree(description)
         return description
 
     async def close(self) -> None:
+        """Closes the connections that are not in use. A fallback ends."""
+        if self.fallback is not None:
+            self.fallback.close()
+        self.close_idle()
+
+    def continued(self, client: Asker) -> Self:
+        """Itself, in the episode of another client."""
+        self.episode, self.tree, self._first = client.episode, client.tree, False
+        return self
+
+    def close_idle(self) -> None:
         """Closes the connections that are not in use."""
         while self._idle:
             self._idle.pop().close()
@@ -120,13 +168,13 @@ class AsyncPolicyClient:
 
     async def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
         """The request's body. A tuple may be one array or several tensors; the server is asked once which it is."""
-        if self._tree is None and holds_tuple(observations):
+        if self.tree is None and holds_tuple(observations):
             try:
                 await self.describe()
             except RlwayError as error:
                 if must_know(error, batched):
                     raise
-        known = self._tree
+        known = self.tree
         try:
             return encode_act(observations, batched=batched, tree=known, **options)
         except Uneven:
@@ -134,9 +182,9 @@ class AsyncPolicyClient:
                 raise
             with suppress(RlwayError):
                 await self.describe()
-            if self._tree is None:
+            if self.tree is None:
                 raise
-            return encode_act(observations, batched=batched, tree=self._tree, **options)
+            return encode_act(observations, batched=batched, tree=self.tree, **options)
 
     async def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
         request = self._address.request(method, path, body, "application/json", self._key)

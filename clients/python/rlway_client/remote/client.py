@@ -22,9 +22,12 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from rlway_client.common.quote import named
-from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
+from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated, UsageError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
+from rlway_client.remote.fallback.arbiter import episode_ids
+from rlway_client.remote.fallback.blocking import BlockingFallback
+from rlway_client.remote.fallback.switch import OnChange
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
 
@@ -40,21 +43,38 @@ class PolicyClient:
         key: str | None = None,
         timeout_s: float = 5.0,
         episode: str | None = None,
+        fallback: Any = None,
+        within_ms: float = 15.0,
+        on_change: OnChange | None = None,
     ) -> None:
         """Without a `policy`, the server's default policy. `timeout_s` is for the whole exchange of a request.
 
-        A policy with state needs an `episode`, an id that no other client uses; `reset` begins the next one. Raises
-        UsageError if `url` is not http://HOST:PORT or https://HOST:PORT.
+        A policy with state needs an `episode`, an id that no other client uses; `reset` begins the next one.
+
+        With a `fallback`, every observation has an action within `within_ms`: an EdgePolicy, "hold" (the last action
+        again) or an action answers where the server does not. `on_change` is called with "server" or "local" and a
+        sentence when that changes. Raises UsageError if `url` is not http://HOST:PORT or https://HOST:PORT.
         """
         self._address = Address.parse(url)
         self._path = act_path(policy)
         self._policy = policy
         self._key = key
-        self._episode = episode
+        self.episode = episode
         self._first = True
-        self._tree: Tree | None = None  # what the policy observes, once the server has been asked
+        self.tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
         self._socket: socket.socket | None = None
+        self._peer: str | None = None  # the server's IP address, where its name is not to be looked up again
+        self.fallback: BlockingFallback | None = None
+        if fallback is not None:
+            ids = episode_ids(episode)
+            self.fallback = BlockingFallback(
+                fallback,
+                within_ms,
+                on_change,
+                episode is not None,
+                lambda: PolicyClient(url, policy, key=key, episode=next(ids)),
+            )
 
     def act(
         self,
@@ -63,15 +83,17 @@ class PolicyClient:
         explore: Explore | None = None,
         seed: int | None = None,
         time_step: Mapping[str, Any] | None = None,
+        taken_s: float | None = None,
     ) -> Any:
         """The action for one observation: an int (one discrete number), or float32 or int64 of the action's shape.
 
         The observation is what the environment gives: an array, or a dict or tuple of them, nested as it nests them.
         The action is what the environment takes, and may be a dict or tuple as well. `time_step` is what the policy
-        reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated if the observation does not fit,
-        ServerUnreachable without an answer within `timeout_s`.
+        reads besides the observation, such as {"reward": 1.0}. With a fallback, `taken_s` is when the observation was
+        taken, on the clock of `time.monotonic()`; `within_ms` counts from then. Raises SpecViolated if the observation
+        does not fit, ServerUnreachable without an answer within `timeout_s`; with a fallback, neither.
         """
-        return self.ask(observation, explore=explore, seed=seed, time_step=time_step).action
+        return self.ask(observation, taken_s=taken_s, explore=explore, seed=seed, time_step=time_step).action
 
     def act_batch(
         self,
@@ -88,7 +110,7 @@ class PolicyClient:
         options: dict[str, Any] = {"explore": explore, "seed": seed, "time_step": time_step}
         return self.ask(observations, batched=True, **options).action
 
-    def ask(self, observations: Any, *, batched: bool = False, **options: Any) -> Reply:
+    def ask(self, observations: Any, *, batched: bool = False, taken_s: float | None = None, **options: Any) -> Reply:
         """The whole reply, for one observation or, if `batched`, for several.
 
         Options: `explore` and `seed` of the sampling; `outputs`, names of further outputs; `version` or `label`, if not
@@ -96,13 +118,16 @@ class PolicyClient:
         the id of an episode and whether it begins; `time_step`, as `act` takes it. Raises any error that the server
         reports, and ServerUnreachable.
         """
-        if self._episode is not None:
-            options = {"episode": self._episode, "first": self._first} | options
+        if self.fallback is not None:
+            check_single(batched)
+            return self.fallback.ask(observations, options, taken_s)
+        if self.episode is not None:
+            options = {"episode": self.episode, "first": self._first} | options
         body = self._encode(observations, batched, options)
         try:
             reply = decode_act(self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
-            self._tree = None  # the version that is active now may observe something else
+            self.tree = None  # the version that is active now may observe something else
             raise
         self._first = False
         return reply
@@ -110,16 +135,25 @@ class PolicyClient:
     def reset(self) -> None:
         """The next action begins an episode."""
         self._first = True
+        if self.fallback is not None:
+            self.fallback.reset()
 
     def describe(self) -> dict[str, Any]:
         """The server's description of the policy: `manifest`, `versions`, measured latency and more."""
         name = self._policy or default_policy(decode_json(self._exchange("GET", "/v1/policies")))
         description: dict[str, Any] = decode_json(self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
-        self._tree = read_tree(description)
+        self.tree = read_tree(description)
         return description
 
+    def keep_peer(self) -> None:
+        """From now on connects to the address that it is connected to, without a look-up of the server's name."""
+        if self._socket is not None:
+            self._peer = self._socket.getpeername()[0]
+
     def close(self) -> None:
-        """Closes the connection; the next request opens another."""
+        """Closes the connection; the next request opens another. A fallback ends."""
+        if self.fallback is not None:
+            self.fallback.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -134,13 +168,13 @@ class PolicyClient:
 
     def _encode(self, observations: Any, batched: bool, options: dict[str, Any]) -> bytes:
         """The request's body. A tuple may be one array or several tensors; the server is asked once which it is."""
-        if self._tree is None and holds_tuple(observations):
+        if self.tree is None and holds_tuple(observations):
             try:
                 self.describe()
             except RlwayError as error:
                 if must_know(error, batched):
                     raise
-        known = self._tree
+        known = self.tree
         try:
             return encode_act(observations, batched=batched, tree=known, **options)
         except Uneven:
@@ -148,9 +182,9 @@ class PolicyClient:
                 raise
             with suppress(RlwayError):
                 self.describe()
-            if self._tree is None:
+            if self.tree is None:
                 raise
-            return encode_act(observations, batched=batched, tree=self._tree, **options)
+            return encode_act(observations, batched=batched, tree=self.tree, **options)
 
     def _exchange(self, method: str, path: str, body: bytes = b"", again: bool = True) -> Answer:
         request = self._address.request(method, path, body, "application/json", self._key)
@@ -200,9 +234,15 @@ class PolicyClient:
 
     def _connect(self, deadline: float) -> socket.socket:
         host, port, tls, _ = self._address
-        connection = socket.create_connection((host, port), _remaining(deadline))
+        connection = socket.create_connection((self._peer or host, port), _remaining(deadline))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tls.wrap_socket(connection, server_hostname=host) if tls else connection
+
+
+def check_single(batched: bool) -> None:
+    """Raises UsageError for several observations in one request, which a fallback cannot answer."""
+    if batched:
+        raise UsageError("act_batch: a fallback acts on one observation at a time; use `act`, or no fallback.")
 
 
 def act_path(policy: str | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +25,9 @@ from rlway_client.remote.http import Answer
 NO_POLICY_SERVER = "the server answered, but not as a policy server does; is the URL right?"
 
 
+Source = Literal["server", "local", "hold", "fixed"]
+
+
 class Reply(NamedTuple):
     """What a policy answered to one observation, or to several.
 
@@ -33,11 +36,16 @@ class Reply(NamedTuple):
     version:  the version of the policy that answered.
     outputs:  the further outputs that were asked for, such as `q_values`, by name: float32[…], or [B, …]; int64 for
               whole numbers.
+    source:   who answered, with a fallback: the `server`; the `local` policy; `hold`, the last action again; `fixed`,
+              the action that was given as the fallback. With `hold` and `fixed` the version may be 0: of no policy.
+    why:      why the server did not answer.
     """
 
     action: Any
     version: int
     outputs: dict[str, AnyArray]
+    source: Source = "server"
+    why: str | None = None
 
 
 class Uneven(SpecViolated):

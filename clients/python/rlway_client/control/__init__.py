@@ -1,0 +1,1 @@
+"""Control loops: an action at every tick of a fixed rate."""

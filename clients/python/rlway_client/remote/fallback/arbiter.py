@@ -1,0 +1,200 @@
+"""Decides who answers an observation, and counts it: what the blocking and the asyncio client have in common.
+
+In:      the server's reply or error, if it was asked.
+Out:     a reply with an action, always.
+Refuses: a deadline that leaves the local policy no time, options that only a server can follow (UsageError).
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from typing import Any, Generic, Protocol, TypeVar
+
+from rlway_client.contract.errors import DeadlineExceeded, RlwayError, ServerUnreachable, SpecViolated, UsageError
+from rlway_client.remote.fallback.local_side import LocalSide
+from rlway_client.remote.fallback.prober import Asker, Prober
+from rlway_client.remote.fallback.switch import Counts, OnChange, Side, Switch
+from rlway_client.remote.messages import Reply, read_manifest
+
+PROBES = 3  # in a row, before the server answers again
+PROBE_EVERY_S = 0.1  # policies with state are probed with every observation
+WARM_STEPS = 16  # of a recurrent policy's episode on the server, before it takes over from the local policy
+RESERVE_S = 0.001  # time-outs of sockets and event loops are rounded up to whole milliseconds
+
+
+class Resettable(Protocol):
+    """A client for which an episode can begin."""
+
+    def reset(self) -> None: ...
+
+
+Client = TypeVar("Client", bound=Resettable)
+
+
+def episode_ids(episode: str | None) -> Iterator[str | None]:
+    """Ids of the episodes on the server; a new one after each failure, so that no late request steps into it."""
+    return (episode and (episode if n == 1 else f"{episode}~{n}") for n in count(1))
+
+
+class Fallback(ABC, Generic[Client]):
+    """One server with a local side. Not for several threads at once."""
+
+    def __init__(
+        self,
+        fallback: Any,
+        within_ms: float,
+        on_change: OnChange | None,
+        has_episode: bool,
+        connect: Callable[[], Asker],
+    ) -> None:
+        """`connect` makes a client for the prober; of a policy with state, each has an episode of its own."""
+        self._local = LocalSide(fallback)
+        if self._local.keeps_state and not has_episode:
+            raise UsageError(
+                "fallback: a policy with state needs an `episode`, an id that no other client uses, got none."
+            )
+        self._reserve_s = RESERVE_S + self._local.slowest_s
+        self.within_s = within_ms / 1e3
+        if not self.within_s > self._reserve_s:
+            raise UsageError(
+                f"within_ms: expected more than {self._reserve_s * 1e3:.1f}, the time that the local policy needs, got "
+                f"{within_ms:g}; allow more time."
+            )
+        self._switch = Switch(PROBES, on_change)
+        self._served_version: int | None = None
+        self._mismatch: UsageError | None = None
+        self._probe_from_s = 0.0
+        self._prober = Prober(connect, self._compare, self.within_s, self._local.keeps_state)
+        self._prober.offer(None, {})
+        self.client: Client | None = None  # asks the server, while that is the side that answers
+
+    @property
+    def side(self) -> Side:
+        """Who answers the next observation, as far as is known."""
+        return self._switch.side
+
+    @property
+    def why(self) -> str:
+        """Why that side answers, in a sentence."""
+        return self._switch.why
+
+    @property
+    def counts(self) -> Counts:
+        """What happened so far."""
+        return self._switch.counts
+
+    @property
+    def skew(self) -> str | None:
+        """How the local bundle's version differs from the server's, in a sentence; None if no difference is known."""
+        return self._local.skew(self._served_version) if self._served_version else None
+
+    def wait_for_server(self, timeout_s: float) -> None:
+        """Waits until the server answers: before the first action, where a program wants to be sure of it.
+
+        Raises UsageError if it serves another policy than the local one, ServerUnreachable after `timeout_s`.
+        """
+        until_s = time.monotonic() + timeout_s
+        while True:
+            self._prober.wait(max(0.0, until_s - time.monotonic()))
+            self.collect()
+            if self._mismatch is not None:
+                raise self._mismatch
+            if self.side == "server":
+                return
+            if time.monotonic() >= until_s:
+                raise ServerUnreachable(f"fallback: the server did not answer within {timeout_s:g} s: {self.why}")
+            time.sleep(min(PROBE_EVERY_S, timeout_s))
+            self._prober.offer(None, {})
+
+    def remaining_s(self, taken_s: float | None) -> float:
+        """How long the server may take for an observation of this age, so that a local action is still in time."""
+        now_s = time.monotonic()
+        return (now_s if taken_s is None else taken_s) + self.within_s - self._reserve_s - now_s
+
+    def limited(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with a deadline, after which the server need not run the policy."""
+        return {"deadline_ms": self.within_s * 1e3, **options}
+
+    def collect(self) -> None:
+        """Takes in how the probes went; the server answers again once enough were good."""
+        for fault in self._prober.results():
+            self._switch.probed(fault)
+        if self._switch.side == "server" or not self._switch.is_proved or self._mismatch is not None:
+            return
+        seen, steps = self._prober.warm, self._local.steps
+        if self._local.keeps_state and seen < WARM_STEPS and seen != steps:
+            return  # the state of its episode on the server lacks steps
+        client = self._prober.take_client()
+        if client is not None:
+            self.client = self.adopt(client)
+            if not steps:
+                self.client.reset()
+            self._switch.give_back()
+
+    def settle(
+        self, observation: Any, options: Mapping[str, Any], outcome: Reply | RlwayError | None, late: bool = False
+    ) -> Reply:
+        """The reply to give. `outcome` is the server's reply or error; None if it was not asked."""
+        local, counts = self._local, self.counts
+        own = None
+        if local.keeps_state or not isinstance(outcome, Reply):
+            own = local.act(observation, options)  # a policy with state sees every observation, whoever answers
+        if isinstance(outcome, Reply):
+            counts.server += 1
+            self._served_version = outcome.version
+            local.gave(outcome.action)
+            return outcome
+        assert own is not None
+        why = self.why if outcome is None else str(outcome)
+        if outcome is not None and not (isinstance(outcome, SpecViolated) and (own.refused or not local.judges)):
+            if late or isinstance(outcome, DeadlineExceeded):
+                counts.late += 1
+            else:
+                counts.failed += 1
+            self._switch.fail(why)
+        if own.source == "hold":
+            counts.held += 1
+        else:
+            counts.local += 1
+        if self.side == "local" and not own.refused:
+            self._probe(observation, options)
+        local.gave(own.action)
+        return Reply(own.action, local.version, {}, own.source, own.fault or why)
+
+    def overdue(self) -> None:
+        """The observation is older than the deadline, and the server was not asked."""
+        self.counts.overdue += 1
+        if self._local.keeps_state:
+            self._switch.fail("an observation was older than the deadline, and the server's state lacks its step")
+
+    def reset(self) -> None:
+        """The next observation begins an episode."""
+        self._local.reset()
+        self._prober.begin()
+
+    def close(self) -> None:
+        """Ends the probes."""
+        self._prober.close()
+
+    @abstractmethod
+    def adopt(self, client: Asker) -> Client:
+        """The client that asks while the server answers, made of the one that the prober used."""
+
+    def _probe(self, observation: Any, options: Mapping[str, Any]) -> None:
+        now_s = time.monotonic()
+        if (self._local.keeps_state or now_s >= self._probe_from_s) and self._prober.offer(observation, options):
+            self._probe_from_s = now_s + PROBE_EVERY_S
+
+    def _compare(self, description: Mapping[str, Any]) -> None:
+        """Called by the prober. Raises UsageError if the served policy is not the local one."""
+        served = read_manifest(description)
+        self._served_version = served.version
+        try:
+            self._local.check(served)
+        except UsageError as error:
+            self._mismatch = error
+            raise
+        self._mismatch = None

@@ -1,0 +1,57 @@
+"""A fallback for a program that waits for each action.
+
+In:      an observation, and when it was taken.
+Out:     a reply, by the deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rlway_client.contract.errors import RlwayError, UsageError
+from rlway_client.remote.fallback.arbiter import Fallback
+from rlway_client.remote.fallback.prober import Asker
+from rlway_client.remote.messages import Reply
+
+
+class BlockingFallback(Fallback[Asker]):
+    """Asks over the connection that the prober opened. It is closed at the first failure."""
+
+    def ask(self, observation: Any, options: Mapping[str, Any], taken_s: float | None) -> Reply:
+        """The server's reply, or the local one."""
+        self.collect()
+        left_s = self.remaining_s(taken_s)
+        if self.client is None:
+            return self.settle(observation, options, None)
+        if left_s <= 0:
+            self.overdue()
+            return self.settle(observation, options, None)
+        client, asked_s = self.client, time.monotonic()
+        client.timeout_s = left_s
+        try:
+            return self.settle(observation, options, client.ask(observation, **self.limited(options)))
+        except UsageError:  # of the caller: an option that does not exist
+            raise
+        except RlwayError as error:
+            late = time.monotonic() - asked_s >= left_s
+            reply = self.settle(observation, options, error, late)
+        if self.side == "local":
+            self.client = None
+            client.close()
+        return reply
+
+    def adopt(self, client: Asker) -> Asker:
+        client.keep_peer()
+        return client
+
+    def reset(self) -> None:
+        super().reset()
+        if self.client is not None:
+            self.client.reset()
+
+    def close(self) -> None:
+        super().close()
+        if self.client is not None:
+            self.client.close()

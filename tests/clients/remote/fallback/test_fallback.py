@@ -1,0 +1,267 @@
+"""A client with a fallback: an action for every observation, whatever the server does, and who gave it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlway_client import EdgePolicy, PolicyClient
+from rlway_client.contract.errors import ServerUnreachable, UsageError
+from tests.bundles import gaussian_policy, linear_policy, summing_policy
+from tests.clients.conftest import Connect
+from tests.clients.remote.fallback.conftest import ACTIONS, OBSERVATIONS, PROMPT_MS, SOON_MS, ask_until, fallback_of
+from tests.middleman import Middleman, middleman
+from tests.ports import free_port
+from tests.servers import Server, running_server
+
+NOWHERE = f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions of one policy, another one, and one with state."""
+    models = tmp_path_factory.mktemp("fallback") / "models"
+    linear_policy(models)
+    linear_policy(models, version=2)
+    gaussian_policy(models)
+    summing_policy(models)
+    return models
+
+
+@pytest.fixture(scope="module")
+def served(models: Path) -> Iterator[Server]:
+    with running_server(models, models.with_name("log")) as server:
+        yield server
+
+
+@pytest.fixture
+def between(served: Server) -> Iterator[Middleman]:
+    with middleman(served.host, served.port) as network:
+        yield network
+
+
+def edge(models: Path, policy: str = "linear", version: int = 2) -> EdgePolicy:
+    return EdgePolicy(models / policy / str(version), "model.onnx")
+
+
+def stop(server: Server, _: Middleman) -> Callable[[], None]:
+    server.process.send_signal(signal.SIGSTOP)
+    return lambda: server.process.send_signal(signal.SIGCONT)
+
+
+def swallow(_: Server, between: Middleman) -> Callable[[], None]:
+    between.swallows = True
+    return lambda: setattr(between, "swallows", False)
+
+
+def delay(_: Server, between: Middleman) -> Callable[[], None]:
+    between.delay_s = 3 * SOON_MS / 1e3
+    return lambda: setattr(between, "delay_s", 0.0)
+
+
+@pytest.mark.parametrize("breaks", [stop, swallow, delay])
+def test_a_late_server_is_replaced_until_it_has_proved_itself(
+    connect: Connect, models: Path, served: Server, between: Middleman, breaks: Any
+) -> None:
+    """Frozen, cut off or slow: the local policy answers each observation with its own action, then the server does."""
+    client = connect(between.url, "linear", fallback=edge(models), within_ms=SOON_MS)
+    fallback_of(client).wait_for_server(30)
+    ask_until(client, "server")
+    mend = breaks(served, between)
+    try:
+        first = ask_until(client, "local")[-1]
+        assert "no answer within" in str(first.why)
+        for row, observation in enumerate(OBSERVATIONS):
+            reply = client.ask(observation)
+            assert (reply.action, reply.source, reply.version) == (ACTIONS[row], "local", 2)
+    finally:
+        mend()
+    ask_until(client, "server")
+    counts = fallback_of(client).counts
+    assert counts.late >= 1
+    assert counts.changes >= 3
+
+
+def test_a_server_that_is_killed_and_starts_again(connect: Connect, models: Path, tmp_path: Path) -> None:
+    """The new process is used as soon as it answers, and both changes are told."""
+    told: list[str] = []
+    with ExitStack() as stack:
+        first = running_server(models, tmp_path / "first")
+        server = first.__enter__()
+        network = stack.enter_context(middleman(server.host, server.port))
+        client = connect(
+            network.url, "linear", fallback=edge(models), within_ms=PROMPT_MS, on_change=lambda side, why: told.append(side)
+        )  # fmt: skip
+        fallback_of(client).wait_for_server(30)
+        ask_until(client, "server")
+        first.__exit__(None, None, None)
+        ask_until(client, "local")
+        again = stack.enter_context(running_server(models, tmp_path / "again"))
+        network.server = again.host, again.port
+        ask_until(client, "server")
+    assert told[:3] == ["server", "local", "server"]
+    assert fallback_of(client).counts.failed >= 1
+
+
+def test_without_a_server_the_local_policy_acts_from_the_first_observation(connect: Connect, models: Path) -> None:
+    """A robot that starts before its network is ready."""
+    client = connect(NOWHERE, "linear", fallback=edge(models))
+    replies = [client.ask(observation) for observation in OBSERVATIONS]
+    assert [reply.action for reply in replies] == ACTIONS.tolist()
+    assert {reply.source for reply in replies} == {"local"}
+    with pytest.raises(ServerUnreachable, match="did not answer within"):
+        fallback_of(client).wait_for_server(0.05)
+
+
+def test_the_last_action_can_be_held(connect: Connect, served: Server, between: Middleman) -> None:
+    """Without a policy of its own, a client repeats what the server said last."""
+    client = connect(between.url, "linear", fallback="hold", within_ms=SOON_MS)
+    fallback_of(client).wait_for_server(30)
+    given = ask_until(client, "server")[-1].action
+    between.swallows = True
+    replies = [client.ask(observation) for observation in OBSERVATIONS[:8]]
+    assert {(reply.action, reply.source) for reply in replies} == {(given, "hold")}
+    assert fallback_of(client).counts.held == len(replies)
+
+
+def test_there_is_nothing_to_hold_before_the_first_action(connect: Connect) -> None:
+    """The error says what to pass in place of it."""
+    with pytest.raises(ServerUnreachable, match="no action to hold before the server's first one; pass an action"):
+        connect(NOWHERE, "linear", fallback="hold").act(OBSERVATIONS[0])
+
+
+def test_a_fixed_action_can_stand_in(connect: Connect) -> None:
+    """It is given as it is."""
+    safe = np.zeros(2, np.float32)
+    reply = connect(NOWHERE, "linear", fallback=safe).ask(OBSERVATIONS[0])
+    assert (reply.action is safe, reply.source, reply.version) == (True, "fixed", 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_observation_that_no_policy_takes_holds_the_last_action(
+    connect: Connect, models: Path, served: Server, value: float
+) -> None:
+    """It says nothing about the server, which goes on answering."""
+    client = connect(served.url, "linear", fallback=edge(models), within_ms=PROMPT_MS)
+    fallback_of(client).wait_for_server(30)
+    given = ask_until(client, "server")[-1].action
+    broken = client.ask(np.array([0, value, 0, 0], np.float32))
+    assert (broken.action, broken.source) == (given, "hold")
+    assert "finite" in str(broken.why)
+    ask_until(client, "server")
+    assert (fallback_of(client).counts.held, fallback_of(client).counts.failed) == (1, 0)
+
+
+def test_an_observation_that_is_too_old_is_not_sent(connect: Connect, models: Path, served: Server) -> None:
+    """The deadline counts from when it was taken, and a late caller is not the server's failure."""
+    client = connect(served.url, "linear", fallback=edge(models), within_ms=PROMPT_MS)
+    fallback_of(client).wait_for_server(30)
+    assert client.act(OBSERVATIONS[0], taken_s=time.monotonic() - 10) == ACTIONS[0]
+    counts = fallback_of(client).counts
+    assert (counts.overdue, counts.local, counts.failed, counts.late) == (1, 1, 0, 0)
+    assert fallback_of(client).side == "server"
+
+
+def test_a_bundle_of_another_policy_is_never_mixed_with_the_server(
+    connect: Connect, models: Path, served: Server
+) -> None:
+    """The local policy acts alone, and whoever waits for the server gets the reason."""
+    client = connect(served.url, "gaussian", fallback=edge(models))
+    with pytest.raises(UsageError, match="expected a bundle of 'gaussian', as the server serves, got one of 'linear'"):
+        fallback_of(client).wait_for_server(30)
+    assert {client.ask(observation).source for observation in OBSERVATIONS} == {"local"}
+
+
+def test_another_version_is_told(connect: Connect, models: Path, served: Server) -> None:
+    """Its tensors are the same, so both sides act, and `skew` says that they differ."""
+    client = connect(served.url, "linear", fallback=edge(models, version=1), within_ms=PROMPT_MS)
+    fallback_of(client).wait_for_server(30)
+    ask_until(client, "server")
+    assert fallback_of(client).skew == "the local bundle is version 1, and the server's version is 2"
+
+
+def test_a_local_policy_with_state_sees_every_observation(
+    connect: Connect, models: Path, served: Server, between: Middleman
+) -> None:
+    """Whoever answered before: its actions are those of a policy that played the whole episode."""
+    alone = edge(models, "summing", 1)
+    expected = [alone.act(observation) for observation in OBSERVATIONS]
+    client = connect(between.url, "summing", episode="robot", fallback=edge(models, "summing", 1), within_ms=SOON_MS)
+    fallback_of(client).wait_for_server(30)
+    sources = []
+    for row, observation in enumerate(OBSERVATIONS):
+        between.swallows = row >= 20
+        reply = client.ask(observation)
+        sources.append(reply.source)
+        assert reply.action == expected[row]
+    assert sources[-40:] == ["local"] * 40
+    between.swallows = False
+    client.reset()
+    alone.reset()
+    ask_until(client, "server", expected)
+
+
+def test_a_server_comes_back_within_an_episode_once_its_state_is_warm(
+    connect: Connect, models: Path, served: Server, between: Middleman
+) -> None:
+    """It has then seen the last 16 observations at least, in an episode of its own."""
+    client = connect(between.url, "summing", episode="robot", fallback=edge(models, "summing", 1), within_ms=SOON_MS)
+    fallback_of(client).wait_for_server(30)
+    still = np.zeros(4, np.float32)
+    client.act(still)
+    between.swallows = True
+    while client.ask(still).source == "server":
+        pass
+    between.swallows = False
+    probed = fallback_of(client).counts.probes
+    while client.ask(still).source == "local":
+        time.sleep(0.002)  # a tick of the control loop
+    assert fallback_of(client).counts.probes - probed >= 16
+
+
+def test_a_policy_with_state_needs_an_episode(models: Path) -> None:
+    """Without an id the server could not keep its state."""
+    with pytest.raises(UsageError, match="a policy with state needs an `episode`"):
+        PolicyClient(NOWHERE, "summing", fallback=edge(models, "summing", 1))
+
+
+def test_a_callback_that_fails_loses_no_action(connect: Connect, models: Path, served: Server) -> None:
+    """Its error is logged."""
+
+    def fails(side: str, why: str) -> None:
+        raise RuntimeError(why)
+
+    client = connect(served.url, "linear", fallback=edge(models), within_ms=PROMPT_MS, on_change=fails)
+    fallback_of(client).wait_for_server(30)
+    ask_until(client, "server")
+
+
+def test_a_local_file_may_go_while_its_policy_runs(tmp_path: Path) -> None:
+    """Deleted or cut short: the policy has read it."""
+    for file in ("model.onnx", "model.tflite"):
+        bundle = linear_policy(tmp_path / file)
+        if file not in bundle.manifest.files:
+            continue
+        policy = EdgePolicy(bundle.path, file)
+        with (bundle.path / file).open("r+b") as content:
+            content.truncate(0)
+        assert [policy.act(observation) for observation in OBSERVATIONS] == ACTIONS.tolist()
+
+
+def test_a_deadline_leaves_time_for_the_local_policy(models: Path) -> None:
+    """Otherwise it could not be kept."""
+    with pytest.raises(UsageError, match=r"within_ms: expected more than 1\.\d, the time that the local policy needs"):
+        PolicyClient(NOWHERE, "linear", fallback=edge(models), within_ms=1.0)
+
+
+def test_several_observations_have_no_fallback(connect: Connect, models: Path) -> None:
+    """A batch comes from a simulator, not from a robot."""
+    with pytest.raises(UsageError, match="a fallback acts on one observation at a time"):
+        connect(NOWHERE, "linear", fallback=edge(models)).act_batch(OBSERVATIONS)
