@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
+from rlway_client.common.structs import build_structs
 from rlway_client.contract.errors import RlwayError
 
 AT_ONCE = 2
@@ -37,6 +38,7 @@ class LoadQueue(Generic[T]):
     """The loads that wait, run, or have ended. Each load's thread calls `notify` at its end."""
 
     def __init__(self) -> None:
+        build_structs()  # loads decode manifests at the same time
         self.notify: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, int, Key, Callable[[], T]]] = []  # a heap, by rank, then by age

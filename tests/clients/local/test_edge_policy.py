@@ -127,3 +127,11 @@ def test_without_a_runtime_it_says_what_to_install_and_where_there_is_one(
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UsageError, match=r"needs LiteRT.* install 'rlway-client\[edge\]' .* of \.venv or \.venv-train"):
         EdgePolicy(bundle.path)
+
+
+def test_a_policy_goes_on_when_its_file_is_cut_short(tmp_path: Path) -> None:
+    """It is read whole: a mapped file would end the process."""
+    bundle = weighing_policy(tmp_path, [VECTOR])
+    policy = EdgePolicy(bundle.path)
+    (bundle.path / "model.tflite").write_bytes(b"")
+    assert policy.act((0.5, -1, 0)) == 1

@@ -167,5 +167,6 @@ class Actor:
 
     def _ask(self, sight: _Sight) -> Any:
         if self._has_deadline:
-            return self._policy.act(sight.observation, taken_s=sight.taken_s)  # type: ignore[call-arg]
+            act: Callable[..., Any] = self._policy.act
+            return act(sight.observation, taken_s=sight.taken_s)
         return self._policy.act(sight.observation)

@@ -34,7 +34,8 @@ def open_row_runner(path: Path, interface: Interface) -> RunRow:
 
 
 def _tflite(path: Path, interface: Interface) -> RunRow:
-    interpreter, signature = open_tflite(path)
+    # Read whole: a file that LiteRT maps into memory ends the process where it is cut short later.
+    interpreter, signature = open_tflite(path, path.read_bytes())
     kinds = {"input": signature.get_input_details(), "output": signature.get_output_details()}
     for kind, specs in (("input", interface.inputs), ("output", interface.results)):
         found = {name: _label(one["dtype"], one["shape"].tolist()) for name, one in kinds[kind].items()}

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from rlway_client.common.structs import build_structs
 from rlway_client.contract.errors import RlwayError
 from rlway_client.contract.nesting import Tree
 from rlway_client.remote.messages import Reply
@@ -57,6 +58,7 @@ class Prober:
         self, connect: Callable[[], Asker], check: Callable[[dict[str, Any]], None], within_s: float, keeps_state: bool
     ) -> None:
         """`check` raises UsageError if the served policy is not the local one."""
+        build_structs()  # the thread reads manifests, as the caller may do at the same time
         self._connect = connect
         self._check = check
         self._within_s = within_s
