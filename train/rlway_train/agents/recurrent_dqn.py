@@ -21,7 +21,7 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 from rlway_client.contract.specs import FloatArray, TensorSpec
 from rlway_train.agents.dqn import QLearner
 from rlway_train.collect.transition import SequenceColumns
-from rlway_train.policies.lstm import DENSE, LSTM, GreedyLstmPolicy, lstm_place
+from rlway_train.policies.lstm import HEAD, LSTM, GreedyLstmPolicy
 
 
 class FullSequenceTargets:
@@ -59,7 +59,7 @@ class RecurrentDqnLearner(QLearner):
             action,
             input_fc_layer_params=settings.hidden,
             lstm_size=(settings.lstm,),
-            output_fc_layer_params=settings.lstm_hidden or None,
+            output_fc_layer_params=None,
         )
 
     @property
@@ -67,12 +67,7 @@ class RecurrentDqnLearner(QLearner):
         return [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
 
     def policy(self, weights: list[FloatArray] | None = None) -> GreedyLstmPolicy:
-        return GreedyLstmPolicy(self.weights() if weights is None else weights, self._after)
-
-    @property
-    def _after(self) -> int:
-        """The dense layers after the LSTM."""
-        return 1 + len(self.settings.lstm_hidden)
+        return GreedyLstmPolicy(self.weights() if weights is None else weights)
 
     def _transition(self, rows: Any) -> Transition:  # [batch, width]
         columns = self.columns
@@ -118,7 +113,7 @@ class RecurrentDqnLearner(QLearner):
 
     def act(self) -> Any:
         variables = self._network.trainable_variables
-        split = lstm_place(variables, self._after)
+        split = len(variables) - LSTM - HEAD
         preprocess = self.preprocessing
 
         # The LSTM is written out, because a Keras layer for sequences adds a loop with tensor lists to the graph.
@@ -133,10 +128,7 @@ class RecurrentDqnLearner(QLearner):
             into, keep, candidate, out = tf.split(gates, 4, axis=1)
             cell = tf.sigmoid(keep) * cell + tf.sigmoid(into) * tf.tanh(candidate)
             hidden = tf.sigmoid(out) * tf.tanh(cell)
-            flow = hidden
-            for i in range(split + LSTM, len(variables) - DENSE, DENSE):
-                flow = tf.nn.relu(tf.matmul(flow, variables[i]) + variables[i + 1])
-            q_values = tf.matmul(flow, variables[-2]) + variables[-1]
+            q_values = tf.matmul(hidden, variables[-2]) + variables[-1]
             return {"action": self.choose(q_values + noise), "q_values": q_values, "state_h": hidden, "state_c": cell}
 
         return self._traced(act)

@@ -158,10 +158,6 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
             "Cells of an LSTM after the hidden layers, which gives the policy a state; 0: no LSTM.", NETWORK, fixed=True
         ),
     ] = 0
-    lstm_hidden: Annotated[
-        tuple[int, ...],
-        Flag("With --lstm: sizes of layers between it and the Q-values, such as 64.", NETWORK, fixed=True),
-    ] = ()
     sequence_length: Annotated[int, Flag("With --lstm: steps of each sequence in a batch.", NETWORK, fixed=True)] = 16
     burn_in: Annotated[
         int, Flag("With --lstm: how many first steps of a sequence only warm up the LSTM's state.", NETWORK)

@@ -22,25 +22,19 @@ from rlway_train.config.settings import Chosen, DqnSettings, TrainingSettings
 def overridden(settings: Chosen, flags: dict[str, Any]) -> Chosen:
     """The settings with the values of the flags that were given, checked. A flag that is None was not given."""
     given = {name: value for name, value in flags.items() if name in settings.__struct_fields__ and value is not None}
-    for name in ("hidden", "lstm_hidden"):
-        if isinstance(given.get(name), str):
-            given[name] = _layer_sizes(name, given[name])
+    if isinstance(given.get("hidden"), str):
+        given["hidden"] = _layer_sizes(given["hidden"])
     if "conv" in given and getattr(settings, "conv", None) is None:
         given = for_images(settings) | given
     return checked(msgspec.structs.replace(settings, **given))
 
 
-def _layer_sizes(name: str, text: str) -> tuple[int, ...]:
+def _layer_sizes(text: str) -> tuple[int, ...]:
     """`256,256` as numbers."""
     try:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
-        raise UsageError(f"{flag(name)}: expected layer sizes such as 256,256, got {text!r}") from None
-
-
-def flag(name: str) -> str:
-    """A setting's flag: `--batch-size`."""
-    return f"--{name.replace('_', '-')}"
+        raise UsageError(f"--hidden: expected layer sizes such as 256,256, got {text!r}") from None
 
 
 def checked(settings: Chosen) -> Chosen:
@@ -49,7 +43,7 @@ def checked(settings: Chosen) -> Chosen:
         for name in names.split():
             value = getattr(settings, name, None)  # not every algorithm has every setting
             if value is not None and not holds(value):
-                raise UsageError(f"{flag(name)}: expected {expected}, got {shown(value)}")
+                raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {shown(value)}")
     if not settings.hidden and not (isinstance(settings, DqnSettings) and settings.conv):
         raise UsageError("--hidden: expected positive layer sizes such as 256,256, got none")
     if settings.steps <= settings.initial_steps:
@@ -64,8 +58,6 @@ def checked(settings: Chosen) -> Chosen:
         )
     if isinstance(settings, DqnSettings) and settings.lstm:
         _check_recurrent(settings)
-    elif isinstance(settings, DqnSettings) and settings.lstm_hidden:
-        raise UsageError("--lstm-hidden: expected an --lstm in front of these layers, got none; name its cells.")
     if isinstance(settings, DqnSettings) and settings.clip_targets and settings.gamma >= 1:
         raise UsageError(
             f"--clip-targets: expected --gamma below 1, got {shown(settings.gamma)}; lower it, or leave --clip-targets "
@@ -144,7 +136,7 @@ _CHECKS: list[tuple[str, Callable[[Any], bool], str]] = [
     ),
     ("discretize", lambda n: n >= 2, "at least 2 actions"),
     ("frame_stack", lambda n: 1 <= n <= MOST_FRAMES, f"a whole number from 1 to {MOST_FRAMES}"),
-    ("hidden lstm_hidden", lambda sizes: all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
+    ("hidden", lambda sizes: all(n >= 1 for n in sizes), "positive layer sizes such as 256,256"),
     (
         "gamma epsilon_start epsilon_end priority_exponent importance_exponent",
         lambda x: 0 <= x <= 1,

@@ -70,7 +70,7 @@ class DqnExploration(Exploration):
 
     def _greedy(self, weights: Sequence[FloatArray]) -> BatchPolicy:
         if self._settings.lstm:
-            return GreedyLstmPolicy(weights, 1 + len(self._settings.lstm_hidden))
+            return GreedyLstmPolicy(weights)
         if self._settings.conv is not None:
             return greedy_conv_policy(weights, self._settings, self._domain)
         return GreedyPolicy(weights)

@@ -1,4 +1,4 @@
-"""A recurrent policy in numpy: dense layers, one LSTM, dense layers, Q-values.
+"""A recurrent policy in numpy: dense layers, one LSTM, Q-values.
 
 In:      observations float32[B, obs_dim]; the LSTM's state, float32[B, cells] twice.
 Out:     actions int64[B]; the state after these observations.
@@ -8,37 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray, IntArray
 from rlway_train.policies.numpy import BatchPolicy, PolicyState, dense
 
-DENSE, LSTM = 2, 3  # arrays of a layer: kernel and bias; kernel, recurrent kernel and bias
-
-
-def lstm_place(layers: Sequence[Any], after: int) -> int:
-    """Where the LSTM's arrays begin among the network's, of which `after` dense layers are the last."""
-    return len(layers) - LSTM - DENSE * after
+HEAD, LSTM = 2, 3  # arrays: kernel and bias; kernel, recurrent kernel and bias
 
 
 @dataclass(frozen=True)
 class GreedyLstmPolicy(BatchPolicy):
-    """The action with the highest Q-value, by a QRnnNetwork."""
+    """The action with the highest Q-value, by a QRnnNetwork without layers between its LSTM and the Q-values."""
 
     layers: Sequence[FloatArray]  # in the order of the network's variables
-    after: int = 1  # dense layers after the LSTM; the last one gives the Q-values
 
     def q_values(
         self, observations: FloatArray, state: PolicyState = ()
     ) -> tuple[FloatArray, PolicyState]:  # -> [B, n_actions]
-        split = lstm_place(self.layers, self.after)
+        split = len(self.layers) - LSTM - HEAD
         features = np.maximum(dense(self.layers[:split], observations), 0)
         cells = self.layers[split + 1].shape[0]
         hidden, cell = state or (np.zeros((len(observations), cells), np.float32),) * 2
         hidden, cell = lstm_step(self.layers[split : split + LSTM], features, hidden, cell)
-        return dense(self.layers[split + LSTM :], hidden), (hidden, cell)
+        return dense(self.layers[-HEAD:], hidden), (hidden, cell)
 
     def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
         q_values, state = self.q_values(observations, state)
