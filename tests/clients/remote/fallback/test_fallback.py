@@ -254,3 +254,18 @@ def test_several_observations_have_no_fallback(connect: Connect, models: Path) -
     """A batch comes from a simulator, not from a robot."""
     with pytest.raises(UsageError, match="a fallback acts on one observation at a time"):
         connect(NOWHERE, "linear", fallback=edge(models)).act_batch(OBSERVATIONS)
+
+
+def test_an_error_of_the_server_is_its_failure(connect: Connect, models: Path, served: Server) -> None:
+    """Its sentence is the reason, whether it refuses the first request or a later one."""
+    client = connect(served.url, "absent", fallback=edge(models))
+    assert {client.ask(observation).source for observation in OBSERVATIONS} == {"local"}
+    with pytest.raises(ServerUnreachable, match="absent"):
+        fallback_of(client).wait_for_server(0.2)
+
+    client = connect(served.url, "linear", fallback=edge(models), within_ms=PROMPT_MS)
+    fallback_of(client).wait_for_server(30)
+    refused = client.ask(OBSERVATIONS[0], version=7)
+    assert (refused.action, refused.source) == (ACTIONS[0], "local")
+    assert "version 7" in str(refused.why)
+    assert fallback_of(client).counts.failed == 1
