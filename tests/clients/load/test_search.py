@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rlway_client.load.histogram import Histogram
+from rlway_client.common.histogram import Histogram
 from rlway_client.load.measured import Load, Measured
 from rlway_client.load.report import conclusion
 from rlway_client.load.search import Found, Trial, search

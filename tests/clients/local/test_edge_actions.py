@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from rlway_client import EdgePolicy, Explore
 from rlway_client.contract.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.contract.exploration import draw_noise
 from rlway_client.local.runners import OnnxRunner
-from tests.bundles import summing_policy
+from tests.bundles import summing_policy, write_bundle
 from tests.racing import racing_manifest, racing_policy
 
 pytest.importorskip("ai_edge_litert")
@@ -103,6 +104,8 @@ def test_a_file_that_is_not_as_its_manifest_says_is_refused(
 
 
 def test_another_kind_of_file_is_no_policy(tmp_path: Path) -> None:
-    """C source is compiled into the robot's own program."""
-    with pytest.raises(UsageError, match=r"policy.c: expected a file .tflite or .onnx"):
-        EdgePolicy(racing_policy(tmp_path).path, "policy.c")
+    """The sentence says which files act."""
+    bundle = racing_policy(tmp_path)
+    other = write_bundle(tmp_path, replace(bundle.manifest, policy="other", files={}), b"", {"notes.txt": b""})
+    with pytest.raises(UsageError, match=r"notes.txt: expected a file .tflite, .onnx, .c or .cc"):
+        EdgePolicy(other.path, "notes.txt")

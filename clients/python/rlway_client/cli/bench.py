@@ -11,11 +11,11 @@ import typer
 
 from rlway_client.cli.connection import DEFAULT_URL, KeyOption, PolicyOption, TimeoutOption, UrlOption
 from rlway_client.cli.load_progress import load_progress
+from rlway_client.common.histogram import Histogram
 from rlway_client.contract.errors import RlwayError, UsageError
 from rlway_client.load import event_loop, report
 from rlway_client.load.arrivals import Arrivals
 from rlway_client.load.chart import check_png, draw
-from rlway_client.load.histogram import Histogram
 from rlway_client.load.load_test import LoadTest
 from rlway_client.load.measured import Measured
 from rlway_client.load.observations import sample_columns

@@ -1,17 +1,14 @@
 """What happened at the ticks of a control loop.
 
 In:      each tick as it ends.
-Out:     counts, and percentiles over the last `KEPT` ticks.
+Out:     counts, and percentiles of times.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-KEPT = 65_536
-PERCENTILES = (50, 99, 100)
+from rlway_client.common.histogram import Histogram
 
 
 class Ticks:
@@ -28,8 +25,8 @@ class Ticks:
     def __init__(self) -> None:
         self.fresh = self.late = self.starved = self.missed = self.dropped = self.failed = 0
         self.fault: str | None = None
-        self._ages_s = _Ring()
-        self._late_s = _Ring()
+        self._ages = Histogram()
+        self._late = Histogram()
 
     @property
     def total(self) -> int:
@@ -45,33 +42,14 @@ class Ticks:
         else:
             self.starved += 1
         if age_s is not None:
-            self._ages_s.add(age_s)
+            self._ages.record(age_s)
 
     def begun_late(self, late_s: float) -> None:
         """A tick began that much later than its rate says."""
-        self._late_s.add(late_s)
+        self._late.record(max(0.0, late_s))
 
     def report(self) -> dict[str, Any]:
-        """All of it, for JSON: times in milliseconds as median, 99th percentile and maximum."""
+        """All of it, for JSON: times are percentiles in milliseconds, 0 without any."""
         counts = ("total", "fresh", "late", "starved", "missed", "dropped", "failed", "fault")
-        times = {"age_ms": self._ages_s.summary_ms(), "begun_late_ms": self._late_s.summary_ms()}
+        times = {"age_ms": self._ages.summary_ms(), "begun_late_ms": self._late.summary_ms()}
         return {name: getattr(self, name) for name in counts} | times
-
-
-class _Ring:
-    """The last `KEPT` numbers."""
-
-    def __init__(self) -> None:
-        self._values = np.empty(KEPT, np.float64)
-        self._count = 0
-
-    def add(self, value: float) -> None:
-        self._values[self._count % KEPT] = value
-        self._count += 1
-
-    def summary_ms(self) -> dict[str, float] | None:
-        """None without any."""
-        kept = self._values[: min(self._count, KEPT)] * 1e3
-        if not len(kept):
-            return None
-        return dict(zip(("p50", "p99", "max"), np.percentile(kept, PERCENTILES).tolist(), strict=True))

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rlway_client.common.files import write_atomically
+from rlway_client.common.histogram import Histogram
 from rlway_client.common.packages import SERVING, missing
 from rlway_client.contract.errors import UsageError
-from rlway_client.load.histogram import Histogram
 
 SIZE_INCHES, DPI = (9, 5), 120
 
@@ -32,8 +32,14 @@ def check_png(path: Path) -> None:
         raise UsageError(f"--png {path}: expected a name that ends with .png, since that is what it becomes.")
 
 
-def draw(path: Path, title: str, histograms: Mapping[str, Histogram], limit_ms: float | None = None) -> None:
-    """One curve for each histogram: the latency that one request in N reaches or exceeds."""
+def draw(
+    path: Path,
+    title: str,
+    histograms: Mapping[str, Histogram],
+    limit_ms: float | None = None,
+    what: str = "requests",
+) -> None:
+    """One curve for each histogram: the latency that one request in N, or another thing, reaches or exceeds."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -61,8 +67,8 @@ def draw(path: Path, title: str, histograms: Mapping[str, Histogram], limit_ms: 
     axes.set_xticks(ticks, [f"1 in {tick:,}\n{_percent(tick)}" for tick in ticks])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("share of requests that take this long or longer, and percentile")
-    axes.set_ylabel("latency, ms")
+    axes.set_xlabel(f"share of {what} that take this long or longer, and percentile")
+    axes.set_ylabel("latency, ms" if what == "requests" else "time, ms")
     axes.set_title(title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")

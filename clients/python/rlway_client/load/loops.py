@@ -17,9 +17,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from rlway_client.common.histogram import Histogram
 from rlway_client.load.alarm import Alarm
 from rlway_client.load.asker import Fault
-from rlway_client.load.histogram import Histogram
 from rlway_client.load.measured import Faults
 from rlway_client.load.slot import Slot
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from rlway_client.common.histogram import Histogram
 from rlway_client.load.asker import Fault
-from rlway_client.load.histogram import Histogram
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):

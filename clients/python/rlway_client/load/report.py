@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from rlway_client.load.histogram import Histogram
+from rlway_client.common.histogram import Histogram
 from rlway_client.load.measured import Load, Measured
 from rlway_client.load.search import BUSY, Found, Trial
 

@@ -11,7 +11,7 @@ Refuses: a bundle without the file, or with a file that its manifest does not de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.exploration import Explore, check_explore, draw_noise
 from rlway_client.contract.interface import NEXT, RESET
-from rlway_client.contract.nesting import grow, read, row_of
+from rlway_client.contract.nesting import Tree, grow, row_of
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import FloatArray
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_client.contract.time_step import neutral_time_step, read_time_step
+from rlway_client.local.observation_buffer import ObservationBuffer
 from rlway_client.local.row_runner import open_row_runner
+
+BEGINS, CONTINUES = np.ones(1, np.bool_), np.zeros(1, np.bool_)  # `reset`, as a policy with state takes it
 
 
 class EdgePolicy:
@@ -34,21 +37,25 @@ class EdgePolicy:
     def __init__(self, bundle: str | Path, file: str = "model.tflite") -> None:
         """`bundle` is models/<policy>/<version>, or models/<policy> for its newest version. Raises BundleInvalid.
 
-        `file` is one of its TFLite or ONNX files.
+        `file` is one of its TFLite, ONNX or C files. C source is compiled and run, so trust the bundle that it is from.
         """
         self.bundle = Bundle.open(newest_bundle(Path(bundle)))
         self.manifest = self.bundle.manifest
         if file not in self.manifest.files:
             raise BundleInvalid(f"{self.bundle.path}: has no {file}; export the policy with that format.")
         interface = self.manifest.interface
-        self._run = open_row_runner(self.bundle.path / file, interface)
-        self._tree, self._action = grow(interface.observation), grow(interface.actions)
+        self._run = open_row_runner(self.bundle.path / file, self.manifest)
+        self._observation, self._action = ObservationBuffer(grow(interface.observation)), grow(interface.actions)
         self._draws = interface.noise_draws
         self._fixed: Arrays = neutral_time_step(interface.time_step, 1)  # the inputs of an action without options
         if interface.noise is not None:
             self._fixed[interface.noise.name] = np.zeros((1, interface.noise.size), np.float32)
+        self._inputs = self._observation.arrays | self._fixed
+        self._next_state = [(spec.name, NEXT + spec.name) for spec in interface.state]
+        self._actions = [spec.name for spec in interface.actions]
+        self._wanted = [*self._actions, *(name for _, name in self._next_state)]
+        self._to_action = _reader(self._action, self._actions)
         self._generator = np.random.default_rng()
-        self._state: Arrays = {}
         self.reset()
 
     def act(
@@ -64,30 +71,49 @@ class EdgePolicy:
         Without `explore`, what the manifest says: to act greedily, unless the policy was exported to be sampled.
         `time_step` is what the policy reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated.
         """
-        inputs = read(observation, self._tree) | self._fixed
-        if explore is not None:
-            check_explore(explore, self._draws)
+        inputs = self._inputs
         explore = explore or self.manifest.explore
-        if explore is not None:
-            inputs["noise"] = self._noise(explore, seed)
-        if time_step is not None:
-            inputs |= read_time_step(time_step, self.manifest.time_step)
-        outputs = self.run(inputs | self._state)
-        if self._state:
-            self._state = {spec.name: outputs[NEXT + spec.name] for spec in self.manifest.state}
-            self._state[RESET.name] = np.zeros(1, np.bool_)
-        return row_of(outputs, self._action)
+        if explore is not None or time_step is not None:
+            inputs = inputs | self._options(explore, seed, time_step)
+        self._observation.fill(observation)
+        outputs = self._run(inputs, self._wanted)
+        if self._next_state:
+            for (name, _), array in zip(self._next_state, outputs[len(self._actions) :], strict=True):
+                self._inputs[name] = array
+            self._inputs[RESET.name] = CONTINUES
+        return self._to_action(outputs)
 
     def reset(self) -> None:
         """The next action begins an episode: a policy with state starts from its initial state."""
         if self.manifest.state:
-            self._state = {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in self.manifest.state}
-            self._state[RESET.name] = np.ones(1, np.bool_)
+            for spec in self.manifest.state:
+                self._inputs[spec.name] = np.zeros((1, *spec.shape), spec.dtype)
+            self._inputs[RESET.name] = BEGINS
 
     def run(self, inputs: Arrays) -> Arrays:  # [1, …] by name -> likewise
         """The file's outputs for one row of each input."""
-        return self._run(inputs)
+        names = [spec.name for spec in self.manifest.interface.results]
+        return dict(zip(names, self._run(inputs, names), strict=True))
+
+    def _options(self, explore: Explore | None, seed: int | None, time_step: Mapping[str, Any] | None) -> Arrays:
+        """The inputs that differ from those of an action without options."""
+        inputs: Arrays = {}
+        if explore is not None:
+            check_explore(explore, self._draws)
+            inputs["noise"] = self._noise(explore, seed)
+        if time_step is not None:
+            inputs |= read_time_step(time_step, self.manifest.time_step)
+        return inputs
 
     def _noise(self, explore: Explore, seed: int | None) -> FloatArray:  # -> [1, n]
         generator = self._generator if seed is None else np.random.default_rng(seed)
         return draw_noise(explore, 1, self._draws, generator)
+
+
+def _reader(tree: Tree, names: Sequence[str]) -> Callable[[Sequence[AnyArray]], Any]:
+    """What makes the action of one row from its tensors [1, …], which come first in a sequence."""
+    if not isinstance(tree, TensorSpec):
+        return lambda outputs: row_of(dict(zip(names, outputs, strict=False)), tree)
+    if tree.is_discrete and not tree.shape:
+        return lambda outputs: int(outputs[0][0])
+    return lambda outputs: outputs[0][0]

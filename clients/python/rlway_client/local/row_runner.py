@@ -1,52 +1,60 @@
-"""Runs one row at a time through a bundle's TFLite or ONNX file, as a control loop needs it.
+"""Runs one row at a time through a bundle's TFLite, ONNX or C file, as a control loop needs it.
 
-In:      the file's path, the policy's interface; arrays by name, first dimension 1.
-Out:     the outputs by name, first dimension 1.
+In:      the file's path, the manifest; arrays by name, first dimension 1.
+Out:     the outputs that are asked for, in that order, first dimension 1.
 Refuses: a file whose tensors are not those of the manifest (BundleInvalid), a file of another kind (UsageError), a
          machine without the runtime (RuntimeMissing).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from rlway_client.contract.errors import BundleInvalid, UsageError
 from rlway_client.contract.interface import Interface
+from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import TensorSpec
+from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.local.c_program import CRunner
 from rlway_client.local.runners import open_session, open_tflite
+from rlway_client.local.tflm_array import read_array
 
-RunRow = Callable[[Arrays], Arrays]
+RunRow = Callable[[Arrays, Sequence[str]], Sequence[AnyArray]]
 ONNX_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # the others have numpy's names
 
 
-def open_row_runner(path: Path, interface: Interface) -> RunRow:
+def open_row_runner(path: Path, manifest: Manifest) -> RunRow:
     """What runs the file. Raises BundleInvalid, RuntimeMissing or UsageError."""
-    if path.suffix == ".tflite":
-        return _tflite(path, interface)
-    if path.suffix == ".onnx":
-        return _onnx(path, interface)
-    raise UsageError(f"{path}: expected a file .tflite or .onnx; nothing here acts with others.")
+    match path.suffix:
+        case ".tflite":
+            # Read whole: a file that LiteRT maps into memory ends the process where it is cut short later.
+            return _tflite(path, path.read_bytes(), manifest.interface)
+        case ".cc":
+            return _tflite(path, read_array(path), manifest.interface)
+        case ".onnx":
+            return _onnx(path, manifest.interface)
+        case ".c":
+            return _c(path, manifest)
+    raise UsageError(f"{path}: expected a file .tflite, .onnx, .c or .cc; nothing here acts with others.")
 
 
-def _tflite(path: Path, interface: Interface) -> RunRow:
-    # Read whole: a file that LiteRT maps into memory ends the process where it is cut short later.
-    interpreter, signature = open_tflite(path, path.read_bytes())
+def _tflite(path: Path, content: bytes, interface: Interface) -> RunRow:
+    interpreter, signature = open_tflite(path, content)
     kinds = {"input": signature.get_input_details(), "output": signature.get_output_details()}
     for kind, specs in (("input", interface.inputs), ("output", interface.results)):
         found = {name: _label(one["dtype"], one["shape"].tolist()) for name, one in kinds[kind].items()}
         _check(path, kind, found, specs)
     inputs, outputs = ({name: one["index"] for name, one in details.items()} for details in kinds.values())
 
-    def run(rows: Arrays) -> Arrays:
+    def run(rows: Arrays, names: Sequence[str]) -> Sequence[AnyArray]:
         for name, index in inputs.items():
             interpreter.set_tensor(index, rows[name])
         interpreter.invoke()
-        return {name: interpreter.get_tensor(index) for name, index in outputs.items()}
+        return [interpreter.get_tensor(outputs[name]) for name in names]
 
     return run
 
@@ -58,8 +66,18 @@ def _onnx(path: Path, interface: Interface) -> RunRow:
         ("output", session.get_outputs(), interface.results),
     ):
         _check(path, kind, {one.name: _onnx_label(one) for one in tensors}, specs)
-    names = [spec.name for spec in interface.results]
-    return lambda rows: dict(zip(names, session.run(names, rows), strict=True))
+    return lambda rows, names: cast(Sequence[AnyArray], session.run(names, rows))
+
+
+def _c(path: Path, manifest: Manifest) -> RunRow:
+    runner = CRunner(path, manifest)
+    dtypes = {spec.name: spec.dtype for spec in manifest.interface.results}
+
+    def run(rows: Arrays, names: Sequence[str]) -> Sequence[AnyArray]:
+        outputs = runner.run(rows)  # whole numbers in 32 bits, flags as bytes
+        return [outputs[name].astype(dtypes[name], copy=False) for name in names]
+
+    return run
 
 
 def _onnx_label(tensor: Any) -> str:

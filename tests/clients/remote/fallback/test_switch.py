@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlway_client.remote.fallback.switch import CALM_S, MOST_PROBES, Switch
@@ -13,6 +13,7 @@ PROBES = 3
 EVENTS = st.lists(st.tuples(st.sampled_from(["fail", "good", "bad"]), st.floats(0, 2 * CALM_S)), max_size=400)
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_it_goes_back_only_after_enough_good_probes_in_a_row(events: list[tuple[str, float]]) -> None:
     """A failure soon after the return doubles their number, up to a limit; a late one does not."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rlway_client.load.histogram import BUCKETS, UNITS_PER_S, Histogram
+from rlway_client.common.histogram import BUCKETS, UNITS_PER_S, Histogram
 
 HOUR_S = 3600.0
 
