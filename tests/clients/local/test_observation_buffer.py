@@ -18,7 +18,9 @@ from tests.weighing import BLACKJACK, PAIR, ROBOT
 VECTOR = [TensorSpec("observation", (3,), "float32")]
 DOUBLE = [TensorSpec("a", (2,), "float64", path=("a",)), TensorSpec("b", (), "float32", path=("b",))]
 CARD = [TensorSpec("observation", (), "int64", lookup_minimum=0, lookup_maximum=9)]
-TREES = [grow(specs) for specs in (VECTOR, DOUBLE, CARD, BLACKJACK, ROBOT, PAIR)]
+PIXELS = [TensorSpec("observation", (2,), "uint8", 0, 255)]
+COUNTS = [TensorSpec("a", (2,), "int64", path=("a",)), TensorSpec("b", (), "bool", path=("b",))]
+TREES = [grow(specs) for specs in (VECTOR, DOUBLE, PIXELS, COUNTS, CARD, BLACKJACK, ROBOT, PAIR)]
 SOUND, NUMBERS = [0, 1], st.sampled_from([0, 1, -1, 7.5, 300, 1e30, 1e39, float("nan"), float("inf"), True, 2**63])
 KINDS = ["float32", "float64", "int64", "int32", "uint8", "bool"]
 
