@@ -10,7 +10,7 @@ INSTALL := install --quiet --no-deps --no-build-isolation
 CODE := clients serve train export tests benchmarks examples docs/api demo.py
 # What mypy reads with TensorFlow's environment; the rest it reads with the other.
 TRAINING := train/rlway_train export/rlway_export tests/train tests/export tests/policies.py \
-	$(addprefix benchmarks/,training.py solving.py seeds.py ablation.py sac_learner.py actors.py minitaur.py export.py export_start.py \
+	$(addprefix benchmarks/,edge.py training.py solving.py seeds.py ablation.py sac_learner.py actors.py minitaur.py export.py export_start.py \
 	policies_in_the_wild.py) \
 	examples/own_environment.py examples/tutorials
 SERVING := clients/python/generate_protos.py clients/python/rlway_client serve/rlway_serve docs/api demo.py \
