@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from rlway_client.contract.meaning import Meaning
 from rlway_client.contract.run import TrainingJob
 from rlway_client.envs.names import portable
 
@@ -21,9 +22,16 @@ class Provenance(NamedTuple):
     max_episode_steps: int | None
     training: dict[str, Any]
     frame_stack: int = 1
+    meaning: Meaning | None = None
 
     @classmethod
     def of_run(cls, job: TrainingJob, training: dict[str, Any]) -> Provenance:
         return cls(
-            job.algorithm, portable(job.env), job.action_values, job.max_episode_steps, training, job.frame_stack
+            job.algorithm,
+            portable(job.env),
+            job.action_values,
+            job.max_episode_steps,
+            training,
+            job.frame_stack,
+            job.meaning,
         )

@@ -64,7 +64,7 @@ class ActDecoder:
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
         self._checked_from_bytes = min(COUNTED_FROM_BYTES, settings.max_json_bytes)
-        self._form = ObservationForm(manifest.observation)
+        self._form = ObservationForm(manifest.observation, manifest.meaning)
         self._time_step = TimeStepForm(manifest.time_step)
         # A body has about one comma per value, and some in its options.
         self._max_commas = settings.max_rows * (self._form.values + len(manifest.time_step)) + 1000

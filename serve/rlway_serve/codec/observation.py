@@ -5,7 +5,8 @@ Out:     arrays by input name, first dimension B; the faults of values, by path.
 Refuses: nothing by itself.
 
 As JSON, an observation with one tensor is a nested list, and one with several tensors is an object nested as the specs'
-paths say. As raw bytes, a row is its tensors one after the other, in the order of the manifest.
+paths say. Where the manifest names a tensor's elements, an object of these names may stand for its list. As raw bytes,
+a row is its tensors one after the other, in the order of the manifest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.meaning import Meaning, in_order
 from rlway_client.contract.nesting import grow
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup, table_ends
@@ -28,8 +31,10 @@ from rlway_serve.codec.nesting import loose_row_type, row_type
 class ObservationForm:
     """The observations of one policy. They are `plain` if they are a single tensor outside any object."""
 
-    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+    def __init__(self, specs: Sequence[TensorSpec], meaning: Meaning | None = None) -> None:
+        """Where `meaning` has names for a tensor's elements, an object of these names may hold its values."""
         self.specs = tuple(specs)
+        self._names = meaning.names if meaning else {}
         self.plain = len(self.specs) == 1 and not self.specs[0].path
         self.values = sum(max(1, spec.size) for spec in self.specs)  # in one row
         self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
@@ -66,12 +71,14 @@ class ObservationForm:
     def convert(self, rows: list[Any]) -> AnyArray | Arrays | None:
         """Rows as Python's json reads them, converted to arrays; None if any of them has a fault."""
         try:
+            if self._names:
+                rows = [in_order(row, self._tree, self._names) for row in rows]
             columns = list(zip(*(nesting.pick_leaves(row, self._tree) for row in rows), strict=True))
             arrays = {
                 spec.name: _exactly(msgspec.convert(columns[i], list[loose_row_type(spec)]), spec)  # type: ignore[misc]
                 for spec, i in zip(self.specs, self._in_order, strict=True)
             }
-        except (msgspec.ValidationError, OverflowError, ValueError):
+        except (SpecViolated, msgspec.ValidationError, OverflowError, ValueError):
             return None
         if not self.are_sound(arrays):
             return None
@@ -153,6 +160,10 @@ class ObservationForm:
 
     def find_faults(self, value: Any, where: str) -> list[Fault]:
         """The faults of one observation as Python's json read it."""
+        try:
+            value = in_order(value, self._tree, self._names, where)
+        except SpecViolated as error:
+            return error.faults
         return nesting.tree_faults(value, self._tree, where)[:MAX_FAULTS]
 
 

@@ -65,7 +65,7 @@ def outcome(function: Callable[[Any], Any], value: Any) -> Any:
 def test_it_holds_what_is_read_or_refuses_likewise(data: st.DataObject) -> None:
     """The same buffer is used for one observation after the other, sound or not."""
     tree = data.draw(st.sampled_from(TREES))
-    buffer = ObservationBuffer(tree)
+    buffer = ObservationBuffer(tree, {})
     for _ in range(3):
         value = data.draw(observation(tree))
         with np.errstate(all="ignore"):

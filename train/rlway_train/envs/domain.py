@@ -15,9 +15,11 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from rlway_client.contract.errors import EnvironmentFault, UsageError
+from rlway_client.contract.meaning import Meaning, check_meaning
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.envs.find import find_environment, sentence
 from rlway_client.envs.frame_stack import FrameStack
+from rlway_client.envs.meanings import find_meaning, without
 from rlway_train.config.convolutions import network_for
 from rlway_train.config.settings import DqnSettings, SacSettings, TrainingSettings
 from rlway_train.envs.learnable import continuous_action, discrete_action, image_leaf, observation_leaves
@@ -38,6 +40,7 @@ class Domain:
     action_values: list[float] | None  # with `discretize`: the value behind each action
     frame_stack: int = 1  # how many frames are one observation
     is_image: bool = False  # the observation is one image, of bytes or bits
+    meaning: Meaning | None = field(default=None, repr=False)  # of its numbers, if it says so
 
     @property
     def max_episode_steps(self) -> int | None:
@@ -126,18 +129,37 @@ def find_domain(
     try:
         values = one.values.ravel().tolist() if isinstance(one, DiscreteActions) else None
         shown = one if frame_stack == 1 else FrameStack(env, one, frame_stack)
+        leaves = [image_leaf(env, shown)] if is_image else observation_leaves(env, shown)
+        action = (continuous_action if continuous else discrete_action)(env, one)
+        changed = [*(leaves if frame_stack > 1 else []), *([action] if discretize else [])]
         return Domain(
             env=env,
             spec=spec,
-            leaves=[image_leaf(env, shown)] if is_image else observation_leaves(env, shown),
-            action=(continuous_action if continuous else discrete_action)(env, one),
+            leaves=leaves,
+            action=action,
             discretize=discretize,
             action_values=values,
             frame_stack=frame_stack,
             is_image=is_image,
+            meaning=_meaning(env, one, [*leaves, action], action, changed),
         )
     finally:
         one.close()
+
+
+def _meaning(
+    env: str, one: gymnasium.Env[Any, Any], specs: list[TensorSpec], action: TensorSpec, changed: list[TensorSpec]
+) -> Meaning | None:
+    """What the numbers of an environment stand for. `changed` are tensors that settings make different."""
+    meaning = find_meaning(env, one.unwrapped.metadata)
+    if meaning is None:
+        return None
+    meaning = without(meaning, changed)
+    try:
+        check_meaning(meaning, specs, [action])
+    except ValueError as error:
+        raise EnvironmentFault(f'{env}: metadata["meaning"]: {error}.') from None
+    return meaning
 
 
 def domain_of(env: str, settings: TrainingSettings) -> Domain:

@@ -70,6 +70,7 @@ def _job(plan: Plan[Any], domain: Domain, learner: Learner[Any]) -> TrainingJob:
         action_values=domain.action_values,
         max_episode_steps=domain.max_episode_steps,
         frame_stack=domain.frame_stack,
+        meaning=domain.meaning,
         noise=learner.noise,
         state=learner.state,
         outputs=learner.outputs,

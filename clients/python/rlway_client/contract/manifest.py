@@ -19,6 +19,7 @@ from rlway_client.common import quote
 from rlway_client.contract.errors import BundleInvalid, SpecViolated, UsageError
 from rlway_client.contract.exploration import Explore, check_explore
 from rlway_client.contract.interface import TIME_STEP, Draw, Interface
+from rlway_client.contract.meaning import Meaning, check_meaning
 from rlway_client.contract.specs import MOST_FRAMES, TensorSpec
 
 MANIFEST_SCHEMA: Final = 1
@@ -129,6 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     frame_stack: Annotated[int, Meta(ge=1, le=MOST_FRAMES)] = (
         1  # how many frames of the environment are one observation
     )
+    meaning: Meaning | None = None  # what the numbers stand for, if anyone has said it
     noise: TensorSpec | None  # None when the source had no noise input: greedy only
     draws: list[Draw] = []  # what `noise` consists of; empty: one draw, Gumbel for a discrete action, else normal
     explore: Explore | None = None  # what a server does where a request does not say; None: it acts greedily
@@ -236,6 +238,8 @@ def check_promises(manifest: Manifest) -> None:
     odd = next((spec.name for spec in manifest.time_step if TIME_STEP.get(spec.name) != spec.label), None)
     if odd is not None:
         raise ValueError(f"time_step: expected {', '.join(TIME_STEP)}, got {odd[:64]!r} or another type")
+    if manifest.meaning is not None:
+        check_meaning(manifest.meaning, [*manifest.observation, *actions, *manifest.state], actions)
     values, action = manifest.action_values, actions[0]
     is_one = len(actions) == 1 and action.is_discrete and not action.shape
     if values is not None and not (is_one and len(values) == _count_actions(action)):

@@ -25,6 +25,7 @@ import msgspec
 
 from rlway_client.contract.errors import RunInvalid
 from rlway_client.contract.interface import Interface
+from rlway_client.contract.meaning import Meaning
 from rlway_client.contract.specs import TensorSpec
 
 RUN_SCHEMA = 1
@@ -43,6 +44,7 @@ class TrainingJob(msgspec.Struct, frozen=True, kw_only=True):
     action_values: list[float] | None = None  # of a discretised environment: the value behind each discrete action
     max_episode_steps: int | None = None  # the time limit of an episode; None leaves it to the environment
     frame_stack: int = 1  # how many frames of the environment are one observation
+    meaning: Meaning | None = None  # what the numbers stand for, if the environment says so
     noise: TensorSpec
     state: list[TensorSpec] = []  # the policy state: `act` takes it, with `reset`, and returns the next one
     outputs: list[TensorSpec]  # what `act` returns besides the action, by name

@@ -45,7 +45,9 @@ class EdgePolicy:
             raise BundleInvalid(f"{self.bundle.path}: has no {file}; export the policy with that format.")
         interface = self.manifest.interface
         self._run = open_row_runner(self.bundle.path / file, self.manifest)
-        self._observation, self._action = ObservationBuffer(grow(interface.observation)), grow(interface.actions)
+        names = self.manifest.meaning.names if self.manifest.meaning else {}
+        self._observation = ObservationBuffer(grow(interface.observation), names)
+        self._action = grow(interface.actions)
         self._draws = interface.noise_draws
         self._fixed: Arrays = neutral_time_step(interface.time_step, 1)  # the inputs of an action without options
         if interface.noise is not None:

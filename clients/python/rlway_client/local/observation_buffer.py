@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlway_client.contract.meaning import Names, in_order
 from rlway_client.contract.nesting import Tree, is_tuple, read
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
@@ -43,10 +44,11 @@ class _Branch(NamedTuple):
 class ObservationBuffer:
     """The arrays of one policy."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, names: Names) -> None:
+        """`names` are those of the elements, by tensor: an observation may hold values by name, in any order."""
         specs = [spec for spec, _ in _leaves(tree, ())]
         floats = [spec for spec in specs if spec.numpy_dtype.kind == "f"]
-        self._tree = tree
+        self._tree, self._names = tree, names
         # Numbers of one type lie in one array, so that a single product finds those that are not finite.
         self._numbers: list[FloatArray] = []
         views: dict[str, AnyArray] = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in specs}
@@ -75,6 +77,8 @@ class ObservationBuffer:
     def fill(self, observation: Any) -> Arrays:  # -> [1, …] by name
         """The observation's arrays. Raises SpecViolated; the arrays then hold anything."""
         if self._looks_up or not self._copy(observation):
+            if self._names:
+                observation = in_order(observation, self._tree, self._names)
             for name, row in read(observation, self._tree).items():
                 self.arrays[name][...] = row
         return self.arrays
