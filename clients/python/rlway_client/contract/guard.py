@@ -34,7 +34,11 @@ UNLIMITED = ("bool", "uint64")  # a flag has no order, and the arithmetic of who
 Reaction = Literal["clamp", "hold", "safe", "refuse"]
 Number = int | float
 Limit = Number | list[Number | None] | None  # one for all elements, or one per element in row-major order; None: none
+Violations = dict[str, list[str]]  # the rules that an action violates, by action tensor
 Safe = bool | Number | list[bool | Number] | None
+
+
+NO_VIOLATIONS: Violations = {}
 
 
 class ActionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -65,9 +69,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def limits_changes(self) -> bool:
         """Whether a limit depends on the action before, so that every action has to be part of an episode."""
         return any(
-            any(limit is not None for limit in _listed(given))
-            for one in self.actions.values()
-            for given in (one.change_per_step, one.change_per_second)
+            is_limited(one.change_per_step) or is_limited(one.change_per_second) for one in self.actions.values()
         )
 
     @property
@@ -223,5 +225,6 @@ def spec_bounds(spec: TensorSpec) -> tuple[list[Any], list[Any]]:
     )
 
 
-def _listed(given: Limit) -> list[Number | None]:
-    return given if isinstance(given, list) else [given]
+def is_limited(given: Limit) -> bool:
+    """Whether it limits any element."""
+    return any(number is not None for number in given) if isinstance(given, list) else given is not None

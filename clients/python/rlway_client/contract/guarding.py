@@ -16,7 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlway_client.contract.errors import ActionRefused
-from rlway_client.contract.guard import NON_FINITE, OUT_OF_RANGE, REACTIONS, TOO_FAST, ActionLimits, Guard, elements
+from rlway_client.contract.guard import (
+    NON_FINITE,
+    OUT_OF_RANGE,
+    REACTIONS,
+    TOO_FAST,
+    ActionLimits,
+    Guard,
+    Violations,
+    elements,
+)
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec, describe
 
@@ -51,9 +60,9 @@ class Guarded(NamedTuple):
     levels: AnyArray  # int[B]: how strict the reaction to each row is, 0 to `REFUSE`
     reactions: Mapping[str, str]  # by rule
 
-    def rules(self, start: int, end: int) -> dict[str, list[str]]:
+    def rules(self, start: int, end: int) -> Violations:
         """The rules that some of these rows violate, by action tensor."""
-        found: dict[str, list[str]] = {}
+        found: Violations = {}
         for breach in self.breaches:
             if breach.where[start:end].any():
                 found.setdefault(breach.spec.name, []).append(breach.rule)
@@ -70,10 +79,10 @@ class Guarded(NamedTuple):
         index = np.unravel_index(place, breach.spec.shape)
         element = breach.spec.name + "".join(f"[{int(i)}]" for i in index)
         low, high = (np.broadcast_to(end, breach.where.shape)[row, place].item() for end in (breach.low, breach.high))
-        return ActionRefused(
-            f"{element}: the guard refuses an action that is {breach.rule}: expected {_range(breach, low, high)}, "
-            f"got {describe(breach.values[row, place].item())}."
-        )
+        where = f"{element} for observation {row - start}" if end - start > 1 else element
+        expected, got = _range(breach, low, high), describe(breach.values[row, place].item())
+        rule = f"the guard refuses an action that is {breach.rule}"
+        return ActionRefused(f"{where}: {rule}: expected {expected}, got {got}.")
 
 
 class ActionGuard:
@@ -83,6 +92,7 @@ class ActionGuard:
         self.guard = guard
         self.reactions = guard.reactions
         self.limits_changes = guard.limits_changes
+        self.remembers = self.limits_changes or "hold" in self.reactions.values()  # whether the action before matters
         self.safe = {spec.name: _safe(spec, guard.actions.get(spec.name)) for spec in actions}  # zeros if never given
         self.tensors = [TensorLimits(spec, guard.actions.get(spec.name, ActionLimits())) for spec in actions]
         self._levels = {rule: REACTIONS.index(reaction) + 1 for rule, reaction in self.reactions.items()}

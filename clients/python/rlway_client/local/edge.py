@@ -22,6 +22,7 @@ import numpy as np
 from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.exploration import Explore, check_explore, draw_noise
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.interface import NEXT, RESET
 from rlway_client.contract.nesting import grow, read, row_of
 from rlway_client.contract.parity import Arrays
@@ -97,7 +98,7 @@ class EdgePolicy:
             self._state[RESET.name] = np.ones(1, np.bool_)
 
     @property
-    def guarded(self) -> dict[str, list[str]]:
+    def guarded(self) -> Violations:
         """The rules of the guard that the last action violated, by action tensor; empty if none, or without a guard."""
         return {} if self._guard is None else self._guard.violated
 

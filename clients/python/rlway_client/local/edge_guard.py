@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rlway_client.contract.guard import Guard
+from rlway_client.contract.guard import Guard, Violations
 from rlway_client.contract.guarding import ActionGuard, Previous, TensorLimits
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
@@ -32,7 +32,7 @@ class EdgeGuard:
 
     def __init__(self, guard: Guard, actions: Sequence[TensorSpec], clock: Callable[[], float]) -> None:
         """`clock` tells the seconds that `change_per_second` counts."""
-        self.violated: dict[str, list[str]] = {}  # by the last action: rules by tensor
+        self.violated: Violations = {}  # by the last action
         self._guard = ActionGuard(guard, actions)
         self._clock = clock
         small = sum(spec.size for spec in actions) <= MOST_ELEMENTS
