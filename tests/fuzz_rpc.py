@@ -123,7 +123,7 @@ def read(routes: Any, message: bytes, read_answer: Callable[[bytes], Any]) -> st
         assert not is_plain, "read on the plain way, and refused on the general one"
         check_refusal(route.refuse(error), error)
         return type(error).__name__
-    answer = question.write({name: RESULTS[name] for name in ("action", *call.outputs)})
+    answer = question.write({name: RESULTS[name] for name in ("action", *call.outputs)}, {})
     written = read_answer(answer.body)
     if not is_plain:
         return "read"

@@ -34,6 +34,7 @@ def export(
     env: str | type[Any] | None = None,
     time_limit: int | None = None,
     actions: Actions = "greedy",
+    guard: str | Path | None = None,
     agent: str | Callable[[], Any] | None = None,
     observation: str | Iterable[str] = (),
     action: str | Iterable[str] = (),
@@ -54,6 +55,7 @@ def export(
     evaluate      plays so many episodes with every file.
     env           the environment to play in, by its name, or its class; with `time_limit` it replaces the run's own.
     actions       "greedy" or "sampled": what a server does where a request does not say.
+    guard         a file of limits for the policy's actions; or "observed": those of episodes that it plays for this.
     log           is called with a line about each step.
 
     agent         for a folder of tf.train.Checkpoint or common.Checkpointer: a function that builds the TFAgent, or its
@@ -93,6 +95,7 @@ def export(
     code = None if agent is None else AgentCode(agent)
     source = open_source(Path(run), str(checkpoint), tensors, code, actions == "sampled")
     with quiet_conversion():
+        from rlway_export.bundle.guard import WantedGuard
         from rlway_export.bundle.writer import write_bundle
         from rlway_export.reference.policy import import_named
 
@@ -101,7 +104,9 @@ def export(
             import_named(module)
         given = None if observations is None else Path(observations)
         say = log or (lambda _: None)
-        return write_bundle(source, Path(models), policy, chosen, say, evaluate, given, env_name, time_limit, actions)
+        guarded = None if guard is None else WantedGuard.of(guard)
+        options = (evaluate, given, env_name, time_limit, actions, guarded)
+        return write_bundle(source, Path(models), policy, chosen, say, *options)
 
 
 def _several(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -80,6 +80,13 @@ def export(
     actions: Annotated[
         Actions, typer.Option(help="What a server does where a request does not say: the greedy action, or a sample.")
     ] = "greedy",
+    guard: Annotated[
+        str | None,
+        typer.Option(
+            help="JSON file of limits for the policy's actions, which servers, robots and C programs then apply; or "
+            "observed: the limits of episodes that the policy plays for it."
+        ),
+    ] = None,
     agent: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +163,7 @@ def export(
             raise UsageError("--checkpoint: --watch chooses by itself, --each says how; leave one of them out.")
         parent_ended = _stdin_ended() if until_stdin_ends else None
         with quiet_conversion():
+            from rlway_export.bundle.guard import WantedGuard
             from rlway_export.reference.policy import import_named
             from rlway_export.watch.kinds import Told
             from rlway_export.watch.watch import Publication, Watch
@@ -165,7 +173,8 @@ def export(
             taken, given, said, kept, fixed = (tuple(some or ()) for some in (observation, action, meaning, state, fix))
             tensors = TensorOptions(taken, given, said, kept, fixed, reference)
             told = Told(each, tensors, None if agent is None else AgentCode(agent), actions == "sampled")
-            to = Publication(models, names[0], chosen, evaluate, env, time_limit, observations, actions)
+            guarded = None if guard is None else WantedGuard.of(guard)
+            to = Publication(models, names[0], chosen, evaluate, env, time_limit, observations, actions, guarded)
             _publish(Watch(sources[0], to, told), names[0], poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
@@ -185,6 +194,7 @@ def export(
         "env": env,
         "time_limit": time_limit,
         "actions": actions,
+        "guard": guard,
         "agent": agent,
         "observation": observation or (),
         "action": action or (),

@@ -3,7 +3,7 @@
 In:      the plan of an export, the draft's folder.
 Out:     `Context`: the files in the folder, the manifest so far, and the evidence to prove them with.
 Refuses: an environment that does not fit, an unreadable file of observations, sampled actions of a policy without
-         noise, before anything is converted; what the source and the formats refuse.
+         noise, a guard that does not fit, before anything is converted; what the source and the formats refuse.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import msgspec
 
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.exploration import Explore
+from rlway_client.contract.guard import Guard
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
 from rlway_client.contract.parity import Arrays
+from rlway_export.bundle.guard import WantedGuard
 from rlway_export.bundle.options import Actions
 from rlway_export.bundle.serving_model import write_serving_model
 from rlway_export.checks import parity
@@ -53,6 +55,7 @@ class ExportPlan(NamedTuple):
     episodes: int  # to play with each file
     observations: Path | None  # a file of the user's
     actions: Actions = "greedy"  # what a server does where a request does not say
+    guard: WantedGuard | None = None
 
     @classmethod
     def check(
@@ -66,6 +69,7 @@ class ExportPlan(NamedTuple):
         env: str | None,
         time_limit: int | None,
         actions: Actions = "greedy",
+        guard: WantedGuard | None = None,
     ) -> ExportPlan:
         """The plan, after everything is checked that can be checked before the policy is loaded."""
         if observations is not None:
@@ -74,7 +78,9 @@ class ExportPlan(NamedTuple):
         if episodes or env is not None:
             environment = Environment.find(source.provenance, env, time_limit)
             environment.check(source.interface)
-        return cls(source, policy, formats, on_step, environment, episodes, observations, actions)
+        if guard is not None:
+            guard.check(source, environment)
+        return cls(source, policy, formats, on_step, environment, episodes, observations, actions, guard)
 
     def default_explore(self, policy: Reference) -> Explore | None:
         """What a server does where a request does not say; None: it acts greedily. Raises UsageError."""
@@ -90,6 +96,14 @@ class ExportPlan(NamedTuple):
             f"--actions sampled: expected a policy that can be sampled, got one {why}; leave --actions out."
         )
 
+    def make_guard(self, policy: Reference) -> Guard | None:
+        """The guard of the bundle, if the user wants one. Raises UsageError, ExportRefused or EnvironmentFault."""
+        if self.guard is None:
+            return None
+        if self.guard.file is None:
+            self.on_step("observing the actions that the guard allows")
+        return self.guard.make(policy, self.source, self.environment)
+
 
 def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     """Writes the SavedModel and the file of every format."""
@@ -100,6 +114,7 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     explore = plan.default_explore(policy)
     if environment is not None and source.interface is None:
         environment.check(policy.interface)
+    guard = plan.make_guard(policy)
     graphs = _graphs(policy)
     observations, played = _observe(policy, plan)
     lookups = _find_lookups(graphs, policy, observations)
@@ -114,7 +129,7 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     provenance = source.provenance if environment is None else environment.complete(source.provenance)
     manifest = describe(provenance, policy, observations, notes, plan.policy, version)
     manifest = msgspec.structs.replace(manifest, observation=lookups.specs, explore=explore)
-    context = Context(folder, policy, manifest, evidence, graphs)
+    context = Context(folder, policy, manifest, evidence, graphs, guard)
     for wanted in plan.formats:
         plan.on_step(f"converting to {wanted.title}")
         wanted.write(context)

@@ -22,9 +22,12 @@ from rlway_client.common.files import FolderTaken, folder_that_appears_whole, sh
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.evidence import FILE as EVIDENCE_FILE
+from rlway_client.contract.guard import FILE as GUARD_FILE
+from rlway_client.contract.guard import encode_guard
 from rlway_client.contract.manifest import encode_manifest
 from rlway_export.bundle import stale
 from rlway_export.bundle.conversion import ExportPlan, convert
+from rlway_export.bundle.guard import WantedGuard
 from rlway_export.bundle.model_card import model_card
 from rlway_export.bundle.options import Actions
 from rlway_export.bundle.proof import Proof, prove
@@ -49,14 +52,15 @@ def write_bundle(
     env: str | None = None,
     time_limit: int | None = None,
     actions: Actions = "greedy",
+    guard: WantedGuard | None = None,
 ) -> Bundle:
     """Converts, compares, plays the episodes with every file, and publishes. Calls `on_step` with a line for each step.
 
     `env` is the environment that the user names. `time_limit`, in steps, replaces its own limit. `actions` is what a
-    server does where a request does not say.
+    server does where a request does not say. `guard` is the guard that the bundle gets.
     """
     _check_folders(models, name)
-    plan = ExportPlan.check(source, name, formats, on_step, episodes, observations, env, time_limit, actions)
+    plan = ExportPlan.check(source, name, formats, on_step, episodes, observations, env, time_limit, actions, guard)
     stale.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))
@@ -85,6 +89,8 @@ def publish(plan: ExportPlan, context: Context, proof: Proof, policy: Path) -> N
     folder, manifest = context.folder, context.manifest
     (folder / "parity.json").write_bytes(proof.report())
     context.evidence.excerpt().write(folder / EVIDENCE_FILE)
+    if context.guard is not None:
+        (folder / GUARD_FILE).write_bytes(encode_guard(context.guard))
     for shown in SHOWN:
         if (plan.source.folder / shown).is_file():
             shutil.copyfile(plan.source.folder / shown, folder / shown)

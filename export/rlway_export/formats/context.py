@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlway_client.contract.evidence import Evidence
+from rlway_client.contract.guard import Guard
 from rlway_client.contract.manifest import Manifest
 from rlway_export.formats.lowering.plain import plain
 from rlway_export.formats.onnx.convert import convert_to_onnx, describe
@@ -30,6 +31,7 @@ class Context:
     manifest: Manifest  # without parity, measurements and checksums, which are known only at the end
     evidence: Evidence  # what the policy answers
     source: SavedPolicy | OnnxGraphs  # what files are made from: the policy itself, or the graphs of an ONNX file
+    guard: Guard | None = None
     notes: list[str] = field(default_factory=list)  # what a user should know of the files, a sentence each
 
     @cached_property

@@ -73,7 +73,7 @@ def _tflite(title: str, file: str, precision: Precision, tolerance: Tolerance, n
 def _write_c(context: Context) -> None:
     from rlway_export.formats.c.source import write_c
 
-    write_c(context.plain_onnx_model, context.manifest, context.folder)
+    write_c(context.plain_onnx_model, context.manifest, context.folder, context.guard)
 
 
 def _tflm(name: str, title: str, tflite: Format, array: str) -> Format:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from rlway_client.contract.bundle import Bundle, bundle_versions
 from rlway_client.contract.errors import BundleInvalid, ExportRefused, UsageError
+from rlway_export.bundle.guard import WantedGuard
 from rlway_export.bundle.options import Actions
 from rlway_export.bundle.writer import write_bundle
 from rlway_export.common.provenance import Provenance
@@ -47,6 +48,7 @@ class Publication(NamedTuple):
     time_limit: int | None = None
     observations: Path | None = None
     actions: Actions = "greedy"
+    guard: WantedGuard | None = None
 
 
 class Watch:
@@ -101,6 +103,7 @@ class Watch:
                 to.env,
                 to.time_limit,
                 to.actions,
+                to.guard,
             )
         except Exception as error:  # of TensorFlow, a compiler, an environment: the next one may succeed
             if not found.is_there():

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec import UNSET, UnsetType
 
+from rlway_client.contract.guard import Guard, Violations
 from rlway_client.contract.interface import TIME_STEP
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import Fault
@@ -33,7 +34,7 @@ REASONS = {  # all statuses of the act routes; other routes have some of them
     408: "The request did not come in time",
     413: "A body that is too large, or too many observations",
     415: "A media type that is not served",
-    422: "Values that do not fit the policy's spec; `errors` has each by its path",
+    422: "Values that do not fit the policy's spec, `errors` has each by its path; or an action that its guard refuses",
     429: "Too much at once; `Retry-After` says when to come back",
     431: "Headers that are too large",
     500: "A failure in the server; its log has the cause under the `request_id`",
@@ -69,12 +70,17 @@ class ActRequest(ActOptions, kw_only=True, forbid_unknown_fields=True):
 
 
 class ActAnswer(msgspec.Struct):
-    """`action` for an `observation`, `actions` for `observations`; `outputs` where they were asked for."""
+    """`action` for an `observation`, `actions` for `observations`; `outputs` where they were asked for.
+
+    `guarded` where the policy's guard changed an action: the rules that it violated by action tensor, and of `actions`
+    a list of these.
+    """
 
     version: int
     action: Any = UNSET
     actions: list[Any] | UnsetType = UNSET
     outputs: dict[str, Any] | UnsetType = UNSET
+    guarded: Violations | list[Violations] | UnsetType = UNSET
 
 
 class PolicySummary(msgspec.Struct, kw_only=True):
@@ -105,6 +111,7 @@ class PolicyDescription(PolicySummary, kw_only=True):
     """A policy, what it takes and gives, and how long it takes for it."""
 
     manifest: Manifest
+    guard: Guard | None
     runtime: str
     inline: bool  # whether one observation runs on the event loop
     inline_rows: int  # the largest batch that runs there; larger ones run on a thread
@@ -169,7 +176,10 @@ def _act_answers(policy: ServedPolicy | None) -> dict[str, Any]:
     octets = _octets(f"rows of {form.label if form else 'the action'}, little-endian")
     acted = {
         "description": "The action",
-        "headers": {"rlway-version": {"description": "in JSON it is in the body", "schema": {"type": "integer"}}},
+        "headers": {
+            "rlway-version": {"description": "in JSON it is in the body", "schema": {"type": "integer"}},
+            "rlway-guarded": {"description": "in JSON it is in the body, as `guarded`", "schema": {"type": "string"}},
+        },
         "content": {"application/json": {"schema": _ref(ActAnswer)}, "application/octet-stream": octets},
     }
     return {"200": acted} | _refusals(*REASONS)

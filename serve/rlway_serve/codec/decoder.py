@@ -59,7 +59,8 @@ def is_octets(media_type: bytes) -> bool:
 class ActDecoder:
     """The reader for one policy."""
 
-    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+    def __init__(self, manifest: Manifest, settings: Settings, in_episodes: bool = False) -> None:
+        """`in_episodes`: every request has to be a step of an episode, though the policy may have no state."""
         self._draws = manifest.interface.noise_draws
         self._max_rows = settings.max_rows
         self._max_json_bytes = settings.max_json_bytes
@@ -90,7 +91,7 @@ class ActDecoder:
         )
         # Nearly every body holds one observation and at most a deadline. For others, `decode_plain` raises UNREADABLE.
         is_plain = self._form.plain and ActionForm(manifest.actions).plain
-        may_be_plain = is_plain and not (manifest.state or manifest.time_step)
+        may_be_plain = is_plain and not (in_episodes or manifest.state or manifest.time_step)
         self.decode_plain: Callable[[bytes], Any] = msgspec.json.Decoder(plain).decode
         self.max_plain_bytes = self._checked_from_bytes if may_be_plain else -1  # how long such a body may be
         self.plain_octets = self._form.row_dtype.itemsize if may_be_plain else -1  # the size of a raw observation

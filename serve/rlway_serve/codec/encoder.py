@@ -1,13 +1,16 @@
 """Writes the answers to act requests.
 
-In:      calls, and the runtime's outputs for all of their rows.
+In:      calls, and the runtime's outputs for all of their rows; what the policy's guard made of their actions.
 Out:     a `Response` to each: JSON as it was asked (`action` or `actions`), the action's raw little-endian bytes, or
-         what the reply of another protocol writes.
-Refuses: InternalError for a call whose reply fails; the others are answered.
+         what the reply of another protocol writes. Where the guard changed an action, JSON has `guarded`, and octets
+         have the header `rlway-guarded`: the violated rules by action tensor.
+Refuses: ActionRefused for a call with an action that the guard refuses; InternalError for a call whose reply fails.
+         The others are answered.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +18,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from rlway_client.contract.guard import NO_VIOLATIONS, Violations
+from rlway_client.contract.guarding import Guarded
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
@@ -24,6 +29,8 @@ from rlway_serve.messages.response import JSON, OCTETS, Response, new_internal_e
 from rlway_serve.messages.wire import Reply
 
 log = logging.getLogger(__name__)
+
+GUARDED = b"rlway-guarded"  # of octets, the header with what JSON has as `guarded`; of several rows together
 
 
 class ActEncoder:
@@ -60,7 +67,16 @@ class ActEncoder:
         size = len(octets) // len(actions)
         return [self._raw(octets[start : start + size]) for start in range(0, len(octets), size)]
 
-    def encode(self, batch: Sequence[AnyCall], results: Mapping[str, AnyArray]) -> list[Response]:
+    def encode_guarded(self, action: AnyArray, raw: bool, violated: Violations) -> Response:  # action [1, *shape]
+        """The answer to a plain call whose action the guard has changed."""
+        if raw:
+            return self._raw(np.ascontiguousarray(action, self._dtype).tobytes(), violated)
+        answer = {"action": action[0].tolist(), "version": self._version, "guarded": violated}
+        return Response(200, JSON, msgspec.json.encode(answer))
+
+    def encode(
+        self, batch: Sequence[AnyCall], results: Mapping[str, AnyArray], guarded: Guarded | None = None
+    ) -> list[Response]:
         """The answers to any calls; `results` holds the rows of all of them, by name."""
         rows: list[Any] = []
         octets = b""  # both are made for all calls at once, when the first call needs them
@@ -68,21 +84,31 @@ class ActEncoder:
         start = 0
         for call in batch:
             end = start + call.rows
-            if call.reply is not None:
+            refusal, violated = None, NO_VIOLATIONS
+            if guarded is not None and guarded.levels[start:end].any():
+                refusal, violated = guarded.refusal(start, end), guarded.rules(start, end)
+            if refusal is not None:
+                responses.append(call.refusal(refusal))
+            elif call.reply is not None:
                 names = (*self._form.names, *call.outputs)
-                responses.append(_write(call, call.reply, {name: results[name][start:end] for name in names}))
+                parts = {name: results[name][start:end] for name in names}
+                responses.append(_write(call, call.reply, parts, violated))
             elif call.raw:
                 octets = octets or self._form.octets(results)
                 size = self._form.row_bytes
-                responses.append(self._raw(octets[start * size : end * size]))
+                responses.append(self._raw(octets[start * size : end * size], violated))
             else:
                 rows = rows or self._form.rows(results)
                 outputs = {name: results[name][start:end].tolist() for name in call.outputs}
-                responses.append(self._answer(call.batched, rows[start:end], outputs))
+                answer = self._answer(call.batched, rows[start:end], outputs)
+                if guarded is not None and violated:
+                    rules = [guarded.rules(row, row + 1) for row in range(start, end)]
+                    answer["guarded"] = rules if call.batched else violated
+                responses.append(Response(200, JSON, msgspec.json.encode(answer)))
             start = end
         return responses
 
-    def _answer(self, batched: bool, rows: list[Any], outputs: dict[str, list[Any]]) -> Response:
+    def _answer(self, batched: bool, rows: list[Any], outputs: dict[str, list[Any]]) -> dict[str, Any]:
         answer: dict[str, Any]
         if batched:
             answer = {"actions": rows, "version": self._version}
@@ -91,18 +117,19 @@ class ActEncoder:
             outputs = {name: values[0] for name, values in outputs.items()}
         if outputs:
             answer["outputs"] = outputs
-        return Response(200, JSON, msgspec.json.encode(answer))
+        return answer
 
     def _json(self, action: Any) -> Response:
         return Response(200, JSON, msgspec.json.encode({"action": action, "version": self._version}))
 
-    def _raw(self, octets: bytes) -> Response:
-        return Response(200, OCTETS, octets, self._version_header)
+    def _raw(self, octets: bytes, violated: Violations = NO_VIOLATIONS) -> Response:
+        told = ((GUARDED, json.dumps(violated).encode()),) if violated else ()  # in ASCII, as a header has to be
+        return Response(200, OCTETS, octets, self._version_header + told)
 
 
-def _write(call: AnyCall, reply: Reply, results: Arrays) -> Response:
+def _write(call: AnyCall, reply: Reply, results: Arrays, violated: Violations) -> Response:
     try:
-        return reply.write(results)
+        return reply.write(results, violated)
     except Exception as error:
         internal = new_internal_error()
         log.error("an answer cannot be written (request id %s)", internal.request_id, exc_info=error)

@@ -183,7 +183,7 @@ class Endpoint:
             if call.given_state is not None and question.pin.episode is not None:
                 raise RequestMalformed("episode: expected either an episode or the policy's state itself, got both.")
             in_episode = question.pin.episode is not None or stream_episode is not None
-            if call.given_state is None and (in_episode or not call.begins):
+            if version.limits_changes or (call.given_state is None and (in_episode or not call.begins)):
                 self._join(call, route.policy, version, question.pin, episode, stream_episode)
             version.batcher.submit(call)
         except Exception as error:
@@ -247,8 +247,11 @@ class Endpoint:
             call.first = True
             if pin.episode is not None:
                 episode = self.episodes.begin(policy.name, pin.episode, version, call.rows)
-            elif version.manifest.state and stream_episode is not None:
+            elif version.keeps_episodes and stream_episode is not None:
                 episode = stream_episode.episode = Episode(version, call.rows)
+            elif version.limits_changes:
+                expected = "an id, with `first` where it begins, or a stream: the guard limits changes"
+                raise SpecViolated([Fault("episode", expected, "none")])
             elif version.manifest.state:
                 expected = "an id, with `first`: true where it begins: this policy remembers"
                 raise SpecViolated([Fault("episode", expected, "none")])

@@ -1,7 +1,7 @@
-"""The episodes that are played with recurrent policies, and the policy state of each.
+"""The episodes that are played with policies that remember, and what is carried from step to step of each.
 
 In:      a policy's name and the id of an episode, as requests name it.
-Out:     `Episode`: the version that it began with, and its state.
+Out:     `Episode`: the version that it began with, the policy state, and the actions that the policy's guard gave.
 Refuses: an episode that is not known and does not begin (NotFound), another version than its own (RequestMalformed).
 
 An episode keeps its version loaded until it ends: when a request says so, after `ttl_s` without a request, when its id
@@ -25,7 +25,7 @@ from rlway_serve.registry.loaded_version import LoadedVersion
 
 
 class Episode:
-    """The version that plays it, and the policy state between its steps, for `rows` environments."""
+    """The version that plays it, and what is carried between its steps, for `rows` environments."""
 
     __slots__ = ("state", "used_s", "version")
 

@@ -56,16 +56,19 @@ class Caller(Receiver, Protocol):
 
 
 class PolicyState:
-    """What a recurrent policy carries from one step of an episode to the next.
+    """What is carried from one step of an episode to the next, for `rows` environments.
 
-    `arrays` is the policy's state after the last step, by name, for `rows` environments; None before the first step.
+    `arrays` is the state of a recurrent policy after the last step, by name; `actions` is what the policy's guard gave
+    then, at `given_s` of its clock. Both are None before the first step.
     """
 
-    __slots__ = ("arrays", "rows")
+    __slots__ = ("actions", "arrays", "given_s", "rows")
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self.arrays: Arrays | None = None
+        self.actions: Arrays | None = None
+        self.given_s = 0.0
 
 
 class Plain:

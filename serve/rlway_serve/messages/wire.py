@@ -1,7 +1,8 @@
 """How protocols other than the native one write their answers.
 
 In:      actions, or all results of a run, by name; an error.
-Out:     `Response`s in the protocol's own form.
+Out:     `Response`s in the protocol's own form. Where the policy's guard changed an action, they say which rules it
+         violated, if the protocol has a place for that.
 Refuses: nothing.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.messages.response import Response
@@ -31,12 +33,18 @@ class Wire(Refusing, Protocol):
     def write_actions(self, actions: AnyArray) -> list[Response]:  # actions [rows, *shape]
         """The answer to each row."""
 
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:  # action [1, *shape]
+        """The answer to one row that the guard has changed."""
+
 
 class Reply(Refusing, Protocol):
     """Writes the answer to one request of any kind."""
 
-    def write(self, results: Arrays) -> Response:
-        """The answer. `results` holds the rows of this request: the action's tensors and the outputs asked for."""
+    def write(self, results: Arrays, violated: Violations) -> Response:
+        """The answer. `results` holds the rows of this request: the action's tensors and the outputs asked for.
+
+        `violated` are the rules that the policy's actions violated in any row; empty where the guard changed nothing.
+        """
 
 
 class PlainReply:
@@ -46,8 +54,9 @@ class PlainReply:
         self._wire = wire
         self._action = action  # the name of the action's tensor
 
-    def write(self, results: Arrays) -> Response:
-        return self._wire.write_actions(results[self._action])[0]
+    def write(self, results: Arrays, violated: Violations) -> Response:
+        action = results[self._action]
+        return self._wire.write_guarded(action, violated) if violated else self._wire.write_actions(action)[0]
 
     def refuse(self, error: RlwayError) -> Response:
         return self._wire.refuse(error)

@@ -21,11 +21,13 @@ import msgspec
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import BundleInvalid
+from rlway_client.contract.guarding import ActionGuard
 from rlway_serve.backends.select import open_runtime
 from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.codec.tensors import TensorForm
 from rlway_serve.registry.models_folder import Stamp, stamp_of, stamp_of_all
 from rlway_serve.scheduling.batcher import Batcher
+from rlway_serve.scheduling.run_guard import RunGuard
 from rlway_serve.settings import Settings
 from rlway_serve.system.open_files import is_caused_by_open_files
 from rlway_serve.telemetry.metrics import Metrics
@@ -55,8 +57,12 @@ class LoadedVersion:
         self.manifest = bundle.manifest
         self.number = bundle.manifest.version
         self.stamp = stamp
+        self.guard = bundle.read_guard()
+        guard = None if self.guard is None else ActionGuard(self.guard, bundle.manifest.actions)
+        # Whether every request has to be a step of an episode, which keeps the action before it.
+        self.limits_changes = guard is not None and guard.limits_changes
         self.runtime = open_runtime(bundle, settings)
-        self.decoder = ActDecoder(bundle.manifest, settings)
+        self.decoder = ActDecoder(bundle.manifest, settings, self.limits_changes)
         self.tensors = TensorForm(bundle.manifest, settings)
         self.metrics = metrics.add(bundle.manifest.policy, self.number)
         self.batcher = Batcher(
@@ -68,13 +74,20 @@ class LoadedVersion:
             max_batch=settings.max_batch,
             capacity=settings.queue_capacity,
             express=settings.express,
+            guard=None if guard is None else RunGuard(guard, bundle.manifest.policy, metrics.guards),
         )
         metrics.watch_queue(self.metrics, self.batcher)
+
+    @property
+    def keeps_episodes(self) -> bool:
+        """Whether requests have to be steps of episodes, or hold the policy state themselves."""
+        return self.limits_changes or bool(self.manifest.state)
 
     def describe(self) -> dict[str, Any]:
         """What `GET /v1/policies/{policy}` says of the active version."""
         return {
             "manifest": msgspec.to_builtins(self.manifest),
+            "guard": msgspec.to_builtins(self.guard),
             "runtime": self.runtime.name,
             "inline": self.runtime.inline_rows > 0,
             "inline_rows": self.runtime.inline_rows,

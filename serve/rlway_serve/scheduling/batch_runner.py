@@ -3,7 +3,8 @@
 In:      a batch of calls that fit the spec. What is cheaper to check for all of them at once is checked here.
 Out:     their responses, in the same order.
 Refuses: SpecViolated for each call with an observation or action that is not finite, a value outside its lookup table,
-         a policy state with another number of rows, or an observation on which the model fails. The other calls are
+         a policy state with another number of rows, or an observation on which the model fails. ActionRefused where
+         the policy's guard refuses; with a guard, an action that is not finite is for it to judge. The other calls are
          answered. InternalError for all calls, if the model fails even on neutral observations, and for a call whose
          answer cannot be written.
 
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
+from rlway_client.contract.guarding import Guarded
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray, Fault
@@ -30,8 +32,9 @@ from rlway_serve.codec.decoder import ActDecoder
 from rlway_serve.codec.encoder import ActEncoder
 from rlway_serve.codec.observation import ObservationForm, all_finite
 from rlway_serve.messages.call import AnyCall, Call, ExpressCall, PlainCall
-from rlway_serve.messages.response import Response, new_internal_error
+from rlway_serve.messages.response import Response, new_internal_error, problem_response
 from rlway_serve.messages.wire import PlainReply, Wire
+from rlway_serve.scheduling.run_guard import RunGuard, are_given
 from rlway_serve.scheduling.run_inputs import RunInputs
 from rlway_serve.telemetry.drift import Drift
 
@@ -44,12 +47,16 @@ UNSOUND = Fault("observation", "values that the policy's model takes", "some on 
 class BatchRunner:
     """One policy's version. Used by one thread at a time."""
 
-    def __init__(self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder, drift: Drift) -> None:
+    def __init__(
+        self, manifest: Manifest, runtime: Runtime, decoder: ActDecoder, drift: Drift, guard: RunGuard | None = None
+    ) -> None:
         self._form = ObservationForm(manifest.observation)
         self._observation = manifest.observation[0].name
         self._action = ActionForm(manifest.actions)
         self._runtime = runtime
         self._inputs = RunInputs(manifest)
+        self._guard = guard
+        self._in_episodes = bool(manifest.state) or (guard is not None and guard.remembers)
         self._noise_size = self._inputs.noise_size
         by_default = manifest.explore
         self._plain_noise = partial(self._inputs.draw, by_default) if by_default else runtime.zero_noise
@@ -103,18 +110,40 @@ class BatchRunner:
     def _write_plain(self, actions: AnyArray, raw: bool, wires: Sequence[Wire | None]) -> list[Response] | None:
         """The answer to each action: all on one wire, or on one for each; None if one cannot be written."""
         try:
-            if len({*wires}) == 1:
-                return self._write_on(wires[0], actions, raw)
-            places: dict[Wire | None, list[int]] = {}
-            for i, wire in enumerate(wires):
-                places.setdefault(wire, []).append(i)
-            responses: list[Any] = [None] * len(wires)
-            for wire, among in places.items():
-                for i, response in zip(among, self._write_on(wire, actions[among], raw), strict=True):
-                    responses[i] = response
+            if self._guard is not None:
+                guarded = self._guard.apply_plain({self._action.names[0]: actions})
+                if guarded is not None:
+                    return self._write_guarded(guarded, raw, wires)
+            return self._write_all(actions, raw, wires)
         except Exception:
             log.debug("policy %s: a plain answer failed, and the batch is run again", self._name, exc_info=True)
             return None
+
+    def _write_all(self, actions: AnyArray, raw: bool, wires: Sequence[Wire | None]) -> list[Response]:
+        if len({*wires}) == 1:
+            return self._write_on(wires[0], actions, raw)
+        places: dict[Wire | None, list[int]] = {}
+        for i, wire in enumerate(wires):
+            places.setdefault(wire, []).append(i)
+        responses: list[Any] = [None] * len(wires)
+        for wire, among in places.items():
+            for i, response in zip(among, self._write_on(wire, actions[among], raw), strict=True):
+                responses[i] = response
+        return responses
+
+    def _write_guarded(self, guarded: Guarded, raw: bool, wires: Sequence[Wire | None]) -> list[Response]:
+        """As `_write_all`; the answers to rows that the guard changed say so."""
+        (actions,) = guarded.actions.values()
+        responses = self._write_all(actions, raw, wires)
+        for i in np.flatnonzero(guarded.levels).tolist():
+            wire = wires[i if len(wires) > 1 else 0]
+            refusal, violated = guarded.refusal(i, i + 1), guarded.rules(i, i + 1)
+            if refusal is not None:
+                responses[i] = problem_response(refusal) if wire is None else wire.refuse(refusal)
+            elif wire is None:
+                responses[i] = self._encoder.encode_guarded(actions[i : i + 1], raw, violated)
+            else:
+                responses[i] = wire.write_guarded(actions[i : i + 1], violated)
         return responses
 
     def _write_on(self, wire: Wire | None, actions: AnyArray, raw: bool) -> list[Response]:
@@ -148,8 +177,8 @@ class BatchRunner:
 
     def _run(self, batch: list[AnyCall]) -> list[Response]:
         inputs = self._form.stack([call.observations for call in batch])
-        stateful = bool(self._inputs.state)
-        if not self._form.are_sound(inputs) or (stateful and any(map(self._inputs.state_faults, batch))):
+        in_episodes, guard = self._in_episodes, self._guard
+        if not self._form.are_sound(inputs) or (in_episodes and any(map(self._inputs.state_faults, batch))):
             return self._run_without_faulty(batch, _any_of_each(batch, self._form.unsound_rows(inputs)))
         self._inputs.add(batch, inputs)
         names = self._runtime.outputs if any(call.outputs for call in batch) else self._needed
@@ -159,11 +188,18 @@ class BatchRunner:
             raise RunFailed(f"it gave {min(odd)} actions for {rows_of(inputs)} observations")
         if not self._action.are_finite(results):
             self._runtime.forget_padding()  # it may now hold a row that spoils the actions of others
-            return self._run_without_culprits(batch, _any_of_each(batch, self._action.rows_not_finite(results)))
+            if guard is None or len(batch) > 1:
+                return self._run_without_culprits(batch, _any_of_each(batch, self._action.rows_not_finite(results)))
+        guarded = None if guard is None else guard.apply(batch, results)
+        if guarded is not None:
+            results |= guarded.actions
         self._drift.look(inputs)
-        responses = self._encoder.encode(batch, results)
-        if stateful:
-            self._inputs.keep_state(batch, results)  # last, since a failed run may be repeated
+        responses = self._encoder.encode(batch, results, guarded)
+        if in_episodes:  # last, since a failed run may be repeated
+            given = are_given(batch, guarded)
+            self._inputs.keep_state(batch, results, given)
+            if guard is not None:
+                guard.keep(batch, results, given)
         return responses
 
     def _run_without_faulty(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
@@ -182,14 +218,17 @@ class BatchRunner:
     def _run_without_culprits(self, batch: list[AnyCall], unsound: list[bool]) -> list[Response]:
         """Refuses the calls whose action is not finite, since no motor may get it; runs the others once more.
 
-        If a model scales by all rows of its batch, one row may have spoilt the actions of the others.
+        If a model scales by all rows of its batch, one row may have spoilt the actions of the others. With a guard, the
+        calls whose action is not finite run once more as well, and it judges those that are not finite by themselves.
         """
         if all(unsound) and len(batch) > 1:
             half = len(batch) // 2
             return [*self._run(batch[:half]), *self._run(batch[half:])]
         sound = [call for call, odd in zip(batch, unsound, strict=True) if not odd]
+        guilty = [call for call, odd in zip(batch, unsound, strict=True) if odd]
         answered = iter(self._run(sound) if sound else [])
-        return [_refuse_action(call) if odd else next(answered) for call, odd in zip(batch, unsound, strict=True)]
+        judged = map(_refuse_action, guilty) if self._guard is None else iter(self._run(guilty))
+        return [next(judged) if odd else next(answered) for odd in unsound]
 
     def _by_halves(self, batch: list[AnyCall], failed: RunFailed) -> list[Response]:
         """Runs each half of a batch on which the model failed, down to the single calls on which it fails."""

@@ -27,6 +27,7 @@ from rlway_serve.scheduling.batch_runner import BatchRunner
 from rlway_serve.scheduling.express import ExpressQueue
 from rlway_serve.scheduling.fair_queue import FairQueue
 from rlway_serve.scheduling.rejoin import Rejoin
+from rlway_serve.scheduling.run_guard import RunGuard
 from rlway_serve.scheduling.run_thread import RunThread
 from rlway_serve.telemetry.drift import Drift
 from rlway_serve.telemetry.metrics import PolicyMetrics
@@ -52,14 +53,17 @@ class Batcher:
         max_batch: int,
         capacity: int,
         express: bool,
+        guard: RunGuard | None = None,
     ) -> None:
         self._name = manifest.policy
         self._runtime = runtime
         self._inline_rows = runtime.inline_rows
-        self._runner = BatchRunner(manifest, runtime, decoder, drift)
+        self._runner = BatchRunner(manifest, runtime, decoder, drift, guard)
+        self._may_refuse = guard is not None  # one of several plain calls
         self._metrics = metrics
         self._max_batch = min(max_batch, runtime.enough_rows)
-        self._queue = FairQueue(self._name, self._max_batch, capacity, stateful=bool(manifest.state))
+        stateful = bool(manifest.state) or (guard is not None and guard.remembers)
+        self._queue = FairQueue(self._name, self._max_batch, capacity, stateful)
         self.express = ExpressQueue(
             self._name,
             self._queue,
@@ -228,7 +232,7 @@ class Batcher:
 
     def _answer_express(self, calls: list[ExpressCall], responses: list[Response], began_s: float) -> None:
         self._metrics.count_batch(calls, len(calls), began_s, time.perf_counter())
-        if responses[0].status != 200:
+        if self._may_refuse or responses[0].status != 200:
             self._metrics.count_failed(calls, responses)
         self._give(calls, responses)
 

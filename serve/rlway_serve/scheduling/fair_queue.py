@@ -94,7 +94,7 @@ class FairQueue:
             taken = [call for call in taken if not drop_abandoned(call)]
         else:
             taken = self._take_in_turn()
-        if self._stateful:
+        if self._stateful and kinds & OTHER_CALLS:  # plain calls are in no episode
             taken = self._one_step_per_episode(taken, kinds)
         return taken, plain, bool(kinds & TIMED_CALLS)
 

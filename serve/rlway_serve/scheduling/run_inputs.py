@@ -47,17 +47,19 @@ class RunInputs:
 
     def state_faults(self, call: AnyCall) -> list[Fault]:
         """Why a step cannot continue from the state of its episode; empty if it can."""
-        before = self._state_before(call)
-        if before is None or call.given_state is not None or rows_of(before) == call.rows:
+        if call.first or call.state is None or call.given_state is not None:
+            return []
+        before = call.state.arrays or call.state.actions  # a policy without state may have a guard that remembers
+        if not before or rows_of(before) == call.rows:
             return []
         return [Fault("observations", f"{rows_of(before)}, as at the step before", str(call.rows))]
 
-    def keep_state(self, batch: Sequence[AnyCall], results: Arrays) -> None:
-        """Stores the states after the run in the episodes."""
+    def keep_state(self, batch: Sequence[AnyCall], results: Arrays, given: Sequence[bool]) -> None:
+        """Stores the states after the run in the episodes of the calls that are `given` their actions."""
         start = 0
-        for call in batch:
+        for call, is_given in zip(batch, given, strict=True):
             rows = slice(start, start := start + call.rows)
-            if call.state is not None:
+            if call.state is not None and is_given:
                 call.state.arrays = {spec.name: results[NEXT + spec.name][rows].copy() for spec in self.state}
 
     def _state_before(self, call: AnyCall) -> Arrays | None:

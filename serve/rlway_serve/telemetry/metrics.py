@@ -20,6 +20,7 @@ from rlway_client.contract.specs import FloatArray, IntArray
 from rlway_serve.messages.call import AnyCall
 from rlway_serve.messages.response import Response
 from rlway_serve.telemetry.drift import Drifts
+from rlway_serve.telemetry.guards import GuardCounts
 
 SECONDS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
 CALLS_AT_ONCE = 1024  # collected before they are added to the histograms
@@ -126,7 +127,8 @@ class Metrics:
         self._policies: WeakValueDictionary[tuple[str, int], PolicyMetrics] = WeakValueDictionary()
         self._queues: WeakKeyDictionary[Any, list[str]] = WeakKeyDictionary()
         self.drifts = Drifts()
-        self._others: list[Any] = [self.drifts]
+        self.guards = GuardCounts()
+        self._others: list[Any] = [self.drifts, self.guards]
         self._registry = CollectorRegistry()
         self._registry.register(self)
 

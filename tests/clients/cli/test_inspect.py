@@ -10,10 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.guard import ActionLimits, Guard
 from rlway_client.contract.manifest import METADATA_KEY, encode_manifest
-from tests.bundles import linear_policy, robot_policy
+from tests.bundles import gaussian_policy, linear_policy, robot_policy
 from tests.clients.cli.test_command_line import needs_world_without_tensorflow
 from tests.clients.conftest import MISUSED, Fail, Succeed
+from tests.replaying import guarded
 
 INSPECTOR = """
 def inspect(path, as_json):
@@ -42,6 +44,16 @@ def test_inspect_shows_a_bundle(tmp_path: Path, succeed: Succeed) -> None:
         assert word in shown
     for path in (tmp_path / "linear", bundle.path / "manifest.json"):
         assert json.loads(succeed("inspect", path, "--json"))["version"] == 2
+
+
+def test_inspect_shows_the_guard_of_a_bundle(tmp_path: Path, succeed: Succeed) -> None:
+    """Its limits, the safe action, and the reactions; a bundle without one says nothing of it."""
+    assert "guarded" not in succeed("inspect", linear_policy(tmp_path).path)
+    limits = ActionLimits(minimum=[-1.5, None], change_per_second=40.0, safe=0.25)
+    bundle = guarded(gaussian_policy(tmp_path), Guard(schema_version=1, actions={"action": limits}))
+    shown = succeed("inspect", bundle.path)
+    for words in ("[-1.5, -inf] … inf", "40", "0.25", "out_of_range: clamp, too_fast: clamp, non_finite: hold"):
+        assert words in shown
 
 
 def with_manifest(bundle: Bundle, manifest: bytes) -> bytes:

@@ -53,7 +53,8 @@ def target_of(specs: Sequence[TensorSpec], state: Sequence[TensorSpec] = ()) -> 
         noise=None,
         state=[*state],
     )
-    return Target(Address.parse("http://host:8080/prefix"), "arm", manifest, sample_columns(specs, 5, 0), "key")
+    columns = sample_columns(specs, 5, 0)
+    return Target(Address.parse("http://host:8080/prefix"), "arm", manifest, columns, "key", in_episodes=bool(state))
 
 
 class Request:

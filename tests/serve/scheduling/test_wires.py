@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.messages.call import AnyCall, Call, ExpressCall, PlainCall
@@ -34,8 +35,12 @@ class Telling:
     def write_actions(self, actions: AnyArray) -> list[Response]:
         return [Response(200, b"text/plain", f"{self.word} {action}".encode()) for action in actions.tolist()]
 
-    def write(self, results: Arrays) -> Response:
-        return self.write_actions(results["action"])[0]
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:
+        return Response(200, b"text/plain", f"{self.word} {action[0]} {violated}".encode())
+
+    def write(self, results: Arrays, violated: Violations) -> Response:
+        action = results["action"]
+        return self.write_guarded(action, violated) if violated else self.write_actions(action)[0]
 
     def refuse(self, error: RlwayError) -> Response:
         return Response(error.http, b"text/plain", f"{self.word} {type(error).__name__}".encode())

@@ -24,7 +24,7 @@ from rlway_client.load.search import LEAST_REQUESTS, TRIAL_LIMITS, Found, Trial,
 from rlway_client.load.target import Target
 from rlway_client.remote.client import PolicyClient
 from rlway_client.remote.http import Address
-from rlway_client.remote.messages import read_manifest
+from rlway_client.remote.messages import needs_episodes, read_manifest
 
 DISTINCT_OBSERVATIONS = 256
 CONNECTIONS = 32
@@ -112,9 +112,10 @@ def bench(
     if png is not None:
         check_png(png)
     with PolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
-        manifest = read_manifest(client.describe())
+        description = client.describe()
+    manifest = read_manifest(description)
     columns = sample_columns(manifest.observation, DISTINCT_OBSERVATIONS, seed)
-    target = Target(Address.parse(url), policy, manifest, columns, key, grpc_port)
+    target = Target(Address.parse(url), policy, manifest, columns, key, grpc_port, needs_episodes(description))
     where = f"{target.address.host}:{grpc_port}" if grpc_port else str(target.address)
     test = LoadTest(protocol, make_dialect(protocol, target, binary), manifest.actions, where, timeout_s, seed)
     if slo_ms is not None:

@@ -9,7 +9,7 @@ Bundles are read here. Every other path goes to the entry point of the group `rl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +26,7 @@ from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing
 from rlway_client.contract.frame_sentence import frame_sentence
 from rlway_client.contract.fresh_return import FreshReturn
+from rlway_client.contract.guard import Guard
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
 from rlway_client.contract.nesting import places
@@ -128,6 +129,10 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
         console.print(measured_table(manifest))
     if alone:
         return
+    guard = bundle.read_guard()
+    if guard is not None:
+        console.print(guard_table(guard, manifest))
+        console.print(", ".join(f"{rule}: {reaction}" for rule, reaction in guard.reactions.items()))
     files = Table("file", "bytes", "SHA-256", box=None, header_style="bold")
     for name, digest in manifest.files.items():
         files.add_row(name, f"{(bundle.path / name).stat().st_size:,}", digest[:12])
@@ -151,11 +156,25 @@ def bounds_in_words(spec: TensorSpec) -> str:
     return f"{_bound(spec.minimum, '-inf')} … {_bound(spec.maximum, 'inf')}{table}"
 
 
-def _bound(bound: float | list[float | None] | None, unbounded: str) -> str:
-    if isinstance(bound, list):
+def _bound(bound: float | Sequence[float | None] | None, unbounded: str) -> str:
+    if isinstance(bound, Sequence):
         shown = ", ".join(unbounded if b is None else f"{b:.3g}" for b in bound[:8])
         return f"[{shown}{', …' if len(bound) > 8 else ''}]"
     return unbounded if bound is None else f"{bound:g}"
+
+
+def guard_table(guard: Guard, manifest: Manifest) -> Table:
+    """The limits of each action tensor that the guard names."""
+    table = Table("guarded", "range", "change per step", "per second", "safe", box=None, header_style="bold")
+    for spec in manifest.actions:
+        limits = guard.actions.get(spec.name)
+        if limits is not None:
+            ends = f"{_bound(limits.minimum, '-inf')} … {_bound(limits.maximum, 'inf')}"
+            changes = (limits.change_per_step, limits.change_per_second)
+            table.add_row(
+                escape(spec.name), ends, *(_bound(change, "–") for change in changes), _bound(limits.safe, "–")
+            )
+    return table
 
 
 def measured_table(manifest: Manifest) -> Table:

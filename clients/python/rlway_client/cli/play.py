@@ -15,7 +15,7 @@ from rlway_client.envs.episodes import PlayedEpisodes, open_env
 from rlway_client.envs.named import NamedEnv
 from rlway_client.play.remote import play_remotely
 from rlway_client.remote.aio import AsyncPolicyClient
-from rlway_client.remote.messages import read_manifest
+from rlway_client.remote.messages import needs_episodes, read_manifest
 
 
 def play(
@@ -49,15 +49,17 @@ def play(
 
     async def run() -> PlayedEpisodes:
         async with AsyncPolicyClient(url, policy, key=key, timeout_s=timeout_s) as client:
-            manifest = read_manifest(await client.describe())
+            description = await client.describe()
+            manifest = read_manifest(description)
             env_id = trained_environment(manifest.env, env)
             # Another environment has its own time limit.
             limit = time_limit or (manifest.max_episode_steps if is_same(env_id, manifest.env) else None)
+            in_episodes = needs_episodes(description)
             wrapped = manifest.action_values, limit, manifest.frame_stack
             environments.extend(open_env(env_id, *wrapped) for _ in range(min(envs, episodes)))
             with episode_progress(f"{env_id} over {url}", episodes) as on_episode:
                 return await play_remotely(
-                    client, environments, episodes, seed, on_episode, manifest.interface, **options
+                    client, environments, episodes, seed, on_episode, manifest.interface, in_episodes, **options
                 )
 
     print_played(asyncio.run(run()), f"{len(environments)} remote environments", as_json)

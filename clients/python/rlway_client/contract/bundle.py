@@ -2,7 +2,8 @@
 
 In:      a folder.
 Out:     `Bundle`: its path and its manifest, once the checksums of its files are right.
-Refuses: a folder without a manifest, a missing file, a checksum that differs (BundleInvalid, with the file's name).
+Refuses: a folder without a manifest, a missing file, a checksum that differs, a guard that contradicts the manifest
+         (BundleInvalid, with the file's name).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 from rlway_client.common.files import sha256
 from rlway_client.contract.errors import BundleInvalid
+from rlway_client.contract.guard import FILE as GUARD_FILE
+from rlway_client.contract.guard import Guard, read_guard
 from rlway_client.contract.manifest import Manifest, decode_manifest
 
 MAX_VERSION_DIGITS = 18
@@ -25,7 +28,7 @@ class Bundle(NamedTuple):
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
-        """Reads the manifest and, with `verify`, compares every file with its checksum. Raises BundleInvalid."""
+        """Reads the manifest and, with `verify`, checks every file as `verify` does. Raises BundleInvalid."""
         path = Path(path)
         if not path.is_dir():
             raise BundleInvalid(f"{path}: no such bundle; expected a folder models/<policy>/<version>.")
@@ -41,7 +44,7 @@ class Bundle(NamedTuple):
         return bundle
 
     def verify(self) -> None:
-        """Compares every file with its checksum. Raises BundleInvalid for the first that is missing or differs."""
+        """Compares every file with its checksum, and the guard with the manifest. Raises BundleInvalid."""
         for name, expected in self.manifest.files.items():
             file = self.path / name
             if not file.is_file():
@@ -51,6 +54,16 @@ class Bundle(NamedTuple):
                 raise BundleInvalid(
                     f"{file}: damaged: expected SHA-256 {expected}, got {found}; export the policy again."
                 )
+        self.read_guard()
+
+    def read_guard(self) -> Guard | None:
+        """The guard of its actions; None if it has none. Raises BundleInvalid for one that contradicts the manifest."""
+        file = self.path / GUARD_FILE
+        if GUARD_FILE in self.manifest.files:
+            return read_guard(file, self.manifest.actions)
+        if file.exists():  # who put it there believes that it applies
+            raise BundleInvalid(f"{file}: not in the manifest, so it would not apply; export the policy with --guard.")
+        return None
 
 
 def bundle_versions(policy: Path) -> list[int]:

@@ -11,6 +11,7 @@ A message is one sentence that says the subject, what was expected, what was fou
     ├── BodyTooLarge              413   OUT_OF_RANGE
     ├── MediaTypeUnsupported      415   INVALID_ARGUMENT
     ├── SpecViolated              422   INVALID_ARGUMENT     carries `faults`, each with its path
+    ├── ActionRefused             422   FAILED_PRECONDITION  the policy's guard refuses the action
     ├── QueueFull                 429   RESOURCE_EXHAUSTED   carries `retry_after_s`
     │   └── RateExceeded                likewise, for one caller that asks too often
     ├── HeadersTooLarge           431   OUT_OF_RANGE
@@ -97,6 +98,12 @@ class SpecViolated(RlwayError):
         return super().problem() | {"errors": faults}
 
 
+class ActionRefused(RlwayError):
+    """The action violates a rule of the policy's guard, which refuses what does."""
+
+    http, grpc, title = 422, "FAILED_PRECONDITION", "Action refused by the policy's guard"
+
+
 class QueueFull(RlwayError):
     http, grpc, title = 429, "RESOURCE_EXHAUSTED", "Queue full"
 
@@ -178,6 +185,7 @@ _BY_STATUS: dict[int, type[RlwayError]] = {
         RequestTimeout,
         BodyTooLarge,
         MediaTypeUnsupported,
+        ActionRefused,
         HeadersTooLarge,
         Unimplemented,
         NotReady,

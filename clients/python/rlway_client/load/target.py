@@ -23,6 +23,7 @@ class Target(NamedTuple):
     columns: Arrays  # [rows, *shape] by the observation's tensors
     key: str | None = None
     grpc_port: int | None = None
+    in_episodes: bool = False  # whether a request has to name its episode
 
     @property
     def name(self) -> str:
@@ -35,10 +36,6 @@ class Target(NamedTuple):
     @property
     def observations(self) -> int:
         return len(next(iter(self.columns.values())))
-
-    @property
-    def has_state(self) -> bool:
-        return bool(self.manifest.state)
 
     def tensors(self, place: int) -> Arrays:  # -> [1, *shape] by name
         """One observation, as a batch of one."""

@@ -3,7 +3,8 @@
 In:      one observation, as the environment gives it.
 Out:     one action, as the environment takes it.
 Refuses: a bundle without the file, or with a file that its manifest does not describe (BundleInvalid); an observation
-         that does not fit (SpecViolated); a machine without LiteRT and TensorFlow (RuntimeMissing).
+         that does not fit (SpecViolated); an action that the bundle's guard refuses (ActionRefused); a machine without
+         LiteRT and TensorFlow (RuntimeMissing).
 
     policy = EdgePolicy("models/cartpole/1")
     action = policy.act(observation)
@@ -11,6 +12,7 @@ Refuses: a bundle without the file, or with a file that its manifest does not de
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ import numpy as np
 from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid
 from rlway_client.contract.exploration import Explore, check_explore, draw_noise
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.interface import NEXT, RESET
-from rlway_client.contract.nesting import Tree, grow, row_of
+from rlway_client.contract.nesting import Tree, grow, leaves, row_of
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_client.contract.time_step import neutral_time_step, read_time_step
+from rlway_client.local.edge_guard import EdgeGuard
 from rlway_client.local.observation_buffer import ObservationBuffer
 from rlway_client.local.row_runner import open_row_runner
 
@@ -34,10 +38,13 @@ BEGINS, CONTINUES = np.ones(1, np.bool_), np.zeros(1, np.bool_)  # `reset`, as a
 class EdgePolicy:
     """One policy in one interpreter, with the policy state of its episode. Not for several threads at once."""
 
-    def __init__(self, bundle: str | Path, file: str = "model.tflite") -> None:
+    def __init__(
+        self, bundle: str | Path, file: str = "model.tflite", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`bundle` is models/<policy>/<version>, or models/<policy> for its newest version. Raises BundleInvalid.
 
         `file` is one of its TFLite, ONNX or C files. C source is compiled and run, so trust the bundle that it is from.
+        `clock` tells the seconds for which a guard limits changes.
         """
         self.bundle = Bundle.open(newest_bundle(Path(bundle)))
         self.manifest = self.bundle.manifest
@@ -58,6 +65,8 @@ class EdgePolicy:
         self._wanted = [*self._actions, *(name for _, name in self._next_state)]
         self._to_action = _reader(self._action, self._actions)
         self._generator = np.random.default_rng()
+        guard = self.bundle.read_guard()
+        self._guard = None if guard is None else EdgeGuard(guard, interface.actions, clock)
         self.reset()
 
     def act(
@@ -71,7 +80,8 @@ class EdgePolicy:
         """The action: an int (one discrete number), an array of the action's shape, or a dict or tuple of these.
 
         Without `explore`, what the manifest says: to act greedily, unless the policy was exported to be sampled.
-        `time_step` is what the policy reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated.
+        `time_step` is what the policy reads besides the observation, such as {"reward": 1.0}. Raises SpecViolated, and
+        ActionRefused where the bundle's guard does; the policy is then as before, and the step may be repeated.
         """
         inputs = self._inputs
         explore = explore or self.manifest.explore
@@ -79,18 +89,50 @@ class EdgePolicy:
             inputs = inputs | self._options(explore, seed, time_step)
         self._observation.fill(observation)
         outputs = self._run(inputs, self._wanted)
+        count = len(self._actions)
+        if self._guard is not None:
+            guarded = self._guard.apply(dict(zip(self._actions, outputs, strict=False)))
+            outputs = [*(guarded[name] for name in self._actions), *outputs[count:]]
         if self._next_state:
-            for (name, _), array in zip(self._next_state, outputs[len(self._actions) :], strict=True):
+            for (name, _), array in zip(self._next_state, outputs[count:], strict=True):
                 self._inputs[name] = array
             self._inputs[RESET.name] = CONTINUES
         return self._to_action(outputs)
 
+    def executed(self, action: Any) -> None:
+        """Tells the guard that this action was executed in place of the last one, such as a server's."""
+        if self._guard is not None:
+            self._guard.executed({name: array.ravel().tolist() for name, array in self._tensors(action).items()})
+
+    def guard(self, action: Any) -> Any:
+        """Another policy's action, such as a server's, as the guard lets it through. Raises ActionRefused."""
+        if self._guard is None:
+            return action
+        guarded = self._guard.apply(self._tensors(action))
+        return self._to_action([guarded[name] for name in self._actions]) if self.guarded else action
+
+    @property
+    def needs_episode(self) -> bool:
+        """Whether an action depends on the steps before it: by the policy's state, or by its guard."""
+        return bool(self.manifest.state) or (self._guard is not None and self._guard.limits_changes)
+
+    def _tensors(self, action: Any) -> Arrays:  # -> [1, …] by name
+        parts = leaves(action, self._action, "action")
+        return {spec.name: np.asarray(part, spec.dtype).reshape(1, *spec.shape) for spec, part, _ in parts}
+
     def reset(self) -> None:
-        """The next action begins an episode: a policy with state starts from its initial state."""
+        """The next action begins an episode: from the policy's initial state, and with no action before it."""
+        if self._guard is not None:
+            self._guard.reset()
         if self.manifest.state:
             for spec in self.manifest.state:
                 self._inputs[spec.name] = np.zeros((1, *spec.shape), spec.dtype)
             self._inputs[RESET.name] = BEGINS
+
+    @property
+    def guarded(self) -> Violations:
+        """The rules of the guard that the last action violated, by action tensor; empty if none, or without a guard."""
+        return {} if self._guard is None else self._guard.violated
 
     def run(self, inputs: Arrays) -> Arrays:  # [1, …] by name -> likewise
         """The file's outputs for one row of each input."""

@@ -28,13 +28,15 @@ async def play_remotely(
     seed: int,
     on_episode: Callable[[float], None],
     interface: Interface,
+    in_episodes: bool,
     **options: Any,
 ) -> PlayedEpisodes:
     """Plays until each environment has ended its last episode, and closes them; episode i starts from seed + i.
 
-    An environment that has ended an episode takes the next. For a policy with state, every request names its episode;
-    a policy that reads more of the time step than the observation is told the reward of the action before.
-    `options`, such as `explore`, go with every request. `on_episode` is given each return.
+    An environment that has ended an episode takes the next. With `in_episodes`, every request names its episode, as a
+    policy with state needs it, and one whose guard limits changes. A policy that reads more of the time step than the
+    observation is told the reward of the action before. `options`, such as `explore`, go with every request.
+    `on_episode` is given each return.
     """
     waiting = iter(range(episodes))
     returns = [0.0] * episodes
@@ -46,7 +48,7 @@ async def play_remotely(
         nonlocal steps
         for i in waiting:
             observation = env.reset(seed + i)
-            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if interface.state else {}
+            episode: dict[str, Any] = {"episode": f"{session}-{i}", "first": True} if in_episodes else {}
             reward, ended, first = 0.0, False, True
             while not ended:
                 if interface.time_step:

@@ -17,6 +17,7 @@ import numpy as np
 
 from rlway_client.contract.errors import RlwayError, SpecViolated, from_problem
 from rlway_client.contract.exploration import Explore
+from rlway_client.contract.guard import NO_VIOLATIONS, Guard, Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import Tree, arrange, arrange_action, arrange_batch, grow
 from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe
@@ -36,6 +37,8 @@ class Reply(NamedTuple):
     version:  the version of the policy that answered.
     outputs:  the further outputs that were asked for, such as `q_values`, by name: float32[…], or [B, …]; int64 for
               whole numbers.
+    guarded:  the rules of the policy's guard that the action violated, by action tensor, such as
+              {"action": ["too_fast"]}; empty if it changed nothing. For several observations a list of these, or empty.
     source:   who answered, with a fallback: the `server`; the `local` policy; `hold`, the last action again; `fixed`,
               the action that was given as the fallback. With `hold` and `fixed` the version may be 0: of no policy.
     why:      why the server did not answer.
@@ -44,6 +47,7 @@ class Reply(NamedTuple):
     action: Any
     version: int
     outputs: dict[str, AnyArray]
+    guarded: Violations | list[Violations] = NO_VIOLATIONS
     source: Source = "server"
     why: str | None = None
 
@@ -125,6 +129,18 @@ def read_manifest(description: Any) -> Manifest:
         raise RlwayError(NO_POLICY_SERVER) from None
 
 
+def needs_episodes(description: Any) -> bool:
+    """Whether the server's description of a policy says that requests have to name their episode. Raises RlwayError.
+
+    A policy with state needs it, and one whose guard limits changes.
+    """
+    try:
+        guard: Guard | None = msgspec.convert(description.get("guard"), Guard | None)
+    except msgspec.ValidationError:
+        raise RlwayError(NO_POLICY_SERVER) from None
+    return bool(read_manifest(description).state) or (guard is not None and guard.limits_changes)
+
+
 def read_tree(description: Any) -> Tree | None:
     """What the policy observes, from the server's description of it; None if that does not say."""
     try:
@@ -139,7 +155,8 @@ def decode_act(answer: Answer) -> Reply:
     try:
         action = _joined(content["actions"]) if "actions" in content else content["action"]
         outputs = {name: _to_array(values) for name, values in content.get("outputs", {}).items()}
-        return Reply(arrange_action(_to_action(action)), content["version"], outputs)
+        guarded = content.get("guarded") or ([] if "actions" in content else {})
+        return Reply(arrange_action(_to_action(action)), content["version"], outputs, guarded)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise RlwayError(NO_POLICY_SERVER) from None
 

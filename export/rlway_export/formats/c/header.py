@@ -1,6 +1,6 @@
 """The header of a policy in C: its function's prototype, with what a caller must know.
 
-In:      the manifest, the function's signature, how much memory it takes.
+In:      the manifest, the function's signature, how much memory it takes; the guard, if there is one.
 Out:     the text of `policy.h`.
 """
 
@@ -11,13 +11,14 @@ from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import MEANINGS
+from rlway_export.formats.c.guard import CGuard
 from rlway_export.formats.c.signature import RESET, CSignature, Parameter
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
 GUMBEL = "Gumbel noise samples the trained distribution"
 
 
-def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
+def header(manifest: Manifest, signature: CSignature, memory: str, guard: CGuard | None = None) -> str:
     """`policy.h`; `memory` says how much memory a call takes."""
     keys = places(manifest.interface)
     about = [
@@ -40,8 +41,9 @@ def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
         _noise_meaning(manifest),
         memory,
         "",
+        *([guard.about(), ""] if guard else []),
         "A program with several policies compiles each policy.c with a name of its own, -DRLWAY_ACT=first_act, and",
-        "defines RLWAY_ACT likewise before including its policy.h.",
+        f"defines RLWAY_ACT likewise before including its policy.h{'; RLWAY_GUARD as well' if guard else ''}.",
     ]
     text = "\n".join(f" * {line}".rstrip() for line in map(comment, "\n".join(about).splitlines()))
     sizes = "\n".join(f"#define {parameter.macro} {parameter.spec.size}" for parameter in signature.tensors)
@@ -60,13 +62,13 @@ def header(manifest: Manifest, signature: CSignature, memory: str) -> str:
 #ifndef RLWAY_ACT
 #define RLWAY_ACT rlway_act
 #endif
-
+{guard.macros() if guard else ""}
 #ifdef __cplusplus
 extern "C" {{
 #endif
 
 {signature.prototype()};
-
+{f"{guard.prototype()};" if guard else ""}
 #ifdef __cplusplus
 }}
 #endif

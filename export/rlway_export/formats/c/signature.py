@@ -52,7 +52,7 @@ TAKEN = (
     )
     | MATH_NAMES
 )
-OURS = re.compile(r"[a-z]|(row|value|weights)_\d+|rlway_act", re.IGNORECASE)
+OURS = re.compile(r"[a-z]|(row|value|weights)_\d+|rlway_act|rlway_guard", re.IGNORECASE)
 
 
 class Parameter(NamedTuple):

@@ -1,7 +1,8 @@
 """The policy as C99 source, for machines that have a compiler and little else.
 
-In:      the float32 ONNX model, the manifest.
-Out:     `policy.h` and `policy.c`: one function with constant weights, which needs only math.h.
+In:      the float32 ONNX model, the manifest; the guard, if there is one.
+Out:     `policy.h` and `policy.c`: one function with constant weights, which needs only math.h; of a bundle with a
+         guard, the guard as a second one.
 Refuses: what network, signature and operators refuse (ExportRefused).
 """
 
@@ -11,10 +12,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rlway_client.contract.guard import Guard
 from rlway_client.contract.interface import NEUTRAL
 from rlway_client.contract.manifest import Manifest
 from rlway_export.formats.c.body import Body
 from rlway_export.formats.c.constants import declaration
+from rlway_export.formats.c.guard import CGuard
 from rlway_export.formats.c.header import comment, header
 from rlway_export.formats.c.network import read_network
 from rlway_export.formats.c.operators import write_operation
@@ -26,17 +29,19 @@ STACK_BYTES = 4096  # more than that becomes static: a microcontroller's stack h
 BEGINS = "begins"  # `reset`, as the model takes it
 
 
-def write_c(model: Any, manifest: Manifest, folder: Path) -> None:
+def write_c(model: Any, manifest: Manifest, folder: Path, guard: Guard | None = None) -> None:
     """Writes both files."""
     signature = CSignature.of(manifest)
+    guarded = None if guard is None else CGuard(guard, signature.outputs[: len(manifest.actions)])
     names = {parameter.spec.name: parameter.name for parameter in signature.tensors}
     names |= {RESET: BEGINS} if signature.state else {}
     body = Body(read_network(model), names)
     for operation in body.network.operations:
         write_operation(operation, body)
     answers = _answers(signature, body)
-    (folder / HEADER).write_text(header(manifest, signature, _memory(body)))
-    (folder / SOURCE).write_text(_source(manifest, signature, body, answers))
+    (folder / HEADER).write_text(header(manifest, signature, _memory(body), guarded))
+    further = "" if guarded is None else f"\n{guarded.function()}"
+    (folder / SOURCE).write_text(_source(manifest, signature, body, answers) + further)
 
 
 def _memory(body: Body) -> str:

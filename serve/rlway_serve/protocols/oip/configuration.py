@@ -29,7 +29,7 @@ def model_configuration(version: LoadedVersion, settings: Settings) -> dict[str,
         "input": inputs,
         "output": [_tensor(spec) for spec in manifest.interface.results],
     }
-    if manifest.state:
+    if version.keeps_episodes:
         idle_us = round(settings.episode_ttl_s * 1e6)
         config["sequence_batching"] = {"max_sequence_idle_microseconds": idle_us}
     else:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from rlway_client.contract.errors import RlwayError, SpecViolated
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, Fault
 from rlway_serve.gateway.endpoint import Endpoint
@@ -67,7 +68,7 @@ class OipQuestion:
         """The outputs of the answer, in order: those asked for, or all that this request computes."""
         return self._outputs or tuple(results)
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:
         raise NotImplementedError
 
     def refuse(self, error: RlwayError) -> Response:

@@ -6,7 +6,8 @@ Refuses: nothing.
 
 The first axis of every array is the action horizon, which is 1: `actions` has the shape [1, …], and [1] for an action
 that is one number. Actions in several tensors are a map, nested as in the manifest. Outputs that a request names are in
-a map of their own, `outputs`.
+a map of their own, `outputs`. Where the policy's guard changed the action, `guarded` maps each action tensor to the
+rules that it violated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import RlwayError, SpecViolated
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import grow, nest
 from rlway_client.contract.parity import Arrays
@@ -42,6 +44,7 @@ class OpenpiWire:
 
     def __init__(self, manifest: Manifest) -> None:
         spec = manifest.actions[0]
+        self._manifest, self._action = manifest, spec.name
         self._dtype = spec.numpy_dtype
         self._row_bytes = spec.row_bytes
         blank: AnyArray = np.zeros((ACTION_HORIZON, *spec.shape), self._dtype)
@@ -61,6 +64,9 @@ class OpenpiWire:
         octets, size = self._octets(actions), self._row_bytes
         return [self._response(octets[start : start + size]) for start in range(0, len(octets), size)]
 
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:  # action [1, *shape]
+        return write_results(self._manifest, {self._action: action}, None, violated)
+
     def refuse(self, error: RlwayError) -> Response:
         if isinstance(error, SpecViolated):  # its paths name the row of a batch, and no message holds several
             error = SpecViolated([Fault(ROW.sub(r"\1", f.path, 1), f.expected, f.got) for f in error.faults])
@@ -73,7 +79,7 @@ class OpenpiWire:
         return Response(200, MSGPACK, self._head + octets + self._tail)
 
 
-def write_results(manifest: Manifest, results: Arrays, infer_ms: float | None) -> Response:
+def write_results(manifest: Manifest, results: Arrays, infer_ms: float | None, violated: Violations) -> Response:
     """The answer to one request of any kind; `infer_ms` is None unless it asks for its time."""
     specs = {spec.name: spec for spec in manifest.interface.results}
     arrays = {name: np.ascontiguousarray(array, specs[name].numpy_dtype) for name, array in results.items()}
@@ -81,6 +87,8 @@ def write_results(manifest: Manifest, results: Arrays, infer_ms: float | None) -
     answer = {"actions": nest(actions, grow(manifest.actions)), "version": manifest.version}
     if arrays:
         answer["outputs"] = arrays
+    if violated:
+        answer["guarded"] = violated
     if infer_ms is not None:
         answer["server_timing"] = {"infer_ms": infer_ms}
     return Response(200, MSGPACK, write_message(answer))

@@ -21,6 +21,7 @@ from typing import Any
 
 from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import RequestMalformed, RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_serve.codec.tensors import TensorForm
@@ -82,11 +83,11 @@ class OpenpiQuestion:
         call.reply = self
         return call
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:
         assert self._manifest is not None
         asked = self._controls.server_timing
         infer_ms = (time.perf_counter() - self._arrived_s) * 1e3 if asked else None
-        return answers.write_results(self._manifest, results, infer_ms)
+        return answers.write_results(self._manifest, results, infer_ms, violated)
 
     def refuse(self, error: RlwayError) -> Response:
         return answers.refuse(error)

@@ -21,6 +21,7 @@ import numpy as np
 
 from rlway_client.common.quote import clipped, named
 from rlway_client.contract.errors import RequestMalformed, RlwayError, SpecViolated
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, Fault
 from rlway_serve.messages.call import Call, Receiver
@@ -95,7 +96,7 @@ class PredictQuestion:
         """The error as TensorFlow Serving would say it."""
         return in_serving_words(error, self._model, self.pin)
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:
         raise NotImplementedError
 
     def refuse(self, error: RlwayError) -> Response:

@@ -18,7 +18,7 @@ from tests.bundles import gaussian_policy, linear_policy, summing_policy
 from tests.clients.conftest import Connect
 from tests.clients.remote.fallback.conftest import ACTIONS, OBSERVATIONS, PROMPT_MS, SOON_MS, ask_until, fallback_of
 from tests.middleman import Middleman, middleman
-from tests.ports import free_port
+from tests.ports import free_port, wait_for
 from tests.servers import Server, running_server
 
 NOWHERE = f"http://127.0.0.1:{free_port()}"
@@ -204,9 +204,13 @@ def test_a_local_policy_with_state_sees_every_observation(connect: Connect, mode
         assert reply.action == expected[row]
     assert sources[-40:] == ["local"] * 40
     between.swallows = False
-    client.reset()
-    alone.reset()
-    ask_until(client, "server", expected)
+
+    def begins_on_the_server() -> bool:
+        client.reset()
+        return client.ask(OBSERVATIONS[0]).source == "server"
+
+    wait_for(begins_on_the_server, "an episode that the server plays from its beginning")
+    assert [client.act(observation) for observation in OBSERVATIONS[1:]] == expected[1:]
 
 
 def test_a_server_comes_back_within_an_episode_once_its_state_is_warm(

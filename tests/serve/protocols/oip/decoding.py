@@ -36,7 +36,7 @@ class Read(NamedTuple):
 
     def answer(self, results: dict[str, AnyArray]) -> Response:
         """The answer where the policy gives these results."""
-        return self.question.write({name: results[name] for name in ("action", *self.call.outputs)})
+        return self.question.write({name: results[name] for name in ("action", *self.call.outputs)}, {})
 
 
 class Decoding:

@@ -232,14 +232,14 @@ def test_prepared_answers_are_what_the_client_unpacks(manifest: Manifest) -> Non
         assert (answer["actions"].shape, answer["actions"].dtype) == ((1, *shape), action.dtype)
         assert np.array_equal(answer["actions"][0], action)
         assert answer["version"] == 3
-        assert response.body == write_results(manifest, {"action": action[None]}, None).body
+        assert response.body == write_results(manifest, {"action": action[None]}, None, {}).body
     assert OpenpiWire(LINEAR).write_actions(np.array([0, 9]))[1].body.count(b"\x09") == 1  # outside the bounds
 
 
 def test_an_action_of_several_tensors_is_a_map() -> None:
     """Nested as in the manifest; outputs and timing are maps of their own."""
     results = {"action_gear": np.array([2]), "action_wheel": np.ones((1, 2), np.float32), "q_values": np.ones((1, 2))}
-    answer = unpack(write_results(ROBOT, results, 1.5).body)
+    answer = unpack(write_results(ROBOT, results, 1.5, {}).body)
     assert answer["actions"]["gear"].tolist() == [2]
     assert answer["actions"]["wheel"].tolist() == [[1, 1]]
     assert answer["outputs"]["q_values"].tolist() == [[1, 1]]

@@ -32,7 +32,7 @@ class Native:
     """`POST /v1/policies/{policy}/act` with JSON. A policy with state is told the episode."""
 
     def __init__(self, target: Target) -> None:
-        self.names_episodes = target.has_state
+        self.names_episodes = target.in_episodes
         self.count = target.observations
         self._target = target
         self._path = act_path(target.policy)

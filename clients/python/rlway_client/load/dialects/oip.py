@@ -30,7 +30,7 @@ class Oip:
     """`POST /v2/models/{policy}/infer`. A policy with state is told the sequence."""
 
     def __init__(self, target: Target, binary: bool) -> None:
-        self.names_episodes = target.has_state
+        self.names_episodes = target.in_episodes
         self.count = target.observations
         self._target = target
         self._binary = binary

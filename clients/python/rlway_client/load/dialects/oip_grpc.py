@@ -26,7 +26,7 @@ class OipGrpc:
     """A policy with state is told the sequence."""
 
     def __init__(self, target: Target) -> None:
-        self.names_episodes = target.has_state
+        self.names_episodes = target.in_episodes
         self.count = target.observations
         self._target = target
 

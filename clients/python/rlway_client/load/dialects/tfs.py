@@ -25,7 +25,7 @@ class Tfs:
     """`POST /v1/models/{policy}:predict`. A policy with state is told the episode."""
 
     def __init__(self, target: Target) -> None:
-        self.names_episodes = target.has_state
+        self.names_episodes = target.in_episodes
         self.count = target.observations
         self._target = target
         self._path = f"/v1/models/{target.quoted_name}:predict"

@@ -52,7 +52,7 @@ class TfsGrpc:
     """A policy with state is told the episode by the input `episode`, and by FIRST as the step type."""
 
     def __init__(self, target: Target) -> None:
-        self.names_episodes = target.has_state
+        self.names_episodes = target.in_episodes
         self.count = target.observations
         self._target = target
 

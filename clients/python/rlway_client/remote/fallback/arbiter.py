@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
 from rlway_client.contract.errors import DeadlineExceeded, RlwayError, ServerUnreachable, SpecViolated, UsageError
+from rlway_client.contract.guard import NO_VIOLATIONS
 from rlway_client.remote.fallback.local_side import LocalSide
 from rlway_client.remote.fallback.prober import Asker, Prober
 from rlway_client.remote.fallback.switch import Counts, OnChange, Side, Switch
@@ -69,6 +70,7 @@ class Fallback(ABC, Generic[Client]):
         self._probe_from_s = 0.0
         self._prober = Prober(connect, self._compare, self.within_s, self._local.keeps_state)
         self._prober.offer(None, {})
+        self._has_returned = False  # whether the server's next action is the first after local ones
         self.client: Client | None = None  # asks the server, while that is the side that answers
 
     @property
@@ -130,6 +132,7 @@ class Fallback(ABC, Generic[Client]):
         client = self._prober.take_client()
         if client is not None:
             self.client = self.adopt(client)
+            self._has_returned = bool(steps)
             if not steps:
                 self.client.reset()
             self._switch.give_back()
@@ -139,13 +142,15 @@ class Fallback(ABC, Generic[Client]):
     ) -> Reply:
         """The reply to give. `outcome` is the server's reply or error; None if it was not asked."""
         local, counts = self._local, self.counts
+        if isinstance(outcome, Reply) and self._has_returned:
+            outcome = self._first_after_return(outcome)
         own = None
         if local.keeps_state or not isinstance(outcome, Reply):
             own = local.act(observation, options)  # a policy with state sees every observation, whoever answers
         if isinstance(outcome, Reply):
             counts.server += 1
             self._served_version = outcome.version
-            local.gave(outcome.action)
+            local.gave(outcome.action, "server")
             return outcome
         assert own is not None
         why = self.why if outcome is None else str(outcome)
@@ -161,8 +166,18 @@ class Fallback(ABC, Generic[Client]):
             counts.local += 1
         if self.side == "local" and not own.refused:
             self._probe(observation, options)
-        local.gave(own.action)
-        return Reply(own.action, local.version, {}, own.source, own.fault or why)
+        local.gave(own.action, own.source)
+        guarded = local.guarded if own.source == "local" else NO_VIOLATIONS
+        return Reply(own.action, local.version, {}, guarded, own.source, own.fault or why)
+
+    def _first_after_return(self, reply: Reply) -> Reply | RlwayError:
+        """The reply, through the local guard: it limits the change from the local action before, which no server knows."""
+        self._has_returned = False
+        try:
+            action = self._local.guard(reply.action)
+        except RlwayError as error:
+            return error
+        return reply if action is reply.action else reply._replace(action=action, guarded=self._local.guarded)
 
     def overdue(self) -> None:
         """The observation is older than the deadline, and the server was not asked."""

@@ -62,13 +62,14 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
             return self.settle(observation, options, None)
         asked_s = time.monotonic()
         client.timeout_s = left_s
+        outcome: Reply | RlwayError
         try:
-            return self.settle(observation, options, await client.ask(observation, **self.limited(options)))
+            outcome = await client.ask(observation, **self.limited(options))
         except UsageError:  # of the caller: an option that does not exist
             raise
         except RlwayError as error:
-            late = time.monotonic() - asked_s >= left_s
-            reply = self.settle(observation, options, error, late)
+            outcome = error
+        reply = self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
         if self.side == "local" and self.client is client:  # not yet dropped by another request
             self.client = None
             client.close_idle()

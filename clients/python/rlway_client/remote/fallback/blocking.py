@@ -30,13 +30,14 @@ class BlockingFallback(Fallback[Asker]):
             return self.settle(observation, options, None)
         client, asked_s = self.client, time.monotonic()
         client.timeout_s = left_s
+        outcome: Reply | RlwayError
         try:
-            return self.settle(observation, options, client.ask(observation, **self.limited(options)))
+            outcome = client.ask(observation, **self.limited(options))
         except UsageError:  # of the caller: an option that does not exist
             raise
         except RlwayError as error:
-            late = time.monotonic() - asked_s >= left_s
-            reply = self.settle(observation, options, error, late)
+            outcome = error
+        reply = self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
         if self.side == "local":
             self.client = None
             client.close()

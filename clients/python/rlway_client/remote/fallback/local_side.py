@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from rlway_client.contract.errors import ServerUnreachable, SpecViolated, UsageError
+from rlway_client.contract.guard import NO_VIOLATIONS, Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import grow, nest, row_of
 from rlway_client.contract.policy import PolicyLike
@@ -38,7 +39,7 @@ class LocalAction(NamedTuple):
 
 
 class LocalSide:
-    """One fallback. `keeps_state`: it has to see every observation of an episode."""
+    """One fallback. `keeps_state`: an action depends on the steps before it, by a policy state or by a guard."""
 
     def __init__(self, fallback: Any) -> None:
         """`fallback` is a policy with `act`, the word "hold", or an action."""
@@ -46,9 +47,10 @@ class LocalSide:
         self._policy: PolicyLike[Any] | None = fallback if is_policy else None
         self._fixed = None if is_policy or _is_hold(fallback) else fallback
         self.manifest: Manifest | None = getattr(fallback, "manifest", None) if is_policy else None
-        self.keeps_state = self.manifest is not None and bool(self.manifest.state)
+        self.keeps_state = is_policy and bool(getattr(fallback, "needs_episode", False))
         self.judges = is_policy  # whether it can tell an observation that does not fit
         self.version = self.manifest.version if self.manifest else 0
+        self._executed: Callable[[Any], None] | None = getattr(fallback, "executed", None) if is_policy else None
         self.steps = 0  # since the episode began
         self._last: Any = None
         self.slowest_s = self._warm_up()
@@ -77,10 +79,23 @@ class LocalSide:
             )
         return LocalAction(self._last, "hold", fault, refused)
 
-    def gave(self, action: Any) -> None:
-        """This action was given to the caller, by whomever."""
+    def gave(self, action: Any, by: Source) -> None:
+        """This action was given to the caller. A guard limits the change from it, whoever gave it."""
         self._last = action
         self.steps += 1
+        if by != "local" and self._executed is not None:
+            self._executed(action)
+
+    def guard(self, action: Any) -> Any:
+        """A server's action as the local policy's guard lets it through. Raises ActionRefused."""
+        guard: Callable[[Any], Any] | None = getattr(self._policy, "guard", None)
+        return action if guard is None else guard(action)
+
+    @property
+    def guarded(self) -> Violations:
+        """The rules of its guard that the local policy's last action violated."""
+        violations: Violations = getattr(self._policy, "guarded", NO_VIOLATIONS)
+        return violations
 
     def reset(self) -> None:
         """The next observation begins an episode."""

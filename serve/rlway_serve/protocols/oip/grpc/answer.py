@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import NO_VIOLATIONS, Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
@@ -22,6 +23,7 @@ from rlway_client.protos.inference_pb2 import ModelInferResponse, ModelStreamInf
 from rlway_serve.messages.response import GrpcRefusal, Response
 from rlway_serve.protocols.oip.datatypes import NAMES
 from rlway_serve.protocols.oip.grpc.request import CONTENTS
+from rlway_serve.protocols.oip.guarded import GUARDED, in_words
 
 MAX_PREPARED_ACTIONS = 1024
 MEDIA_TYPE = b"application/grpc"
@@ -31,15 +33,25 @@ RAW_OUTPUT = b"\x32"
 
 
 def write_answer(
-    manifest: Manifest, results: Arrays, names: Sequence[str], raw: bool, request_id: str
+    manifest: Manifest,
+    results: Arrays,
+    names: Sequence[str],
+    raw: bool,
+    request_id: str,
+    violated: Violations = NO_VIOLATIONS,
 ) -> ModelInferResponse:
-    """The answer with these outputs, in this order. FP16 has only raw contents, and no answer mixes the two."""
+    """The answer with these outputs, in this order. FP16 has only raw contents, and no answer mixes the two.
+
+    An action that the guard has changed has the rules that it violated in its parameter `guarded`.
+    """
     specs = {spec.name: spec for spec in manifest.interface.results}
     raw = raw or any(NAMES[specs[name].dtype] not in CONTENTS for name in names)
     answer = ModelInferResponse(model_name=manifest.policy, model_version=str(manifest.version), id=request_id)
     for name in names:
         spec, array = specs[name], results[name]
         output = answer.outputs.add(name=name, datatype=NAMES[spec.dtype], shape=array.shape)
+        if name in violated:
+            output.parameters[GUARDED].string_param = in_words(violated[name])
         if raw:
             answer.raw_output_contents.append(np.ascontiguousarray(array, spec.numpy_dtype).tobytes())
         else:
@@ -95,6 +107,7 @@ class ActionWire:
         self._before = nothing.SerializeToString() + RAW_OUTPUT + _varint(spec.row_bytes)
         if streamed:
             self._before = INFER_RESPONSE + _varint(len(self._before) + spec.row_bytes) + self._before
+        self._manifest, self._action = manifest, spec.name
         few = _few_actions(spec)
         self._prepared = {action: self._write(np.array(action, self._dtype).tobytes()) for action in few}
 
@@ -108,6 +121,13 @@ class ActionWire:
         octets = np.ascontiguousarray(actions, self._dtype).tobytes()
         size = len(octets) // len(actions)
         return [self._write(octets[start : start + size]) for start in range(0, len(octets), size)]
+
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:  # action [1, *shape]
+        """The answer to an action that the guard has changed; a request's id follows as `id_tail`."""
+        names = [self._action]
+        return as_response(
+            write_answer(self._manifest, {self._action: action}, names, True, "", violated), self._streamed
+        )
 
     def refuse(self, error: RlwayError) -> Response:
         """The error in the protocol's form."""

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from msgspec.structs import replace
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.protos.inference_pb2 import ModelInferRequest
 from rlway_serve.codec.tensors import SOLE
@@ -132,11 +133,11 @@ class GrpcQuestion(OipQuestion):
         self._raw = read.raw
         self._id = request.id
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:
         """The answer, with contents of the kind that the request has."""
         assert self.answered_by is not None
         names = self.names(results)
-        answer = write_answer(self.answered_by.manifest, results, names, self._raw, self._id)
+        answer = write_answer(self.answered_by.manifest, results, names, self._raw, self._id, violated)
         return as_response(answer, self._streamed)
 
     def refuse(self, error: RlwayError) -> Response:

@@ -14,10 +14,12 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import NO_VIOLATIONS, Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_serve.messages.response import JSON, OCTETS, Response, problem_response
 from rlway_serve.protocols.oip.datatypes import NAMES
+from rlway_serve.protocols.oip.guarded import GUARDED, in_words
 
 JSON_LENGTH = b"inference-header-content-length"
 
@@ -46,9 +48,17 @@ class RestAnswers:
         self._specs = {spec.name: spec for spec in manifest.interface.results}
 
     def write(
-        self, results: Arrays, names: Sequence[str], binary: Callable[[str], bool], request_id: str | None = None
+        self,
+        results: Arrays,
+        names: Sequence[str],
+        binary: Callable[[str], bool],
+        request_id: str | None = None,
+        violated: Violations = NO_VIOLATIONS,
     ) -> Response:
-        """The answer with these outputs, in this order; `binary` says which are wanted as octets."""
+        """The answer with these outputs, in this order; `binary` says which are wanted as octets.
+
+        An action that the guard has changed has the rules that it violated in its parameter `guarded`.
+        """
         answer: dict[str, Any] = {**self._model}
         if request_id is not None:
             answer["id"] = request_id
@@ -57,10 +67,13 @@ class RestAnswers:
         for name in names:
             spec, array = self._specs[name], results[name]
             output: dict[str, Any] = {"name": name, "datatype": NAMES[spec.dtype], "shape": array.shape}
+            parameters: dict[str, Any] = {GUARDED: in_words(violated[name])} if name in violated else {}
             if binary(name):
                 octets.append(np.ascontiguousarray(array, spec.numpy_dtype).tobytes())
-                output["parameters"] = {"binary_data_size": len(octets[-1])}
-            else:
+                parameters["binary_data_size"] = len(octets[-1])
+            if parameters:
+                output["parameters"] = parameters
+            if not binary(name):
                 output["data"] = array.ravel().tolist()
             outputs.append(output)
         answer["outputs"] = outputs

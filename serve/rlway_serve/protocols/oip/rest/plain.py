@@ -18,6 +18,7 @@ import numpy as np
 from msgspec import Meta
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import NO_VIOLATIONS, Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.codec.action import few_actions
@@ -145,9 +146,10 @@ class ActionWire:
         spec = manifest.actions[0]
         self._dtype, self._binary = spec.numpy_dtype, binary
 
-        def write(action: AnyArray) -> Response:
-            return answers.write({spec.name: action}, (spec.name,), lambda _: binary)
+        def write(action: AnyArray, request_id: str | None = None, violated: Violations = NO_VIOLATIONS) -> Response:
+            return answers.write({spec.name: action}, (spec.name,), lambda _: binary, request_id, violated)
 
+        self._write_whole = write
         few = few_actions(spec)
         self._prepared = {action: write(np.array([action], self._dtype)) for action in few}
         # What stands before and behind the action is the same in every answer; an id comes before the outputs.
@@ -166,6 +168,10 @@ class ActionWire:
             except KeyError:
                 pass
         return self._write(actions, self._before, self._headers)
+
+    def write_guarded(self, action: AnyArray, violated: Violations, request_id: str | None = None) -> Response:
+        """The answer to one row that the guard has changed."""
+        return self._write_whole(action, request_id, violated)
 
     def write_with_id(self, actions: AnyArray, request_id: str) -> list[Response]:  # actions [rows, *shape]
         """As `write_actions`, for requests with this id."""
@@ -202,6 +208,10 @@ class IdWire:
     def write_actions(self, actions: AnyArray) -> list[Response]:  # actions [1, *shape]
         """The answer."""
         return self._wire.write_with_id(actions, self._id)
+
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:  # action [1, *shape]
+        """The answer to an action that the guard has changed."""
+        return self._wire.write_guarded(action, violated, self._id)
 
     def refuse(self, error: RlwayError) -> Response:
         """The error in the protocol's form."""

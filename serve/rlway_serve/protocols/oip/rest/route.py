@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from rlway_client.common import quote
 from rlway_client.contract.errors import BodyTooLarge, RequestMalformed, RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_serve.gateway.endpoint import Endpoint
 from rlway_serve.gateway.route import Headers
@@ -111,7 +112,7 @@ class RestQuestion(OipQuestion):
         super().__init__(endpoint, version, request.options, request.tensors(body, start), tuple(request.outputs))
         self._request = request
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:
         """The answer, in the form in which it was asked for."""
         assert self.answered_by is not None
         request = self._request
@@ -119,7 +120,8 @@ class RestQuestion(OipQuestion):
         def binary(name: str) -> bool:
             return request.outputs.get(name, request.binary_outputs)
 
-        return RestAnswers(self.answered_by.manifest).write(results, self.names(results), binary, request.id)
+        answers = RestAnswers(self.answered_by.manifest)
+        return answers.write(results, self.names(results), binary, request.id, violated)
 
     def refuse(self, error: RlwayError) -> Response:
         """The error in the protocol's form."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from rlway_client.common.quote import named
 from rlway_client.contract.errors import NotFound, RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
@@ -145,6 +146,10 @@ class ActionWire:
             self._known |= zip(actions.tolist(), responses, strict=True)
         return responses
 
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:  # noqa: ARG002  # no place to say it
+        """The answer to one row that the guard has changed."""
+        return self.write_actions(action)[0]
+
     def refuse(self, error: RlwayError) -> Response:
         """The error in the protocol's form."""
         return GrpcRefusal(error)
@@ -201,7 +206,7 @@ class GrpcQuestion(PredictQuestion):
         self._answered_by = version
         return super().read(version, caller)
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:  # noqa: ARG002  # no place to say it
         """The answer, which names the version."""
         assert self._answered_by is not None
         manifest = self._answered_by.manifest

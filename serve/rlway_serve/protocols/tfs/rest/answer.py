@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from rlway_client.contract.errors import RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.codec.observation import all_finite
 from rlway_serve.messages.response import JSON, Response, problem_response
@@ -70,6 +71,9 @@ class PlainWire:
             return list(map(self._known.__getitem__, values))
         except KeyError:
             return list(map(self._remember, values))
+
+    def write_guarded(self, action: AnyArray, violated: Violations) -> Response:  # noqa: ARG002  # no place to say it
+        return self.write_actions(action)[0]
 
     def refuse(self, error: RlwayError) -> Response:
         return refuse(error)

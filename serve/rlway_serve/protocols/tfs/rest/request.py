@@ -20,6 +20,7 @@ import msgspec
 
 from rlway_client.common import quote
 from rlway_client.contract.errors import BodyTooLarge, RequestMalformed, RlwayError
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import describe
 from rlway_serve.codec.decoder import UNREADABLE
@@ -74,7 +75,7 @@ class RestQuestion(PredictQuestion):
             raise RequestMalformed(f"{got}, but expecting {expected} as multiple input tensors required: {names}.")
         return {observation[0].name: self._sole}
 
-    def write(self, results: Arrays) -> Response:
+    def write(self, results: Arrays, violated: Violations) -> Response:  # noqa: ARG002  # no place to say it
         arrays = self.select(results)
         return write_rows(arrays) if self._in_rows else write_columns(arrays)
 
