@@ -16,9 +16,11 @@ import numpy as np
 
 from rlway_client.contract.errors import BundleInvalid, UsageError
 from rlway_client.contract.interface import Interface
+from rlway_client.contract.model_files import ENGINES
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
-from rlway_client.local.runners import open_session, open_tflite
+from rlway_client.local.onnx_session import open_session
+from rlway_client.local.runners import open_tflite
 
 RunRow = Callable[[Arrays], Arrays]
 ONNX_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # the others have numpy's names
@@ -26,6 +28,11 @@ ONNX_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # the o
 
 def open_row_runner(path: Path, interface: Interface) -> RunRow:
     """What runs the file. Raises BundleInvalid, RuntimeMissing or UsageError."""
+    if path.name in ENGINES:
+        raise UsageError(
+            f"{path}: is for {ENGINES[path.name]}, with its tensors; nothing here acts with it: give model.onnx or a "
+            f"TFLite file."
+        )
     if path.suffix == ".tflite":
         return _tflite(path, interface)
     if path.suffix == ".onnx":
