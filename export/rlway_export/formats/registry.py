@@ -80,13 +80,13 @@ def _write_c(context: Context) -> None:
 def _write_unity(context: Context) -> None:
     from rlway_export.formats.games.unity import write_unity
 
-    write_unity(context)
+    context.notes.extend(write_unity(context.onnx_model, context.manifest, context.folder))
 
 
 def _write_godot(context: Context) -> None:
     from rlway_export.formats.games.godot import write_godot
 
-    write_godot(context)
+    context.notes.extend(write_godot(context.onnx_model, context.manifest, context.folder))
 
 
 def _tflm(name: str, title: str, tflite: Format, array: str) -> Format:

@@ -16,7 +16,7 @@ import numpy as np
 
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.interface import Choice, Interface
-from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec, describe_range
 
 MOST_CHOICES = 4096  # of one element
 
@@ -88,8 +88,8 @@ def _branches(choice: Choice, interface: Interface, engine: str) -> Branches:
     low, high = (bound.ravel() for bound in spec.bounds())
     if not np.isfinite(high - low).all() or (high - low).max() >= MOST_CHOICES:
         raise ExportRefused(
-            f"{engine}: {spec.name}: expected two bounds at most {MOST_CHOICES:,} values apart, as an engine asks for "
-            f"the number of choices, got none; leave {engine} out of --formats."
+            f"{engine}: {spec.name}: expected at most {MOST_CHOICES:,} choices, whose number an engine has to know, "
+            f"got {describe_range(low.min(), high.max())}; leave {engine} out of --formats."
         )
     sizes = tuple(int(size) for size in high - low + 1)
     is_scored = (

@@ -9,6 +9,7 @@ The plugin gives no noise, and the actions are greedy. It can draw the discrete 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.game_actions import Part, Span
 from rlway_client.contract.game_lines import godot_lines
 from rlway_client.contract.godot_tensors import FILE, OUTPUT, STATE_IN, STATE_OUT, GodotTensors
-from rlway_export.formats.context import Context
+from rlway_client.contract.manifest import Manifest
 from rlway_export.formats.games.choices import score_columns
 from rlway_export.formats.games.unity import narrowed
 from rlway_export.formats.games.wrapper import Wrapper
@@ -27,21 +28,19 @@ NEWER = "model.godot.onnx has an opset above 19: give the project a Microsoft.ML
 UNBOUNDED = "model.godot.onnx: an action has no bounds, and Godot RL Agents clips each value to −1 and 1."
 
 
-def write_godot(context: Context) -> None:
-    """Writes the file into the draft. Raises ExportRefused."""
-    tensors, lines = GodotTensors.of(context.manifest.interface), godot_lines(context.manifest)
-    newest = max(one.version for one in context.onnx_model.opset_import)
+def write_godot(model: Any, manifest: Manifest, folder: Path) -> list[str]:
+    """Writes the file, and returns notes for the user. Raises ExportRefused."""
+    tensors, lines = GodotTensors.of(manifest.interface), godot_lines(manifest)
+    newest = max(one.version for one in model.opset_import)
     for opset in (OPSET, newest):
-        made = _wrapped(context.onnx_model, tensors).build(context.manifest, lines, opset)
+        made = _wrapped(model, tensors).build(manifest, lines, opset)
         if made is not None:
-            break
-    else:
-        raise ExportRefused("godot: the policy's graph does not fit the tensors of Godot RL Agents; leave godot out.")
-    if opset > OPSET:
-        context.notes.append(NEWER)
-    if any(isinstance(part, Span) and not part.is_bounded.all() for part in tensors.parts):
-        context.notes.append(UNBOUNDED)
-    (context.folder / FILE).write_bytes(made.SerializeToString())
+            (folder / FILE).write_bytes(made.SerializeToString())
+            is_endless = any(isinstance(part, Span) and not part.is_bounded.all() for part in tensors.parts)
+            return [NEWER] * (opset > OPSET) + [UNBOUNDED] * is_endless
+    raise ExportRefused(
+        "godot: the policy's graph does not fit the tensors of Godot RL Agents; leave godot out of --formats."
+    )
 
 
 def _wrapped(model: Any, tensors: GodotTensors) -> Wrapper:

@@ -11,6 +11,7 @@ Deterministic Inference is ticked. Of a policy without noise, both are the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.game_actions import Branches, Span
 from rlway_client.contract.game_lines import unity_lines
 from rlway_client.contract.interface import NEXT, RESET
+from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.contract.unity_tensors import API_VERSION, FILE, UnityObservation, UnityTensors
-from rlway_export.formats.context import Context
 from rlway_export.formats.games.choices import score_columns
 from rlway_export.formats.games.wrapper import POLICY, Wrapper
 
@@ -36,10 +37,9 @@ MASKED = np.float32(-1e30)
 LEAST = np.float32(1e-30)  # of an exponential number, so that its logarithm is finite
 
 
-def write_unity(context: Context) -> None:
-    """Writes the file into the draft. Raises ExportRefused."""
-    tensors, lines = UnityTensors.of(context.manifest.interface), unity_lines(context.manifest)
-    model = context.onnx_model
+def write_unity(model: Any, manifest: Manifest, folder: Path) -> list[str]:
+    """Writes the file, and returns notes for the user. Raises ExportRefused."""
+    tensors, lines = UnityTensors.of(manifest.interface), unity_lines(manifest)
     if model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_value"):
         raise ExportRefused(
             "unity: the policy's graph takes one observation at a time, and ML-Agents asks for all agents at once; "
@@ -53,14 +53,13 @@ def write_unity(context: Context) -> None:
         )
     newest = max(one.version for one in model.opset_import)
     for is_wide, opset in ((True, OPSET), (False, OPSET), (False, newest)):
-        made = _UnityGraph(model, tensors, is_wide).wrapper.build(context.manifest, lines, opset)
+        made = _UnityGraph(model, tensors, is_wide).wrapper.build(manifest, lines, opset)
         if made is not None:
-            break
-    else:
-        raise ExportRefused("unity: the policy's graph does not fit the tensors of ML-Agents; leave unity out.")
-    if opset > OPSET:
-        context.notes.append(NEWER)
-    (context.folder / FILE).write_bytes(made.SerializeToString())
+            (folder / FILE).write_bytes(made.SerializeToString())
+            return [NEWER] if opset > OPSET else []
+    raise ExportRefused(
+        "unity: the policy's graph does not fit the tensors of ML-Agents; leave unity out of --formats."
+    )
 
 
 class _UnityGraph:
