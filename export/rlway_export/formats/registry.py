@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rlway_client.common.quote import reason
-from rlway_client.contract import godot_tensors, unity_tensors
 from rlway_client.contract.errors import BundleInvalid, ExportRefused, RuntimeMissing, UsageError
+from rlway_client.contract.model_files import GODOT_FILE, UNITY_FILE
 from rlway_client.contract.parity import Runner, Tolerance
 from rlway_client.local.c_program import find_compiler
 from rlway_client.local.runners import open_runner
@@ -121,8 +121,8 @@ FORMATS = {
         Format("c", "C source", ("policy.h", "policy.c"), _write_c, FLOAT32),
         _tflm("tflm", "TFLite Micro", TFLITE, "policy_model"),
         _tflm("tflm-int8", "TFLite Micro in int8", TFLITE_INT8, "policy_model_int8"),
-        Format("unity", "ONNX for Unity's ML-Agents", (unity_tensors.FILE,), _write_unity, FLOAT32),
-        Format("godot", "ONNX for Godot RL Agents", (godot_tensors.FILE,), _write_godot, FLOAT32),
+        Format("unity", "ONNX for Unity's ML-Agents", (UNITY_FILE,), _write_unity, FLOAT32),
+        Format("godot", "ONNX for Godot RL Agents", (GODOT_FILE,), _write_godot, FLOAT32),
     )
 }
 

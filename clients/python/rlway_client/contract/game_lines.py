@@ -13,10 +13,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rlway_client.contract import godot_tensors, unity_tensors
 from rlway_client.contract.game_actions import Part, Span
 from rlway_client.contract.godot_tensors import OUTPUT, GodotTensors
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import GODOT_FILE, UNITY_FILE
 from rlway_client.contract.nesting import places
 from rlway_client.contract.specs import TensorSpec
 from rlway_client.contract.unity_tensors import UnityObservation, UnityTensors
@@ -51,9 +51,7 @@ def godot_lines(manifest: Manifest) -> Lines:
     return lines
 
 
-FILES: Mapping[str, Callable[[Manifest], Lines]] = MappingProxyType(
-    {unity_tensors.FILE: unity_lines, godot_tensors.FILE: godot_lines}
-)
+FILES: Mapping[str, Callable[[Manifest], Lines]] = MappingProxyType({UNITY_FILE: unity_lines, GODOT_FILE: godot_lines})
 
 
 def _name(spec: TensorSpec, where: Mapping[str, str]) -> str:

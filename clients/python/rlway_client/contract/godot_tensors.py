@@ -20,7 +20,6 @@ from rlway_client.contract.interface import Interface
 from rlway_client.contract.specs import TensorSpec
 
 ENGINE = "godot"
-FILE = "model.godot.onnx"
 STATE_IN, STATE_OUT, OUTPUT = "state_ins", "state_outs", "output"
 ALONE = "obs"  # the key of an observation of one tensor
 OUT = "leave godot out of --formats."
@@ -48,7 +47,8 @@ class GodotTensors(NamedTuple):
                 f"godot: the policy reads {name}, which Godot RL Agents does not hand to a model; {OUT}"
             )
         keys = ["/".join(spec.path) or ALONE for spec in interface.observation]
-        taken = [STATE_IN, *(spec.name for spec in ([interface.noise] if interface.noise else []))]
+        further = [spec.name for spec in (*([interface.noise] if interface.noise else []), *interface.outputs)]
+        taken = {STATE_IN, STATE_OUT, OUTPUT, *further}
         odd = next((key for key in keys if keys.count(key) > 1 or key in taken), None)
         if odd is not None:
             raise ExportRefused(f"godot: expected a key of its own for each observation, got {odd[:64]!r} twice; {OUT}")

@@ -21,7 +21,6 @@ from rlway_client.contract.interface import Draw, Interface
 from rlway_client.contract.specs import TensorSpec
 
 ENGINE = "unity"
-FILE = "model.unity.onnx"
 API_VERSION = 3  # ModelApiVersion.MLAgents2_0
 MOST_DIMENSIONS = 3
 MOST_CHANNELS = 4  # by which an image with channels first is told from one with channels last

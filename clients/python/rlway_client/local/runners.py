@@ -16,10 +16,9 @@ from typing import Any
 from rlway_client.common.muting import muted
 from rlway_client.common.packages import missing
 from rlway_client.common.quote import reason
-from rlway_client.contract import godot_tensors, unity_tensors
+from rlway_client.contract import model_files
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.parity import Arrays, Runner, run_in_batches
 from rlway_client.local.c_program import CRunner
 from rlway_client.local.godot_runner import GodotRunner
@@ -31,9 +30,9 @@ from rlway_client.local.unity_runner import UnityRunner
 def open_runner(path: Path, manifest: Manifest) -> Runner:
     """A runner for a bundle's file, by its name. Raises UsageError, RuntimeMissing or BundleInvalid."""
     match path.name:
-        case unity_tensors.FILE:
+        case model_files.UNITY_FILE:
             return UnityRunner(path, manifest)
-        case godot_tensors.FILE:
+        case model_files.GODOT_FILE:
             return GodotRunner(path, manifest)
     match path.suffix:
         case ".onnx":
@@ -95,7 +94,7 @@ def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
     try:
         opened = interpreter(**model, num_threads=1)
         opened.allocate_tensors()
-        return opened, opened.get_signature_runner(SIGNATURE)
+        return opened, opened.get_signature_runner(model_files.SIGNATURE)
     except (RuntimeError, ValueError) as error:
         raise BundleInvalid(f"{path}: LiteRT cannot load it: {reason(error, most=160)}.") from None
 

@@ -17,8 +17,9 @@ import numpy as np
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.game_actions import Part, Span
 from rlway_client.contract.game_lines import godot_lines
-from rlway_client.contract.godot_tensors import FILE, OUTPUT, STATE_IN, STATE_OUT, GodotTensors
+from rlway_client.contract.godot_tensors import OUTPUT, STATE_IN, STATE_OUT, GodotTensors
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import GODOT_FILE
 from rlway_export.formats.games.choices import score_columns
 from rlway_export.formats.games.unity import narrowed
 from rlway_export.formats.games.wrapper import Wrapper
@@ -35,7 +36,7 @@ def write_godot(model: Any, manifest: Manifest, folder: Path) -> list[str]:
     for opset in (OPSET, newest):
         made = _wrapped(model, tensors).build(manifest, lines, opset)
         if made is not None:
-            (folder / FILE).write_bytes(made.SerializeToString())
+            (folder / GODOT_FILE).write_bytes(made.SerializeToString())
             is_endless = any(isinstance(part, Span) and not part.is_bounded.all() for part in tensors.parts)
             return [NEWER] * (opset > OPSET) + [UNBOUNDED] * is_endless
     raise ExportRefused(

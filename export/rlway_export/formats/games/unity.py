@@ -21,8 +21,9 @@ from rlway_client.contract.game_actions import Branches, Span
 from rlway_client.contract.game_lines import unity_lines
 from rlway_client.contract.interface import NEXT, RESET
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import UNITY_FILE
 from rlway_client.contract.specs import TensorSpec
-from rlway_client.contract.unity_tensors import API_VERSION, FILE, UnityObservation, UnityTensors
+from rlway_client.contract.unity_tensors import API_VERSION, UnityObservation, UnityTensors
 from rlway_export.formats.games.choices import score_columns
 from rlway_export.formats.games.wrapper import POLICY, Wrapper
 
@@ -55,7 +56,7 @@ def write_unity(model: Any, manifest: Manifest, folder: Path) -> list[str]:
     for is_wide, opset in ((True, OPSET), (False, OPSET), (False, newest)):
         made = _UnityGraph(model, tensors, is_wide).wrapper.build(manifest, lines, opset)
         if made is not None:
-            (folder / FILE).write_bytes(made.SerializeToString())
+            (folder / UNITY_FILE).write_bytes(made.SerializeToString())
             return [NEWER] if opset > OPSET else []
     raise ExportRefused(
         "unity: the policy's graph does not fit the tensors of ML-Agents; leave unity out of --formats."

@@ -10,7 +10,7 @@ All names of the policy's own graph get a prefix, so that none of them can be a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_export.formats.onnx.convert import describe
 from rlway_export.formats.onnx.simplify import prune
 
-POLICY, GREEDY = "policy/", "greedy/"
+POLICY, GREEDY, OURS = "policy:", "greedy:", "game:"  # before names
 LINES_KEY = "rlway.tensors"  # in the metadata: what each of the engine's tensors stands for
 
 
@@ -40,15 +40,10 @@ class Wrapper:
         self._twins: dict[str, str] = {}
         del self._model.graph.node[:], self._model.graph.value_info[:]
 
-    @property
-    def kinds(self) -> Iterator[str]:
-        """The operators of the policy."""
-        return (node.op_type for node in self._policy)
-
     def add(self, kind: str, *inputs: str | AnyArray, output: str = "", **attributes: Any) -> str:
         """A node with one output, whose name is returned. Arrays among the inputs become constants."""
         graph = self._model.graph
-        name = output or f"game/{len(graph.node)}"
+        name = output or f"{OURS}{len(graph.node)}"
         given = [one if isinstance(one, str) else self._constant(one) for one in inputs]
         graph.node.append(self._onnx.helper.make_node(kind, given, [name], name=f"{kind}/{name}", **attributes))
         return name
@@ -142,6 +137,6 @@ class Wrapper:
         return model
 
     def _constant(self, value: AnyArray) -> str:
-        name = f"game/constant/{len(self._model.graph.initializer)}"
+        name = f"{OURS}constant/{len(self._model.graph.initializer)}"
         self._model.graph.initializer.append(self._onnx.numpy_helper.from_array(value, name))
         return name

@@ -11,8 +11,9 @@ from rlway_client import EdgePolicy
 from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.evidence import FILE as EVIDENCE
 from rlway_client.contract.evidence import Evidence
-from rlway_client.contract.godot_tensors import FILE, GodotTensors
+from rlway_client.contract.godot_tensors import GodotTensors
 from rlway_client.contract.interface import Interface
+from rlway_client.contract.model_files import GODOT_FILE as FILE
 from rlway_client.contract.specs import TensorSpec
 from rlway_export.checks.observations import Observations
 from rlway_export.formats.games.godot import UNBOUNDED, write_godot
@@ -92,6 +93,9 @@ def test_what_the_plugin_cannot_keep_is_refused() -> None:
         r"keeps a state .*\(h\)": plain._replace(state=[TensorSpec("h", (4,), "float32")]),
         r"reads discount": plain._replace(time_step=[TensorSpec("discount", (), "float32")]),
         r"'a/b' twice": plain._replace(observation=twice),
+        r"'output' twice": plain._replace(
+            observation=[TensorSpec("observation_output", (2,), "float32", path=("output",))]
+        ),
     }
     for words, interface in cases.items():
         with pytest.raises(ExportRefused, match=rf"^godot: .*{words}.*leave godot out of --formats\.$"):

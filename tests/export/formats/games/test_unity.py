@@ -11,8 +11,9 @@ import pytest
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.interface import Interface
+from rlway_client.contract.model_files import UNITY_FILE as FILE
 from rlway_client.contract.specs import AnyArray, TensorSpec
-from rlway_client.contract.unity_tensors import FILE, UnityTensors
+from rlway_client.contract.unity_tensors import UnityTensors
 from rlway_export.checks.observations import Observations
 from rlway_export.formats.games.unity import write_unity
 from rlway_export.formats.games.wrapper import LINES_KEY
