@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 EXPORT = ROOT / "export/rlway_export"
+CONTRACT = ROOT / "clients/python/rlway_client/contract"
 PAGE = (ROOT / "docs/export.md").read_text(encoding="utf-8")
 VALUE = "\0"  # what a sentence puts in the place of a value
 PARTS = re.compile(r" … |, (?=has no|cannot be)")  # a row may quote several sentences, or two parts of one
@@ -39,9 +40,9 @@ def _commands() -> Iterator[list[str]]:
 
 
 def _sentences() -> list[str]:
-    """Every text in the code of the exporter, with `VALUE` in the place of each value."""
+    """Every text in the code of the exporter, and in the contract, with `VALUE` in the place of each value."""
     texts = []
-    for path in EXPORT.rglob("*.py"):
+    for path in [*EXPORT.rglob("*.py"), *CONTRACT.glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else VALUE for part in node.values]

@@ -34,8 +34,8 @@ WATCHED = {
     "each new file": 1,
 }  # the least versions of the sources here
 ROLES = {"observation", "action", "meaning", "state"}  # the options that say what tensors are
-# int8 is coarse: whether a file of it acts alike depends on the policy.
-EXACT = ",".join(name for name in FORMATS if "int8" not in name)
+# int8 is coarse: whether a file of it acts alike depends on the policy. Games take no policy of one row with a state.
+EXACT = ",".join(name for name in FORMATS if "int8" not in name and name not in ("unity", "godot"))
 WORLD = """
 import gymnasium
 import numpy as np

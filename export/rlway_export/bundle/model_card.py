@@ -13,8 +13,10 @@ from typing import Any
 from rlway_client.common.returns import show_together
 from rlway_client.contract.frame_sentence import frame_sentence
 from rlway_client.contract.fresh_return import FreshReturn
+from rlway_client.contract.game_lines import FILES
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
+from rlway_client.contract.model_files import ENGINES
 from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import sampling_sentences
 from rlway_client.contract.specs import TensorSpec
@@ -52,7 +54,7 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 ## The files
 
 {_measured(manifest, folder)}
-
+{_games(manifest)}
 ## Use
 
 ```sh
@@ -201,6 +203,21 @@ def _measured(manifest: Manifest, folder: Path) -> str:
     if played:
         lines[-1] += f" Returns are those of {first.episodes} episodes, which begin alike for all."
     return "\n".join(lines)
+
+
+def _games(manifest: Manifest) -> str:
+    """What a game has to give and gets, for each file that is for an engine."""
+    files = {row.file for row in manifest.parity}
+    tables = []
+    for file, engine in ENGINES.items():
+        if file in files:
+            rows = [f"| `{name}` | {_plain(line)} |" for name, line in FILES[file](manifest).items()]
+            tables.append("\n".join([f"\n## `{file}` in {engine}\n\n| tensor | stands for |\n|---|---|", *rows, ""]))
+    return "".join(tables)
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _files(folder: Path, file: str) -> list[Path]:

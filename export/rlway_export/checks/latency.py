@@ -21,10 +21,13 @@ import numpy as np
 
 from rlway_client.common.muting import muted
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.model_files import SIGNATURE
+from rlway_client.contract.model_files import ENGINES, SIGNATURE
 from rlway_client.contract.parity import Arrays
 from rlway_client.local.c_program import FLAGS, find_compiler
-from rlway_client.local.runners import open_session
+from rlway_client.local.godot_runner import GodotRunner
+from rlway_client.local.onnx_session import open_session
+from rlway_client.local.runners import open_runner
+from rlway_client.local.unity_runner import UnityRunner
 from rlway_export.formats.c.signature import CSignature
 
 LONGEST_S = 0.2  # for one file
@@ -59,6 +62,10 @@ def action_us(path: Path, manifest: Manifest, inputs: Arrays) -> float | None:
 
 def make_call(path: Path, manifest: Manifest, inputs: Arrays) -> tuple[Callable[[], object], int] | None:
     """The call to time, and how many actions it takes."""
+    if path.name in ENGINES:
+        runner = open_runner(path, manifest)
+        assert isinstance(runner, UnityRunner | GodotRunner)
+        return runner.call(inputs), 1
     match path.suffix:
         case ".onnx":
             return _onnx(path, manifest, inputs), 1

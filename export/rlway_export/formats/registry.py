@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rlway_client.common.quote import reason
 from rlway_client.contract.errors import BundleInvalid, ExportRefused, RuntimeMissing, UsageError
+from rlway_client.contract.model_files import GODOT_FILE, UNITY_FILE
 from rlway_client.contract.parity import Runner, Tolerance
 from rlway_client.local.c_program import find_compiler
 from rlway_client.local.runners import open_runner
@@ -76,6 +77,18 @@ def _write_c(context: Context) -> None:
     write_c(context.plain_onnx_model, context.manifest, context.folder, context.guard)
 
 
+def _write_unity(context: Context) -> None:
+    from rlway_export.formats.games.unity import write_unity
+
+    context.notes.extend(write_unity(context.onnx_model, context.manifest, context.folder))
+
+
+def _write_godot(context: Context) -> None:
+    from rlway_export.formats.games.godot import write_godot
+
+    context.notes.extend(write_godot(context.onnx_model, context.manifest, context.folder))
+
+
 def _tflm(name: str, title: str, tflite: Format, array: str) -> Format:
     """The bytes of a TFLite format's file as an array in C++."""
 
@@ -108,6 +121,8 @@ FORMATS = {
         Format("c", "C source", ("policy.h", "policy.c"), _write_c, FLOAT32),
         _tflm("tflm", "TFLite Micro", TFLITE, "policy_model"),
         _tflm("tflm-int8", "TFLite Micro in int8", TFLITE_INT8, "policy_model_int8"),
+        Format("unity", "ONNX for Unity's ML-Agents", (UNITY_FILE,), _write_unity, FLOAT32),
+        Format("godot", "ONNX for Godot RL Agents", (GODOT_FILE,), _write_godot, FLOAT32),
     )
 }
 

@@ -56,7 +56,8 @@ def open_session(bundle: Bundle, settings: Settings) -> tuple[Session, str]:
     name = served_file(bundle.manifest.files)
     if name is None:
         raise BundleInvalid(
-            f"{bundle.path}: its manifest lists neither {ONNX_FILE} nor a TFLite file; export the policy again."
+            f"{bundle.path}: its manifest lists neither {ONNX_FILE} nor a TFLite file, and no other is served; "
+            f"export the policy with --formats onnx."
         )
     path = bundle.path / name
     if name == ONNX_FILE:

@@ -55,7 +55,7 @@ def test_the_saved_model_serves_the_tensors_of_the_contract(tmp_path: Path) -> N
     assert set(act.structured_outputs) == {spec.name for spec in bundle.manifest.interface.results}
 
 
-@pytest.mark.parametrize("formats", ["onnx-fp16", "tflite-fp16", "tflite-dynamic", "tflm", "tflm-int8"])
+@pytest.mark.parametrize("formats", ["onnx-fp16", "tflite-fp16", "tflite-dynamic", "tflm", "tflm-int8", "unity,godot"])
 def test_smaller_targets_pass_the_same_gates(formats: str, tmp_path: Path) -> None:
     """By their own tolerances."""
     assert all(row.passed for row in _export(onnx_forms.cleanrl_ppo(), tmp_path, formats).manifest.parity)

@@ -69,7 +69,7 @@ def test_a_published_bundle_verifies_in_both_environments(command: Path, every_f
     assert printed["checksums"] == len(every_format.manifest.files)
     verdicts = {row["file"]: row["verdict"] for row in printed["files"]}
     assert verdicts.pop("policy.c") == "not run"
-    assert len(verdicts) == 8
+    assert len(verdicts) == 10
     assert set(verdicts.values()) == {"alike"}
 
 

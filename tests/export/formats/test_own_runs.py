@@ -52,7 +52,13 @@ RUNS: dict[str, tuple[TrainingSettings, list[TensorSpec], TensorSpec]] = {
 # in test_registry.py, and dicts have them here.
 FLOAT32 = "onnx,tflite,c"
 EVERY = f"{FLOAT32},onnx-fp16,tflite-fp16,tflite-dynamic"
-FORMATS = {"dict": EVERY, "dict-sac": FLOAT32, "offset": FLOAT32, "recurrent": EVERY}
+GAMES = "unity,godot"
+FORMATS = {
+    "dict": f"{EVERY},{GAMES}",
+    "dict-sac": f"{FLOAT32},{GAMES}",
+    "offset": f"{FLOAT32},{GAMES}",
+    "recurrent": f"{EVERY},unity",
+}
 ENVIRONMENTS = {"dict": "Rooms", "dict-sac": "Halls", "offset": "Dial", "recurrent": "Line"}
 WORLDS = """
 import gymnasium

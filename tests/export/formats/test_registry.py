@@ -43,6 +43,8 @@ FILES = {
     "policy.c",
     "policy_model.cc",
     "policy_model_int8.cc",
+    "model.unity.onnx",
+    "model.godot.onnx",
 }
 DISCRETE = Interface(
     observation=[TensorSpec("observation", (4,), "float32")],
@@ -193,7 +195,7 @@ def test_a_format_that_fails_is_named_with_what_to_leave_out(trained_run: Path, 
 def test_formats_are_parsed_in_any_order_and_written_in_one() -> None:
     """A repeated name counts once; an unknown one is refused with all the known ones."""
     assert [t.name for t in parse_formats(" tflite-int8,onnx, onnx")] == ["onnx", "tflite-int8"]
-    with pytest.raises(UsageError, match=r"expected some of onnx,onnx-fp16,tflite,.*,tflm-int8, got tflight\.$"):
+    with pytest.raises(UsageError, match=r"expected some of onnx,onnx-fp16,tflite,.*,unity,godot, got tflight\.$"):
         parse_formats("onnx,tflight")
 
 

@@ -26,9 +26,11 @@ from rlway_client.contract.bundle import Bundle, newest_bundle
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing
 from rlway_client.contract.frame_sentence import frame_sentence
 from rlway_client.contract.fresh_return import FreshReturn
+from rlway_client.contract.game_lines import FILES, Lines
 from rlway_client.contract.guard import Guard
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
+from rlway_client.contract.model_files import ENGINES
 from rlway_client.contract.nesting import places
 from rlway_client.contract.parity_table import parity_table
 from rlway_client.contract.sampling_sentences import sampling_sentences
@@ -127,6 +129,9 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
             console.print(f"compared over observations that were {manifest.compared_over}")
     if manifest.measured:
         console.print(measured_table(manifest))
+    for file, lines in FILES.items():
+        if file in (bundle.path.name, *manifest.files):
+            console.print(_engine_tensors(file, lines(manifest)))
     if alone:
         return
     guard = bundle.read_guard()
@@ -145,6 +150,13 @@ def _tensors(manifest: Manifest) -> Table:
     for spec in (*manifest.interface.inputs, *manifest.interface.results):
         place = f"\n  {keys[spec.name]}" if spec.name in keys else ""
         table.add_row(escape(spec.name + place), spec.label, bounds_in_words(spec))
+    return table
+
+
+def _engine_tensors(file: str, lines: Lines) -> Table:
+    table = Table(f"{ENGINES[file]}'s tensor", f"in {file} stands for", box=None, header_style="bold")
+    for name, line in lines.items():
+        table.add_row(escape(name), escape(line))
     return table
 
 

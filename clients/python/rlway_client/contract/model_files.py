@@ -10,6 +10,8 @@ from collections.abc import Collection
 
 ONNX_FILE = "model.onnx"
 LITE_FILES = ("model.tflite", "model.fp16.tflite", "model.dynamic.tflite", "model.int8.tflite")  # the most exact first
+UNITY_FILE, GODOT_FILE = "model.unity.onnx", "model.godot.onnx"
+ENGINES = {UNITY_FILE: "Unity", GODOT_FILE: "Godot"}  # which run these files, and nothing here
 SIGNATURE = "act"  # the one signature of a TFLite file, which names its inputs and outputs
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from rlway_client.contract.errors import BundleInvalid, UsageError
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.model_files import ENGINES
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_client.local.c_program import CRunner
-from rlway_client.local.runners import open_session, open_tflite
+from rlway_client.local.onnx_session import open_session
+from rlway_client.local.runners import open_tflite
 from rlway_client.local.tflm_array import read_array
 
 RunRow = Callable[[Arrays, Sequence[str]], Sequence[AnyArray]]
@@ -29,6 +31,11 @@ ONNX_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # the o
 
 def open_row_runner(path: Path, manifest: Manifest) -> RunRow:
     """What runs the file. Raises BundleInvalid, RuntimeMissing or UsageError."""
+    if path.name in ENGINES:
+        raise UsageError(
+            f"{path}: is for {ENGINES[path.name]}, with its tensors; nothing here acts with it: give model.onnx or a "
+            f"TFLite file."
+        )
     match path.suffix:
         case ".tflite":
             # Read whole: a file that LiteRT maps into memory ends the process where it is cut short later.

@@ -10,23 +10,30 @@ Runners are for comparisons: rlway_serve has backends of its own, and EdgePolicy
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from rlway_client.common.muting import muted
 from rlway_client.common.packages import missing
 from rlway_client.common.quote import reason
+from rlway_client.contract import model_files
 from rlway_client.contract.errors import BundleInvalid, RuntimeMissing, UsageError
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.model_files import SIGNATURE
 from rlway_client.contract.parity import Arrays, Runner, run_in_batches
 from rlway_client.local.c_program import CRunner
+from rlway_client.local.godot_runner import GodotRunner
+from rlway_client.local.onnx_session import open_session
 from rlway_client.local.tflm_array import read_array
+from rlway_client.local.unity_runner import UnityRunner
 
 
 def open_runner(path: Path, manifest: Manifest) -> Runner:
-    """A runner for a bundle's file, by its suffix. Raises UsageError, RuntimeMissing or BundleInvalid."""
+    """A runner for a bundle's file, by its name. Raises UsageError, RuntimeMissing or BundleInvalid."""
+    match path.name:
+        case model_files.UNITY_FILE:
+            return UnityRunner(path, manifest)
+        case model_files.GODOT_FILE:
+            return GodotRunner(path, manifest)
     match path.suffix:
         case ".onnx":
             return OnnxRunner(path)
@@ -64,22 +71,6 @@ def takes_batches(session: Any) -> bool:
     return not any(tensor.shape[:1] == [1] for tensor in session.get_inputs())
 
 
-def open_session(path: Path) -> Any:
-    """onnxruntime's session of a file, on one thread of the CPU."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime reads this on import; it would send telemetry
-    try:
-        import onnxruntime as ort
-    except ModuleNotFoundError:
-        raise RuntimeMissing(missing("running ONNX files", "onnxruntime", "onnxruntime")) from None
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a dozen unrelated kinds
-        raise BundleInvalid(f"{path}: onnxruntime cannot load it: {reason(error, most=160)}.") from error
-
-
 class TFLiteRunner:
     """A TFLite file in LiteRT, or in TensorFlow's interpreter where only that is installed."""
 
@@ -103,7 +94,7 @@ def open_tflite(path: Path, content: bytes | None = None) -> tuple[Any, Any]:
     try:
         opened = interpreter(**model, num_threads=1)
         opened.allocate_tensors()
-        return opened, opened.get_signature_runner(SIGNATURE)
+        return opened, opened.get_signature_runner(model_files.SIGNATURE)
     except (RuntimeError, ValueError) as error:
         raise BundleInvalid(f"{path}: LiteRT cannot load it: {reason(error, most=160)}.") from None
 

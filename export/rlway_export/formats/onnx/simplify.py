@@ -35,7 +35,7 @@ def free_batch(model: Any, tables: LookupBounds) -> Any | None:
         if not all(_fits_any_batch(simple, name, value) for name, value in _constants_of_batch(simple)):
             return None
         simple = _optimized(_with_batch(simple, None, like=model))
-        _prune(simple)
+        prune(simple)
         return simple if _answer_alike(model, simple, tables) else None
     except Exception:  # onnxruntime raises many unrelated kinds for a graph that it does not take
         return None
@@ -45,7 +45,7 @@ def folded(model: Any) -> Any | None:
     """A model over a fixed batch without what is constant, if onnxruntime takes it."""
     try:
         simple = _optimized(model)
-        _prune(simple)
+        prune(simple)
     except Exception:  # onnxruntime raises many unrelated kinds for a graph that it does not take
         return None
     return simple
@@ -113,7 +113,7 @@ def _join_reshapes(model: Any) -> None:
             graph.initializer.append(shape)
             reshape = onnx.helper.make_node("Reshape", [begin, shape.name], [result], name=node.name)
             graph.node[list(graph.node).index(node)].CopyFrom(reshape)
-    _prune(model)
+    prune(model)
 
 
 def _pass_over(graph: Any, begin: str, result: str, outputs: set[str]) -> None:
@@ -212,18 +212,27 @@ def _broadcast(readers: list[tuple[Any, int]]) -> bool:
     return all(node.op_type in ROW_BY_ROW for node, _ in readers)
 
 
-def _prune(model: Any) -> None:
+def prune(model: Any) -> None:
     """Removes nodes and constants that nothing reads, and the inferred shapes."""
     graph = model.graph
     read = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):
         if read.intersection(node.output):
-            read.update(node.input)
+            read.update(_read_by(node))
         else:
             graph.node.remove(node)
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
     del graph.value_info[:]
+
+
+def _read_by(node: Any) -> Iterator[str]:
+    """The names that a node reads, within its branches and loops as well."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read_by(inner)
+        yield from (output.name for output in attribute.g.output)
 
 
 def _answer_alike(model: Any, simple: Any, tables: LookupBounds) -> bool:

@@ -171,7 +171,7 @@ class Fallback(ABC, Generic[Client]):
         return Reply(own.action, local.version, {}, guarded, own.source, own.fault or why)
 
     def _first_after_return(self, reply: Reply) -> Reply | RlwayError:
-        """The reply, through the local guard: it limits the change from the local action before, which no server knows."""
+        """The reply through the local guard, since the server does not know the local action before it."""
         self._has_returned = False
         try:
             action = self._local.guard(reply.action)
