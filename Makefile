@@ -1,4 +1,5 @@
 # Fourteen verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
+# Without Node 20 and npm, clients/js is neither checked nor tested.
 PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -29,7 +30,7 @@ FOREIGN := .venv-kserve/ready .venv-openpi/ready  # of the clients that other pe
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-setup: .venv/ready .venv-train/ready $(JS)/ready  ## both environments: .venv (serve, clients) and .venv-train (train, export)
+setup: .venv/ready .venv-train/ready $(JS)/ready  ## both environments, .venv (serve, clients) and .venv-train (train, export), and the tools of clients/js
 
 $(UV):
 	$(PYTHON) -m venv .tools

@@ -74,26 +74,30 @@ export async function anEpisodeKeepsItsStateUntilReset({ url, runtime }) {
   equal(await policy.act([-0.5, 0, 0, 0]), 0); // the sum is 0.5
   policy.reset();
   equal(await policy.act([-0.5, 0, 0, 0]), 1);
+  const before = policy.act([5, 0, 0, 0]);
+  policy.reset(); // while the action is under way
+  await before;
+  equal(await policy.act([-0.5, 0, 0, 0]), 1);
   await refuses(new PolicyClient(url, "summing").act([1, 0, 0, 0]), rlway.SpecViolated, /episode/);
 }
 
 export async function whatIsNotFiniteIsRefusedBeforeItIsSent({ url }) {
   const sentence = "observation[2]: expected a finite number, got NaN";
-  const nowhere = new PolicyClient(url, "linear");
-  await nowhere.describe();
-  await refuses(nowhere.act([0, 0, NaN, 0]), rlway.SpecViolated, sentence);
-  const error = await refuses(nowhere.act(Float32Array.of(0, 0, NaN, 0)), rlway.SpecViolated, sentence);
+  const policy = new PolicyClient(url, "linear");
+  await policy.describe();
+  await refuses(policy.act([0, 0, NaN, 0]), rlway.SpecViolated, sentence);
+  const error = await refuses(policy.act(Float32Array.of(0, 0, NaN, 0)), rlway.SpecViolated, sentence);
   equal(error.faults, [{ path: "observation[2]", expected: "a finite number", got: "NaN" }]);
   equal(error.reported, false);
   const rows = new Float32Array(8).fill(-Infinity, 6, 7);
   await refuses(
-    nowhere.actBatch(rows),
+    policy.actBatch(rows),
     rlway.SpecViolated,
     "observations[1][2]: expected a finite number, got -Infinity",
   );
-  const late = nowhere.act([0, 0, 0, 0], { timeStep: { reward: Infinity } });
+  const late = policy.act([0, 0, 0, 0], { timeStep: { reward: Infinity } });
   await refuses(late, rlway.SpecViolated, "time_step.reward: expected a finite number, got Infinity");
-  await refuses(nowhere.act("left"), rlway.SpecViolated, "observation: expected an array of numbers, got a string");
+  await refuses(policy.act("left"), rlway.SpecViolated, "observation: expected an array of numbers, got a string");
 }
 
 export async function theServersRefusalsAreErrorsOfTheirClass({ url, sentences }) {

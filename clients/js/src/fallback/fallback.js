@@ -167,7 +167,7 @@ export class FallbackPolicy {
   async #askServer(observation, options, leftMs) {
     try {
       if (leftMs <= 0) throw new StaleObservation(`the observation was more than ${this.#withinMs} ms old.`);
-      return { reply: await this.#remote.ask(observation, { ...options, timeoutMs: leftMs }) };
+      return { reply: await within(leftMs, this.#remote.ask(observation, { ...options, timeoutMs: leftMs })) };
     } catch (/** @type {any} */ error) {
       this.#note(error);
       return { error };
@@ -193,8 +193,7 @@ export class FallbackPolicy {
       this.#probation.succeed(performance.now());
       this.#tell();
     };
-    this.#remote
-      .ask(observation, { ...options, timeoutMs: this.#withinMs })
+    within(this.#withinMs, this.#remote.ask(observation, { ...options, timeoutMs: this.#withinMs }))
       .then(good, (/** @type {any} */ error) => this.#note(error))
       .finally(() => (this.#isProbing = false));
   }
@@ -237,8 +236,9 @@ export class FallbackPolicy {
       this.counts.local += 1;
       return { ...local.reply, source: "local", reason };
     }
-    if (!this.#held)
+    if (!this.#held) {
       throw local?.error ?? new ServerUnreachable(`no action to hold yet, and none from the server: ${reason}`);
+    }
     this.counts[this.#heldAs] += 1;
     return {
       action: this.#held.action,
@@ -263,6 +263,23 @@ export class FallbackPolicy {
     const change = /** @type {Change} */ ({ state, reason: state === "server" ? "" : this.#reason });
     queueMicrotask(() => this.#onChange(change)); // which may throw, and the action is still given
   }
+}
+
+/**
+ * The answer, if it comes in time. The remote policy ends its own work by its own timer.
+ * @template T
+ * @param {number} ms
+ * @param {Promise<T>} answer
+ * @returns {Promise<T>}
+ */
+function within(ms, answer) {
+  /** @type {any} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    const sentence = `the server: no answer within ${Number((ms / 1000).toPrecision(3))} s.`;
+    timer = setTimeout(() => reject(new ServerUnreachable(sentence)), ms);
+  });
+  return Promise.race([answer, /** @type {Promise<never>} */ (late)]).finally(() => clearTimeout(timer));
 }
 
 /** An observation that was too old before the server was asked. */

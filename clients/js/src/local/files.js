@@ -6,6 +6,7 @@
  * Refuses: a file that is not there (BundleInvalid).
  */
 
+import { isBrowser } from "../common/browser.js";
 import { BundleInvalid } from "../contract/errors.js";
 
 /**
@@ -21,7 +22,7 @@ export async function readFile(place) {
 }
 
 /** @param {string} place */
-const isPath = (place) => !("document" in globalThis || "WorkerGlobalScope" in globalThis) && !/^https?:/.test(place);
+const isPath = (place) => !isBrowser && !/^https?:/.test(place);
 
 /** @param {string} place a path, or a URL `file:///…` */
 async function fromDisk(place) {

@@ -33,8 +33,9 @@ export async function importRuntime() {
  * @param {string} where
  */
 export async function checkSum(bytes, expected, where) {
-  if (expected === undefined)
+  if (expected === undefined) {
     throw new BundleInvalid(`${where}: the manifest does not list it; export the policy with that format.`);
+  }
   if (!globalThis.crypto?.subtle) {
     throw new RuntimeMissing(
       `${where}: its SHA-256 cannot be computed on an insecure page; serve it over https or from localhost.`,
@@ -125,8 +126,9 @@ function check(where, kind, tensors, specs) {
     }
     found.delete(spec.name);
   }
-  for (const name of found.keys())
+  for (const name of found.keys()) {
     throw new BundleInvalid(`${where}: ${kind} ${name}: the manifest has none of this name.`);
+  }
 }
 
 /** @param {TensorSpec} spec @returns {import("../contract/specs.js").TypedArray} a row of zeros */

@@ -33,6 +33,7 @@ export class PolicyClient {
   /** @type {string | undefined} */
   #episode;
   #first = true;
+  #resets = 0;
   #rawWorks = true; // until an answer has lost its header on the way
 
   /**
@@ -88,6 +89,7 @@ export class PolicyClient {
   async ask(observations, { batched = false, timeoutMs = this.timeoutMs, ...options } = {}) {
     const deadline = new Deadline(timeoutMs);
     const given = this.#episode === undefined ? options : { episode: this.#episode, first: this.#first, ...options };
+    const resets = this.#resets;
     const manifest = await this.#description.know(deadline);
     const isPlain = this.#rawWorks && Object.values(given).every((value) => value === undefined);
     const rows = isPlain ? rawRows(observations, batched, manifest) : null;
@@ -99,7 +101,7 @@ export class PolicyClient {
     try {
       const request = { body, mediaType: "application/json", again, deadline };
       const content = readJson(await this.#address.exchange(this.#path, request));
-      this.#first = false;
+      if (resets === this.#resets) this.#first = false; // otherwise the next one begins an episode all the same
       return readReply(content, await this.#description.knowFor(content?.version ?? null, deadline));
     } catch (error) {
       if (error instanceof SpecViolated) this.#description.forget(); // the active version may observe something else
@@ -110,6 +112,7 @@ export class PolicyClient {
   /** The next action begins an episode. */
   reset() {
     this.#first = true;
+    this.#resets += 1;
   }
 
   /**

@@ -17,8 +17,8 @@ import { NO_POLICY_SERVER, readJson } from "./messages.js";
 export class Description {
   /** @type {Manifest | null} */
   manifest = null;
-  /** @type {number | null} the version that answered last; its specs are those of the manifest */
-  #version = null;
+  /** @type {Set<number>} versions that answered besides the manifest's own, since an episode or a request asks so */
+  #others = new Set();
 
   /**
    * @param {import("./address.js").Address} address
@@ -40,7 +40,7 @@ export class Description {
     const description = readJson(await this.address.exchange(path, { deadline }));
     if (typeof description?.manifest !== "object") throw new RlwayError(NO_POLICY_SERVER);
     this.manifest = checkManifest(description.manifest, `${this.address}${path}`);
-    this.#version = this.manifest.version;
+    this.#others.clear();
     return description;
   }
 
@@ -62,9 +62,9 @@ export class Description {
    */
   async knowFor(version, deadline) {
     const manifest = await this.know(deadline);
-    if (version === null || version === this.#version) return manifest;
+    if (version === null || version === manifest.version || this.#others.has(version)) return manifest;
     await this.ask(deadline);
-    this.#version = version; // an episode may stay on an older version; its answers then come as they are read
+    this.#others.add(version);
     return /** @type {Manifest} */ (this.manifest);
   }
 

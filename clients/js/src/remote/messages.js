@@ -157,8 +157,9 @@ export function readJson({ status, headers, body }) {
     content = parseExact(new TextDecoder().decode(body));
   } catch {} // told below
   if (status >= 400) throw fromProblem(status, isObject(content) ? content : {}, headers.get("retry-after"));
-  if (content === null)
+  if (content === null) {
     throw new RlwayError(`the server answered with status ${status} and no JSON; is it a policy server?`);
+  }
   return content;
 }
 

@@ -10,8 +10,9 @@
  * end of a connection opens another one. A policy with state has lost its state then, and asks for a `reset` first.
  */
 
-import { parseExact } from "../common/json.js";
+import { isBrowser } from "../common/browser.js";
 import { Deadline } from "../common/deadline.js";
+import { parseExact } from "../common/json.js";
 import { ServerUnreachable, SpecViolated, UsageError, fromProblem } from "../contract/errors.js";
 import { Address } from "./address.js";
 import { Connection } from "./connection.js";
@@ -55,7 +56,7 @@ export class PolicyStream {
         "WebSocket: expected one built in, as browsers and Node 22 have, got none; pass that of `ws` as {WebSocket}.",
       );
     }
-    if (key && "document" in globalThis) {
+    if (key && isBrowser) {
       throw new UsageError("API key: a browser's WebSocket cannot send one; use PolicyClient.");
     }
     this.#raw = raw;
@@ -108,9 +109,10 @@ export class PolicyStream {
     const isPlain = this.#raw && !first && Object.values(options).every((value) => value === undefined);
     const rows = isPlain ? rawRows(observations, batched, manifest) : null;
     const frame = rows ?? writeAct(observations, batched, manifest, { first, ...options });
-    this.#isBegun = true;
     try {
-      const data = await connection.exchange(frame, deadline);
+      const answer = connection.exchange(frame, deadline);
+      if (!connection.isFresh) this.#isBegun = true;
+      const data = await answer;
       if (data instanceof ArrayBuffer) return { action: readRaw(data, batched, manifest), version: null, outputs: {} };
       const content = parseExact(data);
       if (content?.status >= 400) throw fromProblem(content.status, content);
@@ -135,10 +137,11 @@ export class PolicyStream {
     return this.#description.ask(new Deadline(this.timeoutMs));
   }
 
-  /** Ends the connection. Requests that wait are rejected. */
+  /** Ends the connection, and its episode. Requests that wait are rejected. */
   async close() {
     const opening = this.#opening;
     this.#opening = null;
+    this.#isBegun = false;
     await opening?.then((connection) => connection.close()).catch(() => {});
   }
 
