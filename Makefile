@@ -1,4 +1,5 @@
 # Fourteen verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
+# Without Node 20 and npm, clients/js is neither checked nor tested.
 PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -19,6 +20,9 @@ SERVING := clients/python/generate_protos.py clients/python/rlway_client serve/r
 PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 PYTEST_TRAIN := .venv-train/bin/python -m pytest -n 2 --dist loadfile
 
+JS := clients/js/node_modules
+PRETTIER := $(JS)/.bin/prettier --log-level warn --print-width 120 clients/js/src tests/js
+
 FOREIGN := .venv-kserve/ready .venv-openpi/ready  # of the clients that other people wrote
 
 .PHONY: help setup demo test test-quick clients lint format bench docs image clean lock protos
@@ -26,7 +30,7 @@ FOREIGN := .venv-kserve/ready .venv-openpi/ready  # of the clients that other pe
 help:  ## what each verb does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-setup: .venv/ready .venv-train/ready  ## both environments: .venv (serve, clients) and .venv-train (train, export)
+setup: .venv/ready .venv-train/ready $(JS)/ready  ## both environments, .venv (serve, clients) and .venv-train (train, export), and the tools of clients/js
 
 $(UV):
 	$(PYTHON) -m venv .tools
@@ -44,6 +48,17 @@ $(UV):
 	$(UV) pip $(INSTALL) --python .venv-train -e clients/python -e train -e export
 	@touch $@
 
+# Tools and tests of clients/js, a browser among them if the system has none. The variable makes its package unpack the
+# libraries that it needs as well. Without Node all that is left out, and the tests say so.
+$(JS)/ready: clients/js/package.json
+	@if ! command -v npm >/dev/null; then echo "no Node 20 or newer here: clients/js is neither checked nor tested"; else \
+	cd clients/js && \
+	npm install --no-audit --no-fund --no-package-lock --no-update-notifier --ignore-scripts --prefer-offline --loglevel=error && \
+	mkdir -p node_modules/.chromium && { command -v chromium >/dev/null || \
+	TMPDIR=$$PWD/node_modules/.chromium AWS_EXECUTION_ENV=AWS_Lambda_nodejs22.x \
+	node --input-type=module -e 'import chromium from "@sparticuz/chromium"; await chromium.executablePath()'; } && \
+	touch node_modules/ready; fi
+
 # The environments of clients that cannot live beside the others: KServe's wants psutil < 6, openpi's numpy < 2.
 $(FOREIGN): .venv-%/ready: locks/%.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv-$*
@@ -54,12 +69,12 @@ demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a m
 	@.venv/bin/python demo.py
 
 test: setup $(FOREIGN)  ## every test, in both environments
-	$(PYTEST) tests/clients tests/serve tests/k8s tests/packages tests/docs
+	$(PYTEST) tests/clients tests/serve tests/k8s tests/packages tests/docs tests/js
 	$(PYTEST_TRAIN) tests/train tests/export
 	$(PYTEST) tests/e2e tests/examples tests/foreign
 
 test-quick: setup  ## every test that is not marked slow, in less than two minutes
-	$(PYTEST) -m "not slow" tests/clients tests/serve tests/k8s tests/packages tests/docs
+	$(PYTEST) -m "not slow" tests/clients tests/serve tests/k8s tests/packages tests/docs tests/js
 	$(PYTEST_TRAIN) -m "not slow" tests/train tests/export
 
 clients: setup $(FOREIGN)  ## plays through the clients of Triton, KServe, TensorFlow Serving, OpenVINO and openpi: a table
@@ -71,10 +86,12 @@ lint: setup  ## formatting, lint, strict types and the order of imports, over ev
 	.venv/bin/mypy $(SERVING)
 	.venv/bin/mypy --python-executable .venv-train/bin/python $(TRAINING)
 	PYTHONPATH=clients/python:serve:train:export .venv/bin/lint-imports --no-logo
+	if [ -e $(JS)/ready ]; then $(PRETTIER) --check && $(JS)/.bin/tsc -p clients/js; fi
 
 format: setup  ## formats everything and mends what can be mended
 	.venv/bin/ruff format $(CODE)
 	.venv/bin/ruff check --fix $(CODE)
+	if [ -e $(JS)/ready ]; then $(PRETTIER) --write; fi
 
 bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
@@ -99,7 +116,7 @@ image:  ## the server's container image, with docker, podman or buildah (TARGET=
 	k8s/build-image $(TARGET)
 
 clean:  ## removes environments and caches; runs/ and models/ stay
-	rm -rf .venv .venv-train .venv-kserve .venv-openpi .tools .peers build dist
+	rm -rf .venv .venv-train .venv-kserve .venv-openpi .tools .peers build dist $(JS) clients/js/types
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
