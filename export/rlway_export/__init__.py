@@ -35,6 +35,7 @@ def export(
     time_limit: int | None = None,
     actions: Actions = "greedy",
     guard: str | Path | None = None,
+    meaning_file: str | Path | None = None,
     agent: str | Callable[[], Any] | None = None,
     observation: str | Iterable[str] = (),
     action: str | Iterable[str] = (),
@@ -56,6 +57,7 @@ def export(
     env           the environment to play in, by its name, or its class; with `time_limit` it replaces the run's own.
     actions       "greedy" or "sampled": what a server does where a request does not say.
     guard         a file of limits for the policy's actions; or "observed": those of episodes that it plays for this.
+    meaning_file  a JSON file that says what the policy's numbers stand for; otherwise as the environment says.
     log           is called with a line about each step.
 
     agent         for a folder of tf.train.Checkpoint or common.Checkpointer: a function that builds the TFAgent, or its
@@ -105,7 +107,8 @@ def export(
         given = None if observations is None else Path(observations)
         say = log or (lambda _: None)
         guarded = None if guard is None else WantedGuard.of(guard)
-        options = (evaluate, given, env_name, time_limit, actions, guarded)
+        told = None if meaning_file is None else Path(meaning_file)
+        options = (evaluate, given, env_name, time_limit, actions, guarded, told)
         return write_bundle(source, Path(models), policy, chosen, say, *options)
 
 

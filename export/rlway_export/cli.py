@@ -87,6 +87,14 @@ def export(
             "observed: the limits of episodes that the policy plays for it."
         ),
     ] = None,
+    meaning_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--meaning",
+            help="JSON file of names, units and kinds of the policy's numbers, and its control period; otherwise as "
+            "the environment of the training says.",
+        ),
+    ] = None,
     agent: Annotated[
         str | None,
         typer.Option(
@@ -174,7 +182,8 @@ def export(
             tensors = TensorOptions(taken, given, said, kept, fixed, reference)
             told = Told(each, tensors, None if agent is None else AgentCode(agent), actions == "sampled")
             guarded = None if guard is None else WantedGuard.of(guard)
-            to = Publication(models, names[0], chosen, evaluate, env, time_limit, observations, actions, guarded)
+            how = (evaluate, env, time_limit, observations, actions, guarded, meaning_file)
+            to = Publication(models, names[0], chosen, *how)
             _publish(Watch(sources[0], to, told), names[0], poll_s or 1.0, parent_ended, as_json)
         return
     if each is not None or poll_s is not None:
@@ -195,6 +204,7 @@ def export(
         "time_limit": time_limit,
         "actions": actions,
         "guard": guard,
+        "meaning_file": meaning_file,
         "agent": agent,
         "observation": observation or (),
         "action": action or (),

@@ -3,7 +3,8 @@
 In:      the plan of an export, the draft's folder.
 Out:     `Context`: the files in the folder, the manifest so far, and the evidence to prove them with.
 Refuses: an environment that does not fit, an unreadable file of observations, sampled actions of a policy without
-         noise, a guard that does not fit, before anything is converted; what the source and the formats refuse.
+         noise, a guard or a meaning that does not fit, before anything is converted; what the source and the formats
+         refuse.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import msgspec
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.guard import Guard
+from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
+from rlway_client.contract.meaning import Meaning, check_meaning, read_meaning
 from rlway_client.contract.parity import Arrays
 from rlway_export.bundle.guard import WantedGuard
 from rlway_export.bundle.options import Actions
@@ -56,6 +59,7 @@ class ExportPlan(NamedTuple):
     observations: Path | None  # a file of the user's
     actions: Actions = "greedy"  # what a server does where a request does not say
     guard: WantedGuard | None = None
+    meaning: Path | None = None  # a file of the user's
 
     @classmethod
     def check(
@@ -70,6 +74,7 @@ class ExportPlan(NamedTuple):
         time_limit: int | None,
         actions: Actions = "greedy",
         guard: WantedGuard | None = None,
+        meaning: Path | None = None,
     ) -> ExportPlan:
         """The plan, after everything is checked that can be checked before the policy is loaded."""
         if observations is not None:
@@ -80,7 +85,9 @@ class ExportPlan(NamedTuple):
             environment.check(source.interface)
         if guard is not None:
             guard.check(source, environment)
-        return cls(source, policy, formats, on_step, environment, episodes, observations, actions, guard)
+        plan = cls(source, policy, formats, on_step, environment, episodes, observations, actions, guard, meaning)
+        plan.find_meaning(source.interface)
+        return plan
 
     def default_explore(self, policy: Reference) -> Explore | None:
         """What a server does where a request does not say; None: it acts greedily. Raises UsageError."""
@@ -95,6 +102,19 @@ class ExportPlan(NamedTuple):
         raise UsageError(
             f"--actions sampled: expected a policy that can be sampled, got one {why}; leave --actions out."
         )
+
+    def find_meaning(self, interface: Interface | None) -> Meaning | None:
+        """What the policy's numbers stand for, as far as anyone has said it. Raises UsageError."""
+        if self.meaning is None:
+            return self.source.provenance.meaning
+        meaning = read_meaning(self.meaning)
+        if interface is not None:
+            specs = [*interface.observation, *interface.actions, *interface.state]
+            try:
+                check_meaning(meaning, specs, interface.actions)
+            except ValueError as error:
+                raise UsageError(f"{self.meaning}: {error}.") from None
+        return meaning
 
     def make_guard(self, policy: Reference) -> Guard | None:
         """The guard of the bundle, if the user wants one. Raises UsageError, ExportRefused or EnvironmentFault."""
@@ -128,7 +148,8 @@ def convert(plan: ExportPlan, folder: Path, version: int) -> Context:
     _report(plan, notes)
     provenance = source.provenance if environment is None else environment.complete(source.provenance)
     manifest = describe(provenance, policy, observations, notes, plan.policy, version)
-    manifest = msgspec.structs.replace(manifest, observation=lookups.specs, explore=explore)
+    meaning = plan.find_meaning(policy.interface)
+    manifest = msgspec.structs.replace(manifest, observation=lookups.specs, explore=explore, meaning=meaning)
     context = Context(folder, policy, manifest, evidence, graphs, guard)
     for wanted in plan.formats:
         plan.on_step(f"converting to {wanted.title}")

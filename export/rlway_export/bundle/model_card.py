@@ -16,6 +16,7 @@ from rlway_client.contract.fresh_return import FreshReturn
 from rlway_client.contract.game_lines import FILES
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, Measured
+from rlway_client.contract.meaning_sentences import meaning_sentences
 from rlway_client.contract.model_files import ENGINES
 from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import sampling_sentences
@@ -41,7 +42,8 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 |---|---|
 {_rows(manifest)}
 
-{" ".join([*_frames(manifest), *_noise_meaning(manifest), *sampling_sentences(manifest)])}{_state_meaning(manifest)}
+{" ".join([*_frames(manifest), *_noise_meaning(manifest), *sampling_sentences(manifest)])}{_state_meaning(manifest)}\
+{_meaning(manifest)}
 
 ## Parity with {_reference(manifest)}
 
@@ -145,6 +147,12 @@ def _table(spec: TensorSpec) -> str:
 def _frames(manifest: Manifest) -> list[str]:
     sentence = frame_sentence(manifest)
     return [] if sentence is None else [sentence]
+
+
+def _meaning(manifest: Manifest) -> str:
+    """What the numbers stand for, each tensor on a line of its own."""
+    sentences = meaning_sentences(manifest)
+    return "\n\n" + "\n".join(f"- {_plain(sentence)}" for sentence in sentences) if sentences else ""
 
 
 def _noise_meaning(manifest: Manifest) -> list[str]:

@@ -53,14 +53,17 @@ def write_bundle(
     time_limit: int | None = None,
     actions: Actions = "greedy",
     guard: WantedGuard | None = None,
+    meaning: Path | None = None,
 ) -> Bundle:
     """Converts, compares, plays the episodes with every file, and publishes. Calls `on_step` with a line for each step.
 
     `env` is the environment that the user names. `time_limit`, in steps, replaces its own limit. `actions` is what a
-    server does where a request does not say. `guard` is the guard that the bundle gets.
+    server does where a request does not say. `guard` is the guard that the bundle gets, `meaning` a file that says
+    what the policy's numbers stand for.
     """
     _check_folders(models, name)
-    plan = ExportPlan.check(source, name, formats, on_step, episodes, observations, env, time_limit, actions, guard)
+    options = (episodes, observations, env, time_limit, actions, guard, meaning)
+    plan = ExportPlan.check(source, name, formats, on_step, *options)
     stale.remove_dead(models / name)
     while True:
         path = models / name / str(_next_version(models / name))

@@ -49,6 +49,7 @@ class Publication(NamedTuple):
     observations: Path | None = None
     actions: Actions = "greedy"
     guard: WantedGuard | None = None
+    meaning: Path | None = None
 
 
 class Watch:
@@ -104,6 +105,7 @@ class Watch:
                 to.time_limit,
                 to.actions,
                 to.guard,
+                to.meaning,
             )
         except Exception as error:  # of TensorFlow, a compiler, an environment: the next one may succeed
             if not found.is_there():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ import typer
 from rlway_client.cli.progress import TimeLimit, episode_progress, print_played
 from rlway_client.common.muting import muted
 from rlway_client.contract.errors import UsageError
+from rlway_client.contract.meaning_sentences import rate_sentence
 from rlway_client.contract.nesting import grow, nest
 from rlway_client.control.rate import keep_rate, micros
 from rlway_client.control.realtime import apply_habits
@@ -57,6 +59,9 @@ def edge(
     with muted():  # LiteRT's delegate prints a line
         policy = EdgePolicy(bundle, file)
     if rate_hz is not None:
+        other = rate_sentence(policy.manifest, rate_hz)
+        if other is not None:
+            print(f"note: {other}", file=sys.stderr)
         _keep_rate(policy, file, rate_hz, duration_s, png, as_json)
         return
     env_id = trained_environment(policy.manifest.env, env)

@@ -30,6 +30,7 @@ from rlway_client.contract.game_lines import FILES, Lines
 from rlway_client.contract.guard import Guard
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest, encode_manifest
+from rlway_client.contract.meaning_sentences import meaning_sentences
 from rlway_client.contract.model_files import ENGINES
 from rlway_client.contract.nesting import places
 from rlway_client.contract.parity_table import parity_table
@@ -121,8 +122,8 @@ def _show(bundle: Bundle, console: Console, alone: bool) -> None:
     frames = frame_sentence(manifest)
     if frames is not None:
         console.print(frames)
-    for sentence in sampling_sentences(manifest):
-        console.print(sentence)
+    for sentence in (*meaning_sentences(manifest), *sampling_sentences(manifest)):
+        console.print(sentence, markup=False, soft_wrap=True)
     if manifest.parity:
         console.print(parity_table(manifest))
         if manifest.compared_over != "visited":

@@ -12,13 +12,15 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
-from rlway_client.contract.errors import SpecViolated
+from rlway_client.common.quote import reason
+from rlway_client.contract.errors import SpecViolated, UsageError
 from rlway_client.contract.specs import MAX_FAULTS, Fault, TensorSpec
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # so that it can be an identifier in C
@@ -55,6 +57,18 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def names(self) -> Names:
         """The tensors whose elements have names."""
         return {name: [*meant.names] for name, meant in self.tensors.items() if meant.names}
+
+
+def read_meaning(path: Path) -> Meaning:
+    """The meaning in a file. Raises UsageError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Meaning)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"{path}: expected JSON with `tensors` and `control_period_s`, got what cannot be read: {reason(error)}."
+        ) from None
 
 
 def check_meaning(meaning: Meaning, specs: Iterable[TensorSpec], actions: Iterable[TensorSpec]) -> None:

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, Self
 
 from rlway_client.common.quote import reason
 from rlway_client.contract.errors import UsageError
+from rlway_client.contract.manifest import Manifest
+from rlway_client.contract.meaning_sentences import rate_sentence
 from rlway_client.contract.policy import PolicyLike
 from rlway_client.control.ticks import Ticks
 
@@ -57,6 +59,10 @@ class Actor:
             raise UsageError(f"rate_hz: expected a number above 0, got {rate_hz}.")
         if not 0 <= wait < 1:
             raise UsageError(f"wait: expected a share of the period from 0 to below 1, got {wait}.")
+        manifest = getattr(policy, "manifest", None)
+        other = rate_sentence(manifest, rate_hz) if isinstance(manifest, Manifest) else None
+        if other is not None:
+            log.warning("%s", other)
         self.period_s = 1 / rate_hz
         self.ticks = Ticks()
         self._policy = policy

@@ -12,6 +12,7 @@ from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import MEANINGS
 from rlway_export.formats.c.guard import CGuard
+from rlway_export.formats.c.meaning import meaning_lines
 from rlway_export.formats.c.signature import RESET, CSignature, Parameter
 
 MOST_BOUNDS = 16  # an image has thousands, all alike
@@ -46,7 +47,8 @@ def header(manifest: Manifest, signature: CSignature, memory: str, guard: CGuard
         f"defines RLWAY_ACT likewise before including its policy.h{'; RLWAY_GUARD as well' if guard else ''}.",
     ]
     text = "\n".join(f" * {line}".rstrip() for line in map(comment, "\n".join(about).splitlines()))
-    sizes = "\n".join(f"#define {parameter.macro} {parameter.spec.size}" for parameter in signature.tensors)
+    sizes = [f"#define {parameter.macro} {parameter.spec.size}" for parameter in signature.tensors]
+    constants = "\n".join([*sizes, *meaning_lines(manifest, signature)])
     return f"""/*
 {text}
  */
@@ -57,7 +59,7 @@ def header(manifest: Manifest, signature: CSignature, memory: str, guard: CGuard
 
 #define RLWAY_POLICY "{manifest.policy}"
 #define RLWAY_VERSION {manifest.version}
-{sizes}
+{constants}
 
 #ifndef RLWAY_ACT
 #define RLWAY_ACT rlway_act
