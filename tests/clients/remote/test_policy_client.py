@@ -20,7 +20,7 @@ from rlway_client.contract.errors import (
     SpecViolated,
     UsageError,
 )
-from tests.bundles import BIAS, WEIGHTS, linear_policy
+from tests.bundles import BIAS, WEIGHTS, linear_policy, summing_policy
 from tests.clients.conftest import Connect
 from tests.servers import Server, running_server
 
@@ -243,3 +243,20 @@ def test_errors_in_one_task_leave_the_others_alone(server: Server) -> None:
         assert all(isinstance(outcome, SpecViolated) for outcome in outcomes[::2])
 
     asyncio.run(check())
+
+
+def test_a_reset_while_a_step_is_under_way_holds(tmp_path: Path) -> None:
+    """The next action begins an episode, though the reply of the one before came after the reset."""
+    summing_policy(tmp_path / "models")
+
+    async def play(url: str) -> list[int]:
+        async with AsyncPolicyClient(url, "summing", episode="robot") as client:
+            await client.act([-1, 0, 0, 0])
+            step = asyncio.create_task(client.act([-1, 0, 0, 0]))
+            await asyncio.sleep(0)  # it is under way now
+            client.reset()
+            await step
+            return [await client.act([0.5, 0, 0, 0]), await client.act([-2, 0, 0, 0])]
+
+    with running_server(tmp_path / "models", tmp_path / "log") as server:
+        assert asyncio.run(play(server.url)) == [0, 1]

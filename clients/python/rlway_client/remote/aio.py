@@ -61,6 +61,7 @@ class AsyncPolicyClient:
         self._key = key
         self.episode = episode
         self._first = True
+        self._resets = 0
         self.tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
         self._idle: deque[KeptConnection] = deque()  # the one used last is at the end
@@ -120,18 +121,21 @@ class AsyncPolicyClient:
             return await self.fallback.ask(observations, options, taken_s)
         if self.episode is not None:
             options = {"episode": self.episode, "first": self._first} | options
+        resets = self._resets
         body = await self._encode(observations, batched, options)
         try:
             reply = decode_act(await self._exchange("POST", self._path, body, may_repeat(options)))
         except SpecViolated:
             self.tree = None  # the version that is active now may observe something else
             raise
-        self._first = False
+        if resets == self._resets:  # otherwise the next action begins an episode, though this one has come since
+            self._first = False
         return reply
 
     def reset(self) -> None:
         """The next action begins an episode."""
         self._first = True
+        self._resets += 1
         if self.fallback is not None:
             self.fallback.reset()
 
