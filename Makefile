@@ -49,7 +49,7 @@ $(UV):
 	@touch $@
 
 # Tools and tests of clients/js, a browser among them if the system has none. The variable makes its package unpack the
-# libraries that it needs as well. Without Node all that is left out, and the tests say so.
+# libraries that it needs as well. Without Node or npm's packages all that is left out, and the tests say so.
 $(JS)/ready: clients/js/package.json
 	@if ! command -v npm >/dev/null; then echo "no Node 20 or newer here: clients/js is neither checked nor tested"; else \
 	cd clients/js && \
@@ -57,7 +57,7 @@ $(JS)/ready: clients/js/package.json
 	mkdir -p node_modules/.chromium && { command -v chromium >/dev/null || \
 	TMPDIR=$$PWD/node_modules/.chromium AWS_EXECUTION_ENV=AWS_Lambda_nodejs22.x \
 	node --input-type=module -e 'import chromium from "@sparticuz/chromium"; await chromium.executablePath()'; } && \
-	touch node_modules/ready; fi
+	touch node_modules/ready || echo "npm failed, as told above: clients/js is neither checked nor tested"; fi
 
 # The environments of clients that cannot live beside the others: KServe's wants psutil < 6, openpi's numpy < 2.
 $(FOREIGN): .venv-%/ready: locks/%.txt | $(UV)
