@@ -1,6 +1,6 @@
 /* Asks a policy server with the C++ client, one request after the other.
  *
- *     cpp_client json|raw|stream URL POLICY SECONDS      prints {"rps": …, "p50_ms": …, "p99_ms": …}
+ *     cpp_client json|raw|stream URL POLICY SECONDS SPIN_US      prints {"rps": …, "p50_ms": …, "p99_ms": …}
  */
 #include <rlway/rlway.hpp>
 
@@ -12,10 +12,12 @@
 
 int main(int count, char **words)
 {
-    if (count != 5) return 2;
+    if (count != 6) return 2;
     const std::string way = words[1];
-    auto client = rlway::Client::open({words[2], words[3]});
-    auto stream = rlway::Stream::open({words[2], words[3]});
+    rlway::Server server{words[2], words[3]};
+    server.spin = std::chrono::microseconds(std::atol(words[5]));
+    auto client = rlway::Client::open(server);
+    auto stream = rlway::Stream::open(server);
     if (!client || !stream) return 1;
     const float numbers[4] = {0.01f, -0.02f, 0.03f, 0.04f};
     const rlway::Observation observation(numbers);

@@ -44,8 +44,10 @@ from tests.bundles import q_network_policy
 from tests.ports import free_port
 
 NAME = "cartpole"
-WAYS = ("json", "raw", "stream")
-AGAINST_WRK, AGAINST_PYTHON = "C++ (json) against wrk, p50", "Python against C++ (json), p50"
+SPIN_US = 200
+SPINNING = f"C++, json, spin {SPIN_US} µs"
+WAYS = {"C++, json": ("json", 0), "C++, raw": ("raw", 0), "C++, stream": ("stream", 0), SPINNING: ("json", SPIN_US)}
+AGAINST_WRK, AGAINST_PYTHON = "C++, json against wrk, p50", f"Python against {SPINNING}, p50"
 MOST, LEAST = {AGAINST_WRK: 1.2}, {AGAINST_PYTHON: 2.0}
 
 
@@ -76,7 +78,7 @@ def main() -> None:
         url = f"http://127.0.0.1:{port}"
         clients: dict[str, Callable[[], RoundTrips]] = {
             "wrk": partial(ask_with_wrk, port, options.seconds, write_request(folder)),
-            **{f"C++, {way}": partial(ask_with_cpp, program, way, url, options.seconds) for way in WAYS},
+            **{name: partial(ask_with_cpp, program, url, options.seconds, *way) for name, way in WAYS.items()},
             "Python": partial(ask_with_python, url, options.seconds),
         }
         results = take_turns(clients, options.rounds)
@@ -106,8 +108,8 @@ def ask_with_wrk(port: int, seconds: int, script: Path) -> RoundTrips:
     return RoundTrips(load.rps, load.p50_ms, load.p99_ms)
 
 
-def ask_with_cpp(program: Path, way: str, url: str, seconds: int) -> RoundTrips:
-    words = [*pinned(LOAD_CORE), str(program), way, url, NAME, str(seconds)]
+def ask_with_cpp(program: Path, url: str, seconds: int, way: str, spin_us: int) -> RoundTrips:
+    words = [*pinned(LOAD_CORE), str(program), way, url, NAME, str(seconds), str(spin_us)]
     done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.exit(f"{sys.argv[0]}: the C++ client failed by {way}.")
@@ -128,12 +130,8 @@ def ask_with_python(url: str, seconds: int) -> RoundTrips:
 
 def report(results: Mapping[str, list[RoundTrips]], as_json: bool) -> None:
     p50 = {name: [trips.p50_ms for trips in rounds] for name, rounds in results.items()}
-    figures = {
-        AGAINST_WRK: median_ratio(p50["C++, json"], p50["wrk"]),
-        "C++ (raw) against wrk, p50": median_ratio(p50["C++, raw"], p50["wrk"]),
-        "C++ (stream) against wrk, p50": median_ratio(p50["C++, stream"], p50["wrk"]),
-        AGAINST_PYTHON: median_ratio(p50["Python"], p50["C++, json"]),
-    }
+    figures = {f"{name} against wrk, p50": median_ratio(p50[name], p50["wrk"]) for name in WAYS}
+    figures |= {f"Python against {name}, p50": median_ratio(p50["Python"], p50[name]) for name in WAYS}
     table = {
         name: [float(np.median(column)) for column in zip(*rounds, strict=True)] for name, rounds in results.items()
     }

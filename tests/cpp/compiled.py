@@ -42,7 +42,8 @@ for folder in map(Path, sys.argv[1:]):
 def compile_program(*words: Any, compiler: str = "g++") -> None:
     """Runs a compiler, which must have nothing to say."""
     done = subprocess.run([compiler, *map(str, words)], capture_output=True, text=True, timeout=600)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert not done.returncode, done.stderr
+    assert not done.stderr, done.stderr
 
 
 def make_policies(models: Path) -> None:

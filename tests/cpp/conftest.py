@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles import gaussian_policy, robot_policy
+from tests.bundles import gaussian_policy, linear_policy, robot_policy
 from tests.conftest import made_once
 from tests.cpp.compiled import Driver, make_driver, make_policies
 from tests.middleman import Middleman, middleman
@@ -17,10 +17,11 @@ from tests.servers import Server, running_server
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`linear`, the default, in two versions; `summing` with state; `gaussian`; `robot` with a nested observation."""
+    """`linear`, the default, in two versions; `summing` with state; `gaussian`; `robot`, nested; a long name."""
 
     def make(models: Path) -> None:
         make_policies(models)
+        linear_policy(models, "long-name-of-a-linear-policy")
         gaussian_policy(models)
         robot_policy(models)
 

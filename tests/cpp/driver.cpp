@@ -22,15 +22,16 @@ void summing_act(const float *observation, const float *noise, float *sum, int r
 
 static std::atomic<long> allocations{0};
 
-void *operator new(std::size_t size)
+// Not inlined: g++ otherwise takes the inlined halves for a mismatch.
+[[gnu::noinline]] void *operator new(std::size_t size)
 {
     ++allocations;
     void *memory = std::malloc(size);
     if (memory == nullptr) std::abort();
     return memory;
 }
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void *memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
 using rlway::Clock;
 using rlway::Observation;
@@ -104,6 +105,10 @@ rlway::Options options(Words &words, double *age_ms = nullptr)
     for (auto one = word(words); one != ":"; one = word(words)) {
         const auto equals = one.find('=');
         const auto key = one.substr(0, equals);
+        if (key == "label") {
+            found.label = one.substr(equals + 1);
+            continue;
+        }
         const auto value = std::stod(one.substr(equals + 1));
         if (key == "epsilon") found.epsilon = value;
         if (key == "temperature") found.temperature = value;

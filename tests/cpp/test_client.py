@@ -90,6 +90,7 @@ def test_a_policy_is_described(driver: Driver, server: Server) -> None:
     [
         ("absent", {}, [0, 0, 0, 0]),
         ("linear", {"version": 7}, [0, 0, 0, 0]),
+        ("linear", {"label": "absent"}, [0, 0, 0, 0]),
         ("linear", {"seed": -1}, [0, 0, 0, 0]),
         ("linear", {}, [0, 0, 0]),
         ("linear", {}, [1e39, 0, 0, 0]),
@@ -201,9 +202,10 @@ def test_a_server_that_closed_a_kept_connection_is_asked_again(
 
 
 def test_raw_actions_allocate_nothing(driver: Driver, server: Server) -> None:
-    """Neither over HTTP nor over a stream, once the first answer has come."""
-    driver.tell("client", server.url, "linear", "", 60000, "")
-    driver.tell("stream", server.url, "linear", "", 60000, "")
+    """Neither over HTTP nor over a stream, once the first answer has come; also where no text is a short one."""
+    url, policy = f"http://127.000.000.001:{server.port}", "long-name-of-a-linear-policy"
+    driver.tell("client", url, policy, "", 60000, "")
+    driver.tell("stream", url, policy, "", 60000, "")
     assert driver.tell("allocations client", 100) == {"allocations": 0}
     assert driver.tell("allocations stream", 100) == {"allocations": 0}
 

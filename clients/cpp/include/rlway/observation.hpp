@@ -40,13 +40,13 @@ class Observation {
     template <class T> Observation &add(Path path, const T *data, std::size_t size, Shape shape = {})
     {
         if (shape.empty()) shape = {size};
-        return add(std::move(path), data, size, std::move(shape), false);
+        return append_part(std::move(path), data, size, std::move(shape));
     }
 
     /* A single number without a dimension, such as a place in a list. */
     template <class T> Observation &add_number(Path path, const T *value)
     {
-        return add(std::move(path), value, 1, {}, true);
+        return append_part(std::move(path), value, 1, {});
     }
 
     /* How many numbers all parts have together. */
@@ -71,7 +71,7 @@ class Observation {
         if (parts_.empty()) return Error{Kind::usage, "observation: expected at least one array, got none; call add()."};
         for (const Part &part : parts_) {
             const Path &path = part.path;
-            if (path.empty() != (parts_.size() == 1 && path.empty()))
+            if (path.empty() && parts_.size() > 1)
                 return Error{Kind::usage, "observation: expected a key for each of several arrays, got one without."};
             if (!path.empty()) {
                 std::size_t shared = 0;
@@ -102,7 +102,6 @@ class Observation {
         std::size_t size;
         Shape shape;
         Append append;
-        bool is_number;
     };
 
     template <class T> static bool append_element(std::string &out, const void *data, std::size_t i)
@@ -110,10 +109,10 @@ class Observation {
         return wire::append_number(out, static_cast<const T *>(data)[i]);
     }
 
-    template <class T> Observation &add(Path path, const T *data, std::size_t size, Shape shape, bool is_number)
+    template <class T> Observation &append_part(Path path, const T *data, std::size_t size, Shape shape)
     {
         static_assert(std::is_arithmetic_v<T>, "an observation is made of numbers");
-        parts_.push_back({std::move(path), data, size, std::move(shape), &append_element<T>, is_number});
+        parts_.push_back({std::move(path), data, size, std::move(shape), &append_element<T>});
         return *this;
     }
 

@@ -69,7 +69,8 @@ class Stream {
             const auto progress = frames_.read(frame);
             if (progress == wire::Progress::foreign) return broken(foreign_frame());
             if (progress == wire::Progress::more) {
-                if (auto trouble = connection_.receive(frames_.received(), until)) return broken(target_.error(*trouble));
+                if (auto trouble = connection_.receive(frames_.received(), until, target_.server.spin))
+                    return broken(target_.error(*trouble));
                 continue;
             }
             switch (frame.opcode) {
@@ -141,7 +142,7 @@ class Stream {
         wire::AnswerReader reader;
         auto progress = wire::Progress::more;
         while (progress == wire::Progress::more) {
-            if (auto trouble = connection_.receive(reader.received(), until)) return target_.error(*trouble);
+            if (auto trouble = connection_.receive(reader.received(), until, target_.server.spin)) return target_.error(*trouble);
             progress = reader.read();
         }
         const auto &answer = reader.answer();

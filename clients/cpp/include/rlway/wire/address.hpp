@@ -29,7 +29,8 @@ struct Peer {
 struct Address {
     std::string host;
     std::string port = "80";
-    std::string prefix; // a path in front of all routes, for a server behind a proxy
+    std::string authority; // both, as they are written in a header
+    std::string prefix;    // a path in front of all routes, for a server behind a proxy
 
     static Result<Address> parse(std::string_view url)
     {
@@ -57,16 +58,12 @@ struct Address {
         }
         if (colon != url.npos) found.port = url.substr(colon + 1);
         if (found.host.empty() || !is_port(found.port)) return refused;
+        const bool is_ipv6 = found.host.find(':') != found.host.npos;
+        found.authority = (is_ipv6 ? "[" + found.host + "]" : found.host) + ":" + found.port;
         return found;
     }
 
-    /* As it is written in a header. */
-    std::string host_and_port() const
-    {
-        return (host.find(':') != host.npos ? "[" + host + "]" : host) + ":" + port;
-    }
-
-    std::string text() const { return "http://" + host_and_port() + prefix; }
+    std::string text() const { return "http://" + authority + prefix; }
 
     Result<std::vector<Peer>> look_up() const
     {

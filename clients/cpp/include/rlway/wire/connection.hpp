@@ -10,6 +10,7 @@
 #include "address.hpp"
 #include "clock.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -81,9 +82,12 @@ class Connection {
         return {};
     }
 
-    /* Appends what has arrived. */
-    std::optional<Trouble> receive(std::string &received, Clock::time_point until)
+    /* Appends what has arrived. For the time of `spin` it looks again and again, and only then it sleeps. */
+    std::optional<Trouble> receive(std::string &received, Clock::time_point until, Clock::duration spin)
     {
+        const auto spin_until = std::min(until, Clock::now() + spin);
+        while (Clock::now() < spin_until && !is_readable()) {
+        }
         for (;;) {
             if (!wait_until_ready(socket_, POLLIN, until)) return broken(Trouble{true, {}});
             char bytes[16384];
