@@ -69,12 +69,12 @@ demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a m
 	@.venv/bin/python demo.py
 
 test: setup $(FOREIGN)  ## every test, in both environments
-	$(PYTEST) tests/clients tests/serve tests/k8s tests/packages tests/docs tests/js
+	$(PYTEST) tests/clients tests/cpp tests/serve tests/k8s tests/packages tests/docs tests/js
 	$(PYTEST_TRAIN) tests/train tests/export
 	$(PYTEST) tests/e2e tests/examples tests/foreign
 
 test-quick: setup  ## every test that is not marked slow, in less than two minutes
-	$(PYTEST) -m "not slow" tests/clients tests/serve tests/k8s tests/packages tests/docs tests/js
+	$(PYTEST) -m "not slow" tests/clients tests/cpp tests/serve tests/k8s tests/packages tests/docs tests/js
 	$(PYTEST_TRAIN) -m "not slow" tests/train tests/export
 
 clients: setup $(FOREIGN)  ## plays through the clients of Triton, KServe, TensorFlow Serving, OpenVINO and openpi: a table
@@ -98,6 +98,7 @@ bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tut
 	PYTHONPATH=. .venv/bin/python benchmarks/wires.py
 	PYTHONPATH=. .venv/bin/python benchmarks/protocols.py
 	PYTHONPATH=. .venv/bin/python benchmarks/robots.py
+	PYTHONPATH=. .venv/bin/python benchmarks/cpp_client.py
 	PYTHONPATH=. .venv/bin/python benchmarks/peers.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overflow.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py

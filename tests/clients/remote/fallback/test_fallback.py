@@ -15,7 +15,7 @@ import pytest
 from rlway_client import EdgePolicy, PolicyClient
 from rlway_client.contract.errors import ServerUnreachable, UsageError
 from tests.bundles import gaussian_policy, linear_policy, summing_policy
-from tests.clients.conftest import Connect
+from tests.clients.conftest import AnyClient, Connect
 from tests.clients.remote.fallback.conftest import ACTIONS, OBSERVATIONS, PROMPT_MS, SOON_MS, ask_until, fallback_of
 from tests.middleman import Middleman, middleman
 from tests.ports import free_port, wait_for
@@ -136,8 +136,28 @@ def test_the_last_action_can_be_held(connect: Connect, between: Middleman) -> No
 
 def test_there_is_nothing_to_hold_before_the_first_action(connect: Connect) -> None:
     """The error says what to pass in place of it."""
-    with pytest.raises(ServerUnreachable, match="no action to hold before the server's first one; pass an action"):
-        connect(NOWHERE, "linear", fallback="hold").act(OBSERVATIONS[0])
+    client = connect(NOWHERE, "linear", fallback="hold")
+    for _ in range(2):
+        with pytest.raises(ServerUnreachable, match="no action to hold before the server's first one; pass an action"):
+            client.act(OBSERVATIONS[0])
+    wait_for(lambda: "no policy server answers there" in _why(client), "what the probes found")
+
+
+def _why(client: AnyClient) -> str:
+    fallback_of(client).collect()
+    return fallback_of(client).why
+
+
+def test_a_server_that_fails_at_its_first_action_is_not_asked_again_at_once(
+    connect: Connect, between: Middleman
+) -> None:
+    """Also where there is nothing to hold: the failure counts."""
+    client = connect(between.url, "linear", fallback="hold", within_ms=SOON_MS)
+    fallback_of(client).wait_for_server(30)
+    between.swallows = True
+    with pytest.raises(ServerUnreachable, match="no action to hold"):
+        client.act(OBSERVATIONS[0])
+    assert (fallback_of(client).side, fallback_of(client).counts.late) == ("local", 1)
 
 
 def test_a_fixed_action_can_stand_in(connect: Connect) -> None:
@@ -170,6 +190,18 @@ def test_an_observation_that_is_too_old_is_not_sent(connect: Connect, models: Pa
     counts = fallback_of(client).counts
     assert (counts.overdue, counts.local, counts.failed, counts.late) == (1, 1, 0, 0)
     assert fallback_of(client).side == "server"
+
+
+def test_a_step_that_the_server_has_missed_ends_its_turn(connect: Connect, models: Path, served: Server) -> None:
+    """A policy with state lacks the step there, so the local one goes on until the server is warm again."""
+    client = connect(served.url, "summing", episode="late", fallback=edge(models, "summing", 1), within_ms=PROMPT_MS)
+    fallback_of(client).wait_for_server(30)
+    alone = edge(models, "summing", 1)
+    for row, observation in enumerate(OBSERVATIONS[:12]):
+        late = time.monotonic() - 10 if row == 4 else None
+        reply = client.ask(observation, taken_s=late)
+        assert reply.action == alone.act(observation)
+        assert (reply.source == "server") == (row < 4)
 
 
 def test_a_bundle_of_another_policy_is_never_mixed_with_the_server(

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from rlway_client.contract.errors import DeadlineExceeded, RlwayError, ServerUnreachable, SpecViolated, UsageError
 from rlway_client.contract.guard import NO_VIOLATIONS
-from rlway_client.remote.fallback.local_side import LocalSide
+from rlway_client.remote.fallback.local_side import LocalAction, LocalSide
 from rlway_client.remote.fallback.prober import Asker, Prober
 from rlway_client.remote.fallback.switch import Counts, OnChange, Side, Switch
 from rlway_client.remote.messages import Reply, read_manifest
@@ -140,32 +140,37 @@ class Fallback(ABC, Generic[Client]):
     def settle(
         self, observation: Any, options: Mapping[str, Any], outcome: Reply | RlwayError | None, late: bool = False
     ) -> Reply:
-        """The reply to give. `outcome` is the server's reply or error; None if it was not asked."""
+        """The reply to give. `outcome` is the server's reply or error; None if it was not asked.
+
+        Raises ServerUnreachable where there is no action to hold yet.
+        """
         local, counts = self._local, self.counts
         if isinstance(outcome, Reply) and self._has_returned:
             outcome = self._first_after_return(outcome)
-        own = None
-        if local.keeps_state or not isinstance(outcome, Reply):
-            own = local.act(observation, options)  # a policy with state sees every observation, whoever answers
         if isinstance(outcome, Reply):
+            if local.keeps_state:
+                local.act(observation, options)  # a policy with state sees every observation, whoever answers
             counts.server += 1
             self._served_version = outcome.version
             local.gave(outcome.action, "server")
             return outcome
-        assert own is not None
+        own = local.try_to_act(observation, options)
+        refused = isinstance(own, LocalAction) and own.refused
         why = self.why if outcome is None else str(outcome)
-        if outcome is not None and not (isinstance(outcome, SpecViolated) and (own.refused or not local.judges)):
+        if outcome is not None and not (isinstance(outcome, SpecViolated) and (refused or not local.judges)):
             if late or isinstance(outcome, DeadlineExceeded):
                 counts.late += 1
             else:
                 counts.failed += 1
             self._switch.fail(why)
+        if self.side == "local" and not refused:
+            self._probe(observation, options)
+        if isinstance(own, RlwayError):
+            raise own
         if own.source == "hold":
             counts.held += 1
         else:
             counts.local += 1
-        if self.side == "local" and not own.refused:
-            self._probe(observation, options)
         local.gave(own.action, own.source)
         guarded = local.guarded if own.source == "local" else NO_VIOLATIONS
         return Reply(own.action, local.version, {}, guarded, own.source, own.fault or why)

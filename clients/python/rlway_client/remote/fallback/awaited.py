@@ -57,23 +57,24 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
         client = self.client
         if client is None:
             return self.settle(observation, options, None)
-        if left_s <= 0:
-            self.overdue()
-            return self.settle(observation, options, None)
         asked_s = time.monotonic()
         client.timeout_s = left_s
-        outcome: Reply | RlwayError
+        outcome: Reply | RlwayError | None = None
         try:
-            outcome = await client.ask(observation, **self.limited(options))
+            if left_s > 0:
+                outcome = await client.ask(observation, **self.limited(options))
+            else:
+                self.overdue()
         except UsageError:  # of the caller: an option that does not exist
             raise
         except RlwayError as error:
             outcome = error
-        reply = self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
-        if self.side == "local" and self.client is client:  # not yet dropped by another request
-            self.client = None
-            client.close_idle()
-        return reply
+        try:
+            return self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
+        finally:
+            if self.side == "local" and self.client is client:  # not yet dropped by another request
+                self.client = None
+                client.close_idle()
 
     def adopt(self, client: Asker) -> AwaitedAsker:
         client.close()

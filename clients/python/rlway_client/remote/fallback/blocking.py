@@ -25,23 +25,24 @@ class BlockingFallback(Fallback[Asker]):
         left_s = self.remaining_s(taken_s)
         if self.client is None:
             return self.settle(observation, options, None)
-        if left_s <= 0:
-            self.overdue()
-            return self.settle(observation, options, None)
         client, asked_s = self.client, time.monotonic()
         client.timeout_s = left_s
-        outcome: Reply | RlwayError
+        outcome: Reply | RlwayError | None = None
         try:
-            outcome = client.ask(observation, **self.limited(options))
+            if left_s > 0:
+                outcome = client.ask(observation, **self.limited(options))
+            else:
+                self.overdue()
         except UsageError:  # of the caller: an option that does not exist
             raise
         except RlwayError as error:
             outcome = error
-        reply = self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
-        if self.side == "local":
-            self.client = None
-            client.close()
-        return reply
+        try:
+            return self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
+        finally:
+            if self.side == "local":
+                self.client = None
+                client.close()
 
     def adopt(self, client: Asker) -> Asker:
         client.keep_peer()

@@ -68,6 +68,13 @@ class LocalSide:
             log.warning("the local policy failed, and the last action is held", exc_info=error)
             return self.held(f"the local policy failed: {error}")
 
+    def try_to_act(self, observation: Any, options: Mapping[str, Any]) -> LocalAction | ServerUnreachable:
+        """As `act`, with the error as a value."""
+        try:
+            return self.act(observation, options)
+        except ServerUnreachable as error:
+            return error
+
     def held(self, fault: str | None = None, refused: bool = False) -> LocalAction:
         """The last action. Raises ServerUnreachable where there is none."""
         if self._last is None and self.manifest is not None:
