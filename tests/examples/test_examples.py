@@ -77,3 +77,13 @@ def test_the_policy_as_c_balances_the_pole(models: Path, tmp_path: Path) -> None
     stood = re.fullmatch(r"cartpole, version 1: the pole stood for (\d+) of 500 steps\n", run(robot))
     assert stood is not None
     assert int(stood[1]) > 50  # a pole that is pushed at random falls after some 20
+
+
+def test_the_c_of_the_page_on_robots_compiles(models: Path, tmp_path: Path) -> None:
+    """With the header of a policy, without a warning."""
+    page = (ROOT / "docs/robots.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    program = tmp_path / "loop.c"
+    program.write_text(f"{block}\nint main(void) {{ const float seen[4] = {{0}}; return choose(seen); }}\n")
+    flags = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+    run("cc", *flags, f"-I{models}/cartpole/1", "-c", program, "-o", tmp_path / "loop.o")
