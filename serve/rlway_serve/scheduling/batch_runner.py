@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.guarding import Guarded
+from rlway_client.contract.guarding import REFUSE, Guarded
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays, rows_of
 from rlway_client.contract.specs import AnyArray, Fault
@@ -110,10 +110,9 @@ class BatchRunner:
     def _write_plain(self, actions: AnyArray, raw: bool, wires: Sequence[Wire | None]) -> list[Response] | None:
         """The answer to each action: all on one wire, or on one for each; None if one cannot be written."""
         try:
-            if self._guard is not None:
-                guarded = self._guard.apply_plain({self._action.names[0]: actions})
-                if guarded is not None:
-                    return self._write_guarded(guarded, raw, wires)
+            guarded = None if self._guard is None else self._guard.apply_plain({self._action.names[0]: actions})
+            if guarded is not None:
+                return None if guarded.has_non_finite else self._write_guarded(guarded, raw, wires)
             return self._write_all(actions, raw, wires)
         except Exception:
             log.debug("policy %s: a plain answer failed, and the batch is run again", self._name, exc_info=True)
@@ -137,13 +136,13 @@ class BatchRunner:
         responses = self._write_all(actions, raw, wires)
         for i in np.flatnonzero(guarded.levels).tolist():
             wire = wires[i if len(wires) > 1 else 0]
-            refusal, violated = guarded.refusal(i, i + 1), guarded.rules(i, i + 1)
+            refusal = guarded.refusal(i, i + 1) if guarded.levels[i] == REFUSE else None
             if refusal is not None:
                 responses[i] = problem_response(refusal) if wire is None else wire.refuse(refusal)
             elif wire is None:
-                responses[i] = self._encoder.encode_guarded(actions[i : i + 1], raw, violated)
+                responses[i] = self._encoder.encode_guarded(actions[i : i + 1], raw, guarded.rules(i, i + 1))
             else:
-                responses[i] = wire.write_guarded(actions[i : i + 1], violated)
+                responses[i] = wire.write_guarded(actions[i : i + 1], guarded.rules(i, i + 1))
         return responses
 
     def _write_on(self, wire: Wire | None, actions: AnyArray, raw: bool) -> list[Response]:
@@ -159,7 +158,8 @@ class BatchRunner:
                 if self._noise_size:
                     inputs["noise"] = self._plain_noise(len(observations))
                 actions = self._runtime.run(inputs, ("action",))[0]
-                if len(actions) == len(observations) and all_finite(actions):
+                # A guard looks at every action itself.
+                if len(actions) == len(observations) and (self._guard is not None or all_finite(actions)):
                     self._drift.look(inputs)
                     return actions
         except Exception:

@@ -40,14 +40,19 @@ class RunGuard:
         return self._guard.remembers
 
     def apply_plain(self, actions: Arrays) -> Guarded | None:
-        """What becomes of the actions of plain calls, which have no episodes."""
-        return self._counted(self._guard.apply(actions))
+        """What becomes of the actions of plain calls, which have no episodes.
+
+        It is counted unless an action is not finite: that may have spoilt others, so these calls run again, apart.
+        """
+        guarded = self._guard.apply(actions)
+        return guarded if guarded is None or guarded.has_non_finite else self._counted(guarded)
 
     def apply(self, batch: Sequence[AnyCall], results: Arrays) -> Guarded | None:
         """What becomes of the actions of any calls."""
         self._now_s = self._clock()
         previous = self._previous(batch) if self._guard.remembers else None
-        return self._counted(self._guard.apply({spec.name: results[spec.name] for spec in self._specs}, previous))
+        guarded = self._guard.apply({spec.name: results[spec.name] for spec in self._specs}, previous)
+        return None if guarded is None else self._counted(guarded)
 
     def keep(self, batch: Sequence[AnyCall], results: Arrays, given: Sequence[bool]) -> None:
         """Stores the actions in the episodes of the calls that are `given` theirs."""
@@ -82,9 +87,9 @@ class RunGuard:
         elapsed_s = [0.0 if state is None else self._now_s - state.given_s for state in states]
         return Previous(actions, known, np.repeat(elapsed_s, rows))
 
-    def _counted(self, guarded: Guarded | None) -> Guarded | None:
-        for breach in guarded.breaches if guarded is not None else ():
-            self._counts.add(self._policy, breach.spec.name, breach.rule, int(breach.where.any(axis=1).sum()))
+    def _counted(self, guarded: Guarded) -> Guarded:
+        for breach in guarded.breaches:
+            self._counts.add(self._policy, breach.spec.name, breach.rule, sum(breach.rows))
         return guarded
 
 

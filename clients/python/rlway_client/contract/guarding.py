@@ -50,6 +50,7 @@ class Breach(NamedTuple):
     low: AnyArray | float  # [B, n] or [n]
     high: AnyArray | float
     values: AnyArray  # [B, n], as the policy gave them
+    rows: Sequence[bool]  # whether it is violated anywhere in each row
 
 
 class Guarded(NamedTuple):
@@ -60,11 +61,16 @@ class Guarded(NamedTuple):
     levels: AnyArray  # int[B]: how strict the reaction to each row is, 0 to `REFUSE`
     reactions: Mapping[str, str]  # by rule
 
+    @property
+    def has_non_finite(self) -> bool:
+        """Whether some row is not finite."""
+        return any(breach.rule == NON_FINITE for breach in self.breaches)
+
     def rules(self, start: int, end: int) -> Violations:
         """The rules that some of these rows violate, by action tensor."""
         found: Violations = {}
         for breach in self.breaches:
-            if breach.where[start:end].any():
+            if any(breach.rows[start:end]):
                 found.setdefault(breach.spec.name, []).append(breach.rule)
         return found
 
@@ -74,7 +80,7 @@ class Guarded(NamedTuple):
         if not len(refused):
             return None
         row = start + int(refused[0])
-        breach = next(b for b in self.breaches if self.reactions[b.rule] == "refuse" and b.where[row].any())
+        breach = next(b for b in self.breaches if self.reactions[b.rule] == "refuse" and b.rows[row])
         place = int(breach.where[row].argmax())
         index = np.unravel_index(place, breach.spec.shape)
         element = breach.spec.name + "".join(f"[{int(i)}]" for i in index)
@@ -99,10 +105,11 @@ class ActionGuard:
 
     def apply(self, actions: Arrays, previous: Previous | None = None) -> Guarded | None:
         """What becomes of the actions; None if they violate no rule and stay as they are."""
-        if all(tensor.are_sound(actions[tensor.spec.name], previous) for tensor in self.tensors):
-            return None
-        with np.errstate(all="ignore"):
-            return self._apply(actions, previous)
+        for tensor in self.tensors:
+            if not tensor.are_sound(actions[tensor.spec.name], previous):
+                with np.errstate(all="ignore"):
+                    return self._apply(actions, previous)
+        return None
 
     def _apply(self, actions: Arrays, previous: Previous | None) -> Guarded | None:
         breaches: list[Breach] = []
@@ -110,12 +117,12 @@ class ActionGuard:
         for tensor in self.tensors:
             name = tensor.spec.name
             clamped[name], found = tensor.clamp(actions[name], previous)
-            breaches += [breach for breach in found if breach.where.any()]
+            breaches += [breach for breach in found if any(breach.rows)]
         if not breaches:
             return None
-        levels: AnyArray = np.zeros(len(breaches[0].where), np.int8)
+        levels: AnyArray = np.zeros(len(breaches[0].where), np.int64)
         for breach in breaches:
-            np.maximum(levels, self._levels[breach.rule] * breach.where.any(axis=1), out=levels, casting="unsafe")
+            levels = np.maximum(levels, self._levels[breach.rule] * np.array(breach.rows))
         known: Any = False if previous is None else previous.known
         held, safe = (levels == HOLD) & known, (levels == SAFE) | ((levels == HOLD) & ~np.asarray(known))
         for name, array in clamped.items():
@@ -153,8 +160,11 @@ class TensorLimits:
     def are_sound(self, actions: AnyArray, previous: Previous | None) -> bool:
         """Whether no row violates a rule."""
         rows = actions.reshape(len(actions), -1)
-        if (self.is_real or self._limits_range) and not ((rows >= self.floor) & (rows <= self.ceiling)).all():
-            return False
+        if self.is_real or self._limits_range:
+            within = rows >= self.floor
+            within &= rows <= self.ceiling
+            if np.count_nonzero(within) < within.size:  # several times faster than `all`
+                return False
         if previous is None or not self.limits_changes or not previous.known.any():
             return True
         low, high = self._reach(previous, rows.shape)
@@ -166,15 +176,15 @@ class TensorLimits:
         values = actions.reshape(shape).astype(self._dtype)
         breaches = []
         if self.is_real:
-            breaches.append(Breach(spec, NON_FINITE, ~np.isfinite(values), -np.inf, np.inf, values))
+            breaches.append(_breach(spec, NON_FINITE, ~np.isfinite(values), -np.inf, np.inf, values))
         below, above = values < self.low, values > self.high
-        breaches.append(Breach(spec, OUT_OF_RANGE, below | above, self.low, self.high, values))
+        breaches.append(_breach(spec, OUT_OF_RANGE, below | above, self.low, self.high, values))
         clamped = np.where(below, self.low, np.where(above, self.high, values))
         if previous is not None and self.limits_changes:
             low, high = self._reach(previous, shape)
             known = previous.known[:, np.newaxis]
             below, above = known & (clamped < low), known & (clamped > high)
-            breaches.append(Breach(spec, TOO_FAST, below | above, low, high, values))
+            breaches.append(_breach(spec, TOO_FAST, below | above, low, high, values))
             clamped = np.where(below, low, np.where(above, high, clamped))
         return clamped.astype(spec.numpy_dtype).reshape(actions.shape), breaches
 
@@ -196,6 +206,13 @@ class TensorLimits:
 
     def _array(self, numbers: list[Any], none: float, dtype: np.dtype[Any] | None = None) -> AnyArray:
         return np.array([none if number is None else number for number in numbers], dtype or self._dtype)
+
+
+def _breach(
+    spec: TensorSpec, rule: str, where: AnyArray, low: AnyArray | float, high: AnyArray | float, values: AnyArray
+) -> Breach:
+    rows: list[bool] = np.asarray(where.any(axis=1)).tolist()
+    return Breach(spec, rule, where, low, high, values, rows)
 
 
 def _whole(reached: AnyArray) -> AnyArray:

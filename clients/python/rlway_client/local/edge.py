@@ -102,7 +102,7 @@ class EdgePolicy:
     def executed(self, action: Any) -> None:
         """Tells the guard that this action was executed in place of the last one, such as a server's."""
         if self._guard is not None:
-            self._guard.executed({name: array.ravel().tolist() for name, array in self._tensors(action).items()})
+            self._guard.executed(self._tensors(action))
 
     def guard(self, action: Any) -> Any:
         """Another policy's action, such as a server's, as the guard lets it through. Raises ActionRefused."""

@@ -1,0 +1,61 @@
+"""A guard holds across the change between server and local policy: no step is larger than its limit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+
+from rlway_client import EdgePolicy
+from rlway_client.common.files import sha256
+from rlway_client.contract.guard import FILE, ActionLimits, Guard, encode_guard
+from rlway_client.contract.manifest import encode_manifest
+from tests.bundles import gaussian_policy
+from tests.clients.conftest import Connect
+from tests.clients.remote.fallback.conftest import SOON_MS, fallback_of
+from tests.middleman import middleman
+from tests.servers import running_server
+
+STEP = 0.25
+
+
+def guarded_policy(models: Path) -> Path:
+    """The bundle of a continuous policy that may change its action by `STEP` per step."""
+    bundle = gaussian_policy(models)
+    guard = Guard(schema_version=1, actions={"action": ActionLimits(change_per_step=STEP, safe=0)})
+    (bundle.path / FILE).write_bytes(encode_guard(guard))
+    files = {**bundle.manifest.files, FILE: sha256(bundle.path / FILE)}
+    (bundle.path / "manifest.json").write_bytes(encode_manifest(replace(bundle.manifest, files=files)))
+    return bundle.path
+
+
+def test_no_change_of_sides_is_a_jump(connect: Connect, tmp_path: Path) -> None:
+    """From the server to the local policy, and back within the episode."""
+    path = guarded_policy(tmp_path / "models")
+    size = EdgePolicy(path, "model.onnx").manifest.observation[0].size
+    rows = np.random.default_rng(0).normal(size=(4000, size)).astype(np.float32)
+    sources, last = [], None
+    with (
+        running_server(tmp_path / "models", tmp_path / "log") as server,
+        middleman(server.host, server.port) as between,
+    ):
+        client = connect(
+            between.url, "gaussian", episode="arm", fallback=EdgePolicy(path, "model.onnx"), within_ms=SOON_MS
+        )
+        fallback_of(client).wait_for_server(30)
+        for row in rows:
+            reply = client.ask(row)
+            if last is not None:
+                assert np.abs(reply.action - last).max() <= STEP + 1e-6
+            last = reply.action
+            sources.append(reply.source)
+            between.swallows = len(sources) in range(10, 30)
+            if len(sources) > 30:
+                if reply.source == "server":
+                    break
+                time.sleep(0.002)  # a tick of the control loop, in which the probe can be answered
+    assert sources[9] == "server"
+    assert sources[30] == "local"
+    assert sources[-1] == "server"
