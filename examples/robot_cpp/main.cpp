@@ -54,6 +54,15 @@ int main(int count, char **words)
             rlway_act(observation, nullptr, &chosen, nullptr); // no noise, so the action is greedy; no Q-values
             *action = chosen;
         });
+#ifdef RLWAY_REFUSED // the bundle has a guard
+    local.guard([](const std::int64_t *previous, double elapsed_s, std::int64_t *action) {
+        const std::int32_t before = previous ? static_cast<std::int32_t>(*previous) : 0;
+        auto chosen = static_cast<std::int32_t>(*action);
+        const int violated = rlway_guard(previous ? &before : nullptr, elapsed_s, &chosen);
+        *action = chosen;
+        return static_cast<unsigned>(violated);
+    });
+#endif
     const auto tell = [](rlway::Side side, const std::string &why) {
         std::printf("now %s: %s\n", rlway::name(side), why.c_str());
     };

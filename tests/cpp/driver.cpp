@@ -222,8 +222,9 @@ rlway::Local<std::int64_t> local(const std::string &name)
                                               *action = chosen;
                                           });
     if (name == "guarded")
-        linear.guard([](const std::int64_t *previous, float, std::int64_t *action) {
+        linear.guard([](const std::int64_t *previous, double, std::int64_t *action) {
             *action = previous == nullptr ? 5 : *previous + 1;
+            if (*action == 8) return 2u | Local::refused;
             return previous == nullptr ? 1u : 2u;
         });
     return linear;

@@ -210,11 +210,17 @@ def test_another_version_is_told(driver: Driver, server: Server) -> None:
 
 
 def test_the_guard_comes_after_the_local_policy(driver: Driver) -> None:
-    """It gets the action before, none at the beginning, and the rules that it applied are in the reply."""
+    """It gets the action before, none at the beginning, and the rules that it applied are in the reply.
+
+    What it refuses is not used: the last action is held.
+    """
     open_fallback(driver, NOWHERE, "guarded")
     for _ in range(2):
         replies = [fall(driver, observation) for observation in OBSERVATIONS[:3]]
         assert [(reply["action"], reply["guarded"]) for reply in replies] == [([5], 1), ([6], 2), ([7], 2)]
+        refused = fall(driver, OBSERVATIONS[3])
+        assert (refused["action"], refused["source"]) == ([7], "hold")
+        assert "its guard refuses its action" in refused["why"]
         driver.tell("begin")
 
 

@@ -41,8 +41,9 @@ template <class Number> class Local {
     using Act = std::function<void(const Observation &, bool begins, Number *action)>;
     using ActOnFloats = std::function<void(const float *observation, bool begins, Number *action)>;
     /* `rlway_guard` of a policy.c: the limits of the action, given the last one (null: none) and how long ago that was
-     * given; a bit for each rule that it applied. */
-    using Guard = std::function<unsigned(const Number *previous, float elapsed_s, Number *action)>;
+     * given; a bit for each rule that it applied, and `refused` besides where the action must not be used. */
+    using Guard = std::function<unsigned(const Number *previous, double elapsed_s, Number *action)>;
+    static constexpr unsigned refused = 8; // RLWAY_REFUSED of a policy.h
 
     /* A policy whose observation has several parts, or is not of float: it reads the arrays that the caller observes. */
     static Local policy(Bundle bundle, Act act)
@@ -164,6 +165,7 @@ template <class Number> class Local {
 #else
         run_unguarded(observation, reply, now);
 #endif
+        if (reply.guarded & refused) return "its guard refuses its action";
         if constexpr (std::is_floating_point_v<Number>)
             for (const auto number : reply.action)
                 if (!std::isfinite(number)) return "its action is not finite";
@@ -178,7 +180,7 @@ template <class Number> class Local {
         if (guard_) {
             const auto elapsed_s = last_.empty() ? 0.0 : wire::seconds(now - given_);
             const auto *previous = last_.empty() ? nullptr : last_.data();
-            reply.guarded = guard_(previous, static_cast<float>(elapsed_s), reply.action.data());
+            reply.guarded = guard_(previous, elapsed_s, reply.action.data());
         }
     }
 
