@@ -48,6 +48,10 @@ class Awaited:
     def reset(self) -> None:
         self._client.reset()
 
+    def wait_for_server(self, timeout_s: float) -> None:
+        assert self._client.fallback is not None
+        self._runner.run(self._client.fallback.wait_for_server(timeout_s))
+
     @property
     def fallback(self) -> AwaitedFallback | None:
         return self._client.fallback

@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.meaning import Meaning, in_order
+from rlway_client.contract.meaning import Meaning
+from rlway_client.contract.named_values import in_order
 from rlway_client.contract.nesting import grow
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, find_faults, outside_lookup, table_ends

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rlway_client.contract.errors import BundleInvalid, SpecViolated
 from rlway_client.contract.manifest import Manifest, decode_manifest, encode_manifest
-from rlway_client.contract.meaning import in_order
+from rlway_client.contract.named_values import in_order
 from rlway_client.contract.nesting import grow
 from rlway_client.contract.specs import TensorSpec
 
@@ -83,3 +83,9 @@ def test_names_that_are_missing_or_unknown_are_told_by_their_path() -> None:
         in_order({"joints": {"hip": 1, "knee": 2, "ankle": 3, "heel": 4}}, grow([JOINTS, SPEED]), {"joints": NAMES})
     paths = [(fault.path, fault.got) for fault in refused.value.faults]
     assert paths == [('observation["joints"]["toe"]', "nothing"), ('observation["joints"]["heel"]', "another name")]
+
+
+def test_names_lie_within_a_tuple_as_well() -> None:
+    """As an environment with a Tuple space gives it."""
+    tree = grow([TensorSpec("at", (2,), "float32", path=("0",)), TensorSpec("speed", (), "float32", path=("1",))])
+    assert in_order(({"y": 2, "x": 1}, 3), tree, {"at": ["x", "y"]}) == {"0": [1, 2], "1": 3}

@@ -1,27 +1,24 @@
 """What the numbers of a policy stand for: names, units, kinds and frames of the elements, and the control period.
 
-In:      the manifest's `meaning`, as an environment or a file gave it; an observation whose values have names.
-Out:     the observation with each value in its element's place.
-Refuses: a meaning that does not fit the policy's tensors (ValueError); names that are missing or not known
-         (SpecViolated, by their path).
+In:      the manifest's `meaning`, as an environment or a file gave it.
+Out:     `Meaning`.
+Refuses: a meaning that does not fit the policy's tensors (ValueError), a file that cannot be read (UsageError).
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-import numpy as np
 from msgspec import Meta
 
 from rlway_client.common.quote import reason
-from rlway_client.contract.errors import SpecViolated, UsageError
-from rlway_client.contract.specs import MAX_FAULTS, Fault, TensorSpec
+from rlway_client.contract.errors import UsageError
+from rlway_client.contract.specs import TensorSpec
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # so that it can be an identifier in C
 TEXT = 64  # characters of a unit, a kind or a frame
@@ -79,7 +76,7 @@ def check_meaning(meaning: Meaning, specs: Iterable[TensorSpec], actions: Iterab
         raise ValueError(f"control_period_s: expected seconds above 0, got {period_s:g}")
     for name, meant in meaning.tensors.items():
         if name not in known:
-            raise ValueError(f"tensors: expected names of the policy ({_list(known)}), got {name[:TEXT]!r}")
+            raise ValueError(f"tensors: expected names of the policy ({listed(known)}), got {name[:TEXT]!r}")
         spec = known[name]
         for field in ("names", "units", "kinds"):
             words = getattr(meant, field)
@@ -109,37 +106,6 @@ def _check_names(where: str, names: list[str]) -> None:
         raise ValueError(f"{where}: expected each name once, whatever its case, got {twice!r} again")
 
 
-def in_order(observation: Any, tree: Any, names: Names, where: str = "observation") -> Any:
-    """The observation with lists in place of objects whose keys are the names of a tensor's elements.
-
-    `tree` is the specs in the nesting of the observation. Other parts stay as they are. Raises SpecViolated.
-    """
-    if not isinstance(tree, TensorSpec):
-        if not isinstance(observation, Mapping):
-            return observation
-        return {
-            key: in_order(part, tree[key], names, f"{where}[{json.dumps(key)}]") if key in tree else part
-            for key, part in observation.items()
-        }
-    if tree.name not in names or not isinstance(observation, Mapping):
-        return observation
-    elements = names[tree.name]
-    faults = [
-        Fault(f"{where}[{json.dumps(name)}]", tree.dtype, "nothing") for name in elements if name not in observation
-    ]
-    known = {*elements}
-    faults += [
-        Fault(f"{where}[{json.dumps(str(key)[:TEXT])}]", f"one of {_list(elements)}", "another name")
-        for key in observation
-        if key not in known
-    ]
-    if faults:
-        raise SpecViolated(faults[:MAX_FAULTS])
-    values = np.empty(len(elements), object)
-    values[:] = [observation[name] for name in elements]
-    return values.reshape(tree.shape).tolist() if tree.shape else values[0]
-
-
-def _list(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     text = ", ".join(names)
     return text if len(text) <= TEXT else f"{text[: TEXT - 1]}…"

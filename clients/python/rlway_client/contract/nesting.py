@@ -45,7 +45,7 @@ def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator
     if isinstance(tree, TensorSpec):
         yield tree, observation, where
         return
-    parts = _parts(observation, tree)
+    parts = parts_of(observation, tree)
     if parts is None:
         raise SpecViolated([Fault(where, _label(tree), _describe(observation))])
     unknown = [key for key in parts if key not in tree]
@@ -87,7 +87,7 @@ def row_of(arrays: Arrays, tree: Tree, row: int = 0) -> Any:
 
 def arrange(observation: Any, tree: Tree | None) -> Any:
     """One observation with dicts in place of tuples. A part that does not fit stays, and the server refuses it."""
-    parts = _parts(observation, tree) if isinstance(tree, dict) else None
+    parts = parts_of(observation, tree) if isinstance(tree, dict) else None
     if not isinstance(tree, dict) or parts is None:
         return observation
     return {key: arrange(_as_number(part, tree.get(key)), tree.get(key)) for key, part in parts.items()}
@@ -102,7 +102,7 @@ def arrange_batch(observations: Any, tree: Tree | None) -> Any:
     if not isinstance(tree, dict):
         return observations
     if isinstance(observations, Mapping | tuple):
-        parts = _parts(observations, tree)
+        parts = parts_of(observations, tree)
         if parts is None:
             expected = f"a list of rows, or columns as {_label(tree)}"
             raise SpecViolated([Fault("observations", expected, _describe(observations))])
@@ -140,7 +140,7 @@ def is_tuple(tree: Tree) -> bool:
     return isinstance(tree, dict) and set(tree) == {str(i) for i in range(len(tree))}
 
 
-def _parts(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
+def parts_of(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
     """The parts by key; None for a value that is neither a dict nor a sequence of the tuple's length."""
     if isinstance(value, Mapping):
         return {str(key): part for key, part in value.items()}

@@ -158,7 +158,7 @@ class Actor:
             assert sight is not None
             try:
                 if begins:
-                    self._policy.reset()
+                    self._begin()
                 action = self._ask(sight)
             except Exception as error:  # the loop goes on with the last action
                 if not self.ticks.failed:
@@ -170,6 +170,15 @@ class Actor:
                 if not self._begins:  # otherwise it belongs to the episode before
                     self._newest = sight, action
                     self._changed.notify_all()
+
+    def _begin(self) -> None:
+        """Begins an episode; one that could not begin does so with the next observation."""
+        try:
+            self._policy.reset()
+        except Exception:
+            with self._changed:
+                self._begins = True
+            raise
 
     def _ask(self, sight: _Sight) -> Any:
         if self._has_deadline:

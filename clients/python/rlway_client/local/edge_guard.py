@@ -47,8 +47,15 @@ class EdgeGuard:
         return self._guard.limits_changes
 
     def executed(self, action: Arrays) -> None:
-        """The action before the next one, [1, …] by name, where it is not what `apply` gave last."""
-        self._given, self._given_s = self._flatten(action), self._clock()
+        """The action before the next one, [1, …] by name, where it is not what `apply` gave last.
+
+        It counts as its nearest within the limits of the range: the next one has to be within them, too.
+        """
+        within = {
+            limits.spec.name: np.clip(action[limits.spec.name].reshape(-1), limits.floor, limits.ceiling)
+            for limits in self._guard.tensors
+        }
+        self._given, self._given_s = self._flatten(within), self._clock()
 
     def apply(self, outputs: Arrays) -> Arrays:
         """The outputs with the actions to use. Raises ActionRefused."""

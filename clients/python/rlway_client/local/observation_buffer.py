@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlway_client.contract.meaning import Names, in_order
+from rlway_client.contract.meaning import Names
+from rlway_client.contract.named_values import in_order
 from rlway_client.contract.nesting import Tree, is_tuple, read
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec

@@ -11,6 +11,7 @@ Refuses: ServerUnreachable when the whole exchange takes longer than `timeout_s`
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,12 +23,12 @@ from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViol
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
 from rlway_client.remote.client import (
-    PolicyClient,
     act_path,
     check_single,
     default_policy,
     may_repeat,
     must_know,
+    prober_client,
     timed_out,
     unreachable,
 )
@@ -73,8 +74,8 @@ class AsyncPolicyClient:
                 within_ms,
                 on_change,
                 episode is not None,
-                lambda: PolicyClient(url, policy, key=key, episode=next(ids)),
-                lambda blocking: AsyncPolicyClient(url, policy, key=key).continued(blocking),
+                lambda: prober_client(url, policy, key, next(ids)),
+                self._twin,
             )
 
     async def act(
@@ -92,7 +93,8 @@ class AsyncPolicyClient:
         The action is what the environment takes, and may be a dict or tuple as well. `time_step` is what the policy
         reads besides the observation, such as {"reward": 1.0}. With a fallback, `taken_s` is when the observation was
         taken, on the clock of `time.monotonic()`; `within_ms` counts from then. Raises SpecViolated if the observation
-        does not fit, ServerUnreachable without an answer within `timeout_s`; with a fallback, neither.
+        does not fit, ServerUnreachable without an answer within `timeout_s`; with a fallback, only where there is
+        nothing to hold yet.
         """
         options: dict[str, Any] = {"explore": explore, "seed": seed, "time_step": time_step}
         return (await self.ask(observation, taken_s=taken_s, **options)).action
@@ -151,6 +153,16 @@ class AsyncPolicyClient:
         if self.fallback is not None:
             self.fallback.close()
         self.close_idle()
+
+    async def open_connection(self) -> None:
+        """Opens one, which the next request uses."""
+        self._idle.append(await connect(self._address))
+
+    def _twin(self) -> AsyncPolicyClient:
+        """Another client of the same policy, without connections and without a fallback."""
+        twin = copy.copy(self)
+        twin._idle, twin.fallback = deque(), None
+        return twin
 
     def continued(self, client: Asker) -> Self:
         """Itself, in the episode of another client."""

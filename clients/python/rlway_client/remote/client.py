@@ -64,7 +64,8 @@ class PolicyClient:
         self.tree: Tree | None = None  # what the policy observes, once the server has been asked
         self.timeout_s = timeout_s
         self._socket: socket.socket | None = None
-        self._peer: str | None = None  # the server's IP address, where its name is not to be looked up again
+        self.keeps_peer = False  # whether it connects again to the address that it found, without another look-up
+        self._peer: str | None = None  # that address, as a number
         self.fallback: BlockingFallback | None = None
         if fallback is not None:
             ids = episode_ids(episode)
@@ -73,7 +74,7 @@ class PolicyClient:
                 within_ms,
                 on_change,
                 episode is not None,
-                lambda: PolicyClient(url, policy, key=key, episode=next(ids)),
+                lambda: prober_client(url, policy, key, next(ids)),
             )
 
     def act(
@@ -91,7 +92,8 @@ class PolicyClient:
         The action is what the environment takes, and may be a dict or tuple as well. `time_step` is what the policy
         reads besides the observation, such as {"reward": 1.0}. With a fallback, `taken_s` is when the observation was
         taken, on the clock of `time.monotonic()`; `within_ms` counts from then. Raises SpecViolated if the observation
-        does not fit, ServerUnreachable without an answer within `timeout_s`; with a fallback, neither.
+        does not fit, ServerUnreachable without an answer within `timeout_s`; with a fallback, only where there is
+        nothing to hold yet.
         """
         return self.ask(observation, taken_s=taken_s, explore=explore, seed=seed, time_step=time_step).action
 
@@ -145,15 +147,13 @@ class PolicyClient:
         self.tree = read_tree(description)
         return description
 
-    def keep_peer(self) -> None:
-        """From now on connects to the address that it is connected to, without a look-up of the server's name."""
-        if self._socket is not None:
-            self._peer = self._socket.getpeername()[0]
-
     def close(self) -> None:
         """Closes the connection; the next request opens another. A fallback ends."""
         if self.fallback is not None:
             self.fallback.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -192,23 +192,23 @@ class PolicyClient:
         try:
             return self._try_again_if_stale(request, deadline, again)
         except TimeoutError:
-            self.close()
+            self._disconnect()
             raise timed_out(self._address, self.timeout_s) from None
         except (OSError, ServerUnreachable) as error:
-            self.close()
+            self._disconnect()
             raise unreachable(self._address, error) from None
         except BaseException:  # an interrupted request's answer must not be taken for the next one's
-            self.close()
+            self._disconnect()
             raise
 
     def _try_again_if_stale(self, request: bytes, deadline: float, again: bool) -> Answer:
         if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
-            self.close()  # data before a request can only be the end of the connection, or its announcement
+            self._disconnect()  # data before a request can only be the end of the connection, or its announcement
         reused = self._socket is not None
         try:
             return self._try(request, deadline)
         except ConnectionError:
-            self.close()
+            self._disconnect()
             if not (reused and again):
                 raise
         # The server had closed the kept connection, as it may at any time.
@@ -229,14 +229,23 @@ class PolicyClient:
             answer = reader.feed(data)
             if answer is not None:
                 if not answer.keep_alive:
-                    self.close()
+                    self._disconnect()
                 return answer
 
     def _connect(self, deadline: float) -> socket.socket:
         host, port, tls, _ = self._address
         connection = socket.create_connection((self._peer or host, port), _remaining(deadline))
+        if self.keeps_peer:
+            self._peer = connection.getpeername()[0]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tls.wrap_socket(connection, server_hostname=host) if tls else connection
+
+
+def prober_client(url: str, policy: str | None, key: str | None, episode: str | None) -> PolicyClient:
+    """A client for a fallback's prober. It looks up the server's name once: no control loop may wait for that."""
+    client = PolicyClient(url, policy, key=key, episode=episode)
+    client.keeps_peer = True
+    return client
 
 
 def check_single(batched: bool) -> None:

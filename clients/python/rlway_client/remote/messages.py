@@ -165,7 +165,7 @@ def decode_json(answer: Answer) -> Any:
     """The JSON of an answer. Raises the error that the answer reports, or RlwayError if it is not JSON."""
     try:
         content = msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = None
     if answer.status >= 400:
         raise from_problem(answer.status, content if isinstance(content, dict) else {}, answer.headers)
@@ -189,4 +189,6 @@ def _to_action(action: Any) -> Any:
 
 def _to_array(values: Any) -> AnyArray:
     array = np.asarray(values)
+    if array.dtype.kind not in "iubf":
+        raise ValueError("an action of other parts than numbers")
     return array if array.dtype.kind in "iub" else array.astype(np.float32)

@@ -10,7 +10,7 @@ from rlway_client.contract.specs import FloatArray
 from rlway_client.remote.fallback.arbiter import Fallback
 from rlway_client.remote.messages import Reply, Source
 from tests.bundles import BIAS, WEIGHTS
-from tests.clients.conftest import AnyClient
+from tests.clients.conftest import AnyClient, Awaited
 from tests.ports import wait_for
 
 PROMPT_MS = 500.0  # a server that works answers sooner, also on a busy machine
@@ -22,6 +22,14 @@ ACTIONS = (OBSERVATIONS @ WEIGHTS + BIAS).argmax(axis=1)
 def fallback_of(client: AnyClient) -> Fallback[Any]:
     assert client.fallback is not None
     return client.fallback
+
+
+def wait_for_server(client: AnyClient, timeout_s: float = 30.0) -> None:
+    if isinstance(client, Awaited):
+        client.wait_for_server(timeout_s)
+    else:
+        assert client.fallback is not None
+        client.fallback.wait_for_server(timeout_s)
 
 
 def ask_until(client: AnyClient, source: Source, actions: Any = ACTIONS) -> list[Reply]:

@@ -18,12 +18,21 @@ from rlway_client.contract.guard import NO_VIOLATIONS
 from rlway_client.remote.fallback.local_side import LocalAction, LocalSide
 from rlway_client.remote.fallback.prober import Asker, Prober
 from rlway_client.remote.fallback.switch import Counts, OnChange, Side, Switch
-from rlway_client.remote.messages import Reply, read_manifest
+from rlway_client.remote.messages import Reply, needs_episodes, read_manifest
 
 PROBES = 3  # in a row, before the server answers again
 PROBE_EVERY_S = 0.1  # policies with state are probed with every observation
+LOOK_AGAIN_S = 0.02  # while a program waits for the server
 WARM_STEPS = 16  # of a recurrent policy's episode on the server, before it takes over from the local policy
 RESERVE_S = 0.001  # time-outs of sockets and event loops are rounded up to whole milliseconds
+
+
+def no_episode() -> UsageError:
+    """The error for a policy whose steps depend on each other, without an id of an episode."""
+    return UsageError(
+        "fallback: a policy with state, or with a guard that limits changes, needs an `episode`, an id that no other "
+        "client uses, got none."
+    )
 
 
 class Resettable(Protocol):
@@ -53,11 +62,11 @@ class Fallback(ABC, Generic[Client]):
     ) -> None:
         """`connect` makes a client for the prober; of a policy with state, each has an episode of its own."""
         self._local = LocalSide(fallback)
+        self._has_episode = has_episode
         if self._local.keeps_state and not has_episode:
-            raise UsageError(
-                "fallback: a policy with state needs an `episode`, an id that no other client uses, got none."
-            )
-        self._reserve_s = RESERVE_S + self._local.slowest_s
+            raise no_episode()
+        self._in_episodes = self._local.keeps_state  # whether steps of an episode depend on each other, as far as known
+        self._reserve_s = RESERVE_S + self._local.acting_s
         self.within_s = within_ms / 1e3
         if not self.within_s > self._reserve_s:
             raise UsageError(
@@ -93,23 +102,18 @@ class Fallback(ABC, Generic[Client]):
         """How the local bundle's version differs from the server's, in a sentence; None if no difference is known."""
         return self._local.skew(self._served_version) if self._served_version else None
 
-    def wait_for_server(self, timeout_s: float) -> None:
-        """Waits until the server answers: before the first action, where a program wants to be sure of it.
-
-        Raises UsageError if it serves another policy than the local one, ServerUnreachable after `timeout_s`.
-        """
-        until_s = time.monotonic() + timeout_s
-        while True:
-            self._prober.wait(max(0.0, until_s - time.monotonic()))
-            self.collect()
-            if self._mismatch is not None:
-                raise self._mismatch
-            if self.side == "server":
-                return
-            if time.monotonic() >= until_s:
-                raise ServerUnreachable(f"fallback: the server did not answer within {timeout_s:g} s: {self.why}")
-            time.sleep(min(PROBE_EVERY_S, timeout_s))
+    def answers(self) -> bool:
+        """Whether the server answers the next observation; probes it again if not. Raises UsageError for a misfit."""
+        self.collect()
+        if self._mismatch is not None:
+            raise self._mismatch
+        if self.side == "local":
             self._prober.offer(None, {})
+        return self.side == "server"
+
+    def no_server(self, timeout_s: float) -> ServerUnreachable:
+        """The error after waiting for it."""
+        return ServerUnreachable(f"fallback: the server did not answer within {timeout_s:g} s: {self.why}")
 
     def remaining_s(self, taken_s: float | None) -> float:
         """How long the server may take for an observation of this age, so that a local action is still in time."""
@@ -127,8 +131,10 @@ class Fallback(ABC, Generic[Client]):
         if self._switch.side == "server" or not self._switch.is_proved or self._mismatch is not None:
             return
         seen, steps = self._prober.warm, self._local.steps
-        if self._local.keeps_state and seen < WARM_STEPS and seen != steps:
+        if self._in_episodes and seen < WARM_STEPS and seen != steps:
             return  # the state of its episode on the server lacks steps
+        if not self.can_adopt():
+            return
         client = self._prober.take_client()
         if client is not None:
             self.client = self.adopt(client)
@@ -145,13 +151,12 @@ class Fallback(ABC, Generic[Client]):
         Raises ServerUnreachable where there is no action to hold yet.
         """
         local, counts = self._local, self.counts
-        if isinstance(outcome, Reply) and self._has_returned:
-            outcome = self._first_after_return(outcome)
+        if isinstance(outcome, Reply):
+            outcome = self._checked(outcome)
         if isinstance(outcome, Reply):
             if local.keeps_state:
                 local.act(observation, options)  # a policy with state sees every observation, whoever answers
             counts.server += 1
-            self._served_version = outcome.version
             local.gave(outcome.action, "server")
             return outcome
         own = local.try_to_act(observation, options)
@@ -175,19 +180,32 @@ class Fallback(ABC, Generic[Client]):
         guarded = local.guarded if own.source == "local" else NO_VIOLATIONS
         return Reply(own.action, local.version, {}, guarded, own.source, own.fault or why)
 
-    def _first_after_return(self, reply: Reply) -> Reply | RlwayError:
-        """The reply through the local guard, since the server does not know the local action before it."""
-        self._has_returned = False
+    def _checked(self, reply: Reply) -> Reply | RlwayError:
+        """The reply, if its action is one that the local policy could give."""
+        if reply.version != self._served_version and not self._local.fits(reply.action):
+            return UsageError(f"fallback: the server's version {reply.version} gives actions of other tensors.")
+        self._served_version = reply.version
+        if not self._has_returned:
+            return reply
+        # The server's guard does not know the action before its first one, so the local guard limits the change until
+        # it has nothing to limit any more.
         try:
             action = self._local.guard(reply.action)
         except RlwayError as error:
             return error
-        return reply if action is reply.action else reply._replace(action=action, guarded=self._local.guarded)
+        self._has_returned = bool(self._local.guarded)
+        return reply._replace(action=action, guarded=self._local.guarded) if self._has_returned else reply
+
+    def abandoned(self, observation: Any, options: Mapping[str, Any]) -> None:
+        """A step was interrupted. The server may have made it, and the local side makes it now."""
+        if self._in_episodes:
+            self._local.try_to_act(observation, options)
+            self._switch.fail("a step was interrupted, and the server's state may lack it")
 
     def overdue(self) -> None:
         """The observation is older than the deadline, and the server was not asked."""
         self.counts.overdue += 1
-        if self._local.keeps_state:
+        if self._in_episodes:
             self._switch.fail("an observation was older than the deadline, and the server's state lacks its step")
 
     def reset(self) -> None:
@@ -199,21 +217,29 @@ class Fallback(ABC, Generic[Client]):
         """Ends the probes."""
         self._prober.close()
 
+    def can_adopt(self) -> bool:
+        """Whether the client that asks the server is ready."""
+        return True
+
     @abstractmethod
     def adopt(self, client: Asker) -> Client:
         """The client that asks while the server answers, made of the one that the prober used."""
 
     def _probe(self, observation: Any, options: Mapping[str, Any]) -> None:
         now_s = time.monotonic()
-        if (self._local.keeps_state or now_s >= self._probe_from_s) and self._prober.offer(observation, options):
+        if (self._in_episodes or now_s >= self._probe_from_s) and self._prober.offer(observation, options):
             self._probe_from_s = now_s + PROBE_EVERY_S
 
     def _compare(self, description: Mapping[str, Any]) -> None:
         """Called by the prober. Raises UsageError if the served policy is not the local one."""
         served = read_manifest(description)
         self._served_version = served.version
+        if needs_episodes(description):
+            self._in_episodes = self._prober.keeps_state = True
         try:
             self._local.check(served)
+            if self._in_episodes and not self._has_episode:
+                raise no_episode()
         except UsageError as error:
             self._mismatch = error
             raise

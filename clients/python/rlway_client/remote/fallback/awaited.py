@@ -9,12 +9,13 @@ goes on with the same episode.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rlway_client.contract.errors import RlwayError, UsageError
-from rlway_client.remote.fallback.arbiter import Fallback
+from rlway_client.remote.fallback.arbiter import LOOK_AGAIN_S, Fallback
 from rlway_client.remote.fallback.prober import Asker
 from rlway_client.remote.fallback.switch import OnChange
 from rlway_client.remote.messages import Reply
@@ -31,6 +32,10 @@ class AwaitedAsker(Protocol):
 
     def reset(self) -> None: ...
 
+    async def open_connection(self) -> None: ...
+
+    def continued(self, client: Asker) -> Self: ...
+
     def close_idle(self) -> None: ...
 
 
@@ -44,11 +49,24 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
         on_change: OnChange | None,
         has_episode: bool,
         connect: Callable[[], Asker],
-        take_over: Callable[[Asker], AwaitedAsker],
+        make_client: Callable[[], AwaitedAsker],
     ) -> None:
-        """`take_over` makes an asyncio client that goes on where the prober's client stopped."""
+        """`make_client` makes an asyncio client without a connection."""
         super().__init__(fallback, within_ms, on_change, has_episode, connect)
-        self._take_over = take_over
+        self._make_client = make_client
+        self._opened = make_client()
+        self._opening: asyncio.Future[None] | None = None
+
+    async def wait_for_server(self, timeout_s: float) -> None:
+        """Waits until the server answers: before the first action, where a program wants to be sure of it.
+
+        Raises UsageError if it serves another policy than the local one, ServerUnreachable after `timeout_s`.
+        """
+        until_s = time.monotonic() + timeout_s
+        while not self.answers():
+            if time.monotonic() >= until_s:
+                raise self.no_server(timeout_s)
+            await asyncio.sleep(min(LOOK_AGAIN_S, timeout_s))
 
     async def ask(self, observation: Any, options: Mapping[str, Any], taken_s: float | None) -> Reply:
         """The server's reply, or the local one."""
@@ -68,17 +86,38 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
         except UsageError:  # of the caller: an option that does not exist
             raise
         except RlwayError as error:
-            outcome = error
+            # A failure of a client that another request has dropped says nothing about the one in its place.
+            outcome = error if client is self.client else None
+        except BaseException:  # cancelled
+            self.abandoned(observation, options)
+            self._drop(client)
+            raise
         try:
             return self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
         finally:
-            if self.side == "local" and self.client is client:  # not yet dropped by another request
-                self.client = None
-                client.close_idle()
+            self._drop(client)
+
+    def can_adopt(self) -> bool:
+        """Opens a connection in the background first: the first request has no time for that."""
+        if self._opening is None:
+            self._opened = self._make_client()
+            self._opening = asyncio.ensure_future(self._opened.open_connection())
+        if not self._opening.done():
+            return False
+        failed = self._opening.cancelled() or self._opening.exception() is not None
+        if failed:
+            self._opening = None
+        return not failed
 
     def adopt(self, client: Asker) -> AwaitedAsker:
         client.close()
-        return self._take_over(client)
+        self._opening = None
+        return self._opened.continued(client)
+
+    def _drop(self, client: AwaitedAsker) -> None:
+        if self.side == "local" and self.client is client:  # not yet dropped by another request
+            self.client = None
+            client.close_idle()
 
     def reset(self) -> None:
         super().reset()
@@ -87,5 +126,8 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
 
     def close(self) -> None:
         super().close()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._opened.close_idle()
         if self.client is not None:
             self.client.close_idle()

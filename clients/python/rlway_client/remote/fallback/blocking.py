@@ -11,13 +11,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlway_client.contract.errors import RlwayError, UsageError
-from rlway_client.remote.fallback.arbiter import Fallback
+from rlway_client.remote.fallback.arbiter import LOOK_AGAIN_S, Fallback
 from rlway_client.remote.fallback.prober import Asker
 from rlway_client.remote.messages import Reply
 
 
 class BlockingFallback(Fallback[Asker]):
     """Asks over the connection that the prober opened. It is closed at the first failure."""
+
+    def wait_for_server(self, timeout_s: float) -> None:
+        """Waits until the server answers: before the first action, where a program wants to be sure of it.
+
+        Raises UsageError if it serves another policy than the local one, ServerUnreachable after `timeout_s`.
+        """
+        until_s = time.monotonic() + timeout_s
+        while not self.answers():
+            if time.monotonic() >= until_s:
+                raise self.no_server(timeout_s)
+            time.sleep(min(LOOK_AGAIN_S, timeout_s))
 
     def ask(self, observation: Any, options: Mapping[str, Any], taken_s: float | None) -> Reply:
         """The server's reply, or the local one."""
@@ -37,16 +48,22 @@ class BlockingFallback(Fallback[Asker]):
             raise
         except RlwayError as error:
             outcome = error
+        except BaseException:  # such as Ctrl-C
+            self.abandoned(observation, options)
+            self._drop(client)
+            raise
         try:
             return self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
         finally:
-            if self.side == "local":
-                self.client = None
-                client.close()
+            self._drop(client)
 
     def adopt(self, client: Asker) -> Asker:
-        client.keep_peer()
         return client
+
+    def _drop(self, client: Asker) -> None:
+        if self.side == "local":
+            self.client = None
+            client.close()
 
     def reset(self) -> None:
         super().reset()

@@ -13,19 +13,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from statistics import median
 from typing import Any, Literal, NamedTuple
 
-from rlway_client.contract.errors import ServerUnreachable, SpecViolated, UsageError
+import numpy as np
+
+from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated, UsageError
 from rlway_client.contract.guard import NO_VIOLATIONS, Violations
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import grow, nest, row_of
+from rlway_client.contract.nesting import grow, leaves, nest, row_of
 from rlway_client.contract.policy import PolicyLike
 from rlway_client.remote.messages import Source
 
 log = logging.getLogger(__name__)
 
 HOLD: Literal["hold"] = "hold"
-WARM_UPS = 5
+WARM_UPS = 9
 SAMPLING = ("explore", "seed", "time_step")  # the options of a request that a local policy takes, too
 
 
@@ -52,8 +56,9 @@ class LocalSide:
         self.version = self.manifest.version if self.manifest else 0
         self._executed: Callable[[Any], None] | None = getattr(fallback, "executed", None) if is_policy else None
         self.steps = 0  # since the episode began
+        self._is_failing = False
         self._last: Any = None
-        self.slowest_s = self._warm_up()
+        self.acting_s = self._warm_up()
 
     def act(self, observation: Any, options: Mapping[str, Any]) -> LocalAction:
         """The action for this observation. Raises ServerUnreachable where there is nothing to hold."""
@@ -61,12 +66,16 @@ class LocalSide:
             return self.held() if self._fixed is None else LocalAction(self._fixed, "fixed")
         given = {name: options[name] for name in SAMPLING if options.get(name) is not None}
         try:
-            return LocalAction(self._policy.act(observation, **given), "local")
+            action = self._policy.act(observation, **given)
         except SpecViolated as error:
             return self.held(str(error), refused=True)
         except Exception as error:
-            log.warning("the local policy failed, and the last action is held", exc_info=error)
+            if not self._is_failing:  # a control loop must not fill the log
+                log.warning("the local policy failed, and the last action is held", exc_info=error)
+            self._is_failing = True
             return self.held(f"the local policy failed: {error}")
+        self._is_failing = False
+        return LocalAction(action, "local")
 
     def try_to_act(self, observation: Any, options: Mapping[str, Any]) -> LocalAction | ServerUnreachable:
         """As `act`, with the error as a value."""
@@ -129,6 +138,16 @@ class LocalSide:
                     f"local bundle; deploy the bundle of the served version."
                 )
 
+    def fits(self, action: Any) -> bool:
+        """Whether a server's action has the tensors of the local policy's."""
+        if self.manifest is None:
+            return True
+        try:
+            parts = leaves(action, grow(self.manifest.actions), "action")
+            return all(np.shape(part) == tuple(spec.shape) for spec, part, _ in parts)
+        except SpecViolated:
+            return False
+
     def skew(self, served_version: int) -> str | None:
         """How its version differs from the server's, in a sentence."""
         if self.manifest is None or self.version == served_version:
@@ -136,19 +155,19 @@ class LocalSide:
         return f"the local bundle is version {self.version}, and the server's version is {served_version}"
 
     def _warm_up(self) -> float:
-        """Acts a few times; the longest that it took after the first time, in seconds. 0 without a policy."""
+        """Acts a few times; how long it took, in seconds: the median. 0 without a policy."""
         if self._policy is None or self.manifest is None:
             return 0.0
         specs = self.manifest.observation
         observation = nest({spec.name: spec.neutral(1)[0] for spec in specs}, grow(specs))
-        self._policy.act(observation)
-        slowest_s = 0.0
+        times_s = []
         for _ in range(WARM_UPS):
             begun_s = time.perf_counter()
-            self._policy.act(observation)
-            slowest_s = max(slowest_s, time.perf_counter() - begun_s)
+            with suppress(RlwayError):  # a guard may refuse the action of an observation that nobody made
+                self._policy.act(observation)
+            times_s.append(time.perf_counter() - begun_s)
         self._policy.reset()
-        return slowest_s
+        return median(times_s)
 
 
 def _is_hold(fallback: Any) -> bool:

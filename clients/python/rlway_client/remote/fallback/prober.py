@@ -38,8 +38,6 @@ class Asker(Protocol):
 
     def reset(self) -> None: ...
 
-    def keep_peer(self) -> None: ...
-
     def close(self) -> None: ...
 
 
@@ -62,7 +60,7 @@ class Prober:
         self._connect = connect
         self._check = check
         self._within_s = within_s
-        self._keeps_state = keeps_state
+        self.keeps_state = keeps_state  # whether steps of an episode depend on each other; `check` may learn it
         self._client: Asker | None = None
         self._job: Job | None = None
         self._probes: deque[str | None] = deque()
@@ -105,11 +103,6 @@ class Prober:
             client, self._client = self._client, None
             return client
 
-    def wait(self, timeout_s: float) -> bool:
-        """Waits until no probe is under way; False if that takes too long."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._job is None, timeout_s)
-
     def close(self) -> None:
         """Ends the thread, once its probe has ended."""
         with self._changed:
@@ -142,23 +135,20 @@ class Prober:
                 client.timeout_s = PROBE_TIMEOUT_S
                 self._check(client.describe())
                 self._client = client
-                probes.append(None)
             elif job.observation is None:
                 self._check(self._client.describe())
-                probes.append(None)
-            if job.observation is not None:
-                probes.append(self._ask(self._client, job))
-        except RlwayError as error:
-            probes.append(str(error))
+            probes.append(None if job.observation is None else self._ask(self._client, job))
+        except Exception as error:  # whatever it is, the next probe may find it mended
+            probes.append(str(error) if isinstance(error, RlwayError) else f"a probe failed: {error!r}")
             if self._client is not None:
                 self._client.close()
                 self._client = None
         return probes
 
     def _ask(self, client: Asker, job: Job) -> str | None:
-        episode = {"first": job.first} if self._keeps_state else {}
+        episode = {"first": job.first} if self.keeps_state else {}
         begun_s = time.monotonic()
-        client.ask(job.observation, **job.options, **episode)
+        client.ask(job.observation, **{**job.options, **episode})
         took_s = time.monotonic() - begun_s
         if took_s <= self._within_s:
             return None
