@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlway_client.contract.nesting import Tree
 from rlway_client.remote.fallback.prober import Prober
+from rlway_client.remote.messages import Reply
 from tests.ports import wait_for
 
 
 class Odd:
     """A client whose first request fails in a way that no client should."""
 
-    timeout_s = 1.0
-    episode = None
-    tree = None
-
     def __init__(self) -> None:
+        self.timeout_s = 1.0
+        self.episode: str | None = None
+        self.tree: Tree | None = None
         self.asked: list[Any] = []
         self.closed = False
 
-    def ask(self, observations: Any, **options: Any) -> Any:
+    def ask(self, observations: Any, *, batched: bool = False, taken_s: float | None = None, **options: Any) -> Reply:
+        assert not batched
+        assert taken_s is None
         self.asked.append((observations, options))
         if len(self.asked) == 1:
             raise TypeError("a set is no JSON")
+        return Reply(0, 1, {})
 
     def describe(self) -> dict[str, Any]:
         return {}
