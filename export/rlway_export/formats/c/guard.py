@@ -68,7 +68,8 @@ class CGuard(NamedTuple):
             body += self._checks(action)
         body += [*self._reaction(), "return violated;"]
         words = set(re.findall(r"\w+", "\n".join(body)))
-        unused = [name for name in [*map(_before, self.actions), "elapsed_s"] if name not in words]
+        given = [*map(_before, self.actions), "elapsed_s", *(action.name for action in self.actions)]
+        unused = [name for name in given if name not in words]
         lines = [*(f"(void){name};" for name in unused), *body]
         fast = "#ifdef __FAST_MATH__\n#error rlway_guard looks for NaN: compile this file without -ffast-math\n#endif\n"
         return f"{fast}\n{self.prototype()}\n{{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"

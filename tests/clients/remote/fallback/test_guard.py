@@ -21,10 +21,9 @@ from tests.servers import running_server
 STEP = 0.25
 
 
-def guarded_policy(models: Path) -> Path:
-    """The bundle of a continuous policy that may change its action by `STEP` per step."""
+def guarded_policy(models: Path, guard: Guard) -> Path:
+    """The bundle of a continuous policy with this guard."""
     bundle = gaussian_policy(models)
-    guard = Guard(schema_version=1, actions={"action": ActionLimits(change_per_step=STEP, safe=0)})
     (bundle.path / FILE).write_bytes(encode_guard(guard))
     files = {**bundle.manifest.files, FILE: sha256(bundle.path / FILE)}
     (bundle.path / "manifest.json").write_bytes(encode_manifest(replace(bundle.manifest, files=files)))
@@ -33,7 +32,8 @@ def guarded_policy(models: Path) -> Path:
 
 def test_no_change_of_sides_is_a_jump(connect: Connect, tmp_path: Path) -> None:
     """From the server to the local policy, and back within the episode."""
-    path = guarded_policy(tmp_path / "models")
+    limits = ActionLimits(change_per_step=STEP, safe=0)
+    path = guarded_policy(tmp_path / "models", Guard(schema_version=1, actions={"action": limits}))
     size = EdgePolicy(path, "model.onnx").manifest.observation[0].size
     rows = np.random.default_rng(0).normal(size=(4000, size)).astype(np.float32)
     sources, last = [], None
@@ -59,3 +59,17 @@ def test_no_change_of_sides_is_a_jump(connect: Connect, tmp_path: Path) -> None:
     assert sources[9] == "server"
     assert sources[30] == "local"
     assert sources[-1] == "server"
+
+
+def test_an_action_that_the_guard_refuses_is_not_given(connect: Connect, tmp_path: Path) -> None:
+    """Server and local policy refuse it alike; the loop holds the last action, here the one nearest to zero."""
+    limits = ActionLimits(maximum=1e-6, minimum=-1e-6)
+    guard = Guard(schema_version=1, actions={"action": limits}, out_of_range="refuse", non_finite="refuse")
+    path = guarded_policy(tmp_path / "models", guard)
+    with running_server(tmp_path / "models", tmp_path / "log") as server:
+        client = connect(server.url, "gaussian", fallback=EdgePolicy(path, "model.onnx"), within_ms=PROMPT_MS)
+        wait_for_server(client)
+        size = EdgePolicy(path, "model.onnx").manifest.observation[0].size
+        reply = client.ask(np.ones(size, np.float32))
+    assert (np.abs(reply.action).max(), reply.source) == (0, "hold")
+    assert "guard" in str(reply.why)
