@@ -41,12 +41,14 @@ UNITS = (256, 256)
 START = """
 import time
 start = time.perf_counter()
-import resource, sys
+import sys
 from rlway_client import EdgePolicy
 import numpy as np
 policy = EdgePolicy(sys.argv[1])
 policy.act(np.zeros(4, np.float32))
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+seconds = time.perf_counter() - start
+from rlway_client.common.memory import peak_memory_mb
+print(seconds, peak_memory_mb())
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 import typer
 
 from rlway_client.cli.progress import TimeLimit, episode_progress, print_played
+from rlway_client.common.memory import peak_memory_mb
 from rlway_client.common.muting import muted
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.meaning_sentences import rate_sentence
@@ -85,7 +85,7 @@ def _keep_rate(
     policy.act(observation)
     first_us = (time.perf_counter() - opened_s) * 1e6
     report = keep_rate(lambda: policy.act(observation), rate_hz, duration_s)
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory_mb = peak_memory_mb()
     if png is not None:
         title = f"{file} at {rate_hz:g} Hz, {report.ticks:,} ticks"
         draw(png, title, {"acting": report.acting, "beginning late": report.late}, what="ticks")

@@ -63,6 +63,7 @@ class EdgePolicy:
         self._next_state = [(spec.name, NEXT + spec.name) for spec in interface.state]
         self._actions = [spec.name for spec in interface.actions]
         self._wanted = [*self._actions, *(name for _, name in self._next_state)]
+        self._explore = self.manifest.explore
         self._to_action = _reader(self._action, self._actions)
         self._generator = np.random.default_rng()
         guard = self.bundle.read_guard()
@@ -84,17 +85,17 @@ class EdgePolicy:
         ActionRefused where the bundle's guard does; the policy is then as before, and the step may be repeated.
         """
         inputs = self._inputs
-        explore = explore or self.manifest.explore
+        explore = explore or self._explore
         if explore is not None or time_step is not None:
             inputs = inputs | self._options(explore, seed, time_step)
         self._observation.fill(observation)
         outputs = self._run(inputs, self._wanted)
-        count = len(self._actions)
         if self._guard is not None:
+            count = len(self._actions)
             guarded = self._guard.apply(dict(zip(self._actions, outputs, strict=False)))
             outputs = [*(guarded[name] for name in self._actions), *outputs[count:]]
         if self._next_state:
-            for (name, _), array in zip(self._next_state, outputs[count:], strict=True):
+            for (name, _), array in zip(self._next_state, outputs[len(self._actions) :], strict=True):
                 self._inputs[name] = array
             self._inputs[RESET.name] = CONTINUES
         return self._to_action(outputs)
