@@ -91,9 +91,10 @@ class EdgePolicy:
         self._observation.fill(observation)
         outputs = self._run(inputs, self._wanted)
         if self._guard is not None:
-            count = len(self._actions)
-            guarded = self._guard.apply(dict(zip(self._actions, outputs, strict=False)))
-            outputs = [*(guarded[name] for name in self._actions), *outputs[count:]]
+            actions = dict(zip(self._actions, outputs, strict=False))
+            guarded = self._guard.apply(actions)
+            if guarded is not actions:
+                outputs = [*(guarded[name] for name in self._actions), *outputs[len(self._actions) :]]
         if self._next_state:
             for (name, _), array in zip(self._next_state, outputs[len(self._actions) :], strict=True):
                 self._inputs[name] = array
