@@ -346,7 +346,7 @@ def test_a_replay_that_actors_filled_is_not_called_damaged(tmp_path: Path) -> No
 
 def test_deterministic_trainings_of_one_seed_end_with_the_same_weights(tmp_path: Path) -> None:
     """Bit for bit, in processes of their own, which share the machine."""
-    words = "train sac --preset pendulum-sac --steps 1300"
+    words = "train dqn --preset cartpole --steps 2000"
     folders = [tmp_path / "one", tmp_path / "other"]
     trainings = [
         subprocess.Popen(
