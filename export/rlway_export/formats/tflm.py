@@ -18,7 +18,7 @@ from rlway_client.contract.errors import ExportRefused
 from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import places
-from rlway_export.formats.c.header import comment
+from rlway_export.formats.c.comments import comment
 
 A_LINE = 16  # bytes
 

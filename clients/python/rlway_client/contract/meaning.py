@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from rlway_client.common.quote import reason
+from rlway_client.common.quote import named, reason
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.specs import TensorSpec
 
@@ -76,7 +76,7 @@ def check_meaning(meaning: Meaning, specs: Iterable[TensorSpec], actions: Iterab
         raise ValueError(f"control_period_s: expected seconds above 0, got {period_s:g}")
     for name, meant in meaning.tensors.items():
         if name not in known:
-            raise ValueError(f"tensors: expected names of the policy ({listed(known)}), got {name[:TEXT]!r}")
+            raise ValueError(f"tensors: expected names of the policy ({named([*known])}), got {name[:TEXT]!r}")
         spec = known[name]
         for field in ("names", "units", "kinds"):
             words = getattr(meant, field)
@@ -104,8 +104,3 @@ def _check_names(where: str, names: list[str]) -> None:
     twice = next((name for name in names if alike.count(name.upper()) > 1), None)
     if twice is not None:
         raise ValueError(f"{where}: expected each name once, whatever its case, got {twice!r} again")
-
-
-def listed(names: Iterable[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= TEXT else f"{text[: TEXT - 1]}…"

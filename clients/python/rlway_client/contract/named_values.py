@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from rlway_client.common.quote import named
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.meaning import TEXT, Names, listed
+from rlway_client.contract.meaning import TEXT, Names
 from rlway_client.contract.nesting import parts_of
 from rlway_client.contract.specs import MAX_FAULTS, Fault, TensorSpec
 
@@ -40,7 +41,7 @@ def in_order(observation: Any, tree: Any, names: Names, where: str = "observatio
     ]
     known = {*elements}
     faults += [
-        Fault(f"{where}[{json.dumps(str(key)[:TEXT])}]", f"one of {listed(elements)}", "another name")
+        Fault(f"{where}[{json.dumps(str(key)[:TEXT])}]", f"one of {named(elements)}", "another name")
         for key in observation
         if key not in known
     ]

@@ -60,9 +60,9 @@ class EdgePolicy:
         if interface.noise is not None:
             self._fixed[interface.noise.name] = np.zeros((1, interface.noise.size), np.float32)
         self._inputs = self._observation.arrays | self._fixed
-        self._next_state = [(spec.name, NEXT + spec.name) for spec in interface.state]
+        self._state = [spec.name for spec in interface.state]
         self._actions = [spec.name for spec in interface.actions]
-        self._wanted = [*self._actions, *(name for _, name in self._next_state)]
+        self._wanted = [*self._actions, *(NEXT + name for name in self._state)]
         self._explore = self.manifest.explore
         self._to_action = _reader(self._action, self._actions)
         self._generator = np.random.default_rng()
@@ -95,8 +95,8 @@ class EdgePolicy:
             guarded = self._guard.apply(actions)
             if guarded is not actions:
                 outputs = [*(guarded[name] for name in self._actions), *outputs[len(self._actions) :]]
-        if self._next_state:
-            for (name, _), array in zip(self._next_state, outputs[len(self._actions) :], strict=True):
+        if self._state:
+            for name, array in zip(self._state, outputs[len(self._actions) :], strict=True):
                 self._inputs[name] = array
             self._inputs[RESET.name] = CONTINUES
         return self._to_action(outputs)

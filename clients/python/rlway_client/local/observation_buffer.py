@@ -27,7 +27,6 @@ SCALARS: dict[str, tuple[type, ...]] = {"f": (float,), "i": (int,), "u": (), "b"
 class _Leaf(NamedTuple):
     """Where a tensor's part lies in the observation, and the array for it."""
 
-    name: str
     keys: tuple[int | str, ...]
     array: AnyArray  # of the spec's shape
     dtype: np.dtype[Any]
@@ -69,7 +68,6 @@ class ObservationBuffer:
         self._branches = [*_branches(tree, ())]
         self._leaves = [
             _Leaf(
-                spec.name,
                 keys,
                 views[spec.name],
                 np.dtype(spec.dtype),
@@ -100,7 +98,7 @@ class ObservationBuffer:
                     part = part[key]
                 if part.__class__ not in (dict, tuple) or len(part) != length:
                     return False
-            for _, keys, array, dtype, shape, scalars in self._leaves:
+            for keys, array, dtype, shape, scalars in self._leaves:
                 part = observation
                 for key in keys:
                     part = part[key]

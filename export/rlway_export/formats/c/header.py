@@ -11,6 +11,7 @@ from rlway_client.contract.lookup_table import looked_up
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.nesting import places
 from rlway_client.contract.sampling_sentences import MEANINGS
+from rlway_export.formats.c.comments import comment
 from rlway_export.formats.c.guard import CGuard
 from rlway_export.formats.c.meaning import meaning_lines
 from rlway_export.formats.c.signature import RESET, CSignature, Parameter
@@ -77,11 +78,6 @@ extern "C" {{
 
 #endif
 """
-
-
-def comment(line: str) -> str:
-    """The line, changed so that it neither ends a comment nor begins another."""
-    return line.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")
 
 
 def _what(manifest: Manifest) -> str:

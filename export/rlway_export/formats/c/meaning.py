@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.meaning import TensorMeaning
+from rlway_export.formats.c.comments import comment
 from rlway_export.formats.c.signature import CSignature, Parameter
 
 
@@ -57,18 +58,13 @@ def _about(meant: TensorMeaning, element: int | None) -> str:
     """Kind and unit of one element; or for None what all elements share, with the frame."""
     words = [_word(part, element) for part in (meant.kinds, meant.units)]
     if element is not None:
-        return _safe(", ".join(word for word in words if word))
+        return comment(", ".join(word for word in words if word))
     frame = f"in the frame {meant.frame}" if meant.frame else ""
     shared = ", ".join(word for word in (*words, frame) if word)
-    return _safe(f": {shared}") if shared else ""
+    return comment(f": {shared}") if shared else ""
 
 
 def _word(words: str | Sequence[str] | None, element: int | None) -> str:
     if isinstance(words, str):
         return words if element is None else ""
     return words[element] if words and element is not None else ""
-
-
-def _safe(text: str) -> str:
-    """The text, changed so that it does not end a comment, and fits any compiler's input."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ")

@@ -16,9 +16,10 @@ from rlway_client.contract.guard import Guard
 from rlway_client.contract.interface import NEUTRAL
 from rlway_client.contract.manifest import Manifest
 from rlway_export.formats.c.body import Body
+from rlway_export.formats.c.comments import comment
 from rlway_export.formats.c.constants import declaration
 from rlway_export.formats.c.guard import CGuard
-from rlway_export.formats.c.header import comment, header
+from rlway_export.formats.c.header import header
 from rlway_export.formats.c.network import read_network
 from rlway_export.formats.c.operators import write_operation
 from rlway_export.formats.c.signature import C_TYPES, NEXT, RESET, CSignature, Parameter

@@ -212,10 +212,24 @@ class Fallback(ABC, Generic[Client]):
         """The next observation begins an episode."""
         self._local.reset()
         self._prober.begin()
+        if self.client is not None:
+            self.client.reset()
 
     def close(self) -> None:
-        """Ends the probes."""
+        """Ends the probes, and closes the connection."""
         self._prober.close()
+        if self.client is not None:
+            self.release(self.client)
+
+    def drop(self, client: Client) -> None:
+        """Leaves the client, if the local side answers now and no other request has left it yet."""
+        if self.side == "local" and self.client is client:
+            self.client = None
+            self.release(client)
+
+    @abstractmethod
+    def release(self, client: Client) -> None:
+        """Closes its connections."""
 
     def can_adopt(self) -> bool:
         """Whether the client that asks the server is ready."""

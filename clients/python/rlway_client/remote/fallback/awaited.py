@@ -90,12 +90,12 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
             outcome = error if client is self.client else None
         except BaseException:  # cancelled
             self.abandoned(observation, options)
-            self._drop(client)
+            self.drop(client)
             raise
         try:
             return self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
         finally:
-            self._drop(client)
+            self.drop(client)
 
     def can_adopt(self) -> bool:
         """Opens a connection in the background first: the first request has no time for that."""
@@ -114,20 +114,11 @@ class AwaitedFallback(Fallback[AwaitedAsker]):
         self._opening = None
         return self._opened.continued(client)
 
-    def _drop(self, client: AwaitedAsker) -> None:
-        if self.side == "local" and self.client is client:  # not yet dropped by another request
-            self.client = None
-            client.close_idle()
-
-    def reset(self) -> None:
-        super().reset()
-        if self.client is not None:
-            self.client.reset()
+    def release(self, client: AwaitedAsker) -> None:
+        client.close_idle()
 
     def close(self) -> None:
         super().close()
         if self._opening is not None:
             self._opening.cancel()
         self._opened.close_idle()
-        if self.client is not None:
-            self.client.close_idle()

@@ -50,27 +50,15 @@ class BlockingFallback(Fallback[Asker]):
             outcome = error
         except BaseException:  # such as Ctrl-C
             self.abandoned(observation, options)
-            self._drop(client)
+            self.drop(client)
             raise
         try:
             return self.settle(observation, options, outcome, late=time.monotonic() - asked_s >= left_s)
         finally:
-            self._drop(client)
+            self.drop(client)
 
     def adopt(self, client: Asker) -> Asker:
         return client
 
-    def _drop(self, client: Asker) -> None:
-        if self.side == "local":
-            self.client = None
-            client.close()
-
-    def reset(self) -> None:
-        super().reset()
-        if self.client is not None:
-            self.client.reset()
-
-    def close(self) -> None:
-        super().close()
-        if self.client is not None:
-            self.client.close()
+    def release(self, client: Asker) -> None:
+        client.close()

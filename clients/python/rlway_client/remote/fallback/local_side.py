@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from statistics import median
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -167,7 +166,7 @@ class LocalSide:
                 self._policy.act(observation)
             times_s.append(time.perf_counter() - begun_s)
         self._policy.reset()
-        return median(times_s)
+        return float(np.median(times_s))
 
 
 def _is_hold(fallback: Any) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -63,7 +62,7 @@ class Prober:
         self.keeps_state = keeps_state  # whether steps of an episode depend on each other; `check` may learn it
         self._client: Asker | None = None
         self._job: Job | None = None
-        self._probes: deque[str | None] = deque()
+        self._faults: list[str | None] = []  # of the probes that have ended
         self._closed = False
         self._changed = threading.Condition()
         self._has_gap = False  # whether the server's episode has missed a step since the job began
@@ -91,8 +90,7 @@ class Prober:
     def results(self) -> list[str | None]:
         """The probes that have ended since the last call: None for one that was answered in time, else its fault."""
         with self._changed:
-            ended = [*self._probes]
-            self._probes.clear()
+            ended, self._faults = self._faults, []
         return ended
 
     def take_client(self) -> Asker | None:
@@ -117,18 +115,17 @@ class Prober:
                     break
                 job = self._job
             assert job is not None
-            probes = self._probe(job)
+            fault = self._probe(job)
             with self._changed:
-                self._probes += probes
-                is_step = job.observation is not None and probes[-1] is None and not self._has_gap
+                self._faults.append(fault)
+                is_step = job.observation is not None and fault is None and not self._has_gap
                 self.warm = self.warm + 1 if is_step else 0
                 self._job, self._has_gap = None, False
-                self._changed.notify_all()
         if self._client is not None:
             self._client.close()
 
-    def _probe(self, job: Job) -> list[str | None]:
-        probes: list[str | None] = []
+    def _probe(self, job: Job) -> str | None:
+        """Why it was not answered in time, if it was not."""
         try:
             if self._client is None:
                 client = self._connect()
@@ -137,13 +134,12 @@ class Prober:
                 self._client = client
             elif job.observation is None:
                 self._check(self._client.describe())
-            probes.append(None if job.observation is None else self._ask(self._client, job))
+            return None if job.observation is None else self._ask(self._client, job)
         except Exception as error:  # whatever it is, the next probe may find it mended
-            probes.append(str(error) if isinstance(error, RlwayError) else f"a probe failed: {error!r}")
             if self._client is not None:
                 self._client.close()
                 self._client = None
-        return probes
+            return str(error) if isinstance(error, RlwayError) else f"a probe failed: {error!r}"
 
     def _ask(self, client: Asker, job: Job) -> str | None:
         episode = {"first": job.first} if self.keeps_state else {}
