@@ -7,9 +7,12 @@ Out:     a URL that leads to the server.
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from tests.servers import Server
 
 
 class Middleman:
@@ -69,3 +72,24 @@ def middleman(host: str, port: int) -> Iterator[Middleman]:
         loop.call_soon_threadsafe(over.set)
         thread.join(30)
         loop.close()
+
+
+SLOWER_S = 0.18  # three times the deadline of the clients that are tested for it
+
+
+def stop(server: Server, _: Middleman) -> Callable[[], None]:
+    """Freezes the server; what is returned mends it, here as below."""
+    server.process.send_signal(signal.SIGSTOP)
+    return lambda: server.process.send_signal(signal.SIGCONT)
+
+
+def swallow(_: Server, between: Middleman) -> Callable[[], None]:
+    """Loses all bytes of both sides."""
+    between.swallows = True
+    return lambda: setattr(between, "swallows", False)
+
+
+def delay(_: Server, between: Middleman) -> Callable[[], None]:
+    """Gives every answer `SLOWER_S` later."""
+    between.delay_s = SLOWER_S
+    return lambda: setattr(between, "delay_s", 0.0)

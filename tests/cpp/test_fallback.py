@@ -6,9 +6,7 @@ The claims are those of the Python client's fallback, in tests/clients/remote/fa
 from __future__ import annotations
 
 import re
-import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 from rlway_client import EdgePolicy
 from tests.bundles import BIAS, WEIGHTS
 from tests.cpp.compiled import Driver, kind_of, numbers
-from tests.middleman import Middleman, middleman
+from tests.middleman import Middleman, delay, middleman, stop, swallow
 from tests.ports import free_port, wait_for
 from tests.servers import Server, running_server
 
@@ -41,36 +39,18 @@ def fall(driver: Driver, observation: Any, options: str = "") -> Any:
     return driver.tell(f"fall {options} :", numbers(observation))
 
 
-def ask_until(driver: Driver, source: str, alone: EdgePolicy | None = None) -> list[dict[str, Any]]:
-    """Asks for one observation after the other until this source answers; each reply has the action for its own.
-
-    A policy with state acts `alone` beside it.
-    """
+def ask_until(driver: Driver, source: str) -> list[dict[str, Any]]:
+    """Asks for one observation after the other until this source answers; each reply has the action for its own."""
     replies: list[dict[str, Any]] = []
 
     def asked() -> bool:
         row = len(replies) % len(OBSERVATIONS)
         replies.append(fall(driver, OBSERVATIONS[row]))
-        assert replies[-1]["action"] == [alone.act(OBSERVATIONS[row]) if alone else ACTIONS[row]]
+        assert replies[-1]["action"] == [ACTIONS[row]]
         return bool(replies[-1]["source"] == source)
 
     wait_for(asked, f"an answer from {source}")
     return replies
-
-
-def stop(server: Server, _: Middleman) -> Callable[[], None]:
-    server.process.send_signal(signal.SIGSTOP)
-    return lambda: server.process.send_signal(signal.SIGCONT)
-
-
-def swallow(_: Server, between: Middleman) -> Callable[[], None]:
-    between.swallows = True
-    return lambda: setattr(between, "swallows", False)
-
-
-def delay(_: Server, between: Middleman) -> Callable[[], None]:
-    between.delay_s = 3 * SOON_MS / 1e3
-    return lambda: setattr(between, "delay_s", 0.0)
 
 
 @pytest.mark.parametrize("breaks", [stop, swallow, delay])
@@ -237,9 +217,16 @@ def test_a_local_policy_with_state_sees_every_observation(driver: Driver, models
         assert reply["action"] == [alone.act(observation)]
     assert sources[-40:] == ["local"] * 40
     between.swallows = False
-    driver.tell("begin")
+
+    def begins_on_the_server() -> bool:
+        driver.tell("begin")
+        return bool(fall(driver, OBSERVATIONS[0])["source"] == "server")
+
+    wait_for(begins_on_the_server, "an episode that the server plays from its beginning")
     alone.reset()
-    ask_until(driver, "server", alone)
+    alone.act(OBSERVATIONS[0])
+    for observation in OBSERVATIONS[1:]:
+        assert fall(driver, observation)["action"] == [alone.act(observation)]
 
 
 def test_a_server_comes_back_within_an_episode_once_its_state_is_warm(driver: Driver, between: Middleman) -> None:

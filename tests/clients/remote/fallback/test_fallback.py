@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from tests.clients.remote.fallback.conftest import (
     fallback_of,
     wait_for_server,
 )
-from tests.middleman import Middleman, middleman
+from tests.middleman import Middleman, delay, middleman, stop, swallow
 from tests.ports import free_port, wait_for
 from tests.servers import Server, running_server
 
@@ -58,21 +57,6 @@ def between(served: Server) -> Iterator[Middleman]:
 
 def edge(models: Path, policy: str = "linear", version: int = 2) -> EdgePolicy:
     return EdgePolicy(models / policy / str(version), "model.onnx")
-
-
-def stop(server: Server, _: Middleman) -> Callable[[], None]:
-    server.process.send_signal(signal.SIGSTOP)
-    return lambda: server.process.send_signal(signal.SIGCONT)
-
-
-def swallow(_: Server, between: Middleman) -> Callable[[], None]:
-    between.swallows = True
-    return lambda: setattr(between, "swallows", False)
-
-
-def delay(_: Server, between: Middleman) -> Callable[[], None]:
-    between.delay_s = 3 * SOON_MS / 1e3
-    return lambda: setattr(between, "delay_s", 0.0)
 
 
 @pytest.mark.parametrize("breaks", [stop, swallow, delay])
