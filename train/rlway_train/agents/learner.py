@@ -137,11 +137,15 @@ class Learner(ABC, Generic[Chosen]):
         They are in the order that rlway_train.policies.numpy.dense expects.
         """
         average = self._average
-        return self.present_weights() if average is None else self.preprocessing.weights() + average.weights()
+        return self.present_weights() if average is None else self._statistics() + average.weights()
 
     def present_weights(self) -> list[FloatArray]:
         """The weights that the next update changes, and that experience is collected with."""
-        return self.preprocessing.weights() + [variable.numpy() for variable in self._network.trainable_variables]
+        return self._statistics() + [variable.numpy() for variable in self._network.trainable_variables]
+
+    def _statistics(self) -> list[FloatArray]:
+        """What the policy computes its network's inputs with."""
+        return self.preprocessing.weights()
 
     def shipped(self) -> AbstractContextManager[None]:
         """Within it, the agent's policies have the weights that are evaluated and shipped."""

@@ -80,16 +80,22 @@ class Preprocessing(tf.Module):  # type: ignore[misc]  # TensorFlow carries no t
         return self._nest([tf.cast(part, spec.dtype) for part, spec in zip(shaped, self._specs, strict=True)])
 
     def __call__(self, observation: Any) -> Any:  # -> [n, (length,) obs_dim]
-        if self._packs:
-            parts = tf.nest.flatten(observation)
-            length = parts[0].shape[1 : parts[0].shape.rank - len(self._specs[0].shape)]
-            flat = [tf.reshape(part, [-1, *length, s.size]) for part, s in zip(parts, self._specs, strict=True)]
-            vector = tf.concat([tf.cast(part, tf.float32) for part in flat], axis=-1)
-        else:
-            vector = observation
+        return self.scale(self.pack(observation))
+
+    def pack(self, observation: Any) -> Any:  # -> [n, (length,) obs_dim]
+        """The observation as a vector."""
+        if not self._packs:
+            return observation
+        parts = tf.nest.flatten(observation)
+        length = parts[0].shape[1 : parts[0].shape.rank - len(self._specs[0].shape)]
+        flat = [tf.reshape(part, [-1, *length, s.size]) for part, s in zip(parts, self._specs, strict=True)]
+        return tf.concat([tf.cast(part, tf.float32) for part in flat], axis=-1)
+
+    def scale(self, vectors: Any) -> Any:  # [n, (length,) obs_dim]
+        """The vectors, normalised if observations are."""
         if not self.normalize:
-            return vector
-        normalized = (vector - self._mean) * tf.math.rsqrt(self._variance + TINIEST_VARIANCE)
+            return vectors
+        normalized = (vectors - self._mean) * tf.math.rsqrt(self._variance + TINIEST_VARIANCE)
         return tf.clip_by_value(normalized, -FURTHEST, FURTHEST)
 
     def _nest(self, parts: list[Any]) -> Any:

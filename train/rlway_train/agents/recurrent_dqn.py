@@ -1,7 +1,8 @@
 """TF-Agents' DQN over sequences, for a recurrent policy.
 
 In:      rows of `sequence_length` steps, see rlway_train.collect.adders.sequence.
-Out:     the Q-network's weights in numpy; `act`: argmax(q_values + noise), with the LSTM's state in and out.
+Out:     the Q-network's weights in numpy; `act`: argmax(q_values + noise), with the policy state in and out: the
+         LSTM's, and with `differences` the last observation.
 
 The network is TF-Agents' QRnnNetwork: hidden layers, one LSTM, Q-values. Each sequence begins with a state of zeros, as
 an episode does, but most sequences begin in the middle of one. Their first `burn_in` steps build up the state and are
@@ -10,6 +11,7 @@ not learned from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +20,10 @@ from tf_agents.agents.dqn.dqn_agent import DdqnAgent, DqnAgent
 from tf_agents.networks.q_rnn_network import QRnnNetwork
 from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 
-from rlway_client.contract.specs import FloatArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
+from rlway_train.agents.differences import Differences
 from rlway_train.agents.dqn import QLearner
+from rlway_train.agents.recurrent_network import DifferencesNetwork
 from rlway_train.collect.transition import SequenceColumns
 from rlway_train.policies.lstm import HEAD, LSTM, GreedyLstmPolicy
 
@@ -52,8 +56,19 @@ class RecurrentDqnLearner(QLearner):
     def columns(self) -> SequenceColumns:
         return SequenceColumns(self.settings.sequence_length, self.obs_dim, self.action_dim)
 
+    @cached_property
+    def _differences(self) -> Differences | None:
+        return Differences(self.obs_dim) if self.settings.differences else None
+
+    def _preprocessed(self, make: Callable[[], Any], inputs: Any) -> Any:
+        if self._differences is None:
+            return super()._preprocessed(make, inputs)
+        return DifferencesNetwork(make, self.preprocessing, self._differences, inputs)
+
     def _make_network(self, observation: Any, action: Any) -> QRnnNetwork:
         settings = self.settings
+        if settings.differences:
+            observation = tf.TensorSpec([2 * self.obs_dim], tf.float32, "observation_and_differences")
         return QRnnNetwork(
             observation,
             action,
@@ -64,7 +79,23 @@ class RecurrentDqnLearner(QLearner):
 
     @property
     def state(self) -> list[TensorSpec]:
-        return [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
+        state = [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
+        if self.settings.differences:
+            state.append(TensorSpec("last_observation", (self.obs_dim,), "float32"))
+        return state
+
+    def _statistics(self) -> list[FloatArray]:
+        differences = self._differences
+        return super()._statistics() + ([] if differences is None else differences.weights())
+
+    def _observe(self, rows: AnyArray) -> None:
+        super()._observe(rows)
+        if self._differences is not None:
+            self._differences.observe(self.columns.differences(rows))
+
+    def _checkpointed(self) -> dict[str, Any]:
+        own = {} if self._differences is None else {"differences": self._differences}
+        return super()._checkpointed() | own
 
     def policy(self, weights: list[FloatArray] | None = None) -> GreedyLstmPolicy:
         return GreedyLstmPolicy(self.weights() if weights is None else weights)
@@ -79,8 +110,12 @@ class RecurrentDqnLearner(QLearner):
         return Transition(
             TimeStep(skipped, reward, discount, unpack(observations[:, :learned])),
             PolicyStep(actions, (), ()),
-            TimeStep(types, reward, discount, unpack(observations)),
+            TimeStep(self._begun(types), reward, discount, unpack(observations)),
         )
+
+    def _begun(self, types: Any) -> Any:  # [batch, length + 1]
+        """The step types, with FIRST in front: the network has neither a state nor an observation before it."""
+        return tf.concat((tf.fill((types.shape[0], 1), StepType.FIRST), types[:, 1:]), axis=1)
 
     def _n_steps(self, frames: Any, types: Any) -> tuple[Any, Any, Any, Any]:  # [batch, length + 1 − n] each
         """Actions; rewards and discounts over n steps; and whether the n steps cross the end of an episode.
@@ -114,14 +149,19 @@ class RecurrentDqnLearner(QLearner):
     def act(self) -> Any:
         variables = self._network.trainable_variables
         split = len(variables) - LSTM - HEAD
-        preprocess = self.preprocessing
+        preprocessing, differences = self.preprocessing, self._differences
 
         # The LSTM is written out, because a Keras layer for sequences adds a loop with tensor lists to the graph.
-        def act(observation: Any, noise: Any, state_h: Any, state_c: Any, reset: Any) -> dict[str, Any]:
-            flow = preprocess(observation)
+        def act(observation: Any, noise: Any, state_h: Any, state_c: Any, *rest: Any) -> dict[str, Any]:
+            *last, reset = rest
+            vectors = preprocessing.pack(observation)
+            flow = preprocessing.scale(vectors)
+            begins = reset[:, None]
+            if differences is not None:
+                before = tf.where(begins, vectors, last[0])
+                flow, last = tf.concat((flow, differences(vectors, before)), axis=1), [tf.identity(vectors)]
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
-            begins = reset[:, None]
             hidden, cell = (tf.where(begins, tf.zeros_like(part), part) for part in (state_h, state_c))
             kernel, recurrent, bias = variables[split : split + LSTM]
             gates = tf.matmul(flow, kernel) + tf.matmul(hidden, recurrent) + bias
@@ -129,6 +169,7 @@ class RecurrentDqnLearner(QLearner):
             cell = tf.sigmoid(keep) * cell + tf.sigmoid(into) * tf.tanh(candidate)
             hidden = tf.sigmoid(out) * tf.tanh(cell)
             q_values = tf.matmul(hidden, variables[-2]) + variables[-1]
-            return {"action": self.choose(q_values + noise), "q_values": q_values, "state_h": hidden, "state_c": cell}
+            state = {"state_h": hidden, "state_c": cell} | dict(zip(["last_observation"], last, strict=False))
+            return {"action": self.choose(q_values + noise), "q_values": q_values, **state}
 
         return self._traced(act)

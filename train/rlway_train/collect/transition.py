@@ -122,6 +122,12 @@ class SequenceColumns:
         frames = rows.reshape(len(rows), self.frames, self.frame_width)
         return frames[..., self.observation].reshape(-1, self.observation.stop - self.observation.start)
 
+    def differences(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
+        """By how much the observation changed, at each step within an episode."""
+        frames = rows.reshape(len(rows), self.frames, self.frame_width)
+        changes: FloatArray = np.diff(frames[..., self.observation], axis=1)
+        return changes[frames[:, 1:, self.step_type] != FIRST]
+
     def rewards_and_discounts(self, rows: AnyArray) -> tuple[FloatArray, FloatArray]:  # [n, width] -> [N], [N]
         steps = rows.reshape(len(rows), self.frames, self.frame_width)[:, :-1]
         steps = steps[steps[..., self.step_type] != LAST]  # the others are successors, whose reward is none

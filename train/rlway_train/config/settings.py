@@ -162,6 +162,12 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     burn_in: Annotated[
         int, Flag("With --lstm: how many first steps of a sequence only warm up the LSTM's state.", NETWORK)
     ] = 4
+    differences: Annotated[
+        bool,
+        Flag(
+            "With --lstm: also observe by how much each number changed since the step before.", NETWORK, fixed=True
+        ),
+    ] = False
     priority_exponent: Annotated[
         float, Flag("With --selector prioritized: power of the TD error by which transitions are sampled.", REPLAYING)
     ] = 0.6

@@ -1,6 +1,7 @@
 """A recurrent policy in numpy: dense layers, one LSTM, Q-values.
 
-In:      observations float32[B, obs_dim]; the LSTM's state, float32[B, cells] twice.
+In:      observations float32[B, obs_dim]; the LSTM's state, float32[B, cells] twice. With differences between
+         observations, also the last observation float32[B, obs_dim], and float32[B, 1]: 1 where there was one.
 Out:     actions int64[B]; the state after these observations.
 """
 
@@ -12,30 +13,55 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray, IntArray
-from rlway_train.policies.numpy import BatchPolicy, PolicyState, dense
+from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE, BatchPolicy, PolicyState, dense, normalized
 
 HEAD, LSTM = 2, 3  # arrays: kernel and bias; kernel, recurrent kernel and bias
+STATISTICS = 2  # arrays: mean and variance
 
 
 @dataclass(frozen=True)
 class GreedyLstmPolicy(BatchPolicy):
-    """The action with the highest Q-value, by a QRnnNetwork without layers between its LSTM and the Q-values."""
+    """The action with the highest Q-value, by a QRnnNetwork without layers between its LSTM and the Q-values.
 
-    layers: Sequence[FloatArray]  # in the order of the network's variables
+    `layers` are its variables, in order. Vectors may come before them, all [obs_dim]: mean and variance of the
+    observations, which are then normalised; the mean square of their differences, which are then observed, too.
+    """
+
+    layers: Sequence[FloatArray]
 
     def q_values(
         self, observations: FloatArray, state: PolicyState = ()
     ) -> tuple[FloatArray, PolicyState]:  # -> [B, n_actions]
-        split = len(self.layers) - LSTM - HEAD
-        features = np.maximum(dense(self.layers[:split], observations), 0)
+        front, split = self._front, len(self.layers) - LSTM - HEAD
+        inputs, last = observations, ()
+        if front >= STATISTICS:
+            inputs = normalized(inputs, *self.layers[:STATISTICS])
+        if front % STATISTICS:
+            changes = difference(observations, state[2:], self.layers[front - 1])
+            inputs, last = np.concatenate((inputs, changes), axis=1), (observations, np.ones_like(observations[:, :1]))
+        features = np.maximum(dense(self.layers[front:split], inputs), 0)
         cells = self.layers[split + 1].shape[0]
-        hidden, cell = state or (np.zeros((len(observations), cells), np.float32),) * 2
+        hidden, cell = state[:2] or (np.zeros((len(observations), cells), np.float32),) * 2
         hidden, cell = lstm_step(self.layers[split : split + LSTM], features, hidden, cell)
-        return dense(self.layers[-HEAD:], hidden), (hidden, cell)
+        return dense(self.layers[-HEAD:], hidden), (hidden, cell, *last)
+
+    @property
+    def _front(self) -> int:
+        """How many vectors come before the first kernel."""
+        return next(i for i, layer in enumerate(self.layers) if layer.ndim > 1)
 
     def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
         q_values, state = self.q_values(observations, state)
         return q_values.argmax(axis=1), state
+
+
+def difference(observations: FloatArray, last: PolicyState, mean_square: FloatArray) -> FloatArray:  # [B, obs_dim]
+    """The same as rlway_train.agents.differences computes in TensorFlow; zeros where there is no last observation."""
+    if not last:
+        return np.zeros_like(observations)
+    before, observed = last
+    scaled: FloatArray = (observations - before) * observed / np.sqrt(mean_square + np.float32(TINIEST_VARIANCE))
+    return np.clip(scaled, -FURTHEST, FURTHEST)
 
 
 def lstm_step(
