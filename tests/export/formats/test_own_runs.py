@@ -46,7 +46,11 @@ RUNS: dict[str, tuple[TrainingSettings, list[TensorSpec], TensorSpec]] = {
     "dict": (DqnSettings(hidden=(16,), normalize=True, xla=False, **CHEAP), ROOMS, CHOICE),
     "dict-sac": (SacSettings(hidden=(16, 16), **CHEAP), ROOMS, PUSH),
     "offset": (DqnSettings(hidden=(16,), xla=False, **CHEAP), VECTOR, TensorSpec("action", (1,), "int64", 5, 7)),
-    "recurrent": (DqnSettings(hidden=(16,), lstm=8, sequence_length=5, burn_in=2, xla=False, **CHEAP), VECTOR, CHOICE),
+    "recurrent": (
+        DqnSettings(hidden=(16,), lstm=8, sequence_length=5, burn_in=2, differences=True, xla=False, **CHEAP),
+        VECTOR,
+        CHOICE,
+    ),
 }
 # int8 is too coarse for policy state. What is special about `offset` is the same in any precision. SAC has all formats
 # in test_registry.py, and dicts have them here.

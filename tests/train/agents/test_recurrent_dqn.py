@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,27 @@ def learner(**changes: Any) -> RecurrentDqnLearner:
 @pytest.fixture(scope="module")
 def learning() -> RecurrentDqnLearner:
     """An untrained learner with larger weights than initial ones."""
-    made = learner()
+    return with_larger_weights(learner())
+
+
+@pytest.fixture(scope="module")
+def differing() -> RecurrentDqnLearner:
+    """The same, which also observes differences. Its observations are normalised."""
+    made = learner(differences=True, normalize=True)
+    made.write(flat(sequences(3)))
+    return with_larger_weights(made)
+
+
+@pytest.fixture(params=["learning", "differing"])
+def either(request: pytest.FixtureRequest) -> Any:  # RecurrentDqnLearner
+    """A learner without differences, and one with them."""
+    return request.getfixturevalue(request.param)
+
+
+def with_larger_weights(made: RecurrentDqnLearner) -> RecurrentDqnLearner:
     rng = np.random.default_rng(0)
-    for variable in made.agent.policy.variables():
-        if variable.dtype == tf.float32:
-            variable.assign_add(rng.normal(0.0, 0.5, variable.shape))
+    for variable in made._network.trainable_variables:
+        variable.assign_add(rng.normal(0.0, 0.5, variable.shape))
     return made
 
 
@@ -113,7 +130,7 @@ def test_every_step_ends_one_sequence(mode: AutoresetMode) -> None:
     assert set(steps[:, 1]) == {1, 2, 3}
 
 
-def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, AnyArray]:
+def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, Sequence[PolicyState]]:
     """Observations, where episodes begin, actions and states of a numpy policy in three environments."""
     environments = find_domain("rlway/CartPolePositions-v0").make_many(3)
     observation, begins = environments.reset(5), np.ones(3, np.bool_)
@@ -121,24 +138,26 @@ def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, Any
     seen = []
     for _ in range(steps):
         actions, state = policy(observation, state)
-        seen.append((observation, begins, actions, np.stack(state)))
+        seen.append((observation, begins, actions, state[:3]))
         step = environments.step(actions)
         observation, begins, state = step.observation, step.begins, reset_state(state, step.begins)
-    observations, begun, chosen, states = (np.stack(column) for column in zip(*seen, strict=True))
+    *columns, states = zip(*seen, strict=True)
+    observations, begun, chosen = (np.stack(column) for column in columns)
     return observations, begun, chosen, states
 
 
-def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(learning: RecurrentDqnLearner) -> None:
+def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(either: RecurrentDqnLearner) -> None:
     """In three environments whose episodes begin at different times."""
+    learning = either
     observations, begun, chosen, states = episodes(learning.policy(), 120)
     assert (begun[1:].any(axis=0)).all()
     assert (begun.sum(axis=1) == 1).any()
     act, state = learning.act(), learning.agent.policy.get_initial_state(3)
     # What an episode that is over left behind must not matter.
-    exported = [np.full((3, 7), np.nan, np.float32)] * 2
+    exported = [np.full((3, *spec.shape), np.nan, np.float32) for spec in learning.state]
     for observation, begins, actions, kept in zip(observations, begun, chosen, states, strict=True):
         out = act(observation, np.zeros((3, 2), np.float32), *exported, begins)
-        exported = [out["state_h"], out["state_c"]]
+        exported = [out[spec.name] for spec in learning.state]
         types = tf.constant(np.where(begins, StepType.FIRST, StepType.MID))
         own = learning.agent.policy.action(
             TimeStep(types, tf.zeros([3]), tf.ones([3]), tf.constant(observation)), state
@@ -146,24 +165,52 @@ def test_the_numpy_policy_the_exported_one_and_the_agents_own_are_the_same(learn
         state = own.state
         np.testing.assert_array_equal(out["action"], own.action)
         np.testing.assert_array_equal(actions, own.action)
-        np.testing.assert_allclose(np.stack(exported), np.stack(state), atol=1e-5)
-        np.testing.assert_allclose(kept, np.stack(state), atol=1e-5)
+        for one, other, third in zip(exported, state, kept, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+            np.testing.assert_allclose(third, other, atol=1e-5)
 
 
-def test_the_numpy_q_values_are_the_networks(learning: RecurrentDqnLearner) -> None:
+def test_the_numpy_q_values_are_the_networks(either: RecurrentDqnLearner) -> None:
     """Over a whole sequence at once, through TF-Agents' own unrolling."""
     observations = np.random.default_rng(1).normal(size=(9, 12, 2)).astype(np.float32) * 3
-    expected, _ = learning._network(observations, step_type=np.full((9, 12), StepType.MID))
-    policy = learning.policy()
+    expected, _ = either._network(observations, step_type=np.full((9, 12), StepType.MID))
+    policy = either.policy()
     state: PolicyState = ()
     for t in range(12):
         q_values, state = policy.q_values(observations[:, t], state)
         np.testing.assert_allclose(q_values, expected[:, t], atol=1e-5)
 
 
-def test_one_exported_step_has_no_loop(learning: RecurrentDqnLearner) -> None:
+def test_differences_are_those_of_successive_observations_by_their_root_mean_square() -> None:
+    """What the network behind them is given, step by step. An episode begins at the fourth step."""
+    made = learner(differences=True)
+    frames = sequences(3)
+    frames[:, 3, 0] = FIRST
+    made.write(flat(frames))
+    observed = frames[..., OBSERVATION]
+    changes = np.diff(observed, axis=1, prepend=observed[:, :1])
+    changes[:, 3] = 0.0
+    taken = np.delete(changes, [0, 3], axis=1)
+    given: list[Any] = []
+    inner = made._network._inner
+    made._network._inner = lambda inputs, **rest: given.append(inputs) or inner(inputs, **rest)
+    made._network(observed, step_type=frames[..., 0].astype(np.int32))
+    expected = np.concatenate((observed, changes / np.sqrt(np.square(taken).mean(axis=(0, 1)))), axis=-1)
+    np.testing.assert_allclose(given[0], expected, atol=1e-5)
+
+
+def test_both_networks_of_a_target_begin_a_sequence_in_the_same_way(either: RecurrentDqnLearner) -> None:
+    """With equal networks, the value of the action that one chooses is the other's largest."""
+    either.copy_target()
+    following = transition(either, sequences(0)).next_time_step
+    values = either.agent._compute_next_q_values(following, ())
+    q_values, _ = either._network(following.observation, step_type=following.step_type)
+    np.testing.assert_allclose(values, tf.reduce_max(q_values, axis=-1)[:, 1:], atol=1e-5)
+
+
+def test_one_exported_step_has_no_loop(either: RecurrentDqnLearner) -> None:
     """No sequence layer's While or TensorList, which exporters and small runtimes do not take."""
-    graph = learning.act().get_concrete_function().graph
+    graph = either.act().get_concrete_function().graph
     kinds = {operation.type for operation in graph.get_operations()}
     assert "MatMul" in kinds
     assert [kind for kind in kinds if "While" in kind or "Tensor" in kind or "Call" in kind] == []
@@ -239,9 +286,9 @@ def test_rewards_are_summed_over_n_steps_of_an_episode_and_skipped_where_it_was_
 
 
 def test_dicts_and_normalised_numbers_are_learned_from_as_vectors_are() -> None:
-    """Both have the same loss over the same sequences, and the exported function returns the same."""
+    """Both have the same loss over the same sequences, and the exported function returns the same, differences too."""
     leaves = [TensorSpec(f"observation_{key}", (1,), "float32", path=(key,)) for key in ("angle", "cart")]
-    settings = DqnSettings(**(SETTINGS | {"normalize": True}))
+    settings = DqnSettings(**(SETTINGS | {"normalize": True, "differences": True}))
     frames = sequences(0)
     frames[..., OBSERVATION] = frames[..., OBSERVATION] * [1.0, 100.0] + [0.0, 1000.0]
     replay = make_replay(settings, COLUMNS.width)
@@ -256,21 +303,21 @@ def test_dicts_and_normalised_numbers_are_learned_from_as_vectors_are() -> None:
         learning.write(flat(frames))
         losses.append(loss(learning, frames))
     assert losses[0] == pytest.approx(losses[1])
-    rows, state = frames[:, 0, OBSERVATION], [np.zeros((BATCH, 7), np.float32)] * 2
+    rows, state = frames[:, 0, OBSERVATION], [np.zeros((BATCH, *spec.shape), np.float32) for spec in dicts.state]
     out = dicts.act()(
         {"angle": rows[:, :1], "cart": rows[:, 1:]}, np.zeros((BATCH, 2)), *state, np.ones(BATCH, np.bool_)
     )
     np.testing.assert_allclose(out["q_values"], dicts.policy().q_values(rows)[0], atol=1e-5)
 
 
-def test_an_episode_does_not_depend_on_the_one_before(learning: RecurrentDqnLearner) -> None:
+def test_an_episode_does_not_depend_on_the_one_before(either: RecurrentDqnLearner) -> None:
     """Other observations in the episode before do not change the loss; within the episode they do."""
     within, across = sequences(0), sequences(0)
     across[:, 1, 0], across[:, 2, 0] = LAST, FIRST
     for frames, same in ((across, True), (within, False)):
         changed = frames.copy()
         changed[:, 0:2, OBSERVATION] += 1.0
-        assert (loss(learning, frames) == loss(learning, changed)) == same
+        assert (loss(either, frames) == loss(either, changed)) == same
 
 
 def test_compiled_updates_over_sequences_are_the_uncompiled_ones() -> None:
@@ -327,7 +374,9 @@ def recurrent_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_run_of_a_recurrent_policy_has_every_file_and_names_its_state(recurrent_run: Path) -> None:
     """No file of another run is missing."""
     run = read_run(recurrent_run)
-    assert [(spec.name, spec.label) for spec in run.state] == [("state_h", "float32[8]"), ("state_c", "float32[8]")]
+    assert [(spec.name, spec.label) for spec in run.state] == [
+        ("state_h", "float32[8]"), ("state_c", "float32[8]"), ("last_observation", "float32[2]"),
+    ]  # fmt: skip
     assert run.hyperparameters["lstm"] == 8
     assert {path.name for path in recurrent_run.iterdir()} == {
         "job.json", "run.json", "policies", "train", "evaluations.csv", "learning_curve.png", "training_curve.png",
@@ -345,9 +394,10 @@ def test_the_saved_policy_takes_and_returns_its_state(recurrent_run: Path) -> No
     """The state changes the Q-values, except where an episode begins."""
     saved = tf.saved_model.load(str(recurrent_run / "policies/greedy_policy"))
     observation, noise = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
-    state = [np.zeros((2, 8), np.float32)] * 2
+    state = [*[np.zeros((2, 8), np.float32)] * 2, np.zeros((2, 2), np.float32)]
     first = saved.act(observation, noise, *state, np.zeros(2, np.bool_))
-    second = saved.act(observation, noise, first["state_h"], first["state_c"], np.array([False, True]))
+    kept = [first[name] for name in ("state_h", "state_c", "last_observation")]
+    second = saved.act(observation, noise, *kept, np.array([False, True]))
     assert (second["q_values"] != first["q_values"]).numpy().all(axis=1).tolist() == [True, False]
     np.testing.assert_array_equal(second["q_values"][1], first["q_values"][1])
     np.testing.assert_array_equal(first["action"], np.argmax(first["q_values"], axis=1))

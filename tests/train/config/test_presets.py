@@ -104,6 +104,7 @@ def test_online_learning_uses_each_step_once_in_order() -> None:
             "--lstm 8 --burn-in 16",
             "--sequence-length: expected at least --burn-in and --n-step together (16 + 1), got 16",
         ),
+        ("--differences", "--differences: expected --lstm, whose state holds the last observation, got none"),
         ("--lstm -1", "--lstm: expected a whole number of at least 0, got -1"),
         ("--optimizer adamant", "--optimizer: expected adam or sgd, got adamant"),
         ("--n-step 0", "--n-step"),

@@ -287,7 +287,16 @@ LEARNERS = [
     ("CartPole-v1", DqnSettings(hidden=(8,), block_steps=32, block_iterations=4, xla=False)),
     (
         "rlway/CartPolePositions-v0",
-        DqnSettings(hidden=(8,), lstm=6, sequence_length=3, burn_in=1, block_steps=32, block_iterations=4, xla=False),
+        DqnSettings(
+            hidden=(8,),
+            lstm=6,
+            sequence_length=3,
+            burn_in=1,
+            differences=True,
+            block_steps=32,
+            block_iterations=4,
+            xla=False,
+        ),
     ),
     ("Pendulum-v1", SacSettings(hidden=(8,), block_steps=32, block_iterations=4)),
     ("CartPole-v1", DqnSettings(hidden=(8,), block_steps=32, block_iterations=4, replay="reverb", initial_steps=0)),

@@ -62,7 +62,7 @@ PRESETS = {
         # Two successive positions are nearly the same. Their difference is an input of its own, because an LSTM would
         # need large weights to take it.
         settings=DqnSettings(
-            steps=40_000,
+            steps=60_000,
             block_iterations=128,
             hidden=(64,),
             lstm=32,
@@ -77,7 +77,7 @@ PRESETS = {
             gamma=0.995,
             learning_rate=1e-3,
             learning_rate_end=1e-5,
-            learning_rate_steps=30_000,
+            learning_rate_steps=50_000,
             average_window=4_000,
             batch_size=32,
             target_period=1,

@@ -164,9 +164,7 @@ class DqnSettings(TrainingSettings, frozen=True, kw_only=True):
     ] = 4
     differences: Annotated[
         bool,
-        Flag(
-            "With --lstm: also observe by how much each number changed since the step before.", NETWORK, fixed=True
-        ),
+        Flag("With --lstm: also observe by how much each number changed since the step before.", NETWORK, fixed=True),
     ] = False
     priority_exponent: Annotated[
         float, Flag("With --selector prioritized: power of the TD error by which transitions are sampled.", REPLAYING)

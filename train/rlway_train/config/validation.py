@@ -59,7 +59,9 @@ def checked(settings: Chosen) -> Chosen:
     if isinstance(settings, DqnSettings) and settings.lstm:
         _check_recurrent(settings)
     elif isinstance(settings, DqnSettings) and settings.differences:
-        raise UsageError("--differences: expected --lstm, whose state holds the last observation, got none; add --lstm.")
+        raise UsageError(
+            "--differences: expected --lstm, whose state holds the last observation, got none; add --lstm."
+        )
     if isinstance(settings, DqnSettings) and settings.clip_targets and settings.gamma >= 1:
         raise UsageError(
             f"--clip-targets: expected --gamma below 1, got {shown(settings.gamma)}; lower it, or leave --clip-targets "
