@@ -138,7 +138,7 @@ def episodes(policy: Any, steps: int) -> tuple[AnyArray, AnyArray, AnyArray, Seq
     seen = []
     for _ in range(steps):
         actions, state = policy(observation, state)
-        seen.append((observation, begins, actions, state[:3]))
+        seen.append((observation, begins, actions, state))
         step = environments.step(actions)
         observation, begins, state = step.observation, step.begins, reset_state(state, step.begins)
     *columns, states = zip(*seen, strict=True)
@@ -193,7 +193,12 @@ def test_differences_are_those_of_successive_observations_by_their_root_mean_squ
     taken = np.delete(changes, [0, 3], axis=1)
     given: list[Any] = []
     inner = made._network._inner
-    made._network._inner = lambda inputs, **rest: given.append(inputs) or inner(inputs, **rest)
+
+    def noting(inputs: Any, **rest: Any) -> Any:
+        given.append(inputs)
+        return inner(inputs, **rest)
+
+    made._network._inner = noting
     made._network(observed, step_type=frames[..., 0].astype(np.int32))
     expected = np.concatenate((observed, changes / np.sqrt(np.square(taken).mean(axis=(0, 1)))), axis=-1)
     np.testing.assert_allclose(given[0], expected, atol=1e-5)
@@ -376,6 +381,7 @@ def test_the_run_of_a_recurrent_policy_has_every_file_and_names_its_state(recurr
     run = read_run(recurrent_run)
     assert [(spec.name, spec.label) for spec in run.state] == [
         ("state_h", "float32[8]"), ("state_c", "float32[8]"), ("last_observation", "float32[2]"),
+        ("observed", "float32[1]"),
     ]  # fmt: skip
     assert run.hyperparameters["lstm"] == 8
     assert {path.name for path in recurrent_run.iterdir()} == {
@@ -394,9 +400,9 @@ def test_the_saved_policy_takes_and_returns_its_state(recurrent_run: Path) -> No
     """The state changes the Q-values, except where an episode begins."""
     saved = tf.saved_model.load(str(recurrent_run / "policies/greedy_policy"))
     observation, noise = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
-    state = [*[np.zeros((2, 8), np.float32)] * 2, np.zeros((2, 2), np.float32)]
+    state = [np.zeros((2, n), np.float32) for n in (8, 8, 2, 1)]
     first = saved.act(observation, noise, *state, np.zeros(2, np.bool_))
-    kept = [first[name] for name in ("state_h", "state_c", "last_observation")]
+    kept = [first[name] for name in ("state_h", "state_c", "last_observation", "observed")]
     second = saved.act(observation, noise, *kept, np.array([False, True]))
     assert (second["q_values"] != first["q_values"]).numpy().all(axis=1).tolist() == [True, False]
     np.testing.assert_array_equal(second["q_values"][1], first["q_values"][1])

@@ -1,9 +1,9 @@
 """By how much each observed number changed since the step before, as further inputs of a network.
 
-In:      observations float32[n, obs_dim], and those one step before.
+In:      observations float32[n, obs_dim]; those one step before, and 1 where there were any; where episodes begin.
 Out:     differences float32[n, obs_dim], in units of their root mean square over all steps that were collected.
 
-    difference = clip((observation − observation before) / √(mean square + ε), −10, 10)
+    difference = clip((observation − observation before) / √(mean square + ε), −10, 10); 0 without one before
 
 Positions of two successive steps are nearly the same. An LSTM would have to take a small difference of large numbers to
 estimate a velocity, which needs large weights.
@@ -41,6 +41,11 @@ class Differences(tf.Module):  # type: ignore[misc]  # TensorFlow carries no typ
         self._mean_square.assign((squares / (before + n)).astype(np.float32))
         self._count.assign(before + n)
 
-    def __call__(self, observations: Any, before: Any) -> Any:  # [n, (length,) obs_dim] twice
-        scaled = (observations - before) * tf.math.rsqrt(self._mean_square + TINIEST_VARIANCE)
+    def __call__(self, observations: Any, before: Any, observed: Any, begins: Any) -> Any:
+        """[n, (length,) obs_dim] from two such tensors, `observed` and `begins` [n, (length,) 1].
+
+        Where `begins` is True, `before` and `observed` do not matter, even if they are not finite.
+        """
+        before, observed = tf.where(begins, observations, before), tf.where(begins, 0.0, observed)
+        scaled = (observations - before) * observed * tf.math.rsqrt(self._mean_square + TINIEST_VARIANCE)
         return tf.clip_by_value(scaled, -FURTHEST, FURTHEST)

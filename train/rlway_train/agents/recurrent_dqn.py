@@ -23,7 +23,7 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.differences import Differences
 from rlway_train.agents.dqn import QLearner
-from rlway_train.agents.recurrent_network import DifferencesNetwork
+from rlway_train.agents.recurrent_network import LAST_OBSERVATION, DifferencesNetwork
 from rlway_train.collect.transition import SequenceColumns
 from rlway_train.policies.lstm import HEAD, LSTM, GreedyLstmPolicy
 
@@ -81,7 +81,8 @@ class RecurrentDqnLearner(QLearner):
     def state(self) -> list[TensorSpec]:
         state = [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
         if self.settings.differences:
-            state.append(TensorSpec("last_observation", (self.obs_dim,), "float32"))
+            sizes = zip(LAST_OBSERVATION, (self.obs_dim, 1), strict=True)
+            state += [TensorSpec(name, (n,), "float32") for name, n in sizes]
         return state
 
     def _statistics(self) -> list[FloatArray]:
@@ -110,12 +111,8 @@ class RecurrentDqnLearner(QLearner):
         return Transition(
             TimeStep(skipped, reward, discount, unpack(observations[:, :learned])),
             PolicyStep(actions, (), ()),
-            TimeStep(self._begun(types), reward, discount, unpack(observations)),
+            TimeStep(types, reward, discount, unpack(observations)),
         )
-
-    def _begun(self, types: Any) -> Any:  # [batch, length + 1]
-        """The step types, with FIRST in front: the network has neither a state nor an observation before it."""
-        return tf.concat((tf.fill((types.shape[0], 1), StepType.FIRST), types[:, 1:]), axis=1)
 
     def _n_steps(self, frames: Any, types: Any) -> tuple[Any, Any, Any, Any]:  # [batch, length + 1 − n] each
         """Actions; rewards and discounts over n steps; and whether the n steps cross the end of an episode.
@@ -158,8 +155,9 @@ class RecurrentDqnLearner(QLearner):
             flow = preprocessing.scale(vectors)
             begins = reset[:, None]
             if differences is not None:
-                before = tf.where(begins, vectors, last[0])
-                flow, last = tf.concat((flow, differences(vectors, before)), axis=1), [tf.identity(vectors)]
+                before, observed = last
+                flow = tf.concat((flow, differences(vectors, before, observed, begins)), axis=1)
+                last = [tf.identity(vectors), tf.ones_like(vectors[:, :1])]
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
             hidden, cell = (tf.where(begins, tf.zeros_like(part), part) for part in (state_h, state_c))
@@ -169,7 +167,7 @@ class RecurrentDqnLearner(QLearner):
             cell = tf.sigmoid(keep) * cell + tf.sigmoid(into) * tf.tanh(candidate)
             hidden = tf.sigmoid(out) * tf.tanh(cell)
             q_values = tf.matmul(hidden, variables[-2]) + variables[-1]
-            state = {"state_h": hidden, "state_c": cell} | dict(zip(["last_observation"], last, strict=False))
+            state = {"state_h": hidden, "state_c": cell} | dict(zip(LAST_OBSERVATION, last, strict=False))
             return {"action": self.choose(q_values + noise), "q_values": q_values, **state}
 
         return self._traced(act)

@@ -125,8 +125,8 @@ class SequenceColumns:
     def differences(self, rows: FloatArray) -> FloatArray:  # [n, width] -> [N, obs_dim]
         """By how much the observation changed, at each step within an episode."""
         frames = rows.reshape(len(rows), self.frames, self.frame_width)
-        changes: FloatArray = np.diff(frames[..., self.observation], axis=1)
-        return changes[frames[:, 1:, self.step_type] != FIRST]
+        changes: FloatArray = np.diff(frames[..., self.observation], axis=1)[frames[:, 1:, self.step_type] != FIRST]
+        return changes
 
     def rewards_and_discounts(self, rows: AnyArray) -> tuple[FloatArray, FloatArray]:  # [n, width] -> [N], [N]
         steps = rows.reshape(len(rows), self.frames, self.frame_width)[:, :-1]

@@ -33,7 +33,8 @@ class GreedyLstmPolicy(BatchPolicy):
         self, observations: FloatArray, state: PolicyState = ()
     ) -> tuple[FloatArray, PolicyState]:  # -> [B, n_actions]
         front, split = self._front, len(self.layers) - LSTM - HEAD
-        inputs, last = observations, ()
+        inputs = observations
+        last: PolicyState = ()
         if front >= STATISTICS:
             inputs = normalized(inputs, *self.layers[:STATISTICS])
         if front % STATISTICS:
