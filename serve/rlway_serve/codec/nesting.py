@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from rlway_client.contract.meaning import Names
+from rlway_client.contract.named_values import find_named_faults
 from rlway_client.contract.nesting import Tree, is_tuple
 from rlway_client.contract.specs import Fault, TensorSpec, describe, find_faults
 
@@ -65,9 +67,11 @@ def example(tree: TensorSpec | dict[str, Any]) -> Any:
     return {key: example(branch) for key, branch in tree.items()}
 
 
-def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> list[Fault]:
-    """The faults of one observation as Python's json reads it; `where` is its path."""
+def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str, names: Names) -> list[Fault]:
+    """The faults of one observation as Python's json reads it; `where` is its path, `names` are its elements' names."""
     if isinstance(tree, TensorSpec):
+        if tree.name in names and isinstance(value, dict):
+            return find_named_faults(value, tree, names[tree.name], where)
         return find_faults(value, tree, where)
     value = _with_keys(value, tree)
     if not isinstance(value, dict):
@@ -75,7 +79,8 @@ def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> li
     faults: list[Fault] = []
     for key, branch in tree.items():
         place = where + in_brackets([key])
-        faults += tree_faults(value[key], branch, place) if key in value else [Fault(place, label(branch), "nothing")]
+        found = tree_faults(value[key], branch, place, names) if key in value else None
+        faults += [Fault(place, label(branch), "nothing")] if found is None else found
     unknown = [key for key in value if key not in tree]
     return faults + [
         Fault(where + in_brackets([key[:64]]), "nothing: the policy has no such input", "it") for key in unknown

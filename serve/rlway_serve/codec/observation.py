@@ -72,13 +72,11 @@ class ObservationForm:
     def convert(self, rows: list[Any]) -> AnyArray | Arrays | None:
         """Rows as Python's json reads them, converted to arrays; None if any of them has a fault."""
         try:
-            if self._names:
-                rows = [in_order(row, self._tree, self._names) for row in rows]
             columns = list(zip(*(nesting.pick_leaves(row, self._tree) for row in rows), strict=True))
-            arrays = {
-                spec.name: _exactly(msgspec.convert(columns[i], list[loose_row_type(spec)]), spec)  # type: ignore[misc]
-                for spec, i in zip(self.specs, self._in_order, strict=True)
-            }
+            arrays = {}
+            for spec, i in zip(self.specs, self._in_order, strict=True):
+                values = self._put_in_order(columns[i], spec) if spec.name in self._names else columns[i]
+                arrays[spec.name] = _exactly(msgspec.convert(values, list[loose_row_type(spec)]), spec)  # type: ignore[misc]
         except (SpecViolated, msgspec.ValidationError, OverflowError, ValueError):
             return None
         if not self.are_sound(arrays):
@@ -161,11 +159,12 @@ class ObservationForm:
 
     def find_faults(self, value: Any, where: str) -> list[Fault]:
         """The faults of one observation as Python's json read it."""
-        try:
-            value = in_order(value, self._tree, self._names, where)
-        except SpecViolated as error:
-            return error.faults
-        return nesting.tree_faults(value, self._tree, where)[:MAX_FAULTS]
+        return nesting.tree_faults(value, self._tree, where, self._names)[:MAX_FAULTS]
+
+    def _put_in_order(self, values: Sequence[Any], spec: TensorSpec) -> list[Any]:
+        """The values of several rows, with lists in place of objects of names. Raises SpecViolated."""
+        names = self._names[spec.name]
+        return [in_order(value, spec, names) if isinstance(value, dict) else value for value in values]
 
 
 def all_finite(array: AnyArray) -> bool:
