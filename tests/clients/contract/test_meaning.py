@@ -134,7 +134,7 @@ def test_a_value_by_name_has_the_fault_that_it_has_in_a_list(
 
 
 def test_values_that_are_arrays_of_one_length_are_no_numbers() -> None:
-    """numpy would take four lists of four numbers for a larger array."""
+    """numpy takes four lists of four numbers for one larger array."""
     for value in ([1.0], [1.0, 2.0, 3.0, 4.0], np.ones(1), np.ones(4)):
         faults = find_named_faults(dict.fromkeys(NAMES, value), JOINTS, NAMES, "observation")
         assert [fault.got for fault in faults] == [f"an array of {len(value)}"] * 4
