@@ -73,6 +73,7 @@ def create_app(
     async def act(policy: str, request: Request) -> HttpResponse:
         """One `observation` gives one `action`; several `observations` give as many `actions`, in order.
 
+        Where the manifest's `meaning` names the elements of a tensor, their values may come by name, in any order.
         `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
         """
         # Before the policy is looked up: the 404 of an unknown policy names the others.

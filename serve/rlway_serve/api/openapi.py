@@ -45,6 +45,10 @@ HEADERS = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
     429: {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}},
 }
+OBSERVATION = (
+    "Nested as its shape; of several tensors, by their keys. Where the manifest's `meaning` names the elements of a "
+    "tensor, an object of these names, in any order, may stand for its array."
+)
 REF = "#/components/schemas/{name}"
 KEY = "key"
 KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "an API key"}
@@ -165,10 +169,24 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
 
 
 def _act_request(policy: ServedPolicy | None) -> dict[str, Any]:
-    form = ObservationForm(policy.manifest.observation) if policy else None
-    json = {"schema": _ref(ActRequest), "example": {"observation": form.example if form else 0}}
+    form = ObservationForm(policy.manifest.observation, policy.manifest.meaning) if policy else None
+    json = {"schema": _ref(ActRequest)} | _examples(form)
     octets = _octets(f"rows of {form.label if form else 'the observation'}, little-endian")
     return {"required": True, "content": {"application/json": json, "application/octet-stream": octets}}
+
+
+def _examples(form: ObservationForm | None) -> dict[str, Any]:
+    """A request for the policy; and one with values by name, where elements of its observation have names."""
+    plain = {"observation": form.example if form else 0}
+    if form is None or form.example_by_name is None:
+        return {"example": plain}
+    named = {"observation": form.example_by_name}
+    return {
+        "examples": {
+            "in_order": {"summary": "Values in order", "value": plain},
+            "by_name": {"summary": "Values by name, in any order", "value": named},
+        }
+    }
 
 
 def _act_answers(policy: ServedPolicy | None) -> dict[str, Any]:
@@ -222,8 +240,8 @@ def _schemas() -> dict[str, Any]:
     described = [Problem, ActRequest, ActAnswer, Policies, PolicyDescription, Status]
     _, schemas = msgspec.json.schema_components(described, ref_template=REF)
     schemas["ActRequest"]["oneOf"] = [{"required": ["observation"]}, {"required": ["observations"]}]
-    schemas["ActRequest"]["properties"]["observation"] = {"description": "nested as its shape"}
-    schemas["ActRequest"]["properties"]["observations"] |= {"minItems": 1}
+    schemas["ActRequest"]["properties"]["observation"] = {"description": OBSERVATION}
+    schemas["ActRequest"]["properties"]["observations"] |= {"minItems": 1, "items": {"description": OBSERVATION}}
     schemas["ActAnswer"]["properties"]["action"] = {
         "description": "nested as its shape; of several parts, by their keys"
     }

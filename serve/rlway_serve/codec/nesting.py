@@ -60,11 +60,12 @@ def label(tree: TensorSpec | dict[str, Any]) -> str:
     return "{" + ", ".join(f"{json.dumps(key)}: {label(branch)}" for key, branch in tree.items()) + "}"
 
 
-def example(tree: TensorSpec | dict[str, Any]) -> Any:
-    """An observation for JSON: zeros, or the allowed values nearest to zero."""
+def example(tree: TensorSpec | dict[str, Any], names: Names) -> Any:
+    """An observation for JSON: zeros, or the allowed values nearest to zero; by name where a tensor is in `names`."""
     if isinstance(tree, TensorSpec):
-        return tree.neutral(1)[0].tolist()
-    return {key: example(branch) for key, branch in tree.items()}
+        row = tree.neutral(1)[0]
+        return dict(zip(names[tree.name], row.ravel().tolist(), strict=True)) if tree.name in names else row.tolist()
+    return {key: example(branch, names) for key, branch in tree.items()}
 
 
 def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str, names: Names) -> list[Fault]:

@@ -35,7 +35,8 @@ class ObservationForm:
     def __init__(self, specs: Sequence[TensorSpec], meaning: Meaning | None = None) -> None:
         """Where `meaning` has names for a tensor's elements, an object of these names may hold its values."""
         self.specs = tuple(specs)
-        self._names = meaning.names if meaning else {}
+        named = meaning.names if meaning else {}
+        self._names = {spec.name: named[spec.name] for spec in self.specs if spec.name in named}
         self.plain = len(self.specs) == 1 and not self.specs[0].path
         self.values = sum(max(1, spec.size) for spec in self.specs)  # in one row
         self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
@@ -60,7 +61,12 @@ class ObservationForm:
     @property
     def example(self) -> Any:
         """An observation for JSON: zeros, or the allowed values nearest to zero."""
-        return nesting.example(self._tree)
+        return nesting.example(self._tree, {})
+
+    @property
+    def example_by_name(self) -> Any:
+        """The same, with values by name where a tensor's elements have names; None if none have."""
+        return nesting.example(self._tree, self._names) if self._names else None
 
     def gather(self, rows: Sequence[Any]) -> Arrays:
         """Columns by input name from rows of `row_type`, not yet in their dtypes; for several inputs."""

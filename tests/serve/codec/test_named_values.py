@@ -15,7 +15,7 @@ from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.specs import Fault
 from tests.bundles import BIAS, WEIGHTS, embedding_policy, linear_policy, robot_policy
 from tests.naming import name_elements
-from tests.servers import ACT, Server, act_request, running_server
+from tests.servers import ACT, Server, act_request, get_request, running_server
 
 NAMES = ["x", "dx", "angle", "spin"]
 ARM = ["hip", "knee", "toe"]
@@ -152,6 +152,24 @@ def test_the_client_takes_values_by_name(named: Server) -> None:
             policy.act(by_name(ROWS[0]) | {"dx": float("nan")})
         with pytest.raises(SpecViolated, match='observation\\["turn"\\]: expected one of x, dx, angle, spin'):
             policy.act(by_name(ROWS[0]) | {"turn": 1.0})
+
+
+def test_the_document_has_an_example_by_name(named: Server) -> None:
+    """Beside the one in order, and the server answers both alike; the schema says it in words."""
+    schema = json.loads(named.ask(get_request("/openapi.json")).body)
+    for path in ("/v1/policies/{policy}/act", "/act"):
+        content = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        assert "example" not in content  # which excludes `examples`
+        plain, by_name = (content["examples"][name]["value"] for name in ("in_order", "by_name"))
+        assert by_name == {"observation": dict.fromkeys(["a", "b", "c"], 0)}
+        answers = [
+            named.ask(act_request(body, path=ACT.replace("linear", "embedding"))).json for body in (plain, by_name)
+        ]
+        assert answers[0] == answers[1]
+        assert "action" in answers[0]
+    properties = schema["components"]["schemas"]["ActRequest"]["properties"]
+    for said in (properties["observation"], properties["observations"]["items"]):
+        assert "an object of these names, in any order, may stand for its array" in said["description"]
 
 
 def test_a_policy_without_names_takes_none(tmp_path: Path) -> None:
