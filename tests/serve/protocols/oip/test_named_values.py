@@ -58,7 +58,7 @@ def test_objects_are_no_data_of_the_open_inference_protocol(named: Server) -> No
     whole = {"name": "observation", "datatype": "FP32", "shape": [1, 4]}
     for data in (OBJECTS[0], OBJECTS[:1]):
         assert infer(named, [whole | {"data": data}])["error"] == (
-            "observation.data: expected numbers; values by name are inputs of their own, got an object"
+            "observation.data: expected an array of numbers; values by name are inputs of their own, got an object"
         )
     twice = infer(named, [*tensors(COLUMNS), *tensors({"dx": [0.0]})])
     assert twice["error"] == "dx: expected each input once, got it twice"
