@@ -22,6 +22,7 @@ from rlway_serve import __version__
 from rlway_serve.api.openapi import describe
 from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
 from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.messages.request import read_version
 from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
@@ -124,6 +125,11 @@ def create_app(
     async def policy(policy: str, request: Request) -> dict[str, Any]:
         _check_key(endpoint, request)
         return repository[policy].describe()
+
+    @read("/v1/policies/{policy}/versions/{version}", summary="The manifest and measured latency of a loaded version")
+    async def version(policy: str, version: str, request: Request) -> dict[str, Any]:
+        _check_key(endpoint, request)
+        return repository[policy].describe_version(read_version(version, policy))
 
     @read("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
