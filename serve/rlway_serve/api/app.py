@@ -58,7 +58,13 @@ def create_app(
                 "x-request-id",
                 *sorted(name.decode() for name in TRACE_HEADERS),
             ],
-            expose_headers=["inference-header-content-length", "retry-after", "rlway-version", "x-request-id"],
+            expose_headers=[
+                "inference-header-content-length",
+                "retry-after",
+                "rlway-guarded",
+                "rlway-version",
+                "x-request-id",
+            ],
         )
     repository = endpoint.repository
 
@@ -110,7 +116,10 @@ def create_app(
 
     @read("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
     async def stream(policy: str, request: Request) -> HttpResponse:
-        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame."""
+        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame.
+
+        With the subprotocol `rlway.details`, binary answers also say the version, and what its guard changed.
+        """
         _check_key(endpoint, request)
         name = repository[policy].name
         raise RequestMalformed(f"/v1/policies/{name}/stream: expected a WebSocket handshake (RFC 6455).")
