@@ -58,6 +58,7 @@ class TensorForm:
         named = {spec.name: manifest.meaning for spec in manifest.observation}
         self._readers = {spec.name: TensorReader(spec, settings.max_rows, named.get(spec.name)) for spec in inputs}
         self._elements = ElementForm(manifest, self._names, settings.max_rows)
+        self.takes_names = bool(self._elements.names)  # whether values may come by name
         self.actions = tuple(spec.name for spec in manifest.actions)
         self._next = tuple(spec.name for spec in manifest.interface.next_state)
         self.results = {spec.name: spec for spec in manifest.interface.results}
@@ -65,11 +66,6 @@ class TensorForm:
     def name_of(self, name: str) -> str | None:
         """The manifest's name of an input that a request may call `name`; None if there is none."""
         return self._names.get(name)
-
-    @property
-    def takes_names(self) -> bool:
-        """Whether elements of the observation have names, by which their values may come."""
-        return bool(self._elements.names)
 
     def is_element(self, name: str) -> bool:
         """Whether a request may call one element of the observation so."""

@@ -19,6 +19,7 @@ from rlway_serve.messages.response import OCTETS, Response
 from rlway_serve.transport.websocket import frames
 
 DETAILS = Subprotocol(SUBPROTOCOL)
+TEXT, BINARY = Opcode.TEXT, Opcode.BINARY  # members of enumerations are slow to look up
 
 
 def choose_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -29,8 +30,7 @@ def choose_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Sub
 def plain_frame(response: Response) -> bytes:
     """The answer alone; many connections may share it."""
     if not response.framed:
-        kind = Opcode.BINARY if response.media_type == OCTETS else Opcode.TEXT
-        response.framed = frames.write_frame(kind, response.body)
+        response.framed = frames.write_frame(BINARY if response.media_type == OCTETS else TEXT, response.body)
     return response.framed
 
 
@@ -40,4 +40,4 @@ def detailed_frame(response: Response) -> bytes:
         return plain_frame(response)
     told = dict(response.headers)
     payload = write_frame(response.body, int(told[VERSION]), told.get(GUARDED, b""))
-    return frames.write_frame(Opcode.BINARY, payload)
+    return frames.write_frame(BINARY, payload)
