@@ -12,6 +12,7 @@ import pytest
 
 from rlway_client import AsyncPolicyClient, PolicyClient, Reply
 from rlway_client.cli.main import main
+from rlway_client.contract.nesting import Tree
 from rlway_client.remote.fallback.awaited import AwaitedFallback
 from tests.bundles import gaussian_policy, linear_policy
 from tests.servers import Server, running_server
@@ -56,8 +57,12 @@ class Awaited:
     def fallback(self) -> AwaitedFallback | None:
         return self._client.fallback
 
-    def describe(self) -> dict[str, Any]:
-        return self._runner.run(self._client.describe())
+    @property
+    def tree(self) -> Tree | None:
+        return self._client.tree
+
+    def describe(self, version: int | None = None) -> dict[str, Any]:
+        return self._runner.run(self._client.describe(version))
 
     def __enter__(self) -> Self:
         return self

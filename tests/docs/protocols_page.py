@@ -16,12 +16,14 @@ from typing import NamedTuple
 from tests.bundles import linear_policy, robot_policy, summing_policy
 from tests.conftest import ROOT
 from tests.docs.words import Speaker
+from tests.naming import name_elements
 from tests.ports import free_port
 from tests.servers import Answer, Server, running_server
 
 PAGE = (ROOT / "docs/protocols.md").read_text(encoding="utf-8")
 NO = "✗"
 MOST_ROWS = 8
+CART = ["cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"]
 
 
 def read_table(first_cell: str, after: str) -> list[list[str]]:
@@ -62,10 +64,10 @@ class Running(NamedTuple):
 
 @contextmanager
 def running_protocols(folder: Path, *options: str) -> Iterator[Running]:
-    """A server with two versions of `cartpole`, which is the default, `recurrent` and `robot`."""
+    """A server with two versions of `cartpole`, which is the default and has names, `recurrent` and `robot`."""
     models = folder / "models"
-    linear_policy(models, "cartpole")
-    linear_policy(models, "cartpole", 2, bias=1.0)
+    for bundle in (linear_policy(models, "cartpole"), linear_policy(models, "cartpole", 2, bias=1.0)):
+        name_elements(bundle, "observation", CART)
     (models / "cartpole/labels.json").write_text(json.dumps({"stable": 1, "canary": 2}))
     summing_policy(models, "recurrent")
     robot_policy(models)

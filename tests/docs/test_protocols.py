@@ -11,7 +11,7 @@ import pytest
 
 from rlway_client.contract.errors import NotReady, QueueFull, RlwayError
 from rlway_serve.protocols.tfs.errors import http_status
-from tests.docs.protocols_page import ERRORS, MOST_ROWS, NO, PAGE, SAYS, Running, running_protocols
+from tests.docs.protocols_page import CART, ERRORS, MOST_ROWS, NO, PAGE, SAYS, Running, running_protocols
 from tests.docs.speakers import SPEAKERS, Openpi
 from tests.docs.words import Refused, Speaker
 from tests.servers import get_request
@@ -63,6 +63,12 @@ def _several(speaker: Speaker) -> None:
 def _parts(speaker: Speaker) -> None:
     parts = {"camera": np.array([[0, 9]], np.uint8), "joints_arm": np.zeros((1, 3), np.float32)}
     assert speaker.ask("robot", parts)["action"].tolist() == [1]
+
+
+def _by_name(speaker: Speaker) -> None:
+    named = dict(zip(reversed(CART), np.array([[9], [0], [0], [0]], np.float32), strict=True))
+    assert speaker.ask("cartpole", named)["action"].tolist() == [1]
+    assert speaker.ask("cartpole", {f"observation/{name}": value for name, value in named.items()})["action"] == [1]
 
 
 def _wide(speaker: Speaker) -> None:
@@ -157,6 +163,7 @@ def _sum(results: dict[str, Any]) -> float:
 ROWS: dict[str, Callable[[Speaker], None]] = {
     "several observations in one request": _several,
     "an observation of several tensors": _parts,
+    "values by name": _by_name,
     "float64 for a float32 input": _wide,
     "tensors as bytes": _octets,
     "version": _version,
@@ -204,6 +211,8 @@ ARM, CAMERA, PLAIN = np.zeros(3, np.float32), np.array([0, 9], np.uint8), np.zer
         ("robot", {"observation/camera": CAMERA, "observation/joints/arm": ARM}),
         ("robot", {"camera": CAMERA, "joints_arm": ARM, "prompt": "pick up the cube"}),
         ("cartpole", {"state": PLAIN}),
+        ("cartpole", {"state": dict.fromkeys(CART, 0.5)}),
+        ("cartpole", dict.fromkeys(CART, np.float64(0.5))),
         ("cartpole", {"observation": PLAIN, "server_timing": True}),
     ],
     ids=lambda value: ", ".join(value) if isinstance(value, dict) else "",

@@ -22,6 +22,7 @@ from rlway_serve import __version__
 from rlway_serve.api.openapi import describe
 from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
 from rlway_serve.gateway.endpoint import Endpoint
+from rlway_serve.messages.request import read_version
 from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
@@ -57,7 +58,13 @@ def create_app(
                 "x-request-id",
                 *sorted(name.decode() for name in TRACE_HEADERS),
             ],
-            expose_headers=["inference-header-content-length", "retry-after", "rlway-version", "x-request-id"],
+            expose_headers=[
+                "inference-header-content-length",
+                "retry-after",
+                "rlway-guarded",
+                "rlway-version",
+                "x-request-id",
+            ],
         )
     repository = endpoint.repository
 
@@ -73,6 +80,7 @@ def create_app(
     async def act(policy: str, request: Request) -> HttpResponse:
         """One `observation` gives one `action`; several `observations` give as many `actions`, in order.
 
+        Where the manifest's `meaning` names the elements of a tensor, their values may come by name, in any order.
         `application/octet-stream` takes the raw little-endian tensor and gives raw actions.
         """
         # Before the policy is looked up: the 404 of an unknown policy names the others.
@@ -108,7 +116,10 @@ def create_app(
 
     @read("/v1/policies/{policy}/stream", summary="A WebSocket for act requests")
     async def stream(policy: str, request: Request) -> HttpResponse:
-        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame."""
+        """Text frames are the JSON bodies of act requests, binary frames raw rows; each is answered by a frame.
+
+        With the subprotocol `rlway.details`, binary answers also say the version, and what its guard changed.
+        """
         _check_key(endpoint, request)
         name = repository[policy].name
         raise RequestMalformed(f"/v1/policies/{name}/stream: expected a WebSocket handshake (RFC 6455).")
@@ -123,6 +134,11 @@ def create_app(
     async def policy(policy: str, request: Request) -> dict[str, Any]:
         _check_key(endpoint, request)
         return repository[policy].describe()
+
+    @read("/v1/policies/{policy}/versions/{version}", summary="The manifest and measured latency of a loaded version")
+    async def version(policy: str, version: str, request: Request) -> dict[str, Any]:
+        _check_key(endpoint, request)
+        return repository[policy].describe_version(read_version(version, policy))
 
     @read("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:

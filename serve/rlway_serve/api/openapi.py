@@ -45,6 +45,10 @@ HEADERS = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
     429: {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}},
 }
+OBSERVATION = (
+    "Nested as its shape; of several tensors, by their keys. Where the manifest's `meaning` names the elements of a "
+    "tensor, an object of these names, in any order, may stand for its array."
+)
 REF = "#/components/schemas/{name}"
 KEY = "key"
 KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "an API key"}
@@ -107,8 +111,8 @@ class FailedVersion(msgspec.Struct):
     detail: str
 
 
-class PolicyDescription(PolicySummary, kw_only=True):
-    """A policy, what it takes and gives, and how long it takes for it."""
+class Loaded(msgspec.Struct, kw_only=True):
+    """What a version takes and gives, and how long it takes for it."""
 
     manifest: Manifest
     guard: Guard | None
@@ -116,6 +120,24 @@ class PolicyDescription(PolicySummary, kw_only=True):
     inline: bool  # whether one observation runs on the event loop
     inline_rows: int  # the largest batch that runs there; larger ones run on a thread
     latency_us: dict[str, float]  # by the number of observations
+
+
+class VersionDescription(Loaded, kw_only=True):
+    """A loaded version of a policy."""
+
+    name: str
+    version: int
+    active: bool  # whether it answers requests that name no version
+    labels: list[str]  # which stand for it
+
+
+class PolicyDescription(Loaded, kw_only=True):
+    """A policy and its active version; the first four are those of `PolicySummary`."""
+
+    name: str
+    version: int | None
+    versions: list[int]
+    labels: dict[str, int]
     failed: list[FailedVersion]
     labels_fault: str | None
 
@@ -131,6 +153,7 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
     answers_by_path = {
         "/v1/policies": _answers(Policies, 401, 403),
         "/v1/policies/{policy}": _answers(PolicyDescription, 401, 403, 404, 503),
+        "/v1/policies/{policy}/versions/{version}": _answers(VersionDescription, 401, 403, 404, 503),
         "/v1/policies/{policy}/stream": _refusals(400, 401, 403, 404)
         | {"101": {"description": "Frames, from here on"}},
         "/healthz": _answers(Status),
@@ -138,8 +161,9 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
         "/metrics": _refusals(401, 403) | {"200": METRICS},
     }
     operations: dict[str, dict[str, Any]] = {path: {"responses": answers} for path, answers in answers_by_path.items()}
-    for path in ("/v1/policies", "/v1/policies/{policy}", "/v1/policies/{policy}/stream"):
-        operations[path]["security"] = _security(keys.needed)
+    for path, operation in operations.items():
+        if path.startswith("/v1/policies"):
+            operation["security"] = _security(keys.needed)
     operations["/metrics"]["security"] = _security(keys.needed_for_admin)
 
     def openapi() -> dict[str, Any]:
@@ -165,10 +189,24 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
 
 
 def _act_request(policy: ServedPolicy | None) -> dict[str, Any]:
-    form = ObservationForm(policy.manifest.observation) if policy else None
-    json = {"schema": _ref(ActRequest), "example": {"observation": form.example if form else 0}}
+    form = ObservationForm(policy.manifest.observation, policy.manifest.meaning) if policy else None
+    json = {"schema": _ref(ActRequest)} | _examples(form)
     octets = _octets(f"rows of {form.label if form else 'the observation'}, little-endian")
     return {"required": True, "content": {"application/json": json, "application/octet-stream": octets}}
+
+
+def _examples(form: ObservationForm | None) -> dict[str, Any]:
+    """A request for the policy; and one with values by name, where elements of its observation have names."""
+    plain = {"observation": form.example if form else 0}
+    if form is None or form.example_by_name is None:
+        return {"example": plain}
+    named = {"observation": form.example_by_name}
+    return {
+        "examples": {
+            "in_order": {"summary": "Values in order", "value": plain},
+            "by_name": {"summary": "Values by name, in any order", "value": named},
+        }
+    }
 
 
 def _act_answers(policy: ServedPolicy | None) -> dict[str, Any]:
@@ -219,11 +257,11 @@ def _ref(shape: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _schemas() -> dict[str, Any]:
-    described = [Problem, ActRequest, ActAnswer, Policies, PolicyDescription, Status]
+    described = [Problem, ActRequest, ActAnswer, Policies, PolicyDescription, VersionDescription, Status]
     _, schemas = msgspec.json.schema_components(described, ref_template=REF)
     schemas["ActRequest"]["oneOf"] = [{"required": ["observation"]}, {"required": ["observations"]}]
-    schemas["ActRequest"]["properties"]["observation"] = {"description": "nested as its shape"}
-    schemas["ActRequest"]["properties"]["observations"] |= {"minItems": 1}
+    schemas["ActRequest"]["properties"]["observation"] = {"description": OBSERVATION}
+    schemas["ActRequest"]["properties"]["observations"] |= {"minItems": 1, "items": {"description": OBSERVATION}}
     schemas["ActAnswer"]["properties"]["action"] = {
         "description": "nested as its shape; of several parts, by their keys"
     }

@@ -30,6 +30,7 @@ from rlway_serve.messages.wire import Reply
 
 log = logging.getLogger(__name__)
 
+VERSION = b"rlway-version"  # of octets, the header with what JSON has as `version`
 GUARDED = b"rlway-guarded"  # of octets, the header with what JSON has as `guarded`; of several rows together
 
 
@@ -38,7 +39,7 @@ class ActEncoder:
 
     def __init__(self, manifest: Manifest) -> None:
         self._version = manifest.version
-        self._version_header = ((b"rlway-version", str(manifest.version).encode()),)
+        self._version_header = ((VERSION, str(manifest.version).encode()),)
         self._form = ActionForm(manifest.actions)
         self._dtype = manifest.actions[0].numpy_dtype  # for policies with one action tensor
         # Every possible answer of a small discrete policy, encoded once.

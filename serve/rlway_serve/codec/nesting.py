@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from rlway_client.contract.meaning import Names
+from rlway_client.contract.named_values import find_named_faults
 from rlway_client.contract.nesting import Tree, is_tuple
 from rlway_client.contract.specs import Fault, TensorSpec, describe, find_faults
 
@@ -58,16 +60,19 @@ def label(tree: TensorSpec | dict[str, Any]) -> str:
     return "{" + ", ".join(f"{json.dumps(key)}: {label(branch)}" for key, branch in tree.items()) + "}"
 
 
-def example(tree: TensorSpec | dict[str, Any]) -> Any:
-    """An observation for JSON: zeros, or the allowed values nearest to zero."""
+def example(tree: TensorSpec | dict[str, Any], names: Names) -> Any:
+    """An observation for JSON: zeros, or the allowed values nearest to zero; by name where a tensor is in `names`."""
     if isinstance(tree, TensorSpec):
-        return tree.neutral(1)[0].tolist()
-    return {key: example(branch) for key, branch in tree.items()}
+        row = tree.neutral(1)[0]
+        return dict(zip(names[tree.name], row.ravel().tolist(), strict=True)) if tree.name in names else row.tolist()
+    return {key: example(branch, names) for key, branch in tree.items()}
 
 
-def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> list[Fault]:
-    """The faults of one observation as Python's json reads it; `where` is its path."""
+def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str, names: Names) -> list[Fault]:
+    """The faults of one observation as Python's json reads it; `where` is its path, `names` are its elements' names."""
     if isinstance(tree, TensorSpec):
+        if tree.name in names and isinstance(value, dict):
+            return find_named_faults(value, tree, names[tree.name], where)
         return find_faults(value, tree, where)
     value = _with_keys(value, tree)
     if not isinstance(value, dict):
@@ -75,7 +80,8 @@ def tree_faults(value: Any, tree: TensorSpec | dict[str, Any], where: str) -> li
     faults: list[Fault] = []
     for key, branch in tree.items():
         place = where + in_brackets([key])
-        faults += tree_faults(value[key], branch, place) if key in value else [Fault(place, label(branch), "nothing")]
+        found = tree_faults(value[key], branch, place, names) if key in value else None
+        faults += [Fault(place, label(branch), "nothing")] if found is None else found
     unknown = [key for key in value if key not in tree]
     return faults + [
         Fault(where + in_brackets([key[:64]]), "nothing: the policy has no such input", "it") for key in unknown

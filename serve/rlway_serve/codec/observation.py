@@ -35,7 +35,8 @@ class ObservationForm:
     def __init__(self, specs: Sequence[TensorSpec], meaning: Meaning | None = None) -> None:
         """Where `meaning` has names for a tensor's elements, an object of these names may hold its values."""
         self.specs = tuple(specs)
-        self._names = meaning.names if meaning else {}
+        named = meaning.names if meaning else {}
+        self._names = {spec.name: named[spec.name] for spec in self.specs if spec.name in named}
         self.plain = len(self.specs) == 1 and not self.specs[0].path
         self.values = sum(max(1, spec.size) for spec in self.specs)  # in one row
         self.row_dtype = np.dtype([(spec.name, spec.numpy_dtype, spec.shape) for spec in self.specs])
@@ -60,7 +61,12 @@ class ObservationForm:
     @property
     def example(self) -> Any:
         """An observation for JSON: zeros, or the allowed values nearest to zero."""
-        return nesting.example(self._tree)
+        return nesting.example(self._tree, {})
+
+    @property
+    def example_by_name(self) -> Any:
+        """The same, with values by name where a tensor's elements have names; None if none have."""
+        return nesting.example(self._tree, self._names) if self._names else None
 
     def gather(self, rows: Sequence[Any]) -> Arrays:
         """Columns by input name from rows of `row_type`, not yet in their dtypes; for several inputs."""
@@ -72,13 +78,11 @@ class ObservationForm:
     def convert(self, rows: list[Any]) -> AnyArray | Arrays | None:
         """Rows as Python's json reads them, converted to arrays; None if any of them has a fault."""
         try:
-            if self._names:
-                rows = [in_order(row, self._tree, self._names) for row in rows]
             columns = list(zip(*(nesting.pick_leaves(row, self._tree) for row in rows), strict=True))
-            arrays = {
-                spec.name: _exactly(msgspec.convert(columns[i], list[loose_row_type(spec)]), spec)  # type: ignore[misc]
-                for spec, i in zip(self.specs, self._in_order, strict=True)
-            }
+            arrays = {}
+            for spec, i in zip(self.specs, self._in_order, strict=True):
+                values = self._put_in_order(columns[i], spec) if spec.name in self._names else columns[i]
+                arrays[spec.name] = _exactly(msgspec.convert(values, list[loose_row_type(spec)]), spec)  # type: ignore[misc]
         except (SpecViolated, msgspec.ValidationError, OverflowError, ValueError):
             return None
         if not self.are_sound(arrays):
@@ -161,11 +165,12 @@ class ObservationForm:
 
     def find_faults(self, value: Any, where: str) -> list[Fault]:
         """The faults of one observation as Python's json read it."""
-        try:
-            value = in_order(value, self._tree, self._names, where)
-        except SpecViolated as error:
-            return error.faults
-        return nesting.tree_faults(value, self._tree, where)[:MAX_FAULTS]
+        return nesting.tree_faults(value, self._tree, where, self._names)[:MAX_FAULTS]
+
+    def _put_in_order(self, values: Sequence[Any], spec: TensorSpec) -> list[Any]:
+        """The values of several rows, with lists in place of objects of names. Raises SpecViolated."""
+        names = self._names[spec.name]
+        return [in_order(value, spec, names) if isinstance(value, dict) else value for value in values]
 
 
 def all_finite(array: AnyArray) -> bool:

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rlway_client.contract.errors import BodyTooLarge, RequestMalformed, SpecViolated
+from rlway_client.contract.named_values import keep_doubles
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, describe
 from rlway_serve.codec.observation import ObservationForm
@@ -101,7 +102,8 @@ def too_many(got: str, most: int, where: str = "observations") -> BodyTooLarge:
 def parse(body: bytes) -> dict[str, Any]:
     """Decodes a body of JSON in UTF-8 (RFC 8259) that holds an object."""
     try:
-        raw = json.loads(body.removeprefix(BYTE_ORDER_MARK).decode(), parse_int=_parse_int)
+        text = body.removeprefix(BYTE_ORDER_MARK).decode()
+        raw = json.loads(text, parse_int=_parse_int, object_pairs_hook=keep_doubles)
     except UnicodeDecodeError:
         raise RequestMalformed("body: not JSON: not UTF-8 text.") from None
     except RecursionError:

@@ -2,12 +2,12 @@
 
 In:      tensors by name: numpy arrays of any numeric dtype, or nested lists as JSON has them; options.
 Out:     a `Call`, whose arrays have the policy's dtypes.
-Refuses: unknown, doubled and missing names, other shapes, numbers that the dtype cannot hold (SpecViolated, each fault
-         with its tensor's name and place); too many rows (BodyTooLarge); noise beside `explore` (RequestMalformed).
+Refuses: unknown, doubled and missing names, and what `tensor_reader.py` refuses (SpecViolated, BodyTooLarge); noise
+         beside `explore` (RequestMalformed).
 
 A tensor may have its name in the manifest, or its name in TF-Agents' signatures: `0/observation/camera`, `0/step_type`,
 `1/…` for the policy state. The key of a part of the observation goes before the time step's, unless the policy reads
-that part of the time step. Floats are rounded to the policy's precision. All other numbers have to fit exactly.
+that part of the time step. An observation whose elements have names may also come as `elements.py` says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
 
 from rlway_client.common.quote import clipped, named
 from rlway_client.contract.errors import RequestMalformed, SpecViolated
@@ -24,10 +23,11 @@ from rlway_client.contract.exploration import Explore, check_explore
 from rlway_client.contract.interface import RESET, TIME_STEP
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec, describe
+from rlway_client.contract.specs import MAX_FAULTS, AnyArray, Fault, TensorSpec
 from rlway_client.contract.time_step import STEP_TYPE, are_known
-from rlway_serve.codec.observation import ObservationForm, all_finite, as_bool
-from rlway_serve.codec.slow_reader import SlowReader, check_rows
+from rlway_serve.codec.elements import ElementForm
+from rlway_serve.codec.observation import all_finite
+from rlway_serve.codec.tensor_reader import TensorReader, first_fault
 from rlway_serve.messages.call import Call, Receiver
 from rlway_serve.settings import Settings
 
@@ -46,7 +46,6 @@ class TensorForm:
         self._draws = manifest.interface.noise_draws
         self._state = manifest.state
         self._reads = {spec.name for spec in manifest.time_step}
-        self._max_rows = settings.max_rows
         self._time_step = {name for name in TIME_STEP if name not in self._observed}  # whether it is read or not
         time_step = [TensorSpec(name, (), TIME_STEP[name]) for name in TIME_STEP if name in self._time_step]
         state = [*manifest.state, RESET] if manifest.state else []
@@ -56,9 +55,10 @@ class TensorForm:
         unread = {name: name for name in self._time_step - self._reads}
         own = {spec.name: spec.name for spec in inputs if spec.name not in unread}
         self._names = unread | _spellings(manifest, self._time_step) | own
-        self._readers = {
-            spec.name: SlowReader(ObservationForm([replace(spec, path=())]), settings.max_rows) for spec in inputs
-        }
+        named = {spec.name: manifest.meaning for spec in manifest.observation}
+        self._readers = {spec.name: TensorReader(spec, settings.max_rows, named.get(spec.name)) for spec in inputs}
+        self._elements = ElementForm(manifest, self._names, settings.max_rows)
+        self.takes_names = bool(self._elements.names)  # whether values may come by name
         self.actions = tuple(spec.name for spec in manifest.actions)
         self._next = tuple(spec.name for spec in manifest.interface.next_state)
         self.results = {spec.name: spec for spec in manifest.interface.results}
@@ -66,6 +66,10 @@ class TensorForm:
     def name_of(self, name: str) -> str | None:
         """The manifest's name of an input that a request may call `name`; None if there is none."""
         return self._names.get(name)
+
+    def is_element(self, name: str) -> bool:
+        """Whether a request may call one element of the observation so."""
+        return name in self._elements
 
     def read(
         self,
@@ -105,6 +109,9 @@ class TensorForm:
     def _read_all(self, tensors: Mapping[str, Any], batched: bool) -> tuple[Arrays, int]:
         """All tensors in their dtypes, by the manifest's names, and their number of rows."""
         faults: list[Fault] = []
+        of_elements: list[Fault] = []
+        if self.takes_names and not tensors.keys() <= self._names.keys():
+            tensors, of_elements = self._elements.gather(tensors, batched)
         arrays: Arrays = {}
         rows = 0
         for given, value in tensors.items():
@@ -113,7 +120,8 @@ class TensorForm:
             where = clipped(given)
             name = self.name_of(given)
             if name is None:
-                faults.append(Fault(where, f"an input of the policy: {named([*self.specs])}", "an unknown name"))
+                expected = f"an input of the policy: {named([*self.specs])}"
+                faults.append(Fault(where, expected, self._elements.describe_unknown(given)))
                 continue
             if name in arrays:
                 faults.append(Fault(where, f"the input {name} once", "it twice"))
@@ -126,6 +134,7 @@ class TensorForm:
             rows = rows or len(arrays[name])
             if len(arrays[name]) != rows:
                 faults.append(Fault(where, f"{rows} rows, as the inputs before it", str(len(arrays[name]))))
+        faults += of_elements  # behind unknown names, since an element that is missing may be misspelt
         missing = [spec.name for spec in self._observation if spec.name not in arrays]
         if missing and not faults:
             faults = [Fault(name, self.specs[name].label, "nothing") for name in missing]
@@ -134,35 +143,16 @@ class TensorForm:
         return arrays, rows
 
     def _read_one(self, name: str, value: Any, where: str, batched: bool) -> AnyArray:  # -> [rows, *shape]
-        spec = self.specs[name]
-        if isinstance(value, np.ndarray | np.generic):
-            array = check_shape(np.asarray(value), spec, where, batched, self._max_rows)
-            # Faults name a row only where the request has rows.
-            array = cast(array, spec, where) if batched else cast(array.reshape(spec.shape), spec, where)[np.newaxis]
-        else:
-            array = self._read_lists(spec, value, where, batched)
+        spec, array = self.specs[name], self._readers[name].read(value, where, batched)
         # A run checks the observations of all its callers at once.
         if name not in self._observed and not all_finite(array):
             odd = np.isnan(array) if name == self._noise else ~np.isfinite(array)
             if odd.any():
-                raise SpecViolated([_first_fault(odd, array, where, batched, f"finite {spec.dtype}")])
+                raise SpecViolated([first_fault(odd, array, where, batched, f"finite {spec.dtype}")])
         if name == STEP_TYPE and name in self._time_step and not are_known(name, array):
             unknown = ~np.isin(array, (0, 1, 2))
-            raise SpecViolated([_first_fault(unknown, array, where, batched, "0 (first), 1 (mid) or 2 (last)")])
+            raise SpecViolated([first_fault(unknown, array, where, batched, "0 (first), 1 (mid) or 2 (last)")])
         return array
-
-    def _read_lists(self, spec: TensorSpec, value: Any, where: str, batched: bool) -> AnyArray:  # -> [rows, *shape]
-        if batched and not (isinstance(value, list) and value):
-            got = "0" if value == [] else describe(value)
-            raise SpecViolated([Fault(where, f"an array of at least 1 {spec.label}", got)])
-        given = value if batched else [value]
-        check_rows(len(given), self._max_rows, where)
-        rows, faults = self._readers[spec.name].read_rows(
-            given, (lambda i: f"{where}[{i}]") if batched else lambda _: where
-        )
-        if faults:
-            raise SpecViolated(faults)
-        return rows  # type: ignore[no-any-return]  # one input: an array
 
     def _check_outputs(self, names: Sequence[str]) -> tuple[str, ...]:
         """The further outputs, without the action's tensors."""
@@ -185,62 +175,6 @@ class TensorForm:
             call.given_state = given
         if given or (call.begins and not in_episode):
             call.outputs = tuple(dict.fromkeys((*call.outputs, *self._next)))
-
-
-def check_shape(array: AnyArray, spec: TensorSpec, where: str, batched: bool, max_rows: int) -> AnyArray:
-    """The array with its batch dimension, which it lacks unless `batched`. Raises SpecViolated or BodyTooLarge."""
-    rows = array.shape[0] if batched and array.ndim else 1
-    expected = (rows, *spec.shape) if batched else spec.shape
-    if array.shape != expected or rows < 1:
-        shape = f"[{', '.join(map(str, ('B', *spec.shape) if batched else spec.shape))}]"
-        raise SpecViolated([Fault(where, f"the shape {shape}", f"[{', '.join(map(str, array.shape))}]")])
-    check_rows(rows, max_rows, where)
-    return array if batched else array[np.newaxis]
-
-
-def cast(array: AnyArray, spec: TensorSpec, where: str) -> AnyArray:
-    """The numbers in the spec's dtype. Raises SpecViolated for one that the dtype cannot hold.
-
-    A float may be rounded, and becomes infinite if it is too large; who runs the policy checks that.
-    """
-    dtype = spec.numpy_dtype
-    if array.dtype.kind == "b":
-        array = as_bool(array)
-    if array.dtype == dtype:
-        return np.require(array, requirements=["C", "A"])  # a view of received bytes may begin anywhere
-    if array.dtype.kind not in "biuf":
-        raise SpecViolated([Fault(where, spec.label, f"an array of {clipped(array.dtype)}")])
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = array.astype(dtype)
-    if dtype.kind == "f":
-        return converted
-    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    unfit = _not_whole_between(array, low, high)
-    if unfit.any():
-        raise SpecViolated([_first_fault(unfit, array, where, True, spec.dtype)])
-    return converted
-
-
-def _not_whole_between(array: AnyArray, low: int, high: int) -> AnyArray:  # -> bool, likewise
-    """Which numbers are not whole numbers between these limits, both included."""
-    odd: AnyArray
-    if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # of a signalling NaN
-            wide = array.astype(np.float64)
-        odd = ~((np.trunc(wide) == wide) & (wide >= float(low)) & (wide < float(high + 1)))
-    elif array.dtype.kind == "b" or (int(array.min()) >= low and int(array.max()) <= high):
-        odd = np.zeros(array.shape, bool)
-    else:
-        numbers = array.astype(object)  # numpy compares uint64 with negative numbers as floats
-        odd = np.asarray((numbers < low) | (numbers > high), bool)
-    return odd
-
-
-def _first_fault(mask: AnyArray, array: AnyArray, where: str, batched: bool, expected: str) -> Fault:
-    """The fault of the first number where the mask is true; its place names the row only if `batched`."""
-    index = tuple(int(i) for i in np.argwhere(mask)[0])
-    place = "".join(f"[{i}]" for i in (index if batched else index[1:]))
-    return Fault(where + place, expected, describe(array[index].item()))
 
 
 def _spellings(manifest: Manifest, time_step: Iterable[str]) -> dict[str, str]:

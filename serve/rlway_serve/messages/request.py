@@ -1,18 +1,23 @@
 """What a request says besides its observations.
 
-In:      fields of a JSON body.
+In:      fields of a JSON body; a version as a URL has it.
 Out:     `Pin`: the version and the episode that it asks for. `ActOptions`: all of its options, among them `TimeStep`.
+Refuses: a version that is no number (NotFound).
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from rlway_client.common.quote import clipped
+from rlway_client.contract.errors import NotFound
 from rlway_client.contract.exploration import Explore
 
+VERSION = re.compile(r"[1-9][0-9]{0,17}")  # a positive whole number that 64 bits hold
 DeadlineMs = Annotated[float, Meta(gt=0)]
 
 
@@ -29,6 +34,13 @@ class Pin(msgspec.Struct):
 
 
 NO_PIN = Pin()
+
+
+def read_version(text: str, policy: str) -> int:
+    """The number of a version in a URL. Raises NotFound."""
+    if not VERSION.fullmatch(text):
+        raise NotFound(f"policy {policy[:64]!r}: expected a positive whole number as version, got {clipped(text)!r}.")
+    return int(text)
 
 
 class TimeStep(msgspec.Struct, forbid_unknown_fields=True):

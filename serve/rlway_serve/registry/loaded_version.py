@@ -84,7 +84,7 @@ class LoadedVersion:
         return self.limits_changes or bool(self.manifest.state)
 
     def describe(self) -> dict[str, Any]:
-        """What `GET /v1/policies/{policy}` says of the active version."""
+        """What the server says of a version: of the active one in `GET /v1/policies/{policy}`."""
         return {
             "manifest": msgspec.to_builtins(self.manifest),
             "guard": msgspec.to_builtins(self.guard),

@@ -149,6 +149,16 @@ class ServedPolicy:
             }
         )
 
+    def describe_version(self, number: int) -> dict[str, Any]:
+        """What `GET /v1/policies/{policy}/versions/{version}` says. Raises NotFound, NotReady."""
+        version = self.choose(Pin(version=number))
+        return version.describe() | {
+            "name": self.name,
+            "version": number,
+            "active": version is self.active,
+            "labels": sorted(label for label, named in (self.labels or {}).items() if named == number),
+        }
+
     def summary(self) -> dict[str, Any]:
         """What `GET /v1/policies` says."""
         return {

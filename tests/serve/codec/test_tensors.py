@@ -17,7 +17,8 @@ from rlway_client.contract.errors import BodyTooLarge, RequestMalformed, SpecVio
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.specs import DTYPES, AnyArray, TensorSpec
-from rlway_serve.codec.tensors import TensorForm, cast
+from rlway_serve.codec.tensor_reader import cast
+from rlway_serve.codec.tensors import TensorForm
 from rlway_serve.settings import Settings
 
 SETTINGS = Settings(models=Path(), max_rows=8)

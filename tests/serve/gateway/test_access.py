@@ -239,6 +239,9 @@ def test_browsers_may_ask_only_from_the_origins_named(guarded: Server, linear: S
         answer = guarded.ask(act_request(BODY, headers=[*headers, bearer("api-key")]))
         assert answer.status == 200
         assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
+        if allowed:  # what the server says in headers of its own
+            shown = set(answer.headers["access-control-expose-headers"].split(", "))
+            assert {"rlway-version", "rlway-guarded"} <= shown
         answer = guarded.ask(get_request(ACT, *headers, *preflight, method="OPTIONS"))
         assert answer.status == (200 if allowed else 400)
         assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)

@@ -19,8 +19,10 @@ import numpy as np
 
 from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.interface import Interface
+from rlway_client.contract.meaning import Names
+from rlway_client.contract.named_values import find_named_faults, in_order
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, at, describe, find_faults, outside_lookup
 
 LONGEST_LABEL = 120
 Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
@@ -50,16 +52,24 @@ def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator
         raise SpecViolated([Fault(where, _label(tree), _describe(observation))])
     unknown = [key for key in parts if key not in tree]
     if unknown:
-        raise SpecViolated([Fault(_at(where, unknown[0]), "nothing: the policy has no such input", "it")])
+        raise SpecViolated([Fault(at(where, unknown[0]), "nothing: the policy has no such input", "it")])
     for key, branch in tree.items():
         if key not in parts:
-            raise SpecViolated([Fault(_at(where, key), _label(branch), "nothing")])
-        yield from leaves(parts[key], branch, _at(where, key))
+            raise SpecViolated([Fault(at(where, key), _label(branch), "nothing")])
+        yield from leaves(parts[key], branch, at(where, key))
 
 
-def read(observation: Any, tree: Tree) -> Arrays:  # -> [1, …] by the tensors' names
-    """One observation as a policy's inputs. Raises SpecViolated, with the path of the part that does not fit."""
-    return {spec.name: _row(part, spec, where)[None] for spec, part, where in leaves(observation, tree)}
+def read(observation: Any, tree: Tree, names: Names) -> Arrays:  # -> [1, …] by the tensors' names
+    """One observation as a policy's inputs. Raises SpecViolated, with the path of the part that does not fit.
+
+    `names` are those of the elements, by tensor: a part may be an object of them, in any order.
+    """
+    arrays = {}
+    for spec, part, where in leaves(observation, tree):
+        by_name = spec.name in names and isinstance(part, Mapping)
+        row = _named_row(part, spec, names[spec.name], where) if by_name else _row(part, spec, where)
+        arrays[spec.name] = row[None]
+    return arrays
 
 
 def nest(arrays: Arrays, tree: Tree) -> Any:
@@ -153,6 +163,13 @@ def parts_of(value: Any, tree: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def _named_row(values: Mapping[str, Any], spec: TensorSpec, names: list[str], where: str) -> AnyArray:  # -> spec.shape
+    try:
+        return _row(in_order(values, spec, names, where), spec, where)
+    except SpecViolated as error:
+        raise SpecViolated(find_named_faults(values, spec, names, where) or error.faults) from None
+
+
 def _row(value: Any, spec: TensorSpec, where: str) -> AnyArray:  # -> spec.shape
     """A value as an array of the spec's dtype. Raises SpecViolated if that changes it, or the policy cannot take it."""
     try:
@@ -182,10 +199,6 @@ def _as_number(value: Any, tree: Tree | None) -> Any:
     """0 or 1 for a flag that the policy observes as a number: in JSON, true and false are no numbers."""
     is_flag = isinstance(value, bool | np.bool_) or (isinstance(value, np.ndarray) and value.dtype.kind == "b")
     return np.asarray(value, np.int8) if is_flag and isinstance(tree, TensorSpec) and tree.dtype != "bool" else value
-
-
-def _at(where: str, key: str) -> str:
-    return f"{where}[{json.dumps(key[:64], ensure_ascii=False)}]"
 
 
 def _label(tree: Tree) -> str:

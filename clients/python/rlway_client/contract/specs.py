@@ -6,6 +6,7 @@ Out:     faults, each with the path of the offending element: `observation[3]: e
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -33,6 +34,7 @@ MAX_ELEMENTS = 2**30  # of one row; more is no tensor, but a mistake
 CUT = 80  # characters; longer parts of a fault's sentence are cut
 MAX_FAULTS = 20  # an image of the wrong kind has 28,000 faults; nobody reads past the first few
 LONGEST_NUMBER = 24  # characters of a whole number in an error message; a part of it would be another number
+LONGEST_KEY = 64  # characters of a key in a path
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -112,6 +114,12 @@ class TensorSpec(msgspec.Struct, frozen=True):
         """The spec as people write it: `float32[4]`, `int64` for a scalar."""
         return self.dtype + (str(list(self.shape)) if self.shape else "")
 
+    def element(self, place: int) -> TensorSpec:
+        """The spec of one element, counted in row-major order, without the bounds of the training."""
+        ends = (self.lookup_minimum, self.lookup_maximum)
+        first, last = (end[place] if isinstance(end, list) else end for end in ends)
+        return TensorSpec(self.name, (), self.dtype, lookup_minimum=first, lookup_maximum=last)
+
     def bounds(self) -> tuple[AnyArray, AnyArray]:
         """Lower and upper bounds as float64 arrays of `shape`, infinite where unbounded."""
         return self._bound(self.minimum, -math.inf), self._bound(self.maximum, math.inf)
@@ -156,6 +164,11 @@ def compact_bound(bound: Any) -> float | list[float | None] | None:
     # A float32 space often has its largest number as the bound where it means infinity.
     values = [None if not math.isfinite(v) or abs(v) >= float(np.finfo(np.float32).max) else float(v) for v in flat]
     return values[0] if len(set(values)) == 1 else values
+
+
+def at(where: str, key: object) -> str:
+    """The path of a part: `observation["joints"]`."""
+    return f"{where}[{json.dumps(str(key)[:LONGEST_KEY], ensure_ascii=False)}]"
 
 
 def find_faults(value: Any, spec: TensorSpec, where: str) -> list[Fault]:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rlway_client.contract.meaning import Names
-from rlway_client.contract.named_values import in_order
 from rlway_client.contract.nesting import Tree, is_tuple, read
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
@@ -80,9 +79,7 @@ class ObservationBuffer:
     def fill(self, observation: Any) -> Arrays:  # -> [1, …] by name
         """The observation's arrays. Raises SpecViolated; the arrays then hold anything."""
         if self._looks_up or not self._copy(observation):
-            if self._names:
-                observation = in_order(observation, self._tree, self._names)
-            for name, row in read(observation, self._tree).items():
+            for name, row in read(observation, self._tree, self._names).items():
                 self.arrays[name][...] = row
         return self.arrays
 

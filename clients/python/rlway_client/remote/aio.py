@@ -17,15 +17,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
 from rlway_client.remote.client import (
-    act_path,
     check_single,
-    default_policy,
     may_repeat,
     must_know,
     prober_client,
@@ -38,6 +35,7 @@ from rlway_client.remote.fallback.prober import Asker
 from rlway_client.remote.fallback.switch import OnChange
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
+from rlway_client.remote.routes import POLICIES, act_path, default_policy, description_path
 
 
 class AsyncPolicyClient:
@@ -141,11 +139,17 @@ class AsyncPolicyClient:
         if self.fallback is not None:
             self.fallback.reset()
 
-    async def describe(self) -> dict[str, Any]:
-        """The server's description of the policy: `manifest`, `versions`, measured latency and more."""
-        name = self._policy or default_policy(decode_json(await self._exchange("GET", "/v1/policies")))
-        description: dict[str, Any] = decode_json(await self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
-        self.tree = read_tree(description)
+    async def describe(self, version: int | None = None) -> dict[str, Any]:
+        """The server's description of the policy: `manifest`, `versions`, measured latency and more.
+
+        With a `version`, that of this one, which has to be loaded: its `manifest` and latency, whether it is `active`,
+        and its `labels`. Otherwise the manifest is the active version's.
+        """
+        name = self._policy or default_policy(decode_json(await self._exchange("GET", POLICIES)))
+        path = description_path(name, version)
+        description: dict[str, Any] = decode_json(await self._exchange("GET", path))
+        if version is None:
+            self.tree = read_tree(description)
         return description
 
     async def close(self) -> None:

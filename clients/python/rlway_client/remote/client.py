@@ -19,9 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
-from rlway_client.common.quote import named
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated, UsageError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.nesting import Tree, holds_tuple
@@ -30,6 +28,7 @@ from rlway_client.remote.fallback.blocking import BlockingFallback
 from rlway_client.remote.fallback.switch import OnChange
 from rlway_client.remote.http import Address, Answer, AnswerReader
 from rlway_client.remote.messages import Reply, Uneven, decode_act, decode_json, encode_act, read_tree
+from rlway_client.remote.routes import POLICIES, act_path, default_policy, description_path
 
 
 class PolicyClient:
@@ -140,11 +139,17 @@ class PolicyClient:
         if self.fallback is not None:
             self.fallback.reset()
 
-    def describe(self) -> dict[str, Any]:
-        """The server's description of the policy: `manifest`, `versions`, measured latency and more."""
-        name = self._policy or default_policy(decode_json(self._exchange("GET", "/v1/policies")))
-        description: dict[str, Any] = decode_json(self._exchange("GET", f"/v1/policies/{quote(name, safe='')}"))
-        self.tree = read_tree(description)
+    def describe(self, version: int | None = None) -> dict[str, Any]:
+        """The server's description of the policy: `manifest`, `versions`, measured latency and more.
+
+        With a `version`, that of this one, which has to be loaded: its `manifest` and latency, whether it is `active`,
+        and its `labels`. Otherwise the manifest is the active version's.
+        """
+        name = self._policy or default_policy(decode_json(self._exchange("GET", POLICIES)))
+        path = description_path(name, version)
+        description: dict[str, Any] = decode_json(self._exchange("GET", path))
+        if version is None:
+            self.tree = read_tree(description)
         return description
 
     def close(self) -> None:
@@ -252,23 +257,6 @@ def check_single(batched: bool) -> None:
     """Raises UsageError for several observations in one request, which a fallback cannot answer."""
     if batched:
         raise UsageError("act_batch: a fallback acts on one observation at a time; use `act`, or no fallback.")
-
-
-def act_path(policy: str | None) -> str:
-    """The act route of a policy, or of the server's default policy."""
-    return "/act" if policy is None else f"/v1/policies/{quote(policy, safe='')}/act"
-
-
-def default_policy(listing: Any) -> str:
-    """The name of the default policy, from the listing of `GET /v1/policies`. Raises ServerUnreachable without one."""
-    name = listing.get("default") if isinstance(listing, dict) else None
-    if not isinstance(name, str):
-        policies = listing.get("policies") if isinstance(listing, dict) else None
-        served = [str(policy.get("name")) for policy in policies or [] if isinstance(policy, dict)]
-        raise ServerUnreachable(
-            f"the server has no default policy; name one of those that it serves: {named(served) or 'none yet'}."
-        )
-    return name
 
 
 def must_know(error: RlwayError, batched: bool) -> bool:

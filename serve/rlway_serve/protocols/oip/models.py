@@ -7,24 +7,14 @@ Refuses: unknown models and versions (NotFound), a model of which no version is 
 
 from __future__ import annotations
 
-import re
-
-from rlway_client.common.quote import clipped
-from rlway_client.contract.errors import NotFound
-from rlway_serve.messages.request import Pin
+from rlway_serve.messages.request import Pin, read_version
 from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.registry.repository import Repository
-
-VERSION = re.compile(r"[1-9][0-9]{0,17}")  # a positive whole number that 64 bits hold
 
 
 def version_number(version: str, model: str) -> int | None:
     """The number; None for an empty text, which stands for the active version. Raises NotFound."""
-    if not version:
-        return None
-    if not VERSION.fullmatch(version):
-        raise NotFound(f"policy {model[:64]!r}: expected a positive whole number as version, got {clipped(version)!r}.")
-    return int(version)
+    return read_version(version, model) if version else None
 
 
 def find_version(repository: Repository, model: str, version: str) -> LoadedVersion:

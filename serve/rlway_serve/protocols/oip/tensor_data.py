@@ -51,6 +51,9 @@ def read_octets(body: bytes, start: int, shape: Sequence[int], dtype: np.dtype[A
 
 def read_lists(data: Any, shape: Sequence[int], dtype: np.dtype[Any], where: str) -> AnyArray:
     """The array in flat or nested lists. Raises SpecViolated."""
+    if isinstance(data, dict) or (isinstance(data, list) and data and isinstance(data[0], dict)):
+        expected = "an array of numbers; values by name are inputs of their own"
+        raise SpecViolated([Fault(f"{where}.data", expected, "an object")])
     if not isinstance(data, list):
         raise SpecViolated([Fault(f"{where}.data", "an array", describe(data))])
     flat = _flatten(data, shape, where) if data and isinstance(data[0], list) else data

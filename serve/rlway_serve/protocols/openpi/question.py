@@ -7,7 +7,8 @@ Refuses: what is not an openpi message, `first` beside the policy's state (Reque
 
 An input may be called by its name in the manifest, by the path of its keys in nested maps, or by these keys with
 slashes between them, with or without `observation/` before them. A policy with one observation tensor takes it under
-any key, if no other key is unknown. The parts of a tuple are a list.
+any key, if no other key is unknown. The parts of a tuple are a list. Where the manifest names a tensor's elements, a
+map of these names may stand for its array; for a sole tensor, the names may also be keys of the message.
 
 openpi's clients send a `prompt` with every observation. It is ignored if it is text and the policy has no such input;
 the metadata say so. Every other unknown key is refused.
@@ -57,11 +58,8 @@ class OpenpiQuestion:
                 raise RequestMalformed(f"{clipped(name)}: expected once, got it as a key and in nested maps.")
             if not (name in IGNORED_TEXT and isinstance(value, str) and tensors.name_of(name) is None):
                 values[name] = value
-        unknown = [name for name in values if tensors.name_of(name) is None]
-        if len(unknown) == len(manifest.observation) == 1:
-            observation = manifest.observation[0].name
-            if all(tensors.name_of(name) != observation for name in values):
-                values[observation] = values.pop(unknown[0])
+        if len(manifest.observation) == 1:
+            values = _under_any_key(values, manifest.observation[0].name, tensors)
         return values
 
     def read(self, version: LoadedVersion, caller: Receiver) -> Call:
@@ -91,6 +89,18 @@ class OpenpiQuestion:
 
     def refuse(self, error: RlwayError) -> Response:
         return answers.refuse(error)
+
+
+def _under_any_key(values: dict[str, Any], observation: str, tensors: TensorForm) -> dict[str, Any]:
+    """The values with the observation's name in place of the only key that is unknown, if it has no other name."""
+    unknown = [name for name in values if tensors.name_of(name) is None]
+    if not unknown or any(tensors.name_of(name) == observation or tensors.is_element(name) for name in values):
+        return values
+    names = {name: f"{observation}/{name.rpartition('/')[2]}" for name in unknown}
+    keys = {name.rpartition("/")[0] for name in unknown}
+    if len(keys) == 1 and all(keys) and any(map(tensors.is_element, names.values())):
+        return {names.get(name, name): value for name, value in values.items()}
+    return {observation if [name] == unknown else name: value for name, value in values.items()}
 
 
 def _flatten(value: Any, name: str, tensors: TensorForm) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ holds the next state. A row with FIRST forgets the state of that row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,11 @@ class PredictQuestion:
         label: str | None = None,
     ) -> None:
         active = policy.active
-        tensors, controls = split_controls(
-            tensors, lambda name: active is not None and active.tensors.name_of(name) is not None
-        )
+
+        def is_input(name: str) -> bool:
+            return active is not None and active.tensors.name_of(name) is not None
+
+        tensors, controls = split_controls(tensors, is_input)
         twice = next((name for name in controls if name in fields), None)
         if twice is not None:
             raise RequestMalformed(f"{twice}: expected it once, got it as a field and as an input.")
@@ -61,7 +63,7 @@ class PredictQuestion:
         self._options = read_options({**fields, **controls}, known_fields)
         self._tensors = tensors
         self._model = policy.name
-        self.pin = Pin(version or None, label, self._options.episode, _begins(tensors))
+        self.pin = Pin(version or None, label, self._options.episode, _begins(tensors, is_input))
         self._written: dict[str, str] = {}  # the results of the answer: the name of each in the signature
 
     def read(self, version: LoadedVersion, caller: Receiver) -> Call:
@@ -129,9 +131,10 @@ class PredictQuestion:
             raise SpecViolated([Fault("episode", expected, "none")])
 
 
-def _begins(tensors: Mapping[str, Any]) -> bool:
-    """Whether all rows are the first of an episode."""
-    return any(name in tensors and _are_all(tensors[name], value) for name, value in FIRST_NAMES.items())
+def _begins(tensors: Mapping[str, Any], is_input: Callable[[str], bool]) -> bool:
+    """Whether all rows are the first of an episode. An element of the observation may have one of these names."""
+    given = {name: value for name, value in FIRST_NAMES.items() if name in tensors and is_input(name)}
+    return any(_are_all(tensors[name], value) for name, value in given.items())
 
 
 def _are_all(values: Any, wanted: Any) -> bool:

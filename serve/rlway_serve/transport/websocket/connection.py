@@ -1,7 +1,8 @@
 """A WebSocket that carries act requests to one policy: `/v1/policies/{policy}/stream`.
 
 In:      text frames, each the JSON body of an act request; binary frames, each of raw rows.
-Out:     a frame for each, in their order: JSON or raw actions; a refusal is a text frame with its problem.
+Out:     a frame for each, in their order: JSON, or raw actions with details if the handshake says so. A refusal is a
+         text frame with its problem.
 Refuses: what the handshake refuses; messages over `max_body_bytes` (close code 1009).
 
 A refused frame does not end the connection. Reading pauses once `max_in_flight` frames wait for their answers, or the
@@ -29,8 +30,9 @@ from rlway_serve.telemetry.tracing import TRACE_HEADERS
 from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.lingering import linger
 from rlway_serve.transport.repeat import Repeating
+from rlway_serve.transport.websocket.answers import DETAILS, choose_subprotocol, detailed_frame, plain_frame
 from rlway_serve.transport.websocket.calls import FrameCall, LoggedFrameCall, SharedByStreams, find_request_id
-from rlway_serve.transport.websocket.frames import MESSAGES, Fragments, FrameReader, write_frame
+from rlway_serve.transport.websocket.frames import MESSAGES, Fragments, FrameReader
 from rlway_serve.transport.websocket.handshake import answer_handshake
 from rlway_serve.transport.websocket.pings import PingTimer
 
@@ -40,6 +42,9 @@ OPEN, BINARY = State.OPEN, Opcode.BINARY  # members of enumerations are slow to 
 
 class WebSocket(Repeating, asyncio.Protocol):
     """One connection. It takes over from an HTTP connection, which has read the handshake."""
+
+    choose: Any = staticmethod(choose_subprotocol)
+    frame_of: Any = staticmethod(plain_frame)
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         self._authorization = next((value for name, value in headers if name == b"authorization"), None)
         self._server_state = server_state
         self._loop = asyncio.get_running_loop()
-        self._protocol = ServerProtocol(origins=None, max_size=shared.settings.max_body_bytes)
+        self._protocol = ServerProtocol(max_size=shared.settings.max_body_bytes, select_subprotocol=self.choose)
         self._reader = FrameReader(shared.settings.max_body_bytes)
         self._episode = ConnectionEpisode()
         self._fragments = Fragments()
@@ -91,6 +96,7 @@ class WebSocket(Repeating, asyncio.Protocol):
         self.log("GET", answer.status_code, None, len(answer.body), began_s)
         if answer.status_code != 101:
             return  # `_flush` has ended it
+        self.frame_of = detailed_frame if self._protocol.subprotocol == DETAILS else self.frame_of
         self.transport.resume_reading()
         self._pings.start()
         self.greet()
@@ -214,14 +220,8 @@ class WebSocket(Repeating, asyncio.Protocol):
             self._close()
 
     def send_at_once(self, response: Response) -> None:
-        if not response.framed:
-            response.framed = write_frame(BINARY if self.is_binary(response) else Opcode.TEXT, response.body)
         if self._open and not self.transport.is_closing():
-            self.transport.write(response.framed)
-
-    def is_binary(self, response: Response) -> bool:
-        """Whether the answer is a binary frame."""
-        return response.media_type == OCTETS
+            self.transport.write(self.frame_of(response))
 
     def _flush(self) -> None:
         """Sends what the protocol has to send; called after every event given to it."""

@@ -26,13 +26,24 @@ from rlway_serve.messages.response import Response
 from rlway_serve.transport._uvicorn import ServerState
 from rlway_serve.transport.websocket.calls import FrameCall, SharedByStreams
 from rlway_serve.transport.websocket.connection import BINARY, WebSocket
+from rlway_serve.transport.websocket.frames import write_frame
 
 NO_HEADERS: Headers = {}
 TEXT_BODY = ""  # what a route gets for a text frame, whatever it says
 
 
+def message_frame(response: Response) -> bytes:
+    """An action as a binary frame, or a refusal as a text frame."""
+    if not response.framed:
+        response.framed = write_frame(BINARY if response.status == 200 else Opcode.TEXT, response.body)
+    return response.framed
+
+
 class RouteWebSocket(WebSocket):
     """One connection. `find_route` gives the route of its URL, for every message, since policies come and go."""
+
+    choose = None  # no subprotocol
+    frame_of = staticmethod(message_frame)
 
     def __init__(
         self,
@@ -58,9 +69,6 @@ class RouteWebSocket(WebSocket):
         assert self._greeting is not None
         self.send_at_once(self._greeting)
         self._greeting = None
-
-    def is_binary(self, response: Response) -> bool:
-        return response.status == 200
 
     def submit(self, kind: Opcode, message: bytes, call: FrameCall) -> None:
         route = self._route_now()

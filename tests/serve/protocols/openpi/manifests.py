@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.specs import TensorSpec
+from tests.naming import with_names
 
 LINEAR = Manifest(
     schema_version=MANIFEST_SCHEMA,
@@ -40,4 +41,5 @@ TUPLE = replace(
 )
 RECURRENT = replace(LINEAR, policy="recurrent", state=[TensorSpec("sum", (2,), "float32", path=("0",))])
 FIRST_IS_AN_INPUT = replace(LINEAR, policy="first", observation=[TensorSpec("first", (), "bool", path=("first",)), ARM])
-MANIFESTS = (LINEAR, ROBOT, TUPLE, RECURRENT, FIRST_IS_AN_INPUT)
+NAMED = with_names(LINEAR, "observation", ["x", "arm", "data", "first"])
+MANIFESTS = (LINEAR, NAMED, ROBOT, TUPLE, RECURRENT, FIRST_IS_AN_INPUT)

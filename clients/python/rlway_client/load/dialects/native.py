@@ -22,8 +22,8 @@ from rlway_client.load.http_asker import connect_http
 from rlway_client.load.observations import nested_rows
 from rlway_client.load.target import Target
 from rlway_client.load.websocket_asker import BINARY, connect_websocket, frame
-from rlway_client.remote.client import act_path
 from rlway_client.remote.messages import encode_act
+from rlway_client.remote.routes import act_path
 
 JSON = "application/json"
 

@@ -2,8 +2,8 @@
 
 In:      JSON: `instances` (rows) or `inputs` (columns), `signature_name`, options.
 Out:     `RestQuestion`, which writes `predictions` or `outputs`.
-Refuses: what is not JSON or not an object, both formats or neither, rows of different kinds, base64 values
-         (RequestMalformed); too much JSON or too many rows (BodyTooLarge).
+Refuses: what is not JSON or not an object, both formats or neither, rows of different kinds, base64 values, elements
+         that are named twice (RequestMalformed); too much JSON or too many rows (BodyTooLarge).
 
 NaN and Infinity are numbers in this JSON, so the policy's spec refuses them by their places.
 """
@@ -21,9 +21,11 @@ import msgspec
 from rlway_client.common import quote
 from rlway_client.contract.errors import BodyTooLarge, RequestMalformed, RlwayError
 from rlway_client.contract.guard import Violations
+from rlway_client.contract.named_values import Doubled, keep_doubles
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import describe
 from rlway_serve.codec.decoder import UNREADABLE
+from rlway_serve.codec.tensors import TensorForm
 from rlway_serve.messages.response import Response
 from rlway_serve.protocols.tfs.options import CONTROLS
 from rlway_serve.protocols.tfs.question import PredictQuestion
@@ -57,6 +59,9 @@ class RestQuestion(PredictQuestion):
         if b'"b64"' in body:
             tensors = _read_base64(tensors)
             _refuse_base64(INSTANCES if self._in_rows else INPUTS, self._sole)
+        active = policy.active
+        if active is not None and active.tensors.takes_names and _hold_names(tensors, self._sole, active.tensors):
+            _refuse_doubles(body)
         super().__init__(
             policy, tensors, fields, known_fields=FIELDS, signature=signature or "", version=version, label=label
         )
@@ -105,6 +110,23 @@ def _parse_slowly(body: bytes) -> Any:
         raise RequestMalformed("JSON Parse error: nested too deeply.") from None
     except ValueError as error:
         raise RequestMalformed(f"JSON Parse error: {quote.reason(error)}.") from None
+
+
+def _hold_names(tensors: Mapping[str, Any], sole: Any, form: TensorForm) -> bool:
+    """Whether some of the inputs are elements, or lists of objects."""
+    lists = (value for value in (*tensors.values(), sole) if isinstance(value, list) and value)
+    return any(map(form.is_element, tensors)) or any(isinstance(value[0], dict) for value in lists)
+
+
+def _refuse_doubles(body: bytes) -> None:
+    """Raises for a key that comes twice, of which the parser has kept the last value."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        fields = keep_doubles(pairs)
+        if isinstance(fields, Doubled):
+            raise RequestMalformed(f"body: expected each name once, got {quote.clipped(fields.key)!r} twice.")
+
+    json.loads(body.decode("utf-8-sig"), parse_int=_parse_int, object_pairs_hook=check)
 
 
 def _parse_int(digits: str) -> int | float:
