@@ -27,8 +27,8 @@ struct Server {
     std::string policy = {}; // empty: the server's default policy
     std::string key = {};    // an API key, if the server wants one
     Clock::duration timeout = std::chrono::seconds(5);
-    std::string episode = {};  // an id that no other client uses, for a policy with state
-    Clock::duration spin = {}; // how long to look for an answer before the thread sleeps: waking it takes some 30 us
+    std::string episode = {}; // an id that no other client uses, for a policy with state
+    Clock::duration spin = std::chrono::microseconds(200); // how long to look for an answer before the thread sleeps
 };
 
 namespace wire {
@@ -132,6 +132,9 @@ class Client {
 
     /* Of each request from now on. */
     void set_timeout(Clock::duration timeout) { target_.server.timeout = timeout; }
+
+    /* Of each wait from now on; 0: the thread sleeps at once. */
+    void set_spin(Clock::duration spin) { target_.server.spin = spin; }
 
     /* Closes the connection; the next request opens another. */
     void close() { connection_.close(); }

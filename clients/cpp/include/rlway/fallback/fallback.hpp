@@ -133,7 +133,7 @@ template <class Number> class Fallback {
     static constexpr int measured_runs = 5;
 
     Fallback(Server server, Local<Number> local, Clock::duration within, OnChange on_change)
-        : local_(std::move(local)), within_(within), switch_(std::move(on_change)),
+        : local_(std::move(local)), within_(within), spin_(server.spin), switch_(std::move(on_change)),
           prober_(std::make_unique<Prober>(
               std::move(server), local_.is_policy() ? std::optional<Bundle>(local_.bundle()) : std::nullopt, within))
     {
@@ -172,6 +172,7 @@ template <class Number> class Fallback {
         auto client = prober_->take_client();
         if (!client) return;
         client_.emplace(std::move(*client));
+        client_->set_spin(spin_);
         if (steps == 0) client_->reset();
         switch_.give_back(Clock::now());
     }
@@ -228,7 +229,7 @@ template <class Number> class Fallback {
     }
 
     Local<Number> local_;
-    Clock::duration within_, reserve_ = reserve;
+    Clock::duration within_, reserve_ = reserve, spin_;
     Switch switch_;
     std::unique_ptr<Prober> prober_;
     std::optional<Client> client_; // asks the server, while that is the side that answers

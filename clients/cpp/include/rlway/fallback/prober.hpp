@@ -124,6 +124,7 @@ class Prober {
             : server(std::move(asked)), local(std::move(compared)), within(deadline), episode(server.episode)
         {
             server.timeout = longest_probe;
+            server.spin = {}; // the control loop may need this core
         }
 
         std::mutex mutex;
