@@ -1,6 +1,6 @@
 /* Asks a policy server with the C++ client, one request after the other.
  *
- *     cpp_client json|raw|stream URL POLICY SECONDS SPIN_US      prints {"rps": …, "p50_ms": …, "p99_ms": …}
+ *     cpp_client json|raw|stream URL POLICY SECONDS [SPIN_US]    prints {"rps": …, "p50_ms": …, "p99_ms": …}
  */
 #include <rlway/rlway.hpp>
 
@@ -12,10 +12,10 @@
 
 int main(int count, char **words)
 {
-    if (count != 6) return 2;
+    if (count != 5 && count != 6) return 2;
     const std::string way = words[1];
     rlway::Server server{words[2], words[3]};
-    server.spin = std::chrono::microseconds(std::atol(words[5]));
+    if (count == 6) server.spin = std::chrono::microseconds(std::atol(words[5]));
     auto client = rlway::Client::open(server);
     auto stream = rlway::Stream::open(server);
     if (!client || !stream) return 1;

@@ -14,6 +14,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, Self
 
+from msgspec.structs import replace
+
+from rlway_client.contract.bundle import Bundle
+from rlway_client.contract.manifest import encode_manifest
+from rlway_client.contract.meaning import Meaning, TensorMeaning
 from tests.bundles import linear_policy, summing_policy
 from tests.conftest import ROOT
 
@@ -28,6 +33,11 @@ KINDS = (
     *("ServerUnreachable", "TimedOut", "UsageError", "RequestMalformed", "KeyMissing", "KeyRefused", "NotFound"),
     *("RequestTimeout", "BodyTooLarge", "MediaTypeUnsupported", "SpecViolated", "QueueFull", "HeadersTooLarge"),
     *("InternalError", "Unimplemented", "NotReady", "DeadlineExceeded", "RlwayError"),
+)
+NAMES = ["hip", "knee", "ankle", "toe"]
+MEANING = Meaning(
+    control_period_s=0.02,
+    tensors={"observation": TensorMeaning(names=NAMES, units="rad"), "action": TensorMeaning(choices=["brake", "go"])},
 )
 WRITE_C = """
 import sys, onnx
@@ -46,10 +56,16 @@ def compile_program(*words: Any, compiler: str = "g++") -> None:
     assert not done.stderr, done.stderr
 
 
+def named(bundle: Bundle, meaning: Meaning) -> Bundle:
+    """The bundle, with this meaning in its manifest."""
+    (bundle.path / "manifest.json").write_bytes(encode_manifest(replace(bundle.manifest, meaning=meaning)))
+    return Bundle.open(bundle.path)
+
+
 def make_policies(models: Path) -> None:
-    """Two versions of a policy without state, the second also as C, and one with state, also as C."""
+    """Two versions of a policy without state, the second with names and as C; one with state, also as C."""
     linear_policy(models)
-    bundles = linear_policy(models, version=2), summing_policy(models)
+    bundles = named(linear_policy(models, version=2), MEANING), summing_policy(models)
     folders = [bundle.path for bundle in bundles]
     subprocess.run([str(TRAINING_PYTHON), "-c", WRITE_C, *map(str, folders)], check=True, timeout=PATIENCE_S)
 
@@ -62,7 +78,18 @@ def make_driver(models: Path, folder: Path) -> None:
         objects.append(folder / f"{name}.o")
         source = models / name / str(version) / "policy.c"
         compile_program("-std=c99", f"-DRLWAY_ACT={name}_act", "-c", source, "-o", objects[-1], compiler="gcc")
-    target = ("-I", INCLUDE, "-I", EXAMPLES / "ros2/include", HERE / "driver.cpp", *objects, "-o", folder / "driver")
+    header = ("-I", models / "linear/2", "-DRLWAY_ACT=linear_act")
+    target = (
+        *header,
+        "-I",
+        INCLUDE,
+        "-I",
+        EXAMPLES / "ros2/include",
+        HERE / "driver.cpp",
+        *objects,
+        "-o",
+        folder / "driver",
+    )
     compile_program(*STRICT, *SANITIZED, *target, "-pthread", "-lm")
 
 

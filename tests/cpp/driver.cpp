@@ -8,19 +8,18 @@
 #include <rlway/rlway.hpp>
 #include <rlway_policy_node/policy_loop.hpp>
 
-#include <atomic>
+#include "policy.h" // of linear
+
 #include <cstdlib>
 #include <iostream>
 #include <new>
 #include <sstream>
 #include <stdexcept>
 
-extern "C" {
-void linear_act(const float *observation, const float *noise, std::int32_t *action, float *q_values);
-void summing_act(const float *observation, const float *noise, float *sum, int reset, std::int32_t *action, float *q_values);
-}
+extern "C" void summing_act(const float *observation, const float *noise, float *sum, int reset, std::int32_t *action,
+                            float *q_values);
 
-static std::atomic<long> allocations{0};
+static thread_local long allocations = 0;
 
 // Not inlined: g++ otherwise takes the inlined halves for a mismatch.
 [[gnu::noinline]] void *operator new(std::size_t size)
@@ -85,7 +84,7 @@ template <class Numbers> std::string listed(const Numbers &numbers)
     std::string out = "[";
     for (const auto number : numbers) {
         if (out.size() > 1) out += ',';
-        rlway::wire::append_number(out, number);
+        if (!rlway::wire::append_number(out, number)) out += "null";
     }
     return out + "]";
 }
@@ -93,9 +92,12 @@ template <class Numbers> std::string listed(const Numbers &numbers)
 template <class Number> std::string told_of(const rlway::Result<rlway::Reply<Number>> &reply)
 {
     if (!reply) return told_of(reply.error());
+    std::string outputs;
+    for (const auto &[name, numbers] : reply->outputs)
+        outputs += (outputs.empty() ? "" : ",") + quoted(name) + ":" + listed(*reply->output(name));
     return "{\"action\":" + listed(reply->action) + ",\"version\":" + std::to_string(reply->version) +
            ",\"source\":" + quoted(name(reply->source)) + ",\"why\":" + quoted(reply->why) +
-           ",\"guarded\":" + std::to_string(reply->guarded) + "}";
+           ",\"guarded\":" + std::to_string(reply->guarded) + ",\"outputs\":{" + outputs + "}}";
 }
 
 /* NAME=NUMBER up to the colon. `age_ms` is how long ago the observation was taken. */
@@ -107,6 +109,10 @@ rlway::Options options(Words &words, double *age_ms = nullptr)
         const auto key = one.substr(0, equals);
         if (key == "label") {
             found.label = one.substr(equals + 1);
+            continue;
+        }
+        if (key == "output") {
+            found.outputs.push_back(one.substr(equals + 1));
             continue;
         }
         const auto value = std::stod(one.substr(equals + 1));
@@ -142,6 +148,43 @@ template <class Number> std::string ask(Words &words)
     const auto asked = options(words);
     const auto observation = floats(words);
     return told_of(client->ask<Number>(Observation(observation.data(), observation.size()), asked));
+}
+
+/* Several observations of this many numbers each. */
+template <class Number> std::string ask_batch(Words &words)
+{
+    const auto width = static_cast<std::size_t>(whole(words));
+    const auto asked = options(words);
+    const auto numbers = floats(words);
+    std::vector<Observation> rows;
+    for (std::size_t i = 0; i < numbers.size(); i += width) rows.emplace_back(numbers.data() + i, width);
+    return told_of(client->ask_batch<Number>(rows, asked));
+}
+
+/* The same observation by the places of policy.h and by the names that the server knows; then one part of several. */
+std::string ask_by_name(Words &words)
+{
+    const auto numbers = floats(words); // toe, ankle, knee, hip
+    float sensors[RLWAY_OBSERVATION_SIZE];
+    sensors[RLWAY_OBSERVATION_TOE] = numbers.at(0);
+    sensors[RLWAY_OBSERVATION_ANKLE] = numbers.at(1);
+    sensors[RLWAY_OBSERVATION_KNEE] = numbers.at(2);
+    sensors[RLWAY_OBSERVATION_HIP] = numbers.at(3);
+    Observation named;
+    named.add_named({}, {"toe", "ankle", "knee", "hip"}, numbers.data());
+    const auto by_place = client->ask<std::int64_t>(Observation(sensors)), by_name = client->ask<std::int64_t>(named);
+    if (!by_place || !by_name) return told_of(by_name ? by_place : by_name);
+    const bool goes = by_place->action[0] == RLWAY_ACTION_GO;
+    return "[" + quoted(goes ? "go" : "brake") + "," + std::to_string(by_name->action[0]) + "]";
+}
+
+std::string ask_with_named_part(Words &words)
+{
+    const auto numbers = floats(words); // toe, knee, hip
+    const std::uint8_t camera[2] = {3, 200};
+    Observation observation;
+    observation.add({"camera"}, camera, 2).add_named({"joints", "arm"}, {"toe", "knee", "hip"}, numbers.data());
+    return told_of(client->ask<std::int64_t>(observation));
 }
 
 template <class Number> std::string act(Words &words)
@@ -183,20 +226,42 @@ std::string written(Words &words)
     return out;
 }
 
-/* How often memory was allocated by this many actions, after the first one. */
+/* How often this thread allocated memory for this many actions, after the first ones. */
 std::string count_allocations(Words &words)
 {
-    const bool is_stream = word(words) == "stream";
+    const auto way = word(words);
     const auto times = whole(words);
-    const float observation[4] = {1, 2, 3, 4};
+    const float numbers[4] = {1, 2, 3, 4};
+    const Observation observation(numbers);
     std::int64_t action[1];
+    rlway::Reply<std::int64_t> reply;
+    rlway::Options asked;
+    asked.outputs = {"q_values"};
+    std::string sources;
     long before = 0;
-    for (long i = 0; i <= times; ++i) {
-        const bool is_good = is_stream ? !stream->act(observation, action) : bool(client->act(observation, action));
-        if (!is_good) return "{}";
+    for (long i = -3; i < times; ++i) {
         if (i == 0) before = allocations;
+        const bool is_good = way == "stream"     ? !stream->act(numbers, action)
+                             : way == "raw"      ? bool(client->act(numbers, action))
+                             : way == "fallback" ? !fallback->act(observation, reply)
+                                                 : !client->ask(observation, reply, asked);
+        if (!is_good) return "{}";
     }
-    return "{\"allocations\":" + std::to_string(allocations - before) + "}";
+    const auto found = allocations - before;
+    return "{\"allocations\":" + std::to_string(found) + ",\"source\":" + quoted(name(reply.source)) + "}";
+}
+
+/* What the thread does in each of several waits, looking (true) or sleeping; each word says whether a look would find
+ * the answer. */
+std::string run_spin(Words &words)
+{
+    rlway::wire::Spin spin;
+    std::vector<bool> looked;
+    for (auto finds = word(words); !finds.empty(); finds = word(words)) {
+        looked.push_back(spin.begin(std::chrono::seconds(1)) > Clock::now());
+        spin.end(looked.back() && finds == "found");
+    }
+    return listed(looked);
 }
 
 rlway::Local<std::int64_t> local(const std::string &name)
@@ -339,11 +404,14 @@ std::string read_action(Words &words)
     rlway::wire::Answer answer;
     answer.status = static_cast<int>(whole(words));
     const Exact text(bytes(words));
+    const auto rows = word(words);
     answer.body = text.view();
     const auto described = rlway::wire::read_description(answer);
     const auto listing = rlway::wire::read_default(answer);
-    const auto reply = rlway::wire::read_reply<double>(answer);
-    return "[" + told_of(reply) + "," + (described ? std::to_string(described->observation_size) : "null") + "," +
+    rlway::Reply<double> reply;
+    const auto failure = rlway::wire::read_reply(answer, reply, rows.empty() ? 0 : std::stoul(rows));
+    const auto told_reply = failure ? told_of(*failure) : told_of(rlway::Result<rlway::Reply<double>>(reply));
+    return "[" + told_reply + "," + (described ? std::to_string(described->observation_size) : "null") + "," +
            (listing ? quoted(*listing) : "null") + "]";
 }
 
@@ -408,7 +476,10 @@ std::string run(const std::string &line)
     if (command == "ask") return word(words) == "int" ? ask<std::int64_t>(words) : ask<float>(words);
     if (command == "act") return word(words) == "int" ? act<std::int64_t>(words) : act<float>(words);
     if (command == "receive") return word(words) == "int" ? receive<std::int64_t>(words) : receive<float>(words);
+    if (command == "batch") return word(words) == "int" ? ask_batch<std::int64_t>(words) : ask_batch<float>(words);
     if (command == "nested") return ask_nested(words);
+    if (command == "by-name") return ask_by_name(words);
+    if (command == "named-part") return ask_with_named_part(words);
     if (command == "written") return written(words);
     if (command == "timeout") {
         const auto timeout = std::chrono::milliseconds(whole(words));
@@ -446,6 +517,8 @@ std::string run(const std::string &line)
     }
     if (command == "tick") return tick();
     if (command == "switch") return run_switch(words);
+    if (command == "spin") return run_spin(words);
+    if (command == "sleep") return client->set_spin({}), "{}";
     if (command == "json") return read_json(words);
     if (command == "reply") return read_action(words);
     if (command == "http") return read_http(words);

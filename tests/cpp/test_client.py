@@ -201,13 +201,31 @@ def test_a_server_that_closed_a_kept_connection_is_asked_again(
         assert actions(driver, "ask int") == first
 
 
-def test_raw_actions_allocate_nothing(driver: Driver, server: Server) -> None:
-    """Neither over HTTP nor over a stream, once the first answer has come; also where no text is a short one."""
+@pytest.mark.parametrize("way", ["raw", "json", "stream"])
+def test_actions_allocate_nothing(driver: Driver, server: Server, way: str) -> None:
+    """Not after the first answers, JSON with outputs among them; also where no text is a short one."""
     url, policy = f"http://127.000.000.001:{server.port}", "long-name-of-a-linear-policy"
     driver.tell("client", url, policy, "", 60000, "")
     driver.tell("stream", url, policy, "", 60000, "")
-    assert driver.tell("allocations client", 100) == {"allocations": 0}
-    assert driver.tell("allocations stream", 100) == {"allocations": 0}
+    assert driver.tell("allocations", way, 100)["allocations"] == 0
+
+
+def test_a_client_that_sleeps_at_once_acts_alike(driver: Driver, server: Server) -> None:
+    """It waits for an answer without looking for it first."""
+    driver.tell("client", server.url, "linear", "", 60000, "")
+    driver.tell("sleep")
+    assert actions(driver, "ask int") == (OBSERVATIONS @ WEIGHTS + BIAS).argmax(axis=1).tolist()
+
+
+def test_looks_that_find_nothing_become_rare(driver: Driver) -> None:
+    """After each, the thread sleeps at once for twice as many waits, up to 64; one that finds an answer begins anew."""
+    always = driver.tell("spin", *["found"] * 20)
+    assert always == [True] * 20
+    waits = driver.tell("spin", *["nothing"] * 400)
+    looks = np.flatnonzero(waits)
+    assert np.diff(looks).tolist() == [2, 3, 5, 9, 17, 33, 65, 65, 65, 65, 65]
+    again = driver.tell("spin", *["nothing"] * looks[3], *["found"] * 4)
+    assert again[looks[3] :] == [True] * 4
 
 
 def test_an_action_of_another_type_is_said(driver: Driver, server: Server) -> None:

@@ -20,13 +20,14 @@ README = ROOT / "clients/cpp/README.md"
 AROUND = """
 int fail(const rlway::Error &error);
 void drive(std::int64_t action);
+extern rlway::Result<rlway::Client> client;
 """
 
 
 def snippets() -> list[str]:
     found = re.findall(r"```cpp\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(found) == 3
-    return [snippet.replace("#include <rlway/rlway.hpp>\n", "") for snippet in found]
+    assert len(found) == 5
+    return [re.sub(r"#include .*\n", "", snippet) for snippet in found]
 
 
 @pytest.mark.parametrize("options", [(), ("-fno-exceptions", "-fno-rtti")], ids=["usual", "no exceptions"])

@@ -276,3 +276,15 @@ def test_an_error_of_the_server_is_its_failure(driver: Driver, server: Server) -
     assert (refused["action"], refused["source"]) == ([ACTIONS[0]], "local")
     assert "version 7" in refused["why"]
     assert driver.tell("state")["failed"] == 1
+
+
+def test_actions_allocate_nothing(driver: Driver, server: Server) -> None:
+    """Whoever answers: the server, or the local policy while the server is away."""
+    for url, source in ((server.url, "server"), (NOWHERE, "local")):
+        open_fallback(driver, url, "linear")
+        driver.tell("wait", 50)
+
+        def is_quiet(source: str = source) -> bool:  # not while the sides change
+            return bool(driver.tell("allocations fallback 2000") == {"allocations": 0, "source": source})
+
+        wait_for(is_quiet, f"2,000 actions of the {source} without an allocation")

@@ -27,8 +27,8 @@ struct Server {
     std::string policy = {}; // empty: the server's default policy
     std::string key = {};    // an API key, if the server wants one
     Clock::duration timeout = std::chrono::seconds(5);
-    std::string episode = {};  // an id that no other client uses, for a policy with state
-    Clock::duration spin = {}; // how long to look for an answer before the thread sleeps: waking it takes some 30 us
+    std::string episode = {}; // an id that no other client uses, for a policy with state
+    Clock::duration spin = std::chrono::microseconds(200); // how long to look for an answer before the thread sleeps
 };
 
 namespace wire {
@@ -84,9 +84,29 @@ class Client {
     /* The action for an observation, as JSON: for policies of every kind. */
     template <class Number> Result<Reply<Number>> ask(const Observation &observation, const Options &options = {})
     {
+        Reply<Number> reply;
+        if (auto failure = ask(observation, reply, options)) return *failure;
+        return reply;
+    }
+
+    /* The same into a reply that the caller keeps: nothing is allocated after the first calls. */
+    template <class Number> Failure ask(const Observation &observation, Reply<Number> &reply, const Options &options = {})
+    {
         body_.clear();
-        if (auto failure = wire::write_request(body_, observation, options)) return *failure;
-        return ask_written<Number>(body_);
+        if (auto failure = wire::write_request(body_, observation, options)) return failure;
+        return ask_written(body_, reply);
+    }
+
+    /* The actions for several observations, in one request. In an episode, each is one of several environments. */
+    template <class Number>
+    Result<Reply<Number>> ask_batch(Span<const Observation> observations, const Options &options = {})
+    {
+        Reply<Number> reply;
+        body_.clear();
+        if (observations.size == 0) return Error{Kind::usage, "ask_batch: expected at least one observation, got none."};
+        if (auto failure = wire::write_batch(body_, observations, options)) return *failure;
+        if (auto failure = ask_written(body_, reply, observations.size)) return *failure;
+        return reply;
     }
 
     /* The action for a raw row, or the actions for several, written to `action`; the version of the policy.
@@ -133,11 +153,14 @@ class Client {
     /* Of each request from now on. */
     void set_timeout(Clock::duration timeout) { target_.server.timeout = timeout; }
 
+    /* Of each wait from now on; 0: the thread sleeps at once. */
+    void set_spin(Clock::duration spin) { target_.server.spin = spin; }
+
     /* Closes the connection; the next request opens another. */
     void close() { connection_.close(); }
 
-    /* `ask` with what `wire::write_request` wrote. */
-    template <class Number> Result<Reply<Number>> ask_written(std::string_view request)
+    /* `ask` with what `wire::write_request` wrote, or `wire::write_batch` for so many rows. */
+    template <class Number> Failure ask_written(std::string_view request, Reply<Number> &reply, std::size_t rows = 0)
     {
         const auto &episode = target_.server.episode;
         json_.assign(request);
@@ -151,9 +174,9 @@ class Client {
         const bool may_repeat = episode.empty() || is_first_;
         auto answer = exchange("POST", act_path_, "application/json", json_, may_repeat);
         if (!answer) return answer.error();
-        auto reply = wire::read_reply<Number>(*answer);
-        if (reply) is_first_ = false;
-        return reply;
+        auto failure = wire::read_reply(*answer, reply, rows);
+        if (!failure) is_first_ = false;
+        return failure;
     }
 
   private:

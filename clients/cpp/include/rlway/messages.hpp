@@ -1,6 +1,6 @@
 /* The act message as a client writes and reads it.
  *
- * In:      an observation and options; then the server's answer.
+ * In:      an observation or several, and options; then the server's answer.
  * Out:     the JSON of a request; a `Reply`.
  * Refuses: an answer that reports an error, with that error; one that no policy server gives (other).
  */
@@ -8,53 +8,20 @@
 #define RLWAY_MESSAGES_HPP
 
 #include "observation.hpp"
+#include "reply.hpp"
 #include "result.hpp"
 #include "wire/http.hpp"
 #include "wire/json_reader.hpp"
 
+#include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
 namespace rlway {
-
-/* What a request may say besides the observation. */
-struct Options {
-    std::optional<double> epsilon, temperature, sigma; // of the exploration
-    std::optional<std::int64_t> seed;
-    std::optional<std::int64_t> version; // or `label`; otherwise the active version answers
-    std::string label;
-    std::optional<double> deadline_ms; // how long the server may take before the policy runs
-};
-
-/* Who answered, with a fallback. */
-enum class Source { server, local, hold, fixed };
-
-inline const char *name(Source source)
-{
-    static const char *const names[] = {"server", "local", "hold", "fixed"};
-    return names[static_cast<int>(source)];
-}
-
-/* What a policy answered. An action of several parts is their numbers one after the other, in the manifest's order. */
-template <class Number> struct Reply {
-    std::vector<Number> action;
-    std::int64_t version = 0;       // of the policy; 0 if none answered
-    Source source = Source::server;
-    std::string why = {};           // why the server did not answer
-    unsigned guarded = 0;           // the rules that the local policy's guard applied
-};
-
-/* What the server says of a policy. */
-struct Description {
-    std::string policy;
-    std::int64_t version = 0;
-    std::size_t observation_size = 0, action_size = 0; // numbers in all parts
-    bool keeps_state = false;
-};
 
 namespace wire {
 
@@ -83,8 +50,7 @@ inline Error read_problem(int status, std::string_view body, int retry_after_s)
     return error;
 }
 
-/* Appends the request, all but its last brace: the client adds the episode. */
-inline Failure write_request(std::string &out, const Observation &observation, const Options &options)
+inline Failure write_options(std::string &out, const Options &options)
 {
     bool is_finite = true;
     const auto member = [&](const char *key, const auto &value) {
@@ -92,8 +58,6 @@ inline Failure write_request(std::string &out, const Observation &observation, c
         ((out += ",\"") += key) += "\":";
         is_finite &= append_number(out, *value);
     };
-    out += "{\"observation\":";
-    if (auto failure = observation.write(out)) return failure;
     if (options.epsilon || options.temperature || options.sigma) {
         out += ",\"explore\":{";
         const auto first = out.size();
@@ -110,16 +74,42 @@ inline Failure write_request(std::string &out, const Observation &observation, c
         out += ",\"label\":";
         append_string(out, options.label);
     }
+    if (!options.outputs.empty()) out += ",\"outputs\":";
+    for (std::size_t i = 0; i < options.outputs.size(); ++i) {
+        out += i == 0 ? '[' : ',';
+        append_string(out, options.outputs[i]);
+    }
+    if (!options.outputs.empty()) out += ']';
     if (!is_finite) return Error{Kind::usage, "options: expected finite numbers, got NaN or Infinity."};
     return {};
 }
 
-/* Appends all numbers of an action, which may be nested; false where one does not fit the type. */
-template <class Number> bool read_numbers(JsonReader &reader, std::vector<Number> &numbers)
+/* Appends the request, all but its last brace: the client adds the episode. */
+inline Failure write_request(std::string &out, const Observation &observation, const Options &options)
+{
+    out += "{\"observation\":";
+    if (auto failure = observation.write(out)) return failure;
+    return write_options(out, options);
+}
+
+/* The same for several observations. */
+inline Failure write_batch(std::string &out, Span<const Observation> observations, const Options &options)
+{
+    out += "{\"observations\":[";
+    for (std::size_t i = 0; i < observations.size; ++i) {
+        out += i != 0 ? "," : "";
+        if (auto failure = observations.data[i].write(out, i)) return failure;
+    }
+    out += ']';
+    return write_options(out, options);
+}
+
+/* Appends all numbers of a value, which may be nested; false where one does not fit the type. */
+template <class Number> bool read_numbers(JsonReader &reader, std::vector<Number> &numbers, bool takes_null = false)
 {
     switch (reader.next()) {
-    case '{': return reader.object([&](std::string_view) { return read_numbers(reader, numbers); });
-    case '[': return reader.array([&] { return read_numbers(reader, numbers); });
+    case '{': return reader.object([&](std::string_view) { return read_numbers(reader, numbers, takes_null); });
+    case '[': return reader.array([&] { return read_numbers(reader, numbers, takes_null); });
     case 't':
     case 'f': {
         bool value = false;
@@ -127,6 +117,10 @@ template <class Number> bool read_numbers(JsonReader &reader, std::vector<Number
         numbers.push_back(static_cast<Number>(value));
         return true;
     }
+    case 'n':
+        if (!takes_null || !reader.null()) return false;
+        numbers.push_back(std::numeric_limits<Number>::quiet_NaN());
+        return true;
     default:
         if constexpr (std::is_integral_v<Number>) {
             std::int64_t value = 0;
@@ -141,26 +135,66 @@ template <class Number> bool read_numbers(JsonReader &reader, std::vector<Number
     }
 }
 
-template <class Number> Result<Reply<Number>> read_reply(const Answer &answer)
+/* Outputs by name, into those of the last answer. */
+inline bool read_outputs(JsonReader &reader, std::vector<Output> &outputs)
 {
+    std::size_t count = 0;
+    const bool is_read = reader.object([&](std::string_view name) {
+        if (count == outputs.size()) outputs.emplace_back();
+        Output &output = outputs[count++];
+        output.name.assign(name);
+        output.numbers.clear();
+        return read_numbers(reader, output.numbers, true);
+    });
+    outputs.resize(count);
+    return is_read;
+}
+
+/* Adds the rules that an answer names for each part of an action. */
+inline bool read_guarded(JsonReader &reader, unsigned &guarded)
+{
+    if (reader.next() == '{') return reader.object([&](std::string_view) { return read_guarded(reader, guarded); });
+    if (reader.next() == '[') return reader.array([&] { return read_guarded(reader, guarded); });
+    std::string rule;
+    if (!reader.string(rule)) return false;
+    guarded |= rule == "out_of_range" ? out_of_range : rule == "too_fast" ? too_fast : rule == "non_finite" ? non_finite : 0;
+    return true;
+}
+
+/* Reads the answer to one observation, or to several `rows`, into a reply, whose memory is used again. */
+template <class Number> Failure read_reply(const Answer &answer, Reply<Number> &reply, std::size_t rows = 0)
+{
+    reply.action.clear();
+    reply.version = 0;
+    reply.source = Source::server;
+    reply.why.clear();
+    reply.guarded = 0;
     if (answer.status >= 400) return read_problem(answer.status, answer.body, answer.retry_after_s);
-    Reply<Number> reply;
-    bool has_version = false, fits = true;
+    const std::string_view wanted = rows == 0 ? "action" : "actions";
+    bool has_version = false, has_outputs = false, fits = true;
+    std::size_t count = 0;
     JsonReader reader(answer.body);
     const bool is_read = reader.object([&](std::string_view key) {
         if (key == "version") return has_version = reader.integer(reply.version);
-        if (key != "action") return reader.skip();
+        if (key == "outputs") return has_outputs = read_outputs(reader, reply.outputs);
+        if (key == "guarded") return read_guarded(reader, reply.guarded);
+        if (key != wanted) return reader.skip();
         reply.action.clear();
         JsonReader ahead = reader;
-        fits = read_numbers(reader, reply.action);
+        const auto row = [&] {
+            ++count;
+            return read_numbers(reader, reply.action);
+        };
+        fits = rows == 0 ? row() : reader.array(row);
         return fits || (reader = ahead, reader.skip()); // its numbers may be of another type
     });
+    if (!has_outputs) reply.outputs.clear();
     if (!is_read || !reader.is_at_end() || !has_version) return foreign();
     if (!fits)
         return Error{Kind::usage, "action: expected numbers of the type that was asked for, got others; ask for float "
                                   "where actions are continuous, and for std::int64_t where they are discrete."};
-    if (reply.action.empty()) return foreign();
-    return reply;
+    if (reply.action.empty() || (rows != 0 && count != rows)) return foreign();
+    return {};
 }
 
 /* One tensor's size is the product of its shape; "action" is one tensor, or a list of them. */

@@ -7,6 +7,10 @@
  *     float joints[6]; std::uint8_t camera[84 * 84];
  *     rlway::Observation observation;
  *     observation.add({"camera"}, camera, 84 * 84, {84, 84}).add({"joints", "arm"}, joints, 6);
+ *
+ *     float angles[2];
+ *     rlway::Observation leg;
+ *     leg.add_named({}, {"knee", "hip"}, angles); // where the policy's meaning has these names
  */
 #ifndef RLWAY_OBSERVATION_HPP
 #define RLWAY_OBSERVATION_HPP
@@ -18,9 +22,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace rlway {
@@ -49,6 +55,17 @@ class Observation {
         return append_part(std::move(path), value, 1, {});
     }
 
+    /* An array whose elements go by the names that the policy's meaning gives them, here in the order of the array. */
+    template <class T> Observation &add_named(const Path &path, const std::vector<std::string> &names, const T *data)
+    {
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            Path place = path;
+            place.push_back(names[i]);
+            add_number(std::move(place), data + i);
+        }
+        return *this;
+    }
+
     /* How many numbers all parts have together. */
     std::size_t size() const
     {
@@ -64,8 +81,8 @@ class Observation {
         return is_it ? static_cast<const T *>(parts_[0].data) : nullptr;
     }
 
-    /* Appends the JSON of the observation. */
-    Failure write(std::string &out) const
+    /* Appends the JSON of the observation, which may be one row of several. */
+    Failure write(std::string &out, std::optional<std::size_t> row = {}) const
     {
         const Path *before = nullptr;
         if (parts_.empty()) return Error{Kind::usage, "observation: expected at least one array, got none; call add()."};
@@ -87,7 +104,7 @@ class Observation {
                 }
                 before = &path;
             }
-            if (auto failure = write(part, out)) return failure;
+            if (auto failure = write(part, out, row)) return failure;
         }
         if (before != nullptr) out.append(before->size(), '}');
         return {};
@@ -116,12 +133,12 @@ class Observation {
         return *this;
     }
 
-    static Failure write(const Part &part, std::string &out)
+    static Failure write(const Part &part, std::string &out, std::optional<std::size_t> observation)
     {
         std::size_t size = 1;
         for (const auto dimension : part.shape) size *= dimension;
         if (size != part.size)
-            return Error{Kind::usage, where(part, 0, 0) + ": expected a shape of " + std::to_string(part.size) +
+            return Error{Kind::usage, where(part, 0, 0, observation) + ": expected a shape of " + std::to_string(part.size) +
                                           " numbers, got one of " + std::to_string(size) + "."};
         for (std::size_t i = 0; i < part.size; ++i) {
             // A bracket for each dimension of which a row begins or ends here.
@@ -133,26 +150,27 @@ class Observation {
             }
             out += i != 0 ? "," : "";
             out.append(begun, '[');
-            if (!part.append(out, part.data, i)) return not_finite(part, i);
+            if (!part.append(out, part.data, i)) return not_finite(part, i, observation);
             out.append(ended, ']');
         }
         if (part.size == 0) out += "[]";
         return {};
     }
 
-    static Error not_finite(const Part &part, std::size_t i)
+    static Error not_finite(const Part &part, std::size_t i, std::optional<std::size_t> observation)
     {
         double value = 0;
         if (part.append == &append_element<float>) value = static_cast<double>(static_cast<const float *>(part.data)[i]);
         if (part.append == &append_element<double>) value = static_cast<const double *>(part.data)[i];
         const char *got = std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
-        return {Kind::spec_violated, where(part, i, part.shape.size()) + ": expected a finite number, got " + got};
+        const auto place = where(part, i, part.shape.size(), observation);
+        return {Kind::spec_violated, place + ": expected a finite number, got " + got};
     }
 
     /* The place of an element, as the server names it: `observation["joints"]["arm"][2]`. */
-    static std::string where(const Part &part, std::size_t i, std::size_t dimensions)
+    static std::string where(const Part &part, std::size_t i, std::size_t dimensions, std::optional<std::size_t> observation)
     {
-        std::string text = "observation";
+        std::string text = observation ? "observations[" + std::to_string(*observation) + "]" : "observation";
         for (const auto &key : part.path) {
             text += '[';
             wire::append_string(text, key);

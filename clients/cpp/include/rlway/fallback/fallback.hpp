@@ -46,22 +46,31 @@ template <class Number> class Fallback {
     Result<Reply<Number>> act(const Observation &observation, Clock::time_point taken = Clock::now(),
                               const Options &options = {})
     {
+        Reply<Number> reply;
+        if (auto failure = act(observation, reply, taken, options)) return *failure;
+        return reply;
+    }
+
+    /* The same into a reply that the caller keeps: nothing is allocated after the first calls, unless sides change. */
+    Failure act(const Observation &observation, Reply<Number> &reply, Clock::time_point taken = Clock::now(),
+                const Options &options = {})
+    {
         collect();
         const auto now = Clock::now();
         const auto left = taken + within_ - reserve_ - now;
         const auto unfit = write(observation, options);
-        if (!client_) return settle(observation, unfit, {}, false);
+        if (!client_) return settle(observation, unfit, nullptr, false, reply);
         if (left <= Clock::duration::zero()) {
             overdue();
-            return settle(observation, unfit, {}, false);
+            return settle(observation, unfit, nullptr, false, reply);
         }
-        if (unfit) return settle(observation, unfit, Result<Reply<Number>>(*unfit), false);
+        if (unfit) return settle(observation, unfit, &unfit, false, reply);
         client_->set_timeout(left);
-        auto outcome = client_->template ask_written<Number>(request_);
-        const bool is_late = !outcome && Clock::now() - now >= left;
-        auto reply = settle(observation, unfit, std::move(outcome), is_late);
+        const auto outcome = client_->ask_written(request_, reply);
+        const bool is_late = outcome && Clock::now() - now >= left;
+        const auto failure = settle(observation, unfit, &outcome, is_late, reply);
         if (side() == Side::local) client_.reset(); // a late answer is never taken for that of the next observation
-        return reply;
+        return failure;
     }
 
     /* The next observation begins an episode. */
@@ -103,7 +112,7 @@ template <class Number> class Fallback {
         Clock::duration slowest{};
         for (int i = 0; i <= measured_runs; ++i) {
             const auto begun = Clock::now();
-            if (auto reply = local_.act(observation, {}, begun); !reply) return reply.error();
+            if (auto failure = local_.act(observation, {}, begun, spare_)) return failure;
             if (i != 0) slowest = std::max(slowest, Clock::now() - begun);
         }
         local_.reset();
@@ -133,7 +142,7 @@ template <class Number> class Fallback {
     static constexpr int measured_runs = 5;
 
     Fallback(Server server, Local<Number> local, Clock::duration within, OnChange on_change)
-        : local_(std::move(local)), within_(within), switch_(std::move(on_change)),
+        : local_(std::move(local)), within_(within), spin_(server.spin), switch_(std::move(on_change)),
           prober_(std::make_unique<Prober>(
               std::move(server), local_.is_policy() ? std::optional<Bundle>(local_.bundle()) : std::nullopt, within))
     {
@@ -151,11 +160,11 @@ template <class Number> class Fallback {
     /* Writes the request; why no policy takes the observation, if that is so. */
     Failure write(const Observation &observation, const Options &options)
     {
-        Options limited = options;
-        if (!limited.deadline_ms) limited.deadline_ms = wire::seconds(within_) * 1e3;
+        limited_ = options;
+        if (!limited_.deadline_ms) limited_.deadline_ms = wire::seconds(within_) * 1e3;
         request_.clear();
         auto unfit = local_.check(observation);
-        if (!unfit) unfit = wire::write_request(request_, observation, limited);
+        if (!unfit) unfit = wire::write_request(request_, observation, limited_);
         return unfit;
     }
 
@@ -172,36 +181,32 @@ template <class Number> class Fallback {
         auto client = prober_->take_client();
         if (!client) return;
         client_.emplace(std::move(*client));
+        client_->set_spin(spin_);
         if (steps == 0) client_->reset();
         switch_.give_back(Clock::now());
     }
 
-    /* The reply to give. `outcome` is the server's reply or error; empty if it was not asked. */
-    Result<Reply<Number>> settle(const Observation &observation, const Failure &unfit,
-                                 std::optional<Result<Reply<Number>>> outcome, bool is_late)
+    /* Completes the reply. `outcome` is the server's error, or empty if it answered; null if it was not asked. */
+    Failure settle(const Observation &observation, const Failure &unfit, const Failure *outcome, bool is_late,
+                   Reply<Number> &reply)
     {
-        const bool is_answered = outcome && *outcome;
-        std::optional<Result<Reply<Number>>> own;
-        if (local_.keeps_state() || !is_answered)
-            own.emplace(local_.act(observation, unfit, Clock::now())); // a policy with state sees every observation
-        if (is_answered) {
+        if (outcome && !*outcome) {
             ++switch_.counts.server;
-            served_version_ = (*outcome)->version;
-            local_.gave((*outcome)->action, Clock::now());
-            return std::move(*outcome);
+            served_version_ = reply.version;
+            if (local_.keeps_state()) local_.act(observation, unfit, Clock::now(), spare_); // it sees every observation
+            local_.gave(reply.action, Clock::now());
+            return {};
         }
-        const std::string why = outcome ? outcome->error().sentence : switch_.why();
-        if (outcome && !is_callers_fault(outcome->error(), unfit)) {
-            ++(is_late || outcome->error().kind == Kind::deadline_exceeded ? switch_.counts.late : switch_.counts.failed);
-            switch_.fail(why, Clock::now());
+        if (outcome && !is_callers_fault(**outcome, unfit)) {
+            ++(is_late || (*outcome)->kind == Kind::deadline_exceeded ? switch_.counts.late : switch_.counts.failed);
+            switch_.fail((*outcome)->sentence, Clock::now());
         }
-        if (!*own) return *own;
-        Reply<Number> &reply = **own;
+        if (auto failure = local_.act(observation, unfit, Clock::now(), reply)) return failure;
         ++(reply.source == Source::hold ? switch_.counts.held : switch_.counts.local);
-        if (reply.why.empty()) reply.why = why;
+        if (reply.why.empty()) reply.why = outcome ? (*outcome)->sentence : switch_.why();
         if (side() == Side::local && !unfit) offer_probe();
         local_.gave(reply.action, Clock::now());
-        return std::move(*own);
+        return {};
     }
 
     /* Whether the observation fits no policy, so that its refusal says nothing about the server. */
@@ -228,14 +233,16 @@ template <class Number> class Fallback {
     }
 
     Local<Number> local_;
-    Clock::duration within_, reserve_ = reserve;
+    Clock::duration within_, reserve_ = reserve, spin_;
     Switch switch_;
     std::unique_ptr<Prober> prober_;
     std::optional<Client> client_; // asks the server, while that is the side that answers
     std::int64_t served_version_ = 0;
     Failure mismatch_;
     Clock::time_point probe_from_;
-    std::string request_; // keeps its memory
+    Reply<Number> spare_; // the local policy's, where the server's is given
+    std::string request_; // this and the next keep their memory
+    Options limited_;
 };
 
 } // namespace rlway

@@ -19,6 +19,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -95,18 +96,20 @@ template <class Number> class Local {
     const Bundle &bundle() const { return bundle_; }
     std::uint64_t steps() const { return steps_; } // since the episode began
 
-    /* The reply without the server. `unfit` is why no policy takes the observation, if that is so. */
-    Result<Reply<Number>> act(const Observation &observation, const Failure &unfit, Clock::time_point now)
+    /* Writes the reply without the server. `unfit` is why no policy takes the observation, if that is so. */
+    Failure act(const Observation &observation, const Failure &unfit, Clock::time_point now, Reply<Number> &reply)
     {
         if (!is_policy()) {
-            if (fixed_.empty()) return held({});
-            return Reply<Number>{fixed_, 0, Source::fixed};
+            if (fixed_.empty()) return hold(reply, {});
+            begin(reply, Source::fixed, 0);
+            reply.action = fixed_;
+            return {};
         }
-        if (unfit) return held(unfit->sentence);
-        Reply<Number> reply{std::vector<Number>(bundle_.action_size), bundle_.version, Source::local};
-        const auto fault = run(observation, reply, now);
-        if (fault) return held("the local policy failed: " + *fault);
-        return reply;
+        if (unfit) return hold(reply, unfit->sentence);
+        begin(reply, Source::local, bundle_.version);
+        reply.action.assign(bundle_.action_size, Number());
+        if (const auto fault = run(observation, reply, now)) return hold(reply, "the local policy failed: " + *fault);
+        return {};
     }
 
     /* Why no policy can take this observation, besides numbers that are not finite. */
@@ -141,14 +144,25 @@ template <class Number> class Local {
   private:
     Local() = default;
 
-    Result<Reply<Number>> held(std::string fault) const
+    static void begin(Reply<Number> &reply, Source source, std::int64_t version)
     {
-        auto action = last_.empty() ? neutral_ : last_;
-        if (action.empty()) action.assign(is_policy() ? bundle_.action_size : 0, Number());
-        if (action.empty())
-            return Error{Kind::server_unreachable, "fallback: there is no action to hold before the server's first one; "
-                                                   "pass an action or a local policy."};
-        return Reply<Number>{std::move(action), bundle_.version, Source::hold, std::move(fault)};
+        reply.version = version;
+        reply.source = source;
+        reply.why.clear();
+        reply.guarded = 0;
+        reply.outputs.clear();
+    }
+
+    /* The last action again, and why. */
+    Failure hold(Reply<Number> &reply, std::string_view fault) const
+    {
+        begin(reply, Source::hold, bundle_.version);
+        reply.why = fault;
+        reply.action = last_.empty() ? neutral_ : last_;
+        if (reply.action.empty() && is_policy()) reply.action.assign(bundle_.action_size, Number());
+        if (!reply.action.empty()) return {};
+        return Error{Kind::server_unreachable, "fallback: there is no action to hold before the server's first one; "
+                                               "pass an action or a local policy."};
     }
 
     /* Why the policy failed, if it did. */

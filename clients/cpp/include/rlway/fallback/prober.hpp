@@ -95,9 +95,8 @@ class Prober {
     Findings findings()
     {
         const std::lock_guard<std::mutex> lock(shared_->mutex);
-        Findings found = shared_->findings;
-        shared_->findings.probes.clear();
-        return found;
+        Findings &all = shared_->findings;
+        return {std::exchange(all.probes, {}), all.served_version, all.mismatch, all.warm_steps};
     }
 
     /* The client, if no probe is under way; it is the caller's from then on. */
@@ -124,6 +123,7 @@ class Prober {
             : server(std::move(asked)), local(std::move(compared)), within(deadline), episode(server.episode)
         {
             server.timeout = longest_probe;
+            server.spin = {}; // the control loop may need this core
         }
 
         std::mutex mutex;
@@ -176,13 +176,11 @@ class Prober {
         if (!failure && !request.empty()) {
             if (is_first) shared.client->reset();
             const auto begun = Clock::now();
-            auto reply = shared.client->ask_written<double>(request);
+            Reply<double> reply;
+            failure = shared.client->ask_written(request, reply);
             const auto took = Clock::now() - begun;
-            if (!reply)
-                failure = reply.error();
-            else if (took <= shared.within)
-                probes.emplace_back();
-            else
+            if (!failure && took <= shared.within) probes.emplace_back();
+            if (!failure && took > shared.within)
                 probes.emplace_back("a probe took " + milliseconds(took) + " ms, longer than " +
                                     milliseconds(shared.within) + " ms");
         }

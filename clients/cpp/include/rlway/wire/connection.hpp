@@ -9,6 +9,7 @@
 
 #include "address.hpp"
 #include "clock.hpp"
+#include "spin.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -85,14 +86,17 @@ class Connection {
     /* Appends what has arrived. For the time of `spin` it looks again and again, and only then it sleeps. */
     std::optional<Trouble> receive(std::string &received, Clock::time_point until, Clock::duration spin)
     {
-        const auto spin_until = std::min(until, Clock::now() + spin);
-        while (Clock::now() < spin_until && !is_readable()) {
-        }
+        const auto look_until = std::min(until, spin_.begin(spin));
         for (;;) {
-            if (!wait_until_ready(socket_, POLLIN, until)) return broken(Trouble{true, {}});
+            const bool is_looking = Clock::now() < look_until;
+            if (!is_looking && !wait_until_ready(socket_, POLLIN, until)) {
+                spin_.end(false);
+                return broken(Trouble{true, {}});
+            }
             char bytes[16384];
             const auto count = recv(socket_, bytes, sizeof bytes, 0);
             if (count > 0) {
+                spin_.end(is_looking);
                 received.append(bytes, static_cast<std::size_t>(count));
                 return {};
             }
@@ -139,6 +143,7 @@ class Connection {
     }
 
     int socket_ = -1;
+    Spin spin_;
 };
 
 } // namespace rlway::wire
