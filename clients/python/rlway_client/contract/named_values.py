@@ -7,7 +7,6 @@ Refuses: names that are missing or not known (SpecViolated, by their path).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,8 @@ import numpy as np
 
 from rlway_client.common.quote import named
 from rlway_client.contract.errors import SpecViolated
-from rlway_client.contract.meaning import TEXT, Names
-from rlway_client.contract.nesting import parts_of
+from rlway_client.contract.meaning import Names
+from rlway_client.contract.nesting import at, parts_of
 from rlway_client.contract.specs import MAX_FAULTS, Fault, TensorSpec
 
 
@@ -30,18 +29,16 @@ def in_order(observation: Any, tree: Any, names: Names, where: str = "observatio
         if parts is None:
             return observation
         return {
-            key: in_order(part, tree[key], names, f"{where}[{json.dumps(key)}]") if key in tree else part
+            key: in_order(part, tree[key], names, at(where, key)) if key in tree else part
             for key, part in parts.items()
         }
     if tree.name not in names or not isinstance(observation, Mapping):
         return observation
     elements = names[tree.name]
-    faults = [
-        Fault(f"{where}[{json.dumps(name)}]", tree.dtype, "nothing") for name in elements if name not in observation
-    ]
+    faults = [Fault(at(where, name), tree.dtype, "nothing") for name in elements if name not in observation]
     known = {*elements}
     faults += [
-        Fault(f"{where}[{json.dumps(str(key)[:TEXT])}]", f"one of {named(elements)}", "another name")
+        Fault(at(where, str(key)), f"one of {named(elements)}", "another name")
         for key in observation
         if key not in known
     ]

@@ -50,11 +50,11 @@ def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator
         raise SpecViolated([Fault(where, _label(tree), _describe(observation))])
     unknown = [key for key in parts if key not in tree]
     if unknown:
-        raise SpecViolated([Fault(_at(where, unknown[0]), "nothing: the policy has no such input", "it")])
+        raise SpecViolated([Fault(at(where, unknown[0]), "nothing: the policy has no such input", "it")])
     for key, branch in tree.items():
         if key not in parts:
-            raise SpecViolated([Fault(_at(where, key), _label(branch), "nothing")])
-        yield from leaves(parts[key], branch, _at(where, key))
+            raise SpecViolated([Fault(at(where, key), _label(branch), "nothing")])
+        yield from leaves(parts[key], branch, at(where, key))
 
 
 def read(observation: Any, tree: Tree) -> Arrays:  # -> [1, …] by the tensors' names
@@ -184,7 +184,8 @@ def _as_number(value: Any, tree: Tree | None) -> Any:
     return np.asarray(value, np.int8) if is_flag and isinstance(tree, TensorSpec) and tree.dtype != "bool" else value
 
 
-def _at(where: str, key: str) -> str:
+def at(where: str, key: str) -> str:
+    """The path of a part, as error messages have it."""
     return f"{where}[{json.dumps(key[:64], ensure_ascii=False)}]"
 
 
@@ -195,7 +196,8 @@ def _label(tree: Tree) -> str:
     if is_tuple(tree):
         label = f"a tuple of {len(tree)} ({', '.join(_label(tree[str(i)]) for i in range(len(tree)))})"
     else:
-        label = f"a dict of {', '.join(f'{json.dumps(key)}: {_label(branch)}' for key, branch in tree.items())}"
+        parts = (f"{json.dumps(key, ensure_ascii=False)}: {_label(branch)}" for key, branch in tree.items())
+        label = f"a dict of {', '.join(parts)}"
     return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
