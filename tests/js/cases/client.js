@@ -53,6 +53,22 @@ export async function objectsTypedArraysAndFlagsAreObservations({ url }) {
   equal(await policy.act({ camera: [true, false], joints: { arm: [0, 0, true] } }), 0); // 1 and 0
 }
 
+export async function valuesByNameReachTheServer({ url, sentences }) {
+  const policy = new PolicyClient(url, "named");
+  const row = (hip) => ({ toe: 0, hip, ankle: false, knee: 0 });
+  equal([await policy.act(row(1)), await policy.act(row(-1))], [0, 1]);
+  equal(await policy.actBatch([row(1), [-1, 0, 0, 0], Float32Array.of(1, 0, 0, 0)]), [0, 1, 0]);
+  equal(await policy.act(Float32Array.of(-1, 0, 0, 0)), 1); // as octets
+  const robot = { camera: [0, 0], joints: { arm: { ankle: 0, knee: 0, hip: -1 } } };
+  equal(await new PolicyClient(url, "named-robot").act(robot), 1);
+  const large = 2n ** 53n + 1n;
+  const grid = await new PolicyClient(url, "named-grid").act({ toe: 4, ankle: large, knee: 2, hip: 1 });
+  equal(grid.places, BigInt64Array.of(1n, 2n, large, 4n));
+  const nan = policy.act({ ...row(1), knee: NaN });
+  await refuses(nan, rlway.SpecViolated, 'observation["knee"]: expected a finite number, got NaN');
+  await refuses(policy.act({ hip: 1, knee: 2, heel: 3, toe: 4 }), rlway.SpecViolated, sentences.name);
+}
+
 export async function aBatchGivesAnActionForEachRow({ url }) {
   const policy = new PolicyClient(url, "robot");
   const rows = [1, -1].map((arm) => ({ camera: [0, 0], joints: { arm: [arm, 0, 0] } }));

@@ -18,6 +18,18 @@ export async function severalRequestsUnderWayAreAnsweredInOrder({ url }) {
   }
 }
 
+export async function valuesByNameReachTheServerInFrames({ url, sentences }) {
+  for (const raw of [false, true]) {
+    const policy = new PolicyStream(url, "named", { raw });
+    const named = { toe: 0, hip: -1, ankle: 0, knee: 0 };
+    const rows = [named, Float32Array.of(1, 0, 0, 0), [1, 0, 0, 0], { ...named, hip: 1 }];
+    equal(await Promise.all(rows.map((row) => policy.act(row))), [1, 0, 0, 0]);
+    equal(await policy.actBatch(rows), [1, 0, 0, 0]);
+    await refuses(policy.act({ hip: 1, knee: 2, heel: 3, toe: 4 }), rlway.SpecViolated, sentences.name);
+    await policy.close();
+  }
+}
+
 export async function aRefusedFrameLeavesTheOthersAlone({ url, sentences }) {
   const policy = new PolicyStream(url, "linear", { raw: true });
   const [first, second, third] = [[-1, 0, 0, 0], [1, 0, 0], Float32Array.of(-1, 0, 0, 0)].map((row) => policy.act(row));

@@ -115,7 +115,7 @@ export function arrange(entries, tree) {
 const isTuple = (tree) => "branches" in tree && [...tree.branches.keys()].every((_, i) => tree.branches.has(String(i)));
 
 /** @param {string} where @param {string} key */
-export const at = (where, key) => `${where}[${JSON.stringify(key.slice(0, 64))}]`;
+export const at = (where, key) => `${where}[${JSON.stringify([...key].slice(0, 64).join(""))}]`;
 
 /** @param {Tree} tree @returns {string} a tensor's spec, or an array or object of them */
 function label(tree) {

@@ -47,7 +47,7 @@ export const DTYPES = {
 };
 /** @type {Record<string, number>} What is this large is rounded to infinity. */
 const INFINITE_FROM = { float16: 65520, float32: 2 ** 128 - 2 ** 103, float64: Infinity };
-const MOST_FAULTS = 20;
+export const MOST_FAULTS = 20;
 const LONGEST_NUMBER = 24; // characters of a whole number in a sentence; a part of it would be another number
 
 /**

@@ -12,6 +12,7 @@
 
 import { checkExplore, drawNoise, seeded } from "../contract/exploration.js";
 import { NEXT, RESET, interfaceOf, parseManifest } from "../contract/manifest.js";
+import { inOrder, namesOf } from "../contract/named_values.js";
 import { grow, nestAction, readObservation } from "../contract/nesting.js";
 import { readRow } from "../contract/specs.js";
 import { readTimeStep } from "../contract/time_step.js";
@@ -32,6 +33,7 @@ export class EdgePolicy {
   #session;
   #interface;
   #tree;
+  #names;
   /** @type {Rows} */
   #state = {};
   /** @type {Promise<unknown>} the action before: a session runs one at a time, in the order of the calls */
@@ -48,6 +50,7 @@ export class EdgePolicy {
     this.#session = session;
     this.#interface = interfaceOf(manifest);
     this.#tree = { observation: grow(manifest.observation), action: grow(this.#interface.actions) };
+    this.#names = namesOf(manifest);
     this.reset();
   }
 
@@ -102,7 +105,9 @@ export class EdgePolicy {
    */
   #read(observation, { explore, seed, timeStep = {}, noise }) {
     const { noise: noiseSpec, time_step } = this.manifest;
-    const rows = { ...readObservation(observation, this.#tree.observation), ...readTimeStep(timeStep, time_step) };
+    const tree = this.#tree.observation;
+    const seen = this.#names.size ? inOrder(observation, tree, this.#names) : observation;
+    const rows = { ...readObservation(seen, tree), ...readTimeStep(timeStep, time_step) };
     if (explore) checkExplore(explore, this.#interface.draws);
     const sampling = explore ?? this.manifest.explore;
     if (noiseSpec && noise) rows.noise = readRow(Array.from(noise), noiseSpec, "noise");

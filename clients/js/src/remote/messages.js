@@ -100,12 +100,13 @@ function write(value, tree, where) {
   }
   if (typeof value === "boolean") return String(spec && spec.dtype !== "bool" ? Number(value) : value);
   if (isTyped(value)) return writeTyped(value, spec, where);
+  const branches = tree && "branches" in tree ? tree.branches : null;
   const parts = tree && "branches" in tree ? partsOf(value, tree) : isObject(value) ? value : null;
   if (parts) {
-    const branches = tree && "branches" in tree ? tree.branches : new Map();
-    const fields = Object.entries(parts).map(
-      ([key, part]) => `${JSON.stringify(key)}:${write(part, branches.get(key), at(where, key))}`,
-    );
+    const fields = Object.entries(parts).map(([key, part]) => {
+      const branch = branches ? branches.get(key) : tree; // values by name are elements of one tensor
+      return `${JSON.stringify(key)}:${write(part, branch, at(where, key))}`;
+    });
     return `{${fields.join(",")}}`;
   }
   if (Array.isArray(value)) return `[${value.map((part, i) => write(part, tree, `${where}[${i}]`)).join(",")}]`;
