@@ -16,6 +16,7 @@ from rlway_client import EdgePolicy, Explore, PolicyClient, RlwayError
 from tests.bundles import gaussian_policy, linear_policy
 from tests.conftest import ROOT
 from tests.js.file_server import FileServer, serving_files
+from tests.js.guards import guarded_episodes, judged_guards, replaying_bundles
 from tests.js.network import Network
 from tests.js.policies import NAMES, damage_bundles, write_policies
 from tests.js.runtimes import need_node, open_page, run_node
@@ -90,6 +91,11 @@ def given(files: FileServer, server: Server) -> Iterator[dict[str, Any]]:
         "expected": json.loads((work / "expected.json").read_text()),
         "sentences": sentences(server.url),
         "refusals": refusals(work / "models"),
+        "guards": {
+            "episodes": guarded_episodes(),
+            "policies": replaying_bundles(work / "guarded"),
+            "judged": judged_guards(),
+        },
     }
     network.cut()
     keyed.stop()
@@ -156,7 +162,7 @@ def results(
 ) -> dict[str, str | None]:
     """What went wrong with each case in one runtime; None if nothing did."""
     work, runtime = files.folders["work"], request.param
-    places = {"bundles": "models", "faulty": "faulty"}
+    places = {"bundles": "models", "faulty": "faulty", "guarded": "guarded"}
     base = str(work) if runtime == "node" else f"{files.url}/work"
     files.given = given | {"runtime": runtime} | {name: f"{base}/{folder}" for name, folder in places.items()}
     with (

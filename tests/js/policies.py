@@ -17,6 +17,8 @@ from msgspec.structs import replace
 from onnx import TensorProto, helper
 
 from rlway_client import Bundle, EdgePolicy
+from rlway_client.contract.guard import FILE as GUARD_FILE
+from rlway_client.contract.guard import ActionLimits, Guard
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
 from rlway_client.contract.meaning import Meaning, TensorMeaning
 from rlway_client.contract.nesting import grow, nest
@@ -31,8 +33,16 @@ from tests.bundles import (
     write_bundle,
 )
 from tests.onnx_models import Values, make_model
+from tests.replaying import guarded
 from tests.steered import TUPLE, steered_policy
 
+# Of the actions 2 · tanh(loc): within a range, never beyond it, and in small steps.
+RANGE = ActionLimits(minimum=-1.25, maximum=1.25, safe=0.0)
+GUARDS = {
+    "bounded": Guard(schema_version=1, actions={"action": RANGE}),
+    "refusing": Guard(schema_version=1, actions={"action": RANGE}, out_of_range="refuse"),
+    "slow": Guard(schema_version=1, actions={"action": ActionLimits(change_per_step=0.25, safe=0.0)}),
+}
 NAMES = ["hip", "knee", "ankle", "toe"]
 ROWS = 50  # the observations of each policy; those of a policy with state are one episode
 
@@ -55,6 +65,8 @@ def write_policies(models: Path) -> None:
     ]
     expected = {bundle.manifest.policy: answers(bundle) for bundle in bundles}
     (models.parent / "expected.json").write_text(json.dumps(expected))
+    for name, guard in GUARDS.items():
+        guarded(gaussian_policy(models, name), guard)
 
 
 def named(bundle: Bundle, names: Mapping[str, Sequence[str]]) -> Bundle:
@@ -144,3 +156,7 @@ def damage_bundles(models: Path, folder: Path) -> None:
         (folder / name / "model.onnx").write_bytes(model[:-1] + b"!" if name == "damaged" else model)
     (folder / "without").mkdir()
     (folder / "without" / "manifest.json").write_text(json.dumps(raw))
+    loose = Guard(schema_version=1, actions={"action": ActionLimits(maximum=9, safe=0)})
+    guarded(linear_policy(folder, "guard"), loose)
+    guarded(linear_policy(folder, "unguarded"), loose).path.joinpath(GUARD_FILE).unlink()
+    linear_policy(folder, "stray").path.joinpath(GUARD_FILE).write_text("{}")

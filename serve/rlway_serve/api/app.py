@@ -57,7 +57,13 @@ def create_app(
                 "x-request-id",
                 *sorted(name.decode() for name in TRACE_HEADERS),
             ],
-            expose_headers=["inference-header-content-length", "retry-after", "rlway-version", "x-request-id"],
+            expose_headers=[
+                "inference-header-content-length",
+                "retry-after",
+                "rlway-guarded",
+                "rlway-version",
+                "x-request-id",
+            ],
         )
     repository = endpoint.repository
 

@@ -105,7 +105,7 @@ export async function observationsThatDoNotFitAreRefusedAsInPython({ bundles, re
   );
 }
 
-export async function aBundleThatIsNotWhatItSaysIsRefused({ faulty }) {
+export async function aBundleThatIsNotWhatItSaysIsRefused({ faulty, runtime }) {
   const sentences = {
     schema: /manifest schema version 2 is not known here \(expected 1\)/,
     shape: /model\.onnx: input observation: expected float32\[1, 5\], as the manifest says, got float32\[1, 4\]\.$/,
@@ -115,9 +115,14 @@ export async function aBundleThatIsNotWhatItSaysIsRefused({ faulty }) {
     names: /manifest\.json: observation\.names: expected 4, one per element, got 1; export the policy again\.$/,
     damaged: /model\.onnx: damaged: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}; export the policy again\.$/,
     without: /without\/model\.onnx: cannot be read: .*\.$/,
+    "guard/1": /guard\.json: actions\.action\.maximum: expected 0 to 1, the policy's bounds, got 9: never acts\.$/,
+    "unguarded/1": /guard\.json: cannot be read: .*\.$/,
     nowhere: /nowhere\/manifest\.json: cannot be read: .*\.$/,
   };
   for (const [fault, sentence] of Object.entries(sentences)) {
     await refuses(EdgePolicy.open(`${faulty}/${fault}`), rlway.BundleInvalid, sentence);
   }
+  if (runtime === "chromium") return; // there is no folder that could be looked into
+  const stray = /guard\.json: not in the manifest, so it would not apply; export the policy with --guard\.$/;
+  await refuses(EdgePolicy.open(`${faulty}/stray/1`), rlway.BundleInvalid, stray);
 }

@@ -31,7 +31,7 @@ export async function aFrozenServersActionIsTheLocalOne({ url, bundles, wish }) 
   const options = { withinMs: WITHIN_MS, probeMs: 1, onChange: (change) => changes.push(change.state) };
   const policy = new FallbackPolicy(new PolicyClient(url, "linear"), local, options);
   equal(await policy.check(), { server: 1, local: 1 });
-  equal(await policy.ask(LEFT), { action: 1, version: 1, outputs: {}, source: "server", reason: "" });
+  equal(await policy.ask(LEFT), { action: 1, version: 1, outputs: {}, guarded: {}, source: "server", reason: "" });
   await wish("freeze");
   const began = performance.now();
   const late = await policy.ask(RIGHT, { takenMs: began - WITHIN_MS + 50 }); // 50 ms are left

@@ -7,7 +7,7 @@
  */
 
 import { BundleInvalid } from "./errors.js";
-import { DTYPES, sizeOf } from "./specs.js";
+import { DTYPES, isWhole, sizeOf } from "./specs.js";
 
 /** @typedef {import("./specs.js").TensorSpec} TensorSpec */
 /** @typedef {import("./exploration.js").Draw} Draw */
@@ -117,7 +117,7 @@ export function interfaceOf(manifest) {
   /** @type {Draw[]} */
   let draws = [];
   if (noise) {
-    const isDiscrete = actions.every((spec) => DTYPES[spec.dtype].low !== null);
+    const isDiscrete = actions.every(isWhole);
     draws = manifest.draws.length
       ? manifest.draws
       : [{ distribution: isDiscrete ? "gumbel" : "normal", size: noise.shape[0] }];

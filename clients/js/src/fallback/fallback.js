@@ -25,7 +25,7 @@ import { Probation } from "./probation.js";
 /** @typedef {import("../contract/policy.js").ActOptions} ActOptions */
 /** @typedef {import("../contract/policy.js").PolicyLike} PolicyLike */
 /** @typedef {import("../remote/messages.js").AskOptions} AskOptions */
-/** @typedef {import("../remote/messages.js").Reply} Reply */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
 /** @typedef {import("../remote/client.js").PolicyClient | import("../remote/stream.js").PolicyStream} Remote */
 
 /** @typedef {"server" | "local" | "hold" | "action"} Source */
@@ -219,7 +219,7 @@ export class FallbackPolicy {
     if (!this.#local) return null;
     try {
       const action = await this.#local.act(observation, options);
-      return { reply: { action, version: this.#local.manifest?.version ?? null, outputs: {} } };
+      return { reply: { action, version: this.#local.manifest?.version ?? null, outputs: {}, guarded: {} } };
     } catch (error) {
       return { error };
     }

@@ -16,22 +16,21 @@ import { rawRows, readRaw } from "./raw.js";
 import { RemotePolicy } from "./remote_policy.js";
 
 /** @typedef {import("../contract/manifest.js").Manifest} Manifest */
-/** @typedef {import("./messages.js").Reply} Reply */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
 
 const OCTETS = "application/octet-stream";
 
 /** Asks one policy. Several requests may be under way, but within an episode only one. */
 export class PolicyClient extends RemotePolicy {
   #path;
-  /** @type {string | undefined} */
   #episode;
   #first = true;
   #resets = 0;
   #rawWorks = true; // until an answer has lost its header on the way
 
   /**
-   * A policy with state needs an `episode`, an id that no other client uses; `reset` begins the next one. Throws
-   * UsageError if `url` is not http://HOST:PORT or https://HOST:PORT.
+   * A policy with state, or with a guard that limits changes, needs an `episode`, an id that no other client uses; `reset`
+   * begins the next one. Throws UsageError if `url` is not http://HOST:PORT or https://HOST:PORT.
    * @param {string} url
    * @param {string | null} [policy] by default the server's default policy
    * @param {import("./remote_policy.js").ConnectionOptions & {episode?: string}} [options]
@@ -96,7 +95,10 @@ export class PolicyClient extends RemotePolicy {
       readJson(answer);
     }
     const version = Number(answer.headers.get("rlway-version"));
-    if (version === manifest.version) return { action: readRaw(answer.body, batched, manifest), version, outputs: {} };
+    if (version === manifest.version) {
+      const guarded = JSON.parse(answer.headers.get("rlway-guarded") ?? "{}"); // of several rows together
+      return { action: readRaw(answer.body, batched, manifest), version, outputs: {}, guarded };
+    }
     if (version) await this.description.knowFor(version, deadline);
     else this.#rawWorks = false;
     return null;

@@ -15,15 +15,8 @@ import { DTYPES, describe, fromRow, isObject, isTyped, sizeOf } from "../contrac
 /** @typedef {import("../contract/manifest.js").Manifest} Manifest */
 /** @typedef {import("../contract/nesting.js").Action} Action */
 /** @typedef {import("../contract/nesting.js").Tree} Tree */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
 /** @typedef {import("../contract/specs.js").TensorSpec} TensorSpec */
-
-/**
- * What a policy answered to one observation, or to several.
- * @typedef {object} Reply
- * @property {Action} action for several observations, an array with an action for each
- * @property {number | null} version of the policy that answered; null where raw frames of a stream do not say
- * @property {Record<string, any>} outputs those that were asked for, by name; likewise
- */
 
 /**
  * @typedef {object} MoreOptions
@@ -183,7 +176,8 @@ export function readReply(content, manifest) {
     const read = (/** @type {any} */ row) => (spec ? readTensor(row, spec) : row);
     return [name, batched ? value.map(read) : read(value)];
   });
-  return { action, version: content.version ?? null, outputs: Object.fromEntries(outputs) };
+  const guarded = content.guarded ?? (batched ? [] : {});
+  return { action, version: content.version ?? null, outputs: Object.fromEntries(outputs), guarded };
 }
 
 /**

@@ -21,7 +21,7 @@ import { Description } from "./description.js";
  * @property {number} [timeoutMs] for the whole exchange of a request, or for opening a stream
  */
 /** @typedef {import("./messages.js").AskOptions & {batched?: boolean, timeoutMs?: number}} RequestOptions */
-/** @typedef {(observations: Observation, options?: RequestOptions) => Promise<import("./messages.js").Reply>} Ask */
+/** @typedef {(observations: Observation, options?: RequestOptions) => Promise<import("../contract/policy.js").Reply>} Ask */
 
 export class RemotePolicy {
   /**
@@ -41,6 +41,11 @@ export class RemotePolicy {
   /** @returns {Manifest | null} what the server said of the policy; null before the first request */
   get manifest() {
     return this.description.manifest;
+  }
+
+  /** Whether requests have to be steps of an episode, as far as the server has said. */
+  get needsEpisode() {
+    return this.description.needsEpisode;
   }
 
   /**

@@ -7,7 +7,8 @@
  *          ends; any error that the server reports, after which the connection goes on.
  *
  * A connection is an episode by itself, from its first observation or from the last `reset`. The next request after the
- * end of a connection opens another one. A policy with state has lost its state then, and asks for a `reset` first.
+ * end of a connection opens another one. A policy whose steps depend on each other has lost its episode then, and asks
+ * for a `reset` first.
  */
 
 import { isBrowser } from "../common/browser.js";
@@ -20,7 +21,7 @@ import { rawRows, readRaw } from "./raw.js";
 import { RemotePolicy } from "./remote_policy.js";
 
 /** @typedef {import("../contract/manifest.js").Manifest} Manifest */
-/** @typedef {import("./messages.js").Reply} Reply */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
 /**
  * @typedef {object} StreamOptions
  * @property {boolean} [raw] whether typed arrays of the observation's dtype go as raw frames, whose answers do not say
@@ -67,12 +68,11 @@ export class PolicyStream extends RemotePolicy {
     this.#opening ??= this.#open(deadline);
     const connection = await this.#opening; // in the order of the calls, also once it is open
     const manifest = /** @type {Manifest} */ (this.manifest);
-    if (manifest.state.length && this.#isBegun && connection.isFresh) {
-      const lost =
-        "the stream broke within an episode, and its policy state was lost; call reset() to begin the next one";
+    if (this.needsEpisode && this.#isBegun && connection.isFresh) {
+      const lost = "the stream broke within an episode, which the server has lost; call reset() to begin the next one";
       throw new ServerUnreachable(`${this.address}: ${lost}.`);
     }
-    const first = manifest.state.length > 0 && !this.#isBegun && !connection.isFresh;
+    const first = this.needsEpisode && !this.#isBegun && !connection.isFresh;
     const isPlain = this.#raw && !first && Object.values(options).every((value) => value === undefined);
     const rows = isPlain ? rawRows(observations, batched, manifest) : null;
     const frame = rows ?? writeAct(observations, batched, manifest, { first, ...options });
@@ -80,7 +80,9 @@ export class PolicyStream extends RemotePolicy {
       const answer = connection.exchange(frame, deadline);
       if (!connection.isFresh) this.#isBegun = true;
       const data = await answer;
-      if (data instanceof ArrayBuffer) return { action: readRaw(data, batched, manifest), version: null, outputs: {} };
+      if (data instanceof ArrayBuffer) {
+        return { action: readRaw(data, batched, manifest), version: null, outputs: {}, guarded: null };
+      }
       const content = parseExact(data);
       if (content?.status >= 400) throw fromProblem(content.status, content);
       return readReply(content, await this.description.knowFor(content?.version ?? null, deadline));
