@@ -132,6 +132,19 @@ export async function limitsOfChangesNeedAnEpisode({ url, runtime }) {
   equal((await policy.ask([1, 0, 0, 0])).guarded, {});
 }
 
+export async function aStepThatMayStillArriveIsOfAnotherEpisode({ url, runtime, wish }) {
+  const episode = `lost-${runtime}`;
+  const policy = new PolicyClient(url, "summing", { episode });
+  equal(await policy.act([1, 0, 0, 0]), 0);
+  await wish("freeze");
+  await refuses(policy.ask([1, 0, 0, 0], { timeoutMs: 100 }), rlway.ServerUnreachable, /no answer within 0\.1 s\.$/);
+  policy.reset();
+  await wish("thaw");
+  equal(await policy.act([-0.5, 0, 0, 0]), 1);
+  equal((await policy.ask([-0.75, 0, 0, 0], { episode, first: false })).action, 0); // 0.25 there, or 1.25
+  equal(await policy.act([-0.5, 0, 0, 0]), 1);
+}
+
 export async function whatIsNotFiniteIsRefusedBeforeItIsSent({ url }) {
   const sentence = "observation[2]: expected a finite number, got NaN";
   const policy = new PolicyClient(url, "linear");

@@ -24,8 +24,10 @@ const OCTETS = "application/octet-stream";
 export class PolicyClient extends RemotePolicy {
   #path;
   #episode;
+  #begun = 1; // ids of episodes so far
   #first = true;
   #resets = 0;
+  #isUncertain = false; // whether the server made the last step, or will
   #rawWorks = true; // until an answer has lost its header on the way
 
   /**
@@ -49,7 +51,8 @@ export class PolicyClient extends RemotePolicy {
    */
   async ask(observations, { batched = false, timeoutMs = this.timeoutMs, ...options } = {}) {
     const deadline = new Deadline(timeoutMs);
-    const given = this.#episode === undefined ? options : { episode: this.#episode, first: this.#first, ...options };
+    const episode = this.#begun > 1 ? `${this.#episode}~${this.#begun}` : this.#episode;
+    const given = this.#episode === undefined ? options : { episode, first: this.#first, ...options };
     const resets = this.#resets;
     const manifest = await this.description.know(deadline);
     const isPlain = this.#rawWorks && Object.values(given).every((value) => value === undefined);
@@ -59,21 +62,28 @@ export class PolicyClient extends RemotePolicy {
     const body = writeAct(observations, batched, manifest, given);
     // A step of an episode may have been made though its answer was lost. A second one would change the state again.
     const again = given.episode === undefined || Boolean(given.first);
+    this.#isUncertain = true;
     try {
       const request = { body, mediaType: "application/json", again, deadline };
       const content = readJson(await this.address.exchange(this.#path, request));
-      if (resets === this.#resets) this.#first = false; // otherwise the next one begins an episode all the same
+      if (resets === this.#resets) {
+        this.#first = false; // otherwise the next one begins an episode all the same
+        this.#isUncertain = false;
+      }
       return readReply(content, await this.description.knowFor(content?.version ?? null, deadline));
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
+      if (resets === this.#resets && error.reported) this.#isUncertain = false;
       if (error instanceof SpecViolated) this.description.forget(); // the active version may observe something else
       throw error;
     }
   }
 
-  /** The next action begins an episode. */
+  /** The next action begins an episode. It has another id if a step of the last one may still arrive there. */
   reset() {
     this.#first = true;
     this.#resets += 1;
+    if (this.#isUncertain) this.#begun += 1;
+    this.#isUncertain = false;
   }
 
   /** For programs that treat all policies alike: connections belong to the browser or to Node, which close them. */
