@@ -16,8 +16,9 @@ from rlway_client import EdgePolicy, Explore, PolicyClient, RlwayError
 from tests.bundles import gaussian_policy, linear_policy
 from tests.conftest import ROOT
 from tests.js.file_server import FileServer, serving_files
+from tests.js.guards import guarded_episodes, judged_guards, replaying_bundles
 from tests.js.network import Network
-from tests.js.policies import damage_bundles, write_policies
+from tests.js.policies import NAMES, damage_bundles, write_policies
 from tests.js.runtimes import need_node, open_page, run_node
 from tests.ports import free_port
 from tests.servers import PATIENCE_S, Server, running_server, wait_until
@@ -90,6 +91,11 @@ def given(files: FileServer, server: Server) -> Iterator[dict[str, Any]]:
         "expected": json.loads((work / "expected.json").read_text()),
         "sentences": sentences(server.url),
         "refusals": refusals(work / "models"),
+        "guards": {
+            "episodes": guarded_episodes(),
+            "policies": replaying_bundles(work / "guarded"),
+            "judged": judged_guards(),
+        },
     }
     network.cut()
     keyed.stop()
@@ -109,6 +115,7 @@ def sentences(url: str) -> dict[str, str]:
         "policy": ("walker", [1], {}),
         "version": ("linear", [1, 0, 0, 0], {"version": 9}),
         "explore": ("linear", [1, 0, 0, 0], {"explore": Explore(sigma=1)}),
+        "name": ("named", {"hip": 1, "knee": 2, "heel": 3, "toe": 4}, {}),
     }
     found = {}
     for name, (policy, observation, options) in refused.items():
@@ -132,6 +139,14 @@ def refusals(models: Path) -> list[dict[str, Any]]:
         ("robot", {"camera": [1, 2], "joints": {"arm": [0, 0, 0], "leg": [1]}}),
         ("embedding", [0, 9, 10]),
         ("echo", [[1, 2], [3]]),
+        ("named", {"hip": 1, "knee": 2, "ankle": 3}),
+        ("named", {"hip": 1, "knee": 2, "ankle": 3, "heel": 4, "κνήμη": 5}),
+        ("named", {name: str(row) for row, name in enumerate(NAMES)}),
+        ("named", {f"{name}_of_the_left_leg_and_of_no_other": 1 for name in NAMES}),
+        ("named-grid", {"hip": 1, "knee": 2, "ankle": 3, "toe": [4]}),
+        ("named-robot", {"camera": [1, 2], "joints": {"arm": {"hip": 1, "knee": 2}}}),
+        ("named-robot", {"joints": {"arm": {"toe": 1}}}),
+        ("named-robot", {"camera": {"hip": 1}, "joints": {"arm": {"hip": 1, "knee": 2, "ankle": 3}}}),
     ]
     found = []
     for name, observation in asked:
@@ -147,7 +162,7 @@ def results(
 ) -> dict[str, str | None]:
     """What went wrong with each case in one runtime; None if nothing did."""
     work, runtime = files.folders["work"], request.param
-    places = {"bundles": "models", "faulty": "faulty"}
+    places = {"bundles": "models", "faulty": "faulty", "guarded": "guarded"}
     base = str(work) if runtime == "node" else f"{files.url}/work"
     files.given = given | {"runtime": runtime} | {name: f"{base}/{folder}" for name, folder in places.items()}
     with (

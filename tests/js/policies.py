@@ -7,6 +7,7 @@ Out:     bundles in it; in `expected.json` the actions of the ONNX files for ran
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from msgspec.structs import replace
 from onnx import TensorProto, helper
 
 from rlway_client import Bundle, EdgePolicy
-from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
+from rlway_client.contract.guard import FILE as GUARD_FILE
+from rlway_client.contract.guard import ActionLimits, Guard
+from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, encode_manifest
+from rlway_client.contract.meaning import Meaning, TensorMeaning
 from rlway_client.contract.nesting import grow, nest
 from rlway_client.contract.specs import TensorSpec
 from tests.bundles import (
@@ -29,8 +33,17 @@ from tests.bundles import (
     write_bundle,
 )
 from tests.onnx_models import Values, make_model
+from tests.replaying import guarded
 from tests.steered import TUPLE, steered_policy
 
+# Of the actions 2 · tanh(loc): within a range, never beyond it, and in small steps.
+RANGE = ActionLimits(minimum=-1.25, maximum=1.25, safe=0.0)
+GUARDS = {
+    "bounded": Guard(schema_version=1, actions={"action": RANGE}),
+    "refusing": Guard(schema_version=1, actions={"action": RANGE}, out_of_range="refuse"),
+    "slow": Guard(schema_version=1, actions={"action": ActionLimits(change_per_step=0.25, safe=0.0)}),
+}
+NAMES = ["hip", "knee", "ankle", "toe"]
 ROWS = 50  # the observations of each policy; those of a policy with state are one episode
 
 
@@ -46,9 +59,22 @@ def write_policies(models: Path) -> None:
         steered_policy(models),
         steered_policy(models, "steered-tuple", paths=TUPLE),
         echo_policy(models),
+        named(linear_policy(models, "named"), {"observation": NAMES}),
+        named(echo_policy(models, "named-grid"), {"observation": NAMES}),
+        named(robot_policy(models, "named-robot"), {"joints_arm": NAMES[:3]}),
     ]
     expected = {bundle.manifest.policy: answers(bundle) for bundle in bundles}
     (models.parent / "expected.json").write_text(json.dumps(expected))
+    for name, guard in GUARDS.items():
+        guarded(gaussian_policy(models, name), guard)
+
+
+def named(bundle: Bundle, names: Mapping[str, Sequence[str]]) -> Bundle:
+    """The bundle, with names for the elements of these tensors."""
+    tensors = {tensor: TensorMeaning(names=[*elements]) for tensor, elements in names.items()}
+    manifest = replace(bundle.manifest, meaning=Meaning(tensors=tensors))
+    (bundle.path / "manifest.json").write_bytes(encode_manifest(manifest))
+    return Bundle(bundle.path, manifest)
 
 
 def echo_policy(models: Path, name: str = "echo") -> Bundle:
@@ -119,6 +145,7 @@ def damage_bundles(models: Path, folder: Path) -> None:
         "shape": raw | {"observation": [msgspec.to_builtins(observation)]},
         "name": raw | {"outputs": [raw["outputs"][0] | {"name": "values"}]},
         "more": raw | {"outputs": []},
+        "names": raw | {"meaning": {"tensors": {"observation": {"names": ["hip"]}}}},
         "unlisted": raw | {"files": {}},
         "damaged": raw,
     }
@@ -129,3 +156,7 @@ def damage_bundles(models: Path, folder: Path) -> None:
         (folder / name / "model.onnx").write_bytes(model[:-1] + b"!" if name == "damaged" else model)
     (folder / "without").mkdir()
     (folder / "without" / "manifest.json").write_text(json.dumps(raw))
+    loose = Guard(schema_version=1, actions={"action": ActionLimits(maximum=9, safe=0)})
+    guarded(linear_policy(folder, "guard"), loose)
+    guarded(linear_policy(folder, "unguarded"), loose).path.joinpath(GUARD_FILE).unlink()
+    linear_policy(folder, "stray").path.joinpath(GUARD_FILE).write_text("{}")

@@ -22,14 +22,15 @@ const client: PolicyLike = new PolicyClient("http://127.0.0.1:8080", "cartpole",
 const stream = new PolicyStream("http://127.0.0.1:8080", null, { raw: true });
 const observation = { camera: new Uint8Array(2), arm: [1, 2n] };
 const reply: Reply = await stream.ask(observation, { explore: { epsilon: 0.1 }, seed: 7 });
-const local = await EdgePolicy.open("models/cartpole/1", { ort: null });
+const local = await EdgePolicy.open("models/cartpole/1", { ort: null, clock: () => 0 });
+const rules: string[] = (await local.ask({ hip: 1, knee: 0 })).guarded.action ?? local.guarded.action;
 const fallback = new FallbackPolicy(stream, local, { withinMs: 15, onChange: ({ state }) => state === "local" });
 const told: FallbackReply = await fallback.ask([1, 0], { takenMs: 3, timeStep: { reward: 1 } });
 const version: number | null = reply.version ?? told.version ?? fallback.counts.hold;
 const paths: string[] = new SpecViolated([{ path: "a", expected: "b", got: "c" }]).faults.map((fault) => fault.path);
 // @ts-expect-error: the deadline has to be named
 new FallbackPolicy(stream, "hold", {});
-export { client, paths, version };
+export { client, paths, rules, version };
 """
 SETTINGS = {"compilerOptions": {"strict": True, "module": "nodenext", "target": "es2022", "noEmit": True, "types": []}}
 

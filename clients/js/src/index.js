@@ -15,5 +15,5 @@ export { PolicyStream } from "./remote/stream.js";
 /** @typedef {import("./contract/policy.js").PolicyLike} PolicyLike */
 /** @typedef {import("./contract/specs.js").TensorSpec} TensorSpec */
 /** @typedef {import("./remote/messages.js").AskOptions} AskOptions */
-/** @typedef {import("./remote/messages.js").Reply} Reply */
+/** @typedef {import("./contract/policy.js").Reply} Reply */
 /** @typedef {import("./fallback/fallback.js").FallbackReply} FallbackReply */

@@ -57,7 +57,9 @@ def label(tree: TensorSpec | dict[str, Any]) -> str:
     """For error sentences: `float32[4]`, or `{"camera": uint8[8, 8, 3], "speed": float32}`."""
     if isinstance(tree, TensorSpec):
         return tree.label
-    return "{" + ", ".join(f"{json.dumps(key)}: {label(branch)}" for key, branch in tree.items()) + "}"
+    return (
+        "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {label(branch)}" for key, branch in tree.items()) + "}"
+    )
 
 
 def example(tree: TensorSpec | dict[str, Any], names: Names) -> Any:

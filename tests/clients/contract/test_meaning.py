@@ -155,6 +155,17 @@ def test_a_value_by_name_may_be_any_number_of_numpy(value: Any) -> None:
     assert found["joints"].tolist() == [[[1, 1], [1, 1]]]
 
 
+def test_a_path_has_names_as_they_are_written() -> None:
+    """Those of other alphabets as well, and no more than the beginning of a long one."""
+    given = {"joints": dict.fromkeys(NAMES, 0) | {"κνήμη": 1, "x" * 99: 2}}
+    with pytest.raises(SpecViolated) as refused:
+        in_order(given, grow([JOINTS, SPEED]), {"joints": NAMES})
+    assert [fault.path for fault in refused.value.faults] == [
+        'observation["joints"]["κνήμη"]',
+        f'observation["joints"]["{"x" * 64}"]',
+    ]
+
+
 def test_names_lie_within_a_tuple_as_well() -> None:
     """As an environment with a Tuple space gives it."""
     tree = grow([TensorSpec("at", (2,), "float32", path=("0",)), TensorSpec("speed", (), "float32", path=("1",))])

@@ -14,6 +14,7 @@ from rlway_client import EdgePolicy
 from rlway_client.contract.errors import ActionRefused
 from rlway_client.contract.guard import ActionLimits, Guard
 from rlway_client.contract.specs import TensorSpec
+from rlway_client.local.edge_guard import EdgeGuard
 from tests.clients.contract.generated import THOROUGH
 from tests.guards import Actions, Case, guard_cases, judge
 from tests.replaying import replaying_policy
@@ -87,6 +88,22 @@ def test_changes_are_counted_from_the_action_that_the_guard_gave(tmp_path: Path)
     policy.act(0)
     policy.reset()
     assert policy.act(1).tolist() == [2.0, -2.0]
+
+
+def test_an_action_that_was_executed_is_held_as_it_was() -> None:
+    """Whole numbers that float64 cannot hold as well."""
+    specs = [
+        TensorSpec("action_place", (), "uint64", path=("0",)),
+        TensorSpec("action_speed", (), "float32", path=("1",)),
+    ]
+    limits = {"action_place": ActionLimits(safe=1), "action_speed": ActionLimits(safe=0.0)}
+    guard = EdgeGuard(Guard(schema_version=1, actions=limits), specs, Clock())
+    guard.executed({"action_place": np.array([2**64 - 1], np.uint64), "action_speed": np.ones(1, np.float32)})
+    unsound = {"action_place": np.zeros(1, np.uint64), "action_speed": np.full(1, np.nan, np.float32)}
+    assert {name: array.item() for name, array in guard.apply(unsound).items()} == {
+        "action_place": 2**64 - 1,
+        "action_speed": 1.0,
+    }
 
 
 def test_the_last_action_tells_what_was_violated(tmp_path: Path) -> None:

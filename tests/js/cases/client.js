@@ -47,10 +47,31 @@ export async function objectsTypedArraysAndFlagsAreObservations({ url }) {
   const nested = { camera: [255, 0], joints: { arm: [1, 0, 0] } };
   const typed = { camera: Uint8Array.of(255, 0), joints: { arm: Float32Array.of(1, 0, 0) } };
   const asked = { outputs: ["q_values"] };
-  const expected = { action: 0, version: 1, outputs: { q_values: Float32Array.of(3.549999952316284, -1) } };
+  const expected = {
+    action: 0,
+    version: 1,
+    outputs: { q_values: Float32Array.of(3.549999952316284, -1) },
+    guarded: {},
+  };
   equal(await policy.ask(nested, asked), expected);
   equal(await policy.ask(typed, asked), expected);
   equal(await policy.act({ camera: [true, false], joints: { arm: [0, 0, true] } }), 0); // 1 and 0
+}
+
+export async function valuesByNameReachTheServer({ url, sentences }) {
+  const policy = new PolicyClient(url, "named");
+  const row = (hip) => ({ toe: 0, hip, ankle: false, knee: 0 });
+  equal([await policy.act(row(1)), await policy.act(row(-1))], [0, 1]);
+  equal(await policy.actBatch([row(1), [-1, 0, 0, 0], Float32Array.of(1, 0, 0, 0)]), [0, 1, 0]);
+  equal(await policy.act(Float32Array.of(-1, 0, 0, 0)), 1); // as octets
+  const robot = { camera: [0, 0], joints: { arm: { ankle: 0, knee: 0, hip: -1 } } };
+  equal(await new PolicyClient(url, "named-robot").act(robot), 1);
+  const large = 2n ** 53n + 1n;
+  const grid = await new PolicyClient(url, "named-grid").act({ toe: 4, ankle: large, knee: 2, hip: 1 });
+  equal(grid.places, BigInt64Array.of(1n, 2n, large, 4n));
+  const nan = policy.act({ ...row(1), knee: NaN });
+  await refuses(nan, rlway.SpecViolated, 'observation["knee"]: expected a finite number, got NaN');
+  await refuses(policy.act({ hip: 1, knee: 2, heel: 3, toe: 4 }), rlway.SpecViolated, sentences.name);
 }
 
 export async function aBatchGivesAnActionForEachRow({ url }) {
@@ -79,6 +100,49 @@ export async function anEpisodeKeepsItsStateUntilReset({ url, runtime }) {
   await before;
   equal(await policy.act([-0.5, 0, 0, 0]), 1);
   await refuses(new PolicyClient(url, "summing").act([1, 0, 0, 0]), rlway.SpecViolated, /episode/);
+}
+
+export async function aReplyTellsWhatTheGuardChanged({ url }) {
+  const policy = new PolicyClient(url, "bounded");
+  const [rules, most] = [{ action: ["out_of_range"] }, Float32Array.of(1.25, -1.25)];
+  const [still, far] = [[0, 0, 0, 0], [1, 0, 0, 0]]; // prettier-ignore
+  for (const row of [far, Float32Array.from(far)]) {
+    equal(await policy.ask(row), { action: most, version: 1, outputs: {}, guarded: rules }); // in a header with octets
+  }
+  equal((await policy.ask(still)).guarded, {});
+  equal((await policy.ask(Float32Array.from(still))).guarded, {});
+  equal((await policy.ask([still, far], { batched: true })).guarded, [{}, rules]);
+  equal((await policy.ask([still, still], { batched: true })).guarded, []);
+  equal((await policy.ask(Float32Array.of(...still, ...far), { batched: true })).guarded, rules); // of both together
+  const sentence =
+    /^action\[0\]: the guard refuses an action that is out_of_range: expected -1\.25 to 1\.25, got 1\.52319\.$/;
+  const error = await refuses(new PolicyClient(url, "refusing").act(far), rlway.ActionRefused, sentence);
+  equal([error.name, error.reported], ["ActionRefused", true]);
+}
+
+export async function limitsOfChangesNeedAnEpisode({ url, runtime }) {
+  const alone = new PolicyClient(url, "slow");
+  await refuses(alone.act([0, 0, 0, 0]), rlway.SpecViolated, /episode/);
+  ok(alone.needsEpisode, "the client to know it");
+  const policy = new PolicyClient(url, "slow", { episode: `slow-${runtime}` });
+  equal(await policy.act([0, 0, 0, 0]), Float32Array.of(0, 0));
+  const step = { action: Float32Array.of(0.25, -0.25), version: 1, outputs: {}, guarded: { action: ["too_fast"] } };
+  equal(await policy.ask([1, 0, 0, 0]), step);
+  policy.reset();
+  equal((await policy.ask([1, 0, 0, 0])).guarded, {});
+}
+
+export async function aStepThatMayStillArriveIsOfAnotherEpisode({ url, runtime, wish }) {
+  const episode = `lost-${runtime}`;
+  const policy = new PolicyClient(url, "summing", { episode });
+  equal(await policy.act([1, 0, 0, 0]), 0);
+  await wish("freeze");
+  await refuses(policy.ask([1, 0, 0, 0], { timeoutMs: 100 }), rlway.ServerUnreachable, /no answer within 0\.1 s\.$/);
+  policy.reset();
+  await wish("thaw");
+  equal(await policy.act([-0.5, 0, 0, 0]), 1);
+  equal((await policy.ask([-0.75, 0, 0, 0], { episode, first: false })).action, 0); // 0.25 there, or 1.25
+  equal(await policy.act([-0.5, 0, 0, 0]), 1);
 }
 
 export async function whatIsNotFiniteIsRefusedBeforeItIsSent({ url }) {
@@ -134,7 +198,7 @@ export async function aFrozenServerIsGivenUpInTime({ url, wish }) {
   await wish("freeze");
   await refuses(policy.act([1, 0, 0, 0]), rlway.ServerUnreachable, `${url}: no answer within 0.3 s.`);
   await wish("thaw");
-  equal(await policy.ask([-1, 0, 0, 0], { timeoutMs: 20_000 }), { action: 1, version: 1, outputs: {} });
+  equal(await policy.ask([-1, 0, 0, 0], { timeoutMs: 20_000 }), { action: 1, version: 1, outputs: {}, guarded: {} });
 }
 
 export async function aNewVersionWithOtherTensorsIsReadAsItIs({ url, runtime, wish }) {

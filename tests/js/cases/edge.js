@@ -13,7 +13,7 @@ const isNested = (part) => typeof part === "object" && !ArrayBuffer.isView(part)
 const numbers = (part) => (ArrayBuffer.isView(part) ? Array.from(part, Number) : [Number(part)]);
 
 export async function everyPolicyActsAsInPython({ bundles, expected }) {
-  ok(Object.keys(expected).length === 9, "nine policies");
+  ok(Object.keys(expected).length === 12, "twelve policies");
   for (const [name, rows] of Object.entries(expected)) {
     const policy = await EdgePolicy.open(`${bundles}/${name}/1`);
     for (const { observation, noise, action } of rows) {
@@ -32,6 +32,20 @@ export async function theEdgeAndTheServerGiveTheSame({ url, bundles }) {
     const observation = name === "echo" ? BigInt64Array.of(1n, 2n ** 60n, 3n, -4n) : Float32Array.of(0.5, -2, 0.25, 4);
     equal(await local.act(observation), await remote.act(observation));
   }
+}
+
+export async function aLocalPolicyTakesValuesByName({ bundles }) {
+  const policy = await EdgePolicy.open(`${bundles}/named/1`);
+  equal(await policy.act({ toe: 0, hip: 1, ankle: 0, knee: 0 }), 0);
+  equal(await policy.act({ toe: 0, hip: -1, ankle: false, knee: 0 }), 1);
+  equal(await policy.act([-1, 0, 0, 0]), 1); // as before
+  const nan = policy.act({ hip: 1, knee: NaN, ankle: 0, toe: 0 });
+  await refuses(nan, rlway.SpecViolated, "observation[1]: expected finite float32, got NaN"); // as in Python
+  const robot = await EdgePolicy.open(`${bundles}/named-robot/1`);
+  equal(await robot.act({ camera: [0, 0], joints: { arm: { ankle: 0, knee: 0, hip: -1 } } }), 1);
+  const grid = await EdgePolicy.open(`${bundles}/named-grid/1`); // which echoes its observation, in row-major order
+  const { places } = await grid.act({ toe: 4n, ankle: 2n ** 60n, knee: 2, hip: 1 });
+  equal(places, BigInt64Array.of(1n, 2n, 2n ** 60n, 4n));
 }
 
 export async function actionsUnderWayAreStepsInOrder({ bundles }) {
@@ -91,18 +105,24 @@ export async function observationsThatDoNotFitAreRefusedAsInPython({ bundles, re
   );
 }
 
-export async function aBundleThatIsNotWhatItSaysIsRefused({ faulty }) {
+export async function aBundleThatIsNotWhatItSaysIsRefused({ faulty, runtime }) {
   const sentences = {
     schema: /manifest schema version 2 is not known here \(expected 1\)/,
     shape: /model\.onnx: input observation: expected float32\[1, 5\], as the manifest says, got float32\[1, 4\]\.$/,
     name: /model\.onnx: output values: expected float32\[1, 2\], as the manifest says, got none of the name\.$/,
     more: /model\.onnx: output q_values: the manifest has none of this name\.$/,
     unlisted: /model\.onnx: the manifest does not list it; export the policy with that format\.$/,
+    names: /manifest\.json: observation\.names: expected 4, one per element, got 1; export the policy again\.$/,
     damaged: /model\.onnx: damaged: expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}; export the policy again\.$/,
     without: /without\/model\.onnx: cannot be read: .*\.$/,
+    "guard/1": /guard\.json: actions\.action\.maximum: expected 0 to 1, the policy's bounds, got 9: never acts\.$/,
+    "unguarded/1": /guard\.json: cannot be read: .*\.$/,
     nowhere: /nowhere\/manifest\.json: cannot be read: .*\.$/,
   };
   for (const [fault, sentence] of Object.entries(sentences)) {
     await refuses(EdgePolicy.open(`${faulty}/${fault}`), rlway.BundleInvalid, sentence);
   }
+  if (runtime === "chromium") return; // there is no folder that could be looked into
+  const stray = /guard\.json: not in the manifest, so it would not apply; export the policy with --guard\.$/;
+  await refuses(EdgePolicy.open(`${faulty}/stray/1`), rlway.BundleInvalid, stray);
 }

@@ -9,7 +9,7 @@ import {
 } from "../../../clients/js/src/index.js";
 import { Probation } from "../../../clients/js/src/fallback/probation.js";
 import { equal, ok, refuses } from "../assert.js";
-import { PolicyClient } from "../patient.js";
+import { PolicyClient, PolicyStream } from "../patient.js";
 
 const LEFT = [-1, 0, 0, 0]; // action 1
 const RIGHT = [1, 0, 0, 0]; // action 0
@@ -31,7 +31,7 @@ export async function aFrozenServersActionIsTheLocalOne({ url, bundles, wish }) 
   const options = { withinMs: WITHIN_MS, probeMs: 1, onChange: (change) => changes.push(change.state) };
   const policy = new FallbackPolicy(new PolicyClient(url, "linear"), local, options);
   equal(await policy.check(), { server: 1, local: 1 });
-  equal(await policy.ask(LEFT), { action: 1, version: 1, outputs: {}, source: "server", reason: "" });
+  equal(await policy.ask(LEFT), { action: 1, version: 1, outputs: {}, guarded: {}, source: "server", reason: "" });
   await wish("freeze");
   const began = performance.now();
   const late = await policy.ask(RIGHT, { takenMs: began - WITHIN_MS + 50 }); // 50 ms are left
@@ -91,6 +91,8 @@ export async function anObservationThatFitsNobodyHoldsTheLastAction({ url, bundl
   await policy.act(LEFT);
   const reply = await policy.ask([NaN, 0, 0, 0]);
   equal([reply.action, reply.source, reply.reason], [1, "hold", "observation[0]: expected finite float32, got NaN"]);
+  const other = await policy.ask([1, 0, 0]); // which the server refuses, and not its client
+  equal([other.action, other.source, other.reason], [1, "hold", "observation: expected float32[4], got 3 elements"]);
   equal([policy.state, policy.counts.changes], ["server", 0]); // which is not the server's fault
 }
 
@@ -102,12 +104,18 @@ export async function anOldObservationIsNotSent({ url, bundles }) {
   equal(policy.state, "server");
 }
 
+/** Waits until no probe is under way; all have to be good. */
+async function untilProbed({ counts }) {
+  while (counts.goodProbes < counts.probes) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
 export async function aRecurrentPolicyKeepsItsEpisode({ network, bundles, runtime, wish }) {
   const remote = new PolicyClient(network, "summing", { episode: `fallback-${runtime}` });
   const local = await EdgePolicy.open(`${bundles}/summing/1`);
-  const policy = new FallbackPolicy(remote, local, { withinMs: WITHIN_MS });
+  const policy = new FallbackPolicy(remote, local, { withinMs: WITHIN_MS, probeMs: 0 });
   const step = async (x) => {
     const { action, source } = await policy.ask([x, 0, 0, 0]);
+    await untilProbed(policy);
     return [action, source];
   };
   equal(await step(1), [0, "server"]);
@@ -115,14 +123,67 @@ export async function aRecurrentPolicyKeepsItsEpisode({ network, bundles, runtim
   equal(await step(-0.5), [0, "local"]); // the sum is 0.5 here, too
   await wish("mend");
   equal(await step(-1), [1, "local"]);
-  equal(policy.counts.probes, 0); // the server's state cannot be that of this episode
   policy.reset();
-  for (const x of [-0.5, 0.25, -0.25]) {
-    equal(await step(x), [1, "local"]); // the sum stays below zero
-    while (policy.counts.goodProbes < policy.counts.probes) await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  while (policy.state === "local") equal(await step(-0.1), [1, "local"]); // the sum stays below zero
+  ok(policy.counts.local <= 5, "the server to be taken back at once: it has seen every step of this episode");
   equal(await step(-0.5), [1, "server"]);
-  equal(await step(1.5), [0, "server"]); // the sum is 0.5: both took every step
+  equal(await step(1.5), [0, "server"]); // the sum is above zero: both took every step
+}
+
+export async function aServerIsTakenBackWithinAnEpisodeOnceItIsWarm({ network, bundles, runtime, wish }) {
+  for (const remote of [
+    new PolicyClient(network, "summing", { episode: `warm-${runtime}` }),
+    new PolicyStream(network, "summing"),
+  ]) {
+    const local = await EdgePolicy.open(`${bundles}/summing/1`);
+    const policy = new FallbackPolicy(remote, local, { withinMs: WITHIN_MS, probeMs: 0 });
+    const row = new Float32Array(4);
+    const sourceFor = async (x) => {
+      row.set([x, 0, 0, 0]);
+      const { source } = await policy.ask(row);
+      row.fill(9); // which no probe may send
+      await untilProbed(policy);
+      return source;
+    };
+    equal(await sourceFor(30), "server");
+    await wish("cut");
+    equal(await sourceFor(0), "local");
+    await wish("mend");
+    for (let i = 0; i < 5; i++) equal(await sourceFor(0), "local");
+    await Promise.all([policy.ask([0, 0, 0, 0]), policy.ask([0, 0, 0, 0])]); // the second is not sent: a gap
+    await untilProbed(policy);
+    const { goodProbes } = policy.counts;
+    while (policy.state === "local") equal(await sourceFor(-1), "local");
+    equal(policy.counts.goodProbes - goodProbes, 16);
+    const { action, source } = await policy.ask([0, 0, 0, 0]);
+    equal([action, source], [1, "server"]); // the sum is −16 there: of the last steps. It is 14 here.
+    policy.reset();
+    equal(await sourceFor(1), "server");
+    await policy.close();
+  }
+}
+
+export async function noChangeOfSidesIsAJump({ network, bundles, wish }) {
+  const remote = new PolicyClient(network, "gaussian"); // without a guard: what limits its actions is here
+  const local = await EdgePolicy.open(`${bundles}/slow/1`);
+  const policy = new FallbackPolicy(remote, local, { withinMs: WITHIN_MS, probeMs: 0 });
+  const ask = async (x) => {
+    const { action, source, guarded } = await policy.ask([x, 0, 0, 0]);
+    await untilProbed(policy);
+    return [source, action[0], guarded];
+  };
+  const limited = { action: ["too_fast"] };
+  equal(await ask(20), ["server", 2, {}]);
+  await wish("cut");
+  equal(await ask(0), ["local", 1.75, limited]);
+  await wish("mend");
+  for (let action = 1.5; action > 0; action -= 0.25) equal(await ask(0), ["local", action, limited]);
+  while (policy.state === "local") equal(await ask(0), ["local", 0, {}]);
+  equal(await ask(20), ["server", 0.25, limited]);
+  equal(await ask(20), ["server", 0.5, limited]);
+  equal(await ask(0), ["server", 0.25, limited]);
+  equal(await ask(0), ["server", 0, {}]); // its own guard, if it had one, would know this action
+  equal(await ask(20), ["server", 2, {}]);
 }
 
 export async function aLocalPolicyOfOtherTensorsIsTold({ url, bundles }) {

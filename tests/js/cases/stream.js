@@ -12,8 +12,20 @@ export async function severalRequestsUnderWayAreAnsweredInOrder({ url }) {
     const actions = await Promise.all(rows.map((row) => policy.act(row)));
     equal(actions, signs.map((sign) => Number(sign < 0))); // prettier-ignore
     equal(await policy.actBatch(Float32Array.of(1, 0, 0, 0, -1, 0, 0, 0)), [0, 1]);
-    equal(await policy.ask([1, 0, 0, 0]), { action: 0, version: 1, outputs: {} });
+    equal(await policy.ask([1, 0, 0, 0]), { action: 0, version: 1, outputs: {}, guarded: {} });
     equal((await policy.ask(rows[0])).version, raw ? null : 1);
+    await policy.close();
+  }
+}
+
+export async function valuesByNameReachTheServerInFrames({ url, sentences }) {
+  for (const raw of [false, true]) {
+    const policy = new PolicyStream(url, "named", { raw });
+    const named = { toe: 0, hip: -1, ankle: 0, knee: 0 };
+    const rows = [named, Float32Array.of(1, 0, 0, 0), [1, 0, 0, 0], { ...named, hip: 1 }];
+    equal(await Promise.all(rows.map((row) => policy.act(row))), [1, 0, 0, 0]);
+    equal(await policy.actBatch(rows), [1, 0, 0, 0]);
+    await refuses(policy.act({ hip: 1, knee: 2, heel: 3, toe: 4 }), rlway.SpecViolated, sentences.name);
     await policy.close();
   }
 }
@@ -42,6 +54,18 @@ export async function aConnectionIsAnEpisode({ url }) {
   }
 }
 
+export async function theGuardLimitsChangesWithinAStreamsEpisode({ url }) {
+  for (const raw of [false, true]) {
+    const policy = new PolicyStream(url, "slow", { raw });
+    equal(await policy.act(Float32Array.of(0, 0, 0, 0)), Float32Array.of(0, 0));
+    const { action, guarded } = await policy.ask(Float32Array.of(1, 0, 0, 0));
+    equal([action, guarded], [Float32Array.of(0.25, -0.25), raw ? null : { action: ["too_fast"] }]);
+    policy.reset();
+    equal((await policy.ask([1, 0, 0, 0])).guarded, {}); // an episode begins: there is no action before
+    await policy.close();
+  }
+}
+
 export async function theEndOfAConnectionRejectsWhatWaits({ network, wish }) {
   const policy = new PolicyStream(network, "linear");
   equal(await policy.act([1, 0, 0, 0]), 0);
@@ -60,16 +84,18 @@ export async function theEndOfAConnectionRejectsWhatWaits({ network, wish }) {
   await refuses(last, rlway.ServerUnreachable, /the stream was closed by this program\.$/);
 }
 
-export async function aLostPolicyStateIsTold({ network, wish }) {
-  const policy = new PolicyStream(network, "summing");
-  equal(await policy.act([1, 0, 0, 0]), 0);
-  await wish("cut");
-  await wish("mend");
-  await refuses(policy.act([1, 0, 0, 0]), rlway.ServerUnreachable, /: no answer: |call reset\(\)/); // it may not know yet
-  await refuses(policy.act([1, 0, 0, 0]), rlway.ServerUnreachable, /call reset\(\) to begin the next one\.$/);
-  policy.reset();
-  equal(await policy.act([-0.5, 0, 0, 0]), 1);
-  await policy.close();
+export async function aLostEpisodeIsTold({ network, wish }) {
+  for (const name of ["summing", "slow"]) {
+    const policy = new PolicyStream(network, name);
+    await policy.act([1, 0, 0, 0]);
+    await wish("cut");
+    await wish("mend");
+    await refuses(policy.act([1, 0, 0, 0]), rlway.ServerUnreachable, /: no answer: |call reset\(\)/); // it may not know yet
+    await refuses(policy.act([1, 0, 0, 0]), rlway.ServerUnreachable, /call reset\(\) to begin the next one\.$/);
+    policy.reset();
+    equal(await policy.act([0, 0, 0, 0]), name === "slow" ? Float32Array.of(0, 0) : 0);
+    await policy.close();
+  }
 }
 
 export async function aLateAnswerIsNotTakenForTheNext({ url, wish }) {

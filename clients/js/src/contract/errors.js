@@ -19,6 +19,8 @@ export class NotFound extends RlwayError {}
 export class RequestTimeout extends RlwayError {}
 export class BodyTooLarge extends RlwayError {}
 export class MediaTypeUnsupported extends RlwayError {}
+/** The action violates a rule of the policy's guard, which refuses what does. */
+export class ActionRefused extends RlwayError {}
 export class HeadersTooLarge extends RlwayError {}
 export class Unimplemented extends RlwayError {}
 export class NotReady extends RlwayError {}
@@ -71,6 +73,7 @@ const BY_STATUS = new Map([
   [408, RequestTimeout],
   [413, BodyTooLarge],
   [415, MediaTypeUnsupported],
+  [422, ActionRefused],
   [431, HeadersTooLarge],
   [501, Unimplemented],
   [503, NotReady],
@@ -80,7 +83,7 @@ const BY_STATUS = new Map([
 // Named here, so that the names stay where a bundler shortens those of classes.
 const NAMED = {
   RlwayError, RequestMalformed, KeyMissing, KeyRefused, NotFound, RequestTimeout, BodyTooLarge, MediaTypeUnsupported,
-  HeadersTooLarge, Unimplemented, NotReady, DeadlineExceeded, UsageError, RuntimeMissing, BundleInvalid,
+  ActionRefused, HeadersTooLarge, Unimplemented, NotReady, DeadlineExceeded, UsageError, RuntimeMissing, BundleInvalid,
   ServerUnreachable, SpecViolated, QueueFull, InternalError,
 }; // prettier-ignore
 for (const [name, kind] of Object.entries(NAMED)) Object.defineProperty(kind.prototype, "name", { value: name });

@@ -7,7 +7,7 @@
  */
 
 import { BundleInvalid } from "./errors.js";
-import { DTYPES } from "./specs.js";
+import { DTYPES, isWhole, sizeOf } from "./specs.js";
 
 /** @typedef {import("./specs.js").TensorSpec} TensorSpec */
 /** @typedef {import("./exploration.js").Draw} Draw */
@@ -27,6 +27,7 @@ import { DTYPES } from "./specs.js";
  * @property {TensorSpec[]} time_step
  * @property {TensorSpec[]} state
  * @property {TensorSpec[]} outputs
+ * @property {{tensors?: Record<string, {names?: string[]}>} | null} [meaning] what the numbers stand for
  * @property {Record<string, string>} files relative path → SHA-256
  */
 
@@ -87,7 +88,14 @@ export function checkManifest(raw, where) {
       `${where}: expected tensors with name, shape and dtype, got ${got}; export the policy again.`,
     );
   }
-  for (const spec of specs.flat()) spec.path ??= [];
+  for (const spec of specs.flat()) {
+    spec.path ??= [];
+    const names = manifest.meaning?.tensors?.[spec.name]?.names ?? [];
+    if (names.length && names.length !== sizeOf(spec)) {
+      const fault = `${spec.name}.names: expected ${sizeOf(spec)}, one per element, got ${names.length}`;
+      throw new BundleInvalid(`${where}: ${fault}; export the policy again.`);
+    }
+  }
   return manifest;
 }
 
@@ -109,7 +117,7 @@ export function interfaceOf(manifest) {
   /** @type {Draw[]} */
   let draws = [];
   if (noise) {
-    const isDiscrete = actions.every((spec) => DTYPES[spec.dtype].low !== null);
+    const isDiscrete = actions.every(isWhole);
     draws = manifest.draws.length
       ? manifest.draws
       : [{ distribution: isDiscrete ? "gumbel" : "normal", size: noise.shape[0] }];

@@ -9,7 +9,7 @@
  */
 
 import { SpecViolated } from "./errors.js";
-import { describe, fromRow, isObject, labelOf, readRow } from "./specs.js";
+import { describe, fromRow, isObject, isTyped, labelOf, readRow } from "./specs.js";
 
 /** @typedef {import("./specs.js").TensorSpec} TensorSpec */
 /** @typedef {import("./specs.js").Tensor} Tensor */
@@ -114,8 +114,19 @@ export function arrange(entries, tree) {
 /** @param {Tree} tree @returns {tree is {branches: Map<string, Tree>}} whether its keys are "0", "1", … */
 const isTuple = (tree) => "branches" in tree && [...tree.branches.keys()].every((_, i) => tree.branches.has(String(i)));
 
+/**
+ * An observation that stays as it is when its arrays are filled anew.
+ * @param {any} value
+ * @returns {any}
+ */
+export function copyOf(value) {
+  if (isTyped(value)) return value.slice();
+  if (Array.isArray(value)) return value.map(copyOf);
+  return isObject(value) ? Object.fromEntries(Object.entries(value).map(([key, part]) => [key, copyOf(part)])) : value;
+}
+
 /** @param {string} where @param {string} key */
-export const at = (where, key) => `${where}[${JSON.stringify(key.slice(0, 64))}]`;
+export const at = (where, key) => `${where}[${JSON.stringify([...key].slice(0, 64).join(""))}]`;
 
 /** @param {Tree} tree @returns {string} a tensor's spec, or an array or object of them */
 function label(tree) {

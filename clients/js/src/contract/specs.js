@@ -47,7 +47,7 @@ export const DTYPES = {
 };
 /** @type {Record<string, number>} What is this large is rounded to infinity. */
 const INFINITE_FROM = { float16: 65520, float32: 2 ** 128 - 2 ** 103, float64: Infinity };
-const MOST_FAULTS = 20;
+export const MOST_FAULTS = 20;
 const LONGEST_NUMBER = 24; // characters of a whole number in a sentence; a part of it would be another number
 
 /**
@@ -66,6 +66,12 @@ function whole(bits, signed, unsigned) {
 
 /** @param {TensorSpec} spec @returns {number} the elements of one row */
 export const sizeOf = (spec) => spec.shape.reduce((product, n) => product * n, 1);
+
+/** @param {{dtype: string}} spec @returns {boolean} whether it holds whole numbers */
+export const isWhole = ({ dtype }) => DTYPES[dtype].low !== null;
+
+/** @param {number | bigint} value @param {string} dtype @returns {boolean} whether it is finite, rounded to the dtype */
+export const isFiniteIn = (value, dtype) => Math.abs(Number(value)) < INFINITE_FROM[dtype];
 
 /** @param {TensorSpec} spec @returns {string} the spec as people write it: `float32[4]`, `int64` for a scalar */
 export const labelOf = (spec) => spec.dtype + (spec.shape.length ? listed(spec.shape) : "");
@@ -149,8 +155,7 @@ function faultOf(value, spec, at) {
   }
   if (typeof value !== "number" && typeof value !== "bigint") return { expected: spec.dtype, got: got() };
   if (low === null || high === null) {
-    const isFinite = Math.abs(Number(value)) < INFINITE_FROM[spec.dtype];
-    if (!isFinite) return { expected: `finite ${spec.dtype}`, got: got() };
+    if (!isFiniteIn(value, spec.dtype)) return { expected: `finite ${spec.dtype}`, got: got() };
   } else if (!(typeof value === "bigint" || Number.isInteger(value)) || value < low || value > high) {
     return { expected: spec.dtype, got: got() };
   }
@@ -161,8 +166,8 @@ function faultOf(value, spec, at) {
   return null;
 }
 
-/** @param {Bound | undefined} bound @param {number} at */
-const boundAt = (bound, at) => (Array.isArray(bound) ? bound[at] : (bound ?? null));
+/** @param {Bound | undefined} bound @param {number} at its element @returns {number | null} */
+export const boundAt = (bound, at) => (Array.isArray(bound) ? bound[at] : (bound ?? null));
 
 /** @param {number | null} low @param {number | null} high */
 function describeRange(low, high) {
@@ -198,8 +203,21 @@ export function describe(value) {
     const digits = BigInt(value).toString();
     return digits.length <= LONGEST_NUMBER ? digits : `a number of ${digits.replace("-", "").length} digits`;
   }
-  if (typeof value === "number") return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : String(value);
+  if (typeof value === "number") return describeReal(value);
   if (typeof value === "string") return "a string";
   if (Array.isArray(value) || isTyped(value)) return `an array of ${value.length}`;
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
+}
+
+/**
+ * A number with six digits, as Python writes it.
+ * @param {number} value
+ * @returns {string}
+ */
+export function describeReal(value) {
+  const [digits, exponent] = value.toExponential(5).split("e").map(Number);
+  if (exponent >= -4 && exponent < 6) return Object.is(value, -0) ? "-0" : String(Number(value.toPrecision(6)));
+  return Number.isFinite(value)
+    ? `${digits}e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`
+    : String(value);
 }

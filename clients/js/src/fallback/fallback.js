@@ -12,30 +12,34 @@
  *                      within `settleMs`, twice as many are needed the next time, up to 64.
  *
  * The local policy takes every observation, in either state: its action is there by the deadline, and its policy state
- * is that of the episode. The server's state is not, once a step did not reach it or was not answered in time. A policy
- * with state therefore stays with the local policy until `reset`. From then on every step is a probe, until `probes`
- * good ones, or one bad one.
+ * is that of the episode. Where steps depend on each other, by a policy state or by a guard that limits changes, a server
+ * that has missed one begins an episode anew. Every step is a probe then, and the state is "server" again once that
+ * episode holds the last 16 steps, or all since `reset`.
+ *
+ * The local guard knows which actions were executed. It also limits the change to the first ones of a server that is back,
+ * whose own guard does not.
  */
 
-import { RlwayError, ServerUnreachable, SpecViolated, UsageError } from "../contract/errors.js";
+import { ServerUnreachable, SpecViolated, UsageError } from "../contract/errors.js";
+import { copyOf } from "../contract/nesting.js";
+import { StaleObservation, within } from "./lateness.js";
 import { Probation } from "./probation.js";
+import { ServerEpisode } from "./server_episode.js";
+import { checkAction, checkTensors } from "./tensors.js";
 
 /** @typedef {import("../contract/nesting.js").Action} Action */
 /** @typedef {import("../contract/nesting.js").Observation} Observation */
 /** @typedef {import("../contract/policy.js").ActOptions} ActOptions */
 /** @typedef {import("../contract/policy.js").PolicyLike} PolicyLike */
 /** @typedef {import("../remote/messages.js").AskOptions} AskOptions */
-/** @typedef {import("../remote/messages.js").Reply} Reply */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
 /** @typedef {import("../remote/client.js").PolicyClient | import("../remote/stream.js").PolicyStream} Remote */
 
 /** @typedef {"server" | "local" | "hold" | "action"} Source */
 /**
- * @typedef {object} FallbackReply
- * @property {Action} action
- * @property {Source} source who answered: the server, the local policy, the last action held, or the given action
- * @property {string} reason why it was not the server; empty if it was
- * @property {number | null} version of the policy that answered; null if it is unknown
- * @property {Record<string, any>} outputs
+ * A reply, with who gave its action: the server, the local policy, the last action held, or the given action. `reason` is
+ * why it was not the server; empty if it was.
+ * @typedef {Reply & {source: Source, reason: string}} FallbackReply
  */
 /** @typedef {{state: "server" | "local", reason: string}} Change */
 /** @typedef {{reply: Reply, error?: undefined} | {reply?: undefined, error: any}} Outcome */
@@ -48,6 +52,8 @@ export class FallbackPolicy {
   #local;
   /** @type {{action: Action} | null} the last action, or the one that was given */
   #held = null;
+  /** @type {{action: Action, atMs: number} | null} the last action of the episode, and when it was given */
+  #last = null;
   /** @type {Source} what an action is that no policy gave */
   #heldAs;
   #withinMs;
@@ -56,7 +62,8 @@ export class FallbackPolicy {
   #probation;
   #isProbing = false;
   #lastProbeMs = -Infinity;
-  #isLost = false; // whether the server's policy state is not that of the episode
+  #episode = new ServerEpisode(false);
+  #isBack = false; // whether the server's guard may not know the action before
   /** @type {"server" | "local"} */
   #state = "server";
   #reason = ""; // of the last failure
@@ -107,23 +114,34 @@ export class FallbackPolicy {
    */
   async ask(observation, { takenMs = performance.now(), ...options } = {}) {
     const leftMs = takenMs + this.#withinMs - performance.now();
+    const episode = this.#episode;
+    episode.steps += 1;
     const server = this.#state === "server" ? this.#askServer(observation, options, leftMs) : null;
-    if (!server) this.#probe(observation, options);
+    const probe = server ? null : this.#probe(observation, options);
     const local = this.#askLocal(observation, options); // begins now, so that its action is there by the deadline
+    probe?.then((error) => error && this.#note(error, local));
     const { reply, error } = (await server) ?? {};
-    if (reply) {
-      if (this.#heldAs === "hold") this.#held = { action: reply.action };
-      this.counts.server += 1;
-      return { ...reply, source: "server", reason: "" };
-    }
-    return this.#fallBack(await local, error?.message ?? this.#reason);
+    if (error) await this.#note(error, local);
+    /** @type {FallbackReply} */
+    const given = reply
+      ? { ...reply, source: "server", reason: "" }
+      : this.#fallBack(await local, error?.message ?? this.#reason);
+    this.counts[given.source] += 1;
+    const kept = { action: copyOf(given.action), atMs: performance.now() };
+    if (this.#heldAs === "hold") this.#held = kept;
+    if (episode !== this.#episode) return given; // `reset` was called in between
+    this.#last = kept;
+    if (given.source !== "local") this.#local?.executed?.(given.action);
+    return given;
   }
 
   /** The next action begins an episode. */
   reset() {
     this.#remote.reset();
     this.#local?.reset();
-    this.#isLost = false;
+    this.#episode = new ServerEpisode(this.#isProbing); // whose answer belongs to the one before
+    this.#last = null;
+    this.#isBack = false;
     this.#tell();
   }
 
@@ -134,22 +152,7 @@ export class FallbackPolicy {
   async check() {
     const { manifest: remote } = await this.#remote.describe();
     const local = this.#local?.manifest;
-    if (local) {
-      const [mine, theirs] = [local, remote].map(({ policy, observation, action, state }) =>
-        JSON.stringify([
-          policy,
-          ...[observation, action, state].map((specs) =>
-            [specs].flat().map(({ name, shape, dtype, path }) => [name, shape, dtype, path]),
-          ),
-        ]),
-      );
-      if (mine !== theirs) {
-        const [expected, got] = [`${remote.policy} v${remote.version}`, `${local.policy} v${local.version}`];
-        throw new UsageError(
-          `local policy: expected the tensors of ${expected} on the server, got others, of ${got}; open that bundle.`,
-        );
-      }
-    }
+    if (local) checkTensors(local, remote);
     return { server: remote.version, local: local?.version ?? null };
   }
 
@@ -167,45 +170,76 @@ export class FallbackPolicy {
   async #askServer(observation, options, leftMs) {
     try {
       if (leftMs <= 0) throw new StaleObservation(`the observation was more than ${this.#withinMs} ms old.`);
-      return { reply: await within(leftMs, this.#remote.ask(observation, { ...options, timeoutMs: leftMs })) };
-    } catch (/** @type {any} */ error) {
-      this.#note(error);
+      const reply = await within(leftMs, this.#remote.ask(observation, { ...options, timeoutMs: leftMs }));
+      return { reply: this.#limited(reply) };
+    } catch (error) {
       return { error };
     }
+  }
+
+  /**
+   * The server's reply, as the local guard lets it through until that has nothing to limit any more.
+   * @param {Reply} reply
+   * @returns {Reply}
+   */
+  #limited(reply) {
+    checkAction(reply, this.#local?.manifest);
+    if (!this.#isBack || !this.#local?.guard) return reply;
+    const [before, elapsedS] = this.#last
+      ? [this.#last.action, (performance.now() - this.#last.atMs) / 1e3]
+      : [null, 0];
+    const limited = this.#local.guard(reply.action, before, elapsedS);
+    this.#isBack = Object.keys(limited.guarded).length > 0;
+    return this.#isBack ? { ...reply, ...limited } : reply;
   }
 
   /**
    * Asks the server in the background, if it is time.
    * @param {Observation} observation
    * @param {AskOptions} options
+   * @returns {Promise<any>} why it was not answered in time; null if it was, or was not asked
    */
-  #probe(observation, options) {
-    const now = performance.now();
-    if (this.#isStateful) {
-      if (this.#isProbing) this.#isLost = true; // this step cannot follow on the one before
-      if (this.#isLost) return;
-    } else if (this.#isProbing || now - this.#lastProbeMs < this.#probeMs) return;
+  async #probe(observation, options) {
+    const [now, episode] = [performance.now(), this.#episode];
+    const follows = this.#isInEpisodes && !episode.hasGap;
+    if (this.#isProbing || (!follows && now - this.#lastProbeMs < this.#probeMs)) {
+      episode.hasGap = true; // the next step cannot follow on this one
+      return null;
+    }
+    if (episode.hasGap && this.#isInEpisodes) {
+      this.#remote.reset();
+      episode.begin();
+    }
     this.#isProbing = true;
     this.#lastProbeMs = now;
     this.counts.probes += 1;
-    const good = () => {
+    const given = copyOf(observation); // the caller may change it as soon as it has the local action
+    try {
+      await within(this.#withinMs, this.#remote.ask(given, { ...options, timeoutMs: this.#withinMs }));
       this.counts.goodProbes += 1;
+      episode.see();
       this.#probation.succeed(performance.now());
       this.#tell();
-    };
-    within(this.#withinMs, this.#remote.ask(observation, { ...options, timeoutMs: this.#withinMs }))
-      .then(good, (/** @type {any} */ error) => this.#note(error))
-      .finally(() => (this.#isProbing = false));
+      return null;
+    } catch (error) {
+      return error;
+    } finally {
+      this.#isProbing = false;
+    }
   }
 
   /**
    * Draws the conclusions from an answer that did not come.
    * @param {any} error
+   * @param {Promise<Outcome | null>} local
    */
-  #note(error) {
-    if (error instanceof SpecViolated && !error.reported) return; // nothing was sent, and the local policy refuses it too
+  async #note(error, local) {
+    if (error instanceof SpecViolated) {
+      const own = error.reported ? await local : null; // what was not even sent, the local policy refuses as well
+      if (!own || own.error instanceof SpecViolated) return;
+    }
     this.#reason = error.message;
-    this.#isLost = true;
+    this.#episode.hasGap = true;
     if (!(error instanceof StaleObservation)) this.#probation.fail(performance.now());
     this.#tell();
   }
@@ -216,10 +250,12 @@ export class FallbackPolicy {
    * @returns {Promise<Outcome | null>} null without a local policy
    */
   async #askLocal(observation, options) {
-    if (!this.#local) return null;
+    const local = this.#local;
+    if (!local) return null;
     try {
-      const action = await this.#local.act(observation, options);
-      return { reply: { action, version: this.#local.manifest?.version ?? null, outputs: {} } };
+      if (local.ask) return { reply: await local.ask(observation, options) };
+      const action = await local.act(observation, options);
+      return { reply: { action, version: local.manifest?.version ?? null, outputs: {}, guarded: {} } };
     } catch (error) {
       return { error };
     }
@@ -231,56 +267,29 @@ export class FallbackPolicy {
    * @returns {FallbackReply}
    */
   #fallBack(local, reason) {
-    if (local?.reply) {
-      this.#held = { action: local.reply.action };
-      this.counts.local += 1;
-      return { ...local.reply, source: "local", reason };
-    }
+    if (local?.reply) return { ...local.reply, source: "local", reason };
     if (!this.#held) {
       throw local?.error ?? new ServerUnreachable(`no action to hold yet, and none from the server: ${reason}`);
     }
-    this.counts[this.#heldAs] += 1;
-    return {
-      action: this.#held.action,
-      source: this.#heldAs,
-      reason: local?.error?.message ?? reason,
-      version: null,
-      outputs: {},
-    };
+    const { action } = this.#held;
+    const why = local?.error?.message ?? reason;
+    return { action, source: this.#heldAs, reason: why, version: null, outputs: {}, guarded: {} };
   }
 
-  /** Whether the policy keeps a state between steps, as far as it is known. */
-  get #isStateful() {
-    return [this.#remote, this.#local].some((policy) => policy?.manifest?.state.length);
+  /** Whether an action depends on the steps before it, as far as it is known. */
+  get #isInEpisodes() {
+    return [this.#remote, this.#local].some((policy) => policy?.needsEpisode);
   }
 
-  /** Follows the probation, and tells of a change. */
+  /** Follows the probation and the server's episode, and tells of a change. */
   #tell() {
-    const state = this.#probation.isTrusted && !(this.#isLost && this.#isStateful) ? "server" : "local";
+    const isBehind = this.#state === "server" ? this.#episode.hasGap : !this.#episode.isWarm;
+    const state = this.#probation.isTrusted && !(isBehind && this.#isInEpisodes) ? "server" : "local";
     if (state === this.#state) return;
     this.#state = state;
+    this.#isBack = state === "server" && this.#last !== null;
     this.counts.changes += 1;
     const change = /** @type {Change} */ ({ state, reason: state === "server" ? "" : this.#reason });
     queueMicrotask(() => this.#onChange(change)); // which may throw, and the action is still given
   }
 }
-
-/**
- * The answer, if it comes in time. The remote policy ends its own work by its own timer.
- * @template T
- * @param {number} ms
- * @param {Promise<T>} answer
- * @returns {Promise<T>}
- */
-function within(ms, answer) {
-  /** @type {any} */
-  let timer;
-  const late = new Promise((_, reject) => {
-    const sentence = `the server: no answer within ${Number((ms / 1000).toPrecision(3))} s.`;
-    timer = setTimeout(() => reject(new ServerUnreachable(sentence)), ms);
-  });
-  return Promise.race([answer, /** @type {Promise<never>} */ (late)]).finally(() => clearTimeout(timer));
-}
-
-/** An observation that was too old before the server was asked. */
-class StaleObservation extends RlwayError {}

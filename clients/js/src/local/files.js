@@ -21,6 +21,13 @@ export async function readFile(place) {
   }
 }
 
+/**
+ * Whether a folder has such a file. A server is not asked.
+ * @param {string} place
+ */
+export const isInFolder = async (place) =>
+  isPath(place) && fromDisk(place).then(Boolean, (/** @type {any} */ error) => error.code !== "ENOENT");
+
 /** @param {string} place */
 const isPath = (place) => !isBrowser && !/^https?:/.test(place);
 

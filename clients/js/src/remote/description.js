@@ -7,6 +7,7 @@
  */
 
 import { RlwayError, ServerUnreachable } from "../contract/errors.js";
+import { limitsChanges } from "../contract/guard.js";
 import { checkManifest } from "../contract/manifest.js";
 import { NO_POLICY_SERVER, readJson } from "./messages.js";
 
@@ -17,6 +18,7 @@ import { NO_POLICY_SERVER, readJson } from "./messages.js";
 export class Description {
   /** @type {Manifest | null} */
   manifest = null;
+  needsEpisode = false; // whether an action depends on the steps before it: by the policy's state, or by its guard
   /** @type {Set<number>} versions that answered besides the manifest's own, since an episode or a request asks so */
   #others = new Set();
 
@@ -40,6 +42,7 @@ export class Description {
     const description = readJson(await this.address.exchange(path, { deadline }));
     if (typeof description?.manifest !== "object") throw new RlwayError(NO_POLICY_SERVER);
     this.manifest = checkManifest(description.manifest, `${this.address}${path}`);
+    this.needsEpisode = this.manifest.state.length > 0 || limitsChanges(description.guard);
     this.#others.clear();
     return description;
   }

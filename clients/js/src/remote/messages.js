@@ -15,15 +15,8 @@ import { DTYPES, describe, fromRow, isObject, isTyped, sizeOf } from "../contrac
 /** @typedef {import("../contract/manifest.js").Manifest} Manifest */
 /** @typedef {import("../contract/nesting.js").Action} Action */
 /** @typedef {import("../contract/nesting.js").Tree} Tree */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
 /** @typedef {import("../contract/specs.js").TensorSpec} TensorSpec */
-
-/**
- * What a policy answered to one observation, or to several.
- * @typedef {object} Reply
- * @property {Action} action for several observations, an array with an action for each
- * @property {number | null} version of the policy that answered; null where raw frames of a stream do not say
- * @property {Record<string, any>} outputs those that were asked for, by name; likewise
- */
 
 /**
  * @typedef {object} MoreOptions
@@ -100,12 +93,13 @@ function write(value, tree, where) {
   }
   if (typeof value === "boolean") return String(spec && spec.dtype !== "bool" ? Number(value) : value);
   if (isTyped(value)) return writeTyped(value, spec, where);
+  const branches = tree && "branches" in tree ? tree.branches : null;
   const parts = tree && "branches" in tree ? partsOf(value, tree) : isObject(value) ? value : null;
   if (parts) {
-    const branches = tree && "branches" in tree ? tree.branches : new Map();
-    const fields = Object.entries(parts).map(
-      ([key, part]) => `${JSON.stringify(key)}:${write(part, branches.get(key), at(where, key))}`,
-    );
+    const fields = Object.entries(parts).map(([key, part]) => {
+      const branch = branches ? branches.get(key) : tree; // values by name are elements of one tensor
+      return `${JSON.stringify(key)}:${write(part, branch, at(where, key))}`;
+    });
     return `{${fields.join(",")}}`;
   }
   if (Array.isArray(value)) return `[${value.map((part, i) => write(part, tree, `${where}[${i}]`)).join(",")}]`;
@@ -182,7 +176,8 @@ export function readReply(content, manifest) {
     const read = (/** @type {any} */ row) => (spec ? readTensor(row, spec) : row);
     return [name, batched ? value.map(read) : read(value)];
   });
-  return { action, version: content.version ?? null, outputs: Object.fromEntries(outputs) };
+  const guarded = content.guarded ?? (batched ? [] : {});
+  return { action, version: content.version ?? null, outputs: Object.fromEntries(outputs), guarded };
 }
 
 /**

@@ -7,30 +7,30 @@
  *          ends; any error that the server reports, after which the connection goes on.
  *
  * A connection is an episode by itself, from its first observation or from the last `reset`. The next request after the
- * end of a connection opens another one. A policy with state has lost its state then, and asks for a `reset` first.
+ * end of a connection opens another one. A policy whose steps depend on each other has lost its episode then, and asks
+ * for a `reset` first.
  */
 
 import { isBrowser } from "../common/browser.js";
 import { Deadline } from "../common/deadline.js";
 import { parseExact } from "../common/json.js";
 import { ServerUnreachable, SpecViolated, UsageError, fromProblem } from "../contract/errors.js";
-import { Address } from "./address.js";
 import { Connection } from "./connection.js";
-import { Description } from "./description.js";
 import { readReply, writeAct } from "./messages.js";
 import { rawRows, readRaw } from "./raw.js";
+import { RemotePolicy } from "./remote_policy.js";
 
 /** @typedef {import("../contract/manifest.js").Manifest} Manifest */
-/** @typedef {import("../contract/nesting.js").Action} Action */
-/** @typedef {import("../contract/nesting.js").Observation} Observation */
-/** @typedef {import("../contract/policy.js").ActOptions} ActOptions */
-/** @typedef {import("./messages.js").AskOptions} AskOptions */
-/** @typedef {import("./messages.js").Reply} Reply */
+/** @typedef {import("../contract/policy.js").Reply} Reply */
+/**
+ * @typedef {object} StreamOptions
+ * @property {boolean} [raw] whether typed arrays of the observation's dtype go as raw frames, whose answers do not say
+ *   which version they are of
+ * @property {any} [WebSocket] the class, where there is none built in; for Node 20, that of the package `ws`
+ */
 
 /** One connection to one policy, opened for the first request. */
-export class PolicyStream {
-  #address;
-  #description;
+export class PolicyStream extends RemotePolicy {
   #raw;
   #WebSocket;
   /** @type {Promise<Connection> | null} */
@@ -41,58 +41,26 @@ export class PolicyStream {
    * Throws UsageError if `url` is not http://HOST:PORT or https://HOST:PORT, or if there is no WebSocket here.
    * @param {string} url
    * @param {string | null} [policy] by default the server's default policy
-   * @param {object} [options]
-   * @param {string} [options.key] not in browsers, whose WebSocket sends none
-   * @param {number} [options.timeoutMs] for one answer, or for opening the connection
-   * @param {boolean} [options.raw] whether typed arrays of the observation's dtype go as raw frames, whose answers do
-   *   not say which version they are of
-   * @param {any} [options.WebSocket] the class, where there is none built in; for Node 20, that of the package `ws`
+   * @param {import("./remote_policy.js").ConnectionOptions & StreamOptions} [options]
    */
-  constructor(url, policy = null, { key, timeoutMs = 5000, raw = false, WebSocket = globalThis.WebSocket } = {}) {
-    this.#address = new Address(url, key);
-    this.#description = new Description(this.#address, policy);
+  constructor(url, policy = null, { raw = false, WebSocket = globalThis.WebSocket, ...options } = {}) {
+    super(url, policy, options);
     if (!WebSocket) {
       throw new UsageError(
         "WebSocket: expected one built in, as browsers and Node 22 have, got none; pass that of `ws` as {WebSocket}.",
       );
     }
-    if (key && isBrowser) {
+    if (options.key && isBrowser) {
       throw new UsageError("API key: a browser's WebSocket cannot send one; use PolicyClient.");
     }
     this.#raw = raw;
     this.#WebSocket = WebSocket;
-    this.timeoutMs = timeoutMs;
-  }
-
-  /** @returns {Manifest | null} what the server said of the policy; null before the first request */
-  get manifest() {
-    return this.#description.manifest;
-  }
-
-  /**
-   * The action for one observation.
-   * @param {Observation} observation
-   * @param {ActOptions} [options]
-   * @returns {Promise<Action>}
-   */
-  async act(observation, options) {
-    return (await this.ask(observation, options)).action;
-  }
-
-  /**
-   * The actions for several observations, as `PolicyClient` takes them.
-   * @param {Observation} observations
-   * @param {ActOptions} [options]
-   * @returns {Promise<Action[]>}
-   */
-  async actBatch(observations, options) {
-    return (await this.ask(observations, { ...options, batched: true })).action;
   }
 
   /**
    * The whole reply, for one observation or, if `batched`, for several.
-   * @param {Observation} observations
-   * @param {AskOptions & {batched?: boolean, timeoutMs?: number}} [options]
+   * @param {import("../contract/nesting.js").Observation} observations
+   * @param {import("./remote_policy.js").RequestOptions} [options]
    * @returns {Promise<Reply>}
    */
   async ask(observations, { batched = false, timeoutMs = this.timeoutMs, ...options } = {}) {
@@ -100,12 +68,11 @@ export class PolicyStream {
     this.#opening ??= this.#open(deadline);
     const connection = await this.#opening; // in the order of the calls, also once it is open
     const manifest = /** @type {Manifest} */ (this.manifest);
-    if (manifest.state.length && this.#isBegun && connection.isFresh) {
-      const lost =
-        "the stream broke within an episode, and its policy state was lost; call reset() to begin the next one";
-      throw new ServerUnreachable(`${this.#address}: ${lost}.`);
+    if (this.needsEpisode && this.#isBegun && connection.isFresh) {
+      const lost = "the stream broke within an episode, which the server has lost; call reset() to begin the next one";
+      throw new ServerUnreachable(`${this.address}: ${lost}.`);
     }
-    const first = manifest.state.length > 0 && !this.#isBegun && !connection.isFresh;
+    const first = this.needsEpisode && !this.#isBegun && !connection.isFresh;
     const isPlain = this.#raw && !first && Object.values(options).every((value) => value === undefined);
     const rows = isPlain ? rawRows(observations, batched, manifest) : null;
     const frame = rows ?? writeAct(observations, batched, manifest, { first, ...options });
@@ -113,13 +80,15 @@ export class PolicyStream {
       const answer = connection.exchange(frame, deadline);
       if (!connection.isFresh) this.#isBegun = true;
       const data = await answer;
-      if (data instanceof ArrayBuffer) return { action: readRaw(data, batched, manifest), version: null, outputs: {} };
+      if (data instanceof ArrayBuffer) {
+        return { action: readRaw(data, batched, manifest), version: null, outputs: {}, guarded: null };
+      }
       const content = parseExact(data);
       if (content?.status >= 400) throw fromProblem(content.status, content);
-      return readReply(content, await this.#description.knowFor(content?.version ?? null, deadline));
+      return readReply(content, await this.description.knowFor(content?.version ?? null, deadline));
     } catch (error) {
       if (first) this.#isBegun = false; // the server has not begun the episode
-      if (error instanceof SpecViolated) await this.#description.ask(deadline).catch(() => {}); // it may have changed
+      if (error instanceof SpecViolated) await this.description.ask(deadline).catch(() => {}); // it may have changed
       throw error;
     }
   }
@@ -127,14 +96,6 @@ export class PolicyStream {
   /** The next action begins an episode. */
   reset() {
     this.#isBegun = false;
-  }
-
-  /**
-   * The server's description of the policy: `manifest`, `versions`, measured latency and more.
-   * @returns {Promise<import("./description.js").PolicyDescription>}
-   */
-  describe() {
-    return this.#description.ask(new Deadline(this.timeoutMs));
   }
 
   /** Ends the connection, and its episode. Requests that wait are rejected. */
@@ -150,9 +111,9 @@ export class PolicyStream {
    * @returns {Promise<Connection>}
    */
   #open(deadline) {
-    const opening = this.#description.know(deadline).then(({ policy }) => {
+    const opening = this.description.know(deadline).then(({ policy }) => {
       const path = `/v1/policies/${encodeURIComponent(policy)}/stream`;
-      return Connection.open(this.#WebSocket, this.#address, path, deadline);
+      return Connection.open(this.#WebSocket, this.address, path, deadline);
     });
     const forget = () => {
       if (this.#opening === opening) this.#opening = null;

@@ -208,7 +208,8 @@ def _label(tree: Tree) -> str:
     if is_tuple(tree):
         label = f"a tuple of {len(tree)} ({', '.join(_label(tree[str(i)]) for i in range(len(tree)))})"
     else:
-        label = f"a dict of {', '.join(f'{json.dumps(key)}: {_label(branch)}' for key, branch in tree.items())}"
+        parts = (f"{json.dumps(key, ensure_ascii=False)}: {_label(branch)}" for key, branch in tree.items())
+        label = f"a dict of {', '.join(parts)}"
     return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 

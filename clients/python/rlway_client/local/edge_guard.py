@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rlway_client.contract.guard import Guard, Violations
+from rlway_client.contract.guard import UNLIMITED, Guard, Violations
 from rlway_client.contract.guarding import ActionGuard, Previous
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import TensorSpec
@@ -51,10 +51,11 @@ class EdgeGuard:
 
         It counts as its nearest within the limits of the range: the next one has to be within them, too.
         """
-        within = {
-            limits.spec.name: np.clip(action[limits.spec.name].reshape(-1), limits.floor, limits.ceiling)
-            for limits in self._guard.tensors
-        }
+        within = dict(action)
+        for limits in self._guard.tensors:
+            name = limits.spec.name
+            if limits.spec.dtype not in UNLIMITED:  # numpy would compare uint64 with int64 in float64
+                within[name] = np.clip(action[name].reshape(-1), limits.floor, limits.ceiling)
         self._given, self._given_s = self._flatten(within), self._clock()
 
     def apply(self, outputs: Arrays) -> Arrays:

@@ -8,7 +8,6 @@ Refuses: observations that are not finite numbers (SpecViolated), or not rectang
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +18,7 @@ from rlway_client.contract.errors import RlwayError, SpecViolated, from_problem
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.guard import NO_VIOLATIONS, Guard, Violations
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import Tree, arrange, arrange_action, arrange_batch, grow
+from rlway_client.contract.nesting import Tree, arrange, arrange_action, arrange_batch, at, grow
 from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe
 from rlway_client.remote.http import Answer
 
@@ -91,7 +90,7 @@ def encode_act(
 def _wire(value: Any, where: str) -> Any:
     """One observation, or several, for JSON: nested lists, or an object of them."""
     if isinstance(value, Mapping):
-        return {str(key): _wire(part, f"{where}[{json.dumps(str(key))}]") for key, part in value.items()}
+        return {str(key): _wire(part, at(where, str(key))) for key, part in value.items()}
     if isinstance(value, Sequence) and any(isinstance(part, Mapping) for part in value):
         return [_wire(part, f"{where}[{i}]") for i, part in enumerate(value)]
     try:
@@ -112,7 +111,7 @@ def _wire(value: Any, where: str) -> Any:
 def _split(observations: Mapping[str, Any], where: str) -> list[Any]:
     """Rows from an object of arrays [B, …], as vectorised environments give it. Raises Uneven."""
     parts = {
-        str(key): _split(part, where) if isinstance(part, Mapping) else _wire(part, f"{where}[{json.dumps(str(key))}]")
+        str(key): _split(part, where) if isinstance(part, Mapping) else _wire(part, at(where, str(key)))
         for key, part in observations.items()
     }
     lengths = {len(part) if isinstance(part, list) else -1 for part in parts.values()}
