@@ -157,7 +157,7 @@ class RecurrentDqnLearner(QLearner):
             if differences is not None:
                 before, observed = last
                 flow = tf.concat((flow, differences(vectors, before, observed, begins)), axis=1)
-                last = [tf.identity(vectors), tf.ones_like(vectors[:, :1])]
+                last = [tf.identity(vectors), tf.where(begins, 1.0, 1.0)]  # ones_like would compute with shapes
             for kernel, bias in zip(variables[0:split:2], variables[1:split:2], strict=True):
                 flow = tf.nn.relu(tf.matmul(flow, kernel) + bias)
             hidden, cell = (tf.where(begins, tf.zeros_like(part), part) for part in (state_h, state_c))

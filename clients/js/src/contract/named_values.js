@@ -43,7 +43,7 @@ export function inOrder(observation, tree, names, where = "observation") {
   const unknown = Object.keys(observation).filter((key) => !elements.includes(key));
   const faults = [
     ...missing.map((element) => ({ path: at(where, element), expected: dtype, got: "nothing" })),
-    ...unknown.map((key) => ({ path: at(where, key), expected: `one of ${named(elements)}`, got: "another name" })),
+    ...unknown.map((key) => ({ path: at(where, key), expected: `one of ${named(elements)}`, got: "an unknown name" })),
   ];
   if (faults.length) throw new SpecViolated(faults.slice(0, MOST_FAULTS));
   let values = elements.map((element) => observation[element]);

@@ -18,8 +18,8 @@ from rlway_client.contract.errors import RlwayError, SpecViolated, from_problem
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.guard import NO_VIOLATIONS, Guard, Violations
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import Tree, arrange, arrange_action, arrange_batch, at, grow
-from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe
+from rlway_client.contract.nesting import Tree, arrange, arrange_action, arrange_batch, grow
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, at, describe
 from rlway_client.remote.http import Answer
 
 NO_POLICY_SERVER = "the server answered, but not as a policy server does; is the URL right?"
