@@ -35,7 +35,7 @@ def completion(
 
     For fish: rlway completion fish > ~/.config/fish/completions/rlway.fish
     """
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     print(get_completion_script(prog_name="rlway", complete_var=ASKED, shell=shell))
 
@@ -44,7 +44,7 @@ def is_asked() -> bool:
     """Whether a shell asks for words now; then typer is told of the shells."""
     if not os.environ.get(ASKED):
         return False
-    from typer.completion import completion_init
+    from typer.completion import completion_init  # type: ignore[attr-defined]
 
     completion_init()
     return True

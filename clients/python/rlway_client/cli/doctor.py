@@ -1,4 +1,4 @@
-"""`rlway doctor`: what is installed, what the machine allows, what is served and what could be; what is wrong with it."""
+"""`rlway doctor`: what is installed, what the machine allows, what is served and could be, what is wrong with it."""
 
 from __future__ import annotations
 

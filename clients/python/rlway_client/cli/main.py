@@ -25,7 +25,8 @@ from rlway_client.contract.errors import RlwayError, UsageError
 
 GROUP = "rlway.commands"
 TERMINATED = 128 + signal.SIGTERM  # the exit status that shells give a process which SIGTERM ended
-ORDER = "new train env export inspect verify serve act play edge bench doctor completion".split()  # of the help page
+LINE = ["new", "train", "env", "export", "inspect", "verify", "serve", "act", "play", "edge", "bench"]
+ORDER = [*LINE, "doctor", "completion"]  # of the help page
 PACKAGE_OF = {"train": "rlway-train", "env": "rlway-train", "export": "rlway-export", "serve": "rlway-serve"}
 
 
@@ -35,8 +36,10 @@ class Commands(GroupHelpPage):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return sorted(_installed(), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:  # noqa: ARG002
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """The names alone: their texts are in modules that take seconds to import."""
+        if incomplete.startswith("-"):
+            return list(super().shell_complete(ctx, incomplete))
         return [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002

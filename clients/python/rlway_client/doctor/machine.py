@@ -25,11 +25,9 @@ GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 def processor(cpuinfo: Path = CPUINFO) -> Finding:
     """Its name and its instruction sets."""
-    fields = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in reversed(cpuinfo.read_text().splitlines())  # so that the first core's is kept
-        if ":" in line
-    )
+    # Reversed, so that the first core's are kept.
+    lines = (line.partition(":") for line in reversed(cpuinfo.read_text().splitlines()))
+    fields = {name.strip(): value.strip() for name, _, value in lines}
     words = (fields.get("flags") or fields.get("Features") or "").split()
     sets = [name for name in SETS if name in words]
     name = fields.get("model name") or platform.machine()

@@ -53,11 +53,12 @@ def models_folder(path: Path, *, asked_for: bool) -> list[Finding]:
 
 def policy_folder(path: Path) -> Iterator[Finding]:
     """A policy: what would be active, and then what is wrong with it."""
-    if not os.access(path, os.R_OK | os.X_OK):
-        remedy = f"give the server's user the right to read it: chmod a+rx {path}"
-        yield Finding("models", path.name, "cannot be read by this user", remedy, {"policy": path.name})
+    try:
+        numbers = bundle_versions(path)
+    except OSError as error:
+        fault = f"cannot be read: {error.strerror}"
+        yield Finding("models", path.name, fault, _remedy(path, fault), {"policy": path.name})
         return
-    numbers = bundle_versions(path)
     checked = {number: check_version(path / str(number)) for number in numbers}
     labels, fault = read_labels(path / LABELS_FILE)
     sound = [number for number in numbers if not checked[number].remedy]

@@ -33,7 +33,7 @@ class TestMyProject(unittest.TestCase):
 
     def test_an_episode_ends_in_time(self):
         seen, _ = play(1, lambda _: 1)
-        self.assertEqual(len(seen), STEPS + 1)
+        assert len(seen) == STEPS + 1
 
     def test_a_seed_decides_the_whole_episode(self):
         np.testing.assert_array_equal(play(7, towards_the_berth)[0], play(7, towards_the_berth)[0])
@@ -41,7 +41,7 @@ class TestMyProject(unittest.TestCase):
     def test_steering_is_better_than_drifting(self):
         steered = [play(seed, towards_the_berth)[1] for seed in range(20)]
         drifted = [play(seed, lambda _: 1)[1] for seed in range(20)]
-        self.assertGreater(np.mean(steered), np.mean(drifted))
+        assert np.mean(steered) > np.mean(drifted)
 
 
 if __name__ == "__main__":
