@@ -14,18 +14,29 @@ from rlway_client.contract.manifest import POLICY_NAME
 from rlway_client.project.names import check_name, class_name
 
 
+def refusal(name: str) -> str | None:
+    """The sentence that refuses it."""
+    try:
+        check_name(name)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def suggestion(name: str) -> str:
+    """The name in that sentence."""
+    said = refusal(name) or ""
+    assert len(said) < 300
+    found = re.search(r"how about '(\w+)'\?", said)
+    assert found is not None
+    return found[1]
+
+
 @given(st.text(max_size=80) | st.from_regex(r"[a-z_-]{1,70}", fullmatch=True))
 def test_a_name_is_possible_or_gets_one_that_is(name: str) -> None:
     """Python's own parser and the contract's pattern take it."""
-    try:
-        taken = check_name(name)
-    except UsageError as error:
-        assert len(str(error)) < 300
-        suggested = re.search(r"how about '(\w+)'\?", str(error))
-        assert suggested is not None
-        taken = check_name(suggested[1])
-    else:
-        assert taken == name
+    taken = name if refusal(name) is None else check_name(suggestion(name))
+    assert refusal(taken) is None
     tree = ast.parse(f"from {taken} import {class_name(taken)}\n\n\nclass {class_name(taken)}:\n    pass\n")
     assert len(tree.body) == 2
     assert POLICY_NAME.fullmatch(taken)

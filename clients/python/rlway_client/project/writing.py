@@ -33,8 +33,7 @@ def write_project(folder: Path, training: Installation | None, serving: Installa
             for file, text in files.items():
                 (draft / file).write_text(text)
     except FolderTaken:
-        kind = "already holds something" if folder.is_dir() else "is there already, and is no folder"
-        raise UsageError(f"{folder}: {kind}; name another folder.") from None
+        raise UsageError(f"{folder}: is there already, and is no empty folder; name another one.") from None
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}; name a folder elsewhere.") from None
     return sorted(files)
