@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -54,9 +55,9 @@ def doctor(
         *found_by("machine", "open files", machine.open_files),
     ]
     for number in numbers:
-        findings += found_by("ports", str(number), lambda number=number: ports.port(host, number, key))  # type: ignore[misc]
+        findings += found_by("ports", str(number), partial(ports.port, host, number, key))
     at = folder or models.MODELS
-    findings += found_by("models", f"{at}/", lambda: models.models_folder(at, asked_for=folder is not None))
+    findings += found_by("models", f"{at}/", partial(models.models_folder, at, asked_for=folder is not None))
     wrong = [finding for finding in findings if not finding.ok]
     if as_json:
         print(msgspec.json.encode({"ok": not wrong, "findings": [one.as_values() for one in findings]}).decode())

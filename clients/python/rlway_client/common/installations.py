@@ -62,9 +62,9 @@ def _candidates() -> Iterator[Path]:
 
 
 def _packages(places: list[str] | None) -> dict[str, str]:
-    found = distributions() if places is None else distributions(path=places)
-    versions = {one.metadata["Name"]: one.version for one in found if one.metadata["Name"] in PACKAGES}
-    return {name: versions[name] for name in PACKAGES if name in versions}
+    where = {} if places is None else {"path": places}
+    found = {name: next(iter(distributions(name=name, **where)), None) for name in PACKAGES}
+    return {name: one.version for name, one in found.items() if one is not None}
 
 
 def _real(command: Path) -> Path:

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from rlway_client.common.quote import reason
@@ -47,7 +48,7 @@ def models_folder(path: Path, *, asked_for: bool) -> list[Finding]:
     state = count if policies else "empty; a server over it is ready once `rlway export` has published a policy"
     found = [Finding("models", f"{path}/", state, facts=facts)]
     for policy in policies:
-        found += found_by("models", policy.name, lambda policy=policy: policy_folder(policy))  # type: ignore[misc]
+        found += found_by("models", policy.name, partial(policy_folder, policy))
     return found
 
 

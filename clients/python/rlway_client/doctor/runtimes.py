@@ -96,7 +96,7 @@ def visible_gpus() -> tuple[list[str], str]:
 def import_in_child(program: str) -> tuple[str, str]:
     """Runs a line of Python in a process of its own: what went wrong, or nothing; and what it printed."""
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-P", "-c", program]  # -P: no module of the current folder
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=IMPORT_S, check=False)
     except subprocess.TimeoutExpired:
