@@ -62,8 +62,8 @@ def _candidates() -> Iterator[Path]:
 
 
 def _packages(places: list[str] | None) -> dict[str, str]:
-    where = {} if places is None else {"path": places}
-    found = {name: next(iter(distributions(name=name, **where)), None) for name in PACKAGES}
+    path = sys.path if places is None else places
+    found = {name: next(iter(distributions(name=name, path=path)), None) for name in PACKAGES}  # the first counts
     return {name: one.version for name, one in found.items() if one is not None}
 
 
