@@ -12,27 +12,7 @@ import pytest
 from tests.clients.cli.test_command_line import needs_world_without_tensorflow
 from tests.clients.conftest import MISUSED, Fail, Succeed
 from tests.servers import PATIENCE_S, RLWAY
-
-# Calls the function that bash would call for a line, with the variables that it would set.
-PRESS_TAB = """
-eval "$("$1" completion bash)"
-shift
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
-spec=$(complete -p rlway) || exit 3
-function=${spec##*-F }; function=${function%% *}
-"$function" rlway "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
-printf '%s\\n' "${COMPREPLY[@]}"
-"""
-
-
-def completed(*words: str) -> tuple[list[str], str]:
-    """What bash offers for the last word, and what is printed meanwhile."""
-    bash = shutil.which("bash")
-    assert bash is not None
-    environment = os.environ | {"PATH": f"{RLWAY.parent}:{os.environ['PATH']}"}
-    command = [bash, "--norc", "-c", PRESS_TAB, "bash", str(RLWAY), "rlway", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment, check=True)
-    return done.stdout.split(), done.stderr
+from tests.shells import completed
 
 
 @pytest.mark.parametrize(
