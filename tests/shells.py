@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
-from tests.servers import PATIENCE_S, RLWAY
+RLWAY = Path(sys.executable).with_name("rlway")
+PATIENCE_S = 120.0  # of a machine that does other work besides
 
 # Calls the function that bash would call for a line, with the variables that it would set.
 PRESS_TAB = """

@@ -11,8 +11,7 @@ import pytest
 
 from tests.clients.cli.test_command_line import needs_world_without_tensorflow
 from tests.clients.conftest import MISUSED, Fail, Succeed
-from tests.servers import PATIENCE_S, RLWAY
-from tests.shells import completed
+from tests.shells import PATIENCE_S, RLWAY, completed
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from tests.servers import PATIENCE_S
-from tests.shells import completed
+from tests.shells import PATIENCE_S, completed
 
 
 @pytest.mark.parametrize(
