@@ -20,6 +20,7 @@ import numpy as np
 from rlway_client.contract.errors import BundleInvalid, RlwayError
 from rlway_client.contract.exploration import Explore
 from rlway_client.contract.interface import TIME_STEP
+from rlway_client.contract.labels import read_labels
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, decode_manifest, encode_manifest
 from rlway_client.contract.specs import TensorSpec
 from rlway_serve.codec.decoder import UNREADABLE, ActDecoder
@@ -27,7 +28,6 @@ from rlway_serve.codec.observation import ObservationForm
 from rlway_serve.messages.call import Call
 from rlway_serve.messages.response import OCTETS
 from rlway_serve.registry.loaded_version import VersionUnsound, load_version
-from rlway_serve.registry.models_folder import read_labels
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
 from tests.bundles import linear_policy

@@ -46,6 +46,11 @@ def test_a_wheel_holds_its_one_package_and_nothing_else(folder: str, tmp_path: P
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     for package in DISTRIBUTIONS[folder]:
         assert f"{package}/py.typed" in names
+    if folder == "clients/python":  # `rlway new` copies these
+        template = "rlway_client/project/template"
+        files = {f"{template}/{file.name}" for file in (ROOT / folder / template).iterdir() if file.is_file()}
+        assert len(files) == 7
+        assert {name for name in names if name.startswith(template)} == files
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
@@ -74,7 +79,7 @@ def test_each_environment_offers_its_own_commands() -> None:
     def offered(help_text: str) -> set[str]:
         return set(re.findall(r"^  ([a-z]+)  ", help_text.partition("Commands:\n")[2], re.MULTILINE))
 
-    common = {"inspect", "verify", "act", "play", "edge", "bench"}
+    common = {"new", "inspect", "verify", "act", "play", "edge", "bench", "doctor", "completion"}
     assert offered(serving.stdout) == common | {"serve"}
     assert offered(training.stdout) == common | {"train", "env", "export"}
     for command, missing, package in ((SERVE, "train", "rlway-train"), (TRAIN, "serve", "rlway-serve")):

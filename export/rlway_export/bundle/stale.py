@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-DRAFT = re.compile(r"\.\d+\.\w{8}")  # the name that rlway_client.common.files gives the draft of a numbered folder
+from rlway_client.contract.bundle import DRAFT
+
 YOUNG_S = 60.0  # a new draft may not be locked yet
 
 

@@ -100,11 +100,7 @@ def load_version(path: Path, settings: Settings, metrics: Metrics) -> LoadedVers
     files, stamp = stamp_of_all(path), stamp_of(path / "manifest.json")
     with _unsound("manifest", path, files):
         bundle = Bundle.open(path, verify=False)
-        policy, version = bundle.manifest.policy, bundle.manifest.version
-        if (policy, str(version)) != (path.parent.name, path.name):
-            raise BundleInvalid(
-                f"{path}: its manifest says policy {policy!r} version {version}, and the folder does not."
-            )
+        bundle.check_place()
     with _unsound("damaged", path, files):
         bundle.verify()
     with _unsound("model", path, files):

@@ -14,22 +14,18 @@ import errno
 import os
 import time
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from rlway_client.contract.bundle import is_version_name
+from rlway_client.contract.labels import LABELS_FILE, read_labels
 from rlway_client.contract.manifest import POLICY_NAME
 
-LABELS_FILE = "labels.json"
-MAX_LABELS_BYTES = 64 * 1024  # some thousands of labels
-STABLE = "stable"  # the label of the active version
 REFUSED_FILE = ".refused.json"  # written by a mirror: versions that it could not copy
 SETTLED_S = 2.0
 
 Stamp = tuple[int, ...]  # of a file or folder; it changes when that changes
-LabelMap = dict[Annotated[str, Meta(pattern=rf"^{POLICY_NAME.pattern}$")], Annotated[int, Meta(ge=1)]]
 
 
 class Found(NamedTuple):
@@ -108,27 +104,6 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         if error.errno == errno.ELOOP:
             return False
         raise  # it may be a folder that cannot be reached
-
-
-def read_labels(path: Path) -> tuple[dict[str, int] | None, str]:
-    """The labels in a file; or None and what is wrong with it."""
-    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
-        return None, f"{path.name}: is not a file."
-    try:
-        with path.open("rb") as file:
-            return decode_labels(file.read(MAX_LABELS_BYTES + 1))
-    except FileNotFoundError:
-        return {}, ""
-
-
-def decode_labels(content: bytes) -> tuple[dict[str, int] | None, str]:
-    """The labels in a file's bytes; or None and what is wrong with them."""
-    if len(content) > MAX_LABELS_BYTES:
-        return None, f"{LABELS_FILE}: expected at most {MAX_LABELS_BYTES} bytes."
-    try:
-        return msgspec.json.decode(content, type=LabelMap), ""
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return None, f'{LABELS_FILE}: expected version numbers by label, such as {{"stable": 3}}: {error}.'
 
 
 def read_refused(path: Path) -> dict[int, str]:

@@ -24,11 +24,11 @@ from functools import partial
 from typing import NamedTuple
 
 from rlway_client.contract.errors import BundleInvalid, NotFound, UsageError
+from rlway_client.contract.models_path import check_models_path
 from rlway_serve.registry.load_queue import Key, Loaded, LoadQueue
 from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound, load_version
 from rlway_serve.registry.metrics import RepositoryMetrics
 from rlway_serve.registry.models_folder import Found, ModelsFolder, stamp_of_all
-from rlway_serve.registry.models_path import check_models_path
 from rlway_serve.registry.served_policy import ServedPolicy
 from rlway_serve.settings import Settings
 from rlway_serve.system.open_files import open_files_are_exhausted

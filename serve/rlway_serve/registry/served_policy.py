@@ -17,10 +17,11 @@ from typing import Any
 
 from rlway_client.common.quote import named
 from rlway_client.contract.errors import NotFound, NotReady, RequestMalformed
+from rlway_client.contract.labels import STABLE
 from rlway_client.contract.manifest import Manifest
 from rlway_serve.messages.request import Pin
 from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound
-from rlway_serve.registry.models_folder import STABLE, Found
+from rlway_serve.registry.models_folder import Found
 from rlway_serve.telemetry.metrics import Metrics, PolicyMetrics
 
 

@@ -27,16 +27,10 @@ import msgspec
 from rlway_client.common.files import write_atomically
 from rlway_client.contract.bundle import Bundle, bundle_versions, is_version_name
 from rlway_client.contract.errors import BundleInvalid
+from rlway_client.contract.labels import LABELS_FILE, MAX_LABELS_BYTES, STABLE, decode_labels, read_labels
 from rlway_client.contract.manifest import POLICY_NAME, decode_manifest
 from rlway_serve.registry.load_queue import Key
-from rlway_serve.registry.models_folder import (
-    LABELS_FILE,
-    MAX_LABELS_BYTES,
-    REFUSED_FILE,
-    STABLE,
-    decode_labels,
-    read_labels,
-)
+from rlway_serve.registry.models_folder import REFUSED_FILE
 from rlway_serve.sync.store import Store, StoreFailed
 
 SPARE = 2  # more versions of each kind than stay loaded, since some may turn out to be unsound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path, content: str | None,
         if when == "meanwhile":
             publish()
     assert [file.read_text() for file in path.iterdir()] == ([content] if content else [])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, "theirs"], ids=["empty", "filled"])
+def test_only_an_empty_folder_is_replaced_where_that_is_wanted(tmp_path: Path, content: str | None) -> None:
+    """FolderTaken for one that holds something; its content stays."""
+    path = tmp_path / "1"
+    path.mkdir()
+    if content:
+        (path / "file").write_text(content)
+    with suppress(FolderTaken), folder_that_appears_whole(path, replace_empty=True) as draft:
+        (draft / "file").write_text("ours")
+    assert (path / "file").read_text() == (content or "ours")
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlway_client.contract.errors import BundleInvalid
-from rlway_serve.registry.models_path import check_models_path
+from rlway_client.contract.models_path import check_models_path
 from tests.bundles import linear_policy
 from tests.serve.registry.test_startup import fail_to_serve
 from tests.servers import running_server

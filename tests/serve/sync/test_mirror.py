@@ -16,7 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rlway_client.contract.bundle import Bundle
 from rlway_client.contract.errors import RuntimeMissing, UsageError
-from rlway_serve.registry.models_folder import MAX_LABELS_BYTES, REFUSED_FILE
+from rlway_client.contract.labels import MAX_LABELS_BYTES
+from rlway_serve.registry.models_folder import REFUSED_FILE
 from rlway_serve.sync import mirror as mirror_module
 from rlway_serve.sync.mirror import Mirror
 from rlway_serve.sync.store import Store, StoreFailed, is_url

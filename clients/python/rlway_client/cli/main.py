@@ -13,9 +13,11 @@ from threading import Event
 from typing import Any
 
 import typer
+from typer.core import CompletionItem  # type: ignore[attr-defined]
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from rlway_client.cli import completion
 from rlway_client.cli.help_page import GroupHelpPage, HelpPage, new_group
 from rlway_client.common.packages import SERVING, TRAINING, missing
 from rlway_client.common.quote import reason
@@ -23,6 +25,8 @@ from rlway_client.contract.errors import RlwayError, UsageError
 
 GROUP = "rlway.commands"
 TERMINATED = 128 + signal.SIGTERM  # the exit status that shells give a process which SIGTERM ended
+LINE = ["new", "train", "env", "export", "inspect", "verify", "serve", "act", "play", "edge", "bench"]
+ORDER = [*LINE, "doctor", "completion"]  # of the help page
 PACKAGE_OF = {"train": "rlway-train", "env": "rlway-train", "export": "rlway-export", "serve": "rlway-serve"}
 
 
@@ -30,8 +34,13 @@ class Commands(GroupHelpPage):
     """Loads a subcommand only when it is asked for, so that `rlway act` never waits for the server's imports."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        order = ["train", "env", "export", "inspect", "verify", "serve", "act", "play", "edge", "bench"]
-        return sorted(_installed(), key=lambda name: (order.index(name) if name in order else len(order), name))
+        return sorted(_installed(), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The names alone: their texts are in modules that take seconds to import."""
+        if incomplete.startswith("-"):
+            return list(super().shell_complete(ctx, incomplete))
+        return [CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         entry = _installed().get(cmd_name)
@@ -81,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
-    terminated = Event()
+    terminated, completing = Event(), completion.is_asked()
 
     def terminate(*_: object) -> None:
         terminated.set()
@@ -95,6 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if terminated.is_set():  # while a library of C is imported, Python makes an ImportError of the exit
             sys.exit(TERMINATED)
+        if completing:  # between the words that someone types
+            sys.exit(1)
         if debug and not isinstance(error, TyperException | typer.Abort | BrokenPipeError):
             raise
         sys.exit(_report(error))

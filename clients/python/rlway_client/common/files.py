@@ -38,10 +38,11 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def folder_that_appears_whole(path: Path) -> Iterator[Path]:
+def folder_that_appears_whole(path: Path, *, replace_empty: bool = False) -> Iterator[Path]:
     """Yields a hidden folder beside `path`, which becomes `path` at the end of the block; on an error it is removed.
 
-    Raises FolderTaken if `path` exists by then: a published folder is never overwritten.
+    Raises FolderTaken if `path` exists by then: a published folder is never overwritten. With `replace_empty` it may
+    be an empty folder.
     """
     made = [parent for parent in path.parents if not parent.exists()]  # innermost first
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,8 @@ def folder_that_appears_whole(path: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(0o755)
-        if path.exists():  # an empty folder would be replaced silently by the rename
+        # An empty folder is replaced silently by the rename.
+        if path.exists() and not (replace_empty and path.is_dir() and not path.is_symlink()):
             raise FolderTaken(f"{path} exists already")
         try:
             draft.rename(path)

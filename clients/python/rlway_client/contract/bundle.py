@@ -2,12 +2,13 @@
 
 In:      a folder.
 Out:     `Bundle`: its path and its manifest, once the checksums of its files are right.
-Refuses: a folder without a manifest, a missing file, a checksum that differs, a guard that contradicts the manifest
-         (BundleInvalid, with the file's name).
+Refuses: a folder without a manifest, or with another name than its manifest says; a missing file, a checksum that
+         differs, a guard that contradicts the manifest (BundleInvalid, with the file's name).
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from rlway_client.contract.guard import Guard, read_guard
 from rlway_client.contract.manifest import Manifest, decode_manifest
 
 MAX_VERSION_DIGITS = 18
+DRAFT = re.compile(r"\.\d+\.\w{8}")  # the name that common.files gives the draft of a numbered folder
 
 
 class Bundle(NamedTuple):
@@ -55,6 +57,14 @@ class Bundle(NamedTuple):
                     f"{file}: damaged: expected SHA-256 {expected}, got {found}; export the policy again."
                 )
         self.read_guard()
+
+    def check_place(self) -> None:
+        """Compares the names of its folders with the manifest. Raises BundleInvalid."""
+        policy, version = self.manifest.policy, self.manifest.version
+        if (policy, str(version)) != (self.path.parent.name, self.path.name):
+            raise BundleInvalid(
+                f"{self.path}: its manifest says policy {policy!r} version {version}, and the folder does not."
+            )
 
     def read_guard(self) -> Guard | None:
         """The guard of its actions; None if it has none. Raises BundleInvalid for one that contradicts the manifest."""

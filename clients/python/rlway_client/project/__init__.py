@@ -1,0 +1,1 @@
+"""What `rlway new` makes: a small project around an environment of its own."""
