@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rlway_client.contract.errors import ActionRefused, BundleInvalid
-from rlway_client.contract.guard import ActionLimits, Guard, decode_guard, encode_guard
+from rlway_client.contract.guard import ActionLimits, Guard, Limit, decode_guard, encode_guard
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_client.local.edge_guard import EdgeGuard
@@ -121,7 +121,7 @@ def _demanding_cases() -> list[Case]:
     """Long episodes in which every change is limited: a rounding that is left out shows, as does the end of int64."""
     generator = np.random.default_rng(0)
     ends = [-(2**63), 2**63 - 1]
-    wild = [generator.choice([-1, 0, 1, *ends], 4), *generator.integers(*ends, (STEPS, 4))]
+    wild = [generator.choice([-1, 0, 1, *ends], 4), *generator.integers(ends[0], ends[1], (STEPS, 4))]
     actions: dict[str, list[AnyArray]] = {
         "float32": [*generator.normal(0, 3, (STEPS, 4)).astype(np.float32)],
         "float64": [*generator.normal(0, 3, (STEPS, 4))],
@@ -130,7 +130,7 @@ def _demanding_cases() -> list[Case]:
     cases = []
     for dtype, rows in actions.items():
         rates = [*generator.uniform(0.1, 50, 4).tolist()] if dtype != "int64" else [1e18, 3e20, None, None]
-        steps = None if dtype != "int64" else [None, None, 2**63 - 1, 2**62 + 1]
+        steps: Limit = None if dtype != "int64" else [None, None, 2**63 - 1, 2**62 + 1]
         limits = ActionLimits(change_per_second=rates, change_per_step=steps, safe=0)
         guard = Guard(schema_version=1, actions={"action": limits})
         times_s = generator.uniform(0, 0.1, len(rows)).tolist()

@@ -99,7 +99,7 @@ def test_an_action_that_was_executed_is_held_as_it_was() -> None:
     limits = {"action_place": ActionLimits(safe=1), "action_speed": ActionLimits(safe=0.0)}
     guard = EdgeGuard(Guard(schema_version=1, actions=limits), specs, Clock())
     guard.executed({"action_place": np.array([2**64 - 1], np.uint64), "action_speed": np.ones(1, np.float32)})
-    unsound = {"action_place": np.zeros(1, np.uint64), "action_speed": np.full(1, np.nan, np.float32)}
+    unsound: Actions = {"action_place": np.zeros(1, np.uint64), "action_speed": np.full(1, np.nan, np.float32)}
     assert {name: array.item() for name, array in guard.apply(unsound).items()} == {
         "action_place": 2**64 - 1,
         "action_speed": 1.0,
