@@ -157,9 +157,9 @@ def test_a_value_by_name_may_be_any_number_of_numpy(value: Any) -> None:
 
 def test_a_path_has_names_as_they_are_written() -> None:
     """Those of other alphabets as well, and no more than the beginning of a long one."""
-    given = {"joints": dict.fromkeys(NAMES, 0) | {"κνήμη": 1, "x" * 99: 2}}
+    given = {"joints": dict.fromkeys(NAMES, 0) | {"κνήμη": 1, "x" * 99: 2}, "body": {"speed": 0}}
     with pytest.raises(SpecViolated) as refused:
-        in_order(given, grow([JOINTS, SPEED]), {"joints": NAMES})
+        read(given, grow([JOINTS, SPEED]), {"joints": NAMES})
     assert [fault.path for fault in refused.value.faults] == [
         'observation["joints"]["κνήμη"]',
         f'observation["joints"]["{"x" * 64}"]',

@@ -93,6 +93,11 @@ for (const [name, kind] of Object.entries(NAMED)) Object.defineProperty(kind.pro
  * @typedef {{path: string, expected: string, got: string}} Fault
  */
 
+export const LONGEST_KEY = 64; // characters of a key in a path
+
+/** @param {string} where @param {string} key @returns {string} the path of a part: observation["joints"] */
+export const at = (where, key) => `${where}[${JSON.stringify([...key].slice(0, LONGEST_KEY).join(""))}]`;
+
 const CUT = 80; // characters; longer parts of a fault's sentence are cut
 
 /**

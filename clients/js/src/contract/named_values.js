@@ -1,18 +1,22 @@
 /**
- * Observations whose values come by name: the elements of a tensor have names in the manifest's meaning.
+ * Values by name: the elements of a tensor have names in the manifest's meaning.
  *
- * In:      an observation, with an object of names in place of a tensor's array.
- * Out:     the observation with each value in its element's place.
- * Refuses: names that are missing or not known (SpecViolated, by their path).
+ * In:      an object of these names in place of a tensor's array, in any order.
+ * Out:     the values in their elements' places.
+ * Refuses: names that are missing or not known, and values that do not fit, each by its name (SpecViolated).
  */
 
 import { named } from "../common/quote.js";
-import { SpecViolated } from "./errors.js";
-import { at, partsOf } from "./nesting.js";
-import { MOST_FAULTS, isObject } from "./specs.js";
+import { nearest } from "../common/suggest.js";
+import { LONGEST_KEY, SpecViolated, at } from "./errors.js";
+import { MOST_FAULTS, readRow } from "./specs.js";
 
-/** @typedef {import("./nesting.js").Tree} Tree */
+/** @typedef {import("./specs.js").TensorSpec} TensorSpec */
+/** @typedef {import("./specs.js").TypedArray} TypedArray */
+/** @typedef {import("./errors.js").Fault} Fault */
 /** @typedef {Map<string, string[]>} Names of the elements in row-major order, by tensor */
+
+const MOST_COMPARED = 256; // names with which an unknown one is compared
 
 /** @param {import("./manifest.js").Manifest} manifest @returns {Names} of the tensors whose elements have names */
 export const namesOf = ({ meaning }) =>
@@ -21,34 +25,49 @@ export const namesOf = ({ meaning }) =>
   );
 
 /**
- * The observation with arrays in place of objects whose keys are the names of a tensor's elements.
- * @param {any} observation other parts stay as they are
- * @param {Tree} tree
- * @param {Names} names
- * @param {string} [where]
- * @returns {any}
+ * One row of the tensor.
+ * @param {Record<string, any>} values
+ * @param {TensorSpec} spec
+ * @param {string[]} names of its elements
+ * @param {string} where
+ * @returns {TypedArray}
  */
-export function inOrder(observation, tree, names, where = "observation") {
-  if ("branches" in tree) {
-    const entries = Object.entries(partsOf(observation, tree) ?? {}).map(([key, part]) => {
-      const branch = tree.branches.get(key);
-      return [key, branch ? inOrder(part, branch, names, at(where, key)) : part];
-    });
-    return entries.length ? Object.fromEntries(entries) : observation;
-  }
-  const { name, shape, dtype } = tree.leaf;
-  const elements = names.get(name);
-  if (!elements || !isObject(observation)) return observation;
-  const missing = elements.filter((element) => !Object.hasOwn(observation, element));
-  const unknown = Object.keys(observation).filter((key) => !elements.includes(key));
+export function readNamedRow(values, spec, names, where) {
+  const missing = names.filter((name) => !Object.hasOwn(values, name));
+  const unknown = Object.keys(values).filter((key) => !names.includes(key));
   const faults = [
-    ...missing.map((element) => ({ path: at(where, element), expected: dtype, got: "nothing" })),
-    ...unknown.map((key) => ({ path: at(where, key), expected: `one of ${named(elements)}`, got: "an unknown name" })),
+    ...unknown.slice(0, MOST_FAULTS).map((key) => unknownName(key, missing, names, where)),
+    ...missing.map((name) => ({ path: at(where, name), expected: spec.dtype, got: "nothing" })),
   ];
-  if (faults.length) throw new SpecViolated(faults.slice(0, MOST_FAULTS));
-  let values = elements.map((element) => observation[element]);
+  const row = names.map((name) => (Object.hasOwn(values, name) ? values[name] : 0));
+  try {
+    const read = readRow(nested(row, spec.shape), spec, where);
+    if (!faults.length) return read;
+  } catch (error) {
+    if (!(error instanceof SpecViolated)) throw error;
+    for (const fault of error.faults) {
+      const name = names[placeOf(fault.path.slice(where.length), spec.shape)];
+      if (!missing.includes(name)) faults.push({ ...fault, path: at(where, name) });
+    }
+  }
+  throw new SpecViolated(faults.slice(0, MOST_FAULTS));
+}
+
+/** @param {string} key @param {string[]} missing @param {string[]} names @param {string} where @returns {Fault} */
+function unknownName(key, missing, names, where) {
+  const alike = nearest(key.slice(0, LONGEST_KEY), missing.slice(0, MOST_COMPARED));
+  const got = alike === undefined ? "an unknown name" : `a name close to ${alike}`;
+  return { path: at(where, key), expected: `one of ${named(names)}`, got };
+}
+
+/** @param {any[]} values @param {number[]} shape */
+function nested(values, shape) {
   for (const length of shape.slice(1).reverse()) {
     values = Array.from({ length: values.length / length }, (_, i) => values.slice(i * length, (i + 1) * length));
   }
   return shape.length ? values : values[0];
 }
+
+/** @param {string} path such as [1][0] @param {number[]} shape @returns {number} of the element, in row-major order */
+const placeOf = (path, shape) =>
+  [...path.matchAll(/\[(\d+)\]/g)].slice(0, shape.length).reduce((place, [, i], axis) => place * shape[axis] + +i, 0);

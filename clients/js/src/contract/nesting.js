@@ -8,7 +8,8 @@
  * The parts of a tuple have the keys "0", "1", …, and are an array in JavaScript.
  */
 
-import { SpecViolated } from "./errors.js";
+import { SpecViolated, at } from "./errors.js";
+import { readNamedRow } from "./named_values.js";
 import { describe, fromRow, isObject, isTyped, labelOf, readRow } from "./specs.js";
 
 /** @typedef {import("./specs.js").TensorSpec} TensorSpec */
@@ -26,6 +27,8 @@ import { describe, fromRow, isObject, isTyped, labelOf, readRow } from "./specs.
 /** @typedef {Record<string, TypedArray>} Rows one row of each tensor, by its name */
 
 const LONGEST_LABEL = 120;
+/** @type {import("./named_values.js").Names} */
+const NO_NAMES = new Map();
 
 /**
  * The specs in the nesting of the observation, or of the action.
@@ -53,10 +56,17 @@ export function grow(specs) {
  * @param {any} observation
  * @param {Tree} tree
  * @param {string} [where]
+ * @param {import("./named_values.js").Names} [names] of elements: an object of them may stand for a tensor
  * @returns {Rows}
  */
-export function readObservation(observation, tree, where = "observation") {
-  if ("leaf" in tree) return { [tree.leaf.name]: readRow(observation, tree.leaf, where) };
+export function readObservation(observation, tree, where = "observation", names = NO_NAMES) {
+  if ("leaf" in tree) {
+    const { leaf } = tree;
+    const elements = names.get(leaf.name);
+    const byName = elements && isObject(observation);
+    const row = byName ? readNamedRow(observation, leaf, elements, where) : readRow(observation, leaf, where);
+    return { [leaf.name]: row };
+  }
   const parts = partsOf(observation, tree);
   if (parts === null) throw new SpecViolated([{ path: where, expected: label(tree), got: describe(observation) }]);
   const unknown = Object.keys(parts).find((key) => !tree.branches.has(key));
@@ -70,7 +80,7 @@ export function readObservation(observation, tree, where = "observation") {
     if (!Object.hasOwn(parts, key)) {
       throw new SpecViolated([{ path: at(where, key), expected: label(branch), got: "nothing" }]);
     }
-    Object.assign(rows, readObservation(parts[key], branch, at(where, key)));
+    Object.assign(rows, readObservation(parts[key], branch, at(where, key), names));
   }
   return rows;
 }
@@ -124,9 +134,6 @@ export function copyOf(value) {
   if (Array.isArray(value)) return value.map(copyOf);
   return isObject(value) ? Object.fromEntries(Object.entries(value).map(([key, part]) => [key, copyOf(part)])) : value;
 }
-
-/** @param {string} where @param {string} key */
-export const at = (where, key) => `${where}[${JSON.stringify([...key].slice(0, 64).join(""))}]`;
 
 /** @param {Tree} tree @returns {string} a tensor's spec, or an array or object of them */
 function label(tree) {

@@ -16,7 +16,7 @@ import { checkExplore, drawNoise, seeded } from "../contract/exploration.js";
 import { parseGuard } from "../contract/guard.js";
 import { applyGuard, nearestWithin } from "../contract/guarding.js";
 import { NEXT, RESET, interfaceOf, parseManifest } from "../contract/manifest.js";
-import { inOrder, namesOf } from "../contract/named_values.js";
+import { namesOf } from "../contract/named_values.js";
 import { grow, nestAction, readObservation } from "../contract/nesting.js";
 import { readRow } from "../contract/specs.js";
 import { readTimeStep } from "../contract/time_step.js";
@@ -180,8 +180,10 @@ export class EdgePolicy {
   #read(observation, { explore, seed, timeStep = {}, noise }) {
     const { noise: noiseSpec, time_step } = this.manifest;
     const tree = this.#tree.observation;
-    const seen = this.#names.size ? inOrder(observation, tree, this.#names) : observation;
-    const rows = { ...readObservation(seen, tree), ...readTimeStep(timeStep, time_step) };
+    const rows = {
+      ...readObservation(observation, tree, undefined, this.#names),
+      ...readTimeStep(timeStep, time_step),
+    };
     if (explore) checkExplore(explore, this.#interface.draws);
     const sampling = explore ?? this.manifest.explore;
     if (noiseSpec && noise) rows.noise = readRow(Array.from(noise), noiseSpec, "noise");

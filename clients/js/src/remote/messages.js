@@ -8,8 +8,8 @@
  */
 
 import { parseExact } from "../common/json.js";
-import { RlwayError, SpecViolated, fromProblem } from "../contract/errors.js";
-import { arrange, at, grow, partsOf } from "../contract/nesting.js";
+import { RlwayError, SpecViolated, at, fromProblem } from "../contract/errors.js";
+import { arrange, grow, partsOf } from "../contract/nesting.js";
 import { DTYPES, describe, fromRow, isObject, isTyped, sizeOf } from "../contract/specs.js";
 
 /** @typedef {import("../contract/manifest.js").Manifest} Manifest */
