@@ -25,6 +25,7 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.messages.request import ActOptions
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.registry.shown_files import MEDIA_TYPES
 
 REASONS = {  # all statuses of the act routes; other routes have some of them
     400: "Not JSON, not of this shape, or no HTTP",
@@ -49,6 +50,16 @@ REF = "#/components/schemas/{name}"
 KEY = "key"
 KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "an API key"}
 METRICS = {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+SHOWN = {
+    "description": "The file",
+    "content": {
+        kind.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()
+    },
+}
+VERSION = "/v1/policies/{policy}/versions/{version}"
+VERSION_FILE = VERSION + "/files/{file}"
 
 
 class Problem(msgspec.Struct):
@@ -120,6 +131,21 @@ class PolicyDescription(PolicySummary, kw_only=True):
     labels_fault: str | None
 
 
+class VersionDescription(msgspec.Struct, kw_only=True):
+    """A loaded version, what it takes and gives, and how long it takes for it."""
+
+    name: str  # of the policy
+    version: int
+    active: bool  # whether it answers requests that name no version
+    files: list[str]  # those that `…/files/{file}` has
+    manifest: Manifest
+    guard: Guard | None
+    runtime: str
+    inline: bool  # as of the policy
+    inline_rows: int
+    latency_us: dict[str, float]
+
+
 class Status(msgspec.Struct):
     """One word."""
 
@@ -131,6 +157,8 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
     answers_by_path = {
         "/v1/policies": _answers(Policies, 401, 403),
         "/v1/policies/{policy}": _answers(PolicyDescription, 401, 403, 404, 503),
+        VERSION: _answers(VersionDescription, 401, 403, 404, 503),
+        VERSION_FILE: _refusals(401, 403, 404, 503) | {"200": SHOWN, "206": SHOWN, "304": {"description": "As before"}},
         "/v1/policies/{policy}/stream": _refusals(400, 401, 403, 404)
         | {"101": {"description": "Frames, from here on"}},
         "/healthz": _answers(Status),
@@ -138,7 +166,7 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
         "/metrics": _refusals(401, 403) | {"200": METRICS},
     }
     operations: dict[str, dict[str, Any]] = {path: {"responses": answers} for path, answers in answers_by_path.items()}
-    for path in ("/v1/policies", "/v1/policies/{policy}", "/v1/policies/{policy}/stream"):
+    for path in ("/v1/policies", "/v1/policies/{policy}", VERSION, VERSION_FILE, "/v1/policies/{policy}/stream"):
         operations[path]["security"] = _security(keys.needed)
     operations["/metrics"]["security"] = _security(keys.needed_for_admin)
 
@@ -219,7 +247,7 @@ def _ref(shape: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _schemas() -> dict[str, Any]:
-    described = [Problem, ActRequest, ActAnswer, Policies, PolicyDescription, Status]
+    described = [Problem, ActRequest, ActAnswer, Policies, PolicyDescription, VersionDescription, Status]
     _, schemas = msgspec.json.schema_components(described, ref_template=REF)
     schemas["ActRequest"]["oneOf"] = [{"required": ["observation"]}, {"required": ["observations"]}]
     schemas["ActRequest"]["properties"]["observation"] = {"description": "nested as its shape"}

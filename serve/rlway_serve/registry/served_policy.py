@@ -15,12 +15,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from rlway_client.common.quote import named
+from rlway_client.common.quote import clipped, named
+from rlway_client.contract.bundle import is_version_name
 from rlway_client.contract.errors import NotFound, NotReady, RequestMalformed
 from rlway_client.contract.manifest import Manifest
 from rlway_serve.messages.request import Pin
 from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound
 from rlway_serve.registry.models_folder import STABLE, Found
+from rlway_serve.registry.shown_files import shown_names
 from rlway_serve.telemetry.metrics import Metrics, PolicyMetrics
 
 
@@ -148,6 +150,22 @@ class ServedPolicy:
                 "labels_fault": self.found.labels_fault or None,
             }
         )
+
+    def find_version(self, number: str) -> LoadedVersion:
+        """The loaded version with this number, as a URL has it. Raises NotFound, NotReady."""
+        if not is_version_name(number):
+            raise NotFound(f"policy {self.name!r}: expected the number of a version, got {clipped(number)!r}.")
+        return self.choose(Pin(version=int(number)))
+
+    def describe_version(self, number: str) -> dict[str, Any]:
+        """What `GET /v1/policies/{policy}/versions/{version}` says."""
+        version = self.find_version(number)
+        return version.describe() | {
+            "name": self.name,
+            "version": version.number,
+            "active": version is self.active,
+            "files": shown_names(version),
+        }
 
     def summary(self) -> dict[str, Any]:
         """What `GET /v1/policies` says."""
