@@ -43,5 +43,5 @@ export function bars(caption, bars, { bounds = null, best = null } = {}) {
 export function short(value) {
   const size = Math.abs(value);
   if (size !== 0 && (size >= 1e6 || size < 1e-3)) return value.toExponential(2);
-  return value.toLocaleString("en", { maximumFractionDigits: size >= 100 ? 1 : 3, minimumFractionDigits: 0 });
+  return value.toLocaleString("en", { maximumFractionDigits: size >= 100 ? 0 : size >= 10 ? 1 : 3 });
 }

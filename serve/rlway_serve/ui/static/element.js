@@ -81,3 +81,10 @@ export function fault(error) {
   const sentence = error instanceof Error ? error.message : String(error);
   return element("p", { className: "fault", role: "alert" }, sentence);
 }
+
+/**
+ * Text whose parts between backticks are code.
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
+export const ticked = (text) => text.split("`").map((part, i) => (i % 2 ? element("code", {}, part) : part));

@@ -7,15 +7,13 @@
 
 import { askJson, policyPath } from "./address.js";
 import { short } from "./bars.js";
-import { CartPole } from "./cartpole.js";
 import { choice, element, fault, labelled } from "./element.js";
 import { policyHead } from "./head.js";
-import { Pendulum } from "./pendulum.js";
 import { Player } from "./player.js";
 import { isDiscrete } from "./spec.js";
 import { Stage } from "./stage.js";
+import { worldOf } from "./worlds.js";
 
-const WORLDS = [CartPole, Pendulum];
 const TOLD_MS = 250; // between two updates of the numbers
 const SPEEDS = /** @type {[string, string][]} */ ([
   ["0.25", "¼ of real time"],
@@ -30,7 +28,7 @@ export async function show(asked) {
   if (policy === null) return head;
   const { signal } = asked;
   const { manifest, guard } = await askJson(`${policyPath(policy)}/versions/${version}`, { signal });
-  const World = WORLDS.find((world) => world.fits(manifest));
+  const World = worldOf(manifest);
   if (!World) return element("div", {}, head, unknown(manifest));
 
   const faults = element("div", {});
@@ -39,7 +37,7 @@ export async function show(asked) {
   const stage = new Stage(world, push);
   const play = element("button", { type: "button", className: "main", onclick: toggle });
   const strength = slider(World.strength);
-  const told = element("div", { className: "number" });
+  const told = element("div", {});
   let [pushes, asleep_ms] = [0, -Infinity];
 
   function push(/** @type {1 | -1} */ direction) {
@@ -107,7 +105,19 @@ export async function show(asked) {
     element(
       "div",
       { className: "play" },
-      element("div", { className: "stack" }, stage.canvas, faults),
+      element(
+        "div",
+        { className: "stack" },
+        stage.canvas,
+        faults,
+        element(
+          "p",
+          { className: "note" },
+          "Touch the picture beside the pole to push it, or use the arrow keys. The space key plays and pauses. ",
+          `${World.title} runs in this page; each action comes from version ${version}, over ${player.wire}.`,
+          guard && " The policy's guard limits its actions.",
+        ),
+      ),
       element(
         "section",
         { className: "panel stack", "aria-label": "Controls" },
@@ -116,7 +126,7 @@ export async function show(asked) {
           { className: "row" },
           play,
           element("button", { type: "button", onclick: once }, "One step"),
-          element("button", { type: "button", onclick: () => (player.reset(), paint()) }, "New episode"),
+          element("button", { type: "button", onclick: () => (player.reset(), paint()) }, "Restart"),
         ),
         element(
           "div",
@@ -128,13 +138,6 @@ export async function show(asked) {
         labelled("Speed", speed),
         exploring(manifest, player),
         told,
-        element(
-          "p",
-          { className: "note" },
-          "Touch the picture beside the pole to push it, or use the arrow keys. The space key plays and pauses. ",
-          `${World.title} runs in this page; each action comes from version ${version}, over ${player.wire}.`,
-        ),
-        guard && element("p", { className: "note" }, "The policy's guard limits its actions."),
       ),
     ),
   );
@@ -193,6 +196,6 @@ function numbers(player, pushes, words) {
   return element(
     "dl",
     { className: "facts" },
-    rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+    rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", { className: "number" }, value)]),
   );
 }

@@ -12,12 +12,18 @@ import { actionsOf, elementNames, label } from "./spec.js";
 
 /** @param {Manifest} manifest one line */
 export function headline({ algorithm, env, training }) {
-  const origin = [algorithm?.toUpperCase(), env].filter(Boolean).join(" for ");
+  const method = algorithm && /^[a-z0-9]{2,5}$/.test(algorithm) ? algorithm.toUpperCase() : algorithm;
+  const origin = [method, env].filter(Boolean).join(" for ");
   const reached = training?.final_return ?? training?.evaluated_return;
   return (
-    [origin, reached === undefined ? null : `mean return ${brief(reached)}`].filter(Boolean).join(", ") || "A policy"
+    [origin, reached === undefined ? null : `mean return ${brief(reached)}`].filter(Boolean).join(", ") ||
+    "Its origin is not known"
   );
 }
+
+/** @param {Manifest} manifest what goes in and what comes out */
+export const shapes = (manifest) =>
+  `${manifest.observation.map(label).join(", ")} → ${actionsOf(manifest).map(label).join(", ")}`;
 
 /** @param {any} number */
 export const brief = (number) =>

@@ -5,13 +5,14 @@
  * Out:     the view.
  */
 
-import { ask } from "./address.js";
+import { ask, askJson, policyPath } from "./address.js";
 import { bars, short } from "./bars.js";
 import { chart } from "./chart.js";
 import { choice, element, fault, fill, labelled } from "./element.js";
 import { policyHead } from "./head.js";
 import { Reading, Span, readMetrics } from "./metrics.js";
 import { wantKey } from "./key.js";
+import { elementNames } from "./spec.js";
 
 const [EVERY_MS, POINTS, WINDOW] = [1000, 61, 10]; // percentiles and shares are of the last WINDOW readings
 const NEEDS_KEY = "The live numbers come from /metrics, which asks for an admin key here.";
@@ -45,6 +46,14 @@ export async function show(asked) {
     pause.setAttribute("aria-pressed", String(paused));
   });
 
+  const { manifest } = await askJson(`${policyPath(policy)}/versions/${version}`, { signal });
+  /** @param {string} feature an input and a place in it, or "all" */
+  const nameOf = (feature) => {
+    const [input, place] = feature.split(" ");
+    const spec = manifest.observation.find((/** @type {any} */ { name }) => name === input);
+    return spec && place !== "all" ? (elementNames(manifest, spec)[Number(place)]?.name ?? feature) : input;
+  };
+
   async function read() {
     if (paused || document.hidden) return;
     try {
@@ -52,7 +61,7 @@ export async function show(asked) {
       if (signal.aborted) return;
       readings = [...readings, new Reading(samples, policy ?? "", ofVersion, performance.now() / 1000)].slice(-POINTS);
       state.textContent = readings.length < 2 ? "Waiting for the second reading…" : "";
-      if (readings.length > 1) tiles.replaceChildren(...allTiles(readings));
+      if (readings.length > 1) tiles.replaceChildren(...allTiles(readings, nameOf));
     } catch (error) {
       if (signal.aborted) return;
       const status = /** @type {any} */ (error).status;
@@ -66,12 +75,12 @@ export async function show(asked) {
   await read();
   const timer = setInterval(read, EVERY_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
-  fill(head, element("div", { className: "row" }, labelled("Count", scope), pause));
+  fill(/** @type {Element} */ (head.lastElementChild), labelled("Count", scope), pause);
   return element("div", {}, head, state, tiles);
 }
 
-/** @param {Reading[]} readings */
-function allTiles(readings) {
+/** @param {Reading[]} readings @param {(feature: string) => string} nameOf */
+function allTiles(readings, nameOf) {
   const spans = readings.slice(1).map((now, i) => new Span(readings[i], now));
   const last = readings[readings.length - 1];
   const recent = new Span(readings[Math.max(0, readings.length - 1 - WINDOW)], last);
@@ -139,19 +148,19 @@ function allTiles(readings) {
         : element("p", { className: "note" }, "no run lately"),
     ),
     counts("Refusals", refusals, "none lately", last.sum("rlway_refusals_total")),
-    drift(last),
+    drift(last, nameOf),
     element(
       "section",
       { className: "panel tile" },
       element("h2", {}, "Since the start"),
-      bars("Since the start", [
-        ...[...last.by("rlway_requests_total", "status")].map(([status, value]) => ({
-          name: `answers ${status}`,
-          value,
-        })),
-        { name: "open streams", value: last.sum("rlway_streams") },
-        { name: "open episodes", value: last.sum("rlway_episodes") },
-        { name: "guarded actions", value: last.sum("rlway_guarded_actions_total") },
+      listed([
+        ...[...last.by("rlway_requests_total", "status")].map(
+          ([status, value]) => /** @type {[string, number]} */ ([`answers with ${status}`, value]),
+        ),
+        ["open streams", last.sum("rlway_streams")],
+        ["open episodes", last.sum("rlway_episodes")],
+        ["guarded actions", last.sum("rlway_guarded_actions_total")],
+        ["swaps of the active version", last.sum("rlway_swaps_total")],
       ]),
     ),
   ];
@@ -198,13 +207,25 @@ function counts(title, rows, none, total) {
   );
 }
 
-/** @param {Reading} last the share of observed values outside the range of the training */
-function drift(last) {
+/** @param {[string, number][]} rows */
+const listed = (rows) =>
+  element(
+    "dl",
+    { className: "facts" },
+    rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", { className: "number" }, short(value))]),
+  );
+
+/**
+ * The share of observed values outside the range of the training.
+ * @param {Reading} last
+ * @param {(feature: string) => string} nameOf
+ */
+function drift(last, nameOf) {
   const seen = last.by("rlway_observation_values_total", "input", "feature");
   const outside = last.by("rlway_observation_out_of_range_total", "input", "feature");
   const shares = [...seen]
     .filter(([, count]) => count > 0)
-    .map(([key, count]) => ({ name: key.replace(" ", "[") + "]", value: (100 * (outside.get(key) ?? 0)) / count }))
+    .map(([key, count]) => ({ name: nameOf(key), value: (100 * (outside.get(key) ?? 0)) / count }))
     .sort((a, b) => b.value - a.value);
   const none = seen.size ? "no observation yet" : "The bundle does not say which values its training saw.";
   return element(

@@ -7,7 +7,8 @@
 
 import { askJson, listPolicies, policyPath } from "./address.js";
 import { element, fill } from "./element.js";
-import { headline } from "./facts.js";
+import { headline, shapes } from "./facts.js";
+import { worldOf } from "./worlds.js";
 
 /** @typedef {import("./address.js").Summary} Summary */
 
@@ -35,7 +36,8 @@ function card(policy, isDefault, signal) {
   const { name, version, versions, labels } = policy;
   const path = `${encodeURIComponent(name)}/${version ?? ""}`;
   const facts = element("p", { className: "note" }, version === null ? "No version is loaded yet." : "…");
-  if (version !== null) describe(name, facts, signal);
+  const play = element("a", { className: "button", href: `#/episode/${path}`, hidden: true }, "Play", hidden(name));
+  if (version !== null) void describe(name, facts, play, signal);
   const labelsOf = (/** @type {number} */ number) => Object.keys(labels).filter((label) => labels[label] === number);
   return element(
     "li",
@@ -59,7 +61,7 @@ function card(policy, isDefault, signal) {
         { className: "row" },
         element("a", { className: "button", href: `#/playground/${path}` }, "Try it", hidden(name)),
         element("a", { className: "button", href: `#/live/${path}` }, "Watch", hidden(name)),
-        element("a", { className: "button", href: `#/episode/${path}` }, "Play", hidden(name)),
+        play,
       ),
   );
 }
@@ -70,13 +72,15 @@ const hidden = (name) => element("span", { className: "unseen" }, ` ${name}`);
 /**
  * @param {string} name
  * @param {HTMLElement} place
+ * @param {HTMLElement} play shown where the policy plays a world of this page
  * @param {AbortSignal} signal
  */
-async function describe(name, place, signal) {
+async function describe(name, place, play, signal) {
   try {
     const { manifest } = await askJson(policyPath(name), { signal });
     place.replaceChildren();
-    fill(place, headline(manifest));
+    fill(place, headline(manifest), element("br"), element("code", {}, shapes(manifest)));
+    play.hidden = worldOf(manifest) === null;
   } catch (error) {
     if (!signal.aborted) place.textContent = /** @type {Error} */ (error).message;
   }

@@ -6,7 +6,7 @@
  */
 
 import { ask, askJson } from "./address.js";
-import { element, fault } from "./element.js";
+import { element, fault, ticked } from "./element.js";
 import { offerKey } from "./key.js";
 import { fields, kindOf } from "./schema.js";
 
@@ -65,17 +65,21 @@ function bodyOf(path, method, operation, schemas) {
   return element(
     "div",
     {},
-    operation.description && element("p", {}, operation.description),
+    operation.description && element("p", {}, ticked(operation.description)),
     needsKey(operation) && element("p", { className: "note" }, "Needs an API key."),
     Object.keys(request).length ? element("h3", {}, "Request") : null,
     Object.entries(request).map(([kind, { schema }]) => media(kind, schema, schemas)),
     element("h3", {}, "Answers"),
-    Object.entries(operation.responses ?? {}).map(([status, { description, content: kinds = {} }]) =>
-      element(
-        "details",
-        { className: "answer" },
-        element("summary", {}, element("code", {}, status), ` ${description}`),
-        Object.entries(kinds).map(([kind, { schema }]) => media(kind, schema, schemas)),
+    element(
+      "div",
+      { className: "answers" },
+      Object.entries(operation.responses ?? {}).map(([status, { description, content: kinds = {} }]) =>
+        element(
+          "details",
+          { className: "answer" },
+          element("summary", {}, element("code", {}, status), " ", ticked(description)),
+          Object.entries(kinds).map(([kind, { schema }]) => media(kind, schema, schemas)),
+        ),
       ),
     ),
     path.endsWith("/stream") ? null : trial(path, method, operation, request),

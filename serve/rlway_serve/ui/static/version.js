@@ -9,6 +9,7 @@ import { ask, askBlob, askJson, policyPath } from "./address.js";
 import { element, fault, fill } from "./element.js";
 import { facts, headline, latency, parity, tensors } from "./facts.js";
 import { markdown } from "./markdown.js";
+import { worldOf } from "./worlds.js";
 
 const CAPTIONS = /** @type {Record<string, string>} */ ({
   "learning_curve.png": "Mean return over the training",
@@ -40,7 +41,7 @@ export async function show({ policy, version, signal }) {
         { className: "row" },
         link("playground", policy, number, "Try it", "button main"),
         link("live", policy, number, "Watch", "button"),
-        link("episode", policy, number, "Play", "button"),
+        worldOf(manifest) && link("episode", policy, number, "Play", "button"),
       ),
     ),
     versions(policy, about, number),
