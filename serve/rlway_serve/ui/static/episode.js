@@ -38,7 +38,7 @@ export async function show(asked) {
   const play = element("button", { type: "button", className: "main", onclick: toggle });
   const strength = slider(World.strength);
   const told = element("div", {});
-  let [pushes, asleep_ms] = [0, -Infinity];
+  let [pushes, told_ms, drawn_step, wasShoved] = [0, -Infinity, -1, false];
 
   function push(/** @type {1 | -1} */ direction) {
     pushes += 1;
@@ -67,10 +67,13 @@ export async function show(asked) {
   }
 
   function paint() {
-    stage.draw();
     const now_ms = performance.now();
-    if (now_ms - asleep_ms < TOLD_MS) return;
-    asleep_ms = now_ms;
+    const isShoved = stage.shove !== null && stage.shove.until_ms > now_ms;
+    if (drawn_step !== player.total || isShoved || wasShoved) stage.draw(); // otherwise nothing has moved
+    [drawn_step, wasShoved] = [player.total, isShoved];
+    if (now_ms - told_ms < TOLD_MS) return;
+    told_ms = now_ms;
+    stage.draw(); // colours and the canvas may have changed
     stage.describe();
     told.replaceChildren(numbers(player, pushes, world.words));
   }

@@ -23,7 +23,7 @@ export function markdown(text, picture) {
     const heading = /^(#{1,6}) (.*)/.exec(line);
     if (!line.trim()) continue;
     if (heading) {
-      made.append(element(heading[1].length < 2 ? "h3" : "h4", {}, inline(heading[2], picture)));
+      made.append(element("h3", {}, inline(heading[2], picture)));
     } else if (line.startsWith("```")) {
       const code = [];
       while (lines.length && !lines[0].startsWith("```")) code.push(lines.shift());

@@ -88,7 +88,8 @@ export class Player {
     const now_ms = performance.now();
     this.#times_ms.push(now_ms);
     if (this.#times_ms.length > 4000) this.#times_ms.splice(0, 2000);
-    this.#round_ms += (now_ms - asked_ms - this.#round_ms) * (this.total ? 0.05 : 1);
+    // The first answer took the time of opening the connection as well.
+    if (this.total) this.#round_ms += (now_ms - asked_ms - this.#round_ms) * (this.total > 1 ? 0.05 : 1);
     const { reward, ended } = this.world.step(/** @type {any} */ (action));
     this.steps += 1;
     this.total += 1;
