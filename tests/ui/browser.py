@@ -30,12 +30,9 @@ KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp"
 class Browser:
     """A running Chromium, whose pages share nothing with one another."""
 
-    def __init__(self, address: str) -> None:
-        self._wire = connect(address, max_size=None, open_timeout=ANSWER_S)
+    def __init__(self, wire: ClientConnection, address: str) -> None:
+        self._wire = wire
         self._page_address = address.split("/devtools/", maxsplit=1)[0] + "/devtools/page/"
-
-    def close(self) -> None:
-        self._wire.close()
 
     @contextmanager
     def page(self, url: str = "about:blank", width: int = 1280, height: int = 900) -> Iterator[Page]:
@@ -88,9 +85,10 @@ class Page:
                 self._loaded += 1
 
     def go(self, url: str) -> None:
-        """Opens a URL, and waits until it is loaded."""
+        """Opens a URL, and waits until it is loaded; another place in the same page is there at once."""
         before = self._loaded
-        self.call("Page.navigate", url=url)
+        if "loaderId" not in self.call("Page.navigate", url=url):
+            return
         deadline = time.monotonic() + ANSWER_S
         while self._loaded == before:
             assert time.monotonic() < deadline, f"{url} was not loaded"
@@ -218,9 +216,9 @@ def running_browser(profile: Path) -> Iterator[Browser]:
     command = [program, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
-            browser = Browser(_address(process))
-            yield browser
-            browser.close()
+            address = _address(process)
+            with connect(address, max_size=None, open_timeout=ANSWER_S) as wire:
+                yield Browser(wire, address)
         finally:
             process.kill()
 

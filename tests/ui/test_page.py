@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.servers import Server, get_request
+from tests.servers import Server, get_request, running_server
 from tests.ui.browser import Browser, Page
 from tests.ui.conftest import ADMIN_KEY, KEY
 from tests.ui.policies import png
@@ -92,7 +92,7 @@ def test_the_playground_asks_what_the_form_says(page: Page, server: Server) -> N
     assert labels == ["cart position [m]", "cart velocity [m/s]", "pole angle [rad]", "pole angular velocity [rad/s]"]
     page.click(".element input[type=number]", 2)
     page.type("-0.1")
-    page.wait(f"{action} === 'push left'")
+    page.wait(f"{action} === 'push left' && document.querySelector('.bars .number').innerText !== '0'")
     shown = page.evaluate("[...document.querySelectorAll('.bars .number')].map((one) => Number(one.innerText))")
     assert shown == pytest.approx([0.2, -0.2])
     page.choose(".element input[type=range]", "0.4", 2)
@@ -304,8 +304,6 @@ def test_the_reference_shows_and_sends_requests(page: Page, server: Server) -> N
 
 def test_a_server_that_has_gone_is_told_in_words(browser: Browser, models: Path, tmp_path: Path) -> None:
     """And the episode pauses."""
-    from tests.servers import running_server
-
     with browser.page() as page, running_server(models, tmp_path / "log") as server:
         open_view(page, server, "episode")
         page.click_text("Play")
@@ -316,3 +314,4 @@ def test_a_server_that_has_gone_is_told_in_words(browser: Browser, models: Path,
         assert page.evaluate("[...document.querySelectorAll('button')].some((one) => one.innerText === 'Play')")
         page.click_text("Policies", "nav a")
         page.wait("document.body.innerText.includes('Is it still running?')")
+        assert all("ERR_CONNECTION_REFUSED" in said for said in page.said)

@@ -11,6 +11,8 @@ import { key, wantKey } from "./key.js";
 /** The server's URL, with the path that a proxy may put in front of its routes. */
 export const BASE = new URL("..", import.meta.url);
 
+export const NO_ANSWER = "The server does not answer. Is it still running?";
+
 /** @typedef {{name: string, version: number | null, versions: number[], labels: Record<string, number>}} Summary */
 /** @typedef {{policies: Summary[], default: string | null}} Listing */
 /** @typedef {{method?: string, body?: string, signal?: AbortSignal, headers?: Record<string, string>}} Request */
@@ -41,7 +43,7 @@ export async function ask(path, { method = "GET", body, signal, headers = {} } =
     answer = await fetch(new URL(path, BASE), { method, body, signal: signal ?? null, headers: sent });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Refused("The server does not answer. Is it still running?", 0);
+    throw new Refused(NO_ANSWER, 0);
   }
   if (answer.ok) return answer;
   const problem = await answer.json().catch(() => ({}));

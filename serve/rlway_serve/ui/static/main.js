@@ -5,6 +5,7 @@
  * Out:     the view. The one before it is told to end by its signal.
  */
 
+import { NO_ANSWER } from "./address.js";
 import { fault } from "./element.js";
 import { offerKey } from "./key.js";
 
@@ -39,13 +40,18 @@ async function show(moved = true) {
   const asked = { policy: policy ? decodeURIComponent(policy) : null, version: Number(version) || null, signal };
   let shown;
   try {
-    shown = await (await view.load()).show(asked);
+    shown = await (await view.load().catch(gone)).show(asked);
   } catch (error) {
     shown = fault(error);
   }
   if (signal.aborted) return;
   content.replaceChildren(shown);
   if (moved) content.focus({ preventScroll: true });
+}
+
+/** @returns {never} what a view's module cannot be fetched for */
+function gone() {
+  throw new Error(NO_ANSWER);
 }
 
 addEventListener("hashchange", () => show());

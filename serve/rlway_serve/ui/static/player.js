@@ -26,6 +26,7 @@ export class Player {
   #times_ms = []; // of the last answers
   #round_ms = 0;
   #runs = 0; // how often it was started: an older loop ends
+  #resets = 0; // an answer that was asked for in another episode is dropped
 
   /**
    * @param {World} world
@@ -83,8 +84,9 @@ export class Player {
 
   /** One question, one answer, one step. */
   async step() {
-    const asked_ms = performance.now();
+    const [asked_ms, resets] = [performance.now(), this.#resets];
     const { action } = await this.policy.ask(this.world.observation, { version: this.version, explore: this.explore });
+    if (resets !== this.#resets) return;
     const now_ms = performance.now();
     this.#times_ms.push(now_ms);
     if (this.#times_ms.length > 4000) this.#times_ms.splice(0, 2000);
@@ -99,6 +101,7 @@ export class Player {
 
   /** Ends the episode, and begins another. */
   reset() {
+    this.#resets += 1;
     this.world.reset();
     this.policy.reset();
     this.steps = 0;

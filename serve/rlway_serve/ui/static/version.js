@@ -111,7 +111,7 @@ function figure(path, name, signal) {
   const caption = CAPTIONS[name];
   const media = name.endsWith(".mp4")
     ? element("video", { controls: true, muted: true, loop: true, "aria-label": caption })
-    : element("img", { alt: caption });
+    : element("img", { alt: `${name} of the bundle` });
   const made = element("figure", {}, media, element("figcaption", {}, caption));
   askBlob(path, signal).then(
     (url) => (media.src = url),
