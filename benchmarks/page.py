@@ -1,12 +1,13 @@
 """What the page in the browser costs the server, and how fast it is itself.
 
 In:      Chromium (of `make setup`, or the system's); a C compiler (Debian's gcc).
-Out:     the throughput of 32 connections while the live view is open, against a blank page in the same browser, per
-         round, and the processor's time that the server takes for an action likewise; bytes of the page, and the time
-         until it is seen; actions per second of a live CartPole over the WebSocket, and whether it stands for a minute
-         of pushes.
+Out:     the throughput of 32 connections while the live view is open on the server, against the same view of an idle
+         server, per round, and the processor's time that the server takes for an action likewise; bytes of the page,
+         and the time until it is seen; actions per second of a live CartPole over the WebSocket, and how often it falls
+         in a minute of pushes.
 
-The server has one core. The load and the browser share another, in both cases.
+The server has one core. The load, the browser and the idle server share another: the browser works in both cases, as on
+another machine, and only the server's own share differs.
 
     PYTHONPATH=. .venv/bin/python benchmarks/page.py
 """
@@ -44,6 +45,7 @@ ACT = "/v1/policies/cartpole/act"
 CONNECTIONS = 32
 WARM_UP_S = 0.5  # of load.c
 PUSH_EVERY_S = 5.0
+VIEWS = {"policies": ".cards", "policy/cartpole": ".facts", "playground": ".bars", "live": ".tile", "episode": ".stage"}
 BOUNDS = {  # at least, or at most where negative
     "throughput with the live view, of that without": 0.98,
     "kB of the whole page": -400.0,
@@ -65,21 +67,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), free_port()
         balancing_policy(folder / "models", "cartpole", 1)
-        with running(rlway_command(folder / "models", port)) as server:
+        idle = free_port()
+        with (
+            running(rlway_command(folder / "models", port)) as server,
+            running(rlway_command(folder / "models", idle), cores=LOAD_CORE),
+        ):
             wait_until_answering(port, ACT)
+            wait_until_answering(idle, ACT)
             with running_browser(folder / "profile") as browser:
-                for process in psutil.Process().children(recursive=True):
-                    if "chrom" in process.name():
-                        process.cpu_affinity([int(LOAD_CORE)])
+                for child in psutil.Process().children(recursive=True):
+                    if "chrom" in child.name():
+                        child.cpu_affinity([int(LOAD_CORE)])
                 url = f"http://127.0.0.1:{port}/ui/"
                 figures = measure_page(browser, url, options.rounds)
-                figures |= measure_server(
-                    browser, url, folder, port, psutil.Process(server.pid), options.rounds, options.seconds
-                )
+                process = psutil.Process(server.pid)
+                figures |= measure_server(browser, folder, (port, idle), process, options.rounds, options.seconds)
                 figures |= measure_episode(browser, url, options.episode_s)
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-    print_table(("figure", "measured", "bound", ""), [(name, f"{v:.4g}", *verdict(name, v)) for name, v in figures.items()])
+    print_table(
+        ("figure", "measured", "bound", ""), [(name, f"{v:.4g}", *verdict(name, v)) for name, v in figures.items()]
+    )
 
 
 def verdict(name: str, value: float) -> tuple[str, str]:
@@ -98,29 +106,28 @@ def measure_page(browser: Browser, url: str, rounds: int) -> dict[str, float]:
         with browser.page(url) as page:
             paints.append(page.wait("performance.getEntriesByName('first-contentful-paint')[0]?.startTime"))
     with browser.page() as page:
-        for view in ("policies", "policy/cartpole", "playground", "live", "episode"):
+        for view, sign in VIEWS.items():
             page.go(f"{url}#/{view}")
-            page.wait("!!document.querySelector('main h1')")
+            page.wait(f"!!document.querySelector('{sign}')")
         files = {found["url"]: found["id"] for found in page.received if found["url"].startswith(url)}
         total = sum(page.sizes.get(number, 0) for number in files.values())
     return {"kB of the whole page": total / 1000, "ms until the page is seen": statistics.median(paints)}
 
 
 def measure_server(
-    browser: Browser, url: str, folder: Path, port: int, server: psutil.Process, rounds: int, seconds: float
+    browser: Browser, folder: Path, ports: tuple[int, int], server: psutil.Process, rounds: int, seconds: float
 ) -> dict[str, float]:
-    """The ratios of each round, of which the medians count."""
+    """The ratios of each round, of which the medians count. `ports`: of the server, and of the idle one."""
     program, request = compile_load(folder), folder / "act.http"
     request.write_bytes(act_request({"observation": OBSERVATION}, path=ACT))
     rates: dict[str, list[float]] = {"closed": [], "open": []}
     times: dict[str, list[float]] = {"closed": [], "open": []}
     for _ in range(rounds):
-        for state, shown in (("closed", "about:blank"), ("open", f"{url}#/live/cartpole")):
-            with browser.page(shown) as page:
-                if state == "open":
-                    page.wait("!!document.querySelector('.tile')")
+        for state, watched in zip(("open", "closed"), ports, strict=True):
+            with browser.page(f"http://127.0.0.1:{watched}/ui/#/live/cartpole") as page:
+                page.wait("!!document.querySelector('.tile')")
                 before = server.cpu_times()
-                offer: Offer = run_load(program, port, request, CONNECTIONS, seconds)
+                offer: Offer = run_load(program, ports[0], request, CONNECTIONS, seconds)
                 after = server.cpu_times()
             taken_s = after.user + after.system - before.user - before.system
             rates[state].append(offer.rps)

@@ -104,7 +104,9 @@ class Page:
         """Waits until an expression is true, and returns its value."""
         deadline = time.monotonic() + within_s
         while not (value := self.evaluate(expression)):
-            assert time.monotonic() < deadline, f"not within {within_s} s: {expression}; {self.text()[-2000:]}; {self.said}"
+            assert time.monotonic() < deadline, (
+                f"not within {within_s} s: {expression}; {self.text()[-2000:]}; {self.said}"
+            )
             time.sleep(POLL_S)
         return value
 

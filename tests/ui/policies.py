@@ -77,7 +77,12 @@ def balancing_policy(models: Path, name: str, version: int, gains: Any = GAINS) 
         max_episode_steps=500,
         noise=TensorSpec("noise", (2,), "float32"),
         outputs=[TensorSpec("q_values", (2,), "float32")],
-        training={"final_return": 500.0, "final_episodes": 100, "final_interval": [500.0, 500.0], "random_return": 21.7},
+        training={
+            "final_return": 500.0,
+            "final_episodes": 100,
+            "final_interval": [500.0, 500.0],
+            "random_return": 21.7,
+        },
     )
     files = {
         "README.md": CARD.format(name=name, version=version).encode(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,10 @@ def test_policies_are_listed_with_their_versions(page: Page, server: Server) -> 
     open_view(page, server, "policies")
     page.wait("document.body.innerText.includes('by hand for CartPole-v1, mean return 500')")
     assert "v2 · active" in page.text()
-    assert page.evaluate("[...document.querySelectorAll('.cards li')].filter((one) => /Play/.test(one.innerText)).length") == 2
+    assert (
+        page.evaluate("[...document.querySelectorAll('.cards li')].filter((one) => /Play/.test(one.innerText)).length")
+        == 2
+    )
     page.click_text("cartpole")
     page.wait("document.querySelector('figure img')?.naturalWidth === 64")
     assert "100 episodes (95% interval 500 to 500)" in page.text()
@@ -79,7 +81,7 @@ def test_policies_are_listed_with_their_versions(page: Page, server: Server) -> 
     assert page.evaluate("document.querySelector('.prose strong').innerText") == "by hand"
     assert "<script>alert(1)</script> is text." in page.text()
     page.click_text("Manifest", "summary")
-    page.wait("document.querySelector('pre').innerText.includes('\"schema_version\": 1')")
+    page.wait("document.querySelector('pre')?.innerText.includes('\"schema_version\": 1')")
     page.click_text("v1", "nav a")
     page.wait("document.querySelector('h1').innerText === 'cartpole, version 1'")
 
@@ -165,7 +167,7 @@ def test_live_numbers_follow_the_server(page: Page, server: Server) -> None:
             for _ in range(4):
                 client.post("/v1/policies/cartpole/act", json={"observations": [[0, 0, 0, 0]] * 3})
             client.post("/v1/policies/cartpole/act", json={"observation": [0]})
-        page.wait(f"document.querySelectorAll('.tile')[1].innerText.includes('p99')")
+        page.wait("document.querySelectorAll('.tile')[1].innerText.includes('p99')")
         page.wait(f"{figure.format(3)} === 3")
     page.wait(f"{figure.format(6)} === {before + 3}")
     assert "SpecViolated" in page.text()
@@ -199,7 +201,9 @@ def test_the_worlds_are_those_of_gymnasium(page: Page, server: Server, name: str
         ]
         expected = []
         for action in actions:
-            observation, reward, ended, _, _ = env.step(np.asarray(action, np.float32) if name == "pendulum" else action)
+            observation, reward, ended, _, _ = env.step(
+                np.asarray(action, np.float32) if name == "pendulum" else action
+            )
             expected.append([*observation, reward, ended])
             if ended:
                 break
@@ -210,7 +214,9 @@ def test_the_worlds_are_those_of_gymnasium(page: Page, server: Server, name: str
 def test_an_episode_is_played_over_a_stream_and_survives_pushes(page: Page, server: Server) -> None:
     """Play, push with pointer, keys and buttons, one step, restart; the steps are frames of one WebSocket."""
     open_view(page, server, "episode")
-    told = "((name) => [...document.querySelectorAll('dt')].find((one) => one.innerText === name)?.nextSibling.innerText)"
+    told = (
+        "((name) => [...document.querySelectorAll('dt')].find((one) => one.innerText === name)?.nextSibling.innerText)"
+    )
     page.choose("label select", "Infinity", 2)
     page.click_text("Play")
     page.wait(f"Number({told}('step').replace(',', '')) > 200")
@@ -224,7 +230,9 @@ def test_an_episode_is_played_over_a_stream_and_survives_pushes(page: Page, serv
     page.wait(f"Number({told}('step').replace(',', '')) > {reached + 200}")
     assert page.evaluate(f"{told}('episodes ended')") == "0"
     frames = server.ask(get_request("/metrics")).body.decode()
-    assert any(line.startswith('rlway_stream_frames_total{kind="text",policy="cartpole"}') for line in frames.splitlines())
+    assert any(
+        line.startswith('rlway_stream_frames_total{kind="text",policy="cartpole"}') for line in frames.splitlines()
+    )
     page.click("main .stage")
     page.press(" ")
     page.wait("[...document.querySelectorAll('button')].some((one) => one.innerText === 'Play')")
@@ -246,13 +254,17 @@ def test_everything_is_reached_by_the_keyboard(page: Page, server: Server) -> No
     reached = []
     for _ in range(wanted + 2):
         page.press("Tab")
-        here = page.evaluate("document.activeElement === document.body ? '' : document.activeElement.outerHTML.slice(0, 120)")
+        here = page.evaluate(
+            "document.activeElement === document.body ? '' : document.activeElement.outerHTML.slice(0, 120)"
+        )
         if not here:
             break
         reached.append(here)
     assert len(reached) == wanted
     assert "Skip to the content" in reached[0]
-    outline = page.evaluate("document.querySelector('nav a').focus(), getComputedStyle(document.activeElement).outlineStyle")
+    outline = page.evaluate(
+        "document.querySelector('nav a').focus(), getComputedStyle(document.activeElement).outlineStyle"
+    )
     assert outline in ("solid", "auto")
     page.press("Enter")
     page.wait("location.hash === '#/policies' && document.activeElement.id === 'content'")

@@ -44,7 +44,9 @@ def test_every_file_together_is_small() -> None:
     assert sum(len(asset.content) for asset in read_assets().values()) <= MOST_BYTES
 
 
-@pytest.mark.parametrize("path", ["/ui/nothing.js", "/ui/../settings.py", "/ui/%2e%2e/routes.py", "/ui/client/index.js", "/docs/main.js"])
+@pytest.mark.parametrize(
+    "path", ["/ui/nothing.js", "/ui/../settings.py", "/ui/%2e%2e/routes.py", "/ui/client/index.js", "/docs/main.js"]
+)
 def test_other_paths_are_not_found(server: Server, path: str) -> None:
     """As a problem, with the same headers as any other route."""
     answer = server.ask(get_request(path))
