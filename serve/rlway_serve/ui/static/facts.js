@@ -86,7 +86,9 @@ export function tensors(manifest) {
       ),
     ),
   );
-  return table(["", "name", "shape", "stands for"], rows);
+  const made = table(["", "name", "shape", "stands for"], rows);
+  made.classList.add("stacked");
+  return made;
 }
 
 /** @param {Manifest} manifest @param {import("./spec.js").Spec} spec */

@@ -97,7 +97,7 @@ const media = (kind, schema, schemas) =>
     {},
     element("code", {}, kind),
     ` ${schema ? kindOf(schema) : ""} ${schema?.description ?? ""}`,
-    schema && fields(schema, schemas),
+    schema && schema.format !== "binary" && fields(schema, schemas),
   );
 
 /** @param {string} path @param {string} method @param {any} operation @param {any} request */
