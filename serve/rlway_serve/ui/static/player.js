@@ -15,6 +15,7 @@ import { key } from "./key.js";
 /** @typedef {import("./stage.js").World} World */
 
 const RATE_S = 1; // the time over which actions are counted
+const MOST_ROUNDS = 101; // of which the median is shown
 
 export class Player {
   steps = 0; // of this episode
@@ -24,7 +25,8 @@ export class Player {
   best = -Infinity; // return of an episode that ended
   /** @type {number[]} */
   #times_ms = []; // of the last answers
-  #round_ms = 0;
+  /** @type {number[]} */
+  #rounds_ms = []; // how long each of the last answers took
   #runs = 0; // how often it was started: an older loop ends
   #resets = 0; // an answer that was asked for in another episode is dropped
 
@@ -54,9 +56,9 @@ export class Player {
     return this.#times_ms.filter((time) => time > since).length / RATE_S;
   }
 
-  /** From question to answer, milliseconds, smoothed. */
+  /** From question to answer, milliseconds: the median of the last answers. */
   get round_ms() {
-    return this.#round_ms;
+    return [...this.#rounds_ms].sort((a, b) => a - b)[this.#rounds_ms.length >> 1] ?? 0;
   }
 
   async play() {
@@ -90,8 +92,7 @@ export class Player {
     const now_ms = performance.now();
     this.#times_ms.push(now_ms);
     if (this.#times_ms.length > 4000) this.#times_ms.splice(0, 2000);
-    // The first answer took the time of opening the connection as well.
-    if (this.total) this.#round_ms += (now_ms - asked_ms - this.#round_ms) * (this.total > 1 ? 0.05 : 1);
+    this.#rounds_ms = [...this.#rounds_ms, now_ms - asked_ms].slice(-MOST_ROUNDS);
     const { reward, ended } = this.world.step(/** @type {any} */ (action));
     this.steps += 1;
     this.total += 1;
