@@ -50,6 +50,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=
     && /build/bin/pip --python /opt/rlway/bin/python3 install --quiet --no-compile --no-deps --only-binary :all: \
         --require-hashes -r locks/serve.txt
 COPY clients/python clients/python
+# serve/rlway_serve/ui/static/client is a link to it: the wheel holds the modules themselves.
+COPY clients/js/src clients/js/src
 COPY serve serve
 # unchecked-hash: Python uses the .pyc without comparing its time with the source's, which a layer may change.
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir wheels ./clients/python ./serve \

@@ -1,5 +1,5 @@
 # Fourteen verbs; `make setup` first. Needs python3.11, make and a package index, and brings everything else itself.
-# Without Node 20 and npm, clients/js is neither checked nor tested.
+# Without Node 20 and npm, neither clients/js nor the page in serve/rlway_serve/ui is checked or tested.
 PYTHON ?= python3.11
 UV := .tools/bin/uv
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -21,7 +21,7 @@ PYTEST := .venv/bin/python -m pytest -n 2 --dist loadfile
 PYTEST_TRAIN := .venv-train/bin/python -m pytest -n 2 --dist loadfile
 
 JS := clients/js/node_modules
-PRETTIER := $(JS)/.bin/prettier --log-level warn --print-width 120 clients/js/src tests/js
+PRETTIER := $(JS)/.bin/prettier --log-level warn --print-width 120 clients/js/src tests/js serve/rlway_serve/ui/static
 
 FOREIGN := .venv-kserve/ready .venv-openpi/ready  # of the clients that other people wrote
 
@@ -69,12 +69,12 @@ demo: setup  ## trains, exports, serves and plays CartPole-v1, in about half a m
 	@.venv/bin/python demo.py
 
 test: setup $(FOREIGN)  ## every test, in both environments
-	$(PYTEST) tests/clients tests/cpp tests/serve tests/k8s tests/packages tests/docs tests/js
+	$(PYTEST) tests/clients tests/cpp tests/serve tests/k8s tests/packages tests/docs tests/js tests/ui
 	$(PYTEST_TRAIN) tests/train tests/export
 	$(PYTEST) tests/e2e tests/examples tests/foreign
 
 test-quick: setup  ## every test that is not marked slow, in less than two minutes
-	$(PYTEST) -m "not slow" tests/clients tests/cpp tests/serve tests/k8s tests/packages tests/docs tests/js
+	$(PYTEST) -m "not slow" tests/clients tests/cpp tests/serve tests/k8s tests/packages tests/docs tests/js tests/ui
 	$(PYTEST_TRAIN) -m "not slow" tests/train tests/export
 
 clients: setup $(FOREIGN)  ## plays through the clients of Triton, KServe, TensorFlow Serving, OpenVINO and openpi: a table
@@ -86,7 +86,7 @@ lint: setup  ## formatting, lint, strict types and the order of imports, over ev
 	.venv/bin/mypy $(SERVING)
 	.venv/bin/mypy --python-executable .venv-train/bin/python $(TRAINING)
 	PYTHONPATH=clients/python:serve:train:export .venv/bin/lint-imports --no-logo
-	if [ -e $(JS)/ready ]; then $(PRETTIER) --check && $(JS)/.bin/tsc -p clients/js; fi
+	if [ -e $(JS)/ready ]; then $(PRETTIER) --check && $(JS)/.bin/tsc -p clients/js && $(JS)/.bin/tsc -p serve; fi
 
 format: setup  ## formats everything and mends what can be mended
 	.venv/bin/ruff format $(CODE)
@@ -103,6 +103,7 @@ bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tut
 	PYTHONPATH=. .venv/bin/python benchmarks/overflow.py
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py
 	PYTHONPATH=. .venv/bin/python benchmarks/swapping.py
+	PYTHONPATH=. .venv/bin/python benchmarks/page.py
 	.venv-train/bin/python benchmarks/training.py
 	.venv-train/bin/python benchmarks/solving.py
 	.venv-train/bin/python benchmarks/sac_learner.py

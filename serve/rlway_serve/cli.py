@@ -54,7 +54,8 @@ def serve(
     """Answer observations with actions, until SIGTERM or Ctrl-C.
 
     Over HTTP and WebSockets, in its own protocol and those of openpi, Triton, KServe and TensorFlow Serving; over gRPC
-    with --grpc-port. Prints one line when ready. Interactive documentation is at /docs, Prometheus metrics at /metrics.
+    with --grpc-port. Prints one line when ready. A page for the browser is at /ui/, the reference of all routes at
+    /docs, Prometheus metrics at /metrics.
     """
 
     from rlway_client.contract.errors import UsageError
@@ -77,6 +78,7 @@ def serve(
         else:
             names = ", ".join(f"{p['name']} v{p['version']}" for p in ready.policies) or "nothing yet"
             also = f" and gRPC at {ready.grpc}" if ready.grpc else ""
-            print(f"serving {names} at {ready.url}{also}  (docs: {ready.url}/docs)", flush=True)
+            shown = f"page: {ready.url}/ui/" if settings.ui else f"docs: {ready.url}/docs"
+            print(f"serving {names} at {ready.url}{also}  ({shown})", flush=True)
 
     launch(settings, announce)

@@ -44,6 +44,7 @@ from rlway_serve.transport.http_connection import HttpConnection
 from rlway_serve.transport.listener import Listener
 from rlway_serve.transport.request_heads import HotRoutes
 from rlway_serve.transport.websocket.calls import SharedByStreams
+from rlway_serve.ui.routes import open_pages
 
 if TYPE_CHECKING:
     from rlway_serve.transport.grpc.server import GrpcServer
@@ -89,6 +90,7 @@ def serve(
         metrics.watch(streams.counts)
         routes = HotRoutes(endpoint, settings, access_log, streams, protocols)
         routers = [protocol.router for protocol in protocols if protocol.router is not None]
+        routers.append(open_pages(settings))
         config = uvicorn.Config(
             Middleware(create_app(endpoint, shown_metrics, settings, routers), access_log),
             http="httptools",

@@ -107,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Option("The most episodes of one worker; beyond that, the one unused longest ends.", min=1)
     ] = 10_000
     drain_s: Annotated[float, Option("How long a shutdown waits for requests in flight, seconds.", min=0)] = 10.0
+    ui: Annotated[bool, Option("A page in the browser, at /ui/; /docs is there in any case.")] = True
     api_keys: Annotated[Path | None, Option("File of accepted API keys, one a line; also RLWAY_API_KEYS.")] = None
     admin_keys: Annotated[Path | None, Option("File of the keys that /metrics accepts; also RLWAY_ADMIN_KEYS.")] = None
     tls_cert: Annotated[Path | None, Option("Certificate chain, PEM; turns on TLS on all ports.")] = None

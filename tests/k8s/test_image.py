@@ -53,7 +53,7 @@ def test_the_server_is_what_comes_out_without_a_target(dockerfile: Dockerfile) -
 def test_everything_copied_is_there_and_not_ignored(dockerfile: Dockerfile) -> None:
     """No COPY line outlives the file that it names, and .dockerignore lets each of them in."""
     sources = _sources(dockerfile)
-    assert {"locks/serve.txt", "clients/python", "serve", "train", "export"} <= sources
+    assert {"locks/serve.txt", "clients/python", "clients/js/src", "serve", "train", "export"} <= sources
     for source in sources:
         assert (ROOT / source).exists()
         assert not _ignored(source)

@@ -44,6 +44,9 @@ def test_a_wheel_holds_its_one_package_and_nothing_else(folder: str, tmp_path: P
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == DISTRIBUTIONS[folder]
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+    if folder == "serve":  # the pages, and the JavaScript client that they import through a link
+        served = {"index.html", "main.js", "page.css", "client/remote/stream.js", "client/contract/errors.js"}
+        assert {f"rlway_serve/ui/static/{name}" for name in served} <= set(names)
     for package in DISTRIBUTIONS[folder]:
         assert f"{package}/py.typed" in names
     if folder == "clients/python":  # `rlway new` copies these

@@ -49,8 +49,8 @@ def shown(name: str) -> str | None:
     default: Any = FIELDS[name].default
     if name == "poll_s":
         return f"{FOLDER_POLL_S:g}, or {STORE_POLL_S:g} at a URL"
-    if default is False:
-        return "off"
+    if isinstance(default, bool):
+        return "on" if default else "off"
     if default is None or default == ():
         return None
     if name.endswith("_bytes"):
@@ -74,11 +74,11 @@ def test_the_command_has_one_flag_per_setting_with_its_default() -> None:
 
 
 def test_the_table_has_every_option_once_and_no_other(rows: list[Row]) -> None:
-    """Besides an option, a row may name only its negation."""
+    """Besides an option, a row may name only its negation: of a switch that is not off by default."""
     assert sorted(row.options[0] for row in rows) == sorted(map(flag_of, SHOWN))
     for row in rows:
         no = f"--no-{row.options[0].removeprefix('--')}"
-        assert row.options[1:] == ([no] if FIELDS[setting_of(row)].default is None and _is_switch(row) else [])
+        assert row.options[1:] == ([no] if FIELDS[setting_of(row)].default is not False and _is_switch(row) else [])
 
 
 def test_the_table_shows_the_defaults_and_the_units(rows: list[Row]) -> None:
@@ -104,4 +104,5 @@ def test_poll_s_means_the_store_where_there_is_one(
 
 
 def _is_switch(row: Row) -> bool:
-    return bool in get_args(get_args(FIELDS[setting_of(row)].type)[0])
+    kind = get_args(FIELDS[setting_of(row)].type)[0]
+    return bool in (kind, *get_args(kind))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
 from fastapi.responses import Response as HttpResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -22,26 +23,30 @@ from rlway_serve import __version__
 from rlway_serve.api.openapi import describe
 from rlway_serve.gateway.asgi import FutureCaller, authorization_of, read_body, to_http
 from rlway_serve.gateway.endpoint import Endpoint
-from rlway_serve.messages.request import read_version
 from rlway_serve.messages.response import PROBLEM, Response, new_internal_error, problem_response
 from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.registry.shown_files import find_shown
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.multiprocess import MultiprocessMetrics
 from rlway_serve.telemetry.tracing import TRACE_HEADERS
 
 Handler = Callable[..., Awaitable[Any]]
 
+# A browser that is led to a bundle's file shows it, and runs nothing of it.
+UNTRUSTED = {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
+
 log = logging.getLogger(__name__)
 
 
 def create_app(
-    endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Settings, protocols: Sequence[APIRouter] = ()
+    endpoint: Endpoint, metrics: MultiprocessMetrics, settings: Settings, further: Sequence[APIRouter] = ()
 ) -> FastAPI:
-    """Builds the application with all routes; `protocols` holds those of other protocols."""
+    """Builds the application with all routes; `further` holds those of other protocols and of the pages."""
     app = FastAPI(
         title="RLway",
         version=__version__,
         description="Policies that answer observations with actions.",
+        docs_url=None,  # `rlway_serve.ui` has it
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from the caller's `Host` header
         exception_handlers={RlwayError: _on_rlway_error, HTTPException: _on_http_error, Exception: _on_bug},
@@ -135,10 +140,24 @@ def create_app(
         _check_key(endpoint, request)
         return repository[policy].describe()
 
-    @read("/v1/policies/{policy}/versions/{version}", summary="The manifest and measured latency of a loaded version")
+    @read("/v1/policies/{policy}/versions/{version}", summary="A loaded version's manifest, files and measured latency")
     async def version(policy: str, version: str, request: Request) -> dict[str, Any]:
         _check_key(endpoint, request)
-        return repository[policy].describe_version(read_version(version, policy))
+        return repository[policy].describe_version(version)
+
+    @read(
+        "/v1/policies/{policy}/versions/{version}/files/{file}",
+        summary="A picture, a film or the model card of a loaded version",
+        response_class=HttpResponse,
+    )
+    async def version_file(policy: str, version: str, file: str, request: Request) -> HttpResponse:
+        """`files` of the version names them."""
+        _check_key(endpoint, request)
+        shown = find_shown(repository[policy].find_version(version), file)
+        headers = {"cache-control": "no-cache", "etag": f'"{shown.sha256}"', **UNTRUSTED}
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return HttpResponse(status_code=304, headers=headers)
+        return FileResponse(shown.path, media_type=shown.media_type, headers=headers)
 
     @read("/healthz", summary="Whether the process lives")
     async def healthz() -> dict[str, str]:
@@ -154,7 +173,7 @@ def create_app(
         endpoint.keys.check_admin(authorization_of(request))
         return HttpResponse(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    for router in protocols:
+    for router in further:
         app.include_router(router)
     describe(app, repository, endpoint.keys)
     return app

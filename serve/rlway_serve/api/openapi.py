@@ -25,6 +25,7 @@ from rlway_serve.gateway.api_keys import Keys
 from rlway_serve.messages.request import ActOptions
 from rlway_serve.registry.repository import Repository
 from rlway_serve.registry.served_policy import ServedPolicy
+from rlway_serve.registry.shown_files import MEDIA_TYPES
 
 REASONS = {  # all statuses of the act routes; other routes have some of them
     400: "Not JSON, not of this shape, or no HTTP",
@@ -53,6 +54,16 @@ REF = "#/components/schemas/{name}"
 KEY = "key"
 KEY_SCHEME = {"type": "http", "scheme": "bearer", "description": "an API key"}
 METRICS = {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+SHOWN = {
+    "description": "The file",
+    "content": {
+        kind.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES.values()
+    },
+}
+VERSION = "/v1/policies/{policy}/versions/{version}"
+VERSION_FILE = VERSION + "/files/{file}"
 
 
 class Problem(msgspec.Struct):
@@ -129,6 +140,7 @@ class VersionDescription(Loaded, kw_only=True):
     version: int
     active: bool  # whether it answers requests that name no version
     labels: list[str]  # which stand for it
+    files: list[str]  # those that `…/files/{file}` has
 
 
 class PolicyDescription(Loaded, kw_only=True):
@@ -153,7 +165,8 @@ def describe(app: FastAPI, repository: Repository, keys: Keys) -> None:
     answers_by_path = {
         "/v1/policies": _answers(Policies, 401, 403),
         "/v1/policies/{policy}": _answers(PolicyDescription, 401, 403, 404, 503),
-        "/v1/policies/{policy}/versions/{version}": _answers(VersionDescription, 401, 403, 404, 503),
+        VERSION: _answers(VersionDescription, 401, 403, 404, 503),
+        VERSION_FILE: _refusals(401, 403, 404, 503) | {"200": SHOWN, "206": SHOWN, "304": {"description": "As before"}},
         "/v1/policies/{policy}/stream": _refusals(400, 401, 403, 404)
         | {"101": {"description": "Frames, from here on"}},
         "/healthz": _answers(Status),

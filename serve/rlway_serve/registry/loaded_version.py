@@ -54,6 +54,7 @@ class LoadedVersion:
     """A version that can answer. The `stamp` of its manifest tells it from a later version with the same number."""
 
     def __init__(self, bundle: Bundle, stamp: Stamp, settings: Settings, metrics: Metrics) -> None:
+        self.path = bundle.path
         self.manifest = bundle.manifest
         self.number = bundle.manifest.version
         self.stamp = stamp
@@ -84,7 +85,7 @@ class LoadedVersion:
         return self.limits_changes or bool(self.manifest.state)
 
     def describe(self) -> dict[str, Any]:
-        """What the server says of a version: of the active one in `GET /v1/policies/{policy}`."""
+        """What `GET /v1/policies/{policy}` says of the active version, and `…/versions/{version}` of any."""
         return {
             "manifest": msgspec.to_builtins(self.manifest),
             "guard": msgspec.to_builtins(self.guard),

@@ -19,9 +19,10 @@ from rlway_client.common.quote import named
 from rlway_client.contract.errors import NotFound, NotReady, RequestMalformed
 from rlway_client.contract.labels import STABLE
 from rlway_client.contract.manifest import Manifest
-from rlway_serve.messages.request import Pin
+from rlway_serve.messages.request import Pin, read_version
 from rlway_serve.registry.loaded_version import LoadedVersion, VersionUnsound
 from rlway_serve.registry.models_folder import Found
+from rlway_serve.registry.shown_files import shown_names
 from rlway_serve.telemetry.metrics import Metrics, PolicyMetrics
 
 
@@ -150,14 +151,19 @@ class ServedPolicy:
             }
         )
 
-    def describe_version(self, number: int) -> dict[str, Any]:
+    def find_version(self, number: str) -> LoadedVersion:
+        """The loaded version with this number, as a URL has it. Raises NotFound, NotReady."""
+        return self.choose(Pin(version=read_version(number, self.name)))
+
+    def describe_version(self, number: str) -> dict[str, Any]:
         """What `GET /v1/policies/{policy}/versions/{version}` says. Raises NotFound, NotReady."""
-        version = self.choose(Pin(version=number))
+        version = self.find_version(number)
         return version.describe() | {
             "name": self.name,
-            "version": number,
+            "version": version.number,
             "active": version is self.active,
-            "labels": sorted(label for label, named in (self.labels or {}).items() if named == number),
+            "labels": sorted(label for label, named in (self.labels or {}).items() if named == version.number),
+            "files": shown_names(version),
         }
 
     def summary(self) -> dict[str, Any]:
