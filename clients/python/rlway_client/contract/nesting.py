@@ -20,7 +20,7 @@ import numpy as np
 from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe, find_faults, outside_lookup
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, beyond, describe, find_faults, outside_lookup
 
 LONGEST_LABEL = 120
 Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
@@ -167,7 +167,7 @@ def _row(value: Any, spec: TensorSpec, where: str) -> AnyArray:  # -> spec.shape
     if kind == "f":
         fits = bool(np.isfinite(row).all())
     else:  # any number but 0 is true
-        fits = kind == "b" or given.dtype == row.dtype or bool((row == given).all())
+        fits = kind == "b" or given.dtype == row.dtype or not beyond(given, row.dtype).any()
     if not fits or (spec.is_lookup and outside_lookup(row, spec).any()):
         raise SpecViolated(_faults(value, spec, where))
     return row
