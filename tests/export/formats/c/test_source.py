@@ -15,6 +15,7 @@ from rlway_client.contract.errors import BundleInvalid, ExportRefused, RuntimeMi
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.local import c_program
 from rlway_client.local.c_program import FLAGS, CRunner
 from rlway_export.formats.c.constants import number
 from rlway_export.formats.c.source import write_c
