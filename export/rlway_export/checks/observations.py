@@ -20,7 +20,7 @@ from rlway_client.contract.errors import RlwayError, RunInvalid, UsageError
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import Observed
 from rlway_client.contract.parity import Arrays, rows_of
-from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, TensorSpec, beyond
 
 ENOUGH_ROWS = 2000
 SAMPLED_ROWS = 4096
@@ -145,11 +145,10 @@ def _convert(path: Path, array: AnyArray, spec: TensorSpec, refusal: type[RlwayE
         raise refusal(
             f"{path}: {short_name(spec.name)}: expected finite {spec.dtype}, got NaN, infinity or no numbers."
         )
-    with np.errstate(all="ignore"):
-        converted: AnyArray = array.astype(spec.numpy_dtype)
-    if spec.numpy_dtype.kind != "f" and (converted != array).any():
+    if spec.numpy_dtype.kind != "f" and beyond(array, spec.numpy_dtype).any():
         raise refusal(f"{path}: {short_name(spec.name)}: expected {spec.dtype}, got {array.dtype} that is none.")
-    return converted
+    with np.errstate(all="ignore"):
+        return np.asarray(array.astype(spec.numpy_dtype))
 
 
 def _whole(bounds: AnyArray, dtype: np.dtype[Any]) -> AnyArray:

@@ -19,7 +19,7 @@ from rlway_client.common.quote import named, reason, short_name
 from rlway_client.contract.errors import ExportRefused, UsageError
 from rlway_client.contract.interface import RESET, Interface
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.contract.specs import AnyArray, TensorSpec, beyond
 from rlway_export.reference.roles import Roles
 
 TOLERANCE = 1e-5
@@ -109,13 +109,12 @@ def _fit(path: Path, array: AnyArray, spec: TensorSpec, rows: int) -> AnyArray:
             f"{path}: {short_name(spec.name)}: expected {rows or 'some'} rows of {spec.label}, got {array.dtype} of "
             f"the shape {list(array.shape)}."
         )
-    given = array.astype(spec.numpy_dtype)
-    if given.dtype.kind != "f" and (given != array).any():
+    if spec.numpy_dtype.kind != "f" and beyond(array, spec.numpy_dtype).any():
         raise UsageError(
             f"{path}: {short_name(spec.name)}: expected {spec.dtype}, got {array.dtype} with fractions or of a larger "
             f"range; record what the file takes and gives."
         )
-    return given
+    return array.astype(spec.numpy_dtype)
 
 
 def _compare(path: Path, policy: str, name: str, expected: AnyArray, found: AnyArray) -> None:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from rlway_client.common.quote import clipped
 from rlway_client.contract.errors import SpecViolated
 from rlway_client.contract.meaning import Meaning
-from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, describe
+from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, beyond, describe
 from rlway_serve.codec.observation import ObservationForm, as_bool
 from rlway_serve.codec.slow_reader import SlowReader, check_rows
 
@@ -80,26 +80,10 @@ def cast(array: AnyArray, spec: TensorSpec, where: str) -> AnyArray:
         converted = array.astype(dtype)
     if dtype.kind == "f":
         return converted
-    low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    unfit = _not_whole_between(array, low, high)
+    unfit = beyond(array, dtype)
     if unfit.any():
         raise SpecViolated([first_fault(unfit, array, where, True, spec.dtype)])
     return converted
-
-
-def _not_whole_between(array: AnyArray, low: int, high: int) -> AnyArray:  # -> bool, likewise
-    """Which numbers are not whole numbers between these limits, both included."""
-    odd: AnyArray
-    if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # of a signalling NaN
-            wide = array.astype(np.float64)
-        odd = ~((np.trunc(wide) == wide) & (wide >= float(low)) & (wide < float(high + 1)))
-    elif array.dtype.kind == "b" or (int(array.min()) >= low and int(array.max()) <= high):
-        odd = np.zeros(array.shape, bool)
-    else:
-        numbers = array.astype(object)  # numpy compares uint64 with negative numbers as floats
-        odd = np.asarray((numbers < low) | (numbers > high), bool)
-    return odd
 
 
 def first_fault(mask: AnyArray, array: AnyArray, where: str, batched: bool, expected: str) -> Fault:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlway_client import TensorSpec
-from rlway_client.contract.specs import compact_bound, describe, find_faults, find_lookup_faults, make_spec
+from rlway_client.contract.specs import beyond, compact_bound, describe, find_faults, find_lookup_faults, make_spec
 from tests.clients.contract.generated import THOROUGH, specs
 
 NAN = float("nan")
@@ -62,6 +62,26 @@ def test_equal_bounds_are_one_number() -> None:
 def test_faults_are_found_where_they_are(value: Any, spec: tuple[tuple[int, ...], str], paths: list[str]) -> None:
     """Each by its path, for every kind of dtype."""
     assert [fault.path for fault in find_faults(value, TensorSpec("x", *spec), "x")] == paths
+
+
+WHOLE = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+NEAR_LIMITS = [sign * 2.0**bits + step for bits in (0, 7, 8, 31, 32, 63, 64) for sign in (1, -1) for step in (-1, 0, 1)]
+
+
+@THOROUGH
+@given(
+    numbers=st.lists(st.floats() | st.sampled_from(NEAR_LIMITS), min_size=1, max_size=4).map(np.array)
+    | st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4).map(lambda n: np.array(n, np.int64))
+    | st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4).map(lambda n: np.array(n, np.uint64)),
+    dtype=st.sampled_from(WHOLE),
+)
+@example(numbers=np.array([2.0**63]), dtype="int64")  # to which an ARM processor gives 2**63 - 1
+@example(numbers=np.array([2.0**64]), dtype="uint64")
+def test_a_number_beyond_a_dtype_is_found_on_every_processor(numbers: Any, dtype: str) -> None:
+    """As Python's whole numbers of any size have it; what a conversion makes of it differs between processors."""
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    expected = [not (math.isfinite(n) and n == int(n) and low <= int(n) <= high) for n in numbers.tolist()]
+    assert beyond(numbers, np.dtype(dtype)).tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,16 @@ from rlway_client.contract.interface import Interface
 from rlway_client.contract.meaning import Names
 from rlway_client.contract.named_values import find_named_faults, in_order
 from rlway_client.contract.parity import Arrays
-from rlway_client.contract.specs import AnyArray, Fault, TensorSpec, at, describe, find_faults, outside_lookup
+from rlway_client.contract.specs import (
+    AnyArray,
+    Fault,
+    TensorSpec,
+    at,
+    beyond,
+    describe,
+    find_faults,
+    outside_lookup,
+)
 
 LONGEST_LABEL = 120
 Tree = TensorSpec | dict[str, Any]  # a tensor, or trees by key
@@ -184,7 +193,7 @@ def _row(value: Any, spec: TensorSpec, where: str) -> AnyArray:  # -> spec.shape
     if kind == "f":
         fits = bool(np.isfinite(row).all())
     else:  # any number but 0 is true
-        fits = kind == "b" or given.dtype == row.dtype or bool((row == given).all())
+        fits = kind == "b" or given.dtype == row.dtype or not beyond(given, row.dtype).any()
     if not fits or (spec.is_lookup and outside_lookup(row, spec).any()):
         raise SpecViolated(_faults(value, spec, where))
     return row

@@ -194,7 +194,24 @@ def table_ends(spec: TensorSpec) -> tuple[AnyArray, AnyArray]:
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    return (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+
+
+def beyond(numbers: AnyArray, dtype: np.dtype[Any]) -> AnyArray:  # -> bool, likewise
+    """Which numbers a dtype of whole numbers, or of flags, does not have.
+
+    Converting and comparing does not tell, because processors convert what is beyond differently: on ARM, 2.0**63
+    becomes the largest int64, which is equal to 2.0**63 when numpy compares the two as float64.
+    """
+    low, high = _limits(dtype)
+    if numbers.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # of a signalling NaN
+            wide = numbers.astype(np.float64)
+        return np.asarray(~((np.trunc(wide) == wide) & (wide >= float(low)) & (wide < float(high + 1))))
+    if not numbers.size or (int(numbers.min()) >= low and int(numbers.max()) <= high):
+        return np.zeros(numbers.shape, bool)
+    exact = numbers.astype(object)  # numpy compares uint64 with negative numbers as floats
+    return np.asarray((exact < low) | (exact > high), bool)
 
 
 def outside_lookup(rows: AnyArray, spec: TensorSpec) -> AnyArray:  # [..., *shape] -> bool, likewise

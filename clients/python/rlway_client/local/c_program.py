@@ -2,7 +2,8 @@
 
 In:      `policy.c` beside its `policy.h`, the manifest; arrays by name, first dimension 1.
 Out:     outputs by name, whole numbers in 32 bits; of a policy with state also the next state.
-Refuses: a machine without a C compiler (RuntimeMissing), source that does not compile (BundleInvalid).
+Refuses: a machine without a C compiler, or too slow for it (RuntimeMissing); source that does not compile
+         (BundleInvalid).
 
 This runs code from the bundle: use it only for bundles that you trust.
 """
@@ -50,7 +51,13 @@ class CRunner:
         with tempfile.TemporaryDirectory(prefix="rlway-c-") as folder:
             library = Path(folder) / "policy.so"
             command = [find_compiler(), *FLAGS, "-shared", "-fPIC", "-o", str(library), str(path), "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S)
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S)
+            except subprocess.TimeoutExpired:  # a large policy on a small machine
+                raise RuntimeMissing(
+                    f"{path}: expected {command[0]} to compile it within {COMPILE_S:g} s on this machine, but it took "
+                    f"longer; run another file of the bundle."
+                ) from None
             if done.returncode:
                 said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
                 reason = next((line for line in said if "error" in line), said[0])

@@ -12,11 +12,13 @@ from onnx import helper, numpy_helper
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
-from rlway_client.local.c_program import CRunner
+from rlway_client.local.c_program import FLAGS, CRunner
 from rlway_client.local.runners import OnnxRunner
 from rlway_export.formats.c.source import write_c
 
 NEXT = "next_"
+# GCC fuses by itself where a program is not compiled with -std=c99; every aarch64 processor can.
+FUSING = (*(flag for flag in FLAGS if flag != "-O2"), "-O3", "-march=native", "-ffp-contract=fast")
 
 
 def make_manifest(**fields: Any) -> Manifest:

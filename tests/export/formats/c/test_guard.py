@@ -20,10 +20,9 @@ from rlway_client.local.c_program import FLAGS, CRunner, find_compiler
 from rlway_export.formats.c.guard import BITS, REFUSED, CGuard
 from rlway_export.formats.c.signature import C_TYPES, Parameter
 from rlway_export.formats.c.source import write_c
-from tests.export.formats.c.c_policies import make_manifest, model, node
+from tests.export.formats.c.c_policies import FUSING, make_manifest, model, node
 from tests.guards import DTYPES, Actions, Case, guard_cases, judge
 
-FAST = (*(flag for flag in FLAGS if flag != "-O2"), "-O3", "-march=native", "-ffp-contract=fast")
 INCLUDES = "#include <math.h>\n#include <stddef.h>\n#include <stdint.h>\n"
 GUARD = Guard(
     schema_version=1,
@@ -40,7 +39,7 @@ class Compiled:
         made = CGuard(case.guard, self._parameters)
         (folder / "guard.c").write_text(f"{INCLUDES}{made.macros()}{made.prototype()};\n{made.function()}")
         library = folder / "guard.so"
-        command = [find_compiler(), *FAST, "-shared", "-fPIC", "-o", str(library), str(folder / "guard.c"), "-lm"]
+        command = [find_compiler(), *FUSING, "-shared", "-fPIC", "-o", str(library), str(folder / "guard.c"), "-lm"]
         subprocess.run(command, check=True)
         self._guard: Any = ctypes.CDLL(str(library)).rlway_guard
 
@@ -70,6 +69,21 @@ def test_the_compiled_function_does_what_the_rules_say(case: Case) -> None:
             for name, array in expected.actions.items():
                 assert found[name].tobytes() == array.astype(found[name].dtype).tobytes()
             before = expected.actions
+
+
+def test_a_product_is_rounded_before_it_is_added(tmp_path: Path) -> None:
+    """Of numbers for which a fused multiply-add gives another action."""
+    generator, n, elapsed_s = np.random.default_rng(2), 64, 0.93
+    rates, before = (generator.uniform(*ends, n).astype(np.float32) for ends in ((1, 9), (-9, -1)))
+    wanted = before + rates * np.float32(elapsed_s)
+    fused = (before + rates.astype(np.float64) * np.float32(elapsed_s)).astype(np.float32)
+    assert (wanted != fused).sum() > n // 8
+    spec = TensorSpec("action", (n,), "float32")
+    guard = Guard(schema_version=1, actions={"action": ActionLimits(change_per_second=rates.tolist(), safe=0.0)})
+    compiled = Compiled(Case([spec], guard, []), tmp_path)
+    result, found = compiled({"action": before}, elapsed_s, {"action": np.full(n, 99, np.float32)})
+    assert result == BITS["too_fast"]
+    assert found["action"].tobytes() == wanted.tobytes()
 
 
 def write(folder: Path, guard: Guard, **fields: Any) -> Path:

@@ -136,6 +136,7 @@ def _convert(act: Callable[..., dict[str, Any]], manifest: Manifest, batch: int 
     return tf2onnx.convert.from_function(tf.function(act, input_signature=signature), signature, opset=17)[0]
 
 
+@pytest.mark.usefixtures("_options")
 @pytest.mark.parametrize("make", [of_ours, of_q_rnn, of_actor_rnn])
 def test_policy_state_is_the_same_as_in_onnxruntime(make: Callable[[], Converted], tmp_path: Path) -> None:
     """Step after step, each with the state of its own step before; a reset leaves nothing of it."""
@@ -159,6 +160,7 @@ def test_policy_state_is_the_same_as_in_onnxruntime(make: Callable[[], Converted
     assert np.abs(mine["state_h"]).max() > 1e-3
 
 
+@pytest.mark.usefixtures("_options")
 def test_a_distribution_of_returns_gives_the_same_action(tmp_path: Path) -> None:
     """The action of a categorical DQN: softmax, means, argmax, and no noise."""
     converted = of_c51()
@@ -171,6 +173,7 @@ def test_a_distribution_of_returns_gives_the_same_action(tmp_path: Path) -> None
     assert "noise" not in header.replace("greedy", "")
 
 
+@pytest.mark.usefixtures("_options")
 def test_a_q_network_over_images_gives_the_same(tmp_path: Path) -> None:
     """Three convolutions over uint8 frames, two dense layers, noise; the memory is static, as the header says."""
     camera = BoundedTensorSpec((20, 20, 2), tf.uint8, 0, 255, "camera")

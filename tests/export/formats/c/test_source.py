@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rlway_client.contract.errors import BundleInvalid, ExportRefused, RuntimeMi
 from rlway_client.contract.manifest import Manifest
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray, TensorSpec
+from rlway_client.local import c_program
 from rlway_client.local.c_program import FLAGS, CRunner
 from rlway_export.formats.c.constants import number
 from rlway_export.formats.c.source import write_c
@@ -179,6 +181,7 @@ def test_an_operator_gives_what_onnxruntime_gives(graph: str, tmp_path: Path) ->
     np.testing.assert_allclose(found["action"], expected["action"], rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.usefixtures("_options")
 def test_a_discrete_action_is_the_first_of_the_largest(tmp_path: Path) -> None:
     """argmax as ONNX has it, ties included: whole numbers in int32."""
     nodes = [node("MatMul", "observation", "w", out="x"), node("ArgMax", "x", axis=1, keepdims=0)]
@@ -309,6 +312,17 @@ def test_source_that_does_not_compile_is_refused(tmp_path: Path) -> None:
     """With the compiler's own words."""
     (tmp_path / "policy.c").write_text("nonsense;\n")
     with pytest.raises(BundleInvalid, match=r"policy\.c: does not compile: .*policy\.c:1.*error"):
+        CRunner(tmp_path / "policy.c", make_manifest())
+
+
+def test_a_compiler_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on a small machine: the sentence says so, and `rlway verify` reports the file as not run."""
+    write_c(model([node("MatMul", "observation", "w")], {"w": WEIGHTS}, make_manifest()), make_manifest(), tmp_path)
+    (tmp_path / "cc").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "cc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(c_program, "COMPILE_S", 0.5)
+    with pytest.raises(RuntimeMissing, match=r"policy\.c: expected .*/cc to compile it within 0\.5 s on this machine"):
         CRunner(tmp_path / "policy.c", make_manifest())
 
 
