@@ -33,7 +33,7 @@ class WeightAverage:
         self.variables = [
             tf.Variable(variable.numpy(), trainable=False, name=f"average_{i}") for i, variable in enumerate(variables)
         ]
-        self._move = tf.function(self._move_by, input_signature=[tf.TensorSpec([], tf.float32)])
+        self._move = tf.function(self._move_by, input_signature=[tf.TensorSpec([], tf.float32)], autograph=False)
 
     def weights(self) -> list[FloatArray]:
         return [average.numpy() for average in self.variables]

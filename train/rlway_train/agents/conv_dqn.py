@@ -120,7 +120,7 @@ class FrameUpdates:
     def __init__(self, replay: FrameReplay, update: Callable[[Any], Any]) -> None:
         """`update` runs the block within a graph, from a seed to the mean loss."""
         self._replay = replay
-        self._update = tf.function(update, input_signature=[tf.TensorSpec([2], tf.int32)])
+        self._update = tf.function(update, input_signature=[tf.TensorSpec([2], tf.int32)], autograph=False)
 
     def __call__(self, rows: AnyArray, seed: Any) -> Any:
         self._replay.write(rows)

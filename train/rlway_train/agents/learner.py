@@ -79,13 +79,16 @@ class Learner(ABC, Generic[Chosen]):
         self._average = WeightAverage(self._network.trainable_variables, window) if window else None
         if self.settings.replay == "reverb":
             return
-        self._update = tf.function(self._update_many, jit_compile=self.settings.xla)
+        # Without AutoGraph, as TF-Agents traces its own functions: it would rewrite the source of TF-Agents' agents,
+        # which takes most of the time to the first update, and changes nothing in the graph.
+        self._update = tf.function(self._update_many, autograph=False, jit_compile=self.settings.xla)
         self._learn = self._make_learn()
 
     def _make_learn(self) -> Any:
         """What writes a block of rows and runs the updates after it, from the rows and a seed to the mean loss."""
         return tf.function(
             self._write_and_update,
+            autograph=False,
             input_signature=[
                 tf.TensorSpec([self.settings.block_steps, self.columns.width], tf.float32),
                 tf.TensorSpec([2], tf.int32),
@@ -245,11 +248,14 @@ class Learner(ABC, Generic[Chosen]):
         return self._update(self.replay.sample((self.settings.block_iterations, self.settings.batch_size), seed))
 
     def _update_many(self, batches: Any) -> Any:  # [iterations, batch, width] -> []
-        total = tf.constant(0.0)
-        for i in tf.range(self.settings.block_iterations):
-            batch = tf.nest.map_structure(lambda part, i=i: part[i], batches)
-            total += self.agent.train(self._transition(batch)).loss
-        return total / self.settings.block_iterations
+        iterations = self.settings.block_iterations
+
+        def update(i: Any, total: Any) -> tuple[Any, Any]:
+            batch = tf.nest.map_structure(lambda part: part[i], batches)
+            return i + 1, total + self.agent.train(self._transition(batch)).loss
+
+        _, total = tf.while_loop(lambda i, _: i < iterations, update, (0, 0.0), maximum_iterations=iterations)
+        return total / iterations
 
     def _traced(self, act: Any) -> Any:
         """`act`, traced for any number of rows."""

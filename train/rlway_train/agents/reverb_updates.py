@@ -75,7 +75,8 @@ class ReverbUpdates:
         def update(rows: Any) -> Any:
             return self._strategy.run(self._agent.train, args=(self._transition(rows),))
 
-        tf.function(update).get_concrete_function(tf.TensorSpec([self._batch_size, self._replay.width], tf.float32))
+        batch = tf.TensorSpec([self._batch_size, self._replay.width], tf.float32)
+        tf.function(update, autograph=False).get_concrete_function(batch)
 
     def _start(self) -> None:
         """Begins to sample. The replay must hold rows by now: earlier samples would be copies of the first few."""

@@ -78,6 +78,7 @@ class FrameReplay(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carrie
         self._first, self._count = 0, 0  # `_oldest` and `_size`, here
         self._append = tf.function(
             self._assign,
+            autograph=False,
             input_signature=[
                 tf.TensorSpec([None], tf.int32),
                 tf.TensorSpec([None, frame], tf.uint8),

@@ -25,7 +25,8 @@ class Ring(tf.Module, Replay):  # type: ignore[misc]  # TensorFlow carries no ty
         self._rows = tf.Variable(tf.zeros([capacity, width]), trainable=False)
         self._cursor = tf.Variable(0, trainable=False)
         self._size = tf.Variable(0, trainable=False)
-        self._write = tf.function(self.append, input_signature=[tf.TensorSpec([None, width], tf.float32)])
+        signature = [tf.TensorSpec([None, width], tf.float32)]
+        self._write = tf.function(self.append, input_signature=signature, autograph=False)
 
     @property
     def size(self) -> int:
