@@ -40,7 +40,7 @@ export async function aLocalPolicyTakesValuesByName({ bundles }) {
   equal(await policy.act({ toe: 0, hip: -1, ankle: false, knee: 0 }), 1);
   equal(await policy.act([-1, 0, 0, 0]), 1); // as before
   const nan = policy.act({ hip: 1, knee: NaN, ankle: 0, toe: 0 });
-  await refuses(nan, rlway.SpecViolated, "observation[1]: expected finite float32, got NaN"); // as in Python
+  await refuses(nan, rlway.SpecViolated, 'observation["knee"]: expected finite float32, got NaN'); // as in Python
   const robot = await EdgePolicy.open(`${bundles}/named-robot/1`);
   equal(await robot.act({ camera: [0, 0], joints: { arm: { ankle: 0, knee: 0, hip: -1 } } }), 1);
   const grid = await EdgePolicy.open(`${bundles}/named-grid/1`); // which echoes its observation, in row-major order
