@@ -68,15 +68,18 @@ def leaves(observation: Any, tree: Tree, where: str = "observation") -> Iterator
         yield from leaves(parts[key], branch, at(where, key))
 
 
-def read(observation: Any, tree: Tree, names: Names) -> Arrays:  # -> [1, …] by the tensors' names
+def read(observation: Any, tree: Tree, names: Names | None = None) -> Arrays:  # -> [1, …] by the tensors' names
     """One observation as a policy's inputs. Raises SpecViolated, with the path of the part that does not fit.
 
     `names` are those of the elements, by tensor: a part may be an object of them, in any order.
     """
     arrays = {}
     for spec, part, where in leaves(observation, tree):
-        by_name = spec.name in names and isinstance(part, Mapping)
-        row = _named_row(part, spec, names[spec.name], where) if by_name else _row(part, spec, where)
+        elements = (names or {}).get(spec.name)
+        if elements and isinstance(part, Mapping):
+            row = _named_row(part, spec, elements, where)
+        else:
+            row = _row(part, spec, where)
         arrays[spec.name] = row[None]
     return arrays
 
