@@ -171,7 +171,7 @@ def test_a_run_with_a_dict_or_with_state_is_exported_with_its_tensors(name: str,
     assert manifest.observation == leaves
     assert manifest.action == action
     cells = [spec.name for spec in manifest.state]
-    assert cells == (["state_h", "state_c", "last_observation", "observed"] if name == "recurrent" else [])
+    assert cells == (["state_h", "state_c", "last_observation", "has_last_observation"] if name == "recurrent" else [])
     model = onnx.load(bundles[name].path / "model.onnx")
     reset = ["reset"] if cells else []
     assert [value.name for value in model.graph.input] == [*(leaf.name for leaf in leaves), "noise", *cells, *reset]

@@ -381,7 +381,7 @@ def test_the_run_of_a_recurrent_policy_has_every_file_and_names_its_state(recurr
     run = read_run(recurrent_run)
     assert [(spec.name, spec.label) for spec in run.state] == [
         ("state_h", "float32[8]"), ("state_c", "float32[8]"), ("last_observation", "float32[2]"),
-        ("observed", "float32[1]"),
+        ("has_last_observation", "float32[1]"),
     ]  # fmt: skip
     assert run.hyperparameters["lstm"] == 8
     assert {path.name for path in recurrent_run.iterdir()} == {
@@ -402,7 +402,7 @@ def test_the_saved_policy_takes_and_returns_its_state(recurrent_run: Path) -> No
     observation, noise = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
     state = [np.zeros((2, n), np.float32) for n in (8, 8, 2, 1)]
     first = saved.act(observation, noise, *state, np.zeros(2, np.bool_))
-    kept = [first[name] for name in ("state_h", "state_c", "last_observation", "observed")]
+    kept = [first[name] for name in ("state_h", "state_c", "last_observation", "has_last_observation")]
     second = saved.act(observation, noise, *kept, np.array([False, True]))
     assert (second["q_values"] != first["q_values"]).numpy().all(axis=1).tolist() == [True, False]
     np.testing.assert_array_equal(second["q_values"][1], first["q_values"][1])

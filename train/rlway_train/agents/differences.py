@@ -4,6 +4,7 @@ In:      observations float32[n, obs_dim]; those one step before, and 1 where th
 Out:     differences float32[n, obs_dim], in units of their root mean square over all steps that were collected.
 
     difference = clip((observation − observation before) / √(mean square + ε), −10, 10); 0 without one before
+    ε = 1e-20, as differences shrink with the control period
 
 Positions of two successive steps are nearly the same. An LSTM would have to take a small difference of large numbers to
 estimate a velocity, which needs large weights.
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from rlway_client.contract.specs import FloatArray
-from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE
+from rlway_train.policies.numpy import FURTHEST, TINIEST_MEAN_SQUARE
 
 
 class Differences(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
@@ -25,7 +26,7 @@ class Differences(tf.Module):  # type: ignore[misc]  # TensorFlow carries no typ
 
     def __init__(self, obs_dim: int) -> None:
         super().__init__(name="differences")
-        self._count = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="observed")
+        self._count = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="count")
         self._mean_square = tf.Variable(tf.ones([obs_dim]), trainable=False, name="mean_square")
 
     def weights(self) -> list[FloatArray]:
@@ -47,5 +48,5 @@ class Differences(tf.Module):  # type: ignore[misc]  # TensorFlow carries no typ
         Where `begins` is True, `before` and `observed` do not matter, even if they are not finite.
         """
         before, observed = tf.where(begins, observations, before), tf.where(begins, 0.0, observed)
-        scaled = (observations - before) * observed * tf.math.rsqrt(self._mean_square + TINIEST_VARIANCE)
+        scaled = (observations - before) * observed * tf.math.rsqrt(self._mean_square + TINIEST_MEAN_SQUARE)
         return tf.clip_by_value(scaled, -FURTHEST, FURTHEST)

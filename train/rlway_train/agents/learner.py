@@ -79,8 +79,8 @@ class Learner(ABC, Generic[Chosen]):
         self._average = WeightAverage(self._network.trainable_variables, window) if window else None
         if self.settings.replay == "reverb":
             return
-        # Without AutoGraph, as TF-Agents traces its own functions: it would rewrite the source of TF-Agents' agents,
-        # which takes most of the time to the first update, and changes nothing in the graph.
+        # Without AutoGraph, as TF-Agents traces the functions of its agents. AutoGraph would rewrite their source. That
+        # takes most of the time to the first update, and changes nothing in the graph.
         self._update = tf.function(self._update_many, autograph=False, jit_compile=self.settings.xla)
         self._learn = self._make_learn()
 
@@ -254,7 +254,9 @@ class Learner(ABC, Generic[Chosen]):
             batch = tf.nest.map_structure(lambda part: part[i], batches)
             return i + 1, total + self.agent.train(self._transition(batch)).loss
 
-        _, total = tf.while_loop(lambda i, _: i < iterations, update, (0, 0.0), maximum_iterations=iterations)
+        _, total = tf.while_loop(
+            lambda i, _: i < iterations, update, (0, 0.0), maximum_iterations=iterations
+        )  # a bound that XLA needs
         return total / iterations
 
     def _traced(self, act: Any) -> Any:

@@ -23,7 +23,7 @@ from tf_agents.trajectories import PolicyStep, StepType, TimeStep, Transition
 from rlway_client.contract.specs import AnyArray, FloatArray, TensorSpec
 from rlway_train.agents.differences import Differences
 from rlway_train.agents.dqn import QLearner
-from rlway_train.agents.recurrent_network import LAST_OBSERVATION, DifferencesNetwork
+from rlway_train.agents.recurrent_network import LAST_OBSERVATION_PARTS, DifferencesNetwork
 from rlway_train.collect.transition import SequenceColumns
 from rlway_train.policies.lstm import HEAD, LSTM, GreedyLstmPolicy
 
@@ -81,7 +81,7 @@ class RecurrentDqnLearner(QLearner):
     def state(self) -> list[TensorSpec]:
         state = [TensorSpec(name, (self.settings.lstm,), "float32") for name in ("state_h", "state_c")]
         if self.settings.differences:
-            sizes = zip(LAST_OBSERVATION, (self.obs_dim, 1), strict=True)
+            sizes = zip(LAST_OBSERVATION_PARTS, (self.obs_dim, 1), strict=True)
             state += [TensorSpec(name, (n,), "float32") for name, n in sizes]
         return state
 
@@ -167,7 +167,7 @@ class RecurrentDqnLearner(QLearner):
             cell = tf.sigmoid(keep) * cell + tf.sigmoid(into) * tf.tanh(candidate)
             hidden = tf.sigmoid(out) * tf.tanh(cell)
             q_values = tf.matmul(hidden, variables[-2]) + variables[-1]
-            state = {"state_h": hidden, "state_c": cell} | dict(zip(LAST_OBSERVATION, last, strict=False))
+            state = dict(zip((spec.name for spec in self.state), (hidden, cell, *last), strict=True))
             return {"action": self.choose(q_values + noise), "q_values": q_values, **state}
 
         return self._traced(act)

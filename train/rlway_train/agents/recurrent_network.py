@@ -18,7 +18,10 @@ from tf_agents.trajectories import StepType
 from rlway_train.agents.differences import Differences
 from rlway_train.agents.preprocessing import Preprocessing
 
-LAST_OBSERVATION = ("last_observation", "observed")  # parts of the policy state: [obs_dim], and [1]: 1 if there is one
+LAST_OBSERVATION_PARTS = (
+    "last_observation",
+    "has_last_observation",
+)  # parts of the policy state: [obs_dim], and [1]: 1 if there is one
 
 
 class DifferencesNetwork(Network):  # type: ignore[misc]  # TF-Agents carries no types
@@ -35,7 +38,9 @@ class DifferencesNetwork(Network):  # type: ignore[misc]  # TF-Agents carries no
         """`make` makes the network behind it, whose inputs are observations and their differences."""
         inner = make()
         obs_dim = inner.input_tensor_spec.shape[0] // 2
-        last = [tf.TensorSpec([n], tf.float32, part) for part, n in zip(LAST_OBSERVATION, (obs_dim, 1), strict=True)]
+        last = [
+            tf.TensorSpec([n], tf.float32, part) for part, n in zip(LAST_OBSERVATION_PARTS, (obs_dim, 1), strict=True)
+        ]
         super().__init__(input_tensor_spec=input_tensor_spec, state_spec=[*inner.state_spec, *last], name=name)
         self._inner, self._preprocessing, self._differences = inner, preprocessing, differences
 

@@ -92,6 +92,7 @@ def check_conv(settings: DqnSettings) -> None:
         read_convolutions(settings.conv)
     for flag, given, reason in (
         ("lstm", settings.lstm, "remembers vectors, and --conv learns images; --frame-stack N shows several frames"),
+        ("differences", settings.differences, "is for vectors; with --conv, --frame-stack N shows several frames"),
         ("online", settings.online, "learns without a replay, and --conv learns from one; leave one out"),
         ("normalize", settings.normalize, "is for vectors; --conv scales images to 0 to 1 by itself"),
         ("replay reverb", settings.replay == "reverb", "keeps float32, and images are bytes; use --replay tf"),

@@ -60,7 +60,8 @@ def checked(settings: Chosen) -> Chosen:
         _check_recurrent(settings)
     elif isinstance(settings, DqnSettings) and settings.differences:
         raise UsageError(
-            "--differences: expected --lstm, whose state holds the last observation, got none; add --lstm."
+            "--differences: expected --lstm, whose state holds the last observation, got none; add --lstm N, or "
+            "--no-differences."
         )
     if isinstance(settings, DqnSettings) and settings.clip_targets and settings.gamma >= 1:
         raise UsageError(

@@ -43,7 +43,7 @@ class RemoteCollector:
         """`step` is the number of steps so far. While the collector waits, it reports this number to `arrived`."""
         self._channel, self._learner, self._note, self._arrived = channel, learner, note, arrived
         settings = learner.settings
-        for flag in ("normalize", "clip_targets"):
+        for flag in ("normalize", "clip_targets", "differences"):
             if getattr(settings, flag, False):
                 raise UsageError(
                     f"--{flag.replace('_', '-')}: what actors observe does not pass by the learner; train in one "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlway_client.contract.specs import FloatArray, IntArray
-from rlway_train.policies.numpy import FURTHEST, TINIEST_VARIANCE, BatchPolicy, PolicyState, dense, normalized
+from rlway_train.policies.numpy import FURTHEST, TINIEST_MEAN_SQUARE, BatchPolicy, PolicyState, dense, normalized
 
 HEAD, LSTM = 2, 3  # arrays: kernel and bias; kernel, recurrent kernel and bias
 STATISTICS = 2  # arrays: mean and variance
@@ -32,24 +32,20 @@ class GreedyLstmPolicy(BatchPolicy):
     def q_values(
         self, observations: FloatArray, state: PolicyState = ()
     ) -> tuple[FloatArray, PolicyState]:  # -> [B, n_actions]
-        front, split = self._front, len(self.layers) - LSTM - HEAD
-        inputs = observations
+        front = next(i for i, layer in enumerate(self.layers) if layer.ndim > 1)
+        vectors, layers = self.layers[:front], self.layers[front:]
+        normalizes, differs = len(vectors) >= STATISTICS, len(vectors) % STATISTICS == 1
+        inputs = normalized(observations, *vectors[:STATISTICS]) if normalizes else observations
         last: PolicyState = ()
-        if front >= STATISTICS:
-            inputs = normalized(inputs, *self.layers[:STATISTICS])
-        if front % STATISTICS:
-            changes = difference(observations, state[2:], self.layers[front - 1])
-            inputs, last = np.concatenate((inputs, changes), axis=1), (observations, np.ones_like(observations[:, :1]))
-        features = np.maximum(dense(self.layers[front:split], inputs), 0)
-        cells = self.layers[split + 1].shape[0]
+        if differs:
+            inputs = np.concatenate((inputs, difference(observations, state[2:], vectors[-1])), axis=1)
+            last = observations, np.ones_like(observations[:, :1])
+        split = len(layers) - LSTM - HEAD
+        features = np.maximum(dense(layers[:split], inputs), 0)
+        cells = layers[split + 1].shape[0]
         hidden, cell = state[:2] or (np.zeros((len(observations), cells), np.float32),) * 2
-        hidden, cell = lstm_step(self.layers[split : split + LSTM], features, hidden, cell)
-        return dense(self.layers[-HEAD:], hidden), (hidden, cell, *last)
-
-    @property
-    def _front(self) -> int:
-        """How many vectors come before the first kernel."""
-        return next(i for i, layer in enumerate(self.layers) if layer.ndim > 1)
+        hidden, cell = lstm_step(layers[split : split + LSTM], features, hidden, cell)
+        return dense(layers[-HEAD:], hidden), (hidden, cell, *last)
 
     def __call__(self, observations: FloatArray, state: PolicyState = ()) -> tuple[IntArray, PolicyState]:
         q_values, state = self.q_values(observations, state)
@@ -61,7 +57,7 @@ def difference(observations: FloatArray, last: PolicyState, mean_square: FloatAr
     if not last:
         return np.zeros_like(observations)
     before, observed = last
-    scaled: FloatArray = (observations - before) * observed / np.sqrt(mean_square + np.float32(TINIEST_VARIANCE))
+    scaled: FloatArray = (observations - before) * observed / np.sqrt(mean_square + np.float32(TINIEST_MEAN_SQUARE))
     return np.clip(scaled, -FURTHEST, FURTHEST)
 
 

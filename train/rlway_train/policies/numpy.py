@@ -23,6 +23,7 @@ LARGEST_SCALE = 1e9
 
 FURTHEST = 10.0  # a normalised observation is clipped at so many standard deviations
 TINIEST_VARIANCE = 1e-8  # added to each variance: some observations never change
+TINIEST_MEAN_SQUARE = 1e-20  # added to that of differences, which shrink with the control period
 
 PolicyState = tuple[FloatArray, ...]  # [B, …] each; () where all B episodes begin, and for a policy without state
 

@@ -36,9 +36,11 @@ def ask_server(host: str, port: int, key: str | None = None) -> Asked | None:
     deadline = time.monotonic() + ANSWER_S
     with suppress(OSError, RlwayError, msgspec.DecodeError, KeyError, TypeError):
         word = _json(_get(address, "/readyz", None, deadline))["status"]
-        answer = _get(address, "/v1/policies", key, deadline)
         if word not in WORDS:
             return None
+        answer = _get(address, "/v1/policies", None, deadline)
+        if answer.status == KeyMissing.http and key is not None:  # only a server that asks for a key is shown one
+            answer = _get(address, "/v1/policies", key, deadline)
         if answer.status in (KeyMissing.http, KeyRefused.http):
             return Asked(word == "ready", word, [], key_needed=True)
         policies = [_shown(policy) for policy in _json(answer)["policies"]]

@@ -106,8 +106,9 @@ function trial(path, method, operation, request) {
     .filter((/** @type {any} */ { in: where }) => where === "path")
     .map((/** @type {any} */ { name }) => ({ name, input: element("input", { required: true, autocomplete: "off" }) }));
   const json = request["application/json"];
-  const body =
-    json && element("textarea", { rows: 5, spellcheck: false, value: JSON.stringify(json.example ?? {}, null, 2) });
+  const [first] = Object.values(json?.examples ?? {});
+  const value = JSON.stringify(json?.example ?? first?.value ?? {}, null, 2);
+  const body = json && element("textarea", { rows: 5, spellcheck: false, value });
   const answer = element("div", { "aria-live": "polite" });
 
   async function send(/** @type {Event} */ event) {
