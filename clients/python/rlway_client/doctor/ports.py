@@ -69,4 +69,4 @@ def _who(holder: Holder | None) -> str:
 
 def _free_it(holder: Holder | None, number: int) -> str:
     other = f"give another port to `rlway serve`: --port {number + 1}, or 0 for any free one"
-    return f"stop it (kill {holder.pid}), or {other}" if holder else other
+    return f"{other}; or stop it (kill {holder.pid})" if holder else other

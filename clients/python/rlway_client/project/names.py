@@ -16,6 +16,7 @@ from rlway_client.contract.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}")
 LONGEST = 60
+OWN = ("STEPS",)  # constants of the template
 USED = ("gymnasium", "numpy", "tensorflow", "tf_agents", "rlway")  # by what trains and plays, wherever that is
 
 
@@ -24,8 +25,10 @@ def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         wanted = f"letters, digits and '_', beginning with a letter, at most {LONGEST}"
         raise UsageError(f"name {name[:80]!r}: expected {wanted}; how about {suggested(name)!r}?")
-    if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        raise UsageError(f"name {name!r}: is a word of Python's own; how about {suggested(name)!r}?")
+    if _is_a_word(name):
+        raise UsageError(
+            f"name {name!r}: means something in Python or in the project; how about {suggested(name)!r}?"
+        )
     if is_a_module(name):
         raise UsageError(f"name {name!r}: is a module that {name}.py would hide; how about {suggested(name)!r}?")
     return name
@@ -52,4 +55,9 @@ def is_a_module(name: str) -> bool:
 
 
 def _is_possible(name: str) -> bool:
-    return not (keyword.iskeyword(name) or keyword.issoftkeyword(name) or is_a_module(name))
+    return not (_is_a_word(name) or is_a_module(name))
+
+
+def _is_a_word(name: str) -> bool:
+    """Whether the name of the module, or of the class in it, means something else there."""
+    return keyword.issoftkeyword(name) or any(map(keyword.iskeyword, (name, class_name(name)))) or name in OWN

@@ -7,6 +7,7 @@ Refuses: a name that cannot be a module's, a folder that holds something, a plac
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _template() -> list[Path]:
 
 def _named(text: str, name: str) -> str:
     text = HIDDEN.get(text, text)
-    return text.replace(MODULE, name).replace(CLASS, class_name(name))
+    return re.sub(f"{MODULE}|{CLASS}", lambda found: name if found[0] == MODULE else class_name(name), text)
 
 
 def _local(training: Installation | None, serving: Installation | None) -> str:

@@ -33,7 +33,11 @@ export async function show(asked) {
 
   const faults = element("div", {});
   const world = new World(manifest);
-  const player = new Player(world, manifest, (error) => (faults.replaceChildren(fault(error)), showPlaying()));
+  const player = new Player(
+    world,
+    { manifest, guard },
+    (error) => (faults.replaceChildren(fault(error)), showPlaying()),
+  );
   const stage = new Stage(world, push);
   const play = element("button", { type: "button", className: "main", onclick: toggle });
   const strength = slider(World.strength);

@@ -124,9 +124,8 @@ function text(manifest, spec, onChange) {
       const value = how === "random" ? low + Math.random() * (high - low) : Math.min(Math.max(0, low), high);
       return isWhole(spec) ? Math.round(value) : Number(value.toPrecision(4));
     });
-    area.value = JSON.stringify(
-      spec.dtype === "bool" ? elements.map((value) => value > 0.5) : nested(elements, spec.shape),
-    );
+    const values = spec.dtype === "bool" ? elements.map((value) => value > 0.5) : elements;
+    area.value = JSON.stringify(nested(values, spec.shape));
   };
   set("neutral");
   return {

@@ -31,15 +31,16 @@ async function show(moved = true) {
   const { signal } = leaving;
   const [, name = "policies", policy = "", version = ""] = location.hash.split("/");
   const view = VIEWS[name] ?? VIEWS.policies;
-  document.title = `${policy ? `${decodeURIComponent(policy)} · ` : ""}${view.title} · RLway`;
   for (const link of document.querySelectorAll("nav a")) {
     const isHere = link.getAttribute("href") === `#/${name === "policy" ? "policies" : name}`;
     if (isHere) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const asked = { policy: policy ? decodeURIComponent(policy) : null, version: Number(version) || null, signal };
   let shown;
   try {
+    const chosen = policy ? decodeURIComponent(policy) : null;
+    document.title = `${chosen ? `${chosen} · ` : ""}${view.title} · RLway`;
+    const asked = { policy: chosen, version: Number(version) || null, signal };
     shown = await (await view.load().catch(gone)).show(asked);
   } catch (error) {
     shown = fault(error);
@@ -49,7 +50,7 @@ async function show(moved = true) {
   if (moved) content.focus({ preventScroll: true });
 }
 
-/** @returns {never} what a view's module cannot be fetched for */
+/** @returns {never} says why a view's module could not be fetched */
 function gone() {
   throw new Error(NO_ANSWER);
 }

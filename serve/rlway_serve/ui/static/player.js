@@ -22,22 +22,23 @@ export class Player {
   total = 0; // of all episodes
   episodes = 0; // that have ended
   reward = 0;
-  best = -Infinity; // return of an episode that ended
   /** @type {number[]} */
   #times_ms = []; // of the last answers
   /** @type {number[]} */
   #rounds_ms = []; // how long each of the last answers took
   #runs = 0; // how often it was started: an older loop ends
   #resets = 0; // an answer that was asked for in another episode is dropped
+  #pending = /** @type {Promise<void> | null} */ (null); // the step that is under way
 
   /**
    * @param {World} world
-   * @param {import("./spec.js").Manifest} manifest
+   * @param {{manifest: import("./spec.js").Manifest, guard: any}} described
    * @param {(error: unknown) => void} onFault
    */
-  constructor(world, manifest, onFault) {
+  constructor(world, { manifest, guard }, onFault) {
     const url = BASE.href.replace(/\/$/, "");
-    const episode = manifest.state?.length ? `page-${crypto.getRandomValues(new Uint32Array(2)).join("-")}` : undefined;
+    const keepsEpisodes = Boolean(manifest.state?.length || guard);
+    const episode = keepsEpisodes ? `page-${crypto.getRandomValues(new Uint32Array(2)).join("-")}` : undefined;
     this.world = world;
     this.version = manifest.version;
     this.wire = key() ? "HTTP, since a browser's WebSocket sends no key" : "WebSocket";
@@ -84,8 +85,15 @@ export class Player {
     this.playing = false;
   }
 
-  /** One question, one answer, one step. */
-  async step() {
+  /** One question, one answer, one step. While one is under way, no other begins. */
+  step() {
+    this.#pending ??= this.#step().finally(() => {
+      this.#pending = null;
+    });
+    return this.#pending;
+  }
+
+  async #step() {
     const [asked_ms, resets] = [performance.now(), this.#resets];
     const { action } = await this.policy.ask(this.world.observation, { version: this.version, explore: this.explore });
     if (resets !== this.#resets) return;
@@ -111,7 +119,6 @@ export class Player {
 
   #end() {
     this.episodes += 1;
-    this.best = Math.max(this.best, this.reward);
     this.reset();
   }
 
