@@ -216,7 +216,10 @@ def running_browser(profile: Path) -> Iterator[Browser]:
     """Chromium without a window, which ends on leaving."""
     program, environment = chromium()
     command = [program, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    # Without a buffer, so that whatever was not read yet is seen by select().
+    with subprocess.Popen(
+        command, bufsize=0, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
         try:
             address = _address(process)
             with connect(address, max_size=None, open_timeout=ANSWER_S) as wire:
