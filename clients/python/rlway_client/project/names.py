@@ -26,9 +26,7 @@ def check_name(name: str) -> str:
         wanted = f"letters, digits and '_', beginning with a letter, at most {LONGEST}"
         raise UsageError(f"name {name[:80]!r}: expected {wanted}; how about {suggested(name)!r}?")
     if _is_a_word(name):
-        raise UsageError(
-            f"name {name!r}: means something in Python or in the project; how about {suggested(name)!r}?"
-        )
+        raise UsageError(f"name {name!r}: means something in Python or in the project; how about {suggested(name)!r}?")
     if is_a_module(name):
         raise UsageError(f"name {name!r}: is a module that {name}.py would hide; how about {suggested(name)!r}?")
     return name
