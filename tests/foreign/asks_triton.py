@@ -6,6 +6,7 @@ In:      the transport, the address, a folder, tasks (tests/foreign/tasks.py).
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sys
 from collections.abc import Sequence
@@ -157,6 +158,9 @@ def main(transport: str, address: str, folder: str, *tasks: str) -> None:
     carry_out(client, Path(folder), tasks, {"outputs": lambda: all_outputs(client)})
     if isinstance(client, StreamClient):
         client.close()
+        # The interpreter's end may wait for ever for gRPC's own threads, once a stream was refused.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def all_outputs(client: HttpClient | GrpcClient) -> Arrays:
