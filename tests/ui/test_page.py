@@ -78,23 +78,23 @@ def test_policies_are_listed_with_their_versions(page: Page, server: Server) -> 
     assert "pole angular velocity [rad/s]" in page.text()
     page.click_text("Model card", "summary")
     page.wait("!!document.querySelector('.prose img')")
-    assert page.evaluate("document.querySelector('.prose strong').innerText") == "by hand"
+    assert page.wait("document.querySelector('.prose strong')?.innerText") == "by hand"
     assert "<script>alert(1)</script> is text." in page.text()
     page.click_text("Manifest", "summary")
     page.wait("document.querySelector('pre')?.innerText.includes('\"schema_version\": 1')")
     page.click_text("v1", "nav a")
-    page.wait("document.querySelector('h1').innerText === 'cartpole, version 1'")
+    page.wait("document.querySelector('h1')?.innerText === 'cartpole, version 1'")
 
 
 def test_the_playground_asks_what_the_form_says(page: Page, server: Server) -> None:
     """Numbers and sliders, one version beside another, noise with a seed, refusals in words."""
     open_view(page, server, "playground")
-    action = "document.querySelector('.action').innerText"
+    action = "document.querySelector('.action')?.innerText"
     labels = page.evaluate("[...document.querySelectorAll('.element label')].map((one) => one.innerText)")
     assert labels == ["cart position [m]", "cart velocity [m/s]", "pole angle [rad]", "pole angular velocity [rad/s]"]
     page.click(".element input[type=number]", 2)
     page.type("-0.1")
-    page.wait(f"{action} === 'push left' && document.querySelector('.bars .number').innerText !== '0'")
+    page.wait(f"{action} === 'push left' && document.querySelector('.bars .number')?.innerText !== '0'")
     shown = page.evaluate("[...document.querySelectorAll('.bars .number')].map((one) => Number(one.innerText))")
     assert shown == pytest.approx([0.2, -0.2])
     page.choose(".element input[type=range]", "0.4", 2)
@@ -106,8 +106,8 @@ def test_the_playground_asks_what_the_form_says(page: Page, server: Server) -> N
     page.choose("fieldset select", "temperature")
     page.choose("fieldset .row input[type=number]", "100", 0)
     page.choose("fieldset .row input[type=number]", "7", 1)
-    page.wait("document.querySelector('details pre').textContent.includes('\"seed\":7')")
-    told = page.evaluate("document.querySelector('details pre').textContent")
+    page.wait("document.querySelector('details pre')?.textContent.includes('\"seed\":7')")
+    told = page.wait("document.querySelector('details pre')?.textContent")
     body = json.loads(told.split("-d '")[1].rstrip("'"))
     assert body["explore"] == {"temperature": 100}
     assert body["observation"][2] == 0.4
@@ -119,7 +119,7 @@ def test_the_playground_asks_what_the_form_says(page: Page, server: Server) -> N
     page.click_text("Zero")
     page.wait("!document.querySelector('.fault')")
     page.click_text("Random")
-    page.wait("document.querySelector('.element input').value !== '0'")
+    page.wait("document.querySelector('.element input')?.value !== '0'")
 
 
 def test_several_tensors_and_a_state_are_asked_for(page: Page, server: Server) -> None:
@@ -132,10 +132,10 @@ def test_several_tensors_and_a_state_are_asked_for(page: Page, server: Server) -
     page.go(f"{server.url}/ui/#/playground/summing")
     page.wait("document.querySelectorAll('.bars').length === 1")
     page.click("fieldset label.control input[type=checkbox]")
-    before = page.evaluate("document.querySelector('.bars').innerText")
+    before = page.wait("document.querySelector('.bars')?.innerText")
     page.choose(".element input[type=number]", "1", 0)
     page.wait(f"document.querySelector('.bars')?.innerText !== {json.dumps(before)}")
-    first = page.evaluate("document.querySelector('.bars .number').innerText")
+    first = page.wait("document.querySelector('.bars .number')?.innerText")
     page.click_text("Ask")  # the same step again: the sum grows
     page.wait(f"![null, {json.dumps(first)}].includes(document.querySelector('.bars .number')?.innerText ?? null)")
 
@@ -172,7 +172,7 @@ def test_live_numbers_follow_the_server(page: Page, server: Server) -> None:
     page.wait(f"{figure.format(6)} === {before + 3}")
     assert "SpecViolated" in page.text()
     page.click_text("Pause")
-    assert page.evaluate("document.querySelector('button[aria-pressed]').innerText") == "Go on"
+    assert page.evaluate("document.querySelector('button[aria-pressed]')?.innerText") == "Go on"
 
 
 @pytest.mark.parametrize("name", ["cartpole", "pendulum"])
