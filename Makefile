@@ -93,7 +93,7 @@ format: setup  ## formats everything and mends what can be mended
 	.venv/bin/ruff check --fix $(CODE)
 	if [ -e $(JS)/ready ]; then $(PRETTIER) --write; fi
 
-bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand
+bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tutorial's loop, and files built by hand; a guard's cost
 	PYTHONPATH=. .venv/bin/python benchmarks/serving.py
 	PYTHONPATH=. .venv/bin/python benchmarks/wires.py
 	PYTHONPATH=. .venv/bin/python benchmarks/protocols.py
@@ -104,6 +104,7 @@ bench: setup  ## speed beside the peers that are installed (wrk, nginx), the tut
 	PYTHONPATH=. .venv/bin/python benchmarks/overload.py
 	PYTHONPATH=. .venv/bin/python benchmarks/swapping.py
 	PYTHONPATH=. .venv/bin/python benchmarks/page.py
+	PYTHONPATH=.:export .venv/bin/python benchmarks/guard.py
 	.venv-train/bin/python benchmarks/training.py
 	.venv-train/bin/python benchmarks/solving.py
 	.venv-train/bin/python benchmarks/sac_learner.py

@@ -23,9 +23,10 @@ from rlway_client.contract.exploration import Explore
 from rlway_client.contract.guard import Guard
 from rlway_client.contract.interface import Interface
 from rlway_client.contract.manifest import MANIFEST_SCHEMA, Manifest, tensor_fields
-from rlway_client.contract.meaning import Meaning, check_meaning, read_meaning
+from rlway_client.contract.meaning import Meaning
 from rlway_client.contract.parity import Arrays
 from rlway_export.bundle.guard import WantedGuard
+from rlway_export.bundle.meaning import GivenMeaning
 from rlway_export.bundle.options import Actions
 from rlway_export.bundle.serving_model import write_serving_model
 from rlway_export.checks import parity
@@ -59,7 +60,7 @@ class ExportPlan(NamedTuple):
     observations: Path | None  # a file of the user's
     actions: Actions = "greedy"  # what a server does where a request does not say
     guard: WantedGuard | None = None
-    meaning: Path | None = None  # a file of the user's
+    meaning: GivenMeaning | None = None
 
     @classmethod
     def check(
@@ -76,16 +77,19 @@ class ExportPlan(NamedTuple):
         guard: WantedGuard | None = None,
         meaning: Path | None = None,
     ) -> ExportPlan:
-        """The plan, after everything is checked that can be checked before the policy is loaded."""
+        """The plan, after everything is checked that can be checked before the policy is loaded.
+
+        The files of guard and meaning are read here, once: that they are changed later does not count.
+        """
         if observations is not None:
             check_file(observations, source.interface)
         environment = None
         if episodes or env is not None:
             environment = Environment.find(source.provenance, env, time_limit)
             environment.check(source.interface)
-        if guard is not None:
-            guard.check(source, environment)
-        plan = cls(source, policy, formats, on_step, environment, episodes, observations, actions, guard, meaning)
+        wanted = None if guard is None else guard.read(source, environment)
+        meant = None if meaning is None else GivenMeaning.read(meaning)
+        plan = cls(source, policy, formats, on_step, environment, episodes, observations, actions, wanted, meant)
         plan.find_meaning(source.interface)
         return plan
 
@@ -107,14 +111,9 @@ class ExportPlan(NamedTuple):
         """What the policy's numbers stand for, as far as anyone has said it. Raises UsageError."""
         if self.meaning is None:
             return self.source.provenance.meaning
-        meaning = read_meaning(self.meaning)
         if interface is not None:
-            specs = [*interface.observation, *interface.actions, *interface.state]
-            try:
-                check_meaning(meaning, specs, interface.actions)
-            except ValueError as error:
-                raise UsageError(f"{self.meaning}: {error}.") from None
-        return meaning
+            self.meaning.check(interface)
+        return self.meaning.meaning
 
     def make_guard(self, policy: Reference) -> Guard | None:
         """The guard of the bundle, if the user wants one. Raises UsageError, ExportRefused or EnvironmentFault."""

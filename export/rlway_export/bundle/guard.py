@@ -43,26 +43,33 @@ class WantedGuard(NamedTuple):
     """The guard that the user wants."""
 
     file: Path | None  # None: what the policy does in its environment
+    limits: Guard | None = None  # of the file, once it is read
 
     @classmethod
     def of(cls, given: str | Path) -> WantedGuard:
         """`given` is the word "observed", or a file."""
         return cls(None if str(given) == OBSERVED else Path(given))
 
-    def check(self, source: Source, environment: Environment | None) -> None:
-        """Checks what can be checked before the policy is loaded. Raises UsageError."""
+    def read(self, source: Source, environment: Environment | None) -> WantedGuard:
+        """With the limits of its file, after what can be checked before the policy is loaded. Raises UsageError."""
         if self.file is not None:
-            read_guard(self.file, None if source.interface is None else source.interface.actions, UsageError)
-        elif environment is None and source.provenance.env is None:
+            actions = None if source.interface is None else source.interface.actions
+            return self._replace(limits=read_guard(self.file, actions, UsageError))
+        if environment is None and source.provenance.env is None:
             raise UsageError(
                 f"--guard {OBSERVED}: plays episodes to observe the policy's actions, and its source names no "
                 f"environment; add --env, or give a file of limits."
             )
+        return self
 
     def make(self, policy: Reference, source: Source, environment: Environment | None) -> Guard:
         """The guard of a policy that is loaded. Raises UsageError or ExportRefused."""
-        if self.file is not None:
-            return read_guard(self.file, policy.interface.actions, UsageError)
+        if self.limits is not None:
+            try:
+                check_guard(self.limits, policy.interface.actions)
+            except ValueError as error:
+                raise UsageError(f"{self.file}: {error}.") from None
+            return self.limits
         episodes = collect_actions(policy, environment or Environment.find(source.provenance))
         return observed_guard(episodes, policy.interface)
 

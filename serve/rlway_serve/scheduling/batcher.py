@@ -59,7 +59,7 @@ class Batcher:
         self._runtime = runtime
         self._inline_rows = runtime.inline_rows
         self._runner = BatchRunner(manifest, runtime, decoder, drift, guard)
-        self._may_refuse = guard is not None  # one of several plain calls
+        self._may_refuse = guard is not None and guard.may_refuse  # one of several plain calls
         self._metrics = metrics
         self._max_batch = min(max_batch, runtime.enough_rows)
         stateful = bool(manifest.state) or (guard is not None and guard.remembers)

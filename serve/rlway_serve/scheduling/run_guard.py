@@ -39,6 +39,11 @@ class RunGuard:
         """Whether the steps of one episode have to run one after the other."""
         return self._guard.remembers
 
+    @property
+    def may_refuse(self) -> bool:
+        """Whether it can refuse an action."""
+        return "refuse" in self._guard.reactions.values()
+
     def apply_plain(self, actions: Arrays) -> Guarded | None:
         """What becomes of the actions of plain calls, which have no episodes.
 

@@ -98,12 +98,9 @@ def test_an_action_that_was_executed_is_held_as_it_was() -> None:
     ]
     limits = {"action_place": ActionLimits(safe=1), "action_speed": ActionLimits(safe=0.0)}
     guard = EdgeGuard(Guard(schema_version=1, actions=limits), specs, Clock())
-    guard.executed({"action_place": np.array([2**64 - 1], np.uint64), "action_speed": np.ones(1, np.float32)})
-    unsound: Actions = {"action_place": np.zeros(1, np.uint64), "action_speed": np.full(1, np.nan, np.float32)}
-    assert {name: array.item() for name, array in guard.apply(unsound).items()} == {
-        "action_place": 2**64 - 1,
-        "action_speed": 1.0,
-    }
+    guard.executed([np.array([2**64 - 1], np.uint64), np.ones(1, np.float32)])
+    unsound = [np.zeros(1, np.uint64), np.full(1, np.nan, np.float32)]
+    assert [array.item() for array in guard.apply(unsound)] == [2**64 - 1, 1.0]
 
 
 def test_the_last_action_tells_what_was_violated(tmp_path: Path) -> None:
@@ -133,3 +130,33 @@ def test_a_refused_action_leaves_the_episode_as_it_was(tmp_path: Path) -> None:
         policy.act(3)
     assert policy.guarded == {"action": ["non_finite"]}
     assert policy.act(2).tolist() == [0.5, 0]
+
+
+def test_another_policys_action_is_guarded_tensor_by_tensor(tmp_path: Path) -> None:
+    """Wherever its parts lie: the nesting may order them otherwise than the manifest. What was executed limits it."""
+    specs = [
+        TensorSpec("action_a_x", (2,), "float32", -9, 9, path=("a", "x")),
+        TensorSpec("action_b", (), "float64", -9, 9, path=("b",)),
+        TensorSpec("action_a_y", (1,), "float32", -9, 9, path=("a", "y")),
+    ]
+    steps = {"action_a_x": 1.0, "action_b": 2.0, "action_a_y": 3.0}
+    guard = Guard(
+        schema_version=1,
+        actions={name: ActionLimits(maximum=8.0, change_per_step=step, safe=0.0) for name, step in steps.items()},
+    )
+    tables = {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in specs}
+    policy = EdgePolicy(replaying_policy(tmp_path, specs, tables, guard).path, "model.onnx")
+
+    def action(x: float, b: float, y: float) -> Any:
+        return {"a": {"x": np.full(2, x, np.float32), "y": np.full(1, y, np.float32)}, "b": b}
+
+    def flat(given: Any) -> list[float]:
+        return [*given["a"]["x"].tolist(), float(given["b"]), *given["a"]["y"].tolist()]
+
+    assert flat(policy.guard(action(9, 7, 7))) == [8, 8, 7, 7]
+    policy.executed(action(-1, -2, -3))
+    assert flat(policy.guard(action(5, 5, 5))) == [0, 0, 0, 0]
+    policy.executed(action(0, 0, 0))
+    sound = action(1, -2, 3)
+    assert policy.guard(sound) is sound
+    assert flat(policy.act(0)) == [0, 0, 0, 0]

@@ -26,12 +26,15 @@ def interface(*actions: TensorSpec) -> Interface:
 
 
 def test_a_guard_file_is_published_with_the_bundle(trained_run: Path, tmp_path: Path) -> None:
-    """It is listed with its checksum, and is what the file says."""
+    """It is listed with its checksum, and is what the file said when the export began: it is read once."""
     guard = Guard(schema_version=1, actions={"action": ActionLimits(maximum=0, safe=0)}, out_of_range="safe")
     file = tmp_path / "limits.json"
     file.write_bytes(encode_guard(guard))
-    bundle = rlway_export.export(trained_run, tmp_path / "models", "p", formats="onnx", guard=file)
+    bundle = rlway_export.export(
+        trained_run, tmp_path / "models", "p", formats="onnx", guard=file, log=lambda _: file.unlink(missing_ok=True)
+    )
     assert bundle.read_guard() == guard
+    assert not file.exists()
     assert "guard.json" in bundle.manifest.files
 
 

@@ -30,11 +30,19 @@ def test_a_run_brings_the_meaning_of_its_environment(trained_run: Path, tmp_path
 
 
 def test_a_file_replaces_it(trained_run: Path, tmp_path: Path) -> None:
-    """Its words are kept as they are."""
+    """Its words are kept as they were when the export began: it is read once."""
     told = {"control_period_s": 0.01, "tensors": {"observation": {"names": NAMES, "frame": "track"}}}
     file = tmp_path / "meaning.json"
     file.write_text(json.dumps(told))
-    bundle = rlway_export.export(trained_run, tmp_path / "models", "p", formats="onnx", meaning_file=file)
+    bundle = rlway_export.export(
+        trained_run,
+        tmp_path / "models",
+        "p",
+        formats="onnx",
+        meaning_file=file,
+        log=lambda _: file.unlink(missing_ok=True),
+    )
+    assert not file.exists()
     assert json.loads((bundle.path / "manifest.json").read_text())["meaning"] == told
 
 

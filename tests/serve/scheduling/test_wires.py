@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from rlway_client.contract.errors import RlwayError
-from rlway_client.contract.guard import Violations
+from rlway_client.contract.guard import ActionLimits, Guard, Violations
 from rlway_client.contract.parity import Arrays
 from rlway_client.contract.specs import AnyArray
 from rlway_serve.messages.call import AnyCall, Call, ExpressCall, PlainCall
@@ -22,6 +23,7 @@ from rlway_serve.registry.loaded_version import LoadedVersion
 from rlway_serve.settings import Settings
 from rlway_serve.telemetry.metrics import Metrics
 from tests.bundles import linear_policy
+from tests.replaying import guarded
 
 ROW = np.array([1, 0, 0, 0], np.float32)  # its action is 0
 
@@ -66,9 +68,9 @@ class OneAction(PlainCall, gc=False, eq=False):
 class OneConnection(ExpressCall):
     """A connection that waits for an action."""
 
-    def __init__(self, wire: Wire | None) -> None:
+    def __init__(self, wire: Wire | None, row: AnyArray = ROW) -> None:
         self.arrived_s, self.deadline_s, self.raw, self.wire = time.perf_counter(), None, True, wire
-        self.observations: Any = ROW.tobytes()
+        self.observations: Any = row.tobytes()
         self.response: Response | None = None
 
     @property
@@ -158,3 +160,18 @@ def test_a_reply_that_cannot_be_written_fails_nobody_else(version: LoadedVersion
         call.reply = kind(word)
         calls.append(call)
     assert answer_all(version, calls) == [b"good 0", b"bad InternalError", b"good 0"]
+
+
+def test_express_calls_that_a_guard_refuses_are_counted_as_refused(tmp_path: Path) -> None:
+    """Though the first of the batch is not one of them."""
+    guard = Guard(schema_version=1, actions={"action": ActionLimits(maximum=0, safe=0)}, out_of_range="refuse")
+    bundle = guarded(linear_policy(tmp_path), guard)
+    version = LoadedVersion(bundle, (), Settings(models=Path()), Metrics())
+    answers = answer_all(version, [OneConnection(None, row) for row in (ROW, -ROW, ROW)])
+    version.batcher.close()
+    assert [json.loads(body)["status"] if b"status" in body else body for body in answers] == [
+        np.int64(0).tobytes(),
+        422,
+        np.int64(0).tobytes(),
+    ]
+    assert (version.metrics.requests, version.metrics.actions) == ({200: 2, 422: 1}, 2)

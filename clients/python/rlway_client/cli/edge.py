@@ -15,7 +15,7 @@ from rlway_client.common.memory import peak_memory_mb
 from rlway_client.common.muting import muted
 from rlway_client.contract.errors import UsageError
 from rlway_client.contract.meaning_sentences import rate_sentence
-from rlway_client.contract.nesting import grow, nest
+from rlway_client.contract.nesting import neutral_observation
 from rlway_client.control.rate import keep_rate, micros
 from rlway_client.control.realtime import apply_habits
 from rlway_client.envs.consent import is_same, trained_environment
@@ -79,8 +79,7 @@ def _keep_rate(
     policy: EdgePolicy, file: str, rate_hz: float, duration_s: float, png: Path | None, as_json: bool
 ) -> None:
     """Acts every 1 / rate_hz seconds, as a control loop; prints how long each action took and how late it began."""
-    specs = policy.manifest.observation
-    observation = nest({spec.name: spec.neutral(1)[0] for spec in specs}, grow(specs))
+    observation = neutral_observation(policy.manifest.observation)
     opened_s = time.perf_counter()
     policy.act(observation)
     first_us = (time.perf_counter() - opened_s) * 1e6

@@ -91,6 +91,11 @@ def nest(arrays: Arrays, tree: Tree) -> Any:
     return {key: nest(arrays, branch) for key, branch in tree.items()}
 
 
+def neutral_observation(specs: Sequence[TensorSpec]) -> Any:
+    """One that the policy can take, though nobody has observed it: zeros, or the values nearest to zero."""
+    return nest({spec.name: spec.neutral(1)[0] for spec in specs}, grow(specs))
+
+
 def arrange_action(action: Any) -> Any:
     """An action, or the actions of several rows, as an environment takes it; `action` has its arrays nested in objects.
 

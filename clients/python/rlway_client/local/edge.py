@@ -51,7 +51,7 @@ class EdgePolicy:
         if file not in self.manifest.files:
             raise BundleInvalid(f"{self.bundle.path}: has no {file}; export the policy with that format.")
         interface = self.manifest.interface
-        self._run = open_row_runner(self.bundle.path / file, self.manifest)
+        self._runner = open_row_runner(self.bundle.path / file, self.manifest)
         names = self.manifest.meaning.names if self.manifest.meaning else {}
         self._observation = ObservationBuffer(grow(interface.observation), names)
         self._action = grow(interface.actions)
@@ -60,11 +60,12 @@ class EdgePolicy:
         if interface.noise is not None:
             self._fixed[interface.noise.name] = np.zeros((1, interface.noise.size), np.float32)
         self._inputs = self._observation.arrays | self._fixed
-        self._state = [spec.name for spec in interface.state]
-        self._actions = [spec.name for spec in interface.actions]
-        self._wanted = [*self._actions, *(NEXT + name for name in self._state)]
+        actions = [spec.name for spec in interface.actions]
+        state = [spec.name for spec in interface.state]
+        self._run = self._runner([*actions, *(NEXT + name for name in state)])
+        self._state = [(name, len(actions) + i) for i, name in enumerate(state)]  # with the places of its outputs
         self._explore = self.manifest.explore
-        self._to_action = _reader(self._action, self._actions)
+        self._to_action = _reader(self._action, actions)
         self._generator = np.random.default_rng()
         guard = self.bundle.read_guard()
         self._guard = None if guard is None else EdgeGuard(guard, interface.actions, clock)
@@ -89,16 +90,14 @@ class EdgePolicy:
         if explore is not None or time_step is not None:
             inputs = inputs | self._options(explore, seed, time_step)
         self._observation.fill(observation)
-        outputs = self._run(inputs, self._wanted)
+        outputs = self._run(inputs)
         if self._guard is not None:
-            actions = dict(zip(self._actions, outputs, strict=False))
-            guarded = self._guard.apply(actions)
-            if guarded is not actions:
-                outputs = [*(guarded[name] for name in self._actions), *outputs[len(self._actions) :]]
+            outputs = self._guard.apply(outputs)
         if self._state:
-            for name, array in zip(self._state, outputs[len(self._actions) :], strict=True):
-                self._inputs[name] = array
-            self._inputs[RESET.name] = CONTINUES
+            kept = self._inputs
+            for name, place in self._state:
+                kept[name] = outputs[place]
+            kept[RESET.name] = CONTINUES
         return self._to_action(outputs)
 
     def executed(self, action: Any) -> None:
@@ -111,16 +110,17 @@ class EdgePolicy:
         if self._guard is None:
             return action
         guarded = self._guard.apply(self._tensors(action))
-        return self._to_action([guarded[name] for name in self._actions]) if self.guarded else action
+        return self._to_action(guarded) if self.guarded else action
 
     @property
     def needs_episode(self) -> bool:
         """Whether an action depends on the steps before it: by the policy's state, or by its guard."""
         return bool(self.manifest.state) or (self._guard is not None and self._guard.limits_changes)
 
-    def _tensors(self, action: Any) -> Arrays:  # -> [1, …] by name
-        parts = leaves(action, self._action, "action")
-        return {spec.name: np.asarray(part, spec.dtype).reshape(1, *spec.shape) for spec, part, _ in parts}
+    def _tensors(self, action: Any) -> list[AnyArray]:  # -> [1, …] each, in the manifest's order
+        parts = {spec.name: (spec, part) for spec, part, _ in leaves(action, self._action, "action")}
+        found = [parts[spec.name] for spec in self.manifest.actions]
+        return [np.asarray(part, spec.dtype).reshape(1, *spec.shape) for spec, part in found]
 
     def reset(self) -> None:
         """The next action begins an episode: from the policy's initial state, and with no action before it."""
@@ -139,7 +139,7 @@ class EdgePolicy:
     def run(self, inputs: Arrays) -> Arrays:  # [1, …] by name -> likewise
         """The file's outputs for one row of each input."""
         names = [spec.name for spec in self.manifest.interface.results]
-        return dict(zip(names, self._run(inputs, names), strict=True))
+        return dict(zip(names, self._runner(names)(inputs), strict=True))
 
     def _options(self, explore: Explore | None, seed: int | None, time_step: Mapping[str, Any] | None) -> Arrays:
         """The inputs that differ from those of an action without options."""
@@ -161,5 +161,5 @@ def _reader(tree: Tree, names: Sequence[str]) -> Callable[[Sequence[AnyArray]], 
     if not isinstance(tree, TensorSpec):
         return lambda outputs: row_of(dict(zip(names, outputs, strict=False)), tree)
     if tree.is_discrete and not tree.shape:
-        return lambda outputs: int(outputs[0][0])
+        return lambda outputs: int(outputs[0].item())
     return lambda outputs: outputs[0][0]

@@ -1,11 +1,14 @@
 """A quick check that an action is surely within the limits of a guard: one comparison of numbers after the other.
 
-In:      the limits of all tensors of an action.
-Out:     `QuickCheck`; None for an action of many elements, or limits of which it could not be sure.
-Refuses: nothing.
+In:      the limits of all tensors of an action; the outputs of one step.
+Out:     the same outputs, if the action is surely sound. Any other, and all of many elements or with limits that
+         float64 cannot judge, are left to `Episode.decide`.
+Refuses: nothing by itself.
 
-It computes in float64, and is never wrong about an action that it lets pass: a sum of two float32 comes out alike when
-it is rounded twice, and a product with a time is made smaller by more than float32 rounds it.
+It computes in float64, and is never wrong about an action that it lets pass. An action that is nearer to the one before
+than the change is less than their exact sum, so it is at most the sum that the guard computes, however that is rounded.
+For one that is just as far, the sums are compared: of two float32, one comes out alike when it is rounded twice. A
+product with a time is made smaller by more than float32 rounds it.
 """
 
 from __future__ import annotations
@@ -13,52 +16,84 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Protocol
 
+import numpy as np
+
+from rlway_client.contract.guard import Violations
 from rlway_client.contract.guarding import TensorLimits
+from rlway_client.contract.specs import AnyArray, TensorSpec
 
 MOST_ELEMENTS = 32  # of an action; for more, numpy is faster
 PRECISION = {"float32": 1 - 2.0**-22, "float64": 1.0}  # float16 rounds too much
 LARGEST = sys.float_info.max
 SMALLEST_RATE, SMALLEST_TIME_S = 1e-10, 1e-20  # float32 rounds the product of smaller ones by more
-Numbers = Sequence[float]
+Outputs = Sequence[AnyArray]  # of a policy, [1, …] each, the action's tensors first
+Numbers = list[float]  # the elements of all tensors of an action, one after the other
 
 
-class QuickCheck(NamedTuple):
-    """Checks for the elements of all tensors, one after the other."""
+class Episode(Protocol):
+    """What the check reads and writes."""
 
-    are_within: Callable[[Numbers], bool]  # their ranges
-    follow: Callable[[Numbers, Numbers, float], bool]  # likewise, and the action before, so many seconds ago
+    given: Numbers  # the elements of the action before; none where an episode begins
+    given_s: float  # when it was given
+    violated: Violations  # by the last action
 
-    @classmethod
-    def of(cls, tensors: Sequence[TensorLimits]) -> Self | None:
-        if sum(tensor.spec.size for tensor in tensors) > MOST_ELEMENTS or not all(map(_is_sure, tensors)):
-            return None
-        ends = [pair for one in tensors for pair in zip(one.floor.tolist(), one.ceiling.tolist(), strict=True)]
-        changes = [change for tensor in tensors for change in _changes(tensor)]
-        names = {change: f"c{i}" for i, change in enumerate(dict.fromkeys(changes))}
-        values, before = ("".join(f"{letter}{i}, " for i in range(len(ends))) for letter in "vb")
-        within = " and ".join(f"{low!r} <= v{i} <= {high!r}" for i, (low, high) in enumerate(ends))
-        near = " and ".join(
-            f"b{i} - {names[change]} <= v{i} <= b{i} + {names[change]}" for i, change in enumerate(changes)
-        )
-        reach = "; ".join(f"{name} = {change}" for change, name in names.items())
-        # Written out, since a loop takes three times as long. All that is written are the numbers themselves.
-        source = f"""
-def are_within(values):
-    {values}= values
-    return {within}
+    def decide(self, outputs: Outputs, now_s: float) -> Outputs:
+        """The outputs with the action to use, where the check is not sure."""
 
-def follow(values, before, passed_s):
-    {values}= values
-    {before}= before
-    t = passed_s if {SMALLEST_TIME_S!r} < passed_s <= {LARGEST!r} else 0.0
-    {reach}
-    return {within} and {near}
+
+Check = Callable[[Any, Outputs], Outputs]  # of an `Episode`
+
+
+def quick_check(tensors: Sequence[TensorLimits], clock: Callable[[], float]) -> Check:
+    """The check for these limits. It reads the clock where a limit counts seconds."""
+    reads_clock = any(tensor.rate is not None for tensor in tensors)
+    if sum(tensor.spec.size for tensor in tensors) > MOST_ELEMENTS or not all(map(_is_sure, tensors)):
+        return lambda episode, outputs: episode.decide(outputs, clock() if reads_clock else 0.0)
+    listed = " + ".join(f"outputs[{i}].{_listed(tensor.spec)}" for i, tensor in enumerate(tensors))
+    ends = [pair for one in tensors for pair in zip(one.floor.tolist(), one.ceiling.tolist(), strict=True)]
+    values, before = ("".join(f"{letter}{i}, " for i in range(len(ends))) for letter in "vb")
+    within = " and ".join(f"{low!r} <= v{i} and v{i} <= {high!r}" for i, (low, high) in enumerate(ends))
+    changes = [change for tensor in tensors for change in _changes(tensor)]
+    names = {change: f"c{i}" for i, change in enumerate(dict.fromkeys(changes)) if change}
+    limited = [(i, names[change]) for i, change in enumerate(changes) if change]
+    nearer = "".join(f" and m{name} < v{i} - b{i} < {name}" for i, name in limited)
+    as_far = "".join(f" and b{i} - {name} <= v{i} <= b{i} + {name}" for i, name in limited)
+    reach = "; ".join(f"{name} = {change}; m{name} = -{name}" for change, name in names.items())
+    passed = f" and {SMALLEST_TIME_S!r} < t <= {LARGEST!r}" if reads_clock else ""
+    begins = f"if not ({within}): return episode.decide(outputs, now_s)"
+    # Written out, since a loop takes three times as long. All that is written are the numbers themselves.
+    follows = f"""
+    before = episode.given
+    if before:
+        {before}= before
+        t = now_s - episode.given_s
+        {reach}
+        if not ({within}{passed}{nearer}) and not ({within}{passed}{as_far}):
+            return episode.decide(outputs, now_s)
+    el{begins}
 """
-        made: dict[str, Any] = {"inf": math.inf}
-        exec(source, made)
-        return cls(made["are_within"], made["follow"])
+    source = f"""
+def check(episode, outputs):
+    {values}= values = {listed}
+    now_s = {"clock()" if reads_clock else "0.0"}
+    {follows if limited else begins}
+    episode.given = values
+    episode.given_s = now_s
+    if episode.violated:
+        episode.violated = {{}}
+    return outputs
+"""
+    made: dict[str, Any] = {"clock": clock}
+    exec(source, made)
+    check: Check = made["check"]
+    return check
+
+
+def _listed(spec: TensorSpec) -> str:
+    """What lists the elements of an array [1, …]."""
+    return {0: "tolist()", 1: "tolist()[0]"}.get(len(spec.shape), "ravel().tolist()")
 
 
 def _is_sure(limits: TensorLimits) -> bool:
@@ -67,10 +102,16 @@ def _is_sure(limits: TensorLimits) -> bool:
 
 
 def _changes(limits: TensorLimits) -> list[str]:
-    """How far each element may be from the one before; `t` is the time since then."""
+    """How far each element may be from the one before, where `t` is the time since then; empty for any distance."""
+    unlimited = math.inf if limits.is_real else np.iinfo(np.int64).max
     steps: list[float] = limits.step.tolist()
-    if limits.rate is None:
-        return [repr(step) for step in steps]
-    rates: list[float] = (limits.rate.astype(float) * PRECISION[limits.spec.dtype]).tolist()
-    # Infinity times 0 is NaN, which is not below the step.
-    return [f"{rate!r} * t if {rate!r} * t < {step!r} else {step!r}" for step, rate in zip(steps, rates, strict=True)]
+    rates: list[float] = [math.inf] * len(steps)
+    if limits.rate is not None:
+        rates = (limits.rate.astype(float) * PRECISION[limits.spec.dtype]).tolist()
+    return [_change(None if step == unlimited else step, rate) for step, rate in zip(steps, rates, strict=True)]
+
+
+def _change(step: float | None, rate: float) -> str:
+    if rate == math.inf:
+        return "" if step is None else repr(step)
+    return f"{rate!r} * t" if step is None else f"r if (r := {rate!r} * t) < {step!r} else {step!r}"

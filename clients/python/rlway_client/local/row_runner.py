@@ -1,7 +1,7 @@
 """Runs one row at a time through a bundle's TFLite, ONNX or C file, as a control loop needs it.
 
-In:      the file's path, the manifest; arrays by name, first dimension 1.
-Out:     the outputs that are asked for, in that order, first dimension 1.
+In:      the file's path, the manifest, the outputs that are wanted; arrays by name, first dimension 1.
+Out:     the wanted outputs, in that order, first dimension 1.
 Refuses: a file whose tensors are not those of the manifest (BundleInvalid), a file of another kind (UsageError), a
          machine without the runtime (RuntimeMissing).
 """
@@ -25,11 +25,12 @@ from rlway_client.local.onnx_session import open_session
 from rlway_client.local.runners import open_tflite
 from rlway_client.local.tflm_array import read_array
 
-RunRow = Callable[[Arrays, Sequence[str]], Sequence[AnyArray]]
+RunRow = Callable[[Arrays], Sequence[AnyArray]]
+RowRunner = Callable[[Sequence[str]], RunRow]  # given the outputs that are wanted, what runs a row for these
 ONNX_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}  # the others have numpy's names
 
 
-def open_row_runner(path: Path, manifest: Manifest) -> RunRow:
+def open_row_runner(path: Path, manifest: Manifest) -> RowRunner:
     """What runs the file. Raises BundleInvalid, RuntimeMissing or UsageError."""
     if path.name in ENGINES:
         raise UsageError(
@@ -49,42 +50,52 @@ def open_row_runner(path: Path, manifest: Manifest) -> RunRow:
     raise UsageError(f"{path}: expected a file .tflite, .onnx, .c or .cc; nothing here acts with others.")
 
 
-def _tflite(path: Path, content: bytes, interface: Interface) -> RunRow:
+def _tflite(path: Path, content: bytes, interface: Interface) -> RowRunner:
     interpreter, signature = open_tflite(path, content)
     kinds = {"input": signature.get_input_details(), "output": signature.get_output_details()}
     for kind, specs in (("input", interface.inputs), ("output", interface.results)):
         found = {name: _label(one["dtype"], one["shape"].tolist()) for name, one in kinds[kind].items()}
         _check(path, kind, found, specs)
-    inputs, outputs = ({name: one["index"] for name, one in details.items()} for details in kinds.values())
+    inputs = [(name, one["index"]) for name, one in kinds["input"].items()]
+    outputs = {name: one["index"] for name, one in kinds["output"].items()}
+    set_tensor, invoke, get_tensor = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
 
-    def run(rows: Arrays, names: Sequence[str]) -> Sequence[AnyArray]:
-        for name, index in inputs.items():
-            interpreter.set_tensor(index, rows[name])
-        interpreter.invoke()
-        return [interpreter.get_tensor(outputs[name]) for name in names]
+    def runner(names: Sequence[str]) -> RunRow:
+        first, *others = (outputs[name] for name in names)
 
-    return run
+        def run(rows: Arrays) -> Sequence[AnyArray]:
+            for name, index in inputs:
+                set_tensor(index, rows[name])
+            invoke()
+            return (get_tensor(first), *map(get_tensor, others)) if others else (get_tensor(first),)
+
+        return run
+
+    return runner
 
 
-def _onnx(path: Path, interface: Interface) -> RunRow:
+def _onnx(path: Path, interface: Interface) -> RowRunner:
     session = open_session(path)
     for kind, tensors, specs in (
         ("input", session.get_inputs(), interface.inputs),
         ("output", session.get_outputs(), interface.results),
     ):
         _check(path, kind, {one.name: _onnx_label(one) for one in tensors}, specs)
-    return lambda rows, names: cast(Sequence[AnyArray], session.run(names, rows))
+    return lambda names: lambda rows: cast(Sequence[AnyArray], session.run(names, rows))
 
 
-def _c(path: Path, manifest: Manifest) -> RunRow:
-    runner = CRunner(path, manifest)
+def _c(path: Path, manifest: Manifest) -> RowRunner:
+    program = CRunner(path, manifest)
     dtypes = {spec.name: spec.dtype for spec in manifest.interface.results}
 
-    def run(rows: Arrays, names: Sequence[str]) -> Sequence[AnyArray]:
-        outputs = runner.run(rows)  # whole numbers in 32 bits, flags as bytes
-        return [outputs[name].astype(dtypes[name], copy=False) for name in names]
+    def runner(names: Sequence[str]) -> RunRow:
+        def run(rows: Arrays) -> Sequence[AnyArray]:
+            outputs = program.run(rows)  # whole numbers in 32 bits, flags as bytes
+            return [outputs[name].astype(dtypes[name], copy=False) for name in names]
 
-    return run
+        return run
+
+    return runner
 
 
 def _onnx_label(tensor: Any) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from rlway_client.contract.errors import RlwayError, ServerUnreachable, SpecViolated, UsageError
 from rlway_client.contract.guard import NO_VIOLATIONS, Violations
 from rlway_client.contract.manifest import Manifest
-from rlway_client.contract.nesting import grow, leaves, nest, row_of
+from rlway_client.contract.nesting import grow, leaves, neutral_observation, row_of
 from rlway_client.contract.policy import PolicyLike
 from rlway_client.remote.messages import Source
 
@@ -157,8 +157,7 @@ class LocalSide:
         """Acts a few times; how long it took, in seconds: the median. 0 without a policy."""
         if self._policy is None or self.manifest is None:
             return 0.0
-        specs = self.manifest.observation
-        observation = nest({spec.name: spec.neutral(1)[0] for spec in specs}, grow(specs))
+        observation = neutral_observation(self.manifest.observation)
         times_s = []
         for _ in range(WARM_UPS):
             begun_s = time.perf_counter()
