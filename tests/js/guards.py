@@ -141,7 +141,7 @@ def _demanding_cases() -> list[Case]:
 
 def _play(case: Case) -> dict[str, Any]:
     clock, given_s = Clock(), 0.0
-    guard = EdgeGuard(case.guard, case.specs, clock)
+    guard, names = EdgeGuard(case.guard, case.specs, clock), [spec.name for spec in case.specs]
     steps: list[dict[str, Any]] = []
     for i, step in enumerate(case.steps):
         if step.first:
@@ -149,14 +149,14 @@ def _play(case: Case) -> dict[str, Any]:
         clock.now_s = given_s + step.elapsed_s
         made: dict[str, Any] = {"first": step.first, "now_s": json.dumps(clock.now_s), "rows": _octets(step.actions)}
         try:
-            outputs = guard.apply({name: array[np.newaxis] for name, array in step.actions.items()})
-            made["given"], given_s = _octets(outputs), clock.now_s
+            outputs = guard.apply([step.actions[name][np.newaxis] for name in names])
+            made["given"], given_s = _octets(dict(zip(names, outputs, strict=True))), clock.now_s
         except ActionRefused as error:
             made["refused"] = str(error)
         made["violated"] = dict(guard.violated)
         if i % 5 == 4 and all(np.isfinite(array).all() for array in step.actions.values()):
             made["executed"], given_s = made["rows"], clock.now_s
-            guard.executed({name: array[np.newaxis] for name, array in step.actions.items()})
+            guard.executed([step.actions[name][np.newaxis] for name in names])
         steps.append(made)
     return {"specs": msgspec.to_builtins(case.specs), "guard": encode_guard(case.guard).decode(), "steps": steps}
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from rlway_client import EdgePolicy
 from rlway_client.contract.errors import ActionRefused
 from rlway_client.contract.guard import ActionLimits, Guard
-from rlway_client.contract.specs import TensorSpec
+from rlway_client.contract.specs import AnyArray, TensorSpec
 from rlway_client.local.edge_guard import EdgeGuard
 from tests.clients.contract.generated import THOROUGH
 from tests.guards import Actions, Case, guard_cases, judge
@@ -99,7 +99,7 @@ def test_an_action_that_was_executed_is_held_as_it_was() -> None:
     limits = {"action_place": ActionLimits(safe=1), "action_speed": ActionLimits(safe=0.0)}
     guard = EdgeGuard(Guard(schema_version=1, actions=limits), specs, Clock())
     guard.executed([np.array([2**64 - 1], np.uint64), np.ones(1, np.float32)])
-    unsound = [np.zeros(1, np.uint64), np.full(1, np.nan, np.float32)]
+    unsound: list[AnyArray] = [np.zeros(1, np.uint64), np.full(1, np.nan, np.float32)]
     assert [array.item() for array in guard.apply(unsound)] == [2**64 - 1, 1.0]
 
 
